@@ -1,0 +1,289 @@
+"""The only writer: atomic replacement, durable renames, claims, copies and locks.
+
+The protocol for a file is: temporary file in the same folder, write, fsync, `os.replace`, fsync
+of the folder. Temporary names are random: one made from the process ID blocks every later write
+once the ID repeats. POSIX only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import hashlib
+import os
+import secrets
+import shutil
+import stat
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from popbuild.errors import InputError, PopbuildError
+
+FILE_MODE = 0o600
+FOLDER_MODE = 0o700
+
+_AT_FDCWD = -100
+_RENAME_NOREPLACE = 1
+_RENAME_EXCHANGE = 2
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and its parents, each 0700; an existing one is left as it is."""
+    missing = []
+    while not path.is_dir():
+        missing.append(path)
+        path = path.parent
+    for folder in reversed(missing):
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=FOLDER_MODE)
+
+
+def write(path: Path, data: bytes, *, sync: bool = True) -> None:
+    """Replace a file's content atomically; with `sync`, durably. The folder must exist."""
+    temporary = path.parent / f".tmp-{secrets.token_hex(8)}"
+    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, FILE_MODE)
+    try:
+        try:
+            _write_all(file, data)
+            if sync:
+                os.fsync(file)
+        finally:
+            os.close(file)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    if sync:
+        sync_folder(path.parent)
+
+
+def append(path: Path, data: bytes, *, sync: bool = True, lines: bool = True) -> None:
+    """Append with one write. With `lines`, a torn last line of a crash is ended first."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, FILE_MODE)
+    try:
+        size = os.fstat(file).st_size
+        if lines and size and os.pread(file, 1, size - 1) != b"\n":
+            data = b"\n" + data
+        _write_all(file, data)
+        if sync:
+            os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def _write_all(file: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:  # a full disk or a signal may cut a write short
+        view = view[os.write(file, view) :]
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable."""
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def read(path: Path, *, max_bytes: int | None = None) -> bytes:
+    """A regular file's bytes. A link, a pipe or a device is refused: it could be anything."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as stream:
+        status = os.fstat(stream.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise InputError("not a regular file", {"file": path})
+        if max_bytes is not None and status.st_size > max_bytes:
+            raise InputError(
+                "file is too large",
+                {
+                    "file": path,
+                    "found": f"{status.st_size:,} bytes",
+                    "allowed": f"{max_bytes:,} bytes",
+                },
+            )
+        return stream.read()
+
+
+def rename_new(source: Path, target: Path) -> bool:
+    """Rename, replacing nothing; False when the target exists. Durable.
+
+    A plain `rename` of a folder silently replaces an empty one, hence renameat2.
+    """
+    if not _renameat2(source, target, _RENAME_NOREPLACE):
+        return False
+    _sync_parents(source, target)
+    return True
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Swap two names in one step, durably: at no moment is either missing."""
+    _renameat2(one, other, _RENAME_EXCHANGE)
+    _sync_parents(one, other)
+
+
+def _sync_parents(one: Path, other: Path) -> None:
+    sync_folder(other.parent)
+    if one.parent != other.parent:
+        sync_folder(one.parent)
+
+
+def _renameat2(source: Path, target: Path, flags: int) -> bool:
+    if not sys.platform.startswith("linux"):
+        return _rename_elsewhere(source, target, flags)
+    library = ctypes.CDLL(None, use_errno=True)
+    if library.renameat2(
+        _AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), ctypes.c_uint(flags)
+    ):
+        code = ctypes.get_errno()
+        if code == errno.EEXIST:
+            return False
+        if code in (errno.EINVAL, errno.ENOSYS):  # a file system without the flags
+            return _rename_elsewhere(source, target, flags)
+        raise OSError(code, os.strerror(code), str(source), None, str(target))
+    return True
+
+
+def _rename_elsewhere(source: Path, target: Path, flags: int) -> bool:
+    """Where renameat2 is missing: the job's lock keeps our own processes apart."""
+    if flags == _RENAME_NOREPLACE:
+        if target.exists() or target.is_symlink():
+            return False
+        source.rename(target)
+        return True
+    aside = target.parent / f".tmp-{secrets.token_hex(8)}"
+    target.rename(aside)
+    source.rename(target)
+    aside.rename(source)
+    return True
+
+
+def copy_folder(source: Path, target: Path) -> None:
+    """Copy a folder so that no file shares an inode with the original; appears in one step."""
+    temporary = target.parent / f".tmp-{secrets.token_hex(8)}"
+    shutil.copytree(source, temporary, symlinks=True, copy_function=_copy_file)
+    if not rename_new(temporary, target):
+        remove(temporary)
+        raise FileExistsError(str(target))
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy one file's bytes into a file of our own; a link is copied as what it points to."""
+    _copy_file(str(source), str(target))
+
+
+def _copy_file(source: str, target: str) -> str:
+    shutil.copyfile(source, target)
+    Path(target).chmod(FILE_MODE)
+    return target
+
+
+def remove(path: Path) -> None:
+    """Remove a file or folder; nothing happens if it is not there.
+
+    A folder is renamed first, so that a crash never leaves half a job under its name.
+    """
+    try:
+        is_folder = stat.S_ISDIR(path.lstat().st_mode)
+        if not is_folder:
+            path.unlink()
+            return
+        doomed = path.parent / f".tmp-{secrets.token_hex(8)}"
+        path.rename(doomed)
+    except FileNotFoundError:
+        return
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def sweep(folder: Path, older_than_s: float = 3600.0) -> None:
+    """Remove what crashes left behind: temporary names that nobody has touched for an hour."""
+    limit = time.time() - older_than_s
+    with contextlib.suppress(FileNotFoundError):
+        for entry in os.scandir(folder):
+            if (
+                entry.name.startswith(".tmp-")
+                and entry.stat(follow_symlinks=False).st_mtime < limit
+            ):
+                path = Path(entry.path)
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
+
+
+def require_one_file_system(folders: list[Path]) -> None:
+    """Promotion is a rename: across file systems it would fail with EXDEV, at the worst time."""
+    devices = {folder.stat().st_dev for folder in folders}
+    if len(devices) > 1:
+        raise PopbuildError(
+            "the folders of pipeline-data/ are on different file systems",
+            {"folders": ", ".join(str(folder) for folder in folders)},
+            hint="a job is promoted by a rename, so all four must share one file system",
+        )
+
+
+class Locks:
+    """Named locks of one root, held by processes: byte ranges of a single file.
+
+    The kernel frees them when the process dies, however it dies, and ten thousand of them cost no
+    file and no descriptor. POSIX locks belong to the process, so a set keeps threads and tasks of
+    this process apart; and they are lost when the process closes *any* descriptor of the file,
+    which is why nothing else ever opens it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: int | None = None
+        self._held: set[str] = set()
+
+    def acquire(self, name: str) -> bool:
+        """Take a lock; False when somebody else holds it. Never waits."""
+        if name in self._held:
+            return False
+        if self._file is None:
+            make_folder(self._path.parent)
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _offset(name))
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                return False
+            raise
+        self._held.add(name)
+        return True
+
+    def release(self, name: str) -> None:
+        """Give a lock back."""
+        self._held.discard(name)
+        if self._file is not None:
+            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, _offset(name))
+
+    def is_free(self, name: str) -> bool:
+        """Whether nobody holds a lock, this process included."""
+        if name in self._held or not self._path.exists():
+            return name not in self._held
+        if self.acquire(name):
+            self.release(name)
+            return True
+        return False
+
+
+def _offset(name: str) -> int:
+    """Two names may share a byte with a chance of one in 2**62: they would wait, not break."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 2
+
+
+def walk_files(folder: Path, skip: frozenset[str] = frozenset()) -> Iterator[tuple[str, Path]]:
+    """Every file below a folder as (relative POSIX path, path), sorted; links are not followed."""
+    for entry in sorted(os.scandir(folder), key=lambda each: each.name):
+        if entry.name in skip or entry.name.startswith("."):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            for relative, path in walk_files(Path(entry.path), skip):
+                yield f"{entry.name}/{relative}", path
+        else:
+            yield entry.name, Path(entry.path)

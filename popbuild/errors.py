@@ -1,0 +1,124 @@
+"""The exception tree, the exit codes and the one builder of error messages.
+
+PopbuildError
+├── UsageError        the command was wrong; nothing was built
+├── ConfigError       a file under pipeline-config/ is wrong; nothing was built
+├── InputError        a seed, a job or another input file is wrong
+├── StoppedError      the build stopped and waits for a person
+├── TaskError         a stage raised, returned the wrong thing or ran out of time
+└── ProviderError     the model's provider refused or could not be reached
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+
+OK = 0
+REJECTED = 1  # a gate said no, or a check found something
+FAILED = 2  # a crash or a provider error: the job stays in current/
+NOT_STARTED = 3  # usage, configuration or input: nothing was built
+STOPPED = 4  # the build waits for a person
+LOCKED = 5  # another command builds this job, and --no-wait was given
+INTERRUPTED = 130
+
+
+class PopbuildError(Exception):
+    """An error for the person who gets it: what, where, what next.
+
+    `values` are printed one a line, so each should name one thing: the file, what was found,
+    what is allowed. `hint` says what to do next.
+    """
+
+    exit_code = NOT_STARTED
+
+    def __init__(
+        self, message: str, values: Mapping[str, object] | None = None, hint: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.values = {name: str(value) for name, value in (values or {}).items()}
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return describe(self.message, self.values, self.hint)
+
+    def as_json(self) -> dict[str, object]:
+        """The shape of an error under `--json`."""
+        return {"error": self.message, "values": self.values, "hint": self.hint}
+
+
+class UsageError(PopbuildError):
+    """The command was wrong; nothing was built."""
+
+
+class ConfigError(PopbuildError):
+    """A file under pipeline-config/ is wrong; nothing was built."""
+
+
+class InputError(PopbuildError):
+    """A seed, a job's file or another input is not what it should be."""
+
+
+class LockedError(PopbuildError):
+    """Another command builds this job, and this one was told not to wait."""
+
+    exit_code = LOCKED
+
+
+class StoppedError(PopbuildError):
+    """The build stopped with nothing lost and waits for a person's decision."""
+
+    exit_code = STOPPED
+
+
+class GateError(PopbuildError):
+    """A document that a person wrote or edited does not pass its gate."""
+
+    exit_code = REJECTED
+
+
+class TaskError(PopbuildError):
+    """A stage raised, returned the wrong thing or ran out of time."""
+
+    exit_code = FAILED
+
+
+class ProviderError(PopbuildError):
+    """The model's provider refused the request or could not be reached."""
+
+    exit_code = FAILED
+
+
+def describe(message: str, values: Mapping[str, str], hint: str | None) -> str:
+    """The text of an error: the message, one labelled value a line, the hint."""
+    width = max((len(name) for name in values), default=0)
+    lines = [message]
+    for name, value in values.items():
+        first, *rest = value.splitlines() or [""]
+        lines.append(f"  {name:<{width}}  {first}")
+        lines.extend(f"  {'':<{width}}  {line}" for line in rest)
+    if hint:
+        lines.append(f"hint: {hint}")
+    return "\n".join(lines)
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that a person most likely meant, or None."""
+    by_folded = {each.casefold(): each for each in known}
+    close = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.6)
+    return by_folded[close[0]] if close else None
+
+
+def unknown(
+    kind: str, name: str, known: Iterable[str], *, where: Mapping[str, object] | None = None
+) -> dict[str, object]:
+    """The labelled values of a "no such …" error: what was found, what is known, the nearest."""
+    known = sorted(known)
+    values: dict[str, object] = {kind: name, **(where or {})}
+    close = nearest(name, known)
+    if close:
+        values["did you mean"] = close
+    shown = ", ".join(known[:20]) + (f", … ({len(known)} in all)" if len(known) > 20 else "")
+    values["known"] = shown or "none"
+    return values

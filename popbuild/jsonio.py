@@ -1,0 +1,150 @@
+"""Strict JSON in, sorted and indented JSON out, digests tagged with their algorithm.
+
+`json.loads` accepts NaN, keeps the last of duplicate keys, reads 1e999 as infinity and lets lone
+surrogates in that crash on writing. Nothing of that enters a job.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from typing import Any
+
+from popbuild.errors import InputError
+
+MAX_BYTES = 16 * 1024 * 1024
+MAX_DEPTH = 200
+
+ABSENT = "absent"  # stands in a fingerprint where a value or file is missing
+
+
+def digest_bytes(data: bytes) -> str:
+    """`sha256:` and 64 hexadecimal digits."""
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def digest(value: Any) -> str:
+    """The digest of a JSON value: neither formatting nor the order of keys counts."""
+    return digest_bytes(compact(value).encode())
+
+
+def compact(value: Any) -> str:
+    """Canonical JSON on one line: sorted keys, no spaces."""
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+
+
+def dumps(value: Any, *, sort: bool = True) -> bytes:
+    """JSON as it stands on disk: indented, UTF-8, with a final newline."""
+    text = json.dumps(value, indent=2, sort_keys=sort, ensure_ascii=False, allow_nan=False)
+    return (text + "\n").encode()
+
+
+def loads(data: bytes, where: str, *, max_bytes: int = MAX_BYTES) -> Any:
+    """A JSON value from bytes, or an InputError that says what is wrong in `where`."""
+    if len(data) > max_bytes:
+        raise InputError(
+            "file is too large",
+            {"file": where, "found": f"{len(data):,} bytes", "allowed": f"{max_bytes:,} bytes"},
+        )
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            "file is not UTF-8", {"file": where, "at": f"byte {error.start}"}
+        ) from None
+    return parse(text, where)
+
+
+def parse(text: str, where: str) -> Any:
+    """A JSON value from text, under the same rules as `loads`."""
+    try:
+        value = json.loads(
+            text,
+            object_pairs_hook=_without_duplicates,
+            parse_constant=_no_constant,
+            parse_float=_finite,
+        )
+    except RecursionError:
+        raise InputError(
+            "JSON is nested too deeply", {"file": where, "allowed": f"{MAX_DEPTH} levels"}
+        ) from None
+    except json.JSONDecodeError as error:
+        raise InputError(
+            "not valid JSON",
+            {"file": where, "at": f"line {error.lineno}, column {error.colno}", "found": error.msg},
+        ) from None
+    except ValueError as error:
+        # Our own hooks, and Python's limit on the digits of an integer.
+        raise InputError("not valid JSON", {"file": where, "found": str(error)}) from None
+    _check_tree(value, where)
+    return value
+
+
+def normal(value: Any, where: str) -> Any:
+    """The value as JSON says it: tuples become lists, and the copy shares nothing.
+
+    Refuses what JSON cannot say: other types, NaN, lone surrogates, too deep a nesting.
+    """
+    try:
+        text = json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError("not a JSON value", {"where": where, "found": str(error)}) from None
+    return parse(text, where)
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise ValueError(f"duplicate key {key!r}")
+            seen.add(key)
+    return result
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is too large a number")
+    return number
+
+
+def _check_tree(root: Any, where: str) -> None:
+    """Bound the depth and refuse lone surrogates, without recursion."""
+    level = [root]
+    depth = 0
+    while level:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise InputError(
+                "JSON is nested too deeply", {"file": where, "allowed": f"{MAX_DEPTH} levels"}
+            )
+        below: list[Any] = []
+        for value in level:
+            if isinstance(value, dict):
+                for key in value:
+                    _check_text(key, where)
+                below.extend(value.values())
+            elif isinstance(value, list):
+                below.extend(value)
+            elif isinstance(value, str):
+                _check_text(value, where)
+        level = below
+
+
+def _check_text(text: str, where: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            "text has half a surrogate pair",
+            {"file": where, "found": ascii(text[max(0, error.start - 10) : error.end + 10])},
+        ) from None

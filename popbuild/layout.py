@@ -1,0 +1,210 @@
+"""Every path under a root, the rule for names, and how a root is found."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from popbuild.errors import InputError, UsageError
+
+CURRENT, COMPLETE, REJECTED, PENDING = "current", "complete", "rejected", "pending"
+FILE_KINDS = ("artifacts", "logs", "tmp")
+
+NAME_RULE = "letters, digits, - and _, first a letter or digit, at most 64 characters"
+FILE_NAME_RULE = "letters, digits, -, _ and ., first a letter or digit, at most 64 characters"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
+_DEVICES = frozenset(
+    ["con", "prn", "aux", "nul"] + [f"{port}{n}" for port in ("com", "lpt") for n in range(10)]
+)
+
+
+def name_problem(name: str) -> str | None:
+    """Why a name cannot be a job's ID or a task's, or None."""
+    if not _NAME.match(name):
+        return NAME_RULE
+    return "not a device name of Windows" if name.casefold() in _DEVICES else None
+
+
+def file_name_problem(name: str) -> str | None:
+    """Why a name cannot be a file's, or None."""
+    if not _FILE_NAME.match(name) or name.endswith("."):
+        return FILE_NAME_RULE
+    if name.split(".", maxsplit=1)[0].casefold() in _DEVICES:
+        return "not a device name of Windows"
+    return None
+
+
+def check_name(kind: str, name: str, where: str | None = None) -> str:
+    """The name, or an InputError that gives the rule."""
+    problem = name_problem(name)
+    if problem:
+        values: dict[str, object] = {kind: ascii(name[:80]), "allowed": problem}
+        if where:
+            values["in"] = where
+        raise InputError(f"not a valid name for a {kind}", values)
+    return name
+
+
+def check_file_name(name: str) -> str:
+    """The file name, or an InputError that gives the rule."""
+    problem = file_name_problem(name)
+    if problem:
+        raise InputError(
+            "not a valid file name", {"file name": ascii(name[:80]), "allowed": problem}
+        )
+    return name
+
+
+@dataclass(frozen=True)
+class JobFolder:
+    """The paths inside one job's directory, wherever it stands."""
+
+    path: Path
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    @property
+    def seed(self) -> Path:
+        return self.path / "seed.json"
+
+    @property
+    def status(self) -> Path:
+        return self.path / "tasks-status.json"
+
+    @property
+    def rejection(self) -> Path:
+        return self.path / "rejection.json"
+
+    def files(self, kind: str) -> Path:
+        return self.path / "files" / kind
+
+    def artifact(self, name: str) -> Path:
+        return self.path / "files" / "artifacts" / name
+
+    def task(self, task: str) -> Path:
+        return self.path / "tasks" / task
+
+    def letter(self, task: str) -> Path:
+        return self.path / "tasks" / task / "letter.json"
+
+    def output(self, task: str) -> Path:
+        return self.path / "tasks" / task / "output.json"
+
+    def execution_logs(self, task: str) -> Path:
+        return self.path / "tasks" / task / "execution-logs.json"
+
+
+@dataclass(frozen=True)
+class Root:
+    """A folder with seeds/, pipeline-config/, pipeline-data/ and the private .popbuild/."""
+
+    path: Path
+
+    @property
+    def seeds(self) -> Path:
+        return self.path / "seeds"
+
+    @property
+    def config(self) -> Path:
+        return self.path / "pipeline-config"
+
+    @property
+    def data(self) -> Path:
+        return self.path / "pipeline-data"
+
+    @property
+    def private(self) -> Path:
+        return self.path / ".popbuild"
+
+    @property
+    def runs(self) -> Path:
+        return self.data / COMPLETE / "runs.jsonl"
+
+    @property
+    def environment_file(self) -> Path:
+        return self.path / ".env"
+
+    def seed(self, job: str) -> Path:
+        return self.seeds / f"{job}.json"
+
+    def pending(self, job: str) -> Path:
+        return self.data / PENDING / f"{job}-seed.json"
+
+    def job(self, state: str, job: str) -> JobFolder:
+        return JobFolder(self.data / state / job)
+
+    def folders(self) -> list[Path]:
+        return [self.data / state for state in (PENDING, CURRENT, COMPLETE, REJECTED)]
+
+    def show(self, path: Path) -> str:
+        """A path as a person should read it: relative to the root where it lies inside."""
+        try:
+            return path.relative_to(self.path).as_posix()
+        except ValueError:
+            return str(path)
+
+
+def is_root(folder: Path) -> bool:
+    """Whether a folder is a root: pipeline-config/ is what makes it one."""
+    return (folder / "pipeline-config").is_dir()
+
+
+def find_root(start: Path, given: str | None = None) -> Root:
+    """The root for a command: `given`, else POPBUILD_ROOT, else found upwards from `start`.
+
+    On the way up, a pyproject.toml with `[tool.popbuild] root` names a root below it: a checkout
+    says `root = "demo"`.
+    """
+    for source, value in (("--root", given), ("POPBUILD_ROOT", os.environ.get("POPBUILD_ROOT"))):
+        if value:
+            folder = (start / value).resolve()
+            if not is_root(folder):
+                raise UsageError(
+                    "not a popbuild root",
+                    {"folder": folder, "from": source, "missing": "pipeline-config/"},
+                    hint="popbuild init makes a root",
+                )
+            return Root(folder)
+    start = start.resolve()
+    for folder in (start, *start.parents):
+        if is_root(folder):
+            return Root(folder)
+        named = _root_of_project(folder / "pyproject.toml")
+        if named is not None:
+            return named
+    raise UsageError(
+        "no popbuild root here",
+        {"looked in": f"{start} and above", "for": "a folder with pipeline-config/"},
+        hint="popbuild init makes one; --root or POPBUILD_ROOT names one elsewhere",
+    )
+
+
+def _root_of_project(pyproject: Path) -> Root | None:
+    try:
+        data = pyproject.read_bytes()
+    except OSError:
+        return None
+    if b"tool.popbuild" not in data:
+        return None
+    # Imported here: a command without a pyproject.toml of ours should not pay for it.
+    import tomllib
+
+    try:
+        named = tomllib.loads(data.decode()).get("tool", {}).get("popbuild", {}).get("root")
+    except (ValueError, UnicodeDecodeError):
+        return None
+    if not isinstance(named, str):
+        return None
+    folder = (pyproject.parent / named).resolve()
+    if not is_root(folder):
+        raise UsageError(
+            "not a popbuild root",
+            {"folder": folder, "from": f"{pyproject}: tool.popbuild.root"},
+            hint="popbuild init makes a root",
+        )
+    return Root(folder)

@@ -1,0 +1,1 @@
+"""Frozen data, without I/O: pipeline, letter, status, problems, times and IDs."""

@@ -1,0 +1,22 @@
+"""Times as the storage format writes them, and the IDs of runs."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+Clock = Callable[[], float]  # seconds since the epoch; `time.time` outside tests
+
+
+def timestamp(now_s: float | None = None) -> str:
+    """ISO 8601 in UTC with milliseconds and Z: `2025-10-02T06:37:29.984Z`."""
+    moment = datetime.fromtimestamp(time.time() if now_s is None else now_s, UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def run_id(now_s: float | None = None, suffix: str | None = None) -> str:
+    """A run's pipeline ID: `pl-2025-10-02T06-37-29-980Z-0d57ec`."""
+    stamp = timestamp(now_s).replace(":", "-").replace(".", "-")
+    return f"pl-{stamp}-{suffix or secrets.token_hex(3)}"

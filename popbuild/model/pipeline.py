@@ -1,0 +1,95 @@
+"""A pipeline as data: its tasks in order, what each needs, its model settings."""
+
+from __future__ import annotations
+
+import graphlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+MAX_REFINEMENTS = 2  # storage format, "Job Failure": max 2 attempts
+
+
+@dataclass(frozen=True)
+class Task:
+    """One step. `folder` is relative to pipeline-config/, POSIX; `command` replaces the stages.
+
+    `files` are the digests of every file in the folder, by path relative to pipeline-config/.
+    `schema`, `prompt` and `system` are such paths, or None.
+    """
+
+    id: str
+    label: str
+    folder: str
+    needs: tuple[str, ...]
+    settings: Mapping[str, Any]
+    artifact: str
+    answer: str  # "json" or "text"
+    refinements: int = MAX_REFINEMENTS
+    timeout_s: float = 600.0
+    command: tuple[str, ...] | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    def path(self, name: str) -> str | None:
+        """The path of a file in the task's folder, or None if there is no such file."""
+        path = f"{self.folder}/{name}"
+        return path if path in self.files else None
+
+    @property
+    def schema(self) -> str | None:
+        return self.path("output.schema.json")
+
+    @property
+    def stages(self) -> str | None:
+        return self.path("stages.py")
+
+    @property
+    def model(self) -> str | None:
+        return self.settings.get("model")
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """`path` is the file it was read from and `folder` where it lies, both relative to the root."""
+
+    name: str
+    path: str
+    tasks: tuple[Task, ...]
+    version: str | None = None
+    description: str | None = None
+
+    def task(self, name: str) -> Task:
+        """A task by its ID; KeyError if there is none."""
+        for task in self.tasks:
+            if task.id == name:
+                return task
+        raise KeyError(name)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(task.id for task in self.tasks)
+
+    def in_order(self) -> tuple[Task, ...]:
+        """The tasks so that each stands behind what it needs."""
+        order = graphlib.TopologicalSorter({task.id: task.needs for task in self.tasks})
+        return tuple(self.task(name) for name in order.static_order())
+
+    def upstream(self, name: str) -> set[str]:
+        """Every task that this one needs, directly or not."""
+        found: set[str] = set()
+        waiting = list(self.task(name).needs)
+        while waiting:
+            each = waiting.pop()
+            if each not in found:
+                found.add(each)
+                waiting.extend(self.task(each).needs)
+        return found
+
+
+def find_cycle(needs: Mapping[str, tuple[str, ...]]) -> list[str] | None:
+    """A cycle as the names along it, first and last the same; None if there is none."""
+    try:
+        graphlib.TopologicalSorter(needs).prepare()
+    except graphlib.CycleError as error:
+        return list(reversed(error.args[1]))
+    return None

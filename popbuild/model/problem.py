@@ -1,0 +1,65 @@
+"""A problem: one violation that a gate found, with the place where it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Problem:
+    """`pointer` is a JSON Pointer into the document, `schema_path` one into the schema."""
+
+    message: str
+    pointer: str = ""
+    schema_path: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        value: dict[str, Any] = {"message": self.message, "pointer": self.pointer}
+        if self.schema_path is not None:
+            value["schemaPath"] = self.schema_path
+        return value
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> Problem:
+        return Problem(value["message"], value.get("pointer", ""), value.get("schemaPath"))
+
+    def __str__(self) -> str:
+        return f"{self.pointer}: {self.message}" if self.pointer else self.message
+
+
+def pointer_of(parts: list[str | int]) -> str:
+    """A JSON Pointer (RFC 6901) from its parts."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
+
+
+def parts_of(pointer: str) -> list[str]:
+    """The parts of a JSON Pointer; ValueError if it does not begin with a slash."""
+    if not pointer:
+        return []
+    if not pointer.startswith("/"):
+        raise ValueError(f"a JSON Pointer begins with /, this does not: {pointer!r}")
+    return [part.replace("~1", "/").replace("~0", "~") for part in pointer[1:].split("/")]
+
+
+class Missing:
+    """What `value_at` gives where a document has no such place."""
+
+    def __repr__(self) -> str:
+        return "MISSING"
+
+
+MISSING = Missing()
+
+
+def value_at(document: Any, pointer: str) -> Any:
+    """The value at a JSON Pointer, or MISSING."""
+    for part in parts_of(pointer):
+        if isinstance(document, dict) and part in document:
+            document = document[part]
+        elif isinstance(document, list) and part.isdecimal() and int(part) < len(document):
+            document = document[int(part)]
+        else:
+            return MISSING
+    return document

@@ -1,0 +1,194 @@
+"""The schemas of every file format, and compiled validators. Nothing here reaches the network."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urldefrag, urljoin
+
+from popbuild import jsonio
+from popbuild.errors import ConfigError
+
+if TYPE_CHECKING:
+    import referencing
+    from jsonschema.protocols import Validator
+
+FORMATS = (
+    "seed",
+    "pipeline",
+    "registry",
+    "task",
+    "tasks-status",
+    "output",
+    "letter",
+    "execution-logs",
+    "run",
+    "rejection",
+)
+PATTERN_TIMEOUT_S = 1.0
+_BASE = "file:///"  # only a name: nothing is ever read from it
+
+
+@dataclass(frozen=True)
+class Schema:
+    """A schema with the name of the file it came from, ready to judge documents."""
+
+    document: Any
+    where: str
+    validator: Validator
+
+
+def folder() -> Path:
+    """Where the schema files lie: inside the wheel, or at the top of the checkout."""
+    packaged = Path(__file__).parent / "_schemas"
+    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "schemas"
+
+
+@functools.cache
+def text_of(name: str) -> bytes:
+    """The bytes of a format's schema file."""
+    return (folder() / f"{name}.schema.json").read_bytes()
+
+
+@functools.cache
+def for_format(name: str) -> Schema:
+    """The compiled schema of one of FORMATS."""
+    return compile_schema(json.loads(text_of(name)), f"schemas/{name}.schema.json")
+
+
+def compile_schema(
+    document: Any, where: str, resources: Mapping[str, Any] | None = None, base: str = ""
+) -> Schema:
+    """A schema that can judge, or a ConfigError that says what is wrong with it.
+
+    `resources` are further schemas by URI, for `$ref`, and `base` is this one's own URI. A
+    reference to anything else is an error here and now: jsonschema by itself would fetch it from
+    the network while it validates.
+    """
+    # Imported here: it takes longer than a whole command that has nothing to do.
+    import jsonschema
+    import referencing.exceptions
+
+    try:
+        _validator_class().check_schema(document)
+    except jsonschema.SchemaError as error:
+        raise ConfigError(
+            "not a valid JSON Schema",
+            {
+                "file": where,
+                "at": "#/" + "/".join(str(part) for part in error.absolute_path),
+                "found": error.message,
+            },
+        ) from None
+    except RecursionError:
+        raise ConfigError("the schema is nested too deeply", {"file": where}) from None
+    if isinstance(document, dict):
+        base = document.get("$id", base)
+    registry = _registry(resources or {}).with_resource(base, _resource(document))
+    resolver = registry.resolver(base)
+    for reference in references(document):
+        try:
+            resolver.lookup(reference)
+        except referencing.exceptions.Unresolvable:
+            raise ConfigError(
+                "a schema refers to something that is not here",
+                {"file": where, "$ref": reference},
+                hint="a reference may name a file beside the schema, or a place inside it; "
+                "nothing is fetched from the network",
+            ) from None
+    anchored = {"$id": base, **document} if isinstance(document, dict) and base else document
+    return Schema(document, where, _validator_class()(anchored, registry=registry))
+
+
+def compile_task_schema(
+    path: str, documents: Mapping[str, Any], where: str
+) -> tuple[Schema, set[str]]:
+    """The schema at `path` among JSON documents by path, and the paths that it refers to.
+
+    A relative `$ref` is looked up beside the schema, as a URL would be.
+    """
+    by_uri = {}
+    for each, document in documents.items():
+        own = document.get("$id") if isinstance(document, dict) else None
+        for uri in (_BASE + each, own):
+            if isinstance(uri, str):
+                by_uri[uri] = each
+    used: set[str] = set()
+    waiting = [path]
+    while waiting:
+        current = waiting.pop()
+        document = documents[current]
+        base = _BASE + current
+        if isinstance(document, dict) and isinstance(document.get("$id"), str):
+            base = urljoin(base, document["$id"])
+        for reference in references(document):
+            target = by_uri.get(urldefrag(urljoin(base, reference)).url)
+            if target is not None and target != path and target not in used:
+                used.add(target)
+                waiting.append(target)
+    resources = {uri: documents[each] for uri, each in by_uri.items() if each in used}
+    return compile_schema(documents[path], where, resources, _BASE + path), used
+
+
+def references(document: Any) -> Iterator[str]:
+    """Every `$ref` in a schema."""
+    waiting = [document]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            reference = value.get("$ref")
+            if isinstance(reference, str):
+                yield reference
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
+
+
+def _resource(document: Any) -> referencing.Resource[Any]:
+    import referencing.jsonschema
+
+    return referencing.jsonschema.DRAFT202012.create_resource(document)
+
+
+def _registry(resources: Mapping[str, Any]) -> referencing.Registry[Any]:
+    import referencing
+
+    pairs = [(uri, _resource(document)) for uri, document in resources.items()]
+    # An empty registry has no retriever: what is not in it cannot be fetched.
+    empty: referencing.Registry[Any] = referencing.Registry()
+    return empty.with_resources(pairs)
+
+
+@functools.cache
+def _validator_class() -> Any:
+    """Draft 2020-12, with patterns matched under a time limit.
+
+    Python's `re` takes 5.5 s for 26 characters of a hostile pattern; a schema is a person's own,
+    but the text it judges comes from a model.
+    """
+    import jsonschema
+
+    extend: Any = jsonschema.validators.extend  # has no types
+    return extend(jsonschema.Draft202012Validator, {"pattern": _pattern})
+
+
+def _pattern(_validator: Any, pattern: str, instance: Any, _schema: Any) -> Iterator[Any]:
+    import jsonschema
+    import regex
+
+    if not isinstance(instance, str):
+        return
+    try:
+        if not regex.search(pattern, instance, timeout=PATTERN_TIMEOUT_S):
+            yield jsonschema.ValidationError(f"{instance!r} does not match {pattern!r}")
+    except TimeoutError:
+        yield jsonschema.ValidationError(f"matching {pattern!r} took too long")
+
+
+def version() -> str:
+    """One digest over all schema files: what was validated under another set counts anew."""
+    return jsonio.digest_bytes(b"".join(text_of(name) for name in FORMATS))
