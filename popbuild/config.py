@@ -1,0 +1,498 @@
+"""pipeline-config/ as it is at the start of a command, read into pipelines.
+
+The whole folder is read once into a `Snapshot`; prompts, schemas and code are then served from
+it, so that a file edited while a model answers takes effect at the next run, and is noticed.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from popbuild import disk, jsonio
+from popbuild.errors import ConfigError, InputError, UsageError, nearest, unknown
+from popbuild.layout import Root, file_name_problem, name_problem
+from popbuild.model.pipeline import Pipeline, Task, find_cycle
+
+DEFAULT = ""  # the name of the pipeline that lies directly in pipeline-config/
+_SKIP = frozenset({"__pycache__", "node_modules"})
+_BACKUP_ENDINGS = ("~", ".pyc", ".pyo", ".swp", ".swo", ".bak", ".orig", ".tmp")
+_TASK_FILE = "task.yaml"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The files under pipeline-config/ by relative POSIX path, as bytes."""
+
+    files: Mapping[str, bytes]
+
+    @functools.cached_property
+    def digests(self) -> dict[str, str]:
+        """The digest of each file. JSON counts by its value: formatting is no change."""
+        return {path: _file_digest(path, data) for path, data in self.files.items()}
+
+    def text(self, path: str) -> str:
+        """A file as text; ConfigError if it is not UTF-8."""
+        try:
+            return self.files[path].decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise ConfigError(
+                "file is not UTF-8",
+                {"file": f"pipeline-config/{path}", "at": f"byte {error.start}"},
+            ) from None
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a command knows of a root: its snapshot, its pipelines, the environment.
+
+    `environment` is the process's with the root's `.env` below it; keys are read from it and
+    written nowhere.
+    """
+
+    root: Root
+    snapshot: Snapshot
+    pipelines: Mapping[str, Pipeline]
+    environment: Mapping[str, str]
+
+    def pipeline_for(self, seed: Mapping[str, Any]) -> Pipeline:
+        """The pipeline that a seed names, else the default one."""
+        name = seed.get("pipeline", DEFAULT)
+        if name in self.pipelines:
+            return self.pipelines[name]
+        if name == DEFAULT:
+            raise ConfigError(
+                "there is no default pipeline",
+                {"missing": "pipeline-config/pipeline.json (or pipeline.yaml)"},
+                hint='a seed may name one of pipeline-config/pipelines/ with "pipeline"',
+            )
+        raise InputError(
+            "no such pipeline", unknown("pipeline", name, filter(None, self.pipelines))
+        )
+
+
+def take_snapshot(root: Root) -> Snapshot:
+    """Read every file under pipeline-config/. Editors' backups and dotfiles are none of ours."""
+    return Snapshot(
+        {
+            relative: disk.read(path)
+            for relative, path in disk.walk_files(root.config, _SKIP)
+            if not relative.endswith(_BACKUP_ENDINGS) and not path.name.startswith("#")
+        }
+    )
+
+
+def load(root: Root, environment: Mapping[str, str] | None = None) -> Config:
+    """Read and check the whole configuration of a root. Raises ConfigError for the first error."""
+    config, problems = load_leniently(root, environment)
+    if problems:
+        raise problems[0]
+    return config
+
+
+def load_leniently(
+    root: Root, environment: Mapping[str, str] | None = None
+) -> tuple[Config, list[ConfigError]]:
+    """The configuration as far as it can be read, and every error in it."""
+    variables = environment_of(root, os.environ if environment is None else environment)
+    snapshot = take_snapshot(root)
+    reader = _Reader(root, snapshot, variables.get("POPBUILD_MODEL") or None)
+    pipelines: dict[str, Pipeline] = {}
+    problems: list[ConfigError] = []
+    for name, folder in _pipeline_folders(snapshot):
+        try:
+            pipelines[name] = reader.pipeline(folder)
+        except ConfigError as error:
+            problems.append(error)
+    if not pipelines and not problems:
+        problems.append(
+            ConfigError(
+                "there is no pipeline",
+                {"missing": "pipeline-config/pipeline.json (or pipeline.yaml)"},
+                hint="popbuild init makes a root with an example",
+            )
+        )
+    reader.save_index()
+    return Config(root, snapshot, pipelines, variables), problems
+
+
+def environment_of(root: Root, process: Mapping[str, str]) -> dict[str, str]:
+    """The process's environment, with the root's `.env` where the process says nothing."""
+    variables = dict(process)
+    if root.environment_file.is_file():
+        import dotenv
+
+        for key, value in dotenv.dotenv_values(root.environment_file).items():
+            if value is not None:
+                variables.setdefault(key, value)
+    return variables
+
+
+def _pipeline_folders(snapshot: Snapshot) -> list[tuple[str, str]]:
+    """Every pipeline as (name, folder relative to pipeline-config/, ending in / unless empty)."""
+    found = []
+    for path in snapshot.files:
+        parts = path.split("/")
+        if parts[-1] not in ("pipeline.json", "pipeline.yaml", "pipeline.yml"):
+            continue
+        if len(parts) == 1:
+            found.append((DEFAULT, ""))
+        elif len(parts) == 3 and parts[0] == "pipelines":
+            found.append((parts[1], f"pipelines/{parts[1]}/"))
+    return sorted(set(found))
+
+
+def _file_digest(path: str, data: bytes) -> str:
+    if path.endswith(".json"):
+        try:
+            return jsonio.digest(jsonio.loads(data, path))
+        except InputError:
+            pass  # whoever uses it as JSON says what is wrong with it
+    return jsonio.digest_bytes(data)
+
+
+class _Reader:
+    """Reads one snapshot. What was parsed and validated once is kept by digest in the index, so
+    that a command with nothing to do imports neither YAML nor jsonschema."""
+
+    def __init__(self, root: Root, snapshot: Snapshot, model: str | None) -> None:
+        self._root = root
+        self._snapshot = snapshot
+        self._model = model
+        self._index_path = root.private / "index" / "config.json"
+        self._index = self._load_index()
+        self._used: dict[str, Any] = {}
+
+    def _load_index(self) -> dict[str, Any]:
+        try:
+            index = json.loads(self._index_path.read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return index if isinstance(index, dict) else {}
+
+    def save_index(self) -> None:
+        """Keep what this command used; a root that cannot be written just pays again."""
+        if self._used == self._index:
+            return
+        try:
+            disk.make_folder(self._index_path.parent)
+            disk.write(self._index_path, jsonio.dumps(self._used), sync=False)
+        except OSError:
+            pass
+
+    def document(self, path: str, kind: str) -> Any:
+        """A file's value, valid against the schema of its format."""
+        from popbuild import schemas
+
+        data = self._snapshot.files[path]
+        key = jsonio.digest_bytes(
+            b"\0".join([path.encode(), data, schemas.text_of(kind), kind.encode()])
+        )
+        if key in self._index:
+            value = self._index[key]
+        else:
+            value = _parse_and_validate(data, f"pipeline-config/{path}", kind)
+        self._used[key] = value
+        return value
+
+    def pipeline(self, folder: str) -> Pipeline:
+        """The pipeline in a folder, with every task in it."""
+        path = self._one_of(folder, ("pipeline.json", "pipeline.yaml", "pipeline.yml"))
+        document = self.document(path, "pipeline")
+        where = f"pipeline-config/{path}"
+        entries = _entries(document, where)
+        registry = self._registry(folder)
+        tasks: list[Task] = []
+        for name, label, settings in entries:
+            if name not in registry:
+                raise ConfigError(
+                    "a task is not in the registry",
+                    unknown(
+                        "task",
+                        name,
+                        registry,
+                        where={
+                            "file": where,
+                            "registry": f"pipeline-config/{folder}tasks/index.yaml",
+                        },
+                    ),
+                    hint="add it to the registry, or correct its name",
+                )
+            earlier = tuple(task.id for task in tasks)
+            tasks.append(self._task(folder, name, label, settings, registry[name], earlier))
+        _check_needs(tasks, where)
+        _check_artifacts(tasks, where)
+        return Pipeline(
+            document["name"],
+            where,
+            tuple(tasks),
+            document.get("version"),
+            document.get("description"),
+        )
+
+    def _one_of(self, folder: str, names: Iterable[str]) -> str:
+        found = [folder + name for name in names if folder + name in self._snapshot.files]
+        if len(found) > 1:
+            raise ConfigError(
+                "two files say the same thing",
+                {"files": ", ".join(f"pipeline-config/{path}" for path in found)},
+                hint="keep one of them",
+            )
+        return found[0]
+
+    def _registry(self, folder: str) -> dict[str, Any]:
+        path = f"{folder}tasks/index.yaml"
+        if path not in self._snapshot.files:
+            values = {"missing": f"pipeline-config/{path}"}
+            if f"{folder}tasks/index.js" in self._snapshot.files:
+                raise ConfigError(
+                    "the task registry is a YAML file here",
+                    {**values, "found": f"pipeline-config/{folder}tasks/index.js"},
+                    hint="tasks are folders, not JavaScript modules: write index.yaml with a line "
+                    "`research: ./research` for each task",
+                )
+            raise ConfigError(
+                "there is no task registry",
+                values,
+                hint="a line `research: ./research` for each task",
+            )
+        registry: dict[str, Any] = self.document(path, "registry")
+        _check_unique("task", registry, f"pipeline-config/{path}")
+        return registry
+
+    def _task(
+        self,
+        base: str,
+        name: str,
+        label: str,
+        settings: Mapping[str, Any],
+        entry: Any,
+        earlier: tuple[str, ...],
+    ) -> Task:
+        registry = f"pipeline-config/{base}tasks/index.yaml"
+        command = tuple(entry["command"]) if isinstance(entry, dict) else None
+        given = entry.get("folder", f"./{name}") if isinstance(entry, dict) else entry
+        folder = _folder(given, f"{base}tasks", registry, name)
+        files = {
+            path: self._snapshot.digests[path]
+            for path in self._snapshot.files
+            if path.startswith(f"{folder}/")
+        }
+        if not files and command is None:
+            folders = {
+                path.removeprefix(f"{base}tasks/").split("/")[0]
+                for path in self._snapshot.files
+                if path.startswith(f"{base}tasks/") and path.count("/") > base.count("/") + 1
+            }
+            raise ConfigError(
+                "a task's folder is empty or missing",
+                unknown("folder", given, folders, where={"task": name, "file": registry}),
+            )
+        own = self._own_settings(folder)
+        merged = {**own.get("config", {}), **settings}
+        if self._model is not None and command is None:
+            merged["model"] = self._model
+        task = Task(
+            id=name,
+            label=label,
+            folder=folder,
+            needs=tuple(own.get("needs", earlier)),
+            settings=merged,
+            artifact=own.get("artifact", f"{name}-output.json"),
+            answer=own.get("answer", "json" if f"{folder}/output.schema.json" in files else "text"),
+            refinements=own.get("gate", {}).get("refinements", 2),
+            timeout_s=float(own.get("timeout", 600)),
+            command=command,
+            files=files,
+        )
+        _check_task(task)
+        return task
+
+    def _own_settings(self, folder: str) -> dict[str, Any]:
+        path = f"{folder}/{_TASK_FILE}"
+        if path not in self._snapshot.files:
+            return {}
+        settings: dict[str, Any] = self.document(path, "task")
+        return settings
+
+
+def _parse_and_validate(data: bytes, where: str, kind: str) -> Any:
+    from popbuild import gate, schemas
+
+    is_yaml = where.endswith((".yaml", ".yml"))
+    if is_yaml:
+        from popbuild import yamlio
+
+        value = yamlio.loads(data, where)
+        if value is None and kind == "task":
+            value = {}  # a file of comments only
+    else:
+        try:
+            value = jsonio.loads(data, where)
+        except InputError as error:
+            raise ConfigError(error.message, error.values, error.hint) from None
+    problems = gate.judge(value, schemas.for_format(kind))
+    if problems:
+        values: dict[str, object] = {"file": where}
+        for number, problem in enumerate(problems, 1):
+            place = problem.pointer or "/"
+            if is_yaml:
+                line = yamlio.line_of(data, problem.pointer)
+                place = f"line {line}, {place}" if line else place
+            values[f"at {number}" if len(problems) > 1 else "at"] = f"{place}: {problem.message}"
+        raise ConfigError(f"not a valid {_TITLES[kind]}", values)
+    return value
+
+
+_TITLES = {
+    "pipeline": "pipeline",
+    "registry": "task registry",
+    "task": "task.yaml",
+    "seed": "seed",
+}
+
+
+def _entries(document: Mapping[str, Any], where: str) -> list[tuple[str, str, Mapping[str, Any]]]:
+    """The tasks of both forms as (id, label, settings)."""
+    by_name = document.get("taskConfig", {})
+    entries = []
+    for number, task in enumerate(document["tasks"]):
+        if isinstance(task, str):
+            entries.append((task, task, by_name.get(task, {})))
+        else:
+            if task["id"] in by_name:
+                raise ConfigError(
+                    "a task has settings in two places",
+                    {"file": where, "at": f"/tasks/{number}/config and /taskConfig/{task['id']}"},
+                    hint="taskConfig goes with tasks as names",
+                )
+            entries.append((task["id"], task.get("name", task["id"]), task.get("config", {})))
+    names = [name for name, _, _ in entries]
+    _check_unique("task", names, where)
+    for name in by_name:
+        if name not in names:
+            raise ConfigError(
+                "taskConfig names a task that the pipeline does not have",
+                unknown("task", name, names, where={"file": where, "at": f"/taskConfig/{name}"}),
+            )
+    return entries
+
+
+def _check_unique(kind: str, names: Iterable[str], where: str) -> None:
+    seen: dict[str, str] = {}
+    for name in names:
+        problem = name_problem(name)
+        if problem:
+            raise ConfigError(
+                f"not a valid name for a {kind}",
+                {kind: ascii(name[:80]), "file": where, "allowed": problem},
+            )
+        if name.casefold() in seen:
+            raise ConfigError(
+                f"two {kind}s have the same name",
+                {"file": where, kind: f"{seen[name.casefold()]}, {name}"},
+                hint="names must differ by more than upper and lower case",
+            )
+        seen[name.casefold()] = name
+
+
+def _folder(given: str, base: str, registry: str, task: str) -> str:
+    """A folder of the registry as a path relative to pipeline-config/, and inside it."""
+    if given.endswith((".js", ".mjs", ".ts", ".py")):
+        raise ConfigError(
+            "the registry names a folder, not a module",
+            {"file": registry, "task": task, "found": given},
+            hint=f"write `{task}: {str(PurePosixPath(given).parent)!s}` "
+            "and put the code in stages.py there",
+        )
+    parts: list[str] = base.split("/")
+    for part in PurePosixPath(given).parts:
+        if part == ".." and parts:
+            parts.pop()
+        elif part not in (".", ""):
+            parts.append(part)
+    if given.startswith("/") or not parts or ".." in parts:
+        raise ConfigError(
+            "a task's folder lies outside pipeline-config/",
+            {"file": registry, "task": task, "found": given},
+        )
+    return "/".join(parts)
+
+
+def _check_task(task: Task) -> None:
+    where = {"task": task.id, "folder": f"pipeline-config/{task.folder}/"}
+    problem = file_name_problem(task.artifact)
+    if problem:
+        raise ConfigError(
+            "not a valid file name for an artifact",
+            {**where, "artifact": ascii(task.artifact), "allowed": problem},
+        )
+    if task.command is not None:
+        return
+    if task.path("prompt.md") is None and task.stages is None:
+        close = nearest("prompt.md", [path.split("/")[-1] for path in task.files])
+        values: dict[str, object] = {**where, "missing": "prompt.md"}
+        if close:
+            values["found"] = close
+        raise ConfigError("a task has neither a prompt nor stages", values)
+    if task.model is None and task.stages is None:
+        raise ConfigError(
+            "a task has no model",
+            {**where, "missing": "model"},
+            hint='set "model" in taskConfig, in task.yaml under config, or POPBUILD_MODEL',
+        )
+
+
+def _check_needs(tasks: list[Task], where: str) -> None:
+    names = [task.id for task in tasks]
+    for task in tasks:
+        for need in task.needs:
+            if need not in names:
+                raise ConfigError(
+                    "a task needs one that the pipeline does not have",
+                    unknown(
+                        "needs",
+                        need,
+                        names,
+                        where={
+                            "task": task.id,
+                            "file": f"pipeline-config/{task.folder}/{_TASK_FILE}",
+                            "pipeline": where,
+                        },
+                    ),
+                )
+    cycle = find_cycle({task.id: task.needs for task in tasks})
+    if cycle:
+        raise ConfigError(
+            "tasks need each other in a circle", {"pipeline": where, "needs": " -> ".join(cycle)}
+        )
+
+
+def _check_artifacts(tasks: list[Task], where: str) -> None:
+    owners: dict[str, str] = {}
+    for task in tasks:
+        name = task.artifact.casefold()
+        if name in owners:
+            raise ConfigError(
+                "two tasks make the same artifact",
+                {
+                    "pipeline": where,
+                    "artifact": task.artifact,
+                    "tasks": f"{owners[name]}, {task.id}",
+                },
+            )
+        owners[name] = task.id
+
+
+def check_pipeline_name(config: Config, name: str) -> Pipeline:
+    """A pipeline by the name that a person gave; UsageError that names the known ones."""
+    if name not in config.pipelines:
+        raise UsageError(
+            "no such pipeline", unknown("pipeline", name, filter(None, config.pipelines))
+        )
+    return config.pipelines[name]

@@ -1,0 +1,162 @@
+"""Dependencies -> fingerprint; a letter and today's inputs -> a verdict with every reason.
+
+A fingerprint maps dependencies to digests. Their names are what `explain` prints:
+
+    seed:/data/tone              a value of the seed that was read
+    seed-kind:/data              only that there is an object, an array, something or nothing
+    artifact:research:/content   a value of an upstream task's main artifact
+    file:tasks/research/prompt.md   a file under pipeline-config/
+    setting:temperature          an effective model setting
+    answer, output, command      how the task answers, the file it makes, what it runs
+    endpoint, weights            where the model answers; the file of a local one
+    stages                       the version of what popbuild's own stages mean
+
+Reads no files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from popbuild import jsonio
+from popbuild.model.letter import Fingerprint, Letter
+from popbuild.model.pipeline import Task
+from popbuild.model.problem import MISSING, value_at
+
+STAGES_VERSION = "1"  # raised when a default stage gives another result for the same inputs
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What dependencies are resolved against.
+
+    `artifacts` has the value of each upstream main artifact that exists; `files` the digests of
+    the snapshot by path; `endpoint` and `weights` are digests, None where they do not apply.
+    """
+
+    seed: Any
+    artifacts: Mapping[str, Any]
+    files: Mapping[str, str]
+    endpoint: str | None = None
+    weights: str | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a task must run, with every reason why; whether its artifact was edited by hand."""
+
+    reasons: tuple[str, ...]
+    edited: bool = False
+
+    @property
+    def stale(self) -> bool:
+        return bool(self.reasons)
+
+    def __str__(self) -> str:
+        return "; ".join(self.reasons) or ("edited by hand" if self.edited else "up to date")
+
+
+def fixed(task: Task, inputs: Inputs) -> dict[str, str]:
+    """The dependencies that are known before a task runs: its files, settings and where it asks."""
+    found = {
+        f"file:{path}": digest
+        for path, digest in task.files.items()
+        # What task.yaml says counts by its effect, so that a comment in it is free.
+        if path != f"{task.folder}/task.yaml"
+    }
+    found.update({f"setting:{key}": jsonio.digest(value) for key, value in task.settings.items()})
+    found["answer"] = task.answer
+    found["output"] = task.artifact
+    found["stages"] = STAGES_VERSION
+    if task.command is not None:
+        found["command"] = jsonio.digest(list(task.command))
+    if inputs.endpoint is not None:
+        found["endpoint"] = inputs.endpoint
+    if inputs.weights is not None:
+        found["weights"] = inputs.weights
+    return found
+
+
+def resolve(dependency: str, task: Task, inputs: Inputs) -> str:
+    """Today's digest of a dependency that a run traced."""
+    kind, _, rest = dependency.partition(":")
+    if kind == "file":
+        return inputs.files.get(rest, jsonio.ABSENT)
+    if kind in ("seed", "seed-kind"):
+        document, pointer = inputs.seed, rest
+    else:
+        upstream, _, pointer = rest.partition(":")
+        if upstream not in task.needs or upstream not in inputs.artifacts:
+            return jsonio.ABSENT
+        document = inputs.artifacts[upstream]
+    value = value_at(document, pointer)
+    return kind_of(value) if kind.endswith("-kind") else digest_of(value)
+
+
+def digest_of(value: Any) -> str:
+    """The digest of a value, or ABSENT."""
+    return jsonio.ABSENT if value is MISSING else jsonio.digest(value)
+
+
+def kind_of(value: Any) -> str:
+    """What a template learns that looks for a place without reading it."""
+    if value is MISSING:
+        return jsonio.ABSENT
+    if isinstance(value, dict):
+        return "object"
+    return "array" if isinstance(value, list) else "scalar"
+
+
+_TRACED = ("seed", "seed-kind", "artifact", "artifact-kind")
+
+
+def current(last: Fingerprint, task: Task, inputs: Inputs) -> dict[str, str]:
+    """Today's fingerprint, over the dependencies of `last` and all that are fixed."""
+    now = fixed(task, inputs)
+    for dependency in last:
+        kind = dependency.partition(":")[0]
+        if kind in _TRACED or (kind == "file" and dependency not in now):
+            now[dependency] = resolve(dependency, task, inputs)
+    return now
+
+
+def differences(last: Fingerprint, now: Fingerprint) -> tuple[str, ...]:
+    """One phrase for each dependency that differs."""
+    reasons = []
+    for dependency in sorted({*last, *now}):
+        before, after = last.get(dependency, jsonio.ABSENT), now.get(dependency, jsonio.ABSENT)
+        if before == after:
+            continue
+        if before == jsonio.ABSENT:
+            reasons.append(f"{dependency} added")
+        elif after == jsonio.ABSENT:
+            reasons.append(f"{dependency} removed")
+        else:
+            reasons.append(f"{dependency} changed")
+    return tuple(reasons)
+
+
+def check(
+    task: Task,
+    letter: Letter | None,
+    inputs: Inputs,
+    artifact: str | None,
+    stale_upstream: tuple[str, ...] = (),
+) -> Verdict:
+    """Say whether a task must run, with every reason why.
+
+    `artifact` is the digest of the main artifact that stands there, None if there is none.
+    `stale_upstream` names the needed tasks that are themselves to be rebuilt.
+    """
+    if letter is None:
+        return Verdict(("never built",))
+    reasons = list(differences(letter.fingerprint, current(letter.fingerprint, task, inputs)))
+    if letter.refinements > task.refinements:
+        reasons.append(f"built with {letter.refinements} refinements, now {task.refinements}")
+    if artifact is None:
+        reasons.append("artifact missing")
+    reasons.extend(f"upstream {name} is stale" for name in stale_upstream)
+    edited = artifact is not None and artifact != letter.outputs.get(task.artifact)
+    return Verdict(tuple(reasons), edited)

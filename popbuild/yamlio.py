@@ -1,0 +1,97 @@
+"""Strict YAML in: no aliases, no duplicate keys, only what JSON can say, with line numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from popbuild import jsonio
+from popbuild.errors import ConfigError, InputError
+from popbuild.model.problem import parts_of
+
+_SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_SafeLoader):  # type: ignore[misc]  # the C loader is chosen at run time
+    """YAML's JSON subset. 306 bytes of aliases can make a million nodes: aliases are refused."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.events.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.constructor.ConstructorError(None, None, "aliases are not allowed", mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        seen: set[str] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"a key must be text, found {key!r}", key_node.start_mark
+                )
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"duplicate key {key!r}", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+# `2024-01-01` is a date in YAML and nothing in JSON: it stays the text that the person wrote.
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+    for first, resolvers in _SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def loads(data: bytes, where: str) -> Any:
+    """A JSON value from YAML, or a ConfigError with file and line."""
+    if len(data) > jsonio.MAX_BYTES:
+        raise ConfigError(
+            "file is too large", {"file": where, "allowed": f"{jsonio.MAX_BYTES:,} bytes"}
+        )
+    try:
+        value = yaml.load(data.decode("utf-8-sig"), Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            "file is not UTF-8", {"file": where, "at": f"byte {error.start}"}
+        ) from None
+    except RecursionError:
+        raise ConfigError("YAML is nested too deeply", {"file": where}) from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "unknown"
+        raise ConfigError(
+            "not valid YAML", {"file": where, "at": place, "found": error.problem or error.context}
+        ) from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError("not valid YAML", {"file": where, "found": error}) from None
+    try:
+        jsonio.normal(value, where)
+    except InputError as error:
+        raise ConfigError(error.message, error.values, error.hint) from None
+    return value
+
+
+def line_of(data: bytes, pointer: str) -> int | None:
+    """The line, from 1, where a JSON Pointer's value (or its nearest parent) begins."""
+    try:
+        node = yaml.compose(data.decode("utf-8-sig"), Loader=_Loader)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
+        return None
+    if node is None:
+        return None
+    line: int = node.start_mark.line + 1
+    for part in parts_of(pointer):
+        if isinstance(node, yaml.MappingNode):
+            below = [(key, value) for key, value in node.value if key.value == part]
+            if not below:
+                break
+            line, node = below[0][0].start_mark.line + 1, below[0][1]
+        elif isinstance(node, yaml.SequenceNode) and part.isdecimal():
+            node = node.value[int(part)]
+            line = node.start_mark.line + 1
+        else:
+            break
+    return line
