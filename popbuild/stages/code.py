@@ -1,0 +1,152 @@
+"""stages.py and what it imports, served from the snapshot and not from disk.
+
+pipeline-config/ is on the import path while tasks run: `import helpers` finds
+pipeline-config/helpers.py, and `from . import helpers` one beside stages.py.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+from popbuild.config import Snapshot
+from popbuild.errors import TaskError, nearest
+from popbuild.stages.names import FUNCTIONS
+
+
+class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Python's import system, over a snapshot."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        self._folders = {
+            "/".join(parts[:depth])
+            for path in snapshot.files
+            if path.endswith(".py")
+            for parts in [path.split("/")]
+            for depth in range(1, len(parts))
+        }
+
+    def install(self) -> None:
+        """Serve imports of this process. The last one installed wins."""
+        for other in [each for each in sys.meta_path if isinstance(each, Finder)]:
+            sys.meta_path.remove(other)
+        sys.meta_path.insert(0, self)
+
+    def find_spec(
+        self, fullname: str, path: object = None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        file = file_of(fullname, self._snapshot)
+        if file is not None:
+            return importlib.util.spec_from_loader(
+                fullname,
+                self,
+                origin=f"pipeline-config/{file}",
+                is_package=file.endswith("/__init__.py"),
+            )
+        if fullname.replace(".", "/") in self._folders:
+            spec = importlib.machinery.ModuleSpec(fullname, None, is_package=True)
+            spec.submodule_search_locations = []
+            return spec
+        return None
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        file = file_of(module.__name__, self._snapshot)
+        assert file is not None  # find_spec gave this loader
+        code = compile(self._snapshot.text(file), f"pipeline-config/{file}", "exec")
+        exec(code, module.__dict__)  # noqa: S102 - running the user's stages is what this is for
+
+
+def file_of(module: str, snapshot: Snapshot) -> str | None:
+    """The file of a module's dotted name under pipeline-config/, or None."""
+    stem = module.replace(".", "/")
+    for candidate in (f"{stem}.py", f"{stem}/__init__.py"):
+        if candidate in snapshot.files:
+            return candidate
+    return None
+
+
+def load(path: str) -> dict[str, Callable[[Any], Any]]:
+    """The functions of a stages.py by stage. Raises TaskError if it cannot be imported, or has a
+    public function that is nearly, but not, a stage's name."""
+    name = path.removesuffix(".py").replace("/", ".")
+    try:
+        module = importlib.import_module(name)
+    except Exception as error:
+        raise TaskError(
+            "a task's code cannot be imported",
+            {"file": f"pipeline-config/{path}", "found": f"{type(error).__name__}: {error}"},
+        ) from error
+    found = {}
+    for stage, function in FUNCTIONS.items():
+        candidate = getattr(module, function, None)
+        if callable(candidate):
+            found[stage] = candidate
+    own = [
+        key
+        for key, value in vars(module).items()
+        if getattr(value, "__module__", None) == name and callable(value) and key[0] != "_"
+    ]
+    for key in own:
+        close = nearest(key, FUNCTIONS.values())
+        if key not in FUNCTIONS.values() and close and _plain(key) == _plain(close):
+            raise TaskError(
+                "a function is nearly a stage",
+                {"file": f"pipeline-config/{path}", "found": key, "did you mean": close},
+                hint="stages are functions in snake_case; begin a helper's name with _",
+            )
+    return found
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", "").casefold()
+
+
+def imported_files(path: str, snapshot: Snapshot) -> set[str]:
+    """Every file under pipeline-config/ that a module imports, directly or not.
+
+    Found in the source, wherever an import statement stands, so that it does not depend on which
+    branch a run took. A file that is not Python any more is somebody else's error.
+    """
+    found: set[str] = set()
+    waiting = [path]
+    while waiting:
+        file = waiting.pop()
+        for module in _imports(file, snapshot):
+            for depth in range(1, module.count(".") + 2):
+                imported = file_of(".".join(module.split(".")[:depth]), snapshot)
+                if imported is not None and imported not in found:
+                    found.add(imported)
+                    waiting.append(imported)
+    return found
+
+
+def _imports(file: str, snapshot: Snapshot) -> Iterator[str]:
+    try:
+        tree = ast.parse(snapshot.text(file))
+    except (SyntaxError, ValueError):
+        return
+    package = file.rpartition("/")[0].replace("/", ".")
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parts = package.split(".") if package else []
+                parts = parts[: len(parts) - node.level + 1]
+                base = ".".join([*parts, *([base] if base else [])])
+            if base:
+                yield base
+            for alias in node.names:
+                yield f"{base}.{alias.name}" if base else alias.name

@@ -1,0 +1,134 @@
+"""The file API: artifacts, logs and temporary files of a task, under the job's files/."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, Literal
+
+from popbuild import disk, jsonio
+from popbuild.errors import InputError, TaskError
+from popbuild.layout import FILE_KINDS, JobFolder, check_file_name
+
+Mode = Literal["replace", "append"]
+
+
+class Files:
+    """What `context.files` is. Every write lands in the job's and the task's index.
+
+    In a new attempt the first append to a file replaces what an earlier attempt left there:
+    otherwise a rebuilt log would hold both.
+    """
+
+    def __init__(
+        self,
+        folder: JobFolder,
+        task: str,
+        main_artifact: str,
+        owner_of: Callable[[str, str], str | None],
+        index: Callable[[str, str], None],
+    ) -> None:
+        self._folder = folder
+        self._task = task
+        self._main = main_artifact
+        self._owner_of = owner_of
+        self._index = index
+        self._lock = threading.Lock()
+        self._revoked = False
+        self.written: set[tuple[str, str]] = set()
+
+    def write_artifact(self, name: str, value: Any, mode: Mode = "replace") -> None:
+        """Write a result. The main artifact is written by popbuild itself, from the output."""
+        if name.casefold() == self._main.casefold():
+            raise TaskError(
+                "the main artifact is written from the task's output",
+                {"task": self._task, "file": name},
+                hint="return the document from parsing or integration, or choose another name",
+            )
+        self._write("artifacts", name, value, mode)
+
+    def write_log(self, name: str, value: Any, mode: Mode = "append") -> None:
+        """Write a log, by default behind what is there."""
+        self._write("logs", name, value, mode)
+
+    def write_tmp(self, name: str, value: Any, mode: Mode = "replace") -> None:
+        """Write something that nobody needs after the task."""
+        self._write("tmp", name, value, mode)
+
+    def read_artifact(self, name: str) -> str:
+        """An artifact's text, of any task. It is no dependency: read main artifacts through
+        `context.artifacts` or `context.read`."""
+        return self._read("artifacts", name)
+
+    def read_log(self, name: str) -> str:
+        return self._read("logs", name)
+
+    def read_tmp(self, name: str) -> str:
+        return self._read("tmp", name)
+
+    def names(self, kind: str) -> list[str]:
+        """The names under files/artifacts, files/logs or files/tmp."""
+        if kind not in FILE_KINDS:
+            raise TaskError("no such kind of file", {"kind": kind, "known": ", ".join(FILE_KINDS)})
+        folder = self._folder.files(kind)
+        return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+
+    # What follows is the runner's.
+
+    def write_main(self, value: Any) -> None:
+        """The main artifact: sorted, indented, durable before the letter that vouches for it."""
+        self._write("artifacts", self._main, value, "replace", sync=True)
+
+    def revoke(self) -> None:
+        """A stage outlived its timeout: nothing more is written."""
+        with self._lock:
+            self._revoked = True
+
+    def _write(self, kind: str, name: str, value: Any, mode: Mode, *, sync: bool = False) -> None:
+        if mode not in ("replace", "append"):
+            raise TaskError("no such mode", {"mode": mode, "known": "replace, append"})
+        try:
+            check_file_name(name)
+            data = _bytes(value, name)
+        except InputError as error:
+            raise TaskError(error.message, {"task": self._task, **error.values}) from None
+        with self._lock:
+            if self._revoked:
+                raise TaskError("the task outlived its timeout", {"task": self._task, "file": name})
+            owner = self._owner_of(kind, name)
+            if owner not in (None, self._task):
+                raise TaskError(
+                    "this file belongs to another task",
+                    {"file": f"files/{kind}/{name}", "task": self._task, "belongs to": owner},
+                )
+            path = self._folder.files(kind) / name
+            if mode == "append" and (kind, name) in self.written:
+                disk.append(path, data, sync=False, lines=False)
+            else:
+                disk.write(path, data, sync=sync or kind == "artifacts")
+            if (kind, name) not in self.written:
+                self.written.add((kind, name))
+                self._index(kind, name)
+
+    def _read(self, kind: str, name: str) -> str:
+        try:
+            check_file_name(name)
+            return disk.read(self._folder.files(kind) / name).decode()
+        except InputError as error:
+            raise TaskError(error.message, {"task": self._task, **error.values}) from None
+        except FileNotFoundError:
+            raise TaskError(
+                "no such file", {"task": self._task, "file": f"files/{kind}/{name}"}
+            ) from None
+
+
+def _bytes(value: Any, name: str) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, str):
+        try:
+            return value.encode()
+        except UnicodeEncodeError:
+            raise InputError("text has half a surrogate pair", {"file": name}) from None
+    jsonio.normal(value, name)
+    return jsonio.dumps(value)

@@ -1,0 +1,546 @@
+"""Runs one task through its stages and cycles; the outcome is a value: built, or not passed."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import logging
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from popbuild import gate, jsonio
+from popbuild.config import Config
+from popbuild.errors import InputError, PopbuildError, TaskError
+from popbuild.llm.calls import Calls
+from popbuild.llm.ledger import Origin
+from popbuild.llm.request import Answer, Message, Request
+from popbuild.model.clock import timestamp
+from popbuild.model.letter import Call
+from popbuild.model.pipeline import Task
+from popbuild.model.problem import Problem
+from popbuild.prompt import Templates, Trace, plain, view
+from popbuild.redact import redact
+from popbuild.schemas import Schema
+from popbuild.stages import code, command, defaults
+from popbuild.stages.context import AnswerRejected, Context, RevokedError, as_messages
+from popbuild.stages.files import Files
+from popbuild.stages.names import STAGES
+from popbuild.threads import start_daemon
+
+_UNRUN = object()
+
+
+@dataclass
+class Work:
+    """One attempt at a task: what it starts from, and what it collects on its way.
+
+    `seed` and `artifacts` are the documents as they are now; `schema` is None for a task that
+    answers in text. `on_stage` is told of every stage that begins.
+    """
+
+    job: str
+    run: str
+    task: Task
+    config: Config
+    templates: Templates
+    seed: Any
+    artifacts: Mapping[str, Any]
+    schema: Schema | None
+    schema_files: Mapping[str, str]
+    files: Files
+    calls: Calls
+    endpoint: str | None
+    weights: str | None
+    first_sample: int = 0
+    on_stage: Callable[[str, int], None] = lambda stage, cycle: None
+    trace: Trace = field(default_factory=Trace)
+    log: list[dict[str, Any]] = field(default_factory=list)
+    made: list[Call] = field(default_factory=list)
+    validation: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Built:
+    """The task's output passed every gate. `cycles` counts from 0: the refinements needed."""
+
+    output: Any
+    cycles: int
+
+
+@dataclass(frozen=True)
+class NotPassed:
+    """The gate said no to the last try as well. `answer` is the raw answer's log file."""
+
+    stage: str
+    problems: tuple[Problem, ...]
+    cycles: int
+    answer: str | None
+
+
+async def run_task(work: Work) -> Built | NotPassed:
+    """Run the eleven stages, with refinements. Raises TaskError or ProviderError for a crash."""
+    return await _Runner(work).run()
+
+
+class _Failed(Exception):
+    """A gate said no in this cycle."""
+
+    def __init__(self, stage: str, problems: Sequence[Problem]) -> None:
+        super().__init__(stage)
+        self.stage = stage
+        self.problems = tuple(problems)
+
+
+class _Runner:
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._task = work.task
+        self._functions: Mapping[str, Callable[[Any], Any]] = {}
+        self._stage = STAGES[0]
+        self._mentioned: set[str] = set()
+        self._asked: dict[str, int] = {}
+        self._cycle_settings: dict[str, Any] = {}
+        self._last: Answer | None = None
+        self._answer_file: str | None = None
+        self._last_messages: list[Message] = []
+        self._context = Context(
+            job=work.job,
+            task=work.task.id,
+            config=work.task.settings,
+            seed=work.seed,
+            artifacts=work.artifacts,
+            trace=work.trace,
+            files=work.files,
+            ask=self._ask,
+            render=self._render,
+            judge=self._judge,
+            logger=self._logger(),
+            loop=asyncio.get_running_loop(),
+        )
+
+    async def run(self) -> Built | NotPassed:
+        work, context = self._work, self._context
+        for path, digest in work.schema_files.items():
+            work.trace.file(path, digest)
+        if self._task.stages is not None:
+            for path in code.imported_files(self._task.stages, work.config.snapshot):
+                work.trace.file(path, work.config.snapshot.digests[path])
+            self._functions = await start_daemon(lambda: code.load(str(self._task.stages)))
+        context.input = await self._run("ingestion", lambda: None)
+        context.variables = self._object(
+            await self._run("preProcessing", dict), "preProcessing", context.variables
+        )
+        while True:
+            try:
+                return Built(await self._cycle(), context.cycle)
+            except _Failed as failed:
+                problems = failed.problems
+                if context.cycle >= self._task.refinements:
+                    self._skip(failed.stage, f"no refinement left after {context.cycle}")
+                    return NotPassed(failed.stage, problems, context.cycle, self._answer_file)
+                self._skip(failed.stage, "the gate failed before", until="critique")
+                context.problems = [problem.as_json() for problem in problems]
+                context.previous = context.answer
+                context.critique = str(
+                    await self._run("critique", functools.partial(defaults.critique, problems))
+                )
+                settings = await self._run("refine", lambda: None)
+                self._cycle_settings = self._object(settings, "refine", {})
+                self._skip("refine", "the next cycle decides")
+                context.cycle += 1
+
+    async def _cycle(self) -> Any:
+        context = self._context
+        if context.cycle:
+            for stage in ("ingestion", "preProcessing"):
+                self._entry(stage, "skipped", "done in the first cycle", 0.0)
+        if self._task.command is not None:
+            for stage in ("promptTemplating",):
+                self._entry(stage, "skipped", "the task is a command", 0.0)
+            context.answer = await self._run("inference", self._command)
+        else:
+            messages = await self._run("promptTemplating", self._messages)
+            context.messages = as_messages(messages)
+            self._keep("prompt", "json", context.messages)
+            context.answer = self._text(await self._run("inference", self._infer), "inference")
+        self._answer_file = self._keep("answer", "txt", context.answer)
+        self._check_answer()
+        context.output = self._document(await self._run("parsing", self._parse), "parsing")
+        await self._validate("validateStructure", lambda: self._judge(context.output))
+        await self._validate("validateQuality", list)
+        for stage in ("critique", "refine"):
+            self._entry(stage, "skipped", "the gates passed", 0.0)
+        await self._validate("finalValidation", lambda: self._judge(context.output))
+        output = await self._run("integration", lambda: None)
+        if output is None:
+            return context.output
+        output = self._document(output, "integration")
+        problems = self._judge(output)
+        if problems:
+            raise _Failed("integration", problems)
+        return output
+
+    # The default stages that need more than a pure function.
+
+    def _messages(self) -> list[Message]:
+        """system.md and prompt.md. In a refinement whose templates do not look at the problems,
+        the conversation goes on: the failed answer, then the critique."""
+        context = self._context
+        self._mentioned = set()
+        messages: list[Message] = []
+        if self._task.path("system.md"):
+            messages.append({"role": "system", "content": self._render("system.md", {})})
+        messages.append({"role": "user", "content": self._render("prompt.md", {})})
+        if context.cycle and not self._mentioned & {"problems", "previous"}:
+            if context.previous.strip():
+                messages.append({"role": "assistant", "content": context.previous})
+            messages.append({"role": "user", "content": context.critique})
+        return messages
+
+    async def _infer(self) -> str:
+        schema = self._work.schema
+        wanted = schema.document if schema and self._task.answer == "json" else None
+        return (await self._ask(self._context.messages, wanted, {})).text
+
+    async def _command(self) -> str:
+        context, work = self._context, self._work
+        for name, value in work.artifacts.items():
+            work.trace.read(f"artifact:{name}", "", value)
+        work.trace.read("seed", "", work.seed)
+        return await command.run(
+            self._task,
+            work.config.root.config / self._task.folder,
+            {
+                "job": work.job,
+                "task": self._task.id,
+                "seed": work.seed,
+                "artifacts": dict(work.artifacts),
+                "config": dict(self._task.settings),
+                "cycle": context.cycle,
+                "problems": context.problems,
+                "previous": context.previous,
+            },
+            lambda text: self._context.log.info("%s", text),
+        )
+
+    def _parse(self) -> Any:
+        text = self._context.answer
+        if self._task.answer == "text":
+            return {"content": text.strip()}
+        try:
+            return defaults.find_json(text)
+        except defaults.NoJson as error:
+            raise AnswerRejected(Problem(str(error))) from None
+
+    # Running one stage.
+
+    async def _run(self, stage: str, default: Callable[[], Any]) -> Any:
+        """A stage's own function if stages.py has it, else the default. Logged either way."""
+        self._stage = stage
+        self._work.on_stage(stage, self._context.cycle)
+        started = time.monotonic()
+        function = self._functions.get(stage)
+        try:
+            if function is not None:
+                result = await self._run_own(stage, function)
+            elif inspect.iscoroutinefunction(default):
+                result = await default()
+            elif stage in ("promptTemplating", "parsing"):
+                # Templates and answers are foreign input: they may take long.
+                result = await self._in_time(stage, default)
+            else:
+                result = default()
+        except AnswerRejected as rejected:
+            self._entry(stage, "failed", str(rejected), started, [rejected.problem])
+            self._note_validation(stage, [rejected.problem])
+            raise _Failed(stage, [rejected.problem]) from None
+        except PopbuildError as error:
+            error.values.setdefault("task", self._task.id)
+            error.values.setdefault("stage", stage)
+            self._entry(stage, "error", str(error), started)
+            raise
+        own = " (stages.py)" if function is not None else ""
+        self._entry(stage, "done", f"done{own}", started)
+        return result
+
+    async def _run_own(self, stage: str, function: Callable[[Any], Any]) -> Any:
+        """The user's function, in a thread that cannot hold anybody up."""
+
+        def call() -> Any:
+            result = function(self._context)
+            return asyncio.run(result) if inspect.iscoroutine(result) else result
+
+        try:
+            return await self._in_time(stage, call)
+        except (AnswerRejected, PopbuildError):
+            raise
+        except RevokedError:
+            raise self._timeout(stage) from None
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError | KeyboardInterrupt):
+                raise
+            raise TaskError(
+                "a stage raised an exception",
+                {
+                    "task": self._task.id,
+                    "stage": stage,
+                    "at": _place(error, str(self._task.stages)),
+                    "found": f"{type(error).__name__}: {error}",
+                },
+                hint="--debug shows the traceback",
+            ) from error
+
+    async def _in_time(self, stage: str, function: Callable[[], Any]) -> Any:
+        """Wait for a thread until the task's timeout; time spent in calls does not count."""
+        future = start_daemon(function)
+        started = time.monotonic()
+        before = self._context.call_time_s()
+        while True:
+            spent = time.monotonic() - started - (self._context.call_time_s() - before)
+            remaining = self._task.timeout_s - spent
+            if remaining <= 0:
+                self._context.revoke()
+                raise self._timeout(stage)
+            done, _ = await asyncio.wait({future}, timeout=remaining)
+            if done:
+                return future.result()
+
+    def _timeout(self, stage: str) -> TaskError:
+        return TaskError(
+            "a stage took too long",
+            {"task": self._task.id, "stage": stage, "allowed": f"{self._task.timeout_s:g} s"},
+            hint="timeout in task.yaml sets the limit, in seconds",
+        )
+
+    async def _validate(self, stage: str, default: Callable[[], Any]) -> None:
+        """A validation stage; its problems end the cycle."""
+        started = time.monotonic()
+        found = await self._run(stage, default)
+        problems = self._problems(found, stage)
+        self._note_validation(stage, problems)
+        if problems:
+            self._work.log.pop()  # the entry that said "done"
+            message = f"{len(problems)} problem" + ("s" if len(problems) > 1 else "")
+            self._entry(stage, "failed", message, started, problems)
+            raise _Failed(stage, problems)
+
+    # Calls.
+
+    async def _ask(
+        self, messages: Sequence[Message], schema: Any, settings: Mapping[str, Any]
+    ) -> Answer:
+        """One call. The same request again, in this attempt, asks for another draw."""
+        work = self._work
+        merged = {**self._task.settings, **self._cycle_settings, **settings}
+        model = merged.pop("model", None)
+        if not isinstance(model, str):
+            raise TaskError(
+                "the task has no model",
+                {"task": self._task.id},
+                hint='set "model" in taskConfig, in task.yaml under config, or POPBUILD_MODEL',
+            )
+        request = Request(model, tuple(messages), merged, schema, 0, work.endpoint, work.weights)
+        draw = self._asked.get(request.digest, 0)
+        self._asked[request.digest] = draw + 1
+        sample = work.first_sample + draw
+        if sample:
+            request = Request(
+                model, tuple(messages), merged, schema, sample, work.endpoint, work.weights
+            )
+        stage, cycle = self._stage, self._context.cycle
+        answer = await work.calls.ask(request, Origin(work.run, work.job, self._task.id))
+        self._last = answer
+        work.made.append(
+            Call(
+                request=request.digest,
+                model=model,
+                sample=sample,
+                stored=answer.stored,
+                finish_reason=answer.finish_reason,
+                input_tokens=answer.input_tokens,
+                output_tokens=answer.output_tokens,
+                reasoning_tokens=answer.reasoning_tokens,
+                cost=answer.cost,
+                duration_ms=answer.duration_ms,
+                stage=stage,
+                cycle=cycle,
+                warnings=answer.warnings,
+            )
+        )
+        for warning in answer.warnings:
+            self._entry(stage, None, warning, 0.0, level="warning")
+        return answer
+
+    def _check_answer(self) -> None:
+        """An answer that is empty or cut off never reaches parsing: it is no success."""
+        answer, text = self._last, self._context.answer
+        whole = answer is not None and answer.text == text
+        problems = defaults.answer_problems(
+            text,
+            answer.finish_reason if answer and whole else None,
+            answer.usage if answer and whole else {},
+        )
+        if problems:
+            self._note_validation("inference", problems)
+            self._entry("parsing", "skipped", str(problems[0]), 0.0)
+            raise _Failed("inference", problems)
+
+    # What stages return.
+
+    def _judge(self, document: Any) -> list[Problem]:
+        return list(gate.judge(document, self._work.schema)) if self._work.schema else []
+
+    def _text(self, value: Any, stage: str) -> str:
+        if isinstance(value, Answer):
+            return value.text
+        if isinstance(value, str):
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                return value.encode(errors="replace").decode()
+            return value
+        raise self._wrong(stage, value, "the answer's text")
+
+    def _object(self, value: Any, stage: str, empty: dict[str, Any]) -> dict[str, Any]:
+        if value is None:
+            return empty
+        if isinstance(value, dict):
+            return value
+        raise self._wrong(stage, value, "an object")
+
+    def _problems(self, value: Any, stage: str) -> list[Problem]:
+        if value is None:
+            return []
+        problems = []
+        for each in value if isinstance(value, list | tuple) else [_UNRUN]:
+            if isinstance(each, Problem):
+                problems.append(each)
+            elif isinstance(each, str):
+                problems.append(Problem(each))
+            elif isinstance(each, dict) and isinstance(each.get("message"), str):
+                problems.append(Problem.from_json(each))
+            else:
+                raise self._wrong(
+                    stage, value, "a list of problems: texts, or objects with message"
+                )
+        return problems
+
+    def _document(self, output: Any, stage: str) -> Any:
+        if output is None:
+            raise self._wrong(stage, output, "a document")
+        try:
+            return jsonio.normal(output, f"output of {stage}")
+        except InputError:
+            raise self._wrong(stage, output, "a JSON document") from None
+
+    def _wrong(self, stage: str, value: Any, allowed: str) -> TaskError:
+        return TaskError(
+            "a stage returned the wrong thing",
+            {
+                "task": self._task.id,
+                "stage": stage,
+                "found": f"{type(value).__name__} {repr(value)[:120]}",
+                "allowed": allowed,
+            },
+        )
+
+    # Rendering, logs.
+
+    def _render(self, template: str, variables: Mapping[str, Any]) -> str:
+        work, context = self._work, self._context
+        path = f"{self._task.folder}/{template}"
+        if path not in work.config.snapshot.files:
+            raise TaskError(
+                "the task has no such template",
+                {"task": self._task.id, "missing": f"pipeline-config/{path}"},
+            )
+        text, names = work.templates.render(
+            path,
+            {
+                "seed": view(work.seed, "seed", "", work.trace),
+                "artifacts": {
+                    name: view(value, f"artifact:{name}", "", work.trace)
+                    for name, value in work.artifacts.items()
+                },
+                "config": dict(self._task.settings),
+                "variables": context.variables,
+                "problems": context.problems,
+                "previous": context.previous,
+                **{name: plain(value) for name, value in variables.items()},
+            },
+            work.trace,
+        )
+        self._mentioned |= names
+        return text
+
+    def _keep(self, what: str, ending: str, value: Any) -> str:
+        """Keep a cycle's prompt or raw answer among the task's logs; gives the path in the job."""
+        name = f"{self._task.id[:40]}-{what}-{self._context.cycle}.{ending}"
+        self._work.files.write_log(name, value, mode="replace")
+        return f"files/logs/{name}"
+
+    def _entry(
+        self,
+        stage: str,
+        outcome: str | None,
+        message: str,
+        started: float,
+        problems: Sequence[Problem] = (),
+        level: str | None = None,
+    ) -> None:
+        levels = {"failed": "warning", "error": "error"}
+        entry: dict[str, Any] = {
+            "timestamp": timestamp(),
+            "level": level or levels.get(outcome or "", "info"),
+            "stage": stage,
+            "cycle": self._context.cycle,
+            "message": redact(message, self._work.config.environment),
+        }
+        if outcome is not None:
+            entry["outcome"] = outcome
+            entry["durationMs"] = round((time.monotonic() - started) * 1000, 2) if started else 0
+        if problems:
+            entry["problems"] = [problem.as_json() for problem in problems]
+        self._work.log.append(entry)
+
+    def _skip(self, after: str, reason: str, until: str | None = None) -> None:
+        """An entry for each stage behind one that failed, up to the next that runs."""
+        end = STAGES.index(until) if until else len(STAGES)
+        for stage in STAGES[STAGES.index(after) + 1 : end]:
+            if not (stage == "parsing" and after == "inference"):  # it has its entry
+                self._entry(stage, "skipped", reason, 0.0)
+
+    def _note_validation(self, stage: str, problems: Sequence[Problem]) -> None:
+        self._work.validation.append(
+            {
+                "stage": stage,
+                "cycle": self._context.cycle,
+                "problems": [problem.as_json() for problem in problems],
+            }
+        )
+
+    def _logger(self) -> logging.Logger:
+        """A logger of its own, in no hierarchy: its lines go to execution-logs.json alone."""
+        runner = self
+
+        class Handler(logging.Handler):
+            def emit(self, record: logging.LogRecord) -> None:
+                level = record.levelname.lower().replace("critical", "error")
+                runner._entry(runner._stage, None, record.getMessage(), 0.0, level=level)
+
+        logger = logging.Logger(f"popbuild.{self._task.id}", logging.DEBUG)
+        logger.addHandler(Handler())
+        return logger
+
+
+def _place(error: BaseException, file: str) -> str:
+    """The last line of the user's own code in a traceback."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename.startswith("pipeline-config/")]
+    if not own:
+        return f"pipeline-config/{file}"
+    return f"{own[-1].filename}, line {own[-1].lineno}"
