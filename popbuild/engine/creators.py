@@ -1,0 +1,34 @@
+"""What a dodo.py takes from popbuild: doit's settings, and the creator of all jobs' tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from doit import get_initial_workdir
+from doit.doit_cmd import get_var
+from doit.task import Task as DoitTask
+
+from popbuild import config, jobs, layout
+from popbuild.engine import graph, session
+from popbuild.jobs import Surroundings
+
+DOIT_CONFIG = {
+    "backend": "popbuild-null",
+    "check_file_uptodate": graph.NeverDecides,
+    "verbosity": 2,
+}
+
+
+def task_jobs() -> Iterator[DoitTask]:
+    """Every job of the root: a group named by its ID, with a task for each of its pipeline."""
+    start = Path(get_initial_workdir() or Path.cwd())
+    root = layout.find_root(start, get_var("root"))
+    yield from tasks(root, session.select(root, get_var("job"), ()))
+
+
+def tasks(root: layout.Root, selection: session.Selection) -> Iterator[DoitTask]:
+    """The doit tasks of the selected jobs."""
+    around = Surroundings(config.load(root))
+    for job in selection:
+        yield from graph.listed(jobs.find(job, around))

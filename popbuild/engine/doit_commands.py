@@ -1,0 +1,355 @@
+"""doit's commands, as they mean something for popbuild; in every other project, doit's own.
+
+doit imports this module in every project of the environment, so it imports nothing but doit.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from doit import doit_cmd, loader
+from doit.cmd_base import DodoTaskLoader, NamespaceTaskLoader
+from doit.cmd_clean import Clean as DoitClean
+from doit.cmd_dumpdb import DumpDB as DoitDumpDB
+from doit.cmd_forget import Forget as DoitForget
+from doit.cmd_ignore import Ignore as DoitIgnore
+from doit.cmd_info import Info as DoitInfo
+from doit.cmd_list import List as DoitList
+from doit.cmd_resetdep import ResetDep as DoitResetDep
+from doit.cmd_run import Run as DoitRun
+from doit.cmd_strace import Strace as DoitStrace
+from doit.cmdparse import CmdOption
+
+if TYPE_CHECKING:
+    from popbuild.layout import Root
+
+# mypy: disable-error-code="misc"
+# doit has no types, so each of its classes is Any to a subclass.
+
+_OURS = re.compile(r"^\s*(from|import)\s+popbuild\.engine\b", re.MULTILINE)
+VARIABLES = ("job", "root")
+
+
+class NullBackend:
+    """doit's database, kept empty: letters are the truth, and travel with the job.
+
+    doit asks `get` for the state of each file dependency: anything but None counts as known.
+    """
+
+    desc = "keeps nothing: popbuild's letters are the truth"
+
+    def __init__(self, name: str, codec: Any = None, module_name: Any = None) -> None:
+        self.name = name
+
+    def get(self, task: str, key: str) -> Any:
+        return None if key.endswith(":") else ""
+
+    def set(self, task: str, key: str, value: Any) -> None: ...
+
+    def in_(self, task: str) -> bool:
+        return False
+
+    def remove(self, task: str) -> None: ...
+
+    def remove_all(self) -> None: ...
+
+    def dump(self) -> None: ...
+
+
+def is_ours(dodo: Path) -> bool:
+    """Whether a dodo file hands doit popbuild's task creators."""
+    try:
+        return bool(_OURS.search(dodo.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+class _RootLoader(NamespaceTaskLoader):
+    """Loads the jobs that a command names from a root, without importing its dodo file."""
+
+    cmd_options = DodoTaskLoader.cmd_options
+
+    def __init__(self, root: Root, config: Any) -> None:
+        super().__init__()
+        self._root = root
+        self.config = config
+        self.namespace: dict[str, Any] = {}
+
+    def setup(self, opt_values: Any) -> None: ...
+
+    def load_doit_config(self) -> dict[str, Any]:
+        from popbuild.engine.creators import DOIT_CONFIG
+
+        return dict(DOIT_CONFIG)
+
+    def load_tasks(self, cmd: Any, pos_args: list[str]) -> Any:
+        from popbuild.engine import creators, session
+
+        variables = doit_cmd._CMDLINE_VARS or {}
+        names = [name for name in pos_args if not name.startswith("-")]
+        selection = session.select(self._root, variables.get("job"), names)
+        return list(creators.tasks(self._root, selection))
+
+
+class _Command:
+    """Mixed into a command of doit's: decides whose command this is.
+
+    Ours, when the dodo file that doit would take is ours, or when there is none here but a root
+    can be found; so that every command works from any working directory.
+    """
+
+    own_options: ClassVar[tuple[dict[str, Any], ...]] = ()
+    _is_ours: bool | None = None
+
+    def parse_execute(self: Any, in_args: list[str]) -> Any:
+        ours = self._whose(in_args)
+        if ours != self._is_ours:
+            self._is_ours, self._cmdparser = ours, None
+        if not ours:
+            return super().parse_execute(in_args)
+        return _reporting(lambda debug: self._ours(in_args), in_args)
+
+    def get_options(self: Any) -> Any:
+        if self._is_ours is None:
+            self._is_ours = self._whose([])
+        if self._is_ours and self.own_options:
+            return [CmdOption(each) for each in (*DodoTaskLoader.cmd_options, *self.own_options)]
+        return super().get_options()
+
+    def _ours(self: Any, in_args: list[str]) -> Any:
+        self.loader = _RootLoader(self._root(), self.config)
+        return super().parse_execute(in_args)
+
+    def _whose(self: Any, in_args: list[str]) -> bool:
+        named = _option(in_args, "f", "file") or self.opt_vals.get("dodoFile")
+        named = named or os.environ.get("DOIT_FILE")
+        folder = Path(_option(in_args, "d", "dir") or self.opt_vals.get("cwdPath") or ".")
+        if named and named != "dodo.py":
+            return is_ours(Path(named))
+        here = folder / "dodo.py"
+        if here.exists():
+            return is_ours(here)
+        for parent in Path.cwd().parents:
+            if (parent / "dodo.py").exists():
+                return is_ours(parent / "dodo.py")
+        return self._find_root() is not None
+
+    def _find_root(self: Any) -> Root | None:
+        from popbuild.errors import PopbuildError
+
+        try:
+            root: Root = self._root()
+        except PopbuildError:
+            return None
+        return root
+
+    def _root(self: Any) -> Root:
+        from popbuild.errors import UsageError, unknown
+        from popbuild.layout import find_root
+
+        variables = doit_cmd._CMDLINE_VARS or {}
+        for name in variables:
+            if name not in VARIABLES:
+                raise UsageError("no such variable", unknown("variable", name, VARIABLES))
+        loader.initial_workdir = str(Path.cwd())
+        named = _option(sys.argv[1:], "f", "file") or self.opt_vals.get("dodoFile")
+        start = Path(named).resolve().parent if named else Path.cwd()
+        return find_root(start, variables.get("root"))
+
+
+def _option(arguments: list[str], short: str, long: str) -> str | None:
+    """The value of one of doit's loader options, before doit has parsed anything."""
+    for number, argument in enumerate(arguments):
+        if argument in (f"-{short}", f"--{long}"):
+            return arguments[number + 1] if number + 1 < len(arguments) else None
+        if argument.startswith(f"--{long}="):
+            return argument.partition("=")[2]
+        if argument.startswith(f"-{short}") and len(argument) > 2 and argument[1] != "-":
+            return argument[2:]
+    return None
+
+
+def _reporting(command: Any, arguments: list[str]) -> int:
+    """Run a command of ours; an error is told as popbuild tells it, and gives its exit code."""
+    from popbuild.errors import INTERRUPTED, PopbuildError
+
+    debug = "--debug" in arguments or bool(os.environ.get("POPBUILD_DEBUG"))
+    try:
+        return command(debug) or 0
+    except PopbuildError as error:
+        if debug:
+            raise
+        from popbuild.redact import redact
+
+        print(f"error: {redact(str(error), os.environ)}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted: what was paid for is kept; run it again to go on", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader went away (`doit list | head`): nothing is wrong.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _flag(name: str, text: str, short: str = "", long: str | None = None) -> dict[str, Any]:
+    return {
+        "name": name,
+        "short": short,
+        "long": name.replace("_", "-") if long is None else long,
+        "type": bool,
+        "default": False,
+        "help": text,
+    }
+
+
+class Run(_Command, DoitRun):
+    """Builds jobs."""
+
+    doc_purpose = "run tasks"
+    own_options = (
+        {
+            "name": "in_flight",
+            "short": "n",
+            "long": "process",
+            "type": int,
+            "default": 0,
+            "help": "how many calls may be in flight [default: 8]",
+        },
+        _flag("continue_", "go on with other jobs after one failed", "c", "continue"),
+        _flag("always", "build what is up to date too", "a", "always-execute"),
+        {
+            "name": "par_type",
+            "short": "P",
+            "long": "parallel-type",
+            "type": str,
+            "default": "",
+            "help": "refused: tasks run at the same time by themselves, -n limits the calls",
+        },
+        _flag("keep_edits", "keep artifacts that were edited by hand and whose task is stale"),
+        _flag("discard_edits", "build artifacts anew that were edited by hand"),
+        _flag("no_wait", "fail if another command builds a job"),
+        _flag("json", "print the results as JSON"),
+        _flag("debug", "show tracebacks"),
+    )
+
+    def _ours(self: Any, in_args: list[str]) -> int:
+        from popbuild.engine import progress, session
+        from popbuild.engine.settle import Options
+        from popbuild.errors import UsageError
+
+        params, names = self.cmdparser.parse(in_args)
+        if params["par_type"]:
+            raise UsageError(
+                "-P means nothing here",
+                {"found": f"-P {params['par_type']}"},
+                hint="tasks that do not need each other run at the same time; -n limits the calls",
+            )
+        if params["in_flight"] < 0:
+            raise UsageError("-n must be at least 1", {"found": params["in_flight"]})
+        options = Options(
+            in_flight=params["in_flight"] or None,
+            continue_=params["continue_"],
+            always=params["always"],
+            keep_edits=params["keep_edits"],
+            discard_edits=params["discard_edits"],
+            wait=not params["no_wait"],
+        )
+        root = self._root()
+        events = progress.choose(params["json"])
+        variables = doit_cmd._CMDLINE_VARS or {}
+        code, results = session.run(root, variables.get("job"), names, options, events)
+        progress.report(results, as_json=params["json"], debug=params["debug"])
+        return code
+
+
+class List(_Command, DoitList):
+    """Lists jobs with their state; with -s, what a run would do."""
+
+
+class Info(_Command, DoitInfo):
+    """Says why a task is stale."""
+
+
+class Forget(_Command, DoitForget):
+    """Sets letters aside, so that tasks are built again; answers stay in the store."""
+
+    own_options = (_flag("debug", "show tracebacks"),)
+
+    def _ours(self: Any, in_args: list[str]) -> int:
+        from popbuild.engine import housekeeping
+        from popbuild.errors import UsageError
+
+        _, names = self.cmdparser.parse(in_args)
+        job = (doit_cmd._CMDLINE_VARS or {}).get("job")
+        if not names and job is None:
+            raise UsageError(
+                "forget needs names",
+                {"found": "no job"},
+                hint="doit forget <job> or <job>:<task>; the answers stay in the store",
+            )
+        for line in housekeeping.forget(self._root(), job, names):
+            print(line)
+        return 0
+
+
+class Clean(_Command, DoitClean):
+    """Removes unfinished jobs."""
+
+    own_options = (
+        _flag("dry_run", "say what would be removed", "n"),
+        _flag("complete", "remove complete jobs too"),
+        _flag("debug", "show tracebacks"),
+    )
+
+    def _ours(self: Any, in_args: list[str]) -> int:
+        from popbuild.engine import housekeeping
+
+        params, names = self.cmdparser.parse(in_args)
+        job = (doit_cmd._CMDLINE_VARS or {}).get("job")
+        lines = housekeeping.clean(
+            self._root(), job, names, complete=params["complete"], dry_run=params["dry_run"]
+        )
+        for line in lines:
+            print(line)
+        return 0
+
+
+class _Refused(_Command):
+    """A command of doit's that would do harm, or nothing without saying so."""
+
+    hint = ""
+
+    def _ours(self: Any, in_args: list[str]) -> int:
+        from popbuild.errors import UsageError
+
+        raise UsageError(f"doit {self.name} means nothing here", {}, hint=self.hint)
+
+
+class Ignore(_Refused, DoitIgnore):
+    """Refused."""
+
+    hint = "to build only some tasks, name them: doit run <job>:<task>"
+
+
+class ResetDep(_Refused, DoitResetDep):
+    """Refused."""
+
+    name = "reset-dep"
+    hint = "popbuild accept <job> [<task>] takes what stands there as up to date"
+
+
+class DumpDB(_Refused, DoitDumpDB):
+    """Refused."""
+
+    hint = "there is no database: each task's letter.json says what it was built from"
+
+
+class Strace(_Refused, DoitStrace):
+    """Refused."""
+
+    hint = "it would pay for a call; each task's letter.json says what it was built from"

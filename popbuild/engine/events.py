@@ -1,0 +1,90 @@
+"""What a build tells whoever watches it. A printer implements what it wants to show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from popbuild.errors import FAILED, OK, REJECTED, STOPPED, PopbuildError
+from popbuild.model.letter import Usage
+from popbuild.model.problem import Problem
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """How the build of one job ended.
+
+    `outcome` is one of up to date, complete, built (a partial build), rejected, unchanged
+    (rejected before, with the same inputs), failed, stopped, waiting. Times in milliseconds.
+    """
+
+    id: str
+    outcome: str
+    run: str | None = None
+    built: tuple[str, ...] = ()
+    usage: Usage = field(default_factory=Usage)
+    duration_ms: float = 0.0
+    path: str | None = None
+    task: str | None = None
+    problems: tuple[Problem, ...] = ()
+    error: PopbuildError | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        if self.error is not None and self.outcome != "failed":
+            return self.error.exit_code
+        return {
+            "rejected": REJECTED,
+            "unchanged": REJECTED,
+            "failed": FAILED,
+            "stopped": STOPPED,
+            "waiting": STOPPED,
+        }.get(self.outcome, OK)
+
+    def as_json(self) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "id": self.id,
+            "outcome": self.outcome,
+            "pipelineId": self.run,
+            "built": list(self.built),
+            "usage": self.usage.as_json(),
+            "durationMs": self.duration_ms,
+            "path": self.path,
+        }
+        if self.task is not None:
+            body["task"] = self.task
+        if self.problems:
+            body["problems"] = [problem.as_json() for problem in self.problems]
+        if self.error is not None:
+            body["error"] = self.error.as_json()
+        return body
+
+
+class Events:
+    """Does nothing; printers override what they show."""
+
+    def waiting_for_lock(self, job: str) -> None: ...
+
+    def waiting_for_provider(self, reason: str, seconds: float) -> None: ...
+
+    def job_started(self, job: str, run: str, reasons: Mapping[str, str]) -> None: ...
+
+    def task_started(self, job: str, task: str, reason: str) -> None: ...
+
+    def stage(self, job: str, task: str, stage: str, cycle: int) -> None: ...
+
+    def refined(self, job: str, task: str, problems: Sequence[Problem]) -> None: ...
+
+    def task_done(
+        self, job: str, task: str, usage: Usage, duration_ms: float, refinements: int
+    ) -> None: ...
+
+    def task_kept(self, job: str, task: str) -> None: ...
+
+    def task_failed(self, job: str, task: str, message: str) -> None: ...
+
+    def job_done(self, result: JobResult) -> None: ...
+
+    def close(self) -> None: ...

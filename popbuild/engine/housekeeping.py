@@ -1,0 +1,67 @@
+"""`forget` and `clean`: what a person takes away on purpose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from popbuild import config, disk, jobs
+from popbuild.engine import session
+from popbuild.errors import LockedError
+from popbuild.jobs import Surroundings
+from popbuild.layout import COMPLETE, CURRENT, REJECTED, Root
+from popbuild.model.clock import timestamp
+
+
+def forget(root: Root, job: str | None, names: Iterable[str]) -> Iterator[str]:
+    """Set letters aside under .popbuild/forgotten/. Gives a line for each."""
+    selection = session.select(root, job, names)
+    around = Surroundings(config.load(root))
+    session.check_tasks(selection, around)
+    for each, tasks in selection.items():
+        with _locked(root, each):
+            for state in (COMPLETE, CURRENT, REJECTED):
+                folder = root.job(state, each)
+                found = folder.path / "tasks"
+                for task in sorted(found.iterdir()) if found.is_dir() else ():
+                    letter = folder.letter(task.name)
+                    if (tasks is None or task.name in tasks) and letter.exists():
+                        shelf = root.private / "forgotten" / each
+                        disk.make_folder(shelf)
+                        stamp = timestamp().replace(":", "-").replace(".", "-")
+                        disk.rename_new(letter, shelf / f"{task.name}-{stamp}.json")
+                        yield f"forgetting {each}:{task.name}"
+
+
+def clean(
+    root: Root, job: str | None, names: Iterable[str], *, complete: bool, dry_run: bool
+) -> Iterator[str]:
+    """Remove jobs from current/, and with `complete` from complete/. Gives a line for each."""
+    for each in session.select(root, job, names):
+        with _locked(root, each):
+            for state in (CURRENT, COMPLETE) if complete else (CURRENT,):
+                folder = root.job(state, each)
+                if folder.path.is_dir():
+                    if not dry_run:
+                        disk.remove(folder.path)
+                    yield f"{'would remove' if dry_run else 'removing'} {root.show(folder.path)}"
+
+
+class _locked:
+    """A job's lock, for a command that does not wait."""
+
+    def __init__(self, root: Root, job: str) -> None:
+        self._locks = disk.Locks(root.private / "locks" / "jobs")
+        self._job = job
+
+    def __enter__(self) -> None:
+        if not self._locks.acquire(self._job):
+            raise LockedError("another command builds this job", {"job": self._job})
+
+    def __exit__(self, *_: object) -> None:
+        self._locks.release(self._job)
+
+
+def job_lock(root: Root, job: str) -> _locked:
+    """Hold a job's lock in a `with`; LockedError if somebody else does."""
+    jobs.prepare_root(root)
+    return _locked(root, job)

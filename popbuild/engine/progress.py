@@ -1,0 +1,222 @@
+"""What a build looks like: plain lines, or on a terminal also a line for each running task."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import TextIO
+
+from popbuild.engine.events import Events, JobResult
+from popbuild.errors import describe
+from popbuild.model.letter import Usage
+from popbuild.model.problem import Problem
+from popbuild.redact import redact
+
+_REPAINT_S = 0.25
+_MAX_PROBLEMS = 10
+
+
+def choose(as_json: bool) -> Events:
+    """The printer for where the output goes; with --json progress goes to stderr."""
+    stream = sys.stderr if as_json else sys.stdout
+    if stream.isatty() and os.environ.get("TERM") != "dumb":
+        return Terminal(stream)
+    return Plain(stream)
+
+
+def money(cost: float | None) -> str:
+    """US dollars: `$0`, `$0.0123`, `unknown cost`."""
+    if cost is None:
+        return "unknown cost"
+    return "$0" if cost == 0 else f"${cost:.4f}" if cost < 1 else f"${cost:.2f}"
+
+
+def seconds(duration_ms: float) -> str:
+    """`0.4 s`, `12 s`, `3 min 20 s`."""
+    total = duration_ms / 1000
+    if total < 10:
+        return f"{total:.1f} s"
+    return f"{total:.0f} s" if total < 100 else f"{total // 60:.0f} min {total % 60:.0f} s"
+
+
+def used(usage: Usage) -> str:
+    """`118 tokens, $0`, `from the store`."""
+    if not usage.calls:
+        return "from the store" if usage.stored_calls else "no call"
+    text = f"{usage.input_tokens + usage.output_tokens:,} tokens, {money(usage.cost)}"
+    return f"{text}, {usage.stored_calls} from the store" if usage.stored_calls else text
+
+
+class Plain(Events):
+    """A line for everything that ends."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lock = threading.RLock()  # tasks end in threads of their own
+
+    def line(self, text: str) -> None:
+        with self._lock:
+            self._stream.write(redact(text, os.environ) + "\n")
+            self._stream.flush()
+
+    def waiting_for_lock(self, job: str) -> None:
+        self.line(f"{job}: waiting for another command that builds this job")
+
+    def waiting_for_provider(self, reason: str, seconds: float) -> None:
+        self.line(f"{reason}: trying again in {seconds:.1f} s")
+
+    def job_started(self, job: str, run: str, reasons: Mapping[str, str]) -> None:
+        self.line(f"{job}: {run}")
+
+    def task_started(self, job: str, task: str, reason: str) -> None:
+        self.line(f".  {job}:{task}  {reason}")
+
+    def task_done(
+        self, job: str, task: str, usage: Usage, duration_ms: float, refinements: int
+    ) -> None:
+        refined = f", {refinements} refinement{'s' * (refinements > 1)}" if refinements else ""
+        self.line(f"   {job}:{task}  {seconds(duration_ms)}, {used(usage)}{refined}")
+
+    def task_kept(self, job: str, task: str) -> None:
+        self.line(f"   {job}:{task}  kept as edited by hand")
+
+    def task_failed(self, job: str, task: str, message: str) -> None:
+        self.line(f"!  {job}:{task}  {message}")
+
+    def job_done(self, result: JobResult) -> None:
+        for text in _ending(result):
+            self.line(text)
+
+
+def _ending(result: JobResult) -> list[str]:
+    job = result.id
+    match result.outcome:
+        case "up to date":
+            return [f"-- {job}  up to date"]
+        case "complete":
+            what = f"{seconds(result.duration_ms)}, {used(result.usage)}"
+            return [f"{job}: complete, {what} -> {result.path}"]
+        case "built":
+            return [f"{job}: {', '.join(result.built) or 'nothing'} built -> {result.path}"]
+        case "rejected" | "unchanged":
+            head = f"{job}: rejected" + (f" at {result.task}" if result.task else "")
+            if result.outcome == "unchanged":
+                head += ", and nothing changed since: not bought again"
+            lines = [head, *_listed(result.problems)]
+            if result.outcome == "unchanged":
+                lines.append(f"hint: change something, or popbuild retry {job} for another draw")
+            if result.path:
+                lines.append(f"  -> {result.path}")
+            return lines
+        case "failed":
+            return [f"{job}: failed at {result.task} -> {result.path}"]
+        case _:
+            return [f"{job}: {result.outcome}" + (f" -> {result.path}" if result.path else "")]
+
+
+def _listed(problems: Sequence[Problem]) -> list[str]:
+    lines = [f"  {problem}" for problem in problems[:_MAX_PROBLEMS]]
+    if len(problems) > _MAX_PROBLEMS:
+        lines.append(f"  and {len(problems) - _MAX_PROBLEMS} more, see rejection.json")
+    return lines
+
+
+class Terminal(Plain):
+    """Plain lines scroll; below them stands a line for each running task, with its stage."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._running: dict[tuple[str, str], tuple[float, str, int]] = {}
+        self._painted = 0
+        self._tokens = 0
+        self._cost: float | None = 0.0
+        self._ended = threading.Event()
+        self._painter: threading.Thread | None = None
+
+    def line(self, text: str) -> None:
+        with self._lock:
+            self._erase()
+            super().line(text)
+            self._paint()
+
+    def task_started(self, job: str, task: str, reason: str) -> None:
+        with self._lock:
+            self._running[job, task] = (time.monotonic(), "", 0)
+            if self._painter is None:
+                self._painter = threading.Thread(target=self._repaint, daemon=True)
+                self._painter.start()
+        super().task_started(job, task, reason)
+
+    def stage(self, job: str, task: str, stage: str, cycle: int) -> None:
+        with self._lock:
+            started = self._running.get((job, task), (time.monotonic(), "", 0))[0]
+            self._running[job, task] = (started, stage, cycle)
+
+    def task_done(
+        self, job: str, task: str, usage: Usage, duration_ms: float, refinements: int
+    ) -> None:
+        with self._lock:
+            self._running.pop((job, task), None)
+            self._tokens += usage.input_tokens + usage.output_tokens
+            known = self._cost is not None and usage.cost is not None
+            self._cost = (self._cost or 0.0) + (usage.cost or 0.0) if known else None
+        super().task_done(job, task, usage, duration_ms, refinements)
+
+    def task_failed(self, job: str, task: str, message: str) -> None:
+        with self._lock:
+            self._running.pop((job, task), None)
+        super().task_failed(job, task, message)
+
+    def close(self) -> None:
+        self._ended.set()
+        with self._lock:
+            self._running.clear()
+            self._erase()
+            self._stream.flush()
+
+    def _repaint(self) -> None:
+        while not self._ended.wait(_REPAINT_S):
+            with self._lock:
+                if not self._ended.is_set():
+                    self._erase()
+                    self._paint()
+                    self._stream.flush()
+
+    def _erase(self) -> None:
+        if self._painted:
+            self._stream.write(f"\x1b[{self._painted}F\x1b[J")
+            self._painted = 0
+
+    def _paint(self) -> None:
+        size = shutil.get_terminal_size()
+        rows = list(self._running.items())[: max(1, size.lines // 2)]
+        now = time.monotonic()
+        for (job, task), (started, stage, cycle) in rows:
+            refinement = f", refinement {cycle}" if cycle else ""
+            text = f"   {job}:{task}  {stage}{refinement}  {seconds((now - started) * 1000)}"
+            self._stream.write(f"\x1b[2m{text[: size.columns - 1]}\x1b[0m\n")
+        if rows:
+            text = f"   {self._tokens:,} tokens, {money(self._cost)}"
+            self._stream.write(f"\x1b[2m{text[: size.columns - 1]}\x1b[0m\n")
+            self._painted = len(rows) + 1
+
+
+def report(results: Sequence[JobResult], *, as_json: bool, debug: bool) -> None:
+    """What stands at the end of a run: errors on stderr, or everything as JSON on stdout."""
+    if as_json:
+        print(redact(json.dumps([each.as_json() for each in results], indent=2), os.environ))
+    for result in results:
+        if result.error is None:
+            continue
+        if debug and result.error.__cause__ is not None:
+            import traceback
+
+            traceback.print_exception(result.error.__cause__)
+        values = {"job": result.id, **result.error.values}
+        text = describe(result.error.message, values, result.error.hint)
+        print(f"error: {redact(text, os.environ)}", file=sys.stderr)

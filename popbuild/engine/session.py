@@ -1,0 +1,159 @@
+"""One `run`: which jobs are meant, which have nothing to do, and the event loop for the rest."""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import os
+import signal
+from collections.abc import Iterable, Mapping
+
+from popbuild import config, disk, jobs
+from popbuild.engine.events import Events, JobResult
+from popbuild.engine.settle import Options, settle_without_building
+from popbuild.errors import FAILED, NOT_STARTED, OK, REJECTED, STOPPED, UsageError, unknown
+from popbuild.jobs import Surroundings
+from popbuild.layout import Root
+
+Selection = dict[str, tuple[str, ...] | None]  # job -> its tasks, None for all of them
+
+_SEVERITY = (FAILED, NOT_STARTED, REJECTED, STOPPED)
+
+
+def select(root: Root, job: str | None, names: Iterable[str]) -> Selection:
+    """The jobs that `job=a,b*` and the names on the command line mean; all without either.
+
+    A name is a job's ID, a glob over IDs, or `<job>:<task>`. UsageError for one that is unknown.
+    """
+    known = jobs.known_jobs(root)
+    names = list(names)
+    patterns = list(names)
+    if job is not None:
+        given = [part.strip() for part in job.split(",")]
+        if not all(given):
+            raise UsageError(
+                "job= names no job", unknown("job", job, known), hint="job=<id>, job=<id>,<id>"
+            )
+        patterns += given
+    if not patterns:
+        return dict.fromkeys(known)
+    found: Selection = {}
+    for pattern in patterns:
+        name, separator, task = pattern.partition(":")
+        if any(sign in name for sign in "*?["):
+            matching = fnmatch.filter(known, name)
+        else:
+            matching = [name] if name in known else []
+        if not matching:
+            raise UsageError(
+                "no such job",
+                unknown("job", name, known),
+                hint="a job is a file seeds/<id>.json, or comes from popbuild submit",
+            )
+        for each in matching:
+            if not separator:
+                found[each] = None
+            elif found.get(each, ()) is not None:
+                found[each] = (*(found.get(each) or ()), task)
+    return found
+
+
+def check_tasks(selection: Selection, around: Surroundings) -> None:
+    """UsageError for a task that its job's pipeline does not have."""
+    for job, tasks in selection.items():
+        if tasks is None:
+            continue
+        pipeline = jobs.find(job, around).pipeline
+        for task in tasks:
+            if pipeline is not None and task not in pipeline.names:
+                raise UsageError(
+                    "no such task", unknown("task", task, pipeline.names, where={"job": job})
+                )
+
+
+def check_ids(selection: Iterable[str]) -> None:
+    """Refuse IDs against the rule, and two that differ only by case."""
+    from popbuild.layout import check_name
+
+    seen: dict[str, str] = {}
+    for job in selection:
+        check_name("job", job)
+        if job.casefold() in seen:
+            raise UsageError(
+                "two jobs have the same name",
+                {"jobs": f"{seen[job.casefold()]}, {job}"},
+                hint="IDs must differ by more than upper and lower case",
+            )
+        seen[job.casefold()] = job
+
+
+def run(
+    root: Root,
+    job: str | None,
+    names: Iterable[str],
+    options: Options | None = None,
+    events: Events | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> tuple[int, list[JobResult]]:
+    """Build the selected jobs. Gives the exit code and a result for each job, in order.
+
+    Raises PopbuildError for what is wrong before anything is built.
+    """
+    selection = select(root, job, names)
+    check_ids(selection)
+    around = Surroundings(config.load(root, environment))
+    check_tasks(selection, around)
+    options = options or Options()
+    events = events or Events()
+    jobs.prepare_root(root)
+    locks = disk.Locks(root.private / "locks" / "jobs")
+    results: dict[str, JobResult] = {}
+    for name, tasks in selection.items():
+        if options.always:
+            break
+        settled = settle_without_building(name, around, locks, tasks)
+        if settled is not None:
+            results[name] = settled
+            events.job_done(settled)
+    rest = {name: tasks for name, tasks in selection.items() if name not in results}
+    if rest:
+        results.update(_build(rest, around, locks, options, events))
+    events.close()
+    ordered = [results[name] for name in selection]
+    codes = {result.exit_code for result in ordered}
+    code = next((code for code in _SEVERITY if code in codes), max(codes, default=OK))
+    return code, ordered
+
+
+def _build(
+    selection: Selection,
+    around: Surroundings,
+    locks: disk.Locks,
+    options: Options,
+    events: Events,
+) -> dict[str, JobResult]:
+    """The part that may call models, in an event loop."""
+    import asyncio
+
+    from popbuild.engine.build import Builder
+    from popbuild.llm.calls import Calls, Limits
+
+    # Providers' libraries look for keys here; the process's own variables win over .env.
+    for key, value in around.config.environment.items():
+        os.environ.setdefault(key, value)
+
+    async def main() -> list[JobResult]:
+        limits = Limits.from_environment(around.config.environment, options.in_flight)
+        calls = Calls(around.root, limits, on_wait=events.waiting_for_provider)
+        builder = Builder(around, calls, locks, options, events)
+        task = asyncio.current_task()
+        if task is not None:
+            with contextlib.suppress(NotImplementedError, ValueError):
+                asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await builder.build_all(selection)
+
+    try:
+        results = asyncio.run(main())
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+    return {result.id: result for result in results}

@@ -1,0 +1,53 @@
+"""What a run costs that changes nothing: no event loop, no doit task, no jsonschema, no YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from popbuild import disk, jobs
+from popbuild.engine.events import JobResult
+from popbuild.jobs import Surroundings
+from popbuild.layout import COMPLETE, CURRENT, REJECTED
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to build. `always` builds what is up to date too, from the store where it can."""
+
+    in_flight: int | None = None
+    continue_: bool = False
+    always: bool = False
+    keep_edits: bool = False
+    discard_edits: bool = False
+    wait: bool = True
+
+
+def settle_without_building(
+    job: str, around: Surroundings, locks: disk.Locks, tasks: Iterable[str] | None
+) -> JobResult | None:
+    """The result for a job with nothing to do, or None if it has to be built."""
+    if not locks.acquire(job):
+        return None
+    try:
+        root = around.root
+        jobs.finish_promotion(root, job)
+        found = jobs.find(job, around)
+        exam = found.exam
+        if exam is None or found.folder is None or found.state == REJECTED:
+            return None
+        known = [name for name in exam.pipeline.names if tasks is None or name in set(tasks)]
+        wanted = set(known).union(*(exam.pipeline.upstream(name) for name in known))
+        if tasks is None and found.state != COMPLETE:
+            return None  # all tasks may be up to date, but the job is not promoted yet
+        if not exam.up_to_date(wanted):
+            return None
+        if found.up_to_date:
+            for state in (CURRENT, REJECTED):
+                disk.remove(root.job(state, job).path)
+            if jobs.read_json(exam.folder.seed) != exam.seed:
+                # Nobody read what changed: no run, only the copy that matches its source.
+                jobs.write_seed(exam.folder, exam.seed)
+        return JobResult(job, "up to date", path=root.show(exam.folder.path))
+    finally:
+        locks.release(job)

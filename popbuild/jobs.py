@@ -1,0 +1,655 @@
+"""Jobs on disk: which directory answers for a job, what is stale in it, and every step of its
+life: submit, claim, letters, promotion, rejection, runs.jsonl."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from popbuild import disk, fingerprint, gate, jsonio, schemas
+from popbuild.config import Config
+from popbuild.errors import InputError, PopbuildError
+from popbuild.fingerprint import Inputs, Verdict
+from popbuild.layout import (
+    COMPLETE,
+    CURRENT,
+    FILE_KINDS,
+    REJECTED,
+    JobFolder,
+    Root,
+    name_problem,
+)
+from popbuild.llm.endpoint import address_digest, is_local, weights_digest
+from popbuild.model import status as states
+from popbuild.model.clock import timestamp
+from popbuild.model.letter import Letter, open_letter
+from popbuild.model.pipeline import Pipeline, Task
+from popbuild.model.problem import Problem
+
+MAX_SEED_BYTES = jsonio.MAX_BYTES
+PREVIOUS_KEPT = 1
+CLAIMED = ".claimed-seed.json"
+
+# Reading a job.
+
+
+class BadSeed(Exception):
+    """A seed that cannot start a job, with its problems."""
+
+    def __init__(self, where: str, problems: tuple[Problem, ...]) -> None:
+        super().__init__(where)
+        self.where = where
+        self.problems = problems
+
+
+def read_seed(path: Path, where: str) -> dict[str, Any]:
+    """A seed, strict and valid. Raises BadSeed, or FileNotFoundError."""
+    try:
+        seed = jsonio.loads(disk.read(path, max_bytes=MAX_SEED_BYTES), where)
+    except InputError as error:
+        detail = ", ".join(f"{key} {value}" for key, value in error.values.items() if key != "file")
+        raise BadSeed(where, (Problem(f"{error.message}: {detail}"),)) from None
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise BadSeed(where, (Problem(f"cannot be read: {error.strerror}"),)) from None
+    if not _looks_valid(seed):
+        raise BadSeed(where, gate.judge(seed, schemas.for_format("seed")))
+    found: dict[str, Any] = seed
+    return found
+
+
+def _looks_valid(seed: Any) -> bool:
+    """The seed's schema in a few lines: a command with nothing to do does not import jsonschema.
+    What this refuses is judged by the schema itself; a test holds the two together."""
+    return (
+        isinstance(seed, dict)
+        and isinstance(seed.get("name"), str)
+        and 0 < len(seed["name"]) <= 200
+        and isinstance(seed.get("data"), dict)
+        and ("pipeline" not in seed or _is_name(seed["pipeline"]))
+    )
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and name_problem(value) is None
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file of ours, or None where it is missing or damaged."""
+    try:
+        return json.loads(disk.read(path))
+    except (OSError, ValueError, PopbuildError, RecursionError):
+        return None
+
+
+def read_letter(folder: JobFolder, task: str) -> Letter | None:
+    """A task's letter, or None: missing, truncated, altered and foreign ones are all the same."""
+    return open_letter(read_json(folder.letter(task)), task)
+
+
+def read_artifact(folder: JobFolder, task: Task) -> tuple[Any, str | None]:
+    """A main artifact's value and digest; (None, None) where there is none.
+
+    One that is not JSON any more, after an edit by hand, has the digest of its bytes.
+    """
+    try:
+        data = disk.read(folder.artifact(task.artifact))
+    except (OSError, InputError):
+        return None, None
+    try:
+        value = jsonio.loads(data, task.artifact)
+    except InputError:
+        return None, jsonio.digest_bytes(data)
+    return value, jsonio.digest(value)
+
+
+@dataclass
+class Surroundings:
+    """What all tasks of one command share: configuration, and the digests of endpoints and
+    weights, each computed once."""
+
+    config: Config
+    _endpoints: dict[str, tuple[str | None, str | None]] = field(default_factory=dict)
+
+    @property
+    def root(self) -> Root:
+        return self.config.root
+
+    def inputs(self, task: Task, seed: Any, artifacts: Mapping[str, Any]) -> Inputs:
+        """What a task's dependencies are resolved against."""
+        endpoint, weights = self.model_place(task)
+        return Inputs(
+            seed,
+            {name: artifacts[name] for name in task.needs if name in artifacts},
+            self.config.snapshot.digests,
+            endpoint,
+            weights,
+        )
+
+    def model_place(self, task: Task) -> tuple[str | None, str | None]:
+        """The digests of a task's endpoint and local weights, where they apply."""
+        model = task.model
+        if model is None or task.command is not None:
+            return None, None
+        key = model + jsonio.compact([task.settings.get("api_base"), task.settings.get("base_url")])
+        if key not in self._endpoints:
+            environment = self.config.environment
+            weights = (
+                weights_digest(environment, self.root.private / "index" / "weights.json")
+                if is_local(model)
+                else None
+            )
+            self._endpoints[key] = address_digest(model, task.settings, environment), weights
+        return self._endpoints[key]
+
+    def schema(self, task: Task) -> tuple[schemas.Schema | None, dict[str, str]]:
+        """A task's compiled schema, and the digests of the files that it refers to."""
+        if task.schema is None:
+            return None, {}
+        snapshot = self.config.snapshot
+        documents = {}
+        for path, data in snapshot.files.items():
+            if path.endswith(".json"):
+                with contextlib.suppress(InputError):
+                    documents[path] = jsonio.loads(data, path)
+        where = f"pipeline-config/{task.schema}"
+        if task.schema not in documents:
+            try:
+                jsonio.loads(snapshot.files[task.schema], where)
+            except InputError as error:
+                raise PopbuildError(error.message, error.values) from None
+        schema, used = schemas.compile_task_schema(task.schema, documents, where)
+        return schema, {path: snapshot.digests[path] for path in used}
+
+
+@dataclass
+class Exam:
+    """A job's directory held against today's inputs: a verdict for every task."""
+
+    folder: JobFolder
+    seed: Any
+    pipeline: Pipeline
+    around: Surroundings
+    artifacts: dict[str, Any] = field(default_factory=dict)
+    digests: dict[str, str | None] = field(default_factory=dict)
+    letters: dict[str, Letter | None] = field(default_factory=dict)
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+
+    def look(self, task: Task) -> Verdict:
+        """Read a task's letter and artifact anew, and say whether it must run."""
+        value, digest = read_artifact(self.folder, task)
+        if digest is not None:
+            self.artifacts[task.id] = value
+        else:
+            self.artifacts.pop(task.id, None)
+        self.digests[task.id] = digest
+        letter = self.letters[task.id] = read_letter(self.folder, task.id)
+        stale = tuple(
+            name for name in task.needs if name in self.verdicts and self.verdicts[name].stale
+        )
+        verdict = fingerprint.check(task, letter, self.inputs(task), digest, stale)
+        self.verdicts[task.id] = verdict
+        return verdict
+
+    def inputs(self, task: Task) -> Inputs:
+        return self.around.inputs(task, self.seed, self.artifacts)
+
+    def settle(self, task: Task, value: Any, letter: Letter) -> None:
+        """A task was built: what stands below it is judged by the new artifact."""
+        self.artifacts[task.id] = value
+        self.digests[task.id] = jsonio.digest(value)
+        self.letters[task.id] = letter
+        self.verdicts[task.id] = Verdict(())
+
+    def up_to_date(self, tasks: Iterable[str] | None = None) -> bool:
+        """Whether nothing has to be done: no task is stale, none was edited."""
+        names = self.pipeline.names if tasks is None else tasks
+        return not any(self.verdicts[name].stale or self.verdicts[name].edited for name in names)
+
+
+def examine(folder: JobFolder, seed: Any, pipeline: Pipeline, around: Surroundings) -> Exam:
+    """Hold a job's directory against today's inputs. Reads; writes nothing."""
+    exam = Exam(folder, seed, pipeline, around)
+    for task in pipeline.in_order():
+        exam.look(task)
+    return exam
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as it stands: the directory that answers for it, if there is one yet.
+
+    `state` is complete, running, stopped, failed, waiting, rejected, pending or new. `seed` is
+    today's input; None with `bad_seed` where it cannot be read.
+    """
+
+    id: str
+    state: str
+    folder: JobFolder | None
+    seed: dict[str, Any] | None
+    pipeline: Pipeline | None
+    exam: Exam | None
+    bad_seed: BadSeed | None = None
+
+    @property
+    def up_to_date(self) -> bool:
+        return self.state == COMPLETE and self.exam is not None and self.exam.up_to_date()
+
+    @property
+    def description(self) -> str:
+        """The state in a few words: `complete`, `complete, stale: research`, `failed`, …"""
+        if self.bad_seed is not None:
+            return f"bad seed: {self.bad_seed.problems[0]}"
+        if self.exam is None or self.folder is None or self.up_to_date:
+            return self.state
+        changed = [name for name, verdict in self.exam.verdicts.items() if verdict.stale]
+        edited = [name for name, verdict in self.exam.verdicts.items() if verdict.edited]
+        parts = [self.state]
+        if changed:
+            parts.append(f"stale: {', '.join(changed)}")
+        if edited:
+            parts.append(f"edited: {', '.join(edited)}")
+        return ", ".join(parts)
+
+
+def known_jobs(root: Root) -> list[str]:
+    """The IDs of all jobs of a root: seeds, and what stands in the four folders."""
+    found: set[str] = set()
+    for folder, ending in ((root.seeds, ".json"), (root.data / "pending", "-seed.json")):
+        with contextlib.suppress(FileNotFoundError):
+            found.update(
+                path.name.removesuffix(ending)
+                for path in folder.iterdir()
+                if path.name.endswith(ending) and not path.name.startswith(".")
+            )
+    for state in (CURRENT, COMPLETE, REJECTED):
+        with contextlib.suppress(FileNotFoundError):
+            found.update(
+                path.name
+                for path in (root.data / state).iterdir()
+                if not path.name.startswith(".") and path.is_dir()
+            )
+    return sorted(found)
+
+
+def find(job: str, around: Surroundings) -> Job:
+    """Which directory answers for a job, and how it stands against today's inputs.
+
+    complete/ if it matches the inputs; otherwise current/, then rejected/, then complete/ as
+    stale. Reads; writes nothing.
+    """
+    root = around.root
+    folders = {state: root.job(state, job) for state in (COMPLETE, CURRENT, REJECTED)}
+    present = [state for state, folder in folders.items() if folder.path.is_dir()]
+    try:
+        seed = _todays_seed(job, root, [folders[state] for state in present])
+    except BadSeed as bad:
+        state = REJECTED if REJECTED in present else (present or ["new"])[0]
+        return Job(job, state, folders.get(state), None, None, None, bad)
+    try:
+        pipeline = around.config.pipeline_for(seed)
+    except InputError as error:
+        named = Problem(f"{error.message}: {error.values['pipeline']}", "/pipeline")
+        state = (present or ["new"])[0]
+        return Job(job, state, None, None, None, None, BadSeed(f"{job}.json", (named,)))
+    if COMPLETE in present:
+        exam = examine(folders[COMPLETE], seed, pipeline, around)
+        if exam.up_to_date():
+            return Job(job, COMPLETE, folders[COMPLETE], seed, pipeline, exam)
+    for state in (CURRENT, REJECTED):
+        if state in present:
+            other = examine(folders[state], seed, pipeline, around)
+            return Job(job, _state_of(folders[state], state), folders[state], seed, pipeline, other)
+    if COMPLETE in present:
+        return Job(job, COMPLETE, folders[COMPLETE], seed, pipeline, exam)
+    state = "pending" if root.pending(job).exists() else "new"
+    nothing = examine(folders[CURRENT], seed, pipeline, around)
+    return Job(job, state, None, seed, pipeline, nothing)
+
+
+def _todays_seed(job: str, root: Root, folders: list[JobFolder]) -> dict[str, Any]:
+    """The source under seeds/, else what waits in pending/, else the job's own copy."""
+    own = [path for folder in folders for path in (folder.seed, folder.path / CLAIMED)]
+    for path in (root.seed(job), root.pending(job), *own):
+        try:
+            return read_seed(path, root.show(path))
+        except FileNotFoundError:
+            continue
+    raise BadSeed(job, (Problem("the job has no seed.json"),))
+
+
+def _state_of(folder: JobFolder, state: str) -> str:
+    if state == REJECTED:
+        return REJECTED
+    body = read_json(folder.status)
+    found = body.get("state") if isinstance(body, dict) else None
+    # Without a readable status a claim was cut short: it goes on like any stopped job.
+    return str(found) if found in (states.RUNNING, states.FAILED, states.WAITING) else "stopped"
+
+
+def rejection_stands(exam: Exam, rejection: Any) -> str | None:
+    """The task whose rejection still holds: all its dependencies are as they were, and all above
+    it is up to date. None when something changed, so that a run is worth its money."""
+    if not isinstance(rejection, dict):
+        return None
+    name = rejection.get("task")
+    last = rejection.get("fingerprint")
+    if name not in exam.pipeline.names or not isinstance(last, dict):
+        return None
+    task = exam.pipeline.task(name)
+    if not exam.up_to_date(exam.pipeline.upstream(name)):
+        return None
+    now = fingerprint.current(last, task, exam.inputs(task))
+    if fingerprint.differences(last, now):
+        return None
+    return task.id if rejection.get("refinementAttempts", 0) >= task.refinements else None
+
+
+# Changing a job. The caller holds the job's lock.
+
+
+class OpenJob:
+    """A job in current/ that this process builds: its status, written through here alone."""
+
+    def __init__(self, folder: JobFolder, status: states.Status) -> None:
+        self.folder = folder
+        self._status = status
+        self._lock = threading.Lock()  # stages write files from their own threads
+
+    @property
+    def status(self) -> states.Status:
+        return self._status
+
+    def change(
+        self, change: Callable[[states.Status], states.Status], *, sync: bool = False
+    ) -> None:
+        """Apply one legal change and write it down."""
+        with self._lock:
+            self._status = change(self._status)
+            disk.write(self.folder.status, jsonio.dumps(self._status, sort=False), sync=sync)
+
+    def add_file(self, task: str, kind: str, name: str) -> None:
+        """Index a file. Written with the next change of state: the folder is the truth."""
+        with self._lock:
+            self._status = states.add_file(self._status, task, kind, name)
+
+    def owner(self, kind: str, name: str) -> str | None:
+        return states.owner(self._status, kind, name)
+
+    def drop_old_files(self, task: str, keep: set[tuple[str, str]]) -> None:
+        """Remove the files of earlier attempts that the last one did not write."""
+        with self._lock:
+            status = copy.deepcopy(self._status)
+            for kind in FILE_KINDS:
+                for name in list(status["tasks"][task]["files"][kind]):
+                    if (kind, name) not in keep:
+                        disk.remove(self.folder.files(kind) / name)
+                        status["tasks"][task]["files"][kind].remove(name)
+                        if name in status["files"][kind]:
+                            status["files"][kind].remove(name)
+            self._status = status
+
+
+def prepare_root(root: Root) -> None:
+    """Make the four folders and the private one; refuse if they are not on one file system."""
+    for folder in root.folders():
+        disk.make_folder(folder)
+    disk.make_folder(root.private)
+    disk.require_one_file_system([*root.folders(), root.private])
+
+
+def make_folders(folder: JobFolder) -> None:
+    """Everything inside a job's directory that is always there."""
+    for kind in FILE_KINDS:
+        disk.make_folder(folder.files(kind))
+    disk.make_folder(folder.path / "tasks")
+
+
+def submit(root: Root, job: str, data: bytes) -> None:
+    """Queue a seed: `pending/{id}-seed.json`, whole or not at all."""
+    disk.write(root.pending(job), data)
+
+
+def claim(root: Root, job: str) -> bytes | None:
+    """Take a job's seed out of pending/: a rename that replaces nothing. None if there is none.
+
+    The claimed file stays beside the job's own files until seed.json is written anew: a crash in
+    between loses nothing, the next claim finds it there.
+    """
+    folder = root.job(CURRENT, job)
+    disk.make_folder(folder.path)
+    claimed = folder.path / CLAIMED
+    if not claimed.exists():
+        try:
+            if not disk.rename_new(root.pending(job), claimed):
+                return None
+        except FileNotFoundError:
+            with contextlib.suppress(OSError):
+                folder.path.rmdir()
+            return None
+    return disk.read(claimed)
+
+
+def finish_claim(folder: JobFolder) -> None:
+    """The seed is in place: the claimed file has done its work."""
+    disk.remove(folder.path / CLAIMED)
+
+
+def open_job(
+    folder: JobFolder, job: str, run: str, seed: Mapping[str, Any], pipeline: Pipeline
+) -> OpenJob:
+    """Start a run of a job that stands in current/: its status says running from here on."""
+    make_folders(folder)
+    status = read_json(folder.status)
+    if isinstance(status, dict) and _usable(status):
+        status.setdefault("id", job)
+        status.setdefault("state", states.STOPPED)
+        if status["state"] not in (states.RUNNING, states.COMPLETE, states.REJECTED):
+            status["state"] = states.STOPPED
+        status = states.start_run(status, run, seed["name"], pipeline.names)
+    else:
+        status = states.new(run, job, seed["name"], pipeline.names, timestamp())
+    opened = OpenJob(folder, status)
+    opened.change(lambda each: each)
+    return opened
+
+
+def _usable(status: Mapping[str, Any]) -> bool:
+    """Whether a status file is whole enough to go on from; a foreign one is begun anew."""
+    try:
+        return (
+            all(isinstance(status["files"][kind], list) for kind in FILE_KINDS)
+            and all(
+                task["state"] in states.TASK_STATES
+                and all(isinstance(task["files"][kind], list) for kind in FILE_KINDS)
+                and isinstance(task.setdefault("attempts", 0), int)
+                for task in status["tasks"].values()
+            )
+            and isinstance(status["createdAt"], str)
+        )
+    except (KeyError, TypeError, AttributeError):
+        return False
+
+
+def write_seed(folder: JobFolder, seed: Mapping[str, Any]) -> None:
+    """The job's own copy of its seed, written anew."""
+    disk.write(folder.seed, jsonio.dumps(seed, sort=False))
+
+
+def write_output(folder: JobFolder, task: Task, value: Any, run: str) -> None:
+    """output.json of the storage format (section 5): the artifact as text."""
+    whole_text = isinstance(value, dict) and value.keys() == {"content"}
+    text = value["content"] if whole_text and isinstance(value["content"], str) else None
+    body = {
+        task.id: {
+            "content": text if text is not None else jsonio.compact(value),
+            "metadata": {"artifact": task.artifact, "model": task.model, "pipelineId": run},
+            "timestamp": timestamp(),
+        }
+    }
+    disk.write(folder.output(task.id), jsonio.dumps(body, sort=False), sync=False)
+
+
+def write_letter(folder: JobFolder, task: str, body: Mapping[str, Any]) -> None:
+    """The receipt, written after everything that it vouches for, durably."""
+    disk.make_folder(folder.task(task))
+    disk.write(folder.letter(task), jsonio.dumps(dict(body), sort=False))
+
+
+def drop_letter(folder: JobFolder, task: str) -> None:
+    """Before a task starts: what it leaves half done must not look like an edit by hand."""
+    disk.remove(folder.letter(task))
+
+
+def promote(root: Root, folder: JobFolder, run_line: Mapping[str, Any]) -> JobFolder:
+    """Move a job that passed every gate from current/ to complete/, and log the run.
+
+    An existing good result is exchanged in one step and set aside. A note in .popbuild/ is
+    written first: if a crash comes before the log's line, `finish_promotion` adds it.
+    """
+    job = folder.id
+    note = _promotion_note(root, job)
+    disk.make_folder(note.parent)
+    disk.write(note, jsonio.dumps(dict(run_line), sort=False))
+    target = root.job(COMPLETE, job)
+    if not disk.rename_new(folder.path, target.path):
+        disk.exchange(folder.path, target.path)
+        _set_aside(root, folder)
+    _log_run(root, run_line)
+    disk.remove(note)
+    return target
+
+
+def finish_promotion(root: Root, job: str) -> None:
+    """Add the line of a promotion that a crash cut short, once; forget one that did not happen."""
+    note = _promotion_note(root, job)
+    if not note.exists():
+        return
+    line = read_json(note)
+    status = read_json(root.job(COMPLETE, job).status)
+    if isinstance(line, dict) and isinstance(status, dict):
+        logged = any(each.get("pipelineId") == line["pipelineId"] for each in read_runs(root)[0])
+        if status.get("pipelineId") == line["pipelineId"] and not logged:
+            _log_run(root, line)
+    disk.remove(note)
+
+
+def _promotion_note(root: Root, job: str) -> Path:
+    return root.private / "promotions" / f"{job}.json"
+
+
+def _log_run(root: Root, line: Mapping[str, Any]) -> None:
+    disk.append(root.runs, jsonio.compact(dict(line)).encode() + b"\n")
+
+
+def read_runs(root: Root) -> tuple[list[dict[str, Any]], int]:
+    """Every run of runs.jsonl once, and how many lines could not be read."""
+    try:
+        lines = root.runs.read_bytes().splitlines()
+    except FileNotFoundError:
+        return [], 0
+    runs: dict[str, dict[str, Any]] = {}
+    bad = 0
+    for line in lines:
+        try:
+            body = json.loads(line)
+            runs.setdefault(body["pipelineId"], body)
+        except (ValueError, KeyError, TypeError):
+            bad += bool(line.strip())
+    return list(runs.values()), bad
+
+
+def _set_aside(root: Root, folder: JobFolder) -> None:
+    """Keep the previous good result in .popbuild/previous/<id>/, and no more than are wanted."""
+    shelf = root.private / "previous" / folder.id
+    disk.make_folder(shelf)
+    stamp = timestamp().replace(":", "-").replace(".", "-")
+    if not disk.rename_new(folder.path, shelf / stamp):
+        disk.remove(folder.path)
+    kept = sorted(path for path in shelf.iterdir() if not path.name.startswith("."))
+    for path in kept[:-PREVIOUS_KEPT]:
+        disk.remove(path)
+
+
+def reject(root: Root, folder: JobFolder, body: Mapping[str, Any]) -> JobFolder:
+    """Move a job to rejected/ with its rejection.json; an older rejection of it is replaced."""
+    disk.write(folder.rejection, jsonio.dumps(dict(body), sort=False))
+    target = root.job(REJECTED, folder.id)
+    if not disk.rename_new(folder.path, target.path):
+        disk.exchange(folder.path, target.path)
+        disk.remove(folder.path)
+    return target
+
+
+def reject_seed(root: Root, job: str, bad: BadSeed) -> JobFolder:
+    """A seed that cannot be read goes to rejected/ with its problems, byte for byte.
+
+    One that waited in pending/ is moved; one under seeds/ is the user's own and is copied.
+    """
+    target = root.job(REJECTED, job)
+    folder = JobFolder(target.path.parent / f".tmp-{job}")
+    disk.remove(folder.path)
+    disk.make_folder(folder.path)
+    if root.seed(job).exists():
+        disk.copy_file(root.seed(job), folder.seed)
+    else:
+        disk.rename_new(root.pending(job), folder.seed)
+    body = rejection(job, None, None, None, bad.problems, None, 0, {})
+    disk.write(folder.rejection, jsonio.dumps(body, sort=False))
+    if not disk.rename_new(folder.path, target.path):
+        disk.exchange(folder.path, target.path)
+        disk.remove(folder.path)
+    return target
+
+
+def rejection(
+    job: str,
+    run: str | None,
+    task: str | None,
+    stage: str | None,
+    problems: Iterable[Problem],
+    answer: str | None,
+    refinements: int,
+    fingerprint: Mapping[str, str],
+    **more: Any,
+) -> dict[str, Any]:
+    """The body of rejection.json."""
+    return {
+        "formatVersion": 1,
+        "id": job,
+        "pipelineId": run,
+        "rejectedAt": timestamp(),
+        "task": task,
+        "stage": stage,
+        "problems": [problem.as_json() for problem in problems],
+        "answer": answer,
+        "refinementAttempts": refinements,
+        "fingerprint": dict(fingerprint),
+        **more,
+    }
+
+
+class Samples:
+    """Which draw each task of each job is at, in .popbuild/samples.json; 0 unless said."""
+
+    def __init__(self, root: Root) -> None:
+        self._path = root.private / "samples.json"
+
+    def get(self, job: str, task: str) -> int:
+        body = read_json(self._path)
+        value = body.get(job, {}).get(task, 0) if isinstance(body, dict) else 0
+        return value if isinstance(value, int) else 0
+
+    def set(self, job: str, task: str, sample: int) -> None:
+        body = read_json(self._path)
+        body = body if isinstance(body, dict) else {}
+        body.setdefault(job, {})[task] = sample
+        disk.make_folder(self._path.parent)
+        disk.write(self._path, jsonio.dumps(body))
