@@ -1,0 +1,492 @@
+"""The command line: arguments in, commands.py called, text or JSON out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from popbuild import __version__
+from popbuild.errors import (
+    FAILED,
+    INTERRUPTED,
+    OK,
+    REJECTED,
+    PopbuildError,
+    UsageError,
+    unknown,
+)
+from popbuild.layout import Root, find_root
+
+if TYPE_CHECKING:
+    from popbuild.jobs import Job
+
+_DESCRIPTION = """\
+Make for prompts: a seed, a chain of prompts and a gate become a document, and a
+rerun builds only what changed. `doit run job=<id>` and `popbuild run <id>` are
+the same."""
+
+_EPILOG = """\
+exit codes:
+  0  done, or nothing to do         3  usage, configuration or seed: nothing built
+  1  a gate said no                 4  stopped: a person must decide
+  2  a crash or a provider error    5  another command builds the job (--no-wait)
+  130  interrupted
+
+environment:
+  POPBUILD_ROOT         the root, where the working directory does not say it
+  POPBUILD_MODEL        the model of every task; part of what they depend on
+  POPBUILD_LOCAL_MODEL  a GGUF file for local/... models
+  POPBUILD_TRIES, POPBUILD_BACKOFF_S, POPBUILD_TIMEOUT_S
+                        how patient calls are (5, 1 and 600)
+  OPENAI_API_KEY, ...   keys, from here or from .env at the root
+
+docs: README.md and docs/ of the project"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, with our exit code and the nearest known name."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, {}, hint=f"{self.prog} --help")
+
+
+def entry() -> NoReturn:
+    """The console script."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command; gives its exit code. Errors are told on stderr, without a traceback."""
+    arguments = list(argv)
+    debug = "--debug" in arguments or bool(os.environ.get("POPBUILD_DEBUG"))
+    arguments = [each for each in arguments if each != "--debug"]
+    as_json = "--json" in arguments
+    try:
+        return _dispatch(arguments)
+    except PopbuildError as error:
+        if debug:
+            raise
+        return _tell(error, as_json)
+    except KeyboardInterrupt:
+        print("interrupted: what was paid for is kept; run it again to go on", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader went away (`popbuild list | head`): nothing is wrong.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except OSError as error:
+        if debug:
+            raise
+        values = {"found": error.strerror or error, "file": error.filename or "unknown"}
+        return _tell(PopbuildError("the disk said no", values), as_json)
+    except Exception as error:
+        if debug:
+            raise
+        values = {"found": f"{type(error).__name__}: {error}"}
+        hint = "this is a mistake in popbuild; --debug shows where"
+        _tell(PopbuildError("popbuild failed", values, hint), as_json)
+        return FAILED
+
+
+def _tell(error: PopbuildError, as_json: bool) -> int:
+    from popbuild.redact import redact
+
+    if as_json:
+        print(redact(json.dumps(error.as_json(), indent=2), os.environ))
+    else:
+        print(f"error: {redact(str(error), os.environ)}", file=sys.stderr)
+    return error.exit_code
+
+
+def _dispatch(arguments: list[str]) -> int:
+    parser = build_parser()
+    first = next((each for each in arguments if not each.startswith("-")), None)
+    if first is not None and first not in COMMANDS and "--root" not in arguments[:1]:
+        raise UsageError(
+            "no such command", unknown("command", first, COMMANDS), hint="popbuild --help"
+        )
+    given = parser.parse_args(arguments)
+    if given.command is None:
+        parser.print_help()
+        return OK
+    run: Callable[[argparse.Namespace], int] = given.run
+    return run(given)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    width = min(80, int(os.environ.get("COLUMNS", "80") or 80))
+
+    def formatter(prog: str) -> argparse.HelpFormatter:
+        return argparse.RawDescriptionHelpFormatter(prog, max_help_position=26, width=width)
+
+    parser = _Parser(
+        prog="popbuild", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=formatter
+    )
+    parser.add_argument("--version", action="version", version=f"popbuild {__version__}")
+    parser.add_argument("--root", metavar="DIR", help="the root to work in")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for name, (run, text, add) in COMMANDS.items():
+        command = commands.add_parser(
+            name,
+            help=text,
+            description=f"{(run.__doc__ or text).strip()}",
+            formatter_class=formatter,
+        )
+        for option in add:
+            option(command)
+        command.add_argument("--root", metavar="DIR", default=argparse.SUPPRESS, help="the root")
+        command.add_argument("--debug", action="store_true", help="show tracebacks")
+        command.set_defaults(run=run)
+    return parser
+
+
+def _argument(*names: str, **settings: Any) -> Callable[[argparse.ArgumentParser], None]:
+    def add(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(*names, **settings)
+
+    return add
+
+
+def _flag(*names: str, **settings: str) -> Callable[[argparse.ArgumentParser], None]:
+    return _argument(*names, action="store_true", **settings)
+
+
+_JSON = _flag("--json", help="print JSON")
+_JOBS = _argument("names", nargs="*", metavar="JOB", help="a job's ID or a glob; all if absent")
+_JOB = _argument("job", metavar="JOB", help="the job's ID")
+
+
+def _root(given: argparse.Namespace) -> Root:
+    return find_root(Path.cwd(), getattr(given, "root", None))
+
+
+def _print_json(value: Any) -> None:
+    from popbuild.redact import redact
+
+    print(redact(json.dumps(value, indent=2, ensure_ascii=False), os.environ))
+
+
+# The commands. Each docstring is the command's help page.
+
+
+def _init(given: argparse.Namespace) -> int:
+    """Make a root: seeds/, pipeline-config/ with the demo's pipeline, pipeline-data/,
+    a dodo.py for doit, and a .gitignore. Runs at once on the embedded model."""
+    from popbuild import commands
+
+    folder = Path(given.folder)
+    written = commands.init(folder)
+    if given.json:
+        _print_json({"root": str(folder), "written": written})
+        return OK
+    for name in written:
+        print(f"wrote {folder / name}")
+    print(f"next: cd {folder} && doit run job=market-analysis")
+    return OK
+
+
+def _submit(given: argparse.Namespace) -> int:
+    """Queue a one-off job: the seed is copied to pending/ under a new ID, or under --id.
+    A seed under seeds/ needs no submit: its file name is its job's ID."""
+    from popbuild import commands
+
+    job = commands.submit(_root(given), Path(given.file), given.id)
+    if given.json:
+        _print_json({"id": job})
+    else:
+        print(job)
+    return OK
+
+
+def _run(given: argparse.Namespace) -> int:
+    """Build jobs: only what is stale, from the store where an answer is there already.
+    NAME is a job's ID, a glob, <job>:<task> to build up to a task, or job=<id>,<id>;
+    without a name, every job. What a crash or a failed gate leaves is never paid for
+    twice: run it again."""
+    from popbuild.engine import progress, session
+    from popbuild.engine.settle import Options
+
+    variables, names = _variables(given.names)
+    root = find_root(Path.cwd(), getattr(given, "root", None) or variables.get("root"))
+    if given.in_flight is not None and given.in_flight < 1:
+        raise UsageError("-n must be at least 1", {"found": given.in_flight})
+    options = Options(
+        in_flight=given.in_flight,
+        continue_=given.continue_,
+        always=given.always,
+        keep_edits=given.keep_edits,
+        discard_edits=given.discard_edits,
+        wait=not given.no_wait,
+    )
+    events = progress.choose(given.json)
+    code, results = session.run(root, variables.get("job"), names, options, events)
+    progress.report(results, as_json=given.json, debug=given.debug)
+    return code
+
+
+def _variables(names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """doit's `name=value` words, and the rest."""
+    variables: dict[str, str] = {}
+    rest = []
+    for name in names:
+        key, separator, value = name.partition("=")
+        if not separator:
+            rest.append(name)
+        elif key in ("job", "root"):
+            variables[key] = value
+        else:
+            raise UsageError("no such variable", unknown("variable", key, ("job", "root")))
+    return variables, rest
+
+
+def _list(given: argparse.Namespace) -> int:
+    """List jobs with their state. With --tasks, also each job's tasks and why they are
+    stale."""
+    from popbuild import commands
+
+    root = _root(given)
+    found = list(commands.look(root, given.names))
+    if given.json:
+        _print_json([commands.describe_job(job, root) for job in found])
+        return OK
+    width = max((len(job.id) for job in found), default=0)
+    for job in found:
+        print(f"{job.id:<{width}}  {job.description}")
+        if given.tasks and job.exam is not None:
+            for task in job.exam.pipeline.tasks:
+                print(f"  {task.id:<{max(width - 2, 0)}}  {job.exam.verdicts[task.id]}")
+    return OK
+
+
+def _status(given: argparse.Namespace) -> int:
+    """Show each task of a job: its state, how long it took, tokens, cost, and the reasons
+    why it is stale. Without a name, a line for each job."""
+    from popbuild import commands
+
+    if not given.names:
+        given.tasks = False
+        return _list(given)
+    root = _root(given)
+    found = [(job, commands.describe_job(job, root)) for job in commands.look(root, given.names)]
+    if given.json:
+        _print_json([body for _, body in found])
+        return OK
+    for number, (job, body) in enumerate(found):
+        if number:
+            print()
+        _print_status(job, body)
+    return OK
+
+
+def _print_status(job: Job, body: dict[str, Any]) -> None:
+    from popbuild.engine.progress import money, seconds
+
+    print(f"{job.id}: {job.description}" + (f" -> {body['path']}" if body["path"] else ""))
+    width = max((len(name) for name in body["tasks"]), default=0)
+    for name, task in body["tasks"].items():
+        usage = task["usage"] or {}
+        parts = [f"{task['state']:<7}"]
+        if task["executionTime"]:
+            parts.append(f"{seconds(task['executionTime']):>7}")
+            tokens = usage.get("inputTokens", 0) + usage.get("outputTokens", 0)
+            parts.append(f"{tokens:>7,} tokens  {money(usage.get('cost', 0.0))}")
+            if task["refinementAttempts"]:
+                parts.append(f"{task['refinementAttempts']} refined")
+        print(f"  {name:<{width}}  " + "  ".join(parts).rstrip())
+        for reason in task["reasons"]:
+            print(f"  {'':<{width}}  stale: {reason}")
+        if task["edited"]:
+            print(f"  {'':<{width}}  its artifact was edited by hand")
+        if task["error"]:
+            print(f"  {'':<{width}}  error: {task['error'].splitlines()[0]}")
+
+
+def _show(given: argparse.Namespace) -> int:
+    """List a job's files, or print one: an artifact, a log, a prompt as it was sent, or
+    <task>/letter.json. NAME is a task, to list its files, or a file."""
+    from popbuild import commands
+
+    root = _root(given)
+    job = commands.find_job(root, given.job)
+    tasks = job.pipeline.names if job.pipeline else ()
+    if given.name is not None and given.name not in tasks:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(commands.read_file(job, given.name))
+        return OK
+    files = commands.files_of(job, given.name)
+    if given.json:
+        _print_json([{"kind": f.kind, "name": f.name, "path": root.show(f.path)} for f in files])
+        return OK
+    for file in files:
+        size = file.path.stat().st_size if file.path.exists() else 0
+        print(f"{file.kind:<9}  {size:>9,}  {file.name}")
+    return OK
+
+
+def _prompt(given: argparse.Namespace) -> int:
+    """Print the messages that a task would send now. Renders the templates; makes no call."""
+    from popbuild import commands
+
+    root = _root(given)
+    messages = commands.prompt(root, commands.find_job(root, given.job), given.task)
+    if given.json:
+        _print_json(messages)
+        return OK
+    for number, message in enumerate(messages):
+        if number:
+            print()
+        print(f"--- {message['role']}")
+        print(message["content"])
+    return OK
+
+
+def _export(given: argparse.Namespace) -> int:
+    """Copy the final artifact of a complete job to a path: what CI commits. TARGET is a file
+    or a folder. Refuses a job that is not up to date."""
+    from popbuild import commands
+
+    root = _root(given)
+    job = commands.find_job(root, given.job)
+    target = commands.export(root, job, Path(given.target), given.artifact)
+    if given.json:
+        _print_json({"job": job.id, "path": str(target)})
+    else:
+        print(target)
+    return OK
+
+
+def _retry(given: argparse.Namespace) -> int:
+    """Let the task that rejected a job draw another sample, then build the job."""
+    from popbuild import commands
+
+    root = _root(given)
+    task = commands.retry(root, given.job)
+    print(f"{given.job}: {task} draws another sample", file=sys.stderr)
+    given.names, given.always = [given.job], False
+    given.continue_ = given.keep_edits = given.discard_edits = given.no_wait = False
+    given.in_flight = None
+    return _run(given)
+
+
+def _accept(given: argparse.Namespace) -> int:
+    """Take what stands there as up to date, without building: for a cosmetic edit of a prompt,
+    or an artifact edited by hand (make's -t, dvc's commit). Every artifact must pass its
+    gate."""
+    from popbuild import commands
+
+    accepted = commands.accept(_root(given), given.job, given.tasks)
+    if given.json:
+        _print_json({"job": given.job, "accepted": accepted})
+        return OK
+    for task in accepted:
+        print(f"accepted {given.job}:{task}")
+    if not accepted:
+        print(f"{given.job} was up to date")
+    return OK
+
+
+def _validate(given: argparse.Namespace) -> int:
+    """Check configuration, seeds and jobs in any state against the schemas: the given files
+    and folders, or everything. Prints every problem; exits with 1 if there is one."""
+    from popbuild import commands
+
+    result = commands.validate(_root(given), [Path(path) for path in given.paths])
+    if given.json:
+        _print_json(
+            {
+                "checked": result.checked,
+                "problems": [finding.as_json() for finding in result.findings],
+            }
+        )
+    else:
+        for finding in result.findings:
+            print(f"{finding.file}: {finding.problem}")
+        count = len(result.findings)
+        said = f"{count} problem{'s' * (count != 1)}" if count else "all valid"
+        print(f"{result.checked} files checked: {said}")
+    return REJECTED if result.findings else OK
+
+
+_Add = Callable[[argparse.ArgumentParser], None]
+
+COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], str, tuple[_Add, ...]]] = {
+    "init": (
+        _init,
+        "make a root with an example",
+        (_argument("folder", nargs="?", default=".", help="where; here if absent"), _JSON),
+    ),
+    "submit": (
+        _submit,
+        "queue a one-off job from a seed file",
+        (
+            _argument("file", metavar="FILE", help="the seed"),
+            _argument("--id", help="the job's ID; a new pl-... one if absent"),
+            _JSON,
+        ),
+    ),
+    "run": (
+        _run,
+        "build jobs, as doit run does",
+        (
+            _argument("names", nargs="*", metavar="NAME", help="jobs or tasks; all if absent"),
+            _argument(
+                "-n",
+                dest="in_flight",
+                type=int,
+                metavar="N",
+                help="how many calls may be in flight (8)",
+            ),
+            _flag(
+                "-c", "--continue", dest="continue_", help="go on with other jobs after one failed"
+            ),
+            _flag("-a", "--always-execute", dest="always", help="build what is up to date too"),
+            _flag("--keep-edits", help="keep files edited by hand whose task is stale"),
+            _flag("--discard-edits", help="build files anew that were edited by hand"),
+            _flag("--no-wait", help="fail if another command builds a job"),
+            _JSON,
+        ),
+    ),
+    "list": (
+        _list,
+        "list jobs with their state",
+        (_JOBS, _flag("--tasks", help="list tasks too, with reasons"), _JSON),
+    ),
+    "status": (_status, "show a job's tasks: state, tokens, cost, reasons", (_JOBS, _JSON)),
+    "show": (
+        _show,
+        "list or print a job's artifacts, logs and prompts",
+        (_JOB, _argument("name", nargs="?", metavar="NAME", help="a task or a file"), _JSON),
+    ),
+    "prompt": (
+        _prompt,
+        "print what a task would ask, without a call",
+        (_JOB, _argument("task", metavar="TASK", help="the task"), _JSON),
+    ),
+    "export": (
+        _export,
+        "copy a complete job's final artifact to a path",
+        (
+            _JOB,
+            _argument("target", metavar="TARGET", help="a file or a folder"),
+            _argument("--artifact", metavar="NAME", help="another artifact than the last task's"),
+            _JSON,
+        ),
+    ),
+    "retry": (_retry, "build a rejected job with another sample", (_JOB, _JSON)),
+    "accept": (
+        _accept,
+        "take what stands there as up to date",
+        (_JOB, _argument("tasks", nargs="*", metavar="TASK", help="all if absent"), _JSON),
+    ),
+    "validate": (
+        _validate,
+        "check configuration, seeds and jobs",
+        (_argument("paths", nargs="*", metavar="PATH", help="everything if absent"), _JSON),
+    ),
+}

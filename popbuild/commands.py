@@ -1,0 +1,538 @@
+"""What a person can ask for, as functions that give data. The CLI prints it; so may a web page."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from popbuild import config, disk, gate, jobs, jsonio, schemas
+from popbuild.config import Config
+from popbuild.errors import (
+    GateError,
+    InputError,
+    PopbuildError,
+    UsageError,
+    unknown,
+)
+from popbuild.jobs import BadSeed, Job, Samples, Surroundings
+from popbuild.layout import COMPLETE, CURRENT, REJECTED, JobFolder, Root, check_name
+from popbuild.model.clock import run_id
+from popbuild.model.problem import Problem
+
+_GITIGNORE = "pipeline-data/\n.popbuild/\n.env\n"
+
+
+def init(folder: Path) -> list[str]:
+    """Make a root with the demo's seeds and pipeline. Gives what was written; refuses a folder
+    that has one already."""
+    if (folder / "pipeline-config").exists():
+        raise UsageError("there is a root already", {"folder": folder})
+    written = []
+    source = _demo()
+    disk.make_folder(folder)
+    for name in ("seeds", "pipeline-config"):
+        if (folder / name).exists():
+            raise UsageError("a folder is in the way", {"folder": folder / name})
+        ignore = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(source / name, folder / name, ignore=ignore)
+        written.append(f"{name}/")
+    for name, text in ((".gitignore", _GITIGNORE), ("dodo.py", _dodo())):
+        if not (folder / name).exists():
+            (folder / name).write_text(text, encoding="utf-8")
+            written.append(name)
+    jobs.prepare_root(Root(folder))
+    return written
+
+
+def _demo() -> Path:
+    packaged = Path(__file__).parent / "_demo"
+    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "demo"
+
+
+def _dodo() -> str:
+    return (
+        '"""doit\'s entry: every job is a task. `doit list`, `doit run job=<id>`, '
+        '`doit info <id>:<task>`."""\n\n'
+        "from popbuild.engine.creators import DOIT_CONFIG, task_jobs\n\n"
+        '__all__ = ["DOIT_CONFIG", "task_jobs"]\n'
+    )
+
+
+def submit(root: Root, file: Path, job: str | None = None) -> str:
+    """Queue a one-off job from a seed file; gives its ID. The seed must be valid."""
+    job = run_id() if job is None else check_name("job", job)
+    try:
+        seed = jobs.read_seed(file, str(file))
+    except FileNotFoundError:
+        raise UsageError("no such seed file", {"file": file}) from None
+    except BadSeed as bad:
+        raise _seed_error(bad) from None
+    if job.casefold() in {each.casefold() for each in jobs.known_jobs(root)}:
+        raise UsageError(
+            "there is a job with this ID already",
+            {"job": job},
+            hint="choose another --id, or edit its seed and run it",
+        )
+    jobs.prepare_root(root)
+    jobs.submit(root, job, jsonio.dumps(seed, sort=False))
+    return job
+
+
+def _seed_error(bad: BadSeed) -> InputError:
+    problems = {f"problem {n}": str(each) for n, each in enumerate(bad.problems, 1)}
+    return InputError("not a valid seed", {"file": bad.where, **problems})
+
+
+def around(root: Root) -> Surroundings:
+    """Configuration and environment as they are now."""
+    return Surroundings(config.load(root))
+
+
+def look(root: Root, names: Iterable[str] = ()) -> Iterator[Job]:
+    """The named jobs, or all, each held against today's inputs. Builds nothing."""
+    from popbuild.engine import session
+
+    selection = session.select(root, None, names)
+    surroundings = around(root)
+    for job in selection:
+        yield jobs.find(job, surroundings)
+
+
+def describe_job(job: Job, root: Root) -> dict[str, Any]:
+    """A job as `status --json` shows it."""
+    body: dict[str, Any] = {
+        "id": job.id,
+        "state": job.state,
+        "upToDate": job.up_to_date,
+        "path": root.show(job.folder.path) if job.folder else None,
+        "tasks": {},
+    }
+    if job.bad_seed is not None:
+        body["problems"] = [problem.as_json() for problem in job.bad_seed.problems]
+    status = jobs.read_json(job.folder.status) if job.folder else None
+    entries = status.get("tasks", {}) if isinstance(status, dict) else {}
+    if isinstance(status, dict):
+        body["pipelineId"] = status.get("pipelineId")
+        body["usage"] = status.get("usage")
+    if job.exam is not None:
+        for task in job.exam.pipeline.tasks:
+            verdict = job.exam.verdicts[task.id]
+            entry = entries.get(task.id, {})
+            body["tasks"][task.id] = {
+                "label": task.label,
+                "state": entry.get("state", "pending"),
+                "stale": verdict.stale,
+                "edited": verdict.edited,
+                "reasons": list(verdict.reasons),
+                "artifact": task.artifact,
+                "attempts": entry.get("attempts", 0),
+                "executionTime": entry.get("executionTime", 0),
+                "refinementAttempts": entry.get("refinementAttempts", 0),
+                "usage": entry.get("usage"),
+                "error": entry.get("error"),
+            }
+    return body
+
+
+def find_job(root: Root, name: str) -> Job:
+    """One job by its exact ID; UsageError that names the known ones."""
+    known = jobs.known_jobs(root)
+    if name not in known:
+        raise UsageError(
+            "no such job",
+            unknown("job", name, known),
+            hint="a job is a file seeds/<id>.json, or comes from popbuild submit",
+        )
+    return jobs.find(name, around(root))
+
+
+def _folder(job: Job) -> JobFolder:
+    if job.folder is None:
+        raise UsageError("the job has no files yet", {"job": job.id}, hint=f"doit run job={job.id}")
+    return job.folder
+
+
+@dataclass(frozen=True)
+class ShownFile:
+    """A file of a job: `kind` is artifacts, logs, tmp, or tasks for the fixed files of a task."""
+
+    kind: str
+    name: str
+    path: Path
+
+
+def files_of(job: Job, task: str | None = None) -> list[ShownFile]:
+    """The files of a job, or of one of its tasks, as its index has them."""
+    folder = _folder(job)
+    status = jobs.read_json(folder.status) or {}
+    entries = status.get("tasks", {})
+    if task is not None and task not in entries:
+        raise UsageError("no such task", unknown("task", task, entries, where={"job": job.id}))
+    index = status.get("files", {}) if task is None else entries[task].get("files", {})
+    found = [
+        ShownFile(kind, name, folder.files(kind) / name)
+        for kind in ("artifacts", "logs", "tmp")
+        for name in index.get(kind, [])
+    ]
+    for each in [task] if task else list(entries):
+        for path in (folder.output(each), folder.letter(each), folder.execution_logs(each)):
+            if path.exists():
+                found.append(ShownFile("tasks", f"{each}/{path.name}", path))
+    if task is None and folder.rejection.exists():
+        found.append(ShownFile("job", "rejection.json", folder.rejection))
+    return found
+
+
+def read_file(job: Job, name: str) -> bytes:
+    """One file of a job by its name, or `<task>/letter.json`."""
+    found = {each.name: each for each in files_of(job)}
+    if name not in found:
+        raise UsageError("no such file", unknown("file", name, found, where={"job": job.id}))
+    return disk.read(found[name].path)
+
+
+def prompt(root: Root, job: Job, task_name: str) -> list[dict[str, Any]]:
+    """The messages that a task's first try would send, rendered now. No call is made."""
+    from popbuild.preview import render
+
+    if job.bad_seed is not None:
+        raise _seed_error(job.bad_seed)
+    assert job.exam is not None
+    pipeline = job.exam.pipeline
+    if task_name not in pipeline.names:
+        raise UsageError(
+            "no such task", unknown("task", task_name, pipeline.names, where={"job": job.id})
+        )
+    task = pipeline.task(task_name)
+    missing = [name for name in task.needs if name not in job.exam.artifacts]
+    if missing and task.needs:
+        raise UsageError(
+            "the prompt needs artifacts that are not there yet",
+            {"job": job.id, "task": task_name, "missing": ", ".join(missing)},
+            hint=f"doit run {job.id}:{missing[0]}",
+        )
+    return render(job.exam.around.config, job.exam, task)
+
+
+def export(root: Root, job: Job, target: Path, artifact: str | None = None) -> Path:
+    """Copy a complete job's final artifact (the last task's, or a named one) to a path."""
+    if job.state != COMPLETE or job.exam is None or job.folder is None:
+        raise InputError(
+            "the job is not complete",
+            {"job": job.id, "state": job.description},
+            hint=f"doit run job={job.id}",
+        )
+    if not job.up_to_date:
+        raise InputError(
+            "the job is not up to date",
+            {"job": job.id, "state": job.description},
+            hint=f"doit run job={job.id}",
+        )
+    name = artifact or job.exam.pipeline.tasks[-1].artifact
+    found = {each.name: each.path for each in files_of(job) if each.kind == "artifacts"}
+    if name not in found:
+        raise UsageError("no such artifact", unknown("artifact", name, found))
+    if target.is_dir():
+        target = target / name
+    if not target.parent.is_dir():
+        raise UsageError("no such folder", {"folder": target.parent})
+    data = disk.read(found[name])
+    # The file leaves the private root: it takes the permissions that the person's files have.
+    temporary = target.with_name(f".{target.name}.tmp")
+    temporary.write_bytes(data)
+    temporary.replace(target)
+    return target
+
+
+def retry(root: Root, name: str) -> str:
+    """Let the task that failed draw a new sample at the next run; gives the task."""
+    from popbuild.engine.housekeeping import job_lock
+
+    job = find_job(root, name)
+    folder = root.job(REJECTED, name)
+    rejection = jobs.read_json(folder.rejection)
+    if not isinstance(rejection, dict):
+        raise UsageError(
+            "the job is not rejected",
+            {"job": name, "state": job.description},
+            hint=f"doit run job={name} goes on with a job that failed or stopped",
+        )
+    task = rejection.get("task")
+    if not isinstance(task, str):
+        raise UsageError(
+            "the seed was rejected, not a task",
+            {"job": name},
+            hint=f"mend the seed, then doit run job={name}",
+        )
+    with job_lock(root, name):
+        samples = Samples(root)
+        last = max(
+            (call["sample"] for call in rejection.get("calls", ()) if isinstance(call, dict)),
+            default=samples.get(name, task),
+        )
+        samples.set(name, task, last + 1)
+        # Without its fingerprint the rejection holds nothing back; the problems stay readable.
+        body = {**rejection, "fingerprint": {"retried": str(last + 1)}}
+        disk.write(folder.rejection, jsonio.dumps(body, sort=False))
+    return task
+
+
+def accept(root: Root, name: str, tasks: Iterable[str] = ()) -> list[str]:
+    """Write new letters for what stands there, so that it counts as up to date; gives the tasks.
+
+    Each artifact must pass its gate. In order, so that what stands below is judged by it.
+    """
+    from popbuild.engine.build import keep
+    from popbuild.engine.housekeeping import job_lock
+
+    job = find_job(root, name)
+    if job.bad_seed is not None:
+        raise _seed_error(job.bad_seed)
+    folder = _folder(job)
+    with job_lock(root, name):
+        assert job.seed is not None
+        assert job.pipeline is not None
+        exam = jobs.examine(folder, job.seed, job.pipeline, around(root))
+        wanted = list(tasks) or list(job.pipeline.names)
+        for task_name in wanted:
+            if task_name not in job.pipeline.names:
+                raise UsageError(
+                    "no such task",
+                    unknown("task", task_name, job.pipeline.names, where={"job": name}),
+                )
+        accepted = []
+        for task in job.pipeline.in_order():
+            verdict = exam.look(task)
+            if task.id not in wanted or not (verdict.stale or verdict.edited):
+                continue
+            _check_accept(exam, task)
+            keep(folder, exam, task, None, verdict.edited)
+            exam.look(task)
+            accepted.append(task.id)
+        if jobs.read_json(folder.seed) != job.seed:
+            jobs.write_seed(folder, job.seed)
+        return accepted
+
+
+def _check_accept(exam: jobs.Exam, task: Any) -> None:
+    where = {"job": exam.folder.id, "task": task.id, "artifact": task.artifact}
+    if exam.digests[task.id] is None:
+        raise InputError("there is nothing to accept", {**where, "missing": task.artifact})
+    if exam.letters[task.id] is None:
+        raise InputError(
+            "there is no letter to go by",
+            where,
+            hint="what the task read is not known, so it has to be built once",
+        )
+    schema, _ = exam.around.schema(task)
+    value = exam.artifacts[task.id]
+    problems: tuple[Problem, ...] = ()
+    if value is None:
+        problems = (Problem("the file is not valid JSON"),)
+    elif schema is not None:
+        problems = gate.judge(value, schema)
+    if problems:
+        listed = {f"problem {n}": str(each) for n, each in enumerate(problems, 1)}
+        raise GateError("the artifact does not pass its gate", {**where, **listed})
+
+
+# validate
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that `validate` found wrong: the file, and the problem in it."""
+
+    file: str
+    problem: Problem
+
+    def as_json(self) -> dict[str, Any]:
+        return {"file": self.file, **self.problem.as_json()}
+
+
+@dataclass
+class Validation:
+    """Everything that was looked at, and everything that is wrong with it."""
+
+    checked: int
+    findings: list[Finding]
+    seconds: float
+
+
+def validate(root: Root, paths: Iterable[Path] = ()) -> Validation:
+    """Check configuration, seeds and jobs in any state: the given paths, or everything."""
+    started = time.monotonic()
+    found: list[Finding] = []
+    checked = 0
+    given = [path.resolve() for path in paths]
+    for path in given:
+        if not path.exists():
+            raise UsageError("no such file or folder", {"path": path})
+
+    def wanted(path: Path) -> bool:
+        return not given or any(
+            path.is_relative_to(each) or each.is_relative_to(path) for each in given
+        )
+
+    if wanted(root.config):
+        settings, problems = config.load_leniently(root)
+        checked += len(settings.snapshot.files)
+        found += [_finding(problem) for problem in problems]
+        found += list(_validate_tasks(settings))
+    for path in sorted(root.seeds.glob("*.json")) if root.seeds.is_dir() else ():
+        if wanted(path):
+            checked += 1
+            found += _validate_seed(root, path, path.stem)
+    for path in sorted((root.data / "pending").glob("*-seed.json")):
+        if wanted(path):
+            checked += 1
+            found += _validate_seed(root, path, path.name.removesuffix("-seed.json"))
+    for state in (CURRENT, COMPLETE, REJECTED):
+        for path in sorted((root.data / state).glob("[!.]*/")):
+            if path.is_dir() and wanted(path):
+                count, more = _validate_job(root, JobFolder(path), state)
+                checked += count
+                found += more
+    if wanted(root.runs) and root.runs.exists():
+        checked += 1
+        found += _validate_runs(root)
+    loose = [path for path in given if not path.is_relative_to(root.path)]
+    for path in loose:
+        checked += 1
+        found += _validate_seed(root, path, None)
+    return Validation(checked, found, time.monotonic() - started)
+
+
+def _finding(error: PopbuildError) -> Finding:
+    values = dict(error.values)
+    file = values.pop("file", values.pop("pipeline", "pipeline-config/"))
+    detail = "; ".join(f"{key}: {value}" for key, value in values.items())
+    return Finding(file, Problem(f"{error.message} ({detail})" if detail else error.message))
+
+
+def _validate_tasks(settings: Config) -> Iterator[Finding]:
+    """Schemas that compile, templates and code that parse."""
+    from popbuild.preview import template_problems
+
+    surroundings = Surroundings(settings)
+    seen: set[str] = set()
+    for pipeline in settings.pipelines.values():
+        for task in pipeline.tasks:
+            if task.folder in seen:
+                continue
+            seen.add(task.folder)
+            try:
+                surroundings.schema(task)
+            except PopbuildError as error:
+                yield _finding(error)
+            yield from map(_finding, template_problems(settings, task))
+
+
+def _validate_seed(root: Root, path: Path, job: str | None) -> list[Finding]:
+    where = root.show(path)
+    found = []
+    if job is not None:
+        try:
+            check_name("job", job)
+        except InputError as error:
+            found.append(Finding(where, Problem(str(error).replace("\n", " "))))
+    try:
+        jobs.read_seed(path, where)
+    except BadSeed as bad:
+        found += [Finding(where, problem) for problem in bad.problems]
+    return found
+
+
+def _validate_job(root: Root, folder: JobFolder, state: str) -> tuple[int, list[Finding]]:
+    files = [(folder.seed, "seed"), (folder.status, "tasks-status")]
+    if state == REJECTED:
+        files.append((folder.rejection, "rejection"))
+        if not folder.status.exists():  # a bad seed: it never became a job
+            files = [(folder.rejection, "rejection")]
+    tasks = folder.path / "tasks"
+    for task in sorted(tasks.iterdir()) if tasks.is_dir() else ():
+        files += [
+            (path, kind)
+            for path, kind in (
+                (folder.letter(task.name), "letter"),
+                (folder.output(task.name), "output"),
+                (folder.execution_logs(task.name), "execution-logs"),
+            )
+            if path.exists()
+        ]
+    found: list[Finding] = []
+    for path, kind in files:
+        found += _validate_file(root, path, kind)
+    found += _validate_index(root, folder)
+    found += _validate_letters(root, folder)
+    return len(files), found
+
+
+def _validate_file(root: Root, path: Path, kind: str) -> list[Finding]:
+    where = root.show(path)
+    try:
+        body = jsonio.loads(disk.read(path), where)
+    except FileNotFoundError:
+        return [Finding(where, Problem("the file is missing"))]
+    except InputError as error:
+        detail = ", ".join(f"{k} {v}" for k, v in error.values.items() if k != "file")
+        return [Finding(where, Problem(f"{error.message}: {detail}"))]
+    problems = gate.judge(body, schemas.for_format(kind))
+    return [Finding(where, problem) for problem in problems]
+
+
+def _validate_index(root: Root, folder: JobFolder) -> list[Finding]:
+    """Every indexed file exists."""
+    status = jobs.read_json(folder.status)
+    if not isinstance(status, dict):
+        return []
+    where = root.show(folder.status)
+    return [
+        Finding(where, Problem(f"the file files/{kind}/{name} is missing", f"/files/{kind}/{n}"))
+        for kind, names in status.get("files", {}).items()
+        if isinstance(names, list)
+        for n, name in enumerate(names)
+        if not os.path.exists(folder.files(kind) / str(name))  # noqa: PTH110 - a plain test
+    ]
+
+
+def _validate_letters(root: Root, folder: JobFolder) -> list[Finding]:
+    """Every letter is whole, and every artifact is as its letter says."""
+    found = []
+    tasks = folder.path / "tasks"
+    for task in sorted(tasks.iterdir()) if tasks.is_dir() else ():
+        path = folder.letter(task.name)
+        if not path.exists():
+            continue
+        letter = jobs.read_letter(folder, task.name)
+        where = root.show(path)
+        if letter is None:
+            found.append(Finding(where, Problem("the letter was altered or is damaged", "/digest")))
+            continue
+        for name in letter.outputs:
+            if not folder.artifact(name).exists():
+                problem = Problem(f"its artifact {name} is missing", f"/outputs/{name}")
+                found.append(Finding(where, problem))
+    return found
+
+
+def _validate_runs(root: Root) -> list[Finding]:
+    where = root.show(root.runs)
+    found = []
+    for number, line in enumerate(root.runs.read_bytes().splitlines(), 1):
+        try:
+            body = jsonio.loads(line, where)
+        except InputError as error:
+            problem = Problem(f"line {number}: {error.message}, {error.values.get('found', '')}")
+            found.append(Finding(where, problem))
+            continue
+        found += [
+            Finding(where, Problem(f"line {number}: {problem}"))
+            for problem in gate.judge(body, schemas.for_format("run"))
+        ]
+    return found
