@@ -191,7 +191,7 @@ class _Reader:
 
         data = self._snapshot.files[path]
         key = jsonio.digest_bytes(
-            b"\0".join([path.encode(), data, schemas.text_of(kind), kind.encode()])
+            b"\0".join([path.encode(), data, schemas.version().encode(), kind.encode()])
         )
         if key in self._index:
             value = self._index[key]

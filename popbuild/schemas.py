@@ -29,6 +29,7 @@ FORMATS = (
     "run",
     "rejection",
 )
+_COMMON = "common"  # what several formats share
 PATTERN_TIMEOUT_S = 1.0
 _BASE = "file:///"  # only a name: nothing is ever read from it
 
@@ -57,7 +58,8 @@ def text_of(name: str) -> bytes:
 @functools.cache
 def for_format(name: str) -> Schema:
     """The compiled schema of one of FORMATS."""
-    return compile_schema(json.loads(text_of(name)), f"schemas/{name}.schema.json")
+    common = {"urn:popbuild:schema:common": json.loads(text_of(_COMMON))}
+    return compile_schema(json.loads(text_of(name)), f"schemas/{name}.schema.json", common)
 
 
 def compile_schema(
@@ -189,6 +191,7 @@ def _pattern(_validator: Any, pattern: str, instance: Any, _schema: Any) -> Iter
         yield jsonschema.ValidationError(f"matching {pattern!r} took too long")
 
 
+@functools.cache
 def version() -> str:
     """One digest over all schema files: what was validated under another set counts anew."""
-    return jsonio.digest_bytes(b"".join(text_of(name) for name in FORMATS))
+    return jsonio.digest_bytes(b"".join(text_of(name) for name in (*FORMATS, _COMMON)))

@@ -274,6 +274,14 @@ class List(_Command, DoitList):
 class Info(_Command, DoitInfo):
     """Says why a task is stale."""
 
+    def _execute(self: Any, pos_args: list[str], hide_status: bool = False) -> Any:
+        known = {task.name for task in self.task_list}
+        if self._is_ours and pos_args and pos_args[0] not in known:
+            from popbuild.errors import UsageError, unknown
+
+            raise UsageError("no such task", unknown("task", pos_args[0], known))
+        return super()._execute(pos_args, hide_status)
+
 
 class Forget(_Command, DoitForget):
     """Sets letters aside, so that tasks are built again; answers stay in the store."""
