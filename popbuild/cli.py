@@ -67,7 +67,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = [each for each in arguments if each != "--debug"]
     as_json = "--json" in arguments
     try:
-        return _dispatch(arguments)
+        return _dispatch(arguments, debug)
     except PopbuildError as error:
         if debug:
             raise
@@ -103,7 +103,7 @@ def _tell(error: PopbuildError, as_json: bool) -> int:
     return error.exit_code
 
 
-def _dispatch(arguments: list[str]) -> int:
+def _dispatch(arguments: list[str], debug: bool) -> int:
     parser = build_parser()
     first = next((each for each in arguments if not each.startswith("-")), None)
     if first is not None and first not in COMMANDS and "--root" not in arguments[:1]:
@@ -114,6 +114,7 @@ def _dispatch(arguments: list[str]) -> int:
     if given.command is None:
         parser.print_help()
         return OK
+    given.debug = debug
     run: Callable[[argparse.Namespace], int] = given.run
     return run(given)
 
@@ -135,7 +136,7 @@ def build_parser() -> argparse.ArgumentParser:
         command = commands.add_parser(
             name,
             help=text,
-            description=f"{(run.__doc__ or text).strip()}",
+            description="\n".join(map(str.strip, (run.__doc__ or text).splitlines())),
             formatter_class=formatter,
         )
         for option in add:
@@ -185,9 +186,10 @@ def _init(given: argparse.Namespace) -> int:
     if given.json:
         _print_json({"root": str(folder), "written": written})
         return OK
+    here = given.folder == "."
     for name in written:
-        print(f"wrote {folder / name}")
-    print(f"next: cd {folder} && doit run job=market-analysis")
+        print(f"wrote {name if here else f'{folder}/{name}'}")
+    print(f"next: {'' if here else f'cd {folder} && '}doit run job=market-analysis")
     return OK
 
 

@@ -33,7 +33,9 @@ def money(cost: float | None) -> str:
     """US dollars: `$0`, `$0.0123`, `unknown cost`."""
     if cost is None:
         return "unknown cost"
-    return "$0" if cost == 0 else f"${cost:.4f}" if cost < 1 else f"${cost:.2f}"
+    if cost == 0:
+        return "$0"
+    return f"${cost:.2f}" if cost >= 1 else "$" + f"{cost:.6f}".rstrip("0")
 
 
 def seconds(duration_ms: float) -> str:

@@ -1,0 +1,59 @@
+"""The demo on the embedded model: a real one, that answers in this process."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from workspace import CHECKOUT, Workspace
+
+pytestmark = pytest.mark.embedded
+
+SEEDS = ["content-generation", "data-processing", "market-analysis"]
+
+
+def transcript() -> list[tuple[str, str]]:
+    """The commands of the README's transcript, each with the output that it shows."""
+    text = (CHECKOUT / "README.md").read_text().split("<!-- transcript")[1]
+    block = re.search(r"```console\n(.*?)```", text, re.DOTALL)
+    assert block is not None
+    return [
+        (command, output)
+        for command, _, output in (each.partition("\n") for each in block[1].split("$ ")[1:])
+    ]
+
+
+def normal(text: str) -> str:
+    """A transcript without what differs from run to run: IDs, times and counts of tokens."""
+    text = re.sub(r"pl-[0-9TZ-]+-[0-9a-f]{6}", "pl-…", text)
+    text = re.sub(r"[0-9.]+ (s|min)( [0-9]+ s)?\b", "… s", text)
+    text = re.sub(r"[0-9,]+ tokens", "… tokens", text)
+    return re.sub(r", \d refinements?$", "", text, flags=re.MULTILINE)
+
+
+def test_the_readme_and_all_three_seeds(tmp_path: Path) -> None:
+    """The README's transcript is what happens; all three seeds complete; a second run of each
+    calls nothing and changes nothing; everything validates."""
+    with Workspace(tmp_path) as workspace:
+        for folder in ("seeds", "pipeline-config/tasks", "pipeline-config"):
+            (workspace.root / folder).rmdir()
+        for command, expected in transcript():
+            result = workspace.run(*command.split(), timeout_s=900)
+            assert result.code == 0, result.err
+            assert normal(result.out) == normal(expected)
+        result = workspace.doit("run", timeout_s=1800)
+        assert result.code == 0, result.out + result.err
+        for seed in SEEDS:
+            assert workspace.states(seed) == ["complete"]
+            document = workspace.artifact(seed, "formatting")
+            assert len(document["body"]) > 100
+        before = workspace.tree("pipeline-data")
+        answers = workspace.tree(".popbuild/store")
+        again = workspace.doit("run")
+        assert again.out == "".join(f"-- {seed}  up to date\n" for seed in SEEDS)
+        assert workspace.tree("pipeline-data") == before
+        assert workspace.tree(".popbuild/store") == answers
+        assert workspace.popbuild("validate").code == 0
+        assert workspace.popbuild("export", "data-processing", "report.json").code == 0
+        assert workspace.read("report.json") == workspace.artifact("data-processing", "formatting")

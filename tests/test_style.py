@@ -1,0 +1,166 @@
+"""How the code is laid out, held by tests: import direction, sole importers, words, docs."""
+
+from __future__ import annotations
+
+import ast
+import importlib.machinery
+import importlib.util
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parent.parent
+PACKAGE = CHECKOUT / "popbuild"
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+DOCS = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
+
+
+def layers() -> list[str]:
+    """The names of docs/design.md's table "Where things are", in order."""
+    text = (CHECKOUT / "docs/design.md").read_text()
+    table = text.split("## Where things are")[1].split("##")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    return [
+        name.rstrip("/").removesuffix(".py") for row in rows for name in re.findall("`(.+?)`", row)
+    ]
+
+
+def module_of(path: Path) -> str:
+    relative = path.relative_to(CHECKOUT).with_suffix("")
+    return ".".join(relative.parts).removesuffix(".__init__")
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that a file imports, wherever the statement stands, types aside or not."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return found
+
+
+def test_the_table_names_every_file() -> None:
+    """docs/design.md lists each module and folder of the package, and nothing else."""
+    names = {
+        path.name.removesuffix(".py")
+        for path in PACKAGE.iterdir()
+        if path.name not in ("__init__.py", "__pycache__")
+        if path.suffix == ".py" or path.is_dir()
+    }
+    assert sorted(layers()) == sorted(names)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_of)
+def test_a_file_imports_only_what_stands_above_it(path: Path) -> None:
+    """Data flows one way; the order is docs/design.md's."""
+    order = layers()
+    own = module_of(path).split(".")
+    if len(own) == 1:
+        return
+    place = order.index(own[1])
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] == "popbuild" and len(parts) > 1 and parts[1] in order:
+            assert order.index(parts[1]) <= place, f"{module_of(path)} imports {name}"
+
+
+IMPORTERS = {
+    "litellm": {"popbuild.llm.client"},
+    "xllamacpp": {"popbuild.llm.local"},
+    "jinja2": {"popbuild.prompt"},
+    "yaml": {"popbuild.yamlio"},
+    "jsonschema": {"popbuild.schemas"},
+    "argparse": {"popbuild.cli"},
+    "subprocess": set(),
+}
+
+
+@pytest.mark.parametrize("library", IMPORTERS)
+def test_each_library_has_one_importer(library: str) -> None:
+    """A library is known to one file, so that it can be replaced there."""
+    found = {
+        module_of(path)
+        for path in SOURCES
+        if any(name.split(".")[0] == library for name in imports(path))
+    }
+    assert found == IMPORTERS[library]
+
+
+def test_only_the_engine_knows_doit() -> None:
+    """doit is imported under popbuild/engine/ alone."""
+    for path in SOURCES:
+        if any(name.split(".")[0] == "doit" for name in imports(path)):
+            assert path.parent == PACKAGE / "engine", path
+
+
+def test_no_dead_file() -> None:
+    """Each module is imported by another, or named by pyproject.toml or dodo.py."""
+    used = set().union(*(imports(path) for path in SOURCES))
+    text = (CHECKOUT / "pyproject.toml").read_text() + (CHECKOUT / "dodo.py").read_text()
+    dead = [
+        module_of(path)
+        for path in SOURCES
+        if path.name != "__init__.py"
+        and module_of(path) not in used | set(re.findall(r"[\w.]+", text))
+    ]
+    assert dead == []
+
+
+def test_dodo_is_short() -> None:
+    """dodo.py hands doit the task creators and stays under 30 lines."""
+    assert len((CHECKOUT / "dodo.py").read_text().splitlines()) < 30
+
+
+BANNED = re.compile(r"\b(dirty|outdated|workflow|manifest|workspace)\b", re.IGNORECASE)
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *DOCS], ids=lambda path: path.name)
+def test_one_word_for_one_thing(path: Path) -> None:
+    """The glossary's words, and not their synonyms."""
+    if path.name == "glossary.md":
+        return
+    assert BANNED.findall(path.read_text()) == []
+
+
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="argparse lays out help differently")
+def test_docs_cli_is_what_help_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/cli.md is what tools/docs writes, so it cannot drift."""
+    monkeypatch.setenv("COLUMNS", "80")
+    loader = importlib.machinery.SourceFileLoader("tools_docs", str(CHECKOUT / "tools/docs"))
+    spec = importlib.util.spec_from_loader("tools_docs", loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    assert (CHECKOUT / "docs/cli.md").read_text() == module.page()
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+def test_links_lead_somewhere(path: Path) -> None:
+    """Every relative link in the docs names a file that is there."""
+    for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", path.read_text()):
+        if "://" not in target:
+            assert (path.parent / target).exists(), target
+
+
+def test_exit_codes_are_the_documented_ones() -> None:
+    """The table in docs/design.md has exactly the codes of errors.py."""
+    from popbuild import errors
+
+    text = (CHECKOUT / "docs/design.md").read_text().split("## Exit codes")[1].split("##")[0]
+    documented = {int(code) for code in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)}
+    names = ("OK", "REJECTED", "FAILED", "NOT_STARTED", "STOPPED", "LOCKED", "INTERRUPTED")
+    assert documented == {getattr(errors, name) for name in names}
+
+
+def test_every_stage_is_documented() -> None:
+    """docs/tasks.md has a row for each of the eleven stages with its function."""
+    from popbuild.stages.names import FUNCTIONS, STAGES
+
+    text = (CHECKOUT / "docs/tasks.md").read_text()
+    for stage in STAGES:
+        assert f"| `{stage}` | `{FUNCTIONS[stage]}` |" in text
