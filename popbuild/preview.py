@@ -45,6 +45,7 @@ def render(settings: Config, exam: Exam, task: Task) -> list[dict[str, Any]]:
         "variables": {},
         "problems": [],
         "previous": "",
+        "cycle": 0,
     }
     found = []
     for role, name in (("system", task.path("system.md")), ("user", path)):

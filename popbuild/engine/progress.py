@@ -102,9 +102,10 @@ def _ending(result: JobResult) -> list[str]:
             return [f"-- {job}  up to date"]
         case "complete":
             what = f"{seconds(result.duration_ms)}, {used(result.usage)}"
-            return [f"{job}: complete, {what} -> {result.path}"]
+            return [f"{job}: complete, {what}", f"  -> {result.path}"]
         case "built":
-            return [f"{job}: {', '.join(result.built) or 'nothing'} built -> {result.path}"]
+            built = ", ".join(result.built) or "nothing"
+            return [f"{job}: {built} built", f"  -> {result.path}"]
         case "rejected" | "unchanged":
             head = f"{job}: rejected" + (f" at {result.task}" if result.task else "")
             if result.outcome == "unchanged":
@@ -116,9 +117,9 @@ def _ending(result: JobResult) -> list[str]:
                 lines.append(f"  -> {result.path}")
             return lines
         case "failed":
-            return [f"{job}: failed at {result.task} -> {result.path}"]
+            return [f"{job}: failed at {result.task}", f"  -> {result.path}"]
         case _:
-            return [f"{job}: {result.outcome}" + (f" -> {result.path}" if result.path else "")]
+            return [f"{job}: {result.outcome}", *([f"  -> {result.path}"] if result.path else [])]
 
 
 def _listed(problems: Sequence[Problem]) -> list[str]:
