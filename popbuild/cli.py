@@ -11,15 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from popbuild import __version__
-from popbuild.errors import (
-    FAILED,
-    INTERRUPTED,
-    OK,
-    REJECTED,
-    PopbuildError,
-    UsageError,
-    unknown,
-)
+from popbuild.errors import OK, REJECTED, UsageError, unknown
+from popbuild.guard import guarded
 from popbuild.layout import Root, find_root
 
 if TYPE_CHECKING:
@@ -43,6 +36,7 @@ environment:
   POPBUILD_LOCAL_MODEL  a GGUF file for local/... models
   POPBUILD_TRIES, POPBUILD_BACKOFF_S, POPBUILD_TIMEOUT_S
                         how patient calls are (5, 1 and 600)
+  POPBUILD_FILE_MODE    permissions of files, octal (600); folders follow
   OPENAI_API_KEY, ...   keys, from here or from .env at the root
 
 docs: README.md and docs/ of the project"""
@@ -65,42 +59,9 @@ def main(argv: Sequence[str]) -> int:
     arguments = list(argv)
     debug = "--debug" in arguments or bool(os.environ.get("POPBUILD_DEBUG"))
     arguments = [each for each in arguments if each != "--debug"]
-    as_json = "--json" in arguments
-    try:
-        return _dispatch(arguments, debug)
-    except PopbuildError as error:
-        if debug:
-            raise
-        return _tell(error, as_json)
-    except KeyboardInterrupt:
-        print("interrupted: what was paid for is kept; run it again to go on", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:
-        # The reader went away (`popbuild list | head`): nothing is wrong.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
-    except OSError as error:
-        if debug:
-            raise
-        values = {"found": error.strerror or error, "file": error.filename or "unknown"}
-        return _tell(PopbuildError("the disk said no", values), as_json)
-    except Exception as error:
-        if debug:
-            raise
-        values = {"found": f"{type(error).__name__}: {error}"}
-        hint = "this is a mistake in popbuild; --debug shows where"
-        _tell(PopbuildError("popbuild failed", values, hint), as_json)
-        return FAILED
-
-
-def _tell(error: PopbuildError, as_json: bool) -> int:
-    from popbuild.redact import redact
-
-    if as_json:
-        print(redact(json.dumps(error.as_json(), indent=2), os.environ))
-    else:
-        print(f"error: {redact(str(error), os.environ)}", file=sys.stderr)
-    return error.exit_code
+    return guarded(
+        lambda: _dispatch(arguments, debug), debug=debug, as_json="--json" in arguments
+    )
 
 
 def _dispatch(arguments: list[str], debug: bool) -> int:
@@ -216,10 +177,8 @@ def _run(given: argparse.Namespace) -> int:
 
     variables, names = _variables(given.names)
     root = find_root(Path.cwd(), getattr(given, "root", None) or variables.get("root"))
-    if given.in_flight is not None and given.in_flight < 1:
-        raise UsageError("-n must be at least 1", {"found": given.in_flight})
     options = Options(
-        in_flight=given.in_flight,
+        in_flight=session.calls_in_flight(given.in_flight),
         continue_=given.continue_,
         always=given.always,
         keep_edits=given.keep_edits,
@@ -440,7 +399,6 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], str, tuple[_Add, 
             _argument(
                 "-n",
                 dest="in_flight",
-                type=int,
                 metavar="N",
                 help="how many calls may be in flight (8)",
             ),

@@ -21,31 +21,56 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from popbuild.errors import InputError, PopbuildError
+from popbuild.errors import InputError, PopbuildError, UsageError
 
-FILE_MODE = 0o600
-FOLDER_MODE = 0o700
+_PRIVATE = "600"
 
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
 _RENAME_EXCHANGE = 2
 
 
+def file_mode() -> int:
+    """The permissions of files: 0600, or what POPBUILD_FILE_MODE says (octal)."""
+    configured = os.environ.get("POPBUILD_FILE_MODE", _PRIVATE)
+    try:
+        mode = int(configured, 8)
+    except ValueError:
+        mode = 0
+    if mode & ~0o666 or mode & 0o600 != 0o600:
+        raise UsageError(
+            "not a mode for files",
+            {
+                "POPBUILD_FILE_MODE": configured,
+                "allowed": "octal, readable and writable by its owner",
+            },
+            hint="POPBUILD_FILE_MODE=640 lets the group read",
+        )
+    return mode
+
+
+def folder_mode() -> int:
+    """The permissions of folders: as for files, and who may read may enter."""
+    mode = file_mode()
+    return mode | (mode & 0o444) >> 2
+
+
 def make_folder(path: Path) -> None:
-    """Make a folder and its parents, each 0700; an existing one is left as it is."""
+    """Make a folder and its parents, each 0700 unless configured; one that is there stays as it
+    is."""
     missing = []
     while not path.is_dir():
         missing.append(path)
         path = path.parent
     for folder in reversed(missing):
         with contextlib.suppress(FileExistsError):
-            folder.mkdir(mode=FOLDER_MODE)
+            folder.mkdir(mode=folder_mode())
 
 
 def write(path: Path, data: bytes, *, sync: bool = True) -> None:
     """Replace a file's content atomically; with `sync`, durably. The folder must exist."""
     temporary = path.parent / f".tmp-{secrets.token_hex(8)}"
-    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, FILE_MODE)
+    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, file_mode())
     try:
         try:
             _write_all(file, data)
@@ -64,7 +89,7 @@ def write(path: Path, data: bytes, *, sync: bool = True) -> None:
 
 def append(path: Path, data: bytes, *, sync: bool = True, lines: bool = True) -> None:
     """Append with one write. With `lines`, a torn last line of a crash is ended first."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, FILE_MODE)
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, file_mode())
     try:
         size = os.fstat(file).st_size
         if lines and size and os.pread(file, 1, size - 1) != b"\n":
@@ -92,11 +117,20 @@ def sync_folder(path: Path) -> None:
 
 
 def read(path: Path, *, max_bytes: int | None = None) -> bytes:
-    """A regular file's bytes. A link, a pipe or a device is refused: it could be anything."""
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as stream:
-        status = os.fstat(stream.fileno())
+    """A regular file's bytes. A link, a folder, a pipe or a device is refused with an InputError:
+    it could be anything."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise _irregular(path, "a symbolic link") from None
+    try:
+        status = os.fstat(file)
         if not stat.S_ISREG(status.st_mode):
-            raise InputError("not a regular file", {"file": path})
+            raise _irregular(
+                path, "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
+            )
         if max_bytes is not None and status.st_size > max_bytes:
             raise InputError(
                 "file is too large",
@@ -106,7 +140,18 @@ def read(path: Path, *, max_bytes: int | None = None) -> bytes:
                     "allowed": f"{max_bytes:,} bytes",
                 },
             )
-        return stream.read()
+        with os.fdopen(file, "rb", closefd=False) as stream:
+            return stream.read()
+    finally:
+        os.close(file)
+
+
+def _irregular(path: Path, found: str) -> InputError:
+    return InputError(
+        "not a regular file",
+        {"file": path, "found": found},
+        hint="put a file in its place; popbuild follows no links",
+    )
 
 
 def rename_new(source: Path, target: Path) -> bool:
@@ -178,7 +223,7 @@ def copy_file(source: Path, target: Path) -> None:
 
 def _copy_file(source: str, target: str) -> str:
     shutil.copyfile(source, target)
-    Path(target).chmod(FILE_MODE)
+    Path(target).chmod(file_mode())
     return target
 
 
@@ -246,7 +291,7 @@ class Locks:
             return False
         if self._file is None:
             make_folder(self._path.parent)
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, file_mode())
         try:
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _offset(name))
         except OSError as error:

@@ -448,3 +448,34 @@ def test_a_crash_between_promotion_and_log(workspace: Workspace, provider: Provi
         assert workspace.runs() == [line]
         assert not note.exists()
     assert len(provider.requests) == 2
+
+
+def test_several_pipelines(workspace: Workspace, provider: Provider) -> None:
+    """A seed may name a pipeline under pipelines/; its jobs stand beside the others'."""
+    base = "pipeline-config/pipelines/short"
+    workspace.write(f"{base}/tasks/index.yaml", "note: ./note\n")
+    workspace.write(f"{base}/tasks/note/prompt.md", "Note on {{ seed.data.topic }}")
+    task = {"id": "note", "name": "A short note", "config": {"model": "openai/gpt-4o-mini"}}
+    workspace.write(f"{base}/pipeline.yaml", json.dumps({"name": "short", "tasks": [task]}))
+    seed = {"name": "second", "pipeline": "short", "data": {"topic": "wind"}}
+    workspace.write("seeds/second.json", seed)
+    assert workspace.doit("run").code == 0
+    assert sorted(asked(provider)) == ["Analysis", "Note", "Research"]
+    assert list(workspace.status("second")["tasks"]) == ["note"]
+    assert workspace.doit("run").out == "-- first  up to date\n-- second  up to date\n"
+    workspace.write("seeds/second.json", seed | {"pipeline": "shrot"})
+    result = workspace.doit("run", "job=second")
+    assert result.code == 1
+    assert "no such pipeline" in result.out
+    assert workspace.states("second") == ["complete", "rejected"]
+
+
+def test_configured_modes(workspace: Workspace, provider: Provider) -> None:
+    """POPBUILD_FILE_MODE opens what is made to the group; a mode that makes no sense is refused."""
+    shared = {"POPBUILD_FILE_MODE": "640"}
+    assert workspace.doit("run", "job=first", env=shared).code == 0
+    for path in workspace.job("first").rglob("*"):
+        assert path.stat().st_mode & 0o777 == (0o750 if path.is_dir() else 0o640), path
+    refused = workspace.popbuild("run", env={"POPBUILD_FILE_MODE": "rw"})
+    assert refused.code == 3
+    assert "not a mode for files" in refused.err
