@@ -25,9 +25,9 @@ the same."""
 
 _EPILOG = """\
 exit codes:
-  0  done, or nothing to do         3  usage, configuration or seed: nothing built
-  1  a gate said no                 4  stopped: a person must decide
-  2  a crash or a provider error    5  another command builds the job (--no-wait)
+  0  done, or nothing to do       3  usage, configuration, seed: nothing built
+  1  a gate said no               4  stopped: a person must decide
+  2  a crash or a provider error  5  another command builds the job (--no-wait)
   130  interrupted
 
 environment:
@@ -37,6 +37,7 @@ environment:
   POPBUILD_TRIES, POPBUILD_BACKOFF_S, POPBUILD_TIMEOUT_S
                         how patient calls are (5, 1 and 600)
   POPBUILD_FILE_MODE    permissions of files, octal (600); folders follow
+  POPBUILD_DEBUG        tracebacks, as --debug
   OPENAI_API_KEY, ...   keys, from here or from .env at the root
 
 docs: README.md and docs/ of the project"""
@@ -59,9 +60,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = list(argv)
     debug = "--debug" in arguments or bool(os.environ.get("POPBUILD_DEBUG"))
     arguments = [each for each in arguments if each != "--debug"]
-    return guarded(
-        lambda: _dispatch(arguments, debug), debug=debug, as_json="--json" in arguments
-    )
+    return guarded(lambda: _dispatch(arguments, debug), debug=debug, as_json="--json" in arguments)
 
 
 def _dispatch(arguments: list[str], debug: bool) -> int:
@@ -84,11 +83,18 @@ def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     width = min(80, int(os.environ.get("COLUMNS", "80") or 80))
 
-    def formatter(prog: str) -> argparse.HelpFormatter:
+    def raw(prog: str) -> argparse.HelpFormatter:
         return argparse.RawDescriptionHelpFormatter(prog, max_help_position=26, width=width)
 
+    def filled(prog: str) -> argparse.HelpFormatter:
+        return argparse.HelpFormatter(prog, max_help_position=26, width=width)
+
     parser = _Parser(
-        prog="popbuild", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=formatter
+        prog="popbuild",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=raw,
+        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"popbuild {__version__}")
     parser.add_argument("--root", metavar="DIR", help="the root to work in")
@@ -97,8 +103,9 @@ def build_parser() -> argparse.ArgumentParser:
         command = commands.add_parser(
             name,
             help=text,
-            description="\n".join(map(str.strip, (run.__doc__ or text).splitlines())),
-            formatter_class=formatter,
+            description=run.__doc__ or text,
+            formatter_class=filled,
+            allow_abbrev=False,
         )
         for option in add:
             option(command)
@@ -142,7 +149,7 @@ def _init(given: argparse.Namespace) -> int:
     a dodo.py for doit, and a .gitignore. Runs at once on the embedded model."""
     from popbuild import commands
 
-    folder = Path(given.folder)
+    folder = Path(getattr(given, "root", None) or ".") / given.folder
     written = commands.init(folder)
     if given.json:
         _print_json({"root": str(folder), "written": written})
@@ -270,15 +277,21 @@ def _print_status(job: Job, body: dict[str, Any]) -> None:
 
 def _show(given: argparse.Namespace) -> int:
     """List a job's files, or print one: an artifact, a log, a prompt as it was sent, or
-    <task>/letter.json. NAME is a task, to list its files, or a file."""
+    <task>/letter.json. NAME is a task, to list its files, or a file; artifacts/NAME,
+    logs/NAME or tmp/NAME where two have the same name."""
     from popbuild import commands
 
     root = _root(given)
     job = commands.find_job(root, given.job)
     tasks = job.pipeline.names if job.pipeline else ()
     if given.name is not None and given.name not in tasks:
+        file, content = commands.read_file(job, given.name)
+        if given.json:
+            place = {"kind": file.kind, "name": file.name, "path": root.show(file.path)}
+            _print_json({**place, "text": content.decode(errors="replace")})
+            return OK
         sys.stdout.flush()
-        sys.stdout.buffer.write(commands.read_file(job, given.name))
+        sys.stdout.buffer.write(content)
         return OK
     files = commands.files_of(job, given.name)
     if given.json:

@@ -20,7 +20,15 @@ from popbuild.errors import (
     unknown,
 )
 from popbuild.jobs import BadSeed, Job, Samples, Surroundings
-from popbuild.layout import COMPLETE, CURRENT, REJECTED, JobFolder, Root, check_name
+from popbuild.layout import (
+    COMPLETE,
+    CURRENT,
+    FILE_KINDS,
+    REJECTED,
+    JobFolder,
+    Root,
+    check_name,
+)
 from popbuild.model.clock import run_id
 from popbuild.model.problem import Problem
 
@@ -188,12 +196,19 @@ def files_of(job: Job, task: str | None = None) -> list[ShownFile]:
     return found
 
 
-def read_file(job: Job, name: str) -> bytes:
-    """One file of a job by its name, or `<task>/letter.json`."""
-    found = {each.name: each for each in files_of(job)}
-    if name not in found:
-        raise UsageError("no such file", unknown("file", name, found, where={"job": job.id}))
-    return disk.read(found[name].path)
+def read_file(job: Job, name: str) -> tuple[ShownFile, bytes]:
+    """One file of a job by its name, by `<kind>/<name>`, or `<task>/letter.json`."""
+    files = files_of(job)
+    found = [each for each in files if name in (each.name, f"{each.kind}/{each.name}")]
+    if not found:
+        names = {each.name for each in files}
+        raise UsageError("no such file", unknown("file", name, names, where={"job": job.id}))
+    if len(found) > 1:
+        raise UsageError(
+            "two files have this name",
+            {"file": name, "job": job.id, "known": ", ".join(f"{f.kind}/{f.name}" for f in found)},
+        )
+    return found[0], disk.read(found[0].path)
 
 
 def prompt(root: Root, job: Job, task_name: str) -> list[dict[str, Any]]:
@@ -374,52 +389,62 @@ def validate(root: Root, paths: Iterable[Path] = ()) -> Validation:
         if not path.exists():
             raise UsageError("no such file or folder", {"path": path})
 
-    def wanted(path: Path) -> bool:
-        return not given or any(
-            path.is_relative_to(each) or each.is_relative_to(path) for each in given
-        )
+    met: set[Path] = set()
 
+    def wanted(path: Path) -> bool:
+        meant = {each for each in given if path.is_relative_to(each) or each.is_relative_to(path)}
+        met.update(meant)
+        return not given or bool(meant)
+
+    settings, problems = config.load_leniently(root)
+    surroundings = None if problems else Surroundings(settings)
     if wanted(root.config):
-        settings, problems = config.load_leniently(root)
         checked += len(settings.snapshot.files)
-        found += [_finding(problem) for problem in problems]
+        found += [each for problem in problems for each in _findings(problem)]
         found += list(_validate_tasks(settings))
     for path in sorted(root.seeds.glob("*.json")) if root.seeds.is_dir() else ():
         if wanted(path):
             checked += 1
-            found += _validate_seed(root, path, path.stem)
+            found += _validate_seed(root, path, path.stem, surroundings)
+    found += _validate_names(root) if not given else []
     for path in sorted((root.data / "pending").glob("*-seed.json")):
         if wanted(path):
             checked += 1
-            found += _validate_seed(root, path, path.name.removesuffix("-seed.json"))
+            job = path.name.removesuffix("-seed.json")
+            found += _validate_seed(root, path, job, surroundings)
     for state in (CURRENT, COMPLETE, REJECTED):
         for path in sorted((root.data / state).glob("[!.]*/")):
             if path.is_dir() and wanted(path):
-                count, more = _validate_job(root, JobFolder(path), state)
+                count, more = _validate_job(root, JobFolder(path), state, surroundings)
                 checked += count
                 found += more
     if wanted(root.runs) and root.runs.exists():
         checked += 1
         found += _validate_runs(root)
-    loose = [path for path in given if not path.is_relative_to(root.path)]
-    for path in loose:
-        checked += 1
-        found += _validate_seed(root, path, None)
+    for path in given:
+        if path not in met and not path.is_dir():
+            checked += 1  # a draft of a seed, wherever it lies
+            found += _validate_seed(root, path, None, surroundings)
     return Validation(checked, found, time.monotonic() - started)
 
 
-def _finding(error: PopbuildError) -> Finding:
-    values = dict(error.values)
-    file = values.pop("file", values.pop("pipeline", "pipeline-config/"))
-    detail = "; ".join(f"{key}: {value}" for key, value in values.items())
-    return Finding(file, Problem(f"{error.message} ({detail})" if detail else error.message))
+def _findings(error: PopbuildError) -> Iterator[Finding]:
+    """An error as lines of the list: one for each place that it names."""
+    names = [name for name in ("file", "pipeline", "folder", "missing") if name in error.values]
+    file = error.values[names[0]] if names else "pipeline-config/"
+    numbered = [name for name in error.values if name == "at" or name.startswith("at ")]
+    if len(numbered) > 1:
+        for name in numbered:
+            yield Finding(file, Problem(error.values[name]))
+    else:
+        yield Finding(file, Problem(error.as_line(without=names[:1])))
 
 
 def _validate_tasks(settings: Config) -> Iterator[Finding]:
     """Schemas that compile, templates and code that parse."""
     from popbuild.preview import template_problems
 
-    surroundings = Surroundings(settings)
+    around = Surroundings(settings)
     seen: set[str] = set()
     for pipeline in settings.pipelines.values():
         for task in pipeline.tasks:
@@ -427,28 +452,49 @@ def _validate_tasks(settings: Config) -> Iterator[Finding]:
                 continue
             seen.add(task.folder)
             try:
-                surroundings.schema(task)
+                around.schema(task)
             except PopbuildError as error:
-                yield _finding(error)
-            yield from map(_finding, template_problems(settings, task))
+                yield from _findings(error)
+            for problem in template_problems(settings, task):
+                yield from _findings(problem)
 
 
-def _validate_seed(root: Root, path: Path, job: str | None) -> list[Finding]:
+def _validate_names(root: Root) -> list[Finding]:
+    """No two jobs have IDs that differ only by case."""
+    seen: dict[str, str] = {}
+    found = []
+    for job in jobs.known_jobs(root):
+        other = seen.setdefault(job.casefold(), job)
+        if other != job:
+            problem = Problem(f"its ID differs from that of {other} only by upper and lower case")
+            found.append(Finding(jobs.place_of(root, job), problem))
+    return found
+
+
+def _validate_seed(
+    root: Root, path: Path, job: str | None, surroundings: Surroundings | None
+) -> list[Finding]:
     where = root.show(path)
     found = []
     if job is not None:
         try:
             check_name("job", job)
         except InputError as error:
-            found.append(Finding(where, Problem(str(error).replace("\n", " "))))
+            found.append(Finding(where, Problem(error.as_line())))
     try:
-        jobs.read_seed(path, where)
+        seed = jobs.read_seed(path, where)
+        if surroundings is not None:
+            surroundings.config.pipeline_for(seed)
     except BadSeed as bad:
         found += [Finding(where, problem) for problem in bad.problems]
+    except PopbuildError as error:
+        found.append(Finding(where, Problem(error.as_line(), "/pipeline")))
     return found
 
 
-def _validate_job(root: Root, folder: JobFolder, state: str) -> tuple[int, list[Finding]]:
+def _validate_job(
+    root: Root, folder: JobFolder, state: str, surroundings: Surroundings | None
+) -> tuple[int, list[Finding]]:
     files = [(folder.seed, "seed"), (folder.status, "tasks-status")]
     if state == REJECTED:
         files.append((folder.rejection, "rejection"))
@@ -468,8 +514,10 @@ def _validate_job(root: Root, folder: JobFolder, state: str) -> tuple[int, list[
     found: list[Finding] = []
     for path, kind in files:
         found += _validate_file(root, path, kind)
-    found += _validate_index(root, folder)
+    found += _validate_index(root, folder, state)
     found += _validate_letters(root, folder)
+    if surroundings is not None:
+        found += _validate_artifacts(root, folder, surroundings)
     return len(files), found
 
 
@@ -480,25 +528,35 @@ def _validate_file(root: Root, path: Path, kind: str) -> list[Finding]:
     except FileNotFoundError:
         return [Finding(where, Problem("the file is missing"))]
     except InputError as error:
-        detail = ", ".join(f"{k} {v}" for k, v in error.values.items() if k != "file")
-        return [Finding(where, Problem(f"{error.message}: {detail}"))]
+        return [Finding(where, Problem(error.as_line()))]
+    except OSError as error:
+        return [Finding(where, Problem(f"cannot be read: {error.strerror}"))]
     problems = gate.judge(body, schemas.for_format(kind))
     return [Finding(where, problem) for problem in problems]
 
 
-def _validate_index(root: Root, folder: JobFolder) -> list[Finding]:
-    """Every indexed file exists."""
+def _validate_index(root: Root, folder: JobFolder, state: str) -> list[Finding]:
+    """Every indexed file exists; in a complete job, every file is in the index."""
     status = jobs.read_json(folder.status)
     if not isinstance(status, dict):
         return []
     where = root.show(folder.status)
-    return [
+    found = [
         Finding(where, Problem(f"the file files/{kind}/{name} is missing", f"/files/{kind}/{n}"))
         for kind, names in status.get("files", {}).items()
         if isinstance(names, list)
         for n, name in enumerate(names)
         if not os.path.exists(folder.files(kind) / str(name))  # noqa: PTH110 - a plain test
     ]
+    if state != COMPLETE:
+        return found  # the index is written with a task's end: a crash leaves it behind
+    for kind in FILE_KINDS:
+        known = status.get("files", {}).get(kind)
+        for path in sorted(folder.files(kind).glob("[!.]*")):
+            if isinstance(known, list) and path.name not in known:
+                problem = Problem(f"the file files/{kind}/{path.name} is not in the index")
+                found.append(Finding(where, problem))
+    return found
 
 
 def _validate_letters(root: Root, folder: JobFolder) -> list[Finding]:
@@ -519,6 +577,39 @@ def _validate_letters(root: Root, folder: JobFolder) -> list[Finding]:
                 problem = Problem(f"its artifact {name} is missing", f"/outputs/{name}")
                 found.append(Finding(where, problem))
     return found
+
+
+def _validate_artifacts(
+    root: Root, folder: JobFolder, surroundings: Surroundings
+) -> Iterator[Finding]:
+    """Every main artifact is JSON and passes the schema that its task was built with, as far as
+    that is still the configured one; a stale task is none of validate's business."""
+    try:
+        seed = jobs.read_seed(folder.seed, "seed.json")
+        pipeline = surroundings.config.pipeline_for(seed)
+    except (BadSeed, PopbuildError, OSError):
+        return  # told of the seed already
+    for task in pipeline.tasks:
+        letter = jobs.read_letter(folder, task.id)
+        value, digest = jobs.read_artifact(folder, task)
+        if letter is None or digest is None:
+            continue  # never built, or told of the letter already
+        where = root.show(folder.artifact(task.artifact))
+        if value is None:
+            yield Finding(where, Problem("not valid JSON"))
+            continue
+        key = f"file:{task.schema}"
+        if letter.fingerprint.get(key) != surroundings.config.snapshot.digests.get(
+            task.schema or ""
+        ):
+            continue
+        try:
+            schema, _ = surroundings.schema(task)
+        except PopbuildError:
+            continue  # told of the schema already
+        if schema is not None:
+            for problem in gate.judge(value, schema):
+                yield Finding(where, problem)
 
 
 def _validate_runs(root: Root) -> list[Finding]:

@@ -18,6 +18,7 @@ from popbuild import disk, jsonio
 from popbuild.errors import ConfigError, InputError, UsageError, nearest, unknown
 from popbuild.layout import Root, file_name_problem, name_problem
 from popbuild.model.pipeline import Pipeline, Task, find_cycle
+from popbuild.redact import redact
 
 DEFAULT = ""  # the name of the pipeline that lies directly in pipeline-config/
 _SKIP = frozenset({"__pycache__", "node_modules"})
@@ -76,15 +77,22 @@ class Config:
         )
 
 
-def take_snapshot(root: Root) -> Snapshot:
-    """Read every file under pipeline-config/. Editors' backups and dotfiles are none of ours."""
-    return Snapshot(
-        {
-            relative: disk.read(path)
-            for relative, path in disk.walk_files(root.config, _SKIP)
-            if not relative.endswith(_BACKUP_ENDINGS) and not path.name.startswith("#")
-        }
-    )
+def take_snapshot(root: Root) -> tuple[Snapshot, list[ConfigError]]:
+    """Every file under pipeline-config/, and an error for each that cannot be read. Editors'
+    backups and dotfiles are none of ours."""
+    files: dict[str, bytes] = {}
+    problems: list[ConfigError] = []
+    for relative, path in disk.walk_files(root.config, _SKIP):
+        if relative.endswith(_BACKUP_ENDINGS) or path.name.startswith("#"):
+            continue
+        where = {"file": f"pipeline-config/{relative}"}
+        try:
+            files[relative] = disk.read(path)
+        except InputError as error:
+            problems.append(ConfigError(error.message, {**error.values, **where}, error.hint))
+        except OSError as error:
+            problems.append(ConfigError("cannot be read", {**where, "found": error.strerror}))
+    return Snapshot(files), problems
 
 
 def load(root: Root, environment: Mapping[str, str] | None = None) -> Config:
@@ -98,15 +106,15 @@ def load(root: Root, environment: Mapping[str, str] | None = None) -> Config:
 def load_leniently(
     root: Root, environment: Mapping[str, str] | None = None
 ) -> tuple[Config, list[ConfigError]]:
-    """The configuration as far as it can be read, and every error in it."""
+    """The configuration as far as it can be read, and every error in it. A pipeline lacks those
+    of its tasks that cannot be read."""
     variables = environment_of(root, os.environ if environment is None else environment)
-    snapshot = take_snapshot(root)
-    reader = _Reader(root, snapshot, variables.get("POPBUILD_MODEL") or None)
+    snapshot, problems = take_snapshot(root)
+    reader = _Reader(root, snapshot, variables)
     pipelines: dict[str, Pipeline] = {}
-    problems: list[ConfigError] = []
     for name, folder in _pipeline_folders(snapshot):
         try:
-            pipelines[name] = reader.pipeline(folder)
+            pipelines[name] = reader.pipeline(folder, problems)
         except ConfigError as error:
             problems.append(error)
     if not pipelines and not problems:
@@ -127,7 +135,13 @@ def environment_of(root: Root, process: Mapping[str, str]) -> dict[str, str]:
     if root.environment_file.is_file():
         import dotenv
 
-        for key, value in dotenv.dotenv_values(root.environment_file).items():
+        try:
+            found = dotenv.dotenv_values(root.environment_file)
+        except UnicodeDecodeError as error:
+            raise ConfigError(
+                "file is not UTF-8", {"file": ".env", "at": f"byte {error.start}"}
+            ) from None
+        for key, value in found.items():
             if value is not None:
                 variables.setdefault(key, value)
     return variables
@@ -160,10 +174,11 @@ class _Reader:
     """Reads one snapshot. What was parsed and validated once is kept by digest in the index, so
     that a command with nothing to do imports neither YAML nor jsonschema."""
 
-    def __init__(self, root: Root, snapshot: Snapshot, model: str | None) -> None:
+    def __init__(self, root: Root, snapshot: Snapshot, environment: Mapping[str, str]) -> None:
         self._root = root
         self._snapshot = snapshot
-        self._model = model
+        self._environment = environment
+        self._model = environment.get("POPBUILD_MODEL") or None
         self._index_path = root.private / "index" / "config.json"
         self._index = self._load_index()
         self._used: dict[str, Any] = {}
@@ -190,6 +205,7 @@ class _Reader:
         from popbuild import schemas
 
         data = self._snapshot.files[path]
+        _check_no_key(data, f"pipeline-config/{path}", self._environment)
         key = jsonio.digest_bytes(
             b"\0".join([path.encode(), data, schemas.version().encode(), kind.encode()])
         )
@@ -200,8 +216,9 @@ class _Reader:
         self._used[key] = value
         return value
 
-    def pipeline(self, folder: str) -> Pipeline:
-        """The pipeline in a folder, with every task in it."""
+    def pipeline(self, folder: str, problems: list[ConfigError]) -> Pipeline:
+        """The pipeline in a folder, with every task that can be read; what is wrong with the
+        others is added to `problems`."""
         path = self._one_of(folder, ("pipeline.json", "pipeline.yaml", "pipeline.yml"))
         document = self.document(path, "pipeline")
         where = f"pipeline-config/{path}"
@@ -209,24 +226,16 @@ class _Reader:
         registry = self._registry(folder)
         tasks: list[Task] = []
         for name, label, settings in entries:
-            if name not in registry:
-                raise ConfigError(
-                    "a task is not in the registry",
-                    unknown(
-                        "task",
-                        name,
-                        registry,
-                        where={
-                            "file": where,
-                            "registry": f"pipeline-config/{folder}tasks/index.yaml",
-                        },
-                    ),
-                    hint="add it to the registry, or correct its name",
-                )
             earlier = tuple(task.id for task in tasks)
-            tasks.append(self._task(folder, name, label, settings, registry[name], earlier))
-        _check_needs(tasks, where)
-        _check_artifacts(tasks, where)
+            try:
+                if name not in registry:
+                    raise _not_registered(name, registry, where, folder)
+                tasks.append(self._task(folder, name, label, settings, registry[name], earlier))
+            except ConfigError as error:
+                problems.append(error)
+        if len(tasks) == len(entries):
+            _check_needs(tasks, where)
+            _check_artifacts(tasks, where)
         return Pipeline(
             document["name"],
             where,
@@ -321,6 +330,21 @@ class _Reader:
         return settings
 
 
+def _check_no_key(data: bytes, where: str, environment: Mapping[str, str]) -> None:
+    """Settings go into letters and the store: a key among them would be spread."""
+    text = data.decode(errors="replace")
+    if redact(text, environment) == text:
+        return
+    for number, line in enumerate(text.splitlines(), 1):
+        clean = redact(line, environment)
+        if clean != line:
+            raise ConfigError(
+                "a key stands in the configuration",
+                {"file": where, "at": f"line {number}", "found": clean.strip()},
+                hint="keys come from the environment, or from .env at the root",
+            )
+
+
 def _parse_and_validate(data: bytes, where: str, kind: str) -> Any:
     from popbuild import gate, schemas
 
@@ -383,6 +407,15 @@ def _entries(document: Mapping[str, Any], where: str) -> list[tuple[str, str, Ma
     return entries
 
 
+def _not_registered(name: str, registry: Mapping[str, Any], where: str, folder: str) -> ConfigError:
+    places = {"file": where, "registry": f"pipeline-config/{folder}tasks/index.yaml"}
+    return ConfigError(
+        "a task is not in the registry",
+        unknown("task", name, registry, where=places),
+        hint="add it to the registry, or correct its name",
+    )
+
+
 def _check_unique(kind: str, names: Iterable[str], where: str) -> None:
     seen: dict[str, str] = {}
     for name in names:
@@ -411,12 +444,15 @@ def _folder(given: str, base: str, registry: str, task: str) -> str:
             "and put the code in stages.py there",
         )
     parts: list[str] = base.split("/")
+    outside = given.startswith("/")
     for part in PurePosixPath(given).parts:
-        if part == ".." and parts:
-            parts.pop()
-        elif part not in (".", ""):
+        if part != "..":
             parts.append(part)
-    if given.startswith("/") or not parts or ".." in parts:
+        elif parts:
+            parts.pop()
+        else:
+            outside = True
+    if outside or not parts:
         raise ConfigError(
             "a task's folder lies outside pipeline-config/",
             {"file": registry, "task": task, "found": given},

@@ -116,6 +116,19 @@ def sync_folder(path: Path) -> None:
         os.close(folder)
 
 
+def stands(path: Path) -> bool:
+    """Whether there is anything by this name, a dangling link included."""
+    return os.path.lexists(path)
+
+
+def is_regular(path: Path) -> bool:
+    """Whether this is a file: not a link, a folder, a pipe or a device."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
+
+
 def read(path: Path, *, max_bytes: int | None = None) -> bytes:
     """A regular file's bytes. A link, a folder, a pipe or a device is refused with an InputError:
     it could be anything."""

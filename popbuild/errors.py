@@ -22,6 +22,8 @@ STOPPED = 4  # the build waits for a person
 LOCKED = 5  # another command builds this job, and --no-wait was given
 INTERRUPTED = 130
 
+_MAX_SAID = 2_000  # characters of an exception's text: it may hold a whole answer
+
 
 class PopbuildError(Exception):
     """An error for the person who gets it: what, where, what next.
@@ -37,11 +39,23 @@ class PopbuildError(Exception):
     ) -> None:
         super().__init__(message)
         self.message = message
-        self.values = {name: str(value) for name, value in (values or {}).items()}
+        self.values = {name: printable(str(value)) for name, value in (values or {}).items()}
         self.hint = hint
 
     def __str__(self) -> str:
         return describe(self.message, self.values, self.hint)
+
+    def as_line(self, without: Iterable[str] = ("file",)) -> str:
+        """The error as one line of a list: `not valid JSON at line 3, column 1: Expecting value`.
+
+        `without` names values that the list shows by itself.
+        """
+        values = {name: value for name, value in self.values.items() if name not in without}
+        at, found = values.pop("at", ""), values.pop("found", "")
+        rest = "; ".join(f"{name}: {value}" for name, value in values.items() if value)
+        text = self.message + (f" at {at}" if at else "") + (f": {found}" if found else "")
+        text += (f" ({rest})" if rest else "") + (f"; {self.hint}" if self.hint else "")
+        return " ".join(text.split())
 
     def as_json(self) -> dict[str, object]:
         """The shape of an error under `--json`."""
@@ -88,6 +102,21 @@ class ProviderError(PopbuildError):
     """The model's provider refused the request or could not be reached."""
 
     exit_code = FAILED
+
+
+def printable(text: str) -> str:
+    """The text as UTF-8 can say it: half a surrogate pair is shown by its number."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def said(error: BaseException) -> str:
+    """The type and the text of somebody else's exception, whose own code may fail, or be long."""
+    try:
+        text = str(error)
+    except Exception:
+        text = "(its text cannot be had)"
+    text = text if len(text) <= _MAX_SAID else text[:_MAX_SAID] + "…"
+    return printable(f"{type(error).__name__}: {text}" if text else type(error).__name__)
 
 
 def describe(message: str, values: Mapping[str, str], hint: str | None) -> str:

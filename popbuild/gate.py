@@ -5,11 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from popbuild.errors import nearest
+from popbuild.layout import FILE_NAME_RULE, NAME_RULE
 from popbuild.model.problem import Problem, pointer_of
 from popbuild.schemas import Schema
 
 MAX_PROBLEMS = 100
 _MAX_VALUE_CHARS = 120
+# What the patterns of our own formats mean, for people.
+_RULES = {
+    "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$": NAME_RULE,
+    "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$": FILE_NAME_RULE,
+}
 
 
 def judge(document: Any, schema: Schema) -> tuple[Problem, ...]:
@@ -18,8 +24,12 @@ def judge(document: Any, schema: Schema) -> tuple[Problem, ...]:
     At most MAX_PROBLEMS are listed, in the order of their places; what a model gets wrong a
     hundred times is not better understood at the thousandth.
     """
+    errors = []
     try:
-        errors = list(schema.validator.iter_errors(document))
+        for error in schema.validator.iter_errors(document):
+            errors.append(error)
+            if isinstance(error.cause, TimeoutError):
+                break  # a pattern that is too slow for one text is so for the next thousand
     except RecursionError:
         return (Problem("the document is nested too deeply to be judged"),)
     found = [_problem(leaf) for error in errors for leaf in _leaves(error)]
@@ -55,13 +65,15 @@ def _problem(error: Any) -> Problem:
     )
 
 
-def _message(error: Any) -> str:  # noqa: PLR0911 - a table, a return a row
+def _message(error: Any) -> str:  # noqa: PLR0911, PLR0912 - a table, a return a row
     """What was found and what is allowed, short enough for a line or two."""
     rule, value, allowed = error.validator, error.instance, error.validator_value
     match rule:
         case "required":
             missing = [key for key in allowed if key not in value]
             return "missing " + ", ".join(repr(key) for key in missing)
+        case "additionalProperties" if allowed is False and "patternProperties" in error.schema:
+            return str(error.message)
         case "additionalProperties" if allowed is False:
             known = list(error.schema.get("properties", {}))
             return "; ".join(_unknown_key(key, known) for key in value if key not in known)
@@ -82,11 +94,17 @@ def _message(error: Any) -> str:  # noqa: PLR0911 - a table, a return a row
             return f"too many items: {len(value)}, at most {allowed}"
         case "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum":
             return f"{value} is outside the limit: {rule} {allowed}"
-        case "pattern":
+        case "pattern" if error.cause is None:
+            if allowed in _RULES:
+                return f"{_shown(value)} is not a valid name: {_RULES[allowed]}"
             return f"{_shown(value)} does not match {allowed}"
         case "oneOf" | "anyOf":
             titles = [each.get("title") or each.get("type") for each in allowed]
             return f"must be {' or '.join(str(each) for each in titles)}, found {_shown(value)}"
+        case "not" if allowed == {}:
+            # Our own formats forbid a key this way: after `false` jsonschema does not say which.
+            reason = error.schema.get("description")
+            return f"not allowed here: {reason}" if reason else "not allowed here"
         case _ if allowed is False or rule is None:
             return "not allowed here"
         case _:

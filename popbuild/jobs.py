@@ -4,7 +4,6 @@ life: submit, claim, letters, promotion, rejection, runs.jsonl."""
 from __future__ import annotations
 
 import contextlib
-import copy
 import json
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -14,12 +13,13 @@ from typing import Any
 
 from popbuild import disk, fingerprint, gate, jsonio, schemas
 from popbuild.config import Config
-from popbuild.errors import InputError, PopbuildError
+from popbuild.errors import ConfigError, InputError, PopbuildError
 from popbuild.fingerprint import Inputs, Verdict
 from popbuild.layout import (
     COMPLETE,
     CURRENT,
     FILE_KINDS,
+    NO_DEVICE,
     REJECTED,
     JobFolder,
     Root,
@@ -53,14 +53,15 @@ def read_seed(path: Path, where: str) -> dict[str, Any]:
     try:
         seed = jsonio.loads(disk.read(path, max_bytes=MAX_SEED_BYTES), where)
     except InputError as error:
-        detail = ", ".join(f"{key} {value}" for key, value in error.values.items() if key != "file")
-        raise BadSeed(where, (Problem(f"{error.message}: {detail}"),)) from None
+        raise BadSeed(where, (Problem(error.as_line()),)) from None
     except FileNotFoundError:
         raise
     except OSError as error:
         raise BadSeed(where, (Problem(f"cannot be read: {error.strerror}"),)) from None
     if not _looks_valid(seed):
-        raise BadSeed(where, gate.judge(seed, schemas.for_format("seed")))
+        problems = gate.judge(seed, schemas.for_format("seed"))
+        # The one rule of ours that a schema cannot say: no device names.
+        raise BadSeed(where, problems or (Problem(f"not a valid name: {NO_DEVICE}", "/pipeline"),))
     found: dict[str, Any] = seed
     return found
 
@@ -112,11 +113,12 @@ def read_artifact(folder: JobFolder, task: Task) -> tuple[Any, str | None]:
 
 @dataclass
 class Surroundings:
-    """What all tasks of one command share: configuration, and the digests of endpoints and
-    weights, each computed once."""
+    """What all tasks of one command share: configuration, the digests of endpoints and weights,
+    and compiled schemas, each computed once."""
 
     config: Config
     _endpoints: dict[str, tuple[str | None, str | None]] = field(default_factory=dict)
+    _schemas: dict[str, tuple[schemas.Schema, dict[str, str]]] = field(default_factory=dict)
 
     @property
     def root(self) -> Root:
@@ -153,20 +155,25 @@ class Surroundings:
         """A task's compiled schema, and the digests of the files that it refers to."""
         if task.schema is None:
             return None, {}
+        if task.schema not in self._schemas:
+            self._schemas[task.schema] = self._compile(task.schema)
+        return self._schemas[task.schema]
+
+    def _compile(self, schema: str) -> tuple[schemas.Schema, dict[str, str]]:
         snapshot = self.config.snapshot
         documents = {}
         for path, data in snapshot.files.items():
             if path.endswith(".json"):
                 with contextlib.suppress(InputError):
                     documents[path] = jsonio.loads(data, path)
-        where = f"pipeline-config/{task.schema}"
-        if task.schema not in documents:
+        where = f"pipeline-config/{schema}"
+        if schema not in documents:
             try:
-                jsonio.loads(snapshot.files[task.schema], where)
+                jsonio.loads(snapshot.files[schema], where)
             except InputError as error:
-                raise PopbuildError(error.message, error.values) from None
-        schema, used = schemas.compile_task_schema(task.schema, documents, where)
-        return schema, {path: snapshot.digests[path] for path in used}
+                raise ConfigError(error.message, error.values, error.hint) from None
+        compiled, used = schemas.compile_task_schema(schema, documents, where)
+        return compiled, {path: snapshot.digests[path] for path in used}
 
 
 @dataclass
@@ -279,6 +286,15 @@ def known_jobs(root: Root) -> list[str]:
     return sorted(found)
 
 
+def place_of(root: Root, job: str) -> str:
+    """The file or folder that makes a job known, as a person should read it."""
+    folders = [root.job(state, job).path for state in (CURRENT, COMPLETE, REJECTED)]
+    for path in (root.seed(job), root.pending(job), *folders):
+        if disk.stands(path):
+            return root.show(path)
+    return job
+
+
 def find(job: str, around: Surroundings) -> Job:
     """Which directory answers for a job, and how it stands against today's inputs.
 
@@ -296,9 +312,9 @@ def find(job: str, around: Surroundings) -> Job:
     try:
         pipeline = around.config.pipeline_for(seed)
     except InputError as error:
-        named = Problem(f"{error.message}: {error.values['pipeline']}", "/pipeline")
+        named = Problem(error.as_line(), "/pipeline")
         state = (present or ["new"])[0]
-        return Job(job, state, None, None, None, None, BadSeed(f"{job}.json", (named,)))
+        return Job(job, state, None, None, None, None, BadSeed(place_of(root, job), (named,)))
     if COMPLETE in present:
         exam = examine(folders[COMPLETE], seed, pipeline, around)
         if exam.up_to_date():
@@ -386,15 +402,11 @@ class OpenJob:
     def drop_old_files(self, task: str, keep: set[tuple[str, str]]) -> None:
         """Remove the files of earlier attempts that the last one did not write."""
         with self._lock:
-            status = copy.deepcopy(self._status)
-            for kind in FILE_KINDS:
-                for name in list(status["tasks"][task]["files"][kind]):
-                    if (kind, name) not in keep:
-                        disk.remove(self.folder.files(kind) / name)
-                        status["tasks"][task]["files"][kind].remove(name)
-                        if name in status["files"][kind]:
-                            status["files"][kind].remove(name)
-            self._status = status
+            files = self._status["tasks"][task]["files"]
+            found = {(kind, name) for kind in FILE_KINDS for name in files[kind]}
+            for kind, name in found - keep:
+                disk.remove(self.folder.files(kind) / name)
+                self._status = states.drop_file(self._status, task, kind, name)
 
 
 def prepare_root(root: Root) -> None:
@@ -591,22 +603,37 @@ def reject(root: Root, folder: JobFolder, body: Mapping[str, Any]) -> JobFolder:
 def reject_seed(root: Root, job: str, bad: BadSeed) -> JobFolder:
     """A seed that cannot be read goes to rejected/ with its problems, byte for byte.
 
-    One that waited in pending/ is moved; one under seeds/ is the user's own and is copied.
+    One that waited in pending/ is moved; one under seeds/ is the user's own and is copied. What
+    an earlier rejection left of the job stays beside it.
     """
     target = root.job(REJECTED, job)
+    body = jsonio.dumps(rejection(job, None, None, None, bad.problems, None, 0, {}), sort=False)
+    if target.path.is_dir():
+        _take_seed(root, job, target.seed)
+        disk.write(target.rejection, body)
+        return target
     folder = JobFolder(target.path.parent / f".tmp-{job}")
     disk.remove(folder.path)
     disk.make_folder(folder.path)
-    if root.seed(job).exists():
-        disk.copy_file(root.seed(job), folder.seed)
-    else:
-        disk.rename_new(root.pending(job), folder.seed)
-    body = rejection(job, None, None, None, bad.problems, None, 0, {})
-    disk.write(folder.rejection, jsonio.dumps(body, sort=False))
-    if not disk.rename_new(folder.path, target.path):
-        disk.exchange(folder.path, target.path)
-        disk.remove(folder.path)
+    _take_seed(root, job, folder.seed)
+    disk.write(folder.rejection, body)
+    disk.rename_new(folder.path, target.path)
     return target
+
+
+def _take_seed(root: Root, job: str, target: Path) -> None:
+    """Put today's source of a job where its own copy belongs, as it is. What is no file (a link, a
+    folder) or cannot be read stays in seeds/."""
+    source, pending = root.seed(job), root.pending(job)
+    if disk.stands(source):
+        if disk.is_regular(source):
+            with contextlib.suppress(PermissionError):
+                disk.copy_file(source, target)
+    elif disk.stands(pending):
+        disk.remove(target)
+        disk.rename_new(pending, target)
+        if disk.is_regular(target):
+            target.chmod(disk.file_mode())
 
 
 def rejection(
@@ -637,19 +664,21 @@ def rejection(
 
 
 class Samples:
-    """Which draw each task of each job is at, in .popbuild/samples.json; 0 unless said."""
+    """Which draw each task of a job is at, in .popbuild/samples/<job>.json; 0 unless said.
+
+    A file a job: the job's lock guards it, and two retries of two jobs lose nothing.
+    """
 
     def __init__(self, root: Root) -> None:
-        self._path = root.private / "samples.json"
+        self._folder = root.private / "samples"
 
     def get(self, job: str, task: str) -> int:
-        body = read_json(self._path)
-        value = body.get(job, {}).get(task, 0) if isinstance(body, dict) else 0
+        body = read_json(self._folder / f"{job}.json")
+        value = body.get(task, 0) if isinstance(body, dict) else 0
         return value if isinstance(value, int) else 0
 
     def set(self, job: str, task: str, sample: int) -> None:
-        body = read_json(self._path)
-        body = body if isinstance(body, dict) else {}
-        body.setdefault(job, {})[task] = sample
-        disk.make_folder(self._path.parent)
-        disk.write(self._path, jsonio.dumps(body))
+        path = self._folder / f"{job}.json"
+        body = read_json(path)
+        disk.make_folder(self._folder)
+        disk.write(path, jsonio.dumps({**(body if isinstance(body, dict) else {}), task: sample}))

@@ -9,12 +9,21 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from typing import Any
 
 from popbuild.errors import InputError
 
 MAX_BYTES = 16 * 1024 * 1024
 MAX_DEPTH = 200
+
+_HALF_A_PAIR = "text has half a surrogate pair"
+_MAX_DIGITS = 4_300  # Python's own limit for an integer
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|-?Infinity|NaN|-?\d[0-9.eE+-]*|[{}\[\],:]', re.DOTALL)
+
+_COMPACT = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+).encode
 
 ABSENT = "absent"  # stands in a fingerprint where a value or file is missing
 
@@ -31,9 +40,7 @@ def digest(value: Any) -> str:
 
 def compact(value: Any) -> str:
     """Canonical JSON on one line: sorted keys, no spaces."""
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    )
+    return _COMPACT(value)
 
 
 def dumps(value: Any, *, sort: bool = True) -> bytes:
@@ -72,14 +79,20 @@ def parse(text: str, where: str) -> Any:
             "JSON is nested too deeply", {"file": where, "allowed": f"{MAX_DEPTH} levels"}
         ) from None
     except json.JSONDecodeError as error:
-        raise InputError(
-            "not valid JSON",
-            {"file": where, "at": f"line {error.lineno}, column {error.colno}", "found": error.msg},
-        ) from None
+        at = f"line {error.lineno}, column {error.colno}"
+        found = error.msg if text.strip() else "nothing: it is empty"
+        raise InputError("not valid JSON", {"file": where, "at": at, "found": found}) from None
     except ValueError as error:
-        # Our own hooks, and Python's limit on the digits of an integer.
-        raise InputError("not valid JSON", {"file": where, "found": str(error)}) from None
-    _check_tree(value, where)
+        # Our own hooks, and Python's limit on the digits of an integer: neither knows the place.
+        place = _forbidden(text) or {"found": str(error)}
+        raise InputError("not valid JSON", {"file": where, **place}) from None
+    try:
+        _check_tree(value, where)
+    except InputError as error:
+        known = _forbidden(text) if error.message == _HALF_A_PAIR else None
+        if known is not None:
+            error.values["at"] = known["at"]
+        raise
     return value
 
 
@@ -93,6 +106,50 @@ def normal(value: Any, where: str) -> Any:
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError("not a JSON value", {"where": where, "found": str(error)}) from None
     return parse(text, where)
+
+
+def _forbidden(text: str) -> dict[str, str] | None:
+    """Where JSON that can be parsed has what is not allowed, and what it is; None if nowhere.
+
+    Slow, and only for the message: the parser's hooks are not told where they are.
+    """
+    scopes: list[set[str] | None] = []  # the keys of each open object; None for an array
+    is_key = False
+    for match in _TOKEN.finditer(text):
+        part = match.group()
+        found = None
+        if part in "{[":
+            scopes.append(set() if part == "{" else None)
+        elif part in "}]" and scopes:
+            scopes.pop()
+        elif part[0] == '"':
+            value = str(json.loads(part, strict=False))
+            found = None if _is_text(value) else _HALF_A_PAIR
+            keys = scopes[-1] if scopes else None
+            if is_key and keys is not None:
+                found = f"duplicate key {value!r}" if value in keys else found
+                keys.add(value)
+        elif part in ("NaN", "Infinity", "-Infinity"):
+            found = f"{part}, which is no JSON"
+        elif part.lstrip("-").isdecimal():
+            too_long = len(part) > _MAX_DIGITS
+            found = f"a number of {len(part):,} digits" if too_long else None
+        elif part[0] not in "}],:" and not math.isfinite(float(part)):
+            found = f"{part[:40]}, which is too large a number"
+        if found is not None:
+            line = text.count("\n", 0, match.start()) + 1
+            column = match.start() - text.rfind("\n", 0, match.start())
+            return {"at": f"line {line}, column {column}", "found": found}
+        is_key = part == "{" or (part == "," and bool(scopes) and scopes[-1] is not None)
+    return None
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -145,6 +202,6 @@ def _check_text(text: str, where: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         raise InputError(
-            "text has half a surrogate pair",
+            _HALF_A_PAIR,
             {"file": where, "found": ascii(text[max(0, error.start - 10) : error.end + 10])},
         ) from None

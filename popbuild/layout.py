@@ -14,6 +14,7 @@ FILE_KINDS = ("artifacts", "logs", "tmp")
 
 NAME_RULE = "letters, digits, - and _, first a letter or digit, at most 64 characters"
 FILE_NAME_RULE = "letters, digits, -, _ and ., first a letter or digit, at most 64 characters"
+NO_DEVICE = "a name that is not a device name of Windows (con, nul, com1, …)"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
 _DEVICES = frozenset(
@@ -25,7 +26,7 @@ def name_problem(name: str) -> str | None:
     """Why a name cannot be a job's ID or a task's, or None."""
     if not _NAME.match(name):
         return NAME_RULE
-    return "not a device name of Windows" if name.casefold() in _DEVICES else None
+    return NO_DEVICE if name.casefold() in _DEVICES else None
 
 
 def file_name_problem(name: str) -> str | None:
@@ -33,7 +34,7 @@ def file_name_problem(name: str) -> str | None:
     if not _FILE_NAME.match(name) or name.endswith("."):
         return FILE_NAME_RULE
     if name.split(".", maxsplit=1)[0].casefold() in _DEVICES:
-        return "not a device name of Windows"
+        return NO_DEVICE
     return None
 
 
@@ -43,7 +44,7 @@ def check_name(kind: str, name: str, where: str | None = None) -> str:
     if problem:
         values: dict[str, object] = {kind: ascii(name[:80]), "allowed": problem}
         if where:
-            values["in"] = where
+            values["file"] = where
         raise InputError(f"not a valid name for a {kind}", values)
     return name
 
@@ -81,22 +82,22 @@ class JobFolder:
         return self.path / "rejection.json"
 
     def files(self, kind: str) -> Path:
-        return self.path / "files" / kind
+        return self.path / f"files/{kind}"
 
     def artifact(self, name: str) -> Path:
-        return self.path / "files" / "artifacts" / name
+        return self.path / f"files/artifacts/{name}"
 
     def task(self, task: str) -> Path:
-        return self.path / "tasks" / task
+        return self.path / f"tasks/{task}"
 
     def letter(self, task: str) -> Path:
-        return self.path / "tasks" / task / "letter.json"
+        return self.path / f"tasks/{task}/letter.json"
 
     def output(self, task: str) -> Path:
-        return self.path / "tasks" / task / "output.json"
+        return self.path / f"tasks/{task}/output.json"
 
     def execution_logs(self, task: str) -> Path:
-        return self.path / "tasks" / task / "execution-logs.json"
+        return self.path / f"tasks/{task}/execution-logs.json"
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from popbuild.config import Config
-from popbuild.errors import ConfigError, PopbuildError, TaskError
-from popbuild.jobs import Exam
+from popbuild.errors import ConfigError, PopbuildError, TaskError, said
+from popbuild.jobs import Exam, Surroundings
 from popbuild.model.pipeline import Task
 from popbuild.prompt import Templates, Trace, view
 
@@ -27,11 +27,15 @@ def render(settings: Config, exam: Exam, task: Task) -> list[dict[str, Any]]:
     A task whose stages.py makes its messages is refused: that is code, and might call a model.
     """
     path = task.path("prompt.md")
+    code = _names_in_code(settings, task)
+    for function in ("prompt_templating", "inference"):
+        if function in code:
+            raise _from_code(task, function)
     if path is None:
         raise TaskError(
             "the task has no prompt to render",
             {"task": task.id, "missing": f"pipeline-config/{task.folder}/prompt.md"},
-            hint="its messages come from code; popbuild show has those of the last run",
+            hint=_FROM_CODE,
         )
     templates, trace = templates_of(settings), Trace()
     inputs = exam.inputs(task)
@@ -47,30 +51,86 @@ def render(settings: Config, exam: Exam, task: Task) -> list[dict[str, Any]]:
         "previous": "",
         "cycle": 0,
     }
+    if "pre_processing" in code:
+        del variables["variables"]
     found = []
     for role, name in (("system", task.path("system.md")), ("user", path)):
         if name is not None:
-            found.append({"role": role, "content": templates.render(name, variables, trace)[0]})
+            try:
+                text, names = templates.render(name, variables, trace)
+            except TaskError:
+                if "pre_processing" in code:
+                    raise _from_code(task, "pre_processing") from None
+                raise
+            if "variables" in names and "pre_processing" in code:
+                raise _from_code(task, "pre_processing")
+            found.append({"role": role, "content": text})
     return found
 
 
-def template_problems(settings: Config, task: Task) -> Iterator[PopbuildError]:
-    """Every template of a task that has a syntax error, and a stages.py that Python cannot read."""
+_FROM_CODE = "its messages come from code; popbuild show has those of the last run"
+
+
+def _from_code(task: Task, function: str) -> TaskError:
+    where = f"pipeline-config/{task.stages}"
+    return TaskError(
+        "what the task asks is decided by code",
+        {"task": task.id, "file": where, "function": function},
+        hint=_FROM_CODE,
+    )
+
+
+def _names_in_code(settings: Config, task: Task) -> set[str]:
+    """What a task's stages.py defines or imports, without running it."""
+    if task.stages is None:
+        return set()
+    try:
+        tree = ast.parse(settings.snapshot.text(task.stages))
+    except (SyntaxError, ValueError):
+        return set()  # whoever runs it says what is wrong with it
+    found: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            found.update(alias.asname or alias.name for alias in node.names)
+        elif isinstance(node, ast.Assign):
+            found.update(each.id for each in node.targets if isinstance(each, ast.Name))
+    return found
+
+
+def check(around: Surroundings, templates: Templates) -> None:
+    """Raise ConfigError for the first schema, prompt or stages.py that cannot be read, so that no
+    earlier task is paid for. Other templates may be of no use, and are checked when rendered."""
+    for pipeline in around.config.pipelines.values():
+        for task in pipeline.tasks:
+            around.schema(task)
+            for path in filter(None, (task.path("prompt.md"), task.path("system.md"), task.stages)):
+                for problem in _problems(around.config, path, templates):
+                    raise problem
+
+
+def template_problems(settings: Config, task: Task) -> Iterator[ConfigError]:
+    """Every template of a task that has a syntax error, and Python that cannot be read."""
     templates = templates_of(settings)
     for path in task.files:
+        yield from _problems(settings, path, templates)
+
+
+def _problems(settings: Config, path: str, templates: Templates) -> Iterator[ConfigError]:
+    try:
         if path.endswith(".md"):
-            try:
-                templates.check(path)
-            except PopbuildError as error:
-                yield error
+            templates.check(path)
         elif path.endswith(".py"):
-            try:
-                ast.parse(settings.snapshot.text(path))
-            except SyntaxError as error:
-                where = f"pipeline-config/{path}"
-                yield ConfigError(
-                    "Python cannot read this",
-                    {"file": where, "line": error.lineno, "found": error.msg},
-                )
-            except PopbuildError as error:
-                yield error
+            ast.parse(settings.snapshot.text(path))
+    except ConfigError as error:
+        yield error
+    except PopbuildError as error:
+        yield ConfigError(error.message, error.values, error.hint)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        values: dict[str, object] = {"file": f"pipeline-config/{path}"}
+        if isinstance(error, SyntaxError):
+            values.update({"at": f"line {error.lineno}", "found": error.msg})
+        else:
+            values["found"] = said(error)
+        yield ConfigError("Python cannot read this", values)

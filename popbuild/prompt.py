@@ -9,23 +9,22 @@ from __future__ import annotations
 
 import copy
 import json
-import re
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 import jinja2
 import jinja2.meta
 import jinja2.nodes
 import jinja2.sandbox
+import jinja2.utils
 import jinja2.visitor
 from jinja2.exceptions import SecurityError
 
-from popbuild.errors import TaskError
+from popbuild import bounds
+from popbuild.errors import TaskError, nearest
 from popbuild.fingerprint import digest_of, kind_of
-from popbuild.model.problem import MISSING, pointer_of, value_at
-
-MAX_PROMPT_CHARS = 4_000_000
+from popbuild.model.problem import MISSING, parts_of, pointer_of, value_at
 
 
 class Trace:
@@ -72,6 +71,12 @@ class _View:
     """A container of a document that notes what is read of it."""
 
     __slots__ = ("_document", "_pointer", "_trace", "_value")
+
+    @property
+    def _place(self) -> str:
+        """Where it stands, as a template says it: `seed.data`."""
+        kind, _, task = self._document.partition(":")
+        return ".".join([f"artifacts.{task}" if task else kind, *parts_of(self._pointer)])
 
     def __init__(self, value: Any, document: str, pointer: str, trace: Trace) -> None:
         self._value = value
@@ -160,11 +165,7 @@ class Templates:
         self._digests = digests
         self._loader = _Loader(source_of)
         # No cache of jinja's: it would hide includes from the loader, which notes them.
-        self._environment = _Sandbox(
-            loader=self._loader, undefined=jinja2.StrictUndefined, cache_size=0
-        )
-        self._environment.policies["json.dumps_function"] = _dump
-        self._environment.filters.update(_FILTERS)
+        self._environment = _Sandbox(loader=self._loader, undefined=_Undefined, cache_size=0)
 
     def check(self, path: str) -> None:
         """Raise TaskError if a template cannot be parsed."""
@@ -173,6 +174,8 @@ class Templates:
             self._environment.get_template(path)
         except jinja2.TemplateSyntaxError as error:
             _fail("a template has a syntax error", error.name or path, error.lineno, error)
+        except RecursionError as error:
+            _fail("a template is nested too deeply", path, None, error)
 
     def render(self, path: str, variables: Mapping[str, Any], trace: Trace) -> tuple[str, set[str]]:
         """The text of a template, and every name that it or an included one mentions.
@@ -181,12 +184,13 @@ class Templates:
         leave the sandbox, or more text than any prompt needs.
         """
         loaded = self._loader.start()
+        self._environment.budget.start()
         chunks: list[str] = []
         size = 0
         try:
             for chunk in self._environment.get_template(path).generate(**variables):
                 size += len(chunk)
-                _limit(size)
+                bounds.limit(size)
                 chunks.append(chunk)
         except jinja2.TemplateSyntaxError as error:
             _fail("a template has a syntax error", error.name or path, error.lineno, error)
@@ -208,8 +212,11 @@ class Templates:
                 error,
                 hint="test it with `is defined` or give it a `default`",
             )
-        except TaskError:
+        except TaskError as error:
+            error.values.setdefault("file", _place(path, _line(error, path)))
             raise
+        except RecursionError as error:
+            _fail("a template calls itself without end", path, _line(error, path), error)
         except Exception as error:
             _fail("a template failed", path, _line(error, path), error)
         finally:
@@ -221,8 +228,12 @@ class Templates:
 def _fail(
     message: str, path: str, line: int | None, error: Exception, hint: str | None = None
 ) -> NoReturn:
-    where = f"pipeline-config/{path}" + (f", line {line}" if line else "")
-    raise TaskError(message, {"file": where, "found": error}, hint) from None
+    found = str(error) or type(error).__name__
+    raise TaskError(message, {"file": _place(path, line), "found": found}, hint) from None
+
+
+def _place(path: str, line: int | None) -> str:
+    return f"pipeline-config/{path}" + (f", line {line}" if line else "")
 
 
 def _line(error: BaseException, path: str) -> int | None:
@@ -236,8 +247,33 @@ def _line(error: BaseException, path: str) -> int | None:
     return line
 
 
-def _dump(value: Any, **options: Any) -> str:
-    return json.dumps(value, default=plain, ensure_ascii=False, **options)
+class _Undefined(jinja2.StrictUndefined):
+    """What a template gets for a name that is not there: an error that says what is."""
+
+    @property
+    def _undefined_message(self) -> str:
+        name, owner = str(self._undefined_name), self._undefined_obj
+        if self._undefined_hint:
+            return self._undefined_hint
+        if owner is jinja2.utils.missing:
+            return _not_there("there is no", name, _NAMES)
+        if isinstance(owner, ObjectView):
+            return _not_there(f"{owner._place} has no", name, owner.keys())
+        if isinstance(owner, dict):
+            return _not_there("there is no", name, map(str, owner))
+        if isinstance(owner, ArrayView):
+            return f"{owner._place} is a list of {len(owner)} and has no {name!r}"
+        return f"{type(owner).__name__} {str(owner)[:40]!r} has no {name!r}"
+
+
+_NAMES = ("seed", "artifacts", "config", "variables", "problems", "previous", "cycle")
+
+
+def _not_there(what: str, name: str, known: Iterable[str]) -> str:
+    known = list(known)
+    close = nearest(name, known)
+    hint = f", did you mean {close!r}?" if close else f"; known: {', '.join(known) or 'nothing'}"
+    return f"{what} {name!r}{hint}"
 
 
 class _Loader(jinja2.BaseLoader):
@@ -260,28 +296,33 @@ class _Loader(jinja2.BaseLoader):
     def load(
         self, environment: jinja2.Environment, name: str, globals: Any = None
     ) -> jinja2.Template:
-        source = self._source_of(name)
-        if source is None:
+        source = None if name in self._compiled else self._source_of(name)
+        if source is None and name not in self._compiled:
             raise jinja2.TemplateNotFound(name)
         self._thread.loaded.append(name)
-        if name not in self._compiled:
+        if source is not None:
             tree = environment.parse(source, name, name)
-            names = jinja2.meta.find_undeclared_variables(tree)
-            self._compiled[name] = environment.compile(source, name, name), names
+            code = environment.compile(source, name, name)
+            self._compiled[name] = code, jinja2.meta.find_undeclared_variables(tree)
         code = self._compiled[name][0]
         return environment.template_class.from_code(environment, code, globals or {})
-
-
-_SIZED_METHODS = frozenset(
-    {"center", "ljust", "rjust", "zfill", "expandtabs", "replace", "join", "format", "format_map"}
-)
-_HUGE_WIDTH = re.compile(r"\d{6,}")
 
 
 class _Sandbox(jinja2.sandbox.SandboxedEnvironment):
     """Jinja's sandbox, with bounds on every way to make a large text out of a small one."""
 
     intercepted_binops = frozenset({"*", "+", "%", "**"})
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.budget = bounds.Budget()
+        self.finalize = self._printed
+        self.policies["json.dumps_function"] = self._dump
+        self.filters = bounds.bounded(self.filters, self.budget)
+        self.filters["bounded_concat"] = self._concat
+        # With the context, or the compiler would run it once, for a constant.
+        self.filters["bounded_turn"] = jinja2.pass_context(lambda _, chars: self._turn(chars))
+        del self.globals["lipsum"]  # a text that is another one each time is no prompt
 
     def join_path(self, template: str, parent: str) -> str:
         """An include's name: beside the including template first, else from pipeline-config/."""
@@ -293,8 +334,8 @@ class _Sandbox(jinja2.sandbox.SandboxedEnvironment):
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> jinja2.nodes.Template:
         tree = super()._parse(source, name, filename)
-        bounded: jinja2.nodes.Template = _BoundConcat().visit(tree)
-        return bounded
+        counted: jinja2.nodes.Template = _Counted().visit(tree)
+        return counted
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         # A key wins over a method: `seed.data.items` is the seed's field where it has one.
@@ -304,90 +345,65 @@ class _Sandbox(jinja2.sandbox.SandboxedEnvironment):
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         left, right = plain(left), plain(right)
-        if operator == "*":
-            for text, count in ((left, right), (right, left)):
-                if isinstance(text, str | list) and isinstance(count, int):
-                    _limit(len(text) * max(count, 0))
-        elif operator == "+" and isinstance(left, str | list) and isinstance(right, str | list):
-            _limit(len(left) + len(right))
-        elif (operator == "%" and isinstance(left, str) and _HUGE_WIDTH.search(left)) or (
-            operator == "**" and max(abs(int(left)).bit_length(), 1) * abs(int(right)) > 10_000
-        ):
-            _limit(MAX_PROMPT_CHARS + 1)
-        return super().call_binop(context, operator, left, right)
+        bounds.before_operator(operator, left, right)
+        result = super().call_binop(context, operator, left, right)
+        self.budget.spend(result)
+        return result
 
     def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:
         # Named as in jinja, so that no keyword of a template's call can clash.
-        owner = getattr(__obj, "__self__", None)
-        if isinstance(owner, str) and getattr(__obj, "__name__", "") in _SIZED_METHODS:
-            _limit_text(owner, __obj.__name__, args)
-        return super().call(__context, __obj, *args, **kwargs)
+        owner, name = getattr(__obj, "__self__", None), getattr(__obj, "__name__", "")
+        bounds.before_method(owner, name, args, kwargs)
+        result = super().call(__context, __obj, *args, **kwargs)
+        __self.budget.spend(result)
+        return result
+
+    def _printed(self, value: Any) -> Any:
+        if isinstance(value, jinja2.Undefined):
+            return value  # printing it raises the error that names the place
+        text = bounds.text_of(value)
+        self.budget.spend(text)
+        return text
+
+    def _dump(self, value: Any, **options: Any) -> str:
+        encoder = json.JSONEncoder(default=plain, ensure_ascii=False, **options)
+        if not options.get("indent"):
+            return encoder.encode(value)
+        parts: list[str] = []
+        size = 0
+        for part in encoder.iterencode(value):  # an indent multiplies with the depth
+            size += len(part)
+            bounds.limit(size)
+            parts.append(part)
+        return "".join(parts)
+
+    def _turn(self, chars: int) -> str:
+        self.budget.turn(chars)
+        return ""
+
+    def _concat(self, parts: list[Any]) -> str:
+        texts = [bounds.text_of(part) for part in parts]
+        bounds.limit(sum(map(len, texts)))
+        return "".join(texts)
 
 
-class _BoundConcat(jinja2.visitor.NodeTransformer):
-    """`a ~ b` is not an operator that a sandbox can intercept: make it a bounded filter."""
+class _Counted(jinja2.visitor.NodeTransformer):
+    """Makes a template count its loops' turns, and what `~` makes: a sandbox sees neither."""
 
     def visit_Concat(self, node: jinja2.nodes.Concat) -> jinja2.nodes.Node:
         self.generic_visit(node)
-        parts = jinja2.nodes.List(node.nodes)
-        return jinja2.nodes.Filter(parts, "bounded_concat", [], [], None, None, lineno=node.lineno)
+        return _filter(jinja2.nodes.List(node.nodes), "bounded_concat", node.lineno)
+
+    def _body(self, node: Any) -> jinja2.nodes.Node:
+        self.generic_visit(node)
+        chars = sum(len(each.data) for each in node.find_all(jinja2.nodes.TemplateData))
+        turn = _filter(jinja2.nodes.Const(chars), "bounded_turn", node.lineno)
+        node.body.insert(0, jinja2.nodes.ExprStmt(turn, lineno=node.lineno))
+        found: jinja2.nodes.Node = node
+        return found
+
+    visit_Template = visit_Block = visit_For = visit_Macro = visit_CallBlock = _body
 
 
-def _bounded_concat(parts: list[Any]) -> str:
-    texts = [str(part) for part in parts]
-    _limit(sum(map(len, texts)))
-    return "".join(texts)
-
-
-def _limit_text(text: str, method: str, args: Any) -> None:
-    if method in ("format", "format_map"):
-        if _HUGE_WIDTH.search(text):
-            _limit(MAX_PROMPT_CHARS + 1)
-    elif method == "replace" and len(args) > 1:
-        _limit(len(text) + (text.count(str(args[0])) * len(str(args[1]))))
-    elif method == "join":
-        _limit(sum(len(text) + len(str(part)) for part in (args[0] if args else ())))
-    elif args and isinstance(args[0], int):
-        _limit(len(text) * args[0] if method == "expandtabs" else args[0])
-
-
-def _bounded_center(value: Any, width: int = 80) -> str:
-    _limit(width)
-    return str(value).center(width)
-
-
-def _bounded_indent(
-    value: Any, width: int | str = 4, first: bool = False, blank: bool = False
-) -> str:
-    text = str(value)
-    _limit(len(text) + (width if isinstance(width, int) else len(width)) * (text.count("\n") + 1))
-    return jinja2.filters.do_indent(text, width, first, blank)
-
-
-def _bounded_format(value: Any, *args: Any, **kwargs: Any) -> str:
-    if _HUGE_WIDTH.search(str(value)):
-        _limit(MAX_PROMPT_CHARS + 1)
-    return jinja2.filters.do_format(str(value), *args, **kwargs)
-
-
-def _bounded_replace(value: Any, old: Any, new: Any, count: int | None = None) -> str:
-    text = str(value)
-    _limit_text(text, "replace", (old, new))
-    return text.replace(str(old), str(new), -1 if count is None else count)
-
-
-# Filters of jinja's that make a large text out of a small one, with the same arguments.
-_FILTERS: dict[str, Callable[..., Any]] = {
-    "bounded_concat": _bounded_concat,
-    "center": _bounded_center,
-    "indent": _bounded_indent,
-    "format": _bounded_format,
-    "replace": _bounded_replace,
-}
-
-
-def _limit(size: int) -> None:
-    if size > MAX_PROMPT_CHARS:
-        raise TaskError(
-            "a template makes too large a prompt", {"allowed": f"{MAX_PROMPT_CHARS:,} characters"}
-        )
+def _filter(node: jinja2.nodes.Expr, name: str, line: int) -> jinja2.nodes.Filter:
+    return jinja2.nodes.Filter(node, name, [], [], None, None, lineno=line)

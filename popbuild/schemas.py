@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urldefrag, urljoin
 
 from popbuild import jsonio
-from popbuild.errors import ConfigError
+from popbuild.errors import ConfigError, unknown
+from popbuild.model.problem import pointer_of
 
 if TYPE_CHECKING:
     import referencing
@@ -31,6 +33,7 @@ FORMATS = (
 )
 _COMMON = "common"  # what several formats share
 PATTERN_TIMEOUT_S = 1.0
+_TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
 _BASE = "file:///"  # only a name: nothing is ever read from it
 
 
@@ -78,14 +81,7 @@ def compile_schema(
     try:
         _validator_class().check_schema(document)
     except jsonschema.SchemaError as error:
-        raise ConfigError(
-            "not a valid JSON Schema",
-            {
-                "file": where,
-                "at": "#/" + "/".join(str(part) for part in error.absolute_path),
-                "found": error.message,
-            },
-        ) from None
+        raise _wrong_schema(error, where) from None
     except RecursionError:
         raise ConfigError("the schema is nested too deeply", {"file": where}) from None
     if isinstance(document, dict):
@@ -104,6 +100,18 @@ def compile_schema(
             ) from None
     anchored = {"$id": base, **document} if isinstance(document, dict) and base else document
     return Schema(document, where, _validator_class()(anchored, registry=registry))
+
+
+def _wrong_schema(error: Any, where: str) -> ConfigError:
+    place = list(error.absolute_path)
+    values: dict[str, object] = {"file": where, "at": "#" + pointer_of(place)}
+    if place[-1:] == ["type"] and isinstance(error.instance, str):
+        values.update(unknown("type", error.instance, _TYPES))
+    elif error.validator == "format":
+        values["found"] = f"{error.instance!r}, which is no {error.validator_value}"
+    else:
+        values["found"] = error.message
+    return ConfigError("not a valid JSON Schema", values)
 
 
 def compile_task_schema(
@@ -137,14 +145,14 @@ def compile_task_schema(
 
 
 def references(document: Any) -> Iterator[str]:
-    """Every `$ref` in a schema."""
+    """Every `$ref` and `$dynamicRef` in a schema."""
     waiting = [document]
     while waiting:
         value = waiting.pop()
         if isinstance(value, dict):
-            reference = value.get("$ref")
-            if isinstance(reference, str):
-                yield reference
+            for keyword in ("$ref", "$dynamicRef"):
+                if isinstance(value.get(keyword), str):
+                    yield value[keyword]
             waiting.extend(value.values())
         elif isinstance(value, list):
             waiting.extend(value)
@@ -175,23 +183,91 @@ def _validator_class() -> Any:
     import jsonschema
 
     extend: Any = jsonschema.validators.extend  # has no types
-    return extend(jsonschema.Draft202012Validator, {"pattern": _pattern})
+    own = {
+        "pattern": _pattern,
+        "patternProperties": _pattern_properties,
+        "additionalProperties": _additional_properties,
+    }
+    return extend(jsonschema.Draft202012Validator, own)
 
 
 def _pattern(_validator: Any, pattern: str, instance: Any, _schema: Any) -> Iterator[Any]:
     import jsonschema
-    import regex
 
     if not isinstance(instance, str):
         return
     try:
-        if not regex.search(pattern, instance, timeout=PATTERN_TIMEOUT_S):
+        if not _matches(pattern, instance):
             yield jsonschema.ValidationError(f"{instance!r} does not match {pattern!r}")
+    except TimeoutError as error:
+        yield _too_slow(pattern, error)
+
+
+def _pattern_properties(
+    validator: Any, patterns: Mapping[str, Any], instance: Any, _schema: Any
+) -> Iterator[Any]:
+    if not isinstance(instance, dict):
+        return
+    for pattern, subschema in patterns.items():
+        for key, value in instance.items():
+            try:
+                matches = _matches(pattern, key)
+            except TimeoutError as error:
+                yield _too_slow(pattern, error)
+                return
+            if matches:
+                yield from validator.descend(value, subschema, path=key, schema_path=pattern)
+
+
+def _additional_properties(
+    validator: Any, allowed: Any, instance: Any, schema: Mapping[str, Any]
+) -> Iterator[Any]:
+    import jsonschema
+
+    if not isinstance(instance, dict):
+        return
+    patterns = schema.get("patternProperties", {})
+    try:
+        extras = [
+            key
+            for key in instance
+            if key not in schema.get("properties", {})
+            and not any(_matches(pattern, key) for pattern in patterns)
+        ]
     except TimeoutError:
-        yield jsonschema.ValidationError(f"matching {pattern!r} took too long")
+        return  # patternProperties has said so
+    if allowed is False and extras:
+        yield jsonschema.ValidationError(f"not allowed: {', '.join(map(repr, extras))}")
+    elif isinstance(allowed, dict):
+        for key in extras:
+            yield from validator.descend(instance[key], allowed, path=key)
+
+
+def _too_slow(pattern: str, error: TimeoutError) -> Any:
+    import jsonschema
+
+    message = f"matching {pattern!r} took longer than {PATTERN_TIMEOUT_S:g} s"
+    return jsonschema.ValidationError(message, cause=error)
+
+
+def _matches(pattern: str, text: str) -> bool:
+    """Whether a pattern of JSON Schema is found in a text. Raises TimeoutError."""
+    import regex
+
+    return regex.search(_as_python(pattern), text, timeout=PATTERN_TIMEOUT_S) is not None
 
 
 @functools.cache
+def _as_python(pattern: str) -> str:
+    """A pattern as Python means it: there `$` also matches before a final newline."""
+    parts: list[str] = []
+    in_class = False
+    for part in re.findall(r"\\.|.", pattern, re.DOTALL):
+        in_class = part == "[" or (in_class and part != "]")
+        parts.append(r"\Z" if part == "$" and not in_class else part)
+    return "".join(parts)
+
+
 def version() -> str:
     """One digest over all schema files: what was validated under another set counts anew."""
     return jsonio.digest_bytes(b"".join(text_of(name) for name in (*FORMATS, _COMMON)))

@@ -1,18 +1,26 @@
-"""A thread for code that may never return: daemonic, so that it cannot keep a command alive."""
+"""Threads for code that may never return: daemonic, so that they cannot keep a command alive."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import queue
 import threading
 from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
 
+_Work = Callable[[], None]
+_idle: list[queue.SimpleQueue[_Work]] = []  # each is the inbox of a thread that waits for work
+
 
 def start_daemon(function: Callable[[], T]) -> asyncio.Future[T]:
-    """Run a blocking function in a thread of its own; the future is done when it returns."""
+    """Run a blocking function in a thread of its own; the future is done when it returns.
+
+    A thread whose function has returned takes the next one: to start a thread for each of a
+    thousand templates costs more than to render them. One that hangs is never waited for.
+    """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 
@@ -32,5 +40,16 @@ def start_daemon(function: Callable[[], T]) -> asyncio.Future[T]:
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(finish, setter)
 
-    threading.Thread(target=run, daemon=True).start()
+    try:
+        inbox = _idle.pop()
+    except IndexError:
+        inbox = queue.SimpleQueue()
+        threading.Thread(target=_work, args=(inbox,), daemon=True).start()
+    inbox.put(run)
     return future
+
+
+def _work(inbox: queue.SimpleQueue[_Work]) -> None:
+    while True:
+        inbox.get()()
+        _idle.append(inbox)

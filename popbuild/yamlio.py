@@ -14,13 +14,7 @@ _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _Loader(_SafeLoader):  # type: ignore[misc]  # the C loader is chosen at run time
-    """YAML's JSON subset. 306 bytes of aliases can make a million nodes: aliases are refused."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.events.AliasEvent):
-            mark = self.peek_event().start_mark
-            raise yaml.constructor.ConstructorError(None, None, "aliases are not allowed", mark)
-        return super().compose_node(parent, index)
+    """YAML's JSON subset: keys are text, and each stands once."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         seen: set[str] = set()
@@ -45,6 +39,24 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
+def _check_events(text: str) -> None:
+    """Refuse what must not even be composed: 306 bytes of aliases make a million nodes, and the C
+    loader dies of a deep nesting without an exception."""
+    depth = 0
+    event: Any
+    for event in yaml.parse(text, Loader=_SafeLoader):
+        if isinstance(event, yaml.events.AliasEvent):
+            problem = f"the alias *{event.anchor}; write its value out instead"
+        elif isinstance(event, yaml.events.CollectionStartEvent):
+            depth += 1
+            problem = f"more than {jsonio.MAX_DEPTH} levels" if depth > jsonio.MAX_DEPTH else ""
+        else:
+            depth -= isinstance(event, yaml.events.CollectionEndEvent)
+            continue
+        if problem:
+            raise yaml.constructor.ConstructorError(None, None, problem, event.start_mark)
+
+
 def loads(data: bytes, where: str) -> Any:
     """A JSON value from YAML, or a ConfigError with file and line."""
     if len(data) > jsonio.MAX_BYTES:
@@ -52,7 +64,9 @@ def loads(data: bytes, where: str) -> Any:
             "file is too large", {"file": where, "allowed": f"{jsonio.MAX_BYTES:,} bytes"}
         )
     try:
-        value = yaml.load(data.decode("utf-8-sig"), Loader=_Loader)  # noqa: S506 - a SafeLoader
+        text = data.decode("utf-8-sig")
+        _check_events(text)
+        value = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
     except UnicodeDecodeError as error:
         raise ConfigError(
             "file is not UTF-8", {"file": where, "at": f"byte {error.start}"}
@@ -62,15 +76,18 @@ def loads(data: bytes, where: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "unknown"
-        raise ConfigError(
-            "not valid YAML", {"file": where, "at": place, "found": error.problem or error.context}
-        ) from None
+        found = str(error.problem or error.context)
+        found = found.replace("could not determine a constructor for the tag", "the unknown tag")
+        raise ConfigError("not valid YAML", {"file": where, "at": place, "found": found}) from None
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError("not valid YAML", {"file": where, "found": error}) from None
     try:
         jsonio.normal(value, where)
     except InputError as error:
-        raise ConfigError(error.message, error.values, error.hint) from None
+        found = error.values.get("found", error.message)
+        raise ConfigError(
+            "YAML says what JSON cannot", {"file": where, "found": found}, error.hint
+        ) from None
     return value
 
 

@@ -14,22 +14,22 @@ from doit.exceptions import TaskError as DoitTaskError
 from doit.exceptions import TaskFailed as DoitTaskFailed
 from doit.task import Task as DoitTask
 
-from popbuild import __version__, disk, gate, jobs, jsonio
+from popbuild import __version__, disk, gate, jobs, jsonio, preview
 from popbuild.engine import graph
 from popbuild.engine.events import Events, JobResult
 from popbuild.engine.runner import AsyncRunner
 from popbuild.engine.settle import Options
-from popbuild.errors import GateError, LockedError, PopbuildError, StoppedError
+from popbuild.errors import GateError, InputError, LockedError, PopbuildError, StoppedError
 from popbuild.fingerprint import Verdict, fixed
+from popbuild.guard import in_our_words
 from popbuild.jobs import Exam, Job, OpenJob, Samples, Surroundings
-from popbuild.layout import CURRENT, REJECTED, JobFolder
+from popbuild.layout import COMPLETE, CURRENT, REJECTED, JobFolder
 from popbuild.llm.calls import Calls
 from popbuild.model import status as states
 from popbuild.model.clock import run_id, timestamp
 from popbuild.model.letter import FORMAT_VERSION, Call, Usage, open_letter, seal
 from popbuild.model.pipeline import Task
 from popbuild.model.problem import Problem
-from popbuild.preview import templates_of
 from popbuild.redact import redact
 from popbuild.stages.code import Finder
 from popbuild.stages.files import Files
@@ -54,13 +54,14 @@ class Builder:
         self.options = options
         self.events = events
         self.samples = Samples(around.root)
-        self.templates = templates_of(around.config)
+        self.templates = preview.templates_of(around.config)
         self._locks = locks
         self._stopping = False
         Finder(around.config.snapshot).install()
 
     async def build_all(self, selection: Mapping[str, tuple[str, ...] | None]) -> list[JobResult]:
         """Build jobs, as many at a time as calls may be in flight, early ones first."""
+        await asyncio.to_thread(preview.check, self.around, self.templates)
         slots = asyncio.Semaphore(self.calls.limits.in_flight)
         results: dict[str, JobResult] = {}
 
@@ -97,6 +98,8 @@ class Builder:
             return self._ended(await _JobBuild(self, job, tasks).run())
         except PopbuildError as error:
             return self._ended(JobResult(job, "stopped", error=error))
+        except Exception as error:  # a full disk, or a mistake of ours: the other jobs go on
+            return self._ended(JobResult(job, "failed", error=in_our_words(error)))
         finally:
             self._locks.release(job)
 
@@ -138,6 +141,7 @@ class _JobBuild:
 
     async def run(self) -> JobResult:
         options = self._builder.options
+        self._refuse_links()
         jobs.finish_promotion(self._root, self._id)
         # Another command may have built it while this one waited for the lock.
         job = jobs.find(self._id, self._around)
@@ -170,16 +174,29 @@ class _JobBuild:
 
     # Before.
 
+    def _refuse_links(self) -> None:
+        """A job's directory is moved and replaced: it must not stand elsewhere."""
+        for state in (CURRENT, COMPLETE, REJECTED):
+            folder = self._root.job(state, self._id)
+            if folder.path.is_symlink():
+                raise InputError(
+                    "a job's directory is a symbolic link",
+                    {"job": self._id, "link": self._show(folder)},
+                    hint="put the directory itself in its place",
+                )
+
     def _reject_seed(self, job: Job) -> JobResult:
         assert job.bad_seed is not None
-        has_source = self._root.seed(self._id).exists() or self._root.pending(self._id).exists()
-        if has_source:
-            folder = jobs.reject_seed(self._root, self._id, job.bad_seed)
-            return JobResult(
-                self._id, "rejected", path=self._show(folder), problems=job.bad_seed.problems
-            )
-        path = self._show(job.folder) if job.folder else None
-        return JobResult(self._id, "rejected", path=path, problems=job.bad_seed.problems)
+        root, folder = self._root, job.folder
+        if disk.stands(root.seed(self._id)) or disk.stands(root.pending(self._id)):
+            folder = jobs.reject_seed(root, self._id, job.bad_seed)
+        return JobResult(
+            self._id,
+            "rejected",
+            path=self._show(folder) if folder else None,
+            problems=job.bad_seed.problems,
+            notes=(f"{job.bad_seed.where} is not a valid seed",),
+        )
 
     def _check_edit(self, exam: Exam, task: Task) -> None:
         """An artifact edited by hand is a decision of a person: never overwritten unasked."""
@@ -389,9 +406,10 @@ class _TaskBuild:
         try:
             work = self._work()
             outcome = await run_task(work)
-        except PopbuildError as error:
-            await asyncio.to_thread(self._fail, work, error, started)
-            return DoitTaskError(error.message)
+        except Exception as error:
+            ours = error if isinstance(error, PopbuildError) else in_our_words(error)
+            await asyncio.to_thread(self._fail, work, ours, started)
+            return DoitTaskError(ours.message)
         if isinstance(outcome, NotPassed):
             await asyncio.to_thread(self._not_passed, work, outcome, started)
             return DoitTaskFailed(f"{task.id} did not pass its gate")
@@ -416,7 +434,7 @@ class _TaskBuild:
                 self._folder,
                 task.id,
                 task.artifact,
-                self._opened.owner,
+                self._owner,
                 lambda kind, name: self._opened.add_file(task.id, kind, name),
             ),
             calls=self._builder.calls,
@@ -425,6 +443,14 @@ class _TaskBuild:
             first_sample=self._builder.samples.get(self._id, task.id),
             on_stage=lambda stage, cycle: self._events.stage(self._id, task.id, stage, cycle),
         )
+
+    def _owner(self, kind: str, name: str) -> str | None:
+        """The task that a file belongs to. Main artifacts belong to their tasks from the start."""
+        if kind == "artifacts":
+            for task in self._exam.pipeline.tasks:
+                if task.artifact.casefold() == name.casefold():
+                    return task.id
+        return self._opened.owner(kind, name)
 
     # Afterwards. Each writes in this order: files, log, letter, status.
 

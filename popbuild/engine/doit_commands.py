@@ -22,7 +22,8 @@ from doit.cmd_list import List as DoitList
 from doit.cmd_resetdep import ResetDep as DoitResetDep
 from doit.cmd_run import Run as DoitRun
 from doit.cmd_strace import Strace as DoitStrace
-from doit.cmdparse import CmdOption
+from doit.cmdparse import CmdOption, CmdParseError
+from doit.exceptions import InvalidCommand, InvalidDodoFile, InvalidTask
 
 if TYPE_CHECKING:
     from popbuild.layout import Root
@@ -142,23 +143,27 @@ class _Command:
         from popbuild.errors import PopbuildError
 
         try:
-            root: Root = self._root()
+            root: Root = self._root_here()
         except PopbuildError:
             return None
         return root
 
     def _root(self: Any) -> Root:
         from popbuild.errors import UsageError, unknown
-        from popbuild.layout import find_root
 
-        variables = doit_cmd._CMDLINE_VARS or {}
-        for name in variables:
+        for name in doit_cmd._CMDLINE_VARS or {}:
             if name not in VARIABLES:
                 raise UsageError("no such variable", unknown("variable", name, VARIABLES))
+        root: Root = self._root_here()
+        return root
+
+    def _root_here(self: Any) -> Root:
+        from popbuild.layout import find_root
+
         loader.initial_workdir = str(Path.cwd())
         named = _option(sys.argv[1:], "f", "file") or self.opt_vals.get("dodoFile")
         start = Path(named).resolve().parent if named else Path.cwd()
-        return find_root(start, variables.get("root"))
+        return find_root(start, (doit_cmd._CMDLINE_VARS or {}).get("root"))
 
 
 def _option(arguments: list[str], short: str, long: str) -> str | None:
@@ -175,25 +180,18 @@ def _option(arguments: list[str], short: str, long: str) -> str | None:
 
 def _reporting(command: Any, arguments: list[str]) -> int:
     """Run a command of ours; an error is told as popbuild tells it, and gives its exit code."""
-    from popbuild.errors import INTERRUPTED, PopbuildError
+    from popbuild.errors import UsageError
+    from popbuild.guard import guarded
 
     debug = "--debug" in arguments or bool(os.environ.get("POPBUILD_DEBUG"))
-    try:
-        return command(debug) or 0
-    except PopbuildError as error:
-        if debug:
-            raise
-        from popbuild.redact import redact
 
-        print(f"error: {redact(str(error), os.environ)}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("interrupted: what was paid for is kept; run it again to go on", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:
-        # The reader went away (`doit list | head`): nothing is wrong.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    def run() -> int:
+        try:
+            return command(debug) or 0
+        except CmdParseError as error:
+            raise UsageError(str(error), hint="doit help") from None
+
+    return guarded(run, debug=debug, passed=(InvalidCommand, InvalidDodoFile, InvalidTask))
 
 
 def _flag(name: str, text: str, short: str = "", long: str | None = None) -> dict[str, Any]:
@@ -216,8 +214,8 @@ class Run(_Command, DoitRun):
             "name": "in_flight",
             "short": "n",
             "long": "process",
-            "type": int,
-            "default": 0,
+            "type": str,
+            "default": None,
             "help": "how many calls may be in flight [default: 8]",
         },
         _flag("continue_", "go on with other jobs after one failed", "c", "continue"),
@@ -249,10 +247,8 @@ class Run(_Command, DoitRun):
                 {"found": f"-P {params['par_type']}"},
                 hint="tasks that do not need each other run at the same time; -n limits the calls",
             )
-        if params["in_flight"] < 0:
-            raise UsageError("-n must be at least 1", {"found": params["in_flight"]})
         options = Options(
-            in_flight=params["in_flight"] or None,
+            in_flight=session.calls_in_flight(params["in_flight"]),
             continue_=params["continue_"],
             always=params["always"],
             keep_edits=params["keep_edits"],

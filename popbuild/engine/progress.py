@@ -13,6 +13,7 @@ from typing import TextIO
 
 from popbuild.engine.events import Events, JobResult
 from popbuild.errors import describe
+from popbuild.guard import show_traceback
 from popbuild.model.letter import Usage
 from popbuild.model.problem import Problem
 from popbuild.redact import redact
@@ -110,14 +111,18 @@ def _ending(result: JobResult) -> list[str]:
             head = f"{job}: rejected" + (f" at {result.task}" if result.task else "")
             if result.outcome == "unchanged":
                 head += ", and nothing changed since: not bought again"
+            head = ": ".join([head, *result.notes])
             lines = [head, *_listed(result.problems)]
-            if result.outcome == "unchanged":
+            if result.notes:
+                lines.append("hint: mend the seed and run the job again")
+            if result.task:
                 lines.append(f"hint: change something, or popbuild retry {job} for another draw")
             if result.path:
                 lines.append(f"  -> {result.path}")
             return lines
         case "failed":
-            return [f"{job}: failed at {result.task}", f"  -> {result.path}"]
+            head = f"{job}: failed" + (f" at {result.task}" if result.task else "")
+            return [head, *([f"  -> {result.path}"] if result.path else [])]
         case _:
             return [f"{job}: {result.outcome}", *([f"  -> {result.path}"] if result.path else [])]
 
@@ -217,9 +222,7 @@ def report(results: Sequence[JobResult], *, as_json: bool, debug: bool) -> None:
         if result.error is None:
             continue
         if debug and result.error.__cause__ is not None:
-            import traceback
-
-            traceback.print_exception(result.error.__cause__)
+            show_traceback(result.error.__cause__)
         values = {"job": result.id, **result.error.values}
         text = describe(result.error.message, values, result.error.hint)
         print(f"error: {redact(text, os.environ)}", file=sys.stderr)

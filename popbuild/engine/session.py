@@ -17,6 +17,7 @@ from popbuild.layout import Root
 
 Selection = dict[str, tuple[str, ...] | None]  # job -> its tasks, None for all of them
 
+_MAX_DIGITS = 6  # of the number after -n
 _SEVERITY = (FAILED, NOT_STARTED, REJECTED, STOPPED)
 
 
@@ -71,20 +72,35 @@ def check_tasks(selection: Selection, around: Surroundings) -> None:
                 )
 
 
-def check_ids(selection: Iterable[str]) -> None:
-    """Refuse IDs against the rule, and two that differ only by case."""
+def check_ids(root: Root, selection: Iterable[str]) -> None:
+    """Refuse IDs against the rule, and two of the root's that differ only by case."""
     from popbuild.layout import check_name
 
-    seen: dict[str, str] = {}
+    by_folded: dict[str, list[str]] = {}
+    for job in jobs.known_jobs(root):
+        by_folded.setdefault(job.casefold(), []).append(job)
     for job in selection:
-        check_name("job", job)
-        if job.casefold() in seen:
+        check_name("job", job, jobs.place_of(root, job))
+        same = by_folded[job.casefold()]
+        if len(same) > 1:
             raise UsageError(
                 "two jobs have the same name",
-                {"jobs": f"{seen[job.casefold()]}, {job}"},
+                {"jobs": ", ".join(same), "in": ", ".join(jobs.place_of(root, e) for e in same)},
                 hint="IDs must differ by more than upper and lower case",
             )
-        seen[job.casefold()] = job
+
+
+def calls_in_flight(given: str | None) -> int | None:
+    """The number after -n, or None where there is none. UsageError for anything else."""
+    if given is None:
+        return None
+    if not given.isdecimal() or len(given) > _MAX_DIGITS or not int(given):
+        raise UsageError(
+            "-n must be a whole number, at least 1",
+            {"found": given or "nothing"},
+            hint="-n says how many calls may be in flight at the same time",
+        )
+    return int(given)
 
 
 def run(
@@ -100,7 +116,7 @@ def run(
     Raises PopbuildError for what is wrong before anything is built.
     """
     selection = select(root, job, names)
-    check_ids(selection)
+    check_ids(root, selection)
     around = Surroundings(config.load(root, environment))
     check_tasks(selection, around)
     options = options or Options()
@@ -138,12 +154,12 @@ def _build(
     from popbuild.engine.build import Builder
     from popbuild.llm.calls import Calls, Limits
 
+    limits = Limits.from_environment(around.config.environment, options.in_flight)
     # Providers' libraries look for keys here; the process's own variables win over .env.
     for key, value in around.config.environment.items():
         os.environ.setdefault(key, value)
 
     async def main() -> list[JobResult]:
-        limits = Limits.from_environment(around.config.environment, options.in_flight)
         calls = Calls(around.root, limits, on_wait=events.waiting_for_provider)
         builder = Builder(around, calls, locks, options, events)
         task = asyncio.current_task()

@@ -32,6 +32,8 @@ def settle_without_building(
     try:
         root = around.root
         jobs.finish_promotion(root, job)
+        if not any(root.job(state, job).path.is_dir() for state in (COMPLETE, CURRENT)):
+            return None  # never built: there is nothing to hold against the inputs
         found = jobs.find(job, around)
         exam = found.exam
         if exam is None or found.folder is None or found.state == REJECTED:

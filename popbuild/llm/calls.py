@@ -8,13 +8,15 @@ nothing, since the next run finds the answer.
 from __future__ import annotations
 
 import asyncio
+import copy
+import math
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from popbuild import disk
-from popbuild.errors import ProviderError
+from popbuild.errors import ProviderError, UsageError
 from popbuild.layout import Root
 from popbuild.llm.ledger import Ledger, Origin
 from popbuild.llm.request import Answer, Request
@@ -39,14 +41,33 @@ class Limits:
 
     @staticmethod
     def from_environment(environment: Mapping[str, str], in_flight: int | None) -> Limits:
-        """The defaults, with POPBUILD_TRIES, POPBUILD_BACKOFF_S and POPBUILD_TIMEOUT_S."""
+        """The defaults, with POPBUILD_TRIES, POPBUILD_BACKOFF_S and POPBUILD_TIMEOUT_S.
+
+        Raises UsageError for a value that is no such number.
+        """
         default = Limits()
         return Limits(
             in_flight=in_flight or default.in_flight,
-            tries=int(environment.get("POPBUILD_TRIES", default.tries)),
-            backoff_s=float(environment.get("POPBUILD_BACKOFF_S", default.backoff_s)),
-            timeout_s=float(environment.get("POPBUILD_TIMEOUT_S", default.timeout_s)),
+            tries=round(_number(environment, "POPBUILD_TRIES", default.tries, 1)),
+            backoff_s=_number(environment, "POPBUILD_BACKOFF_S", default.backoff_s, 0),
+            timeout_s=_number(environment, "POPBUILD_TIMEOUT_S", default.timeout_s, 0.001),
         )
+
+
+def _number(environment: Mapping[str, str], name: str, default: float, least: float) -> float:
+    text = environment.get(name)
+    if not text:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not least <= value < math.inf:
+        raise UsageError(
+            "not a number that this variable can have",
+            {name: text, "allowed": f"at least {least:g}, by default {default:g}"},
+        )
+    return value
 
 
 class Calls:
@@ -79,7 +100,11 @@ class Calls:
         digest = request.digest
         running = self._in_flight.get(digest)
         if running is not None:
-            answer = await asyncio.shield(running)
+            try:
+                answer = await asyncio.shield(running)
+            except ProviderError as error:
+                # A copy: whoever shows it adds the task that it belongs to.
+                raise copy.deepcopy(error) from None
             return Answer(answer.response, answer.cost, answer.duration_ms, answer.warnings, True)
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._in_flight[digest] = future
@@ -103,7 +128,7 @@ class Calls:
             await self._client.close()
 
     async def _stored_or_sent(self, request: Request, origin: Origin) -> Answer:
-        stored = await asyncio.to_thread(self.store.get, request)
+        stored = await self._stored(request)
         if stored is not None:
             return stored
         # No event tells that another process gave a lock back: ask again.
@@ -111,11 +136,15 @@ class Calls:
             await asyncio.sleep(_POLL_S)
         try:
             # Another process may have stored it while this one waited for the lock.
-            return await asyncio.to_thread(self.store.get, request) or await self._send(
-                request, origin
-            )
+            return await self._stored(request) or await self._send(request, origin)
         finally:
             self._locks.release(request.digest)
+
+    async def _stored(self, request: Request) -> Answer | None:
+        # Most are not there, and to ask another thread takes longer than to look.
+        if not self.store.has(request.digest):
+            return None
+        return await asyncio.to_thread(self.store.get, request)
 
     async def _send(self, request: Request, origin: Origin) -> Answer:
         if self._client is None:

@@ -7,10 +7,11 @@ does none of that: retries, limits and the store are in calls.py, each call acco
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +43,11 @@ _RETRYABLE = (
 _SERVER_ERROR = 500
 _TOO_MANY = 429
 _MAX_SHOWN = 400
+_CARRIERS = ("httpx", "httpcore", "aiohttp")  # whose exceptions are those of a connection
+_KEY_HINT = (
+    "set the key in the environment or in .env at the root; or use the embedded model: "
+    f"POPBUILD_MODEL={EMBEDDED_MODEL}"
+)
 
 
 @dataclass
@@ -88,6 +94,7 @@ _register_local()
 async def send(request: Request, timeout_s: float) -> Answer:
     """One HTTP request, one complete answer. Raises TransportError; never retries."""
     parameters, warnings = _supported(request)
+    timeout_s = parameters.pop("timeout", timeout_s)
     started = time.monotonic()
     try:
         response = await litellm.acompletion(
@@ -103,11 +110,19 @@ async def send(request: Request, timeout_s: float) -> Answer:
     except Exception as error:
         raise _transport_error(error, request) from None
     return Answer(
-        response.model_dump(mode="json", exclude_none=True),
+        _encodable(response.model_dump(mode="json", exclude_none=True)),
         _cost(request.model, response),
         round((time.monotonic() - started) * 1000, 1),
         tuple(warnings),
     )
+
+
+def _encodable(response: dict[str, Any]) -> dict[str, Any]:
+    """The response as UTF-8 can say it: JSON on the wire may hold half a surrogate pair."""
+    text = json.dumps(response, ensure_ascii=False)
+    clean = text.encode(errors="replace").decode()
+    found: dict[str, Any] = response if clean == text else json.loads(clean)
+    return found
 
 
 def maximum_cost(request: Request) -> float | None:
@@ -158,6 +173,9 @@ def _cost(model: str, response: Any) -> float | None:
         return 0.0
     if _prices(model) is None:
         return None
+    known = (getattr(response, "_hidden_params", None) or {}).get("response_cost")
+    if isinstance(known, float):
+        return known  # litellm has worked it out for this response already
     try:
         return float(litellm.completion_cost(completion_response=response, model=model))
     except Exception:  # litellm raises a bare Exception where a price is missing
@@ -210,6 +228,15 @@ def _transport_error(error: Exception, request: Request) -> TransportError:
     cause = error if isinstance(error, PopbuildError) else _popbuild_cause(error)
     if isinstance(cause, ProviderError):
         return TransportError(cause, retryable=False, spent=False)
+    missing = missing_keys(request.model)
+    if missing and not _was_sent(error):
+        # litellm calls this an internal server error of the provider's.
+        problem = ProviderError(
+            "the key of the model's provider is missing",
+            {"model": request.model, "missing": ", ".join(missing)},
+            _KEY_HINT,
+        )
+        return TransportError(problem, retryable=False, spent=False)
     status = getattr(error, "status_code", None)
     retryable = isinstance(error, _RETRYABLE) or (
         isinstance(status, int) and (status >= _SERVER_ERROR or status == _TOO_MANY)
@@ -224,27 +251,44 @@ def _transport_error(error: Exception, request: Request) -> TransportError:
     values["found"] = _first_line(error)
     hint = None
     if isinstance(error, litellm.exceptions.AuthenticationError):
-        missing = missing_keys(request.model)
         if missing:
             values["missing"] = ", ".join(missing)
-        hint = (
-            "set the key in the environment or in .env at the root; or use the embedded model: "
-            f"POPBUILD_MODEL={EMBEDDED_MODEL}"
-        )
+        hint = _KEY_HINT
     elif isinstance(error, litellm.exceptions.APIConnectionError):
         hint = "is the provider's address right, and does it answer?"
     problem = ProviderError(_title(error), values, hint)
     return TransportError(problem, retryable, spent, _retry_after(error))
 
 
-def _popbuild_cause(error: BaseException) -> PopbuildError | None:
-    """Our own error, wherever litellm wrapped it."""
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An exception and what it was made from: litellm wraps the provider's own several times."""
     seen: BaseException | None = error
     while seen is not None:
-        if isinstance(seen, PopbuildError):
-            return seen
+        yield seen
         seen = seen.__cause__ or seen.__context__
-    return None
+
+
+def _popbuild_cause(error: BaseException) -> PopbuildError | None:
+    """Our own error, wherever litellm wrapped it."""
+    return next((each for each in _chain(error) if isinstance(each, PopbuildError)), None)
+
+
+def _headers(error: BaseException) -> Mapping[str, str]:
+    """The headers of the provider's answer; litellm's own response objects have none."""
+    for each in _chain(error):
+        headers = getattr(getattr(each, "response", None), "headers", None)
+        if headers:
+            found: Mapping[str, str] = headers
+            return found
+    return {}
+
+
+def _was_sent(error: BaseException) -> bool:
+    """Whether a request went out, or was about to: an answer came, or the connection failed."""
+    return bool(_headers(error)) or any(
+        isinstance(each, OSError) or type(each).__module__.partition(".")[0] in _CARRIERS
+        for each in _chain(error)
+    )
 
 
 def _title(error: Exception) -> str:
@@ -267,8 +311,7 @@ def _first_line(error: Exception) -> str:
 
 def _retry_after(error: Exception) -> float | None:
     """`Retry-After` in seconds; it may also be a date."""
-    headers = getattr(getattr(error, "response", None), "headers", None) or {}
-    value = headers.get("retry-after")
+    value = _headers(error).get("retry-after")
     if not value:
         return None
     try:

@@ -13,7 +13,7 @@ Clock = Callable[[], float]  # seconds since the epoch; `time.time` outside test
 def timestamp(now_s: float | None = None) -> str:
     """ISO 8601 in UTC with milliseconds and Z: `2025-10-02T06:37:29.984Z`."""
     moment = datetime.fromtimestamp(time.time() if now_s is None else now_s, UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def run_id(now_s: float | None = None, suffix: str | None = None) -> str:

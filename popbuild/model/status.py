@@ -1,9 +1,11 @@
-"""tasks-status.json as data: states, the file index, and the one place where a state changes."""
+"""tasks-status.json as data: states, the file index, and the one place where a state changes.
+
+A status is never changed in place: the copy that a function gives shares what did not change.
+"""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from popbuild.layout import FILE_KINDS
@@ -60,9 +62,8 @@ def _new_task() -> dict[str, Any]:
 def start_run(status: Status, run: str, name: str, tasks: Iterable[str]) -> Status:
     """A further run of a job: a new pipeline ID; tasks that are no longer configured are dropped
     from the list, their files stay in the index."""
-    status = move_job(status, RUNNING)
     known = status["tasks"]
-    status["pipelineId"], status["name"], status["current"] = run, name, None
+    status = move_job(status, RUNNING, pipelineId=run, name=name, current=None)
     status["tasks"] = {task: known.get(task) or _new_task() for task in tasks}
     for key in ("finishedAt", "error"):
         status.pop(key, None)
@@ -73,9 +74,7 @@ def move_job(status: Status, state: str, **more: Any) -> Status:
     """A copy with the job in another state; ValueError if that is not a legal change."""
     if state not in _JOB_MOVES[status["state"]]:
         raise ValueError(f"a job cannot go from {status['state']} to {state}")
-    status = copy.deepcopy(status)
-    status.update(state=state, **more)
-    return status
+    return {**status, "state": state, **more}
 
 
 def move_task(status: Status, task: str, state: str, **more: Any) -> Status:
@@ -86,25 +85,36 @@ def move_task(status: Status, task: str, state: str, **more: Any) -> Status:
     entry = status["tasks"][task]
     if state not in _TASK_MOVES[entry["state"]]:
         raise ValueError(f"task {task} cannot go from {entry['state']} to {state}")
-    status = copy.deepcopy(status)
-    entry = status["tasks"][task]
-    entry["state"] = state
+    entry = {**entry, "state": state}
     if state == "running":
-        status["current"] = task
+        status = {**status, "current": task}
         entry["attempts"] += 1
         for key in ("endedAt", "error"):
             entry.pop(key, None)
-    entry.update(more)
-    return status
+    return _with_task(status, task, {**entry, **more})
 
 
 def add_file(status: Status, task: str, kind: str, name: str) -> Status:
     """A copy with a file in the job's and the task's index."""
-    status = copy.deepcopy(status)
-    for names in (status["files"][kind], status["tasks"][task]["files"][kind]):
-        if name not in names:
-            names.append(name)
-    return status
+    return _with_names(status, task, kind, lambda names: names if name in names else [*names, name])
+
+
+def drop_file(status: Status, task: str, kind: str, name: str) -> Status:
+    """A copy with a file in neither index."""
+    return _with_names(status, task, kind, lambda names: [each for each in names if each != name])
+
+
+def _with_names(
+    status: Status, task: str, kind: str, change: Callable[[list[str]], list[str]]
+) -> Status:
+    files, entry = status["files"], status["tasks"][task]
+    own = entry["files"]
+    status = _with_task(status, task, {**entry, "files": {**own, kind: change(own[kind])}})
+    return {**status, "files": {**files, kind: change(files[kind])}}
+
+
+def _with_task(status: Status, task: str, entry: dict[str, Any]) -> Status:
+    return {**status, "tasks": {**status["tasks"], task: entry}}
 
 
 def owner(status: Status, kind: str, name: str) -> str | None:

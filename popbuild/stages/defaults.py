@@ -43,7 +43,8 @@ def find_json(text: str) -> Any:
         except InputError as error:
             whole = error
     at = whole.values.get("at")
-    detail = whole.values.get("found", whole.message)
+    said = [whole.message, whole.values.get("found", "")]
+    detail = ": ".join(each for each in said if each not in ("", "not valid JSON"))
     raise NoJson(f"no JSON document in the answer: {detail}" + (f" at {at}" if at else ""))
 
 

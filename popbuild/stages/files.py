@@ -130,5 +130,4 @@ def _bytes(value: Any, name: str) -> bytes:
             return value.encode()
         except UnicodeEncodeError:
             raise InputError("text has half a surrogate pair", {"file": name}) from None
-    jsonio.normal(value, name)
-    return jsonio.dumps(value)
+    return jsonio.dumps(jsonio.normal(value, name))

@@ -6,15 +6,15 @@ import asyncio
 import functools
 import inspect
 import logging
+import reprlib
 import time
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from popbuild import gate, jsonio
 from popbuild.config import Config
-from popbuild.errors import InputError, PopbuildError, TaskError
+from popbuild.errors import InputError, PopbuildError, TaskError, printable, said
 from popbuild.llm.calls import Calls
 from popbuild.llm.ledger import Origin
 from popbuild.llm.request import Answer, Message, Request
@@ -29,9 +29,13 @@ from popbuild.stages import code, command, defaults
 from popbuild.stages.context import AnswerRejected, Context, RevokedError, as_messages
 from popbuild.stages.files import Files
 from popbuild.stages.names import STAGES
-from popbuild.threads import start_daemon
+from popbuild.threads import abandon, start_daemon
 
 _UNRUN = object()
+_PROBLEM_KEYS = ("message", "pointer", "schemaPath")
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = 120
+_MAX_TASK_CHARS = 40  # of a task's ID in the name of a file that is kept for it
 
 
 @dataclass
@@ -86,6 +90,14 @@ async def run_task(work: Work) -> Built | NotPassed:
     return await _Runner(work).run()
 
 
+class _Raised(Exception):
+    """What a stage's own function raised."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+
+
 class _Failed(Exception):
     """A gate said no in this cycle."""
 
@@ -106,7 +118,6 @@ class _Runner:
         self._cycle_settings: dict[str, Any] = {}
         self._last: Answer | None = None
         self._answer_file: str | None = None
-        self._last_messages: list[Message] = []
         self._context = Context(
             job=work.job,
             task=work.task.id,
@@ -123,34 +134,39 @@ class _Runner:
         )
 
     async def run(self) -> Built | NotPassed:
+        try:
+            return await self._run_all()
+        except PopbuildError as error:
+            self._skip_rest(f"the task stopped: {error.message}")
+            raise
+
+    async def _run_all(self) -> Built | NotPassed:
         work, context = self._work, self._context
         for path, digest in work.schema_files.items():
             work.trace.file(path, digest)
         if self._task.stages is not None:
             for path in code.imported_files(self._task.stages, work.config.snapshot):
                 work.trace.file(path, work.config.snapshot.digests[path])
-            self._functions = await start_daemon(lambda: code.load(str(self._task.stages)))
+            path = str(self._task.stages)
+            self._functions = await self._in_time("import", lambda: code.load(path))
         context.input = await self._run("ingestion", lambda: None)
-        context.variables = self._object(
-            await self._run("preProcessing", dict), "preProcessing", context.variables
-        )
+        context.variables = await self._run("preProcessing", dict, self._object)
         while True:
             try:
                 return Built(await self._cycle(), context.cycle)
             except _Failed as failed:
                 problems = failed.problems
                 if context.cycle >= self._task.refinements:
-                    self._skip(failed.stage, f"no refinement left after {context.cycle}")
+                    self._skip_rest(f"no refinement left after {context.cycle}")
                     return NotPassed(failed.stage, problems, context.cycle, self._answer_file)
-                self._skip(failed.stage, "the gate failed before", until="critique")
+                self._skip_rest("the gate failed before", until="critique")
                 context.problems = [problem.as_json() for problem in problems]
                 context.previous = context.answer
-                context.critique = str(
-                    await self._run("critique", functools.partial(defaults.critique, problems))
+                context.critique = await self._run(
+                    "critique", functools.partial(defaults.critique, problems), self._text
                 )
-                settings = await self._run("refine", lambda: None)
-                self._cycle_settings = self._object(settings, "refine", {})
-                self._skip("refine", "the next cycle decides")
+                self._cycle_settings = await self._run("refine", lambda: None, self._object)
+                self._skip_rest("the next cycle decides")
                 context.cycle += 1
 
     async def _cycle(self) -> Any:
@@ -159,30 +175,23 @@ class _Runner:
             for stage in ("ingestion", "preProcessing"):
                 self._entry(stage, "skipped", "done in the first cycle", 0.0)
         if self._task.command is not None:
-            for stage in ("promptTemplating",):
-                self._entry(stage, "skipped", "the task is a command", 0.0)
-            context.answer = await self._run("inference", self._command)
+            self._entry("promptTemplating", "skipped", "the task is a command", 0.0)
+            context.answer = await self._run("inference", self._command, self._answer)
         else:
-            messages = await self._run("promptTemplating", self._messages)
-            context.messages = as_messages(messages)
+            context.messages = await self._run("promptTemplating", self._messages, as_messages)
             self._keep("prompt", "json", context.messages)
-            context.answer = self._text(await self._run("inference", self._infer), "inference")
-        self._answer_file = self._keep("answer", "txt", context.answer)
-        self._check_answer()
-        context.output = self._document(await self._run("parsing", self._parse), "parsing")
+            context.answer = await self._run("inference", self._infer, self._answer)
+        context.output = await self._run("parsing", self._parse, self._document)
         await self._validate("validateStructure", lambda: self._judge(context.output))
         await self._validate("validateQuality", list)
         for stage in ("critique", "refine"):
             self._entry(stage, "skipped", "the gates passed", 0.0)
-        await self._validate("finalValidation", lambda: self._judge(context.output))
-        output = await self._run("integration", lambda: None)
-        if output is None:
-            return context.output
-        output = self._document(output, "integration")
-        problems = self._judge(output)
-        if problems:
-            raise _Failed("integration", problems)
-        return output
+        try:
+            await self._validate("finalValidation", lambda: self._judge(context.output))
+            return await self._run("integration", lambda: None, self._final)
+        except _Failed:
+            self._drop_entries("critique", "refine")  # they run after all
+            raise
 
     # The default stages that need more than a pure function.
 
@@ -238,61 +247,75 @@ class _Runner:
 
     # Running one stage.
 
-    async def _run(self, stage: str, default: Callable[[], Any]) -> Any:
-        """A stage's own function if stages.py has it, else the default. Logged either way."""
+    async def _run(
+        self,
+        stage: str,
+        default: Callable[[], Any],
+        take: Callable[[Any], Any] = lambda returned: returned,
+    ) -> Any:
+        """A stage's own function if stages.py has it, else the default. `take` turns what it
+        returned into what the next stage gets; it may find it wrong. Logged once, whatever
+        becomes of it."""
         self._stage = stage
         self._work.on_stage(stage, self._context.cycle)
         started = time.monotonic()
-        function = self._functions.get(stage)
+        own = " (stages.py)" if stage in self._functions else ""
         try:
-            if function is not None:
-                result = await self._run_own(stage, function)
-            elif inspect.iscoroutinefunction(default):
-                result = await default()
-            elif stage in ("promptTemplating", "parsing"):
-                # Templates and answers are foreign input: they may take long.
-                result = await self._in_time(stage, default)
-            else:
-                result = default()
-        except AnswerRejected as rejected:
-            self._entry(stage, "failed", str(rejected), started, [rejected.problem])
-            self._note_validation(stage, [rejected.problem])
-            raise _Failed(stage, [rejected.problem]) from None
+            result = take(await self._returned(stage, default))
+        except (AnswerRejected, _Failed) as no:
+            problems = no.problems if isinstance(no, _Failed) else (no.problem,)
+            message = str(problems[0]) if len(problems) == 1 else f"{len(problems)} problems"
+            self._entry(stage, "failed", message, started, problems)
+            self._note_validation(stage, problems)
+            raise _Failed(stage, problems) from None
         except PopbuildError as error:
             error.values.setdefault("task", self._task.id)
             error.values.setdefault("stage", stage)
             self._entry(stage, "error", str(error), started)
             raise
-        own = " (stages.py)" if function is not None else ""
         self._entry(stage, "done", f"done{own}", started)
         return result
+
+    async def _returned(self, stage: str, default: Callable[[], Any]) -> Any:
+        function = self._functions.get(stage)
+        if function is not None:
+            return await self._run_own(stage, function)
+        if inspect.iscoroutinefunction(default):
+            return await default()
+        if stage in ("promptTemplating", "parsing", "validateStructure", "finalValidation"):
+            # Templates and answers are foreign input, patterns a trap: they may take long.
+            return await self._in_time(stage, default)
+        return default()
 
     async def _run_own(self, stage: str, function: Callable[[Any], Any]) -> Any:
         """The user's function, in a thread that cannot hold anybody up."""
 
         def call() -> Any:
-            result = function(self._context)
-            return asyncio.run(result) if inspect.iscoroutine(result) else result
+            try:
+                result = function(self._context)
+                return asyncio.run(result) if inspect.iscoroutine(result) else result
+            except (AnswerRejected, PopbuildError):
+                raise
+            except BaseException as error:
+                # Carried, not raised: what the code calls an interrupt or an exit is none of ours.
+                raise _Raised(error) from None
 
         try:
             return await self._in_time(stage, call)
-        except (AnswerRejected, PopbuildError):
-            raise
-        except RevokedError:
-            raise self._timeout(stage) from None
-        except BaseException as error:
-            if isinstance(error, asyncio.CancelledError | KeyboardInterrupt):
-                raise
-            raise TaskError(
-                "a stage raised an exception",
-                {
-                    "task": self._task.id,
-                    "stage": stage,
-                    "at": _place(error, str(self._task.stages)),
-                    "found": f"{type(error).__name__}: {error}",
-                },
-                hint="--debug shows the traceback",
-            ) from error
+        except _Raised as raised:
+            error = raised.error
+        if isinstance(error, RevokedError):
+            raise self._timeout(stage)
+        raise TaskError(
+            "a stage raised an exception",
+            {
+                "task": self._task.id,
+                "stage": stage,
+                "at": code.place_in(error, str(self._task.stages)),
+                "found": said(error),
+            },
+            hint="--debug shows the traceback",
+        ) from error
 
     async def _in_time(self, stage: str, function: Callable[[], Any]) -> Any:
         """Wait for a thread until the task's timeout; time spent in calls does not count."""
@@ -304,6 +327,7 @@ class _Runner:
             remaining = self._task.timeout_s - spent
             if remaining <= 0:
                 self._context.revoke()
+                abandon()
                 raise self._timeout(stage)
             done, _ = await asyncio.wait({future}, timeout=remaining)
             if done:
@@ -318,15 +342,8 @@ class _Runner:
 
     async def _validate(self, stage: str, default: Callable[[], Any]) -> None:
         """A validation stage; its problems end the cycle."""
-        started = time.monotonic()
-        found = await self._run(stage, default)
-        problems = self._problems(found, stage)
-        self._note_validation(stage, problems)
-        if problems:
-            self._work.log.pop()  # the entry that said "done"
-            message = f"{len(problems)} problem" + ("s" if len(problems) > 1 else "")
-            self._entry(stage, "failed", message, started, problems)
-            raise _Failed(stage, problems)
+        await self._run(stage, default, self._no_problems)
+        self._note_validation(stage, ())
 
     # Calls.
 
@@ -375,75 +392,83 @@ class _Runner:
             self._entry(stage, None, warning, 0.0, level="warning")
         return answer
 
-    def _check_answer(self) -> None:
-        """An answer that is empty or cut off never reaches parsing: it is no success."""
-        answer, text = self._last, self._context.answer
-        whole = answer is not None and answer.text == text
-        problems = defaults.answer_problems(
-            text,
-            answer.finish_reason if answer and whole else None,
-            answer.usage if answer and whole else {},
-        )
-        if problems:
-            self._note_validation("inference", problems)
-            self._entry("parsing", "skipped", str(problems[0]), 0.0)
-            raise _Failed("inference", problems)
-
     # What stages return.
 
     def _judge(self, document: Any) -> list[Problem]:
         return list(gate.judge(document, self._work.schema)) if self._work.schema else []
 
-    def _text(self, value: Any, stage: str) -> str:
-        if isinstance(value, Answer):
-            return value.text
-        if isinstance(value, str):
-            try:
-                value.encode()
-            except UnicodeEncodeError:
-                return value.encode(errors="replace").decode()
-            return value
-        raise self._wrong(stage, value, "the answer's text")
+    def _answer(self, value: Any) -> str:
+        """The answer, kept. One that is empty or cut off never reaches parsing: no success."""
+        text = self._context.answer = self._text(value)
+        self._answer_file = self._keep("answer", "txt", text)
+        last = self._last if self._last is not None and self._last.text == text else None
+        problems = defaults.answer_problems(
+            text, last.finish_reason if last else None, last.usage if last else {}
+        )
+        if problems:
+            raise _Failed(self._stage, problems)
+        return text
 
-    def _object(self, value: Any, stage: str, empty: dict[str, Any]) -> dict[str, Any]:
+    def _text(self, value: Any) -> str:
+        if isinstance(value, Answer):
+            value = value.text
+        if not isinstance(value, str):
+            raise self._wrong(value, "a text")
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return value.encode(errors="replace").decode()
+        return value
+
+    def _object(self, value: Any) -> dict[str, Any]:
         if value is None:
-            return empty
+            return {}
         if isinstance(value, dict):
             return value
-        raise self._wrong(stage, value, "an object")
+        raise self._wrong(value, "an object")
 
-    def _problems(self, value: Any, stage: str) -> list[Problem]:
-        if value is None:
-            return []
+    def _no_problems(self, value: Any) -> None:
+        """Nothing, if a validation found nothing."""
         problems = []
-        for each in value if isinstance(value, list | tuple) else [_UNRUN]:
+        for each in value if isinstance(value, list | tuple) else () if value is None else [_UNRUN]:
             if isinstance(each, Problem):
                 problems.append(each)
             elif isinstance(each, str):
-                problems.append(Problem(each))
-            elif isinstance(each, dict) and isinstance(each.get("message"), str):
-                problems.append(Problem.from_json(each))
+                problems.append(Problem(printable(each)))
+            elif _is_problem(each):
+                told = {key: printable(text) for key, text in each.items() if key in _PROBLEM_KEYS}
+                problems.append(Problem.from_json(told))
             else:
-                raise self._wrong(
-                    stage, value, "a list of problems: texts, or objects with message"
-                )
-        return problems
+                raise self._wrong(value, "a list of problems: texts, or objects with message")
+        if problems:
+            raise _Failed(self._stage, problems)
 
-    def _document(self, output: Any, stage: str) -> Any:
+    def _document(self, output: Any) -> Any:
         if output is None:
-            raise self._wrong(stage, output, "a document")
+            raise self._wrong(output, "a document")
         try:
-            return jsonio.normal(output, f"output of {stage}")
+            return jsonio.normal(output, f"output of {self._stage}")
         except InputError:
-            raise self._wrong(stage, output, "a JSON document") from None
+            raise self._wrong(output, "a JSON document") from None
 
-    def _wrong(self, stage: str, value: Any, allowed: str) -> TaskError:
+    def _final(self, output: Any) -> Any:
+        """What integration returned, judged once more; or what was there before it."""
+        if output is None:
+            return self._context.output
+        document = self._document(output)
+        problems = self._judge(document)
+        if problems:
+            raise _Failed(self._stage, problems)
+        return document
+
+    def _wrong(self, value: Any, allowed: str) -> TaskError:
         return TaskError(
             "a stage returned the wrong thing",
             {
                 "task": self._task.id,
-                "stage": stage,
-                "found": f"{type(value).__name__} {repr(value)[:120]}",
+                "stage": self._stage,
+                # Bounded in depth and length, and proof against a __repr__ that fails.
+                "found": f"{type(value).__name__} {_REPR.repr(value)}",
                 "allowed": allowed,
             },
         )
@@ -470,6 +495,7 @@ class _Runner:
                 "variables": context.variables,
                 "problems": context.problems,
                 "previous": context.previous,
+                "cycle": context.cycle,
                 **{name: plain(value) for name, value in variables.items()},
             },
             work.trace,
@@ -479,7 +505,10 @@ class _Runner:
 
     def _keep(self, what: str, ending: str, value: Any) -> str:
         """Keep a cycle's prompt or raw answer among the task's logs; gives the path in the job."""
-        name = f"{self._task.id[:40]}-{what}-{self._context.cycle}.{ending}"
+        task = self._task.id
+        if len(task) > _MAX_TASK_CHARS:  # file names are bounded too, and must stay apart
+            task = f"{task[: _MAX_TASK_CHARS - 9]}-{jsonio.digest(task)[-8:]}"
+        name = f"{task}-{what}-{self._context.cycle}.{ending}"
         self._work.files.write_log(name, value, mode="replace")
         return f"files/logs/{name}"
 
@@ -498,7 +527,7 @@ class _Runner:
             "level": level or levels.get(outcome or "", "info"),
             "stage": stage,
             "cycle": self._context.cycle,
-            "message": redact(message, self._work.config.environment),
+            "message": printable(redact(message, self._work.config.environment)),
         }
         if outcome is not None:
             entry["outcome"] = outcome
@@ -507,12 +536,24 @@ class _Runner:
             entry["problems"] = [problem.as_json() for problem in problems]
         self._work.log.append(entry)
 
-    def _skip(self, after: str, reason: str, until: str | None = None) -> None:
-        """An entry for each stage behind one that failed, up to the next that runs."""
-        end = STAGES.index(until) if until else len(STAGES)
-        for stage in STAGES[STAGES.index(after) + 1 : end]:
-            if not (stage == "parsing" and after == "inference"):  # it has its entry
+    def _skip_rest(self, reason: str, until: str | None = None) -> None:
+        """An entry for each stage that has none in this cycle, up to the next that runs."""
+        cycle = self._context.cycle
+        seen = {
+            each["stage"] for each in self._work.log if each["cycle"] == cycle and "outcome" in each
+        }
+        for stage in STAGES[: STAGES.index(until)] if until else STAGES:
+            if stage not in seen:
                 self._entry(stage, "skipped", reason, 0.0)
+
+    def _drop_entries(self, *stages: str) -> None:
+        """Take back what was written about these stages in this cycle."""
+        cycle = self._context.cycle
+        self._work.log[:] = [
+            each
+            for each in self._work.log
+            if not (each["cycle"] == cycle and each["stage"] in stages and "outcome" in each)
+        ]
 
     def _note_validation(self, stage: str, problems: Sequence[Problem]) -> None:
         self._work.validation.append(
@@ -537,10 +578,9 @@ class _Runner:
         return logger
 
 
-def _place(error: BaseException, file: str) -> str:
-    """The last line of the user's own code in a traceback."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if frame.filename.startswith("pipeline-config/")]
-    if not own:
-        return f"pipeline-config/{file}"
-    return f"{own[-1].filename}, line {own[-1].lineno}"
+def _is_problem(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and "message" in value
+        and all(isinstance(value[key], str) for key in _PROBLEM_KEYS if key in value)
+    )

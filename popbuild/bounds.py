@@ -1,0 +1,268 @@
+"""Bounds on what a template may make: every way to a large text out of a small one.
+
+What goes into a filter, a call or an operator is weighed first, what comes out is counted, and
+loops are counted by their turns. So is what is thrown away: a gigabyte that is never printed
+takes the same memory. Nothing here knows jinja.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sized
+from typing import Any
+
+from popbuild.errors import TaskError
+
+MAX_PROMPT_CHARS = 4_000_000
+MAX_TURNS = 1_000_000
+_MAX_CHARS_MADE = 4 * MAX_PROMPT_CHARS  # by all expressions of one prompt together
+_MAX_BITS = 100_000  # of a whole number
+_BIG_NUMBER = re.compile(r"\d{6,}")
+_NESTED_WIDTH = re.compile(r":[^{}]*\{")  # {:{width}}
+_STAR_WIDTH = re.compile(r"%[-+ #0]*(\*|\d*\.\*)")  # %*d
+
+_Check = Callable[..., None]
+
+
+class Budget(threading.local):
+    """What one render has made so far. Tasks render at the same time, each in its thread."""
+
+    def __init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
+        self._chars = 0
+        self._turns = 0
+
+    def spend(self, value: Any) -> None:
+        """Count a text, or a container by its length."""
+        self.made(len(value) if isinstance(value, str | bytes | list | tuple | dict) else 1)
+
+    def made(self, chars: int) -> None:
+        self._chars += chars
+        if self._chars > _MAX_CHARS_MADE:
+            limit(self._chars)
+
+    def turn(self, chars: int) -> None:
+        """Count a turn of a loop, and the template's own text in it."""
+        self._turns += 1
+        self.made(chars)
+        if self._turns > MAX_TURNS:
+            raise TaskError("a template loops too often", {"allowed": f"{MAX_TURNS:,} turns"})
+
+
+def limit(size: int) -> None:
+    """Raise TaskError for more than any prompt needs."""
+    if size > MAX_PROMPT_CHARS:
+        raise TaskError(
+            "a template makes too large a prompt", {"allowed": f"{MAX_PROMPT_CHARS:,} characters"}
+        )
+
+
+def weigh(value: Any) -> int:
+    """About how long a value is as a text. TaskError if that is too long.
+
+    A list that holds the same list twice, which holds a third one twice, … is small in memory and
+    without end as a text: hence the walk.
+    """
+    if isinstance(value, str):
+        limit(len(value))
+        return len(value)
+    total = 0
+    waiting = [value]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, str | bytes):
+            total += len(each)
+        elif isinstance(each, dict):
+            total += 2 * len(each) + 1
+            limit(total)
+            waiting.extend(each)
+            waiting.extend(each.values())
+        elif isinstance(each, list | tuple | set | frozenset):
+            total += len(each) + 1
+            limit(total)
+            waiting.extend(each)
+        else:
+            total += 1
+        limit(total)
+    return total
+
+
+def text_of(value: Any) -> str:
+    """A value as the text that is printed for it."""
+    weigh(value)
+    return str(value)
+
+
+# Before an operator, a method or a filter: how large would the result be?
+
+
+def before_operator(operator: str, left: Any, right: Any) -> None:
+    """Weigh what `left operator right` would make."""
+    if operator == "*":
+        for one, count in ((left, right), (right, left)):
+            if isinstance(one, str | bytes | list | tuple) and isinstance(count, int):
+                limit(len(one) * max(count, 0))
+        if isinstance(left, int) and isinstance(right, int):
+            _limit_bits(left.bit_length() + right.bit_length())
+    elif operator == "+" and isinstance(left, Sized) and isinstance(right, Sized):
+        limit(len(left) + len(right))
+    elif operator == "%" and isinstance(left, str | bytes):
+        before_percent(str(left), right)
+    elif operator == "**" and isinstance(left, int) and isinstance(right, int):
+        _limit_bits(max(left.bit_length(), 1) * abs(right))
+
+
+def before_method(
+    owner: Any, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> None:
+    """Weigh what a method of a text or a list would make."""
+    weigh(list(args) + list(kwargs.values()))
+    if isinstance(owner, str | bytes):
+        check = _TEXT_METHODS.get(method)
+        if check is not None:
+            check(owner, *args, **kwargs)
+    elif isinstance(owner, list) and method in ("extend", "insert") and args:
+        limit(len(owner) + (len(args[-1]) if isinstance(args[-1], Sized) else 1))
+
+
+def before_percent(text: str, values: Any) -> None:
+    """`text % values`: a width may stand in the text, or be a value where the text has a star."""
+    weight = weigh(values)
+    if _BIG_NUMBER.search(text):
+        _refuse()
+    if _STAR_WIDTH.search(text):
+        for each in values if isinstance(values, tuple) else (values,):
+            limit(abs(each) if isinstance(each, int) else 0)
+    limit(len(text) + text.count("%") * weight)
+
+
+def _format(text: Any, *args: Any, **kwargs: Any) -> None:
+    weight = weigh(list(args) + list(kwargs.values()))
+    if _BIG_NUMBER.search(text):
+        _refuse()
+    if _NESTED_WIDTH.search(text):
+        for each in (*args, *kwargs.values()):
+            limit(abs(each) if isinstance(each, int) else 0)
+            if isinstance(each, str) and _BIG_NUMBER.search(each):
+                _refuse()
+    limit(len(text) + text.count("{") * weight)
+
+
+def _width(_text: Any, width: Any = 0, *_: Any) -> None:
+    limit(width if isinstance(width, int) else 0)
+
+
+def _tabs(text: Any, tabsize: Any = 8) -> None:
+    limit(len(text) * tabsize if isinstance(tabsize, int) else 0)
+
+
+def _replaced(text: Any, old: Any = "", new: Any = "", *_: Any, **__: Any) -> None:
+    if isinstance(text, bytes):
+        limit(len(text) * max(len(new), 1))
+    else:
+        text = str(text)
+        limit(len(text) + text.count(str(old)) * len(str(new)))
+
+
+def _joined(text: Any, parts: Any = ()) -> None:
+    limit(len(text) * len(parts) + weigh(parts) if isinstance(parts, Sized) else len(text))
+
+
+def _translated(text: Any, table: Any = None) -> None:
+    if isinstance(table, dict):
+        limit(len(text) * max((weigh(each) for each in table.values()), default=1))
+
+
+_TEXT_METHODS: dict[str, _Check] = {
+    "center": _width,
+    "ljust": _width,
+    "rjust": _width,
+    "zfill": _width,
+    "expandtabs": _tabs,
+    "replace": _replaced,
+    "join": _joined,
+    "translate": _translated,
+    "format": _format,
+    "format_map": lambda text, values: _format(text, **dict(values)),
+}
+
+
+def _indented(value: Any, width: Any = 4, *_: Any, **__: Any) -> None:
+    text = str(value)
+    step = width if isinstance(width, int) else len(width)
+    limit(len(text) + step * (text.count("\n") + 1))
+
+
+def _joined_by(value: Any, d: Any = "", attribute: Any = None) -> None:
+    if isinstance(value, Sized):
+        limit(len(value) * len(str(d)))
+
+
+def _wrapped(
+    value: Any, width: Any = 79, _long: Any = True, wrapstring: Any = None, **__: Any
+) -> None:
+    limit(len(str(value)) * (1 + len(wrapstring or "")))
+
+
+def _summed(value: Any, attribute: Any = None, start: Any = 0) -> None:
+    if isinstance(start, Sized) and isinstance(value, Iterable):
+        limit(sum(len(each) if isinstance(each, Sized) else 1 for each in value))
+
+
+def _percent(text: Any, *args: Any, **kwargs: Any) -> None:
+    before_percent(str(text), kwargs or args)
+
+
+_FILTERS: dict[str, _Check] = {
+    "batch": _width,
+    "center": _width,
+    "slice": _width,
+    "format": _percent,
+    "indent": _indented,
+    "join": _joined_by,
+    "replace": _replaced,
+    "sum": _summed,
+    "wordwrap": _wrapped,
+}
+# For web pages alone, and without a bound of their own.
+_DROPPED = frozenset({"urlize", "xmlattr"})
+
+
+def bounded(filters: Mapping[str, Callable[..., Any]], budget: Budget) -> dict[str, Any]:
+    """Filters by name, each weighing what it gets and counting what it makes. Those that get the
+    environment as well say so by an attribute, which is kept."""
+    return {
+        name: _bounded(function, _FILTERS.get(name), budget)
+        for name, function in filters.items()
+        if name not in _DROPPED
+    }
+
+
+def _bounded(
+    function: Callable[..., Any], check: _Check | None, budget: Budget
+) -> Callable[..., Any]:
+    skipped = 1 if hasattr(function, "jinja_pass_arg") else 0
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        weigh(list(args[skipped:]) + list(kwargs.values()))
+        if check is not None:
+            check(*args[skipped:], **kwargs)
+        result = function(*args, **kwargs)
+        budget.spend(result)
+        return result
+
+    return run
+
+
+def _limit_bits(bits: int) -> None:
+    if bits > _MAX_BITS:
+        _refuse()
+
+
+def _refuse() -> None:
+    limit(MAX_PROMPT_CHARS + 1)
