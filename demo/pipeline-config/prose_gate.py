@@ -6,7 +6,6 @@ their answer, fall into lists, invent figures. A good answer of any model passes
 
 import re
 from collections.abc import Iterable
-from typing import Any
 
 Problem = dict[str, str]
 
@@ -22,7 +21,7 @@ TALK_ABOUT_THE_ANSWER = re.compile(
 )
 MARKUP = re.compile(r"^\s*([-*•#>]|\d+[.)]\s)|\*\*|__|```|</?[a-z]+>", re.MULTILINE)
 # Two sentences about a market need no sums or shares, and the model has no source for them.
-FIGURE = re.compile(r"[$€£]\s?\d|\d\s?(?:%|percent\b)|\b(?:million|billion|trillion)\b")
+FIGURE = re.compile(r"[$€£]\s?\d+|\d+\s?(?:%|percent\b)|\b(?:million|billion|trillion)\b")
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 WORD = re.compile(r"[\w'\u2019-]+")
 
@@ -108,12 +107,3 @@ def sentences(text: str) -> list[str]:
 def one_paragraph(text: str) -> str:
     """The text with each run of spaces and line breaks made one space."""
     return " ".join(text.split())
-
-
-def other_temperature(context: Any) -> dict[str, float]:
-    """Settings for the next refinement, warmer each time.
-
-    The templates only know whether they refine, not for the how-manieth time. Without another
-    setting the second refinement would be the same request as the first, with the same answer.
-    """
-    return {"temperature": 0.3 + 0.2 * context.cycle}

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from prose_gate import Problem, other_temperature, prose_problems
+from prose_gate import Problem, prose_problems
 
-WORDS = (12, 110)
+WORDS = (15, 110)
 
 
 def validate_quality(context: Any) -> list[Problem]:
@@ -13,7 +13,3 @@ def validate_quality(context: Any) -> list[Problem]:
         words=WORDS,
         source=context.read("/content", task="research"),
     )
-
-
-def refine(context: Any) -> dict[str, Any]:
-    return other_temperature(context)

@@ -3,23 +3,24 @@
 import re
 from typing import Any
 
-from prose_gate import Problem, one_paragraph, other_temperature, prose_problems
+from prose_gate import Problem, one_paragraph, prose_problems
 
 WORDS = (6, 60)
-LEAD_IN = re.compile(r"^The main point (of (this|the) text )?is (that )?", re.IGNORECASE)
+LEAD_IN = re.compile(r"^The main point (of (this|the) text )?is that ", re.IGNORECASE)
 
 
 def parsing(context: Any) -> dict[str, Any]:
     title = context.render("title.md").strip()
     summary = without_lead_in(one_paragraph(context.answer))
+    records = context.read("/records", task="research", default=[])
+    body = context.render("body.md", title=title, summary=summary, records=records)
     document = {
         "title": title,
         "format": context.read("/data/outputFormat"),
         "summary": summary,
-        "body": context.render("body.md", title=title, summary=summary).strip() + "\n",
+        "body": body.strip() + "\n",
     }
-    records = context.read("/records", task="research", default=None)
-    return document if records is None else {**document, "records": records}
+    return {**document, "records": records} if records else document
 
 
 def validate_quality(context: Any) -> list[Problem]:
@@ -31,10 +32,6 @@ def validate_quality(context: Any) -> list[Problem]:
         source=f"{synthesis} {analysis}",
         pointer="/summary",
     )
-
-
-def refine(context: Any) -> dict[str, Any]:
-    return other_temperature(context)
 
 
 def integration(context: Any) -> None:

@@ -18,7 +18,7 @@ def pre_processing(context: Any) -> dict[str, Any]:
     kind = context.read("/data/type")
     if kind == "data-extraction":
         return {
-            "topic": "Facts from a text",
+            "topic": "Funding rounds",
             "parts": deals(context.read("/data/sampleText")),
             "fields": fields(context.read("/data/dataPoints")),
         }
@@ -43,7 +43,7 @@ def inference(context: Any) -> str:
     schema = record_schema(wanted) if wanted else None
     answers = json.loads(context.previous) if context.cycle else [""] * len(parts)
     for index in failed_parts(context.problems) or range(len(parts)):
-        question = context.render("prompt.md", part=parts[index], attempt=context.cycle)
+        question = context.render("prompt.md", part=parts[index])
         messages = [*context.messages, {"role": "user", "content": question}]
         answers[index] = context.llm(messages, schema=schema).text
     return json.dumps(answers, ensure_ascii=False, indent=2)
@@ -55,6 +55,8 @@ def parsing(context: Any) -> dict[str, Any]:
     if context.variables["fields"]:
         records = [as_record(context, index, text) for index, text in enumerate(answers)]
         content = " ".join(in_words(record) for record in records)
+        companies = ", ".join(record["company"] for record in records if "company" in record)
+        topic = f"{topic}: {companies}" if companies else topic
         return {"topic": topic, "records": records, "content": content}
     texts = [one_paragraph(text) for text in answers]
     findings = [{"about": part, "content": text} for part, text in zip(parts, texts, strict=True)]
@@ -84,8 +86,11 @@ def failed_parts(problems: list[Problem]) -> list[int]:
     return sorted({int(place.group(1)) for place in places if place})
 
 
-def as_record(context: Any, index: int, text: str) -> Any:
+def as_record(context: Any, index: int, text: str) -> dict[str, str]:
     try:
-        return json.loads(text)
+        record = json.loads(text)
     except ValueError as error:
         raise context.reject(f"no JSON in the answer: {error}", f"/records/{index}") from error
+    if not isinstance(record, dict) or not all(isinstance(v, str) for v in record.values()):
+        raise context.reject("the answer is no record of texts", f"/records/{index}")
+    return record

@@ -2,16 +2,12 @@
 
 from typing import Any
 
-from prose_gate import Problem, other_temperature, prose_problems
+from prose_gate import Problem, prose_problems
 
-WORDS = (25, 150)
+WORDS = (20, 150)
 
 
 def validate_quality(context: Any) -> list[Problem]:
     research = context.read("/content", task="research")
     analysis = context.read("/content", task="analysis")
     return prose_problems(context.output["content"], words=WORDS, source=f"{research} {analysis}")
-
-
-def refine(context: Any) -> dict[str, Any]:
-    return other_temperature(context)
