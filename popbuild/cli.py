@@ -181,6 +181,7 @@ def _run(given: argparse.Namespace) -> int:
     twice: run it again."""
     from popbuild.engine import progress, session
     from popbuild.engine.settle import Options
+    from popbuild.threads import leave_if_hanging
 
     variables, names = _variables(given.names)
     root = find_root(Path.cwd(), getattr(given, "root", None) or variables.get("root"))
@@ -195,6 +196,7 @@ def _run(given: argparse.Namespace) -> int:
     events = progress.choose(given.json)
     code, results = session.run(root, variables.get("job"), names, options, events)
     progress.report(results, as_json=given.json, debug=given.debug)
+    leave_if_hanging(code)
     return code
 
 

@@ -573,7 +573,7 @@ def _validate_letters(root: Root, folder: JobFolder) -> list[Finding]:
             found.append(Finding(where, Problem("the letter was altered or is damaged", "/digest")))
             continue
         for name in letter.outputs:
-            if not folder.artifact(name).exists():
+            if not disk.is_regular(folder.artifact(name)):
                 problem = Problem(f"its artifact {name} is missing", f"/outputs/{name}")
                 found.append(Finding(where, problem))
     return found

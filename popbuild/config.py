@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -142,8 +142,8 @@ def environment_of(root: Root, process: Mapping[str, str]) -> dict[str, str]:
                 "file is not UTF-8", {"file": ".env", "at": f"byte {error.start}"}
             ) from None
         for key, value in found.items():
-            if value is not None:
-                variables.setdefault(key, value)
+            if value is not None and not variables.get(key):
+                variables[key] = value
     return variables
 
 
@@ -234,8 +234,7 @@ class _Reader:
             except ConfigError as error:
                 problems.append(error)
         if len(tasks) == len(entries):
-            _check_needs(tasks, where)
-            _check_artifacts(tasks, where)
+            problems.extend([*_wrong_needs(tasks, where), *_same_artifacts(tasks, where)])
         return Pipeline(
             document["name"],
             where,
@@ -484,12 +483,12 @@ def _check_task(task: Task) -> None:
         )
 
 
-def _check_needs(tasks: list[Task], where: str) -> None:
+def _wrong_needs(tasks: list[Task], where: str) -> Iterator[ConfigError]:
     names = [task.id for task in tasks]
     for task in tasks:
         for need in task.needs:
             if need not in names:
-                raise ConfigError(
+                yield ConfigError(
                     "a task needs one that the pipeline does not have",
                     unknown(
                         "needs",
@@ -504,17 +503,17 @@ def _check_needs(tasks: list[Task], where: str) -> None:
                 )
     cycle = find_cycle({task.id: task.needs for task in tasks})
     if cycle:
-        raise ConfigError(
+        yield ConfigError(
             "tasks need each other in a circle", {"pipeline": where, "needs": " -> ".join(cycle)}
         )
 
 
-def _check_artifacts(tasks: list[Task], where: str) -> None:
+def _same_artifacts(tasks: list[Task], where: str) -> Iterator[ConfigError]:
     owners: dict[str, str] = {}
     for task in tasks:
         name = task.artifact.casefold()
         if name in owners:
-            raise ConfigError(
+            yield ConfigError(
                 "two tasks make the same artifact",
                 {
                     "pipeline": where,

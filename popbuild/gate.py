@@ -11,6 +11,12 @@ from popbuild.schemas import Schema
 
 MAX_PROBLEMS = 100
 _MAX_VALUE_CHARS = 120
+_LIMITS = {
+    "minimum": "at least",
+    "maximum": "at most",
+    "exclusiveMinimum": "more than",
+    "exclusiveMaximum": "less than",
+}
 # What the patterns of our own formats mean, for people.
 _RULES = {
     "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$": NAME_RULE,
@@ -93,7 +99,7 @@ def _message(error: Any) -> str:  # noqa: PLR0911, PLR0912 - a table, a return a
         case "maxItems":
             return f"too many items: {len(value)}, at most {allowed}"
         case "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum":
-            return f"{value} is outside the limit: {rule} {allowed}"
+            return f"{value} is outside the limit: {_LIMITS[rule]} {allowed}"
         case "pattern" if error.cause is None:
             if allowed in _RULES:
                 return f"{_shown(value)} is not a valid name: {_RULES[allowed]}"

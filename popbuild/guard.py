@@ -45,7 +45,9 @@ def guarded(
 def in_our_words(error: Exception) -> PopbuildError:
     """What the operating system refused, and where; or that popbuild itself is at fault."""
     if isinstance(error, OSError):
-        values = {"found": error.strerror or said(error), "file": error.filename}
+        # Of a rename, the second is the name that the person knows.
+        file = error.filename2 or error.filename
+        values = {"found": error.strerror or said(error), "file": file}
         ours = PopbuildError(
             "the disk said no", {key: each for key, each in values.items() if each}
         )

@@ -4,6 +4,7 @@ life: submit, claim, letters, promotion, rejection, runs.jsonl."""
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -390,6 +391,23 @@ class OpenJob:
         with self._lock:
             self._status = change(self._status)
             disk.write(self.folder.status, jsonio.dumps(self._status, sort=False), sync=sync)
+
+    def catch_up(self, exam: Exam) -> None:
+        """Say "done" of the tasks whose letter was written just before a crash: the letter is the
+        truth, and its task is not built again."""
+        for task, letter in exam.letters.items():
+            done = self._status["tasks"][task]["state"] == "done"
+            if letter is None or done or exam.verdicts[task].stale:
+                continue
+            execution = letter.body.get("execution", {})
+            more = {
+                "endedAt": execution.get("endedAt", timestamp()),
+                "executionTime": execution.get("executionTime", 0),
+                "refinementAttempts": letter.refinements,
+                "usage": letter.body["usage"],
+                "artifacts": states.LEGACY_ARTIFACTS,
+            }
+            self.change(functools.partial(states.move_task, task=task, state="done", **more))
 
     def add_file(self, task: str, kind: str, name: str) -> None:
         """Index a file. Written with the next change of state: the folder is the truth."""

@@ -130,7 +130,7 @@ def _problems(settings: Config, path: str, templates: Templates) -> Iterator[Con
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         values: dict[str, object] = {"file": f"pipeline-config/{path}"}
         if isinstance(error, SyntaxError):
-            values.update({"at": f"line {error.lineno}", "found": error.msg})
+            values.update({"at": f"line {error.lineno}", "found": f"SyntaxError: {error.msg}"})
         else:
             values["found"] = said(error)
         yield ConfigError("Python cannot read this", values)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import queue
+import sys
 import threading
 from collections.abc import Callable
 from typing import TypeVar
@@ -12,6 +14,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 _Work = Callable[[], None]
+_hanging = threading.Event()
 _idle: list[queue.SimpleQueue[_Work]] = []  # each is the inbox of a thread that waits for work
 
 
@@ -47,6 +50,24 @@ def start_daemon(function: Callable[[], T]) -> asyncio.Future[T]:
         threading.Thread(target=_work, args=(inbox,), daemon=True).start()
     inbox.put(run)
     return future
+
+
+def abandon() -> None:
+    """Nobody waits any more for what was started: it takes too long."""
+    _hanging.set()
+
+
+def leave_if_hanging(code: int) -> None:
+    """End the process here, with this exit code, if something still hangs.
+
+    Python itself, on its way out, waits for the threads of executors, and for what somebody's
+    async code has put there.
+    """
+    if _hanging.is_set():
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
 
 
 def _work(inbox: queue.SimpleQueue[_Work]) -> None:

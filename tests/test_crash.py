@@ -52,6 +52,7 @@ def check_whole(workspace: Workspace, runs: int) -> None:
     """Nothing is lost, nothing left over, nothing counted twice."""
     assert workspace.states("first") == ["complete"]
     assert len(workspace.runs()) == runs
+    assert {task["state"] for task in workspace.status("first")["tasks"].values()} == {"done"}
     assert commands.validate(Root(workspace.root)).findings == []
     (job,) = commands.look(Root(workspace.root), ["first"])
     assert job.up_to_date

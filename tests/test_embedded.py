@@ -57,3 +57,25 @@ def test_the_readme_and_all_three_seeds(tmp_path: Path) -> None:
         assert workspace.popbuild("validate").code == 0
         assert workspace.popbuild("export", "data-processing", "report.json").code == 0
         assert workspace.read("report.json") == workspace.artifact("data-processing", "formatting")
+
+
+def test_a_real_rejection(tmp_path: Path) -> None:
+    """docs/demo.md's rejection: too few tokens for a sentence, cut off three times; the good
+    result stands, and the same inputs are not asked about again."""
+    with Workspace(tmp_path) as workspace:
+        workspace.task("note", prompt="What is the use of a {{ seed.data.thing }}?")
+        roomy = {"note": {"maxTokens": 100, "seed": 15, "temperature": 0.2}}
+        workspace.pipeline(["note"], task_config=roomy, model="local/smollm2-135m")
+        workspace.seed("first", {"thing": "battery"})
+        assert workspace.doit("run", timeout_s=300).code == 0
+        good = workspace.tree("pipeline-data/complete/first")
+        tight = {"note": {"maxTokens": 12, "seed": 15, "temperature": 0.2}}
+        workspace.pipeline(["note"], task_config=tight, model="local/smollm2-135m")
+        rejected = workspace.doit("run", timeout_s=300)
+        assert rejected.code == 1
+        assert "the answer is cut off at the length limit after 12 tokens" in rejected.out
+        assert workspace.states("first") == ["complete", "rejected"]
+        assert workspace.tree("pipeline-data/complete/first") == good
+        answers = workspace.tree(".popbuild/store")
+        assert workspace.doit("run").code == 1
+        assert workspace.tree(".popbuild/store") == answers

@@ -258,6 +258,7 @@ class _JobBuild:
             selected = [graph.name_of(self._id, name) for name in self._tasks]
         reasons = {name: str(each) for name, each in exam.verdicts.items() if each.stale}
         builder.events.job_started(self._id, self._run, reasons)
+        opened.catch_up(exam)
 
         def decide(name: str) -> Verdict:
             return exam.look(exam.pipeline.task(name))
@@ -483,6 +484,8 @@ class _TaskBuild:
                 "edited": False,
             }
         )
+        # The index of files goes first: after a crash behind the letter nobody writes it again.
+        self._opened.change(lambda each: each)
         jobs.write_letter(folder, task.id, body)
         letter = open_letter(body, task.id)
         assert letter is not None

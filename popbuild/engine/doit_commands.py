@@ -239,6 +239,7 @@ class Run(_Command, DoitRun):
         from popbuild.engine import progress, session
         from popbuild.engine.settle import Options
         from popbuild.errors import UsageError
+        from popbuild.threads import leave_if_hanging
 
         params, names = self.cmdparser.parse(in_args)
         if params["par_type"]:
@@ -260,6 +261,7 @@ class Run(_Command, DoitRun):
         variables = doit_cmd._CMDLINE_VARS or {}
         code, results = session.run(root, variables.get("job"), names, options, events)
         progress.report(results, as_json=params["json"], debug=params["debug"])
+        leave_if_hanging(code)
         return code
 
 

@@ -157,7 +157,11 @@ def _build(
     limits = Limits.from_environment(around.config.environment, options.in_flight)
     # Providers' libraries look for keys here; the process's own variables win over .env.
     for key, value in around.config.environment.items():
-        os.environ.setdefault(key, value)
+        if value:
+            os.environ[key] = value
+        else:
+            # CI sets a secret that is not there to nothing: to a library that would be a key.
+            os.environ.pop(key, None)
 
     async def main() -> list[JobResult]:
         calls = Calls(around.root, limits, on_wait=events.waiting_for_provider)

@@ -27,6 +27,7 @@ from popbuild.errors import PopbuildError, ProviderError
 from popbuild.llm import local
 from popbuild.llm.endpoint import EMBEDDED_MODEL, is_local
 from popbuild.llm.request import Answer, Request
+from popbuild.redact import redact, without_secrets
 
 litellm.suppress_debug_info = True
 litellm.telemetry = False
@@ -110,17 +111,18 @@ async def send(request: Request, timeout_s: float) -> Answer:
     except Exception as error:
         raise _transport_error(error, request) from None
     return Answer(
-        _encodable(response.model_dump(mode="json", exclude_none=True)),
+        _keepable(response.model_dump(mode="json", exclude_none=True)),
         _cost(request.model, response),
         round((time.monotonic() - started) * 1000, 1),
         tuple(warnings),
     )
 
 
-def _encodable(response: dict[str, Any]) -> dict[str, Any]:
-    """The response as UTF-8 can say it: JSON on the wire may hold half a surrogate pair."""
+def _keepable(response: dict[str, Any]) -> dict[str, Any]:
+    """The response as it may be kept: JSON on the wire may hold half a surrogate pair, and a
+    provider may repeat the key that it was called with."""
     text = json.dumps(response, ensure_ascii=False)
-    clean = text.encode(errors="replace").decode()
+    clean = without_secrets(text.encode(errors="replace").decode(), os.environ)
     found: dict[str, Any] = response if clean == text else json.loads(clean)
     return found
 
@@ -256,6 +258,9 @@ def _transport_error(error: Exception, request: Request) -> TransportError:
         hint = _KEY_HINT
     elif isinstance(error, litellm.exceptions.APIConnectionError):
         hint = "is the provider's address right, and does it answer?"
+    elif "LLM Provider NOT provided" in str(error):
+        values["found"] = "a name that litellm knows no provider for"
+        hint = "name the provider too: openai/gpt-5-nano, anthropic/…, ollama/…"
     problem = ProviderError(_title(error), values, hint)
     return TransportError(problem, retryable, spent, _retry_after(error))
 
@@ -305,7 +310,9 @@ def _title(error: Exception) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    text = " ".join(str(error).split()).removeprefix(f"litellm.{type(error).__name__}: ")
+    # Before it is cut: half a key would not be known for one.
+    text = redact(" ".join(str(error).split()), os.environ)
+    text = text.removeprefix(f"litellm.{type(error).__name__}: ")
     return text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "…"
 
 

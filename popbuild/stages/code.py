@@ -11,13 +11,15 @@ import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import reprlib
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
 from popbuild.config import Snapshot
-from popbuild.errors import TaskError, nearest
+from popbuild.errors import PopbuildError, TaskError, nearest, said
 from popbuild.stages.names import FUNCTIONS
 
 
@@ -82,16 +84,29 @@ def load(path: str) -> dict[str, Callable[[Any], Any]]:
     name = path.removesuffix(".py").replace("/", ".")
     try:
         module = importlib.import_module(name)
-    except Exception as error:
+    except PopbuildError:
+        raise
+    except BaseException as error:  # also `sys.exit()` at the top of a module
         raise TaskError(
             "a task's code cannot be imported",
-            {"file": f"pipeline-config/{path}", "found": f"{type(error).__name__}: {error}"},
+            {"file": place_in(error, path), "found": said(error)},
+            hint="--debug shows the traceback",
         ) from error
     found = {}
     for stage, function in FUNCTIONS.items():
-        candidate = getattr(module, function, None)
-        if callable(candidate):
-            found[stage] = candidate
+        if not hasattr(module, function):
+            continue
+        candidate = getattr(module, function)
+        if not callable(candidate):
+            raise TaskError(
+                "a stage must be a function",
+                {
+                    "file": f"pipeline-config/{path}",
+                    "found": f"{function} = {reprlib.repr(candidate)}",
+                },
+                hint="begin the name of anything else with _",
+            )
+        found[stage] = candidate
     own = [
         key
         for key, value in vars(module).items()
@@ -106,6 +121,16 @@ def load(path: str) -> dict[str, Callable[[Any], Any]]:
                 hint="stages are functions in snake_case; begin a helper's name with _",
             )
     return found
+
+
+def place_in(error: BaseException, path: str) -> str:
+    """The last line of the user's own code in a traceback; just the file where there is none."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [(each.filename, each.lineno) for each in frames]
+    if isinstance(error, SyntaxError):
+        own.append((error.filename or "", error.lineno))
+    own = [each for each in own if each[0].startswith("pipeline-config/")]
+    return f"{own[-1][0]}, line {own[-1][1]}" if own else f"pipeline-config/{path}"
 
 
 def _plain(name: str) -> str:

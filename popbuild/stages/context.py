@@ -6,12 +6,13 @@ import asyncio
 import copy
 import itertools
 import logging
+import reprlib
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any
 
 from popbuild import jsonio
-from popbuild.errors import InputError, TaskError, unknown
+from popbuild.errors import InputError, TaskError, printable, unknown
 from popbuild.llm.request import Answer, Message
 from popbuild.model.problem import MISSING, Problem, value_at
 from popbuild.prompt import Trace
@@ -163,7 +164,7 @@ class Context:
 
     def reject(self, message: str, pointer: str = "") -> AnswerRejected:
         """An exception to raise: the answer fails the gate."""
-        return AnswerRejected(Problem(message, pointer))
+        return AnswerRejected(Problem(printable(str(message)), printable(str(pointer))))
 
     # What follows is the runner's.
 
@@ -171,6 +172,10 @@ class Context:
         """From now on this context, and its files, do nothing more."""
         self._revoked = True
         self.files.revoke()
+
+    @property
+    def is_revoked(self) -> bool:
+        return self._revoked
 
     def call_time_s(self) -> float:
         """Seconds spent waiting for models so far: no stage's fault."""
@@ -195,18 +200,30 @@ class Context:
 def as_messages(value: Any) -> list[Message]:
     """Messages from what a stage returned: a text, or a list of objects with role and content."""
     if isinstance(value, str):
-        return [{"role": "user", "content": value}]
-    if isinstance(value, list) and value:
-        for message in value:
-            if not isinstance(message, dict) or not {"role", "content"} <= message.keys():
-                break
-        else:
-            try:
-                jsonio.normal(value, "messages")
-            except InputError as error:
-                raise TaskError("messages must be JSON", error.values) from None
-            return value
-    raise TaskError(
-        "not a conversation",
-        {"found": repr(value)[:200], "allowed": 'a text, or a list of {"role", "content"}'},
+        value = [{"role": "user", "content": value}]
+    if not isinstance(value, list) or not value or not all(map(_is_message, value)):
+        raise TaskError(
+            "not a conversation",
+            {
+                "found": reprlib.repr(value),
+                "allowed": 'a text, or a list of {"role": a text, "content": a text or a list}',
+            },
+        )
+    try:
+        jsonio.normal(value, "messages")
+    except InputError as error:
+        raise TaskError(
+            "messages must be JSON", {"found": error.as_line(("where", "file"))}
+        ) from None
+    messages: list[Message] = value
+    return messages
+
+
+def _is_message(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("role"), str)
+        # No content: a message that calls tools. A list: text and pictures.
+        and isinstance(value.get("content", ""), str | list | None)
+        and "content" in value
     )

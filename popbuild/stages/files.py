@@ -101,6 +101,13 @@ class Files:
                     "this file belongs to another task",
                     {"file": f"files/{kind}/{name}", "task": self._task, "belongs to": owner},
                 )
+            for other_kind, other in self.written:
+                if other_kind == kind and other != name and other.casefold() == name.casefold():
+                    raise TaskError(
+                        "two files have the same name",
+                        {"task": self._task, "files": f"{other}, {name}"},
+                        hint="names must differ by more than upper and lower case",
+                    )
             path = self._folder.files(kind) / name
             if mode == "append" and (kind, name) in self.written:
                 disk.append(path, data, sync=False, lines=False)

@@ -360,6 +360,12 @@ class _Runner:
                 {"task": self._task.id},
                 hint='set "model" in taskConfig, in task.yaml under config, or POPBUILD_MODEL',
             )
+        try:
+            jsonio.normal([merged, schema], "settings")
+        except InputError as error:
+            raise TaskError(
+                "a call's settings and schema must be JSON", {"found": error.values["found"]}
+            ) from None
         request = Request(model, tuple(messages), merged, schema, 0, work.endpoint, work.weights)
         draw = self._asked.get(request.digest, 0)
         self._asked[request.digest] = draw + 1
@@ -435,7 +441,7 @@ class _Runner:
                 problems.append(each)
             elif isinstance(each, str):
                 problems.append(Problem(printable(each)))
-            elif _is_problem(each):
+            elif isinstance(each, dict) and _is_problem(each):
                 told = {key: printable(text) for key, text in each.items() if key in _PROBLEM_KEYS}
                 problems.append(Problem.from_json(told))
             else:
@@ -570,6 +576,8 @@ class _Runner:
 
         class Handler(logging.Handler):
             def emit(self, record: logging.LogRecord) -> None:
+                if runner._context.is_revoked:
+                    raise RevokedError("the task outlived its timeout")
                 level = record.levelname.lower().replace("critical", "error")
                 runner._entry(runner._stage, None, record.getMessage(), 0.0, level=level)
 
@@ -578,9 +586,7 @@ class _Runner:
         return logger
 
 
-def _is_problem(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and "message" in value
-        and all(isinstance(value[key], str) for key in _PROBLEM_KEYS if key in value)
+def _is_problem(value: Mapping[str, Any]) -> bool:
+    return "message" in value and all(
+        isinstance(value[key], str) for key in _PROBLEM_KEYS if key in value
     )
