@@ -1,0 +1,132 @@
+"""What popbuild itself costs a task, with an answer that comes at once. Target: at most 5 ms of
+CPU above litellm's own call of the same request, without syncing to disk.
+
+In one process, user and system CPU of all its threads; the provider runs in another and is not
+counted. Three kinds of work take turns, so that whatever else the machine does meets all of them:
+jobs built with `session.run`, as a command does it; the same with `os.fsync` doing nothing; and
+the requests that were just sent, through a bare loop of litellm's calls. The lower quartile over
+the rounds, since a busy neighbour makes every instruction dearer, and the median; a first round
+imports, connects and does not count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import helpers
+
+from popbuild.engine import session
+from popbuild.engine.settle import Options
+from popbuild.layout import Root
+from popbuild.llm.request import Request
+
+IN_FLIGHT = 8
+KINDS = ("popbuild, not syncing", "popbuild", "litellm alone")
+
+
+@dataclass(frozen=True)
+class Took:
+    """Milliseconds a task."""
+
+    cpu: float
+    wall: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--jobs", type=int, default=20, help="a round and kind, of four tasks each")
+    parser.add_argument("--rounds", type=int, default=10)
+    given = parser.parse_args()
+    size, rounds = given.jobs, given.rounds
+    times: dict[str, list[Took]] = {kind: [] for kind in KINDS}
+    with helpers.provider() as environment, helpers.root(2 * size * (rounds + 1)) as folder:
+        os.environ.update(environment)
+        names = iter(sorted(path.stem for path in (folder / "seeds").iterdir()))
+        for number in range(rounds + 1):
+            took = _round(folder, [[next(names) for _ in range(size)] for _ in range(2)])
+            for kind, each in zip(KINDS, took, strict=True):
+                if number:
+                    times[kind].append(each)
+    cpu = {kind: statistics.quantiles(each.cpu for each in times[kind]) for kind in KINDS}
+    print(f"{rounds} rounds of {size} jobs of {len(helpers.TASKS)} tasks, {IN_FLIGHT} in flight")
+    print("ms a task               CPU: quartile, median   wall: median")
+    for kind in KINDS:
+        wall = statistics.median(each.wall for each in times[kind])
+        print(f"{kind:<22} {cpu[kind][0]:15.2f} {cpu[kind][1]:8.2f} {wall:14.2f}")
+    for name, more, less in (("popbuild above litellm", 0, 2), ("syncing", 1, 0)):
+        above = [x - y for x, y in zip(cpu[KINDS[more]], cpu[KINDS[less]], strict=True)]
+        print(f"{name:<22} {above[0]:15.2f} {above[1]:8.2f}")
+
+
+def _round(folder: Path, jobs: list[list[str]]) -> tuple[Took, Took, Took]:
+    tasks = len(jobs[0]) * len(helpers.TASKS)
+    fsync = os.fsync
+    os.fsync = lambda file: None
+    try:
+        unsynced = _measured(lambda: _build(folder, jobs[0]), tasks)
+    finally:
+        os.fsync = fsync
+    synced = _measured(lambda: _build(folder, jobs[1]), tasks)
+    requests = list(_requests(folder, jobs[1]))
+    assert len(requests) == tasks
+    return unsynced, synced, _measured(lambda: asyncio.run(_ask_all(requests)), tasks)
+
+
+def _measured(work: Callable[[], None], tasks: int) -> Took:
+    cpu, wall = time.process_time(), time.perf_counter()
+    work()
+    wall = time.perf_counter() - wall
+    # litellm logs in threads of its own, behind the answers: to whom it belongs it shall count.
+    time.sleep(0.3)
+    cpu = time.process_time() - cpu
+    return Took(cpu / tasks * 1000, wall / tasks * 1000)
+
+
+def _build(folder: Path, names: list[str]) -> None:
+    code, results = session.run(Root(folder), None, names, Options(in_flight=IN_FLIGHT))
+    calls = sum(result.usage.calls for result in results)
+    if code or calls != len(names) * len(helpers.TASKS):
+        raise SystemExit(f"exit code {code}, {calls} calls: this measured something else")
+
+
+def _requests(folder: Path, names: Iterable[str]) -> Iterable[Request]:
+    """What was sent for these jobs, from the store."""
+    for name in names:
+        for task in helpers.TASKS:
+            letter = folder / "pipeline-data/complete" / name / "tasks" / task / "letter.json"
+            digest = json.loads(letter.read_bytes())["calls"][0]["request"].removeprefix("sha256:")
+            stored = folder / ".popbuild/store" / digest[:2] / f"{digest[2:]}.json"
+            body = json.loads(stored.read_bytes())["request"]
+            yield Request(body["model"], tuple(body["messages"]), body["settings"], body["schema"])
+
+
+async def _ask_all(requests: list[Request]) -> None:
+    from popbuild.llm import client  # sets litellm up as popbuild does
+
+    slots = asyncio.Semaphore(IN_FLIGHT)
+
+    async def ask(request: Request) -> None:
+        async with slots:
+            await client.litellm.acompletion(
+                model=request.model,
+                messages=list(request.messages),
+                max_retries=0,
+                num_retries=0,
+                timeout=600,
+                **request.parameters(),
+            )
+
+    await asyncio.gather(*(ask(request) for request in requests))
+    await client.close()
+
+
+if __name__ == "__main__":
+    main()

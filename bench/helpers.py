@@ -1,0 +1,148 @@
+"""What the benchmarks share: roots to work in, the loopback provider in its own process, timing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+SCRIPTS = Path(sys.executable).parent  # where doit and popbuild of this environment are
+MODEL = "openai/gpt-4o-mini"
+TASKS = ("research", "analysis", "synthesis", "formatting")
+
+_SCHEMA = {
+    "type": "object",
+    "properties": {"summary": {"type": "string", "minLength": 20}, "score": {"type": "integer"}},
+    "required": ["summary", "score"],
+    "additionalProperties": False,
+}
+_SERVER = (
+    "from provider import Provider\nwith Provider() as p: print(p.base_url, flush=True); input()"
+)
+
+
+@contextlib.contextmanager
+def provider() -> Iterator[dict[str, str]]:
+    """The tests' loopback provider in a process of its own: its CPU is nobody's but its own.
+
+    Gives the variables under which a command finds it.
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", _SERVER],
+        cwd=CHECKOUT / "tests",
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as server:
+        assert server.stdout is not None
+        yield {
+            "OPENAI_BASE_URL": server.stdout.readline().strip(),
+            "OPENAI_API_KEY": "sk-bench-not-a-real-key",
+        }
+        server.communicate("\n")
+
+
+@contextlib.contextmanager
+def root(jobs: int) -> Iterator[Path]:
+    """A root with `jobs` seeds and a declarative pipeline of four tasks, each after the last;
+    two answer in text, two in JSON under a schema."""
+    with tempfile.TemporaryDirectory(prefix="popbuild-bench-") as folder:
+        path = Path(folder)
+        write(path / "dodo.py", (CHECKOUT / "dodo.py").read_text())
+        config = path / "pipeline-config"
+        settings = {name: {"model": MODEL, "temperature": 0.2, "maxTokens": 200} for name in TASKS}
+        pipeline = {"name": "bench", "tasks": list(TASKS), "taskConfig": settings}
+        write(config / "pipeline.json", json.dumps(pipeline))
+        write(config / "tasks/index.yaml", "".join(f"{name}: ./{name}\n" for name in TASKS))
+        for number, name in enumerate(TASKS):
+            above = "".join(f"{{{{ artifacts.{each} }}}}\n" for each in TASKS[:number])
+            write(config / f"tasks/{name}/system.md", f"You are good at {name}.\n")
+            write(
+                config / f"tasks/{name}/prompt.md", f"{name} of {{{{ seed.data.topic }}}}\n{above}"
+            )
+            if number % 2:
+                write(config / f"tasks/{name}/output.schema.json", json.dumps(_SCHEMA))
+        for number in range(jobs):
+            seed = {"name": f"job {number}", "data": {"topic": f"topic {number}"}}
+            write(path / f"seeds/job-{number:05}.json", json.dumps(seed))
+        yield path
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def copy_job(root: Path, job: str, to: str) -> None:
+    """A further complete job, as if it had been built: no letter names the job it belongs to."""
+    shutil.copy(root / f"seeds/{job}.json", root / f"seeds/{to}.json")
+    shutil.copytree(root / "pipeline-data/complete" / job, root / "pipeline-data/complete" / to)
+
+
+def run(command: Sequence[str], cwd: Path, environment: Mapping[str, str] | None = None) -> str:
+    """Run a command of this environment and give what it printed; fails if the command does."""
+    program = SCRIPTS / command[0]
+    done = subprocess.run(
+        [program, *command[1:]],
+        cwd=cwd,
+        env={**os.environ, **(environment or {})},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Seconds that a command took: on the wall, and on the CPU, user and system."""
+
+    wall: float
+    cpu: float
+
+    def __str__(self) -> str:
+        return f"{self.wall * 1000:6.0f} ms wall {self.cpu * 1000:6.0f} ms CPU"
+
+
+def timed(command: Sequence[str], cwd: Path, environment: Mapping[str, str] | None = None) -> Timed:
+    """What a command took, from its start to its end."""
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    run(command, cwd, environment)
+    wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return Timed(wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+
+
+Command = tuple[Sequence[str], Path, Mapping[str, str]]  # words, working directory, environment
+
+
+def alternately(commands: Mapping[str, Command], rounds: int) -> dict[str, Timed]:
+    """The median times of each command. They take turns, so that whatever else the machine does
+    meets all of them; the first round warms the caches and does not count."""
+    times: dict[str, list[Timed]] = {name: [] for name in commands}
+    for number in range(rounds + 1):
+        for name, (command, cwd, environment) in commands.items():
+            took = timed(command, cwd, environment)
+            if number:
+                times[name].append(took)
+    return {
+        name: Timed(
+            statistics.median(each.wall for each in took),
+            statistics.median(each.cpu for each in took),
+        )
+        for name, took in times.items()
+    }
