@@ -60,11 +60,16 @@ def test_the_readme_and_all_three_seeds(tmp_path: Path) -> None:
 
 
 def test_a_real_rejection(tmp_path: Path) -> None:
-    """docs/demo.md's rejection: too few tokens for a sentence, cut off three times; the good
-    result stands, and the same inputs are not asked about again."""
+    """Fewer tokens than the gate wants characters: three answers fail, the good result stands,
+    and the same inputs are not asked about again."""
     with Workspace(tmp_path) as workspace:
-        workspace.task("note", prompt="What is the use of a {{ seed.data.thing }}?")
-        roomy = {"note": {"maxTokens": 100, "seed": 15, "temperature": 0.2}}
+        workspace.task(
+            "note",
+            prompt="What is a {{ seed.data.thing }}? Answer in two sentences.",
+            schema={"properties": {"content": {"minLength": 80}}},
+            task_yaml={"answer": "text"},
+        )
+        roomy = {"note": {"maxTokens": 200, "seed": 15, "temperature": 0.2}}
         workspace.pipeline(["note"], task_config=roomy, model="local/smollm2-135m")
         workspace.seed("first", {"thing": "battery"})
         assert workspace.doit("run", timeout_s=300).code == 0
@@ -73,7 +78,8 @@ def test_a_real_rejection(tmp_path: Path) -> None:
         workspace.pipeline(["note"], task_config=tight, model="local/smollm2-135m")
         rejected = workspace.doit("run", timeout_s=300)
         assert rejected.code == 1
-        assert "the answer is cut off at the length limit after 12 tokens" in rejected.out
+        rejection = workspace.read("pipeline-data/rejected/first/rejection.json")
+        assert (rejection["task"], rejection["refinementAttempts"]) == ("note", 2)
         assert workspace.states("first") == ["complete", "rejected"]
         assert workspace.tree("pipeline-data/complete/first") == good
         answers = workspace.tree(".popbuild/store")
