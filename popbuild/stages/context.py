@@ -170,8 +170,8 @@ class Context:
 
     def revoke(self) -> None:
         """From now on this context, and its files, do nothing more."""
+        self.files.revoke()  # first: whoever sees the context revoked can write nothing any more
         self._revoked = True
-        self.files.revoke()
 
     @property
     def is_revoked(self) -> bool:
