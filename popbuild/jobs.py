@@ -385,11 +385,18 @@ class OpenJob:
         return self._status
 
     def change(
-        self, change: Callable[[states.Status], states.Status], *, sync: bool = False
+        self,
+        change: Callable[[states.Status], states.Status],
+        *,
+        sync: bool = False,
+        followed: bool = False,
     ) -> None:
-        """Apply one legal change and write it down."""
+        """Apply one legal change and write it down. One that is `followed` by another at once is
+        written with that one, unless a task still runs: that may take long."""
         with self._lock:
             self._status = change(self._status)
+            if followed and not states.any_running(self._status):
+                return
             disk.write(self.folder.status, jsonio.dumps(self._status, sort=False), sync=sync)
 
     def catch_up(self, exam: Exam) -> None:

@@ -543,7 +543,10 @@ class _TaskBuild:
         }
         if error:
             more["error"] = error
-        self._opened.change(lambda each: states.move_task(each, self._task.id, state, **more))
+        # What follows is the start of the next task, or the end of the job.
+        self._opened.change(
+            lambda each: states.move_task(each, self._task.id, state, **more), followed=True
+        )
 
     def _count(self, work: Work, duration_ms: float, refinements: int) -> None:
         self._tally.usage += Usage.of(work.made)

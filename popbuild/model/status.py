@@ -117,6 +117,11 @@ def _with_task(status: Status, task: str, entry: dict[str, Any]) -> Status:
     return {**status, "tasks": {**status["tasks"], task: entry}}
 
 
+def any_running(status: Status) -> bool:
+    """Whether a task is under way."""
+    return any(entry["state"] == "running" for entry in status["tasks"].values())
+
+
 def owner(status: Status, kind: str, name: str) -> str | None:
     """The task that a file belongs to; names differ without regard to case."""
     for task, entry in status["tasks"].items():

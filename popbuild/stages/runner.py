@@ -282,10 +282,17 @@ class _Runner:
             return await self._run_own(stage, function)
         if inspect.iscoroutinefunction(default):
             return await default()
-        if stage in ("promptTemplating", "parsing", "validateStructure", "finalValidation"):
-            # Templates and answers are foreign input, patterns a trap: they may take long.
+        if self._may_take_long(stage):
             return await self._in_time(stage, default)
         return default()
+
+    def _may_take_long(self, stage: str) -> bool:
+        """Templates and answers are foreign input, patterns of a schema a trap."""
+        if stage == "parsing":
+            return self._task.answer == "json"
+        if stage in ("validateStructure", "finalValidation"):
+            return self._work.schema is not None
+        return stage == "promptTemplating"
 
     async def _run_own(self, stage: str, function: Callable[[Any], Any]) -> Any:
         """The user's function, in a thread that cannot hold anybody up."""
