@@ -18,7 +18,8 @@ import shutil
 import stat
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from popbuild.errors import InputError, PopbuildError, UsageError
@@ -67,24 +68,69 @@ def make_folder(path: Path) -> None:
             folder.mkdir(mode=folder_mode())
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A file's new content, written under a temporary name beside its place."""
+
+    path: Path
+    temporary: Path
+    file: int
+
+
 def write(path: Path, data: bytes, *, sync: bool = True) -> None:
     """Replace a file's content atomically; with `sync`, durably. The folder must exist."""
+    put(prepare(path, data), sync=sync)
+
+
+def prepare(path: Path, data: bytes) -> Prepared:
+    """The first half of `write`, which waits for no disk; `put` is the other."""
     temporary = path.parent / f".tmp-{secrets.token_hex(8)}"
     file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, file_mode())
     try:
-        try:
-            _write_all(file, data)
-            if sync:
-                os.fsync(file)
-        finally:
-            os.close(file)
-        os.replace(temporary, path)
+        _write_all(file, data)
     except BaseException:
+        os.close(file)
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+    return Prepared(path, temporary, file)
+
+
+def put(prepared: Prepared, *, sync: bool) -> None:
+    """The other half of `write`."""
+    _replace(prepared, sync=sync)
     if sync:
-        sync_folder(path.parent)
+        sync_folder(prepared.path.parent)
+
+
+def commit(several: Sequence[Prepared]) -> list[OSError | None]:
+    """`put` for several, durably. For each None, or what went wrong with it."""
+    errors: dict[Path, OSError] = {}
+    for each in several:
+        try:
+            _replace(each, sync=True)
+        except OSError as error:
+            errors[each.temporary] = error
+    for folder in {each.path.parent for each in several}:
+        try:
+            sync_folder(folder)
+        except OSError as error:
+            errors.update({each.temporary: error for each in several if each.path.parent == folder})
+    return [errors.get(each.temporary) for each in several]
+
+
+def _replace(prepared: Prepared, *, sync: bool) -> None:
+    try:
+        try:
+            if sync:
+                os.fsync(prepared.file)
+        finally:
+            os.close(prepared.file)
+        os.replace(prepared.temporary, prepared.path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            prepared.temporary.unlink()
+        raise
 
 
 def append(path: Path, data: bytes, *, sync: bool = True, lines: bool = True) -> None:

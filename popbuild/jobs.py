@@ -534,10 +534,15 @@ def write_output(folder: JobFolder, task: Task, value: Any, run: str) -> None:
     disk.write(folder.output(task.id), jsonio.dumps(body, sort=False), sync=False)
 
 
-def write_letter(folder: JobFolder, task: str, body: Mapping[str, Any]) -> None:
-    """The receipt, written after everything that it vouches for, durably."""
+def prepare_letter(folder: JobFolder, task: str, body: Mapping[str, Any]) -> disk.Prepared:
+    """The receipt, to be written after everything that it vouches for; valid once committed."""
     disk.make_folder(folder.task(task))
-    disk.write(folder.letter(task), jsonio.dumps(dict(body), sort=False))
+    return disk.prepare(folder.letter(task), jsonio.dumps(dict(body), sort=False))
+
+
+def write_letter(folder: JobFolder, task: str, body: Mapping[str, Any]) -> None:
+    """The receipt, durably."""
+    disk.put(prepare_letter(folder, task, body), sync=True)
 
 
 def drop_letter(folder: JobFolder, task: str) -> None:

@@ -1,15 +1,18 @@
-"""Threads for code that may never return: daemonic, so that they cannot keep a command alive."""
+"""Threads: for code that may never return, daemonic, so that they cannot keep a command alive; and
+for work that waits for the disk, one for all who wait."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import queue
 import sys
 import threading
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    import asyncio  # at run time where it is used: a command with nothing to do ends here too
 
 T = TypeVar("T")
 
@@ -24,6 +27,8 @@ def start_daemon(function: Callable[[], T]) -> asyncio.Future[T]:
     A thread whose function has returned takes the next one: to start a thread for each of a
     thousand templates costs more than to render them. One that hangs is never waited for.
     """
+    import asyncio
+
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 
@@ -74,3 +79,51 @@ def _work(inbox: queue.SimpleQueue[_Work]) -> None:
     while True:
         inbox.get()()
         _idle.append(inbox)
+
+
+class Batches(Generic[T]):
+    """Work on many items in a thread: while one batch is under way, the next gathers. To go there
+    and back costs more than most of the work.
+
+    `work` gives for each item None, or what went wrong with it. Must be used inside one event
+    loop.
+    """
+
+    def __init__(self, work: Callable[[list[T]], Sequence[Exception | None]]) -> None:
+        self._work = work
+        self._waiting: list[tuple[T, asyncio.Future[None]]] = []
+        self._worker: asyncio.Task[None] | None = None
+
+    async def add(self, item: T) -> None:
+        """Returns when the item is worked on, or raises what went wrong with it."""
+        import asyncio
+
+        done = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, done))
+        if self._worker is None or self._worker.done():
+            self._worker = asyncio.create_task(self._run())
+        await done
+
+    async def drain(self) -> None:
+        """Returns when nothing waits any more, whether anybody waits for it or not."""
+        if self._worker is not None:
+            await self._worker
+
+    async def _run(self) -> None:
+        import asyncio
+
+        while self._waiting:
+            batch, self._waiting = self._waiting, []
+            items = [item for item, _ in batch]
+            outcomes: Sequence[Exception | None]
+            try:
+                outcomes = await asyncio.to_thread(self._work, items)
+            except Exception as error:  # nobody may wait for ever
+                outcomes = [error] * len(items)
+            for (_, done), outcome in zip(batch, outcomes, strict=True):
+                if done.done():
+                    continue  # whoever waited was stopped
+                if outcome is None:
+                    done.set_result(None)
+                else:
+                    done.set_exception(outcome)

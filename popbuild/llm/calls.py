@@ -21,6 +21,7 @@ from popbuild.layout import Root
 from popbuild.llm.ledger import Ledger, Origin
 from popbuild.llm.request import Answer, Request
 from popbuild.llm.store import Store
+from popbuild.threads import Batches
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -82,6 +83,7 @@ class Calls:
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self.store = Store(root.private / "store")
+        self.commits: Batches[disk.Prepared] = Batches(disk.commit)
         self._ledger = Ledger(root.private / "ledger.jsonl")
         self._locks = disk.Locks(root.private / "locks" / "calls")
         self.limits = limits
@@ -123,7 +125,9 @@ class Calls:
             del self._in_flight[digest]
 
     async def close(self) -> None:
-        """Close connections, if any were opened."""
+        """Close connections, if any were opened, once everything is on disk."""
+        await self.commits.drain()
+        await self._ledger.drain()
         if self._client is not None:
             await self._client.close()
 
@@ -151,6 +155,8 @@ class Calls:
             # Takes seconds: only a command that really calls pays for it.
             self._client = await asyncio.to_thread(_import_client)
         client = self._client
+        if not self.store.has_room(request):
+            await asyncio.to_thread(self.store.make_room, request)
         for number in range(1, self.limits.tries + 1):
             async with self._slots:
                 entry = await self._ledger.reserve(
@@ -163,7 +169,9 @@ class Calls:
                         await self._ledger.release(entry, failure.error.message)
                     last = failure
                 else:
-                    await asyncio.to_thread(self.store.put, request, answer)
+                    # Nothing waits between the answer and this: whoever stops the command now
+                    # does not lose what is paid for.
+                    await self.commits.add(self.store.prepare(request, answer))
                     await self._ledger.settle(entry, answer.cost)
                     return answer
             if not last.retryable or number == self.limits.tries:

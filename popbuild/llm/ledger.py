@@ -7,7 +7,6 @@ same time share one write and one sync.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import secrets
 from collections.abc import Iterable, Mapping
@@ -17,41 +16,31 @@ from typing import Any
 
 from popbuild import disk, jsonio
 from popbuild.model.clock import timestamp
+from popbuild.threads import Batches
 
 
 class Journal:
-    """Durable appends to one file, batched: while one sync runs, the next entries gather."""
+    """Durable appends to one file, batched."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._waiting: list[tuple[bytes, asyncio.Future[None]]] = []
-        self._writer: asyncio.Task[None] | None = None
+        self._lines: Batches[bytes] = Batches(self._append)
 
     async def add(self, entry: Mapping[str, Any]) -> None:
         """Append one line; returns when it is on disk."""
-        done = asyncio.get_running_loop().create_future()
-        self._waiting.append((jsonio.compact(dict(entry)).encode() + b"\n", done))
-        if self._writer is None or self._writer.done():
-            self._writer = asyncio.create_task(self._write())
-        await done
+        await self._lines.add(jsonio.compact(dict(entry)).encode() + b"\n")
 
-    async def _write(self) -> None:
-        while self._waiting:
-            batch, self._waiting = self._waiting, []
-            try:
-                await asyncio.to_thread(self._append, b"".join(line for line, _ in batch))
-            except Exception as error:
-                for _, done in batch:
-                    if not done.done():
-                        done.set_exception(error)
-            else:
-                for _, done in batch:
-                    if not done.done():
-                        done.set_result(None)
+    async def drain(self) -> None:
+        """Returns when every line is on disk."""
+        await self._lines.drain()
 
-    def _append(self, data: bytes) -> None:
-        disk.make_folder(self._path.parent)
-        disk.append(self._path, data)
+    def _append(self, lines: list[bytes]) -> list[OSError | None]:
+        try:
+            disk.make_folder(self._path.parent)
+            disk.append(self._path, b"".join(lines))
+        except OSError as error:
+            return [error] * len(lines)
+        return [None] * len(lines)
 
 
 @dataclass(frozen=True)
@@ -68,6 +57,10 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self._journal = Journal(path)
+
+    async def drain(self) -> None:
+        """Returns when every entry is on disk."""
+        await self._journal.drain()
 
     async def reserve(self, request: str, model: str, origin: Origin, maximum: float | None) -> str:
         """Write down the most that a call may cost, before it is sent. Gives the entry's ID."""

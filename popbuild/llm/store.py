@@ -44,8 +44,17 @@ class Store:
             body["response"], body["cost"], body["durationMs"], tuple(body["warnings"]), stored=True
         )
 
-    def put(self, request: Request, answer: Answer) -> None:
-        """Keep an answer, durably."""
+    def has_room(self, request: Request) -> bool:
+        """Whether the folder is there that the answer will stand in."""
+        return self.path(request.digest).parent.is_dir()
+
+    def make_room(self, request: Request) -> None:
+        """Make that folder, durably."""
+        disk.make_folder(self.path(request.digest).parent)
+        disk.sync_folder(self._folder)
+
+    def prepare(self, request: Request, answer: Answer) -> disk.Prepared:
+        """Keep an answer: durable once this is committed. There must be room."""
         body = seal(
             {
                 "formatVersion": FORMAT_VERSION,
@@ -57,11 +66,7 @@ class Store:
                 "warnings": list(answer.warnings),
             }
         )
-        path = self.path(request.digest)
-        if not path.parent.is_dir():
-            disk.make_folder(path.parent)
-            disk.sync_folder(self._folder)
-        disk.write(path, jsonio.compact(body).encode())
+        return disk.prepare(self.path(request.digest), jsonio.compact(body).encode())
 
     def has(self, digest: str) -> bool:
         return os.path.exists(self.path(digest))  # noqa: PTH110 - called for thousands of digests

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 from popbuild import disk, jsonio
@@ -75,18 +77,28 @@ class Files:
 
     # What follows is the runner's.
 
-    def write_main(self, value: Any) -> None:
-        """The main artifact: sorted, indented, durable before the letter that vouches for it."""
-        self._write("artifacts", self._main, value, "replace", sync=True)
+    def prepare_main(self, value: Any) -> disk.Prepared:
+        """The main artifact: sorted, indented, to be durable before the letter vouches for it."""
+        with self._place("artifacts", self._main, value) as (path, data):
+            return disk.prepare(path, data)
 
     def revoke(self) -> None:
         """A stage outlived its timeout: nothing more is written."""
         with self._lock:
             self._revoked = True
 
-    def _write(self, kind: str, name: str, value: Any, mode: Mode, *, sync: bool = False) -> None:
+    def _write(self, kind: str, name: str, value: Any, mode: Mode) -> None:
         if mode not in ("replace", "append"):
             raise TaskError("no such mode", {"mode": mode, "known": "replace, append"})
+        with self._place(kind, name, value) as (path, data):
+            if mode == "append" and (kind, name) in self.written:
+                disk.append(path, data, sync=False, lines=False)
+            else:
+                disk.write(path, data, sync=kind == "artifacts")
+
+    @contextlib.contextmanager
+    def _place(self, kind: str, name: str, value: Any) -> Iterator[tuple[Path, bytes]]:
+        """A file's path and bytes, where this task may write it; then it is in the index."""
         try:
             check_file_name(name)
             data = _bytes(value, name)
@@ -108,11 +120,7 @@ class Files:
                         {"task": self._task, "files": f"{other}, {name}"},
                         hint="names must differ by more than upper and lower case",
                     )
-            path = self._folder.files(kind) / name
-            if mode == "append" and (kind, name) in self.written:
-                disk.append(path, data, sync=False, lines=False)
-            else:
-                disk.write(path, data, sync=sync or kind == "artifacts")
+            yield self._folder.files(kind) / name, data
             if (kind, name) not in self.written:
                 self.written.add((kind, name))
                 self._index(kind, name)
