@@ -19,7 +19,8 @@ from pathlib import Path
 from popbuild import commands, config
 from popbuild.engine import session
 from popbuild.engine.settle import Options
-from popbuild.jobs import Samples, read_json
+from popbuild.exam import read_json
+from popbuild.jobs import Samples
 from popbuild.layout import COMPLETE, REJECTED, Root
 
 

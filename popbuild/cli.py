@@ -370,9 +370,9 @@ def _accept(given: argparse.Namespace) -> int:
 def _validate(given: argparse.Namespace) -> int:
     """Check configuration, seeds and jobs in any state against the schemas: the given files
     and folders, or everything. Prints every problem; exits with 1 if there is one."""
-    from popbuild import commands
+    from popbuild import validate
 
-    result = commands.validate(_root(given), [Path(path) for path in given.paths])
+    result = validate.validate(_root(given), [Path(path) for path in given.paths])
     if given.json:
         _print_json(
             {

@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from popbuild import config, disk, gate, jobs, jsonio, schemas
-from popbuild.config import Config
-from popbuild.errors import (
-    GateError,
-    InputError,
-    PopbuildError,
-    UsageError,
-    unknown,
-)
-from popbuild.jobs import BadSeed, Job, Samples, Surroundings
-from popbuild.layout import (
-    COMPLETE,
-    CURRENT,
-    FILE_KINDS,
-    REJECTED,
-    JobFolder,
-    Root,
-    check_name,
-)
+from popbuild import config, disk, gate, jobs, jsonio
+from popbuild.errors import GateError, InputError, UsageError, unknown
+from popbuild.exam import BadSeed, Exam, Surroundings, examine, read_json, read_seed
+from popbuild.jobs import Job, Samples
+from popbuild.layout import COMPLETE, REJECTED, JobFolder, Root, check_name
 from popbuild.model.clock import run_id
 from popbuild.model.problem import Problem
 
@@ -75,7 +59,7 @@ def submit(root: Root, file: Path, job: str | None = None) -> str:
     """Queue a one-off job from a seed file; gives its ID. The seed must be valid."""
     job = run_id() if job is None else check_name("job", job)
     try:
-        seed = jobs.read_seed(file, str(file))
+        seed = read_seed(file, str(file))
     except FileNotFoundError:
         raise UsageError("no such seed file", {"file": file}) from None
     except BadSeed as bad:
@@ -122,7 +106,7 @@ def describe_job(job: Job, root: Root) -> dict[str, Any]:
     }
     if job.bad_seed is not None:
         body["problems"] = [problem.as_json() for problem in job.bad_seed.problems]
-    status = jobs.read_json(job.folder.status) if job.folder else None
+    status = read_json(job.folder.status) if job.folder else None
     entries = status.get("tasks", {}) if isinstance(status, dict) else {}
     if isinstance(status, dict):
         body["pipelineId"] = status.get("pipelineId")
@@ -177,7 +161,7 @@ class ShownFile:
 def files_of(job: Job, task: str | None = None) -> list[ShownFile]:
     """The files of a job, or of one of its tasks, as its index has them."""
     folder = _folder(job)
-    status = jobs.read_json(folder.status) or {}
+    status = read_json(folder.status) or {}
     entries = status.get("tasks", {})
     if task is not None and task not in entries:
         raise UsageError("no such task", unknown("task", task, entries, where={"job": job.id}))
@@ -270,7 +254,7 @@ def retry(root: Root, name: str) -> str:
 
     job = find_job(root, name)
     folder = root.job(REJECTED, name)
-    rejection = jobs.read_json(folder.rejection)
+    rejection = read_json(folder.rejection)
     if not isinstance(rejection, dict):
         raise UsageError(
             "the job is not rejected",
@@ -302,7 +286,6 @@ def accept(root: Root, name: str, tasks: Iterable[str] = ()) -> list[str]:
 
     Each artifact must pass its gate. In order, so that what stands below is judged by it.
     """
-    from popbuild.engine.build import keep
     from popbuild.engine.housekeeping import job_lock
 
     job = find_job(root, name)
@@ -312,7 +295,7 @@ def accept(root: Root, name: str, tasks: Iterable[str] = ()) -> list[str]:
     with job_lock(root, name):
         assert job.seed is not None
         assert job.pipeline is not None
-        exam = jobs.examine(folder, job.seed, job.pipeline, around(root))
+        exam = examine(folder, job.seed, job.pipeline, around(root))
         wanted = list(tasks) or list(job.pipeline.names)
         for task_name in wanted:
             if task_name not in job.pipeline.names:
@@ -326,15 +309,15 @@ def accept(root: Root, name: str, tasks: Iterable[str] = ()) -> list[str]:
             if task.id not in wanted or not (verdict.stale or verdict.edited):
                 continue
             _check_accept(exam, task)
-            keep(folder, exam, task, None, verdict.edited)
+            jobs.keep(folder, exam, task, None, verdict.edited)
             exam.look(task)
             accepted.append(task.id)
-        if jobs.read_json(folder.seed) != job.seed:
+        if read_json(folder.seed) != job.seed:
             jobs.write_seed(folder, job.seed)
         return accepted
 
 
-def _check_accept(exam: jobs.Exam, task: Any) -> None:
+def _check_accept(exam: Exam, task: Any) -> None:
     where = {"job": exam.folder.id, "task": task.id, "artifact": task.artifact}
     if exam.digests[task.id] is None:
         raise InputError("there is nothing to accept", {**where, "missing": task.artifact})
@@ -354,276 +337,3 @@ def _check_accept(exam: jobs.Exam, task: Any) -> None:
     if problems:
         listed = {f"problem {n}": str(each) for n, each in enumerate(problems, 1)}
         raise GateError("the artifact does not pass its gate", {**where, **listed})
-
-
-# validate
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that `validate` found wrong: the file, and the problem in it."""
-
-    file: str
-    problem: Problem
-
-    def as_json(self) -> dict[str, Any]:
-        return {"file": self.file, **self.problem.as_json()}
-
-
-@dataclass
-class Validation:
-    """Everything that was looked at, and everything that is wrong with it."""
-
-    checked: int
-    findings: list[Finding]
-    seconds: float
-
-
-def validate(root: Root, paths: Iterable[Path] = ()) -> Validation:
-    """Check configuration, seeds and jobs in any state: the given paths, or everything."""
-    started = time.monotonic()
-    found: list[Finding] = []
-    checked = 0
-    given = [path.resolve() for path in paths]
-    for path in given:
-        if not path.exists():
-            raise UsageError("no such file or folder", {"path": path})
-
-    met: set[Path] = set()
-
-    def wanted(path: Path) -> bool:
-        meant = {each for each in given if path.is_relative_to(each) or each.is_relative_to(path)}
-        met.update(meant)
-        return not given or bool(meant)
-
-    settings, problems = config.load_leniently(root)
-    surroundings = None if problems else Surroundings(settings)
-    if wanted(root.config):
-        checked += len(settings.snapshot.files)
-        found += [each for problem in problems for each in _findings(problem)]
-        found += list(_validate_tasks(settings))
-    for path in sorted(root.seeds.glob("*.json")) if root.seeds.is_dir() else ():
-        if wanted(path):
-            checked += 1
-            found += _validate_seed(root, path, path.stem, surroundings)
-    found += _validate_names(root) if not given else []
-    for path in sorted((root.data / "pending").glob("*-seed.json")):
-        if wanted(path):
-            checked += 1
-            job = path.name.removesuffix("-seed.json")
-            found += _validate_seed(root, path, job, surroundings)
-    for state in (CURRENT, COMPLETE, REJECTED):
-        for path in sorted((root.data / state).glob("[!.]*/")):
-            if path.is_dir() and wanted(path):
-                count, more = _validate_job(root, JobFolder(path), state, surroundings)
-                checked += count
-                found += more
-    if wanted(root.runs) and root.runs.exists():
-        checked += 1
-        found += _validate_runs(root)
-    for path in given:
-        if path not in met and not path.is_dir():
-            checked += 1  # a draft of a seed, wherever it lies
-            found += _validate_seed(root, path, None, surroundings)
-    return Validation(checked, found, time.monotonic() - started)
-
-
-def _findings(error: PopbuildError) -> Iterator[Finding]:
-    """An error as lines of the list: one for each place that it names."""
-    names = [name for name in ("file", "pipeline", "folder", "missing") if name in error.values]
-    file = error.values[names[0]] if names else "pipeline-config/"
-    numbered = [name for name in error.values if name == "at" or name.startswith("at ")]
-    if len(numbered) > 1:
-        for name in numbered:
-            yield Finding(file, Problem(error.values[name]))
-    else:
-        yield Finding(file, Problem(error.as_line(without=names[:1])))
-
-
-def _validate_tasks(settings: Config) -> Iterator[Finding]:
-    """Schemas that compile, templates and code that parse."""
-    from popbuild.preview import template_problems
-
-    around = Surroundings(settings)
-    seen: set[str] = set()
-    for pipeline in settings.pipelines.values():
-        for task in pipeline.tasks:
-            if task.folder in seen:
-                continue
-            seen.add(task.folder)
-            try:
-                around.schema(task)
-            except PopbuildError as error:
-                yield from _findings(error)
-            for problem in template_problems(settings, task):
-                yield from _findings(problem)
-
-
-def _validate_names(root: Root) -> list[Finding]:
-    """No two jobs have IDs that differ only by case."""
-    seen: dict[str, str] = {}
-    found = []
-    for job in jobs.known_jobs(root):
-        other = seen.setdefault(job.casefold(), job)
-        if other != job:
-            problem = Problem(f"its ID differs from that of {other} only by upper and lower case")
-            found.append(Finding(jobs.place_of(root, job), problem))
-    return found
-
-
-def _validate_seed(
-    root: Root, path: Path, job: str | None, surroundings: Surroundings | None
-) -> list[Finding]:
-    where = root.show(path)
-    found = []
-    if job is not None:
-        try:
-            check_name("job", job)
-        except InputError as error:
-            found.append(Finding(where, Problem(error.as_line())))
-    try:
-        seed = jobs.read_seed(path, where)
-        if surroundings is not None:
-            surroundings.config.pipeline_for(seed)
-    except BadSeed as bad:
-        found += [Finding(where, problem) for problem in bad.problems]
-    except PopbuildError as error:
-        found.append(Finding(where, Problem(error.as_line(), "/pipeline")))
-    return found
-
-
-def _validate_job(
-    root: Root, folder: JobFolder, state: str, surroundings: Surroundings | None
-) -> tuple[int, list[Finding]]:
-    files = [(folder.seed, "seed"), (folder.status, "tasks-status")]
-    if state == REJECTED:
-        files.append((folder.rejection, "rejection"))
-        if not folder.status.exists():  # a bad seed: it never became a job
-            files = [(folder.rejection, "rejection")]
-    tasks = folder.path / "tasks"
-    for task in sorted(tasks.iterdir()) if tasks.is_dir() else ():
-        files += [
-            (path, kind)
-            for path, kind in (
-                (folder.letter(task.name), "letter"),
-                (folder.output(task.name), "output"),
-                (folder.execution_logs(task.name), "execution-logs"),
-            )
-            if path.exists()
-        ]
-    found: list[Finding] = []
-    for path, kind in files:
-        found += _validate_file(root, path, kind)
-    found += _validate_index(root, folder, state)
-    found += _validate_letters(root, folder)
-    if surroundings is not None:
-        found += _validate_artifacts(root, folder, surroundings)
-    return len(files), found
-
-
-def _validate_file(root: Root, path: Path, kind: str) -> list[Finding]:
-    where = root.show(path)
-    try:
-        body = jsonio.loads(disk.read(path), where)
-    except FileNotFoundError:
-        return [Finding(where, Problem("the file is missing"))]
-    except InputError as error:
-        return [Finding(where, Problem(error.as_line()))]
-    except OSError as error:
-        return [Finding(where, Problem(f"cannot be read: {error.strerror}"))]
-    problems = gate.judge(body, schemas.for_format(kind))
-    return [Finding(where, problem) for problem in problems]
-
-
-def _validate_index(root: Root, folder: JobFolder, state: str) -> list[Finding]:
-    """Every indexed file exists; in a complete job, every file is in the index."""
-    status = jobs.read_json(folder.status)
-    if not isinstance(status, dict):
-        return []
-    where = root.show(folder.status)
-    found = [
-        Finding(where, Problem(f"the file files/{kind}/{name} is missing", f"/files/{kind}/{n}"))
-        for kind, names in status.get("files", {}).items()
-        if isinstance(names, list)
-        for n, name in enumerate(names)
-        if not os.path.exists(folder.files(kind) / str(name))  # noqa: PTH110 - a plain test
-    ]
-    if state != COMPLETE:
-        return found  # the index is written with a task's end: a crash leaves it behind
-    for kind in FILE_KINDS:
-        known = status.get("files", {}).get(kind)
-        for path in sorted(folder.files(kind).glob("[!.]*")):
-            if isinstance(known, list) and path.name not in known:
-                problem = Problem(f"the file files/{kind}/{path.name} is not in the index")
-                found.append(Finding(where, problem))
-    return found
-
-
-def _validate_letters(root: Root, folder: JobFolder) -> list[Finding]:
-    """Every letter is whole, and every artifact is as its letter says."""
-    found = []
-    tasks = folder.path / "tasks"
-    for task in sorted(tasks.iterdir()) if tasks.is_dir() else ():
-        path = folder.letter(task.name)
-        if not path.exists():
-            continue
-        letter = jobs.read_letter(folder, task.name)
-        where = root.show(path)
-        if letter is None:
-            found.append(Finding(where, Problem("the letter was altered or is damaged", "/digest")))
-            continue
-        for name in letter.outputs:
-            if not disk.is_regular(folder.artifact(name)):
-                problem = Problem(f"its artifact {name} is missing", f"/outputs/{name}")
-                found.append(Finding(where, problem))
-    return found
-
-
-def _validate_artifacts(
-    root: Root, folder: JobFolder, surroundings: Surroundings
-) -> Iterator[Finding]:
-    """Every main artifact is JSON and passes the schema that its task was built with, as far as
-    that is still the configured one; a stale task is none of validate's business."""
-    try:
-        seed = jobs.read_seed(folder.seed, "seed.json")
-        pipeline = surroundings.config.pipeline_for(seed)
-    except (BadSeed, PopbuildError, OSError):
-        return  # told of the seed already
-    for task in pipeline.tasks:
-        letter = jobs.read_letter(folder, task.id)
-        value, digest = jobs.read_artifact(folder, task)
-        if letter is None or digest is None:
-            continue  # never built, or told of the letter already
-        where = root.show(folder.artifact(task.artifact))
-        if value is None:
-            yield Finding(where, Problem("not valid JSON"))
-            continue
-        key = f"file:{task.schema}"
-        if letter.fingerprint.get(key) != surroundings.config.snapshot.digests.get(
-            task.schema or ""
-        ):
-            continue
-        try:
-            schema, _ = surroundings.schema(task)
-        except PopbuildError:
-            continue  # told of the schema already
-        if schema is not None:
-            for problem in gate.judge(value, schema):
-                yield Finding(where, problem)
-
-
-def _validate_runs(root: Root) -> list[Finding]:
-    where = root.show(root.runs)
-    found = []
-    for number, line in enumerate(root.runs.read_bytes().splitlines(), 1):
-        try:
-            body = jsonio.loads(line, where)
-        except InputError as error:
-            problem = Problem(f"line {number}: {error.message}, {error.values.get('found', '')}")
-            found.append(Finding(where, problem))
-            continue
-        found += [
-            Finding(where, Problem(f"line {number}: {problem}"))
-            for problem in gate.judge(body, schemas.for_format("run"))
-        ]
-    return found

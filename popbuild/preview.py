@@ -8,7 +8,7 @@ from typing import Any
 
 from popbuild.config import Config
 from popbuild.errors import ConfigError, PopbuildError, TaskError, said
-from popbuild.jobs import Exam, Surroundings
+from popbuild.exam import Exam, Surroundings
 from popbuild.model.pipeline import Task
 from popbuild.prompt import Templates, Trace, view
 

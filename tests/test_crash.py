@@ -9,7 +9,7 @@ import pytest
 from provider import Provider
 from workspace import Workspace
 
-from popbuild import commands
+from popbuild import commands, validate
 from popbuild.layout import Root
 
 # Runs popbuild and dies just before the n-th of its steps that change the disk.
@@ -53,7 +53,7 @@ def check_whole(workspace: Workspace, runs: int) -> None:
     assert workspace.states("first") == ["complete"]
     assert len(workspace.runs()) == runs
     assert {task["state"] for task in workspace.status("first")["tasks"].values()} == {"done"}
-    assert commands.validate(Root(workspace.root)).findings == []
+    assert validate.validate(Root(workspace.root)).findings == []
     (job,) = commands.look(Root(workspace.root), ["first"])
     assert job.up_to_date
 

@@ -13,7 +13,7 @@ import pytest
 from provider import Provider, Reply
 from workspace import Workspace
 
-from popbuild import gate, jobs, jsonio, schemas
+from popbuild import exam, gate, jsonio, schemas
 
 EXAMPLES = Path(__file__).parent / "storage_examples"
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
@@ -90,7 +90,7 @@ def test_every_schema_file_is_a_format() -> None:
 )
 def test_the_quick_look_at_a_seed_agrees_with_its_schema(seed: Any) -> None:
     """A run with nothing to do judges a seed without jsonschema: by the same rules."""
-    assert jobs._looks_valid(seed) == (not problems(seed, "seed"))
+    assert exam._looks_valid(seed) == (not problems(seed, "seed"))
 
 
 @pytest.mark.parametrize("value", [{"b": 1, "a": [1, {"ü": None}]}, "text", 3.5, [], {}])

@@ -11,7 +11,7 @@ from doit.task import Task as DoitTask
 
 from popbuild import config, jobs, layout
 from popbuild.engine import graph, session
-from popbuild.jobs import Surroundings
+from popbuild.exam import Surroundings
 
 DOIT_CONFIG = {
     "backend": "popbuild-null",

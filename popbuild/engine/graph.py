@@ -11,8 +11,9 @@ from doit.exceptions import TaskError as DoitTaskError
 from doit.task import Task as DoitTask
 
 from popbuild.engine.doit_commands import NullBackend
+from popbuild.exam import Exam
 from popbuild.fingerprint import Verdict
-from popbuild.jobs import Exam, Job
+from popbuild.jobs import Job
 
 
 class NeverDecides(FileChangedChecker):  # type: ignore[misc]  # doit has no types

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from popbuild import config, disk, jobs
 from popbuild.engine import session
 from popbuild.errors import LockedError
-from popbuild.jobs import Surroundings
+from popbuild.exam import Surroundings
 from popbuild.layout import COMPLETE, CURRENT, REJECTED, Root
 from popbuild.model.clock import timestamp
 

@@ -12,7 +12,7 @@ from popbuild import config, disk, jobs
 from popbuild.engine.events import Events, JobResult
 from popbuild.engine.settle import Options, settle_without_building
 from popbuild.errors import FAILED, NOT_STARTED, OK, REJECTED, STOPPED, UsageError, unknown
-from popbuild.jobs import Surroundings
+from popbuild.exam import Surroundings
 from popbuild.layout import Root
 
 Selection = dict[str, tuple[str, ...] | None]  # job -> its tasks, None for all of them

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from popbuild import disk, jobs
 from popbuild.engine.events import JobResult
-from popbuild.jobs import Surroundings
+from popbuild.exam import Surroundings, read_json
 from popbuild.layout import COMPLETE, CURRENT, REJECTED
 
 
@@ -47,7 +47,7 @@ def settle_without_building(
         if found.up_to_date:
             for state in (CURRENT, REJECTED):
                 disk.remove(root.job(state, job).path)
-            if jobs.read_json(exam.folder.seed) != exam.seed:
+            if read_json(exam.folder.seed) != exam.seed:
                 # Nobody read what changed: no run, only the copy that matches its source.
                 jobs.write_seed(exam.folder, exam.seed)
         return JobResult(job, "up to date", path=root.show(exam.folder.path))

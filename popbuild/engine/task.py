@@ -1,0 +1,293 @@
+"""Builds one task: runs its stages, writes what they made, the letter last."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from doit.exceptions import BaseFail
+from doit.exceptions import TaskError as DoitTaskError
+from doit.exceptions import TaskFailed as DoitTaskFailed
+
+from popbuild import __version__, disk, jobs, jsonio
+from popbuild.engine.events import Events
+from popbuild.engine.settle import Options
+from popbuild.errors import PopbuildError, StoppedError
+from popbuild.exam import Exam, Surroundings
+from popbuild.fingerprint import Verdict, fixed
+from popbuild.guard import in_our_words
+from popbuild.jobs import OpenJob, Samples
+from popbuild.llm.calls import Calls
+from popbuild.model import status as states
+from popbuild.model.clock import timestamp
+from popbuild.model.letter import FORMAT_VERSION, Call, Usage, open_letter, seal
+from popbuild.model.pipeline import Task
+from popbuild.prompt import Templates
+from popbuild.redact import redact
+from popbuild.stages.files import Files
+from popbuild.stages.runner import Built, NotPassed, Work, run_task
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What all builds of one command have in common."""
+
+    around: Surroundings
+    calls: Calls
+    options: Options
+    events: Events
+    samples: Samples
+    templates: Templates
+
+
+@dataclass
+class Tally:
+    """What the tasks of this run came to."""
+
+    built: list[str] = field(default_factory=list)
+    usage: Usage = field(default_factory=Usage)
+    execution_ms: float = 0.0
+    refinements: int = 0
+    rejection: dict[str, Any] | None = None
+    failure: PopbuildError | None = None
+    failed_task: str | None = None
+
+
+class TaskBuild:
+    """One attempt at one task, from its verdict to its letter."""
+
+    def __init__(
+        self,
+        shared: Shared,
+        run: str,
+        opened: OpenJob,
+        exam: Exam,
+        task: Task,
+        tally: Tally,
+    ) -> None:
+        self._shared = shared
+        self._around = shared.around
+        self._events = shared.events
+        self._run = run
+        self._opened = opened
+        self._folder = opened.folder
+        self._exam = exam
+        self._task = task
+        self._tally = tally
+        self._id = opened.folder.id
+
+    async def run(self) -> BaseFail | None:
+        """None for success; doit's failure for a gate's no or a crash. Raises StoppedError when
+        a person must decide about an edit."""
+        verdict = self._exam.verdicts[self._task.id]
+        options = self._shared.options
+        if verdict.edited and not options.discard_edits:
+            if verdict.stale and not options.keep_edits:
+                raise StoppedError(
+                    "an artifact was edited by hand, and its task became stale",
+                    {
+                        "job": self._id,
+                        "task": self._task.id,
+                        "artifact": self._around.root.show(
+                            self._folder.artifact(self._task.artifact)
+                        ),
+                        "stale": str(verdict),
+                    },
+                    hint="--keep-edits keeps the file as it is, --discard-edits builds it anew",
+                )
+            await asyncio.to_thread(
+                jobs.keep, self._folder, self._exam, self._task, self._run, True
+            )
+            self._opened.change(lambda each: states.move_task(each, self._task.id, "done"))
+            self._exam.look(self._task)
+            self._events.task_kept(self._id, self._task.id)
+            return None
+        return await self._build(verdict)
+
+    async def _build(self, verdict: Verdict) -> BaseFail | None:
+        task, folder = self._task, self._folder
+        started_at, started = timestamp(), time.monotonic()
+        self._events.task_started(self._id, task.id, str(verdict) if verdict.stale else "asked for")
+        disk.make_folder(folder.task(task.id))
+        jobs.drop_letter(folder, task.id)
+        self._opened.change(
+            lambda each: states.move_task(each, task.id, "running", startedAt=started_at)
+        )
+        work: Work | None = None
+        try:
+            work = self._work()
+            outcome = await run_task(work)
+        except Exception as error:
+            ours = error if isinstance(error, PopbuildError) else in_our_words(error)
+            await asyncio.to_thread(self._fail, work, ours, started)
+            return DoitTaskError(ours.message)
+        if isinstance(outcome, NotPassed):
+            await asyncio.to_thread(self._not_passed, work, outcome, started)
+            return DoitTaskFailed(f"{task.id} did not pass its gate")
+        await self._passed(work, outcome, started_at, started)
+        return None
+
+    def _work(self) -> Work:
+        task, exam = self._task, self._exam
+        schema, schema_files = self._around.schema(task)
+        inputs = exam.inputs(task)
+        return Work(
+            job=self._id,
+            run=self._run,
+            task=task,
+            config=self._around.config,
+            templates=self._shared.templates,
+            seed=exam.seed,
+            artifacts=inputs.artifacts,
+            schema=schema,
+            schema_files=schema_files,
+            files=Files(
+                self._folder,
+                task.id,
+                task.artifact,
+                self._owner,
+                lambda kind, name: self._opened.add_file(task.id, kind, name),
+            ),
+            calls=self._shared.calls,
+            endpoint=inputs.endpoint,
+            weights=inputs.weights,
+            first_sample=self._shared.samples.get(self._id, task.id),
+            on_stage=lambda stage, cycle: self._events.stage(self._id, task.id, stage, cycle),
+        )
+
+    def _owner(self, kind: str, name: str) -> str | None:
+        """The task that a file belongs to. Main artifacts belong to their tasks from the start."""
+        if kind == "artifacts":
+            for task in self._exam.pipeline.tasks:
+                if task.artifact.casefold() == name.casefold():
+                    return task.id
+        return self._opened.owner(kind, name)
+
+    # Afterwards. Each writes in this order: files, log, letter, status. Only what waits for the
+    # disk goes to a thread: every system call there gives the interpreter away and must get it
+    # back from the event loop, which costs more than a small write.
+
+    async def _passed(self, work: Work, built: Built, started_at: str, started: float) -> None:
+        task, folder = self._task, self._folder
+        duration_ms = (time.monotonic() - started) * 1000
+        commits = self._shared.calls.commits
+        await commits.add(work.files.prepare_main(built.output))
+        self._opened.drop_old_files(task.id, work.files.written)
+        jobs.write_output(folder, task, built.output, self._run)
+        self._write_log(work)
+        body = seal(
+            {
+                "formatVersion": FORMAT_VERSION,
+                "task": task.id,
+                "pipelineId": self._run,
+                "fingerprint": self._fingerprint(work),
+                "outputs": self._outputs(work, built.output),
+                "configuration": dict(task.settings),
+                "execution": {
+                    "startedAt": started_at,
+                    "endedAt": timestamp(),
+                    "executionTime": round(duration_ms, 2),
+                    "popbuild": __version__,
+                },
+                "calls": [call.as_json() for call in work.made],
+                "usage": Usage.of(work.made).as_json(),
+                "refinementAttempts": built.cycles,
+                "validation": work.validation,
+                "warnings": _warnings(work.made),
+                "edited": False,
+            }
+        )
+        # The index of files goes first: after a crash behind the letter nobody writes it again.
+        self._opened.change(lambda each: each)
+        await commits.add(jobs.prepare_letter(folder, task.id, body))
+        letter = open_letter(body, task.id)
+        assert letter is not None
+        self._exam.settle(task, built.output, letter)
+        self._tally.built.append(task.id)
+        self._count(work, duration_ms, built.cycles)
+        self._end("done", work, duration_ms, built.cycles)
+        self._events.task_done(self._id, task.id, Usage.of(work.made), duration_ms, built.cycles)
+
+    def _not_passed(self, work: Work, outcome: NotPassed, started: float) -> None:
+        duration_ms = (time.monotonic() - started) * 1000
+        self._write_log(work)
+        self._count(work, duration_ms, outcome.cycles)
+        message = "; ".join(str(problem) for problem in outcome.problems)[:500]
+        self._end("error", work, duration_ms, outcome.cycles, message)
+        if self._tally.rejection is None:
+            self._tally.rejection = jobs.rejection(
+                self._id,
+                self._run,
+                self._task.id,
+                outcome.stage,
+                outcome.problems,
+                outcome.answer,
+                outcome.cycles,
+                self._fingerprint(work),
+                calls=[call.as_json() for call in work.made],
+            )
+        self._events.task_failed(self._id, self._task.id, message)
+
+    def _fail(self, work: Work | None, error: PopbuildError, started: float) -> None:
+        duration_ms = (time.monotonic() - started) * 1000
+        error.values.setdefault("task", self._task.id)
+        message = redact(str(error), self._around.config.environment)
+        if work is not None:
+            self._write_log(work)
+            self._count(work, duration_ms, 0)
+        self._end("error", work, duration_ms, 0, message)
+        if self._tally.failure is None:
+            self._tally.failure, self._tally.failed_task = error, self._task.id
+        self._events.task_failed(self._id, self._task.id, error.message)
+
+    def _end(
+        self, state: str, work: Work | None, duration_ms: float, cycles: int, error: str = ""
+    ) -> None:
+        more: dict[str, Any] = {
+            "endedAt": timestamp(),
+            "executionTime": round(duration_ms, 2),
+            "refinementAttempts": cycles,
+            "usage": Usage.of(work.made if work else []).as_json(),
+            "artifacts": [
+                name
+                for name in states.LEGACY_ARTIFACTS
+                if (self._folder.task(self._task.id) / name).exists()
+            ],
+        }
+        if error:
+            more["error"] = error
+        # What follows is the start of the next task, or the end of the job.
+        self._opened.change(
+            lambda each: states.move_task(each, self._task.id, state, **more), followed=True
+        )
+
+    def _count(self, work: Work, duration_ms: float, refinements: int) -> None:
+        self._tally.usage += Usage.of(work.made)
+        self._tally.execution_ms += duration_ms
+        self._tally.refinements += refinements
+
+    def _write_log(self, work: Work) -> None:
+        path = self._folder.execution_logs(self._task.id)
+        disk.write(path, jsonio.dumps(work.log, sort=False), sync=False)
+
+    def _fingerprint(self, work: Work) -> dict[str, str]:
+        return {
+            **fixed(self._task, self._exam.inputs(self._task)),
+            **work.trace.dependencies(),
+        }
+
+    def _outputs(self, work: Work, output: Any) -> dict[str, str]:
+        """The main artifact's digest by its value, every other's by its bytes."""
+        found = {
+            name: jsonio.digest_bytes(disk.read(self._folder.artifact(name)))
+            for kind, name in sorted(work.files.written)
+            if kind == "artifacts"
+        }
+        found[self._task.artifact] = jsonio.digest(output)
+        return found
+
+
+def _warnings(calls: list[Call]) -> list[str]:
+    return list(dict.fromkeys(warning for call in calls for warning in call.warnings))

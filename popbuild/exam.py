@@ -1,0 +1,212 @@
+"""A job as it is read: its seed, its letters and artifacts, and what is stale in it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from popbuild import disk, fingerprint, gate, jsonio, schemas
+from popbuild.config import Config
+from popbuild.errors import ConfigError, InputError, PopbuildError
+from popbuild.fingerprint import Inputs, Verdict
+from popbuild.layout import NO_DEVICE, JobFolder, Root, name_problem
+from popbuild.llm.endpoint import address_digest, is_local, weights_digest
+from popbuild.model.letter import Letter, open_letter
+from popbuild.model.pipeline import Pipeline, Task
+from popbuild.model.problem import Problem
+
+MAX_SEED_BYTES = jsonio.MAX_BYTES
+
+
+class BadSeed(Exception):
+    """A seed that cannot start a job, with its problems."""
+
+    def __init__(self, where: str, problems: tuple[Problem, ...]) -> None:
+        super().__init__(where)
+        self.where = where
+        self.problems = problems
+
+
+def read_seed(path: Path, where: str) -> dict[str, Any]:
+    """A seed, strict and valid. Raises BadSeed, or FileNotFoundError."""
+    try:
+        seed = jsonio.loads(disk.read(path, max_bytes=MAX_SEED_BYTES), where)
+    except InputError as error:
+        raise BadSeed(where, (Problem(error.as_line()),)) from None
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise BadSeed(where, (Problem(f"cannot be read: {error.strerror}"),)) from None
+    if not _looks_valid(seed):
+        problems = gate.judge(seed, schemas.for_format("seed"))
+        # The one rule of ours that a schema cannot say: no device names.
+        raise BadSeed(where, problems or (Problem(f"not a valid name: {NO_DEVICE}", "/pipeline"),))
+    found: dict[str, Any] = seed
+    return found
+
+
+def _looks_valid(seed: Any) -> bool:
+    """The seed's schema in a few lines: a command with nothing to do does not import jsonschema.
+    What this refuses is judged by the schema itself; a test holds the two together."""
+    return (
+        isinstance(seed, dict)
+        and isinstance(seed.get("name"), str)
+        and 0 < len(seed["name"]) <= 200
+        and isinstance(seed.get("data"), dict)
+        and ("pipeline" not in seed or _is_name(seed["pipeline"]))
+    )
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and name_problem(value) is None
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file of ours, or None where it is missing or damaged."""
+    try:
+        return json.loads(disk.read(path))
+    except (OSError, ValueError, PopbuildError, RecursionError):
+        return None
+
+
+def read_letter(folder: JobFolder, task: str) -> Letter | None:
+    """A task's letter, or None: missing, truncated, altered and foreign ones are all the same."""
+    return open_letter(read_json(folder.letter(task)), task)
+
+
+def read_artifact(folder: JobFolder, task: Task) -> tuple[Any, str | None]:
+    """A main artifact's value and digest; (None, None) where there is none.
+
+    One that is not JSON any more, after an edit by hand, has the digest of its bytes.
+    """
+    try:
+        data = disk.read(folder.artifact(task.artifact))
+    except (OSError, InputError):
+        return None, None
+    try:
+        value = jsonio.loads(data, task.artifact)
+    except InputError:
+        return None, jsonio.digest_bytes(data)
+    return value, jsonio.digest(value)
+
+
+@dataclass
+class Surroundings:
+    """What all tasks of one command share: configuration, the digests of endpoints and weights,
+    and compiled schemas, each computed once."""
+
+    config: Config
+    _endpoints: dict[str, tuple[str | None, str | None]] = field(default_factory=dict)
+    _schemas: dict[str, tuple[schemas.Schema, dict[str, str]]] = field(default_factory=dict)
+
+    @property
+    def root(self) -> Root:
+        return self.config.root
+
+    def inputs(self, task: Task, seed: Any, artifacts: Mapping[str, Any]) -> Inputs:
+        """What a task's dependencies are resolved against."""
+        endpoint, weights = self.model_place(task)
+        return Inputs(
+            seed,
+            {name: artifacts[name] for name in task.needs if name in artifacts},
+            self.config.snapshot.digests,
+            endpoint,
+            weights,
+        )
+
+    def model_place(self, task: Task) -> tuple[str | None, str | None]:
+        """The digests of a task's endpoint and local weights, where they apply."""
+        model = task.model
+        if model is None or task.command is not None:
+            return None, None
+        key = model + jsonio.compact([task.settings.get("api_base"), task.settings.get("base_url")])
+        if key not in self._endpoints:
+            environment = self.config.environment
+            weights = (
+                weights_digest(environment, self.root.private / "index" / "weights.json")
+                if is_local(model)
+                else None
+            )
+            self._endpoints[key] = address_digest(model, task.settings, environment), weights
+        return self._endpoints[key]
+
+    def schema(self, task: Task) -> tuple[schemas.Schema | None, dict[str, str]]:
+        """A task's compiled schema, and the digests of the files that it refers to."""
+        if task.schema is None:
+            return None, {}
+        if task.schema not in self._schemas:
+            self._schemas[task.schema] = self._compile(task.schema)
+        return self._schemas[task.schema]
+
+    def _compile(self, schema: str) -> tuple[schemas.Schema, dict[str, str]]:
+        snapshot = self.config.snapshot
+        documents = {}
+        for path, data in snapshot.files.items():
+            if path.endswith(".json"):
+                with contextlib.suppress(InputError):
+                    documents[path] = jsonio.loads(data, path)
+        where = f"pipeline-config/{schema}"
+        if schema not in documents:
+            try:
+                jsonio.loads(snapshot.files[schema], where)
+            except InputError as error:
+                raise ConfigError(error.message, error.values, error.hint) from None
+        compiled, used = schemas.compile_task_schema(schema, documents, where)
+        return compiled, {path: snapshot.digests[path] for path in used}
+
+
+@dataclass
+class Exam:
+    """A job's directory held against today's inputs: a verdict for every task."""
+
+    folder: JobFolder
+    seed: Any
+    pipeline: Pipeline
+    around: Surroundings
+    artifacts: dict[str, Any] = field(default_factory=dict)
+    digests: dict[str, str | None] = field(default_factory=dict)
+    letters: dict[str, Letter | None] = field(default_factory=dict)
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+
+    def look(self, task: Task) -> Verdict:
+        """Read a task's letter and artifact anew, and say whether it must run."""
+        value, digest = read_artifact(self.folder, task)
+        if digest is not None:
+            self.artifacts[task.id] = value
+        else:
+            self.artifacts.pop(task.id, None)
+        self.digests[task.id] = digest
+        letter = self.letters[task.id] = read_letter(self.folder, task.id)
+        stale = tuple(
+            name for name in task.needs if name in self.verdicts and self.verdicts[name].stale
+        )
+        verdict = fingerprint.check(task, letter, self.inputs(task), digest, stale)
+        self.verdicts[task.id] = verdict
+        return verdict
+
+    def inputs(self, task: Task) -> Inputs:
+        return self.around.inputs(task, self.seed, self.artifacts)
+
+    def settle(self, task: Task, value: Any, letter: Letter) -> None:
+        """A task was built: what stands below it is judged by the new artifact."""
+        self.artifacts[task.id] = value
+        self.digests[task.id] = jsonio.digest(value)
+        self.letters[task.id] = letter
+        self.verdicts[task.id] = Verdict(())
+
+    def up_to_date(self, tasks: Iterable[str] | None = None) -> bool:
+        """Whether nothing has to be done: no task is stale, none was edited."""
+        names = self.pipeline.names if tasks is None else tasks
+        return not any(self.verdicts[name].stale or self.verdicts[name].edited for name in names)
+
+
+def examine(folder: JobFolder, seed: Any, pipeline: Pipeline, around: Surroundings) -> Exam:
+    """Hold a job's directory against today's inputs. Reads; writes nothing."""
+    exam = Exam(folder, seed, pipeline, around)
+    for task in pipeline.in_order():
+        exam.look(task)
+    return exam
