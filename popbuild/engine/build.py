@@ -28,6 +28,7 @@ from popbuild.model import status as states
 from popbuild.model.clock import run_id, timestamp
 from popbuild.model.pipeline import Task
 from popbuild.model.problem import Problem
+from popbuild.objects import Objects
 from popbuild.redact import redact
 from popbuild.stages.code import Finder
 
@@ -53,7 +54,9 @@ class Builder:
 
     async def build_all(self, selection: Mapping[str, tuple[str, ...] | None]) -> list[JobResult]:
         """Build jobs, as many at a time as calls may be in flight, early ones first."""
+        config = self.shared.around.config
         await asyncio.to_thread(preview.check, self.shared.around, self.shared.templates)
+        await asyncio.to_thread(Objects(config.root).keep, config.snapshot)
         slots = asyncio.Semaphore(self.shared.calls.limits.in_flight)
         results: dict[str, JobResult] = {}
 
