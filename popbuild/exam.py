@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,12 +13,12 @@ from typing import Any
 from popbuild import disk, fingerprint, gate, jsonio, schemas
 from popbuild.config import Config
 from popbuild.errors import ConfigError, InputError, PopbuildError
-from popbuild.fingerprint import Inputs, Verdict
-from popbuild.layout import NO_DEVICE, JobFolder, Root, name_problem
+from popbuild.fingerprint import Change, Inputs, Verdict
+from popbuild.layout import COMPLETE, NO_DEVICE, JobFolder, Root, name_problem
 from popbuild.llm.endpoint import address_digest, is_local, weights_digest
 from popbuild.model.letter import Letter, open_letter
 from popbuild.model.pipeline import Pipeline, Task
-from popbuild.model.problem import Problem
+from popbuild.model.problem import MISSING, Problem, value_at
 
 MAX_SEED_BYTES = jsonio.MAX_BYTES
 
@@ -184,9 +185,47 @@ class Exam:
         stale = tuple(
             name for name in task.needs if name in self.verdicts and self.verdicts[name].stale
         )
-        verdict = fingerprint.check(task, letter, self.inputs(task), digest, stale)
+        verdict = fingerprint.check(
+            task, letter, self.inputs(task), digest, stale, functools.partial(self._before, letter)
+        )
         self.verdicts[task.id] = verdict
         return verdict
+
+    def changes(self, task: Task) -> tuple[Change, ...]:
+        """Every dependency of a task that differs from its letter; none without a letter."""
+        letter, inputs = self.letters[task.id], self.inputs(task)
+        if letter is None:
+            return ()
+        last, past = letter.fingerprint, functools.partial(self._before, letter)
+        return fingerprint.changes(
+            last, fingerprint.current(last, task, inputs), task, inputs, past
+        )
+
+    def _before(self, letter: Letter | None, dependency: str, digest: str) -> Any:
+        """The value that a dependency had at the last build, or MISSING where nobody knows: the
+        job's own copy of its seed, the letter's settings, and the last good result have it."""
+        kind, _, rest = dependency.partition(":")
+        if letter is None:
+            return MISSING
+        if kind == "setting":
+            settings = letter.body.get("configuration")
+            return settings.get(rest, MISSING) if isinstance(settings, dict) else MISSING
+        root, job = self.around.root, self.folder.id
+        last_good = root.job(COMPLETE, job)
+        if kind == "seed":
+            paths, pointer = [self.folder.seed, last_good.seed], rest
+        elif kind == "artifact":
+            upstream, _, pointer = rest.partition(":")
+            if upstream not in self.pipeline.names:
+                return MISSING
+            paths = [last_good.artifact(self.pipeline.task(upstream).artifact)]
+        else:
+            return MISSING
+        for path in paths:
+            value = value_at(read_json(path), pointer)
+            if fingerprint.digest_of(value) == digest:
+                return value
+        return MISSING
 
     def inputs(self, task: Task) -> Inputs:
         return self.around.inputs(task, self.seed, self.artifacts)

@@ -16,7 +16,7 @@ Reads no files.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ from popbuild.model.letter import Fingerprint, Letter
 from popbuild.model.pipeline import Task
 from popbuild.model.problem import MISSING, value_at
 
+_MAX_SHOWN = 40  # characters of a value in a reason
 STAGES_VERSION = "1"  # raised when a default stage gives another result for the same inputs
 
 
@@ -122,20 +123,93 @@ def current(last: Fingerprint, task: Task, inputs: Inputs) -> dict[str, str]:
     return now
 
 
-def differences(last: Fingerprint, now: Fingerprint) -> tuple[str, ...]:
-    """One phrase for each dependency that differs."""
-    reasons = []
+Past = Callable[[str, str], Any]  # a dependency and its old digest -> its old value, or MISSING
+
+
+def unknown(_dependency: str, _digest: str) -> Any:
+    """The past of which nothing is known."""
+    return MISSING
+
+
+@dataclass(frozen=True)
+class Change:
+    """A dependency that differs: its digests, and its values as far as they are known."""
+
+    dependency: str
+    before: str
+    after: str
+    old: Any = MISSING
+    new: Any = MISSING
+
+    def __str__(self) -> str:
+        """`seed:/data/tone changed: formal → casual`, one line."""
+        if self.before == jsonio.ABSENT:
+            what, shown = "added", "" if self.new is MISSING else brief(self.new)
+        elif self.after == jsonio.ABSENT:
+            what, shown = "removed", "" if self.old is MISSING else brief(self.old)
+        else:
+            known = MISSING not in (self.old, self.new)
+            what, shown = "changed", " → ".join(_both(self.old, self.new)) if known else ""
+        return f"{self.dependency} {what}" + (f": {shown}" if shown else "")
+
+
+def changes(
+    last: Fingerprint, now: Fingerprint, task: Task, inputs: Inputs, past: Past = unknown
+) -> tuple[Change, ...]:
+    """Every dependency that differs."""
+    found = []
     for dependency in sorted({*last, *now}):
         before, after = last.get(dependency, jsonio.ABSENT), now.get(dependency, jsonio.ABSENT)
         if before == after:
             continue
-        if before == jsonio.ABSENT:
-            reasons.append(f"{dependency} added")
-        elif after == jsonio.ABSENT:
-            reasons.append(f"{dependency} removed")
+        if _is_literal(dependency):
+            old, new = _literal(before), _literal(after)
         else:
-            reasons.append(f"{dependency} changed")
-    return tuple(reasons)
+            old, new = past(dependency, before), value_now(dependency, task, inputs)
+        found.append(Change(dependency, before, after, old, new))
+    return tuple(found)
+
+
+def value_now(dependency: str, task: Task, inputs: Inputs) -> Any:
+    """Today's value of a dependency, or MISSING where it has none that could be shown."""
+    kind, _, rest = dependency.partition(":")
+    if kind == "seed":
+        return value_at(inputs.seed, rest)
+    if kind == "artifact":
+        upstream, _, pointer = rest.partition(":")
+        if upstream in task.needs and upstream in inputs.artifacts:
+            return value_at(inputs.artifacts[upstream], pointer)
+    if kind == "setting":
+        return task.settings.get(rest, MISSING)
+    return MISSING
+
+
+def _is_literal(dependency: str) -> bool:
+    """Whether a fingerprint holds the value itself in the digest's place."""
+    kind = dependency.partition(":")[0]
+    return kind.endswith("-kind") or dependency in ("answer", "output", "stages")
+
+
+def _literal(value: str) -> Any:
+    return MISSING if value == jsonio.ABSENT else value
+
+
+def brief(value: Any) -> str:
+    """A value as a phrase shows it: on one line, cut after forty characters."""
+    plain = isinstance(value, str) and value.isprintable() and value == value.strip() != ""
+    text = value if plain else jsonio.compact(value)
+    return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 1] + "…"
+
+
+def _both(old: Any, new: Any) -> tuple[str, str]:
+    """Two values that differ, cut so that the place shows where they begin to."""
+    texts = [each if isinstance(each, str) else jsonio.compact(each) for each in (old, new)]
+    pairs = enumerate(zip(*texts, strict=False))
+    same = next((place for place, (one, other) in pairs if one != other), min(map(len, texts)))
+    if same <= _MAX_SHOWN // 2 or max(map(len, texts)) <= _MAX_SHOWN:
+        return brief(old), brief(new)
+    start = same - _MAX_SHOWN // 4
+    return brief("…" + texts[0][start:]), brief("…" + texts[1][start:])
 
 
 def check(
@@ -144,15 +218,18 @@ def check(
     inputs: Inputs,
     artifact: str | None,
     stale_upstream: tuple[str, ...] = (),
+    past: Past = unknown,
 ) -> Verdict:
     """Say whether a task must run, with every reason why.
 
     `artifact` is the digest of the main artifact that stands there, None if there is none.
-    `stale_upstream` names the needed tasks that are themselves to be rebuilt.
+    `stale_upstream` names the needed tasks that are themselves to be rebuilt; `past` knows what
+    values the last build saw.
     """
     if letter is None:
         return Verdict(("never built",))
-    reasons = list(differences(letter.fingerprint, current(letter.fingerprint, task, inputs)))
+    now = current(letter.fingerprint, task, inputs)
+    reasons = [str(each) for each in changes(letter.fingerprint, now, task, inputs, past)]
     if letter.refinements > task.refinements:
         reasons.append(f"built with {letter.refinements} refinements, now {task.refinements}")
     if artifact is None:

@@ -159,8 +159,8 @@ def rejection_stands(exam: Exam, rejection: Any) -> str | None:
     task = exam.pipeline.task(name)
     if not exam.up_to_date(exam.pipeline.upstream(name)):
         return None
-    now = fingerprint.current(last, task, exam.inputs(task))
-    if fingerprint.differences(last, now):
+    inputs = exam.inputs(task)
+    if fingerprint.changes(last, fingerprint.current(last, task, inputs), task, inputs):
         return None
     return task.id if rejection.get("refinementAttempts", 0) >= task.refinements else None
 
