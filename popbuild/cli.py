@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -139,6 +139,13 @@ def _print_json(value: Any) -> None:
     from popbuild.redact import redact
 
     print(redact(json.dumps(value, indent=2, ensure_ascii=False), os.environ))
+
+
+def _print_lines(lines: Iterable[str]) -> None:
+    from popbuild.redact import redact
+
+    for line in lines:
+        print(redact(line, os.environ))
 
 
 # The commands. Each docstring is the command's help page.
@@ -275,6 +282,52 @@ def _print_status(job: Job, body: dict[str, Any]) -> None:
             print(f"  {'':<{width}}  its artifact was edited by hand")
         if task["error"]:
             print(f"  {'':<{width}}  error: {task['error'].splitlines()[0]}")
+
+
+def _plan(given: argparse.Namespace) -> int:
+    """Say what a run would do, and what it would cost, before it does: every task that will
+    run, and every task below it that may, with the reasons, how many answers are stored
+    already, and tokens and dollars as a range. Free: makes no call, changes nothing."""
+    from popbuild import commands
+    from popbuild.plan import totals
+    from popbuild.printing import plan_lines
+
+    jobs = commands.plan(_root(given), given.names)
+    if given.json:
+        total = totals(task for job in jobs for task in job.tasks)
+        _print_json({"jobs": [job.as_json() for job in jobs], "total": total.as_json()})
+        return OK
+    _print_lines(plan_lines(jobs))
+    return OK
+
+
+def _explain(given: argparse.Namespace) -> int:
+    """Say why a job's tasks are stale, in depth: each reason with the difference that it is
+    about, of a prompt, a schema, the seed or a setting. With a task, also all that its
+    artifact depends on."""
+    from popbuild import commands
+    from popbuild.printing import explain_lines
+
+    found = commands.explain(_root(given), given.job, given.task)
+    if given.json:
+        _print_json([each.as_json() for each in found])
+        return OK
+    _print_lines(explain_lines(found, dependencies=given.task is not None))
+    return OK
+
+
+def _check(given: argparse.Namespace) -> int:
+    """Exit with 0 when every job is complete and up to date and everything is valid, with 1
+    when not; prints what is not. For CI: makes no call, changes nothing."""
+    from popbuild import commands
+    from popbuild.printing import check_lines
+
+    check = commands.check(_root(given), given.names)
+    if given.json:
+        _print_json(check.as_json())
+    else:
+        _print_lines(check_lines(check))
+    return OK if check.passed else REJECTED
 
 
 def _show(given: argparse.Namespace) -> int:
@@ -433,6 +486,17 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], str, tuple[_Add, 
         (_JOBS, _flag("--tasks", help="list tasks too, with reasons"), _JSON),
     ),
     "status": (_status, "show a job's tasks: state, tokens, cost, reasons", (_JOBS, _JSON)),
+    "plan": (
+        _plan,
+        "say what a run would do and cost",
+        (_argument("names", nargs="*", metavar="NAME", help="jobs or tasks; all if absent"), _JSON),
+    ),
+    "explain": (
+        _explain,
+        "say why tasks are stale, with the differences",
+        (_JOB, _argument("task", nargs="?", metavar="TASK", help="all if absent"), _JSON),
+    ),
+    "check": (_check, "exit with 0 if all is up to date and valid", (_JOBS, _JSON)),
     "show": (
         _show,
         "list or print a job's artifacts, logs and prompts",

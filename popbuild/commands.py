@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from popbuild import config, disk, gate, jobs, jsonio
 from popbuild.errors import GateError, InputError, UsageError, unknown
@@ -15,6 +15,11 @@ from popbuild.jobs import Job, Samples
 from popbuild.layout import COMPLETE, REJECTED, JobFolder, Root, check_name
 from popbuild.model.clock import run_id
 from popbuild.model.problem import Problem
+
+if TYPE_CHECKING:
+    from popbuild.explain import Explanation
+    from popbuild.plan import PlannedJob
+    from popbuild.validate import Finding
 
 _GITIGNORE = "pipeline-data/\n.popbuild/\n.env\n"
 
@@ -216,6 +221,72 @@ def prompt(root: Root, job: Job, task_name: str) -> list[dict[str, Any]]:
             hint=f"doit run {job.id}:{missing[0]}",
         )
     return render(job.exam.around.config, job.exam, task)
+
+
+def plan(root: Root, names: Iterable[str] = ()) -> list[PlannedJob]:
+    """What a run of the named jobs and tasks, or of all, would do and cost. Free: no call."""
+    from popbuild import plan
+    from popbuild.engine import session
+
+    selection = session.select(root, None, names)
+    surroundings = around(root)
+    session.check_tasks(selection, surroundings)
+    return list(plan.plan(selection, surroundings))
+
+
+def explain(root: Root, name: str, task: str | None = None) -> list[Explanation]:
+    """Why a job's tasks, or one of them, are stale, with the differences."""
+    from popbuild.explain import explain
+
+    job = find_job(root, name)
+    if job.bad_seed is not None:
+        raise _seed_error(job.bad_seed)
+    assert job.pipeline is not None
+    known = job.pipeline.names
+    if task is not None and task not in known:
+        raise UsageError("no such task", unknown("task", task, known, where={"job": name}))
+    return list(explain(job, known if task is None else [task]))
+
+
+@dataclass(frozen=True)
+class Check:
+    """How many jobs and files were looked at; jobs that are not complete and up to date, with
+    their descriptions; and what `validate` found."""
+
+    jobs: int
+    files: int
+    stale: list[tuple[str, str]]
+    findings: list[Finding]
+
+    @property
+    def passed(self) -> bool:
+        return not self.stale and not self.findings
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "passed": self.passed,
+            "jobs": self.jobs,
+            "checkedFiles": self.files,
+            "notUpToDate": [{"id": job, "state": state} for job, state in self.stale],
+            "problems": [finding.as_json() for finding in self.findings],
+        }
+
+
+def check(root: Root, names: Iterable[str] = ()) -> Check:
+    """Whether jobs, the named ones or all, are complete and up to date, and everything is valid."""
+    from popbuild.validate import validate
+
+    names = list(names)
+    found = list(look(root, names))
+    paths = [
+        path
+        for job in found
+        for path in (root.seed(job.id), job.folder.path if job.folder else root.seed(job.id))
+        if path.exists()
+    ]
+    validation = validate(root, [root.config, *paths] if names else ())
+    stale = [(job.id, job.description) for job in found if not job.up_to_date]
+    return Check(len(found), validation.checked, stale, validation.findings)
 
 
 def export(root: Root, job: Job, target: Path, artifact: str | None = None) -> Path:

@@ -159,9 +159,7 @@ class Calls:
             await asyncio.to_thread(self.store.make_room, request)
         for number in range(1, self.limits.tries + 1):
             async with self._slots:
-                entry = await self._ledger.reserve(
-                    request.digest, request.model, origin, client.maximum_cost(request)
-                )
+                entry = await self._ledger.reserve(request, origin, client.maximum_cost(request))
                 try:
                     answer: Answer = await client.send(request, self.limits.timeout_s)
                 except client.TransportError as failure:
@@ -172,7 +170,7 @@ class Calls:
                     # Nothing waits between the answer and this: whoever stops the command now
                     # does not lose what is paid for.
                     await self.commits.add(self.store.prepare(request, answer))
-                    await self._ledger.settle(entry, answer.cost)
+                    await self._ledger.settle(entry, answer)
                     return answer
             if not last.retryable or number == self.limits.tries:
                 break

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from popbuild import disk, jsonio
+from popbuild.llm.request import Answer, Message, Request, text_of
 from popbuild.model.clock import timestamp
 from popbuild.threads import Batches
 
@@ -62,7 +63,7 @@ class Ledger:
         """Returns when every entry is on disk."""
         await self._journal.drain()
 
-    async def reserve(self, request: str, model: str, origin: Origin, maximum: float | None) -> str:
+    async def reserve(self, request: Request, origin: Origin, maximum: float | None) -> str:
         """Write down the most that a call may cost, before it is sent. Gives the entry's ID."""
         entry = secrets.token_hex(8)
         await self._journal.add(
@@ -70,20 +71,28 @@ class Ledger:
                 "event": "reserved",
                 "entry": entry,
                 "at": timestamp(),
-                "request": request,
-                "model": model,
+                "request": request.digest,
+                "model": request.model,
                 "run": origin.run,
                 "job": origin.job,
                 "task": origin.task,
+                "inputBytes": size_of(request.messages),
                 "cost": maximum,
             }
         )
         return entry
 
-    async def settle(self, entry: str, cost: float | None) -> None:
-        """The answer came and cost this."""
+    async def settle(self, entry: str, answer: Answer) -> None:
+        """The answer came; what it cost, and its tokens, from which plans learn."""
         await self._journal.add(
-            {"event": "settled", "entry": entry, "at": timestamp(), "cost": cost}
+            {
+                "event": "settled",
+                "entry": entry,
+                "at": timestamp(),
+                "cost": answer.cost,
+                "inputTokens": answer.input_tokens,
+                "outputTokens": answer.output_tokens,
+            }
         )
 
     async def release(self, entry: str, reason: str) -> None:
@@ -91,6 +100,11 @@ class Ledger:
         await self._journal.add(
             {"event": "released", "entry": entry, "at": timestamp(), "reason": reason}
         )
+
+
+def size_of(messages: Iterable[Message]) -> int:
+    """The bytes of what a conversation says."""
+    return sum(len(text_of(message).encode(errors="replace")) for message in messages)
 
 
 def read_entries(path: Path) -> tuple[list[dict[str, Any]], int]:

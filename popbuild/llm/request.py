@@ -15,6 +15,14 @@ Message = dict[str, Any]  # {"role": …, "content": …}, as in OpenAI's API
 _LITELLM_NAMES = {"maxTokens": "max_tokens"}
 
 
+def text_of(message: Message) -> str:
+    """What a message says, without pictures."""
+    content = message.get("content")
+    if isinstance(content, list):
+        return "".join(part.get("text", "") for part in content if isinstance(part, dict))
+    return content if isinstance(content, str) else ""
+
+
 @dataclass(frozen=True)
 class Request:
     """Everything that may change an answer.

@@ -1,0 +1,49 @@
+"""What a task's calls came to so far, from the ledger: what a plan learns from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_KEPT = 50  # attempts a task and model: the prompt of long ago was another one
+
+
+@dataclass
+class Attempt:
+    """One build of a task, as far as it was bought: tokens over all its calls, and those that the
+    first call's input had for each byte of its messages."""
+
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    first_input_tokens: int = 0
+    first_input_bytes: int = 0
+
+
+class History:
+    """Attempts by task and model, the newest last."""
+
+    def __init__(self, entries: Iterable[Mapping[str, Any]]) -> None:
+        reserved: dict[str, Mapping[str, Any]] = {}
+        found: dict[tuple[str, str], dict[tuple[str, str], Attempt]] = {}
+        for entry in entries:
+            if entry.get("event") == "reserved":
+                reserved[entry["entry"]] = entry
+            elif entry.get("event") == "settled" and "outputTokens" in entry:
+                start = reserved.pop(entry["entry"], None)
+                if start is None:
+                    continue
+                by_run = found.setdefault((start["task"], start["model"]), {})
+                attempt = by_run.setdefault((start["run"], start["job"]), Attempt())
+                if not attempt.calls:
+                    attempt.first_input_tokens = entry["inputTokens"]
+                    attempt.first_input_bytes = start.get("inputBytes", 0)
+                attempt.calls += 1
+                attempt.input_tokens += entry["inputTokens"]
+                attempt.output_tokens += entry["outputTokens"]
+        self._attempts = {key: list(by_run.values())[-_KEPT:] for key, by_run in found.items()}
+
+    def of(self, task: str, model: str) -> list[Attempt]:
+        """The last attempts at a task on a model; none if there was none."""
+        return self._attempts.get((task, model), [])

@@ -1,0 +1,118 @@
+"""Plans, explanations and checks as a person reads them: lines of at most 80 columns where the
+words allow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from popbuild.commands import Check
+from popbuild.engine.progress import money
+from popbuild.explain import Explanation
+from popbuild.plan import PlannedJob, PlannedTask, Range, Totals, totals
+
+_MAX_DIFFERENCE = 40  # lines of one difference; --json has them all
+
+
+def plan_lines(jobs: Sequence[PlannedJob]) -> Iterator[str]:
+    """A plan: each job that has something to do, each task with its reasons and its price."""
+    busy = [job for job in jobs if not job.nothing_to_do]
+    for job in busy:
+        yield f"{job.id}: {job.note or _how_many(job.tasks)}"
+        if job.note and job.tasks:
+            yield f"  {_how_many(job.tasks)}"
+        width = max((len(task.task) for task in job.tasks), default=0)
+        for task in job.tasks:
+            head = f"  {'will' if task.will else 'may '}  {task.task:<{width}}  "
+            indent = " " * len(head)
+            for number, reason in enumerate(task.reasons):
+                yield (indent if number else head) + reason
+            yield f"{indent}{_price(task)}"
+            yield f"{indent}({task.basis})"
+    idle = len(jobs) - len(busy)
+    planned = [task for job in busy for task in job.tasks]
+    if planned:
+        total = totals(planned)
+        yield f"total: {_sum(total)}" + (f"; {idle} up to date" if idle else "")
+    elif idle:
+        yield f"{_count(idle, 'job')} up to date: nothing to do"
+
+
+def _how_many(tasks: Iterable[PlannedTask]) -> str:
+    will = [task.will for task in tasks]
+    parts = [f"{sum(will)} will run"] if any(will) else []
+    if not all(will):
+        parts.append(f"{len(will) - sum(will)} may run")
+    return ", ".join(parts)
+
+
+def _price(task: PlannedTask) -> str:
+    stored = "stored unknown" if task.stored is None else f"{task.stored} stored"
+    tokens = task.input_tokens + task.output_tokens
+    return f"{_range(task.calls, 'call')}, {stored}; {_range(tokens, 'token')}; {_cost(task.cost)}"
+
+
+def _sum(total: Totals) -> str:
+    tokens = total.input_tokens + total.output_tokens
+    cost = _cost(total.cost)
+    if total.unknown:
+        known = f"{cost} and " if total.cost.high else ""
+        cost = f"{known}an unknown cost of {', '.join(total.unknown)}"
+    return (
+        f"{_range(total.calls, 'call')}, {total.stored} stored; {_range(tokens, 'token')}; {cost}"
+    )
+
+
+def _range(value: Range, name: str) -> str:
+    """`1 call`, `0 to 3 calls`, `1,200 to 4,000 tokens`."""
+    low, high = f"{value.low:,.0f}", f"{value.high:,.0f}"
+    return f"{high if low == high else f'{low} to {high}'} {name}{'s' * (high != '1')}"
+
+
+def _cost(cost: Range | None) -> str:
+    if cost is None:
+        return "unknown cost"
+    low, high = money(_rounded(cost.low)), money(_rounded(cost.high))
+    return high if low == high else f"{low} to {high}"
+
+
+def _rounded(cost: float) -> float:
+    """Two digits that count: an estimate has no more."""
+    return float(f"{cost:.2g}")
+
+
+def explain_lines(explanations: Iterable[Explanation], *, dependencies: bool) -> Iterator[str]:
+    """Why tasks are stale; with `dependencies` also all that each depends on."""
+    for each in explanations:
+        yield f"{each.task}: {'stale' if each.verdict.stale else each.verdict}"
+        for reason in each.reasons:
+            yield f"  {reason.text}"
+            yield from (f"    {line}" for line in reason.difference[:_MAX_DIFFERENCE])
+            if len(reason.difference) > _MAX_DIFFERENCE:
+                yield f"    … {len(reason.difference) - _MAX_DIFFERENCE} more lines"
+        if each.built is not None:
+            yield f"  built {each.built[0]} by {each.built[1]}"
+        if dependencies:
+            yield f"  depends on {len(each.dependencies)}:"
+            yield from (f"    {name}  {_short(digest)}" for name, digest in each.dependencies)
+
+
+def _short(digest: str) -> str:
+    """Enough of a digest to tell it from others; a fingerprint also has plain values."""
+    return digest[:19] if digest.startswith("sha256:") else digest
+
+
+def check_lines(check: Check) -> Iterator[str]:
+    """Everything that is not as it should be, and a line that sums up."""
+    for job, description in check.stale:
+        yield f"{job}: {description}"
+    for finding in check.findings:
+        yield f"{finding.file}: {finding.problem}"
+    if check.passed:
+        yield f"{_count(check.jobs, 'job')} up to date, {_count(check.files, 'file')} valid"
+    else:
+        stale = f"{len(check.stale)} of {_count(check.jobs, 'job')} not up to date"
+        yield f"{stale}, {_count(len(check.findings), 'problem')} in {_count(check.files, 'file')}"
+
+
+def _count(number: int, name: str) -> str:
+    return f"{number:,} {name}{'s' * (number != 1)}"

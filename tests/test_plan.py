@@ -1,0 +1,321 @@
+"""plan, explain and check: what a run would do, why, and for how much; before it does."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import Any
+
+import pytest
+from provider import Provider, Reply, default_answer
+from workspace import Workspace
+
+TITLED = {
+    "type": "object",
+    "properties": {"title": {"type": "string", "minLength": 3}},
+    "required": ["title"],
+}
+LONG = "Write about {{ seed.data.topic }} in a tone that is {{ seed.data.tone }}.\n"
+
+
+def ok(workspace: Workspace, *args: str, code: int = 0, **options: Any) -> str:
+    result = workspace.popbuild(*args, **options)
+    assert result.code == code, result.out + result.err
+    return result.out
+
+
+def plan(workspace: Workspace, *args: str, **options: Any) -> Any:
+    """`plan --json` of one job: its tasks by name. Nothing is called, nothing is written."""
+    assert workspace.provider is not None
+    calls, before = len(workspace.provider.requests), tree(workspace)
+    body = json.loads(ok(workspace, "plan", "--json", *(args or ["first"]), **options))
+    assert len(workspace.provider.requests) == calls
+    assert tree(workspace) == before
+    return body
+
+
+def tree(workspace: Workspace) -> list[tuple[str, str]]:
+    """Every file, but the index, which may be deleted at any time."""
+    return [each for each in workspace.tree() if not each[0].startswith(".popbuild/index/")]
+
+
+def tasks(workspace: Workspace, **options: Any) -> dict[str, Any]:
+    (job,) = plan(workspace, **options)["jobs"]
+    return {task["task"]: task for task in job["tasks"]}
+
+
+def built(workspace: Workspace, *jobs: str) -> Any:
+    return json.loads(ok(workspace, "run", "--json", *(jobs or ["first"])))
+
+
+# --- plan ---
+
+
+def test_a_new_job_is_planned_with_the_most_that_it_may_cost(workspace: Workspace) -> None:
+    """Input is counted where the prompt can be rendered; an answer ends at maxTokens."""
+    settings = {"maxTokens": 100}
+    workspace.pipeline(["research", "analysis"], {"research": settings, "analysis": settings})
+    research, analysis = tasks(workspace).values()
+    assert research["runs"] == analysis["runs"] == "will"
+    assert research["reasons"] == analysis["reasons"] == ["never built"]
+    assert (research["storedCalls"], analysis["storedCalls"]) == (0, None)
+    assert research["calls"] == {"low": 1, "high": 3}
+    assert research["outputTokens"] == {"low": 1, "high": 300}
+    assert research["inputTokens"]["low"] < 10 < research["inputTokens"]["high"]
+    assert 0 < research["cost"]["low"] < research["cost"]["high"] < 0.01
+    assert research["basis"] == "input counted, output at most"
+    assert analysis["basis"] == "at most"
+    out = ok(workspace, "plan")
+    assert "first: 2 will run" in out
+    assert "1 to 3 calls, 0 stored; " in out
+    assert "stored unknown" in out
+
+
+def test_an_up_to_date_job_has_nothing_to_plan(workspace: Workspace) -> None:
+    built(workspace)
+    assert plan(workspace)["jobs"][0]["tasks"] == []
+    assert ok(workspace, "plan") == "1 job up to date: nothing to do\n"
+
+
+def test_a_change_is_planned_with_its_values_and_what_may_follow(
+    workspace: Workspace, provider: Provider
+) -> None:
+    """The task that reads the field will run; the one below it only may: it runs if the new
+    artifact differs."""
+    built(workspace)
+    workspace.seed("first", {"topic": "heat pumps", "tone": "plain"})
+    research, analysis = tasks(workspace).values()
+    assert research["runs"] == "will"
+    assert research["reasons"] == ["seed:/data/topic changed: grid batteries → heat pumps"]
+    assert analysis["runs"] == "may"
+    assert analysis["reasons"] == ["upstream research is stale"]
+    assert analysis["calls"]["low"] == analysis["cost"]["low"] == 0
+    assert analysis["storedCalls"] is None
+    out = ok(workspace, "plan", "first")
+    assert "first: 1 will run, 1 may run" in out
+    assert "  will  research  seed:/data/topic changed: grid batteries → heat pumps\n" in out
+    # doit and status say the same.
+    reason = "seed:/data/topic changed: grid batteries → heat pumps"
+    assert reason in workspace.doit("list", "-s", "--all").out
+    assert reason in workspace.doit("info", "first:research").out
+    assert reason in ok(workspace, "status", "first")
+    built(workspace)
+    assert len(provider.requests) == 4
+    assert plan(workspace)["jobs"][0]["tasks"] == []
+
+
+def test_what_it_cost_lies_in_the_planned_range(workspace: Workspace) -> None:
+    """Both on the first build and on one that the history is known of."""
+    for number, tone in enumerate(["plain", "warm", "dry"]):
+        workspace.task("research", prompt=LONG)
+        workspace.seed("first", {"topic": "grid batteries", "tone": tone})
+        total = plan(workspace)["total"]
+        (result,) = built(workspace)
+        assert result["usage"]["calls"] == 2
+        assert total["cost"]["low"] <= result["usage"]["cost"] <= total["cost"]["high"], number
+        used = result["usage"]["inputTokens"] + result["usage"]["outputTokens"]
+        tokens = [total["inputTokens"][end] + total["outputTokens"][end] for end in ("low", "high")]
+        assert tokens[0] <= used <= tokens[1]
+
+
+def test_history_makes_the_range_narrow(workspace: Workspace, provider: Provider) -> None:
+    """Reasoning tokens included: what the task really took, not what its prompt looks like."""
+    provider.answer = lambda request: Reply(
+        default_answer(request).text, completion_tokens=4_000, reasoning_tokens=3_900
+    )
+    at_most = tasks(workspace)["research"]["outputTokens"]
+    assert at_most["high"] > 40_000  # the model's own limit, three times
+    for number in range(10):
+        workspace.seed(f"job-{number}", {"topic": f"topic {number}"})
+    ok(workspace, "run")
+    workspace.seed("first", {"topic": "heat pumps", "tone": "plain"})
+    research = tasks(workspace)["research"]
+    assert research["basis"] == "input counted, the rest from 11 builds"
+    assert (
+        3_500 < research["outputTokens"]["low"] < 4_000 < research["outputTokens"]["high"] < 4_500
+    )
+    assert research["calls"] == {"low": 1, "high": 1}
+
+
+def test_a_stored_answer_is_planned_as_free(workspace: Workspace, provider: Provider) -> None:
+    """Whose answer is known costs nothing, whatever became of the job."""
+    built(workspace)
+    shutil.rmtree(workspace.root / "pipeline-data")
+    research = tasks(workspace)["research"]
+    assert research["storedCalls"] == 1
+    assert research["cost"]["low"] == 0
+    assert research["calls"]["low"] == 0
+    built(workspace)
+    assert len(provider.requests) == 2
+
+
+def test_a_prompt_changed_back_is_planned_as_stored(workspace: Workspace) -> None:
+    built(workspace)
+    workspace.task("analysis", prompt="Another: {{ artifacts.research.content }}\n")
+    assert tasks(workspace)["analysis"]["storedCalls"] == 0
+    built(workspace)
+    workspace.task("analysis", prompt="Analysis of: {{ artifacts.research.content }}\n")
+    (analysis,) = tasks(workspace).values()
+    assert (analysis["task"], analysis["storedCalls"]) == ("analysis", 1)
+
+
+def test_an_unknown_price_is_never_0(workspace: Workspace) -> None:
+    workspace.pipeline(["research", "analysis"], model="openai/nobody-knows-this")
+    body = plan(workspace)
+    assert [task["cost"] for task in body["jobs"][0]["tasks"]] == [None, None]
+    assert body["total"]["cost"] is None
+    assert body["total"]["unknownCost"] == ["research", "analysis"]
+    assert "an unknown cost of research, analysis" in ok(workspace, "plan")
+
+
+def test_a_local_model_is_free(workspace: Workspace) -> None:
+    body = plan(workspace, env={"POPBUILD_MODEL": "local/smollm2-135m"})
+    assert body["total"]["cost"] == {"low": 0, "high": 0}
+
+
+def test_a_command_makes_no_call_of_ours(workspace: Workspace) -> None:
+    registry = "research: ./research\nanalysis: {command: [cat]}\n"
+    workspace.write("pipeline-config/tasks/index.yaml", registry)
+    analysis = tasks(workspace)["analysis"]
+    assert analysis["cost"] == {"low": 0, "high": 0}
+    assert analysis["basis"] == "a command: its calls are its own"
+
+
+def test_a_rejection_that_stands_is_not_planned(workspace: Workspace, provider: Provider) -> None:
+    workspace.task("research", schema={"type": "object", "required": ["title"]})
+    provider.answer = lambda request: Reply("{}")
+    ok(workspace, "run", "first", code=1)
+    (job,) = plan(workspace)["jobs"]
+    assert job["tasks"] == []
+    assert job["note"].startswith("rejected at research, unchanged since")
+    workspace.seed("first", {"topic": "heat pumps"})
+    assert set(tasks(workspace)) == {"research", "analysis"}
+
+
+def test_an_edit_that_stops_the_build_is_said(workspace: Workspace) -> None:
+    built(workspace)
+    path = workspace.job("first") / "files/artifacts/research-output.json"
+    path.write_text('{"content": "mine"}')
+    workspace.seed("first", {"topic": "heat pumps"})
+    (job,) = plan(workspace)["jobs"]
+    assert job["note"] == "stops at research: edited by hand and stale"
+    assert "first: stops at research" in ok(workspace, "plan")
+
+
+def test_a_bad_seed_is_said(workspace: Workspace) -> None:
+    workspace.write("seeds/first.json", "{")
+    (job,) = plan(workspace)["jobs"]
+    assert job["note"].startswith("bad seed: not valid JSON")
+
+
+def test_code_that_decides_the_messages_is_not_run(workspace: Workspace) -> None:
+    """Its prompt is not known, so neither is whether its answer is stored."""
+    workspace.task(
+        "research",
+        stages="def prompt_templating(context):\n    raise SystemExit('called')\n",
+    )
+    research = tasks(workspace)["research"]
+    assert research["storedCalls"] is None
+    assert research["basis"] == "at most"
+
+
+def test_only_named_tasks_are_planned(workspace: Workspace) -> None:
+    """Those named and what they need; a name that is unknown is told."""
+    (job,) = plan(workspace, "first:research")["jobs"]
+    assert [task["task"] for task in job["tasks"]] == ["research"]
+    result = workspace.popbuild("plan", "first:reserch")
+    assert result.code == 3
+    assert "did you mean  research" in result.err
+    assert workspace.popbuild("plan", "frist").code == 3
+
+
+# --- explain ---
+
+
+def test_explain_shows_what_changed_in_a_prompt(workspace: Workspace) -> None:
+    """As it was when the artifact was made, beside as it is now."""
+    workspace.task("research", prompt="One.\nResearch: {{ seed.data.topic }}.\nThree.\n")
+    built(workspace)
+    workspace.task("research", prompt="One.\nFind out: {{ seed.data.topic }}.\nThree.\n")
+    out = ok(workspace, "explain", "first", "research")
+    assert out.startswith("research: stale\n  file:tasks/research/prompt.md changed\n")
+    assert "    -Research: {{ seed.data.topic }}.\n    +Find out: {{ seed.data.topic }}.\n" in out
+    assert "seed:/data/topic  sha256:" in out
+    (body,) = json.loads(ok(workspace, "explain", "first", "research", "--json"))
+    assert body["reasons"][0]["difference"][1:] == [
+        " One.",
+        "-Research: {{ seed.data.topic }}.",
+        "+Find out: {{ seed.data.topic }}.",
+        " Three.",
+    ]
+    assert body["dependencies"]["answer"] == "text"
+
+
+def test_explain_shows_values_large_and_small(workspace: Workspace) -> None:
+    workspace.task("research", prompt="{{ seed.data | tojson }}\n")
+    workspace.pipeline(["research", "analysis"], {"analysis": {"temperature": 0.1}})
+    built(workspace)
+    workspace.seed("first", {"topic": "grid batteries", "tone": "formal"})
+    workspace.pipeline(["research", "analysis"], {"analysis": {"temperature": 0.9}})
+    research, analysis = json.loads(ok(workspace, "explain", "first", "--json"))
+    (reason,) = research["reasons"]
+    assert reason["reason"].startswith("seed:/data changed: ")
+    assert '-  "tone": "plain",' in reason["difference"]
+    assert "setting:temperature changed: 0.1 → 0.9" in [
+        each["reason"] for each in analysis["reasons"]
+    ]
+
+
+@pytest.mark.parametrize("change", ["schema", "stages", "added file"])
+def test_explain_shows_every_file(workspace: Workspace, change: str) -> None:
+    workspace.task(
+        "research",
+        schema=TITLED,
+        stages="def validate_quality(context):\n    return []\n",
+    )
+    workspace.task("analysis", prompt="{{ artifacts.research.title }}\n")
+    built(workspace)
+    if change == "schema":
+        workspace.task("research", schema=TITLED | {"maxProperties": 9})
+        expected = '+  "maxProperties": 9'
+    elif change == "stages":
+        workspace.task("research", stages="def validate_quality(context):\n    return None\n")
+        expected = "+    return None"
+    else:
+        workspace.write("pipeline-config/tasks/research/words.txt", "fresh words\n")
+        expected = "+fresh words"
+    assert f"    {expected}\n" in ok(workspace, "explain", "first")
+
+
+def test_explain_of_what_is_up_to_date_or_unknown(workspace: Workspace) -> None:
+    assert ok(workspace, "explain", "first").startswith("research: stale\n  never built\n")
+    built(workspace)
+    out = ok(workspace, "explain", "first")
+    assert out.startswith("research: up to date\n  built 20")
+    assert workspace.popbuild("explain", "first", "reserch").code == 3
+    assert workspace.popbuild("explain", "nobody").code == 3
+
+
+# --- check ---
+
+
+def test_check_says_by_its_exit_code_whether_all_is_well(
+    workspace: Workspace, provider: Provider
+) -> None:
+    assert "1 of 1 job not up to date" in ok(workspace, "check", code=1)
+    built(workspace)
+    calls = len(provider.requests)
+    out = ok(workspace, "check")
+    assert out.startswith("1 job up to date, ")
+    assert out.endswith(" files valid\n")
+    workspace.write("seeds/second.json", "{")
+    assert "seeds/second.json: not valid JSON" in ok(workspace, "check", code=1)
+    assert "up to date" in ok(workspace, "check", "first")
+    body = json.loads(ok(workspace, "check", "--json", code=1))
+    assert not body["passed"]
+    assert [each["file"] for each in body["problems"]] == ["seeds/second.json"]
+    (workspace.root / "seeds/second.json").unlink()
+    status = workspace.job("first") / "tasks-status.json"
+    status.write_text(status.read_text().replace('"done"', '"finished"', 1))
+    ok(workspace, "check", "first", code=1)
+    assert len(provider.requests) == calls
