@@ -5,6 +5,7 @@ A fingerprint maps dependencies to digests. Their names are what `explain` print
     seed:/data/tone              a value of the seed that was read
     seed-kind:/data              only that there is an object, an array, something or nothing
     artifact:research:/content   a value of an upstream task's main artifact
+    needs                        which tasks it needs, where it asked which artifacts there are
     file:tasks/research/prompt.md   a file under pipeline-config/
     setting:temperature          an effective model setting
     answer, output, command      how the task answers, the file it makes, what it runs
@@ -85,6 +86,8 @@ def resolve(dependency: str, task: Task, inputs: Inputs) -> str:
     kind, _, rest = dependency.partition(":")
     if kind == "file":
         return inputs.files.get(rest, jsonio.ABSENT)
+    if kind == "needs":
+        return digest_of(list(task.needs))
     if kind in ("seed", "seed-kind"):
         document, pointer = inputs.seed, rest
     else:
@@ -110,7 +113,7 @@ def kind_of(value: Any) -> str:
     return "array" if isinstance(value, list) else "scalar"
 
 
-_TRACED = ("seed", "seed-kind", "artifact", "artifact-kind")
+_TRACED = ("seed", "seed-kind", "artifact", "artifact-kind", "needs")
 
 
 def current(last: Fingerprint, task: Task, inputs: Inputs) -> dict[str, str]:

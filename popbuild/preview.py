@@ -10,7 +10,7 @@ from popbuild.config import Config
 from popbuild.errors import ConfigError, PopbuildError, TaskError, said
 from popbuild.exam import Exam, Surroundings
 from popbuild.model.pipeline import Task
-from popbuild.prompt import Templates, Trace, view
+from popbuild.prompt import ArtifactsView, Templates, Trace, view
 
 
 def templates_of(settings: Config) -> Templates:
@@ -41,10 +41,7 @@ def render(settings: Config, exam: Exam, task: Task) -> list[dict[str, Any]]:
     inputs = exam.inputs(task)
     variables = {
         "seed": view(exam.seed, "seed", "", trace),
-        "artifacts": {
-            name: view(value, f"artifact:{name}", "", trace)
-            for name, value in inputs.artifacts.items()
-        },
+        "artifacts": ArtifactsView(inputs.artifacts, trace),
         "config": dict(task.settings),
         "variables": {},
         "problems": [],

@@ -24,6 +24,7 @@ from jinja2.exceptions import SecurityError
 from popbuild import bounds
 from popbuild.errors import TaskError, nearest
 from popbuild.fingerprint import digest_of, kind_of
+from popbuild.jsonio import ABSENT
 from popbuild.model.problem import MISSING, parts_of, pointer_of, value_at
 
 
@@ -43,8 +44,12 @@ class Trace:
         key = f"{kind}-kind:{rest}:{pointer}" if rest else f"{kind}-kind:{pointer}"
         self._digests[key] = kind_of(value)
 
+    def needs(self, tasks: Iterable[str]) -> None:
+        """Which artifacts there are was asked: those of all needed tasks."""
+        self._digests["needs"] = digest_of(list(tasks))
+
     def file(self, path: str, digest: str) -> None:
-        """A file under pipeline-config/ was used."""
+        """A file under pipeline-config/ was used, or looked for."""
         self._digests[f"file:{path}"] = digest
 
     def dependencies(self) -> dict[str, str]:
@@ -56,7 +61,7 @@ class Trace:
             for key, value in self._digests.items()
             if "-kind:" not in key
             or not any(
-                _covers(each, key.replace("-kind:", ":", 1)) and self._digests[each] != "absent"
+                _covers(each, key.replace("-kind:", ":", 1)) and self._digests[each] != ABSENT
                 for each in reads
             )
         }
@@ -131,6 +136,39 @@ class ObjectView(_View, Mapping[str, Any]):
 
     def __contains__(self, key: object) -> bool:
         return self._at(str(key)) is not MISSING
+
+
+class ArtifactsView(ObjectView):
+    """The artifacts of the needed tasks by task. Each is a document of its own."""
+
+    __slots__ = ()
+
+    def __init__(self, values: Mapping[str, Any], trace: Trace) -> None:
+        super().__init__(values, "artifacts", "", trace)
+
+    def whole(self) -> Any:
+        return {task: plain(each) for task, each in self.items()}
+
+    def _at(self, part: str | int) -> Any:
+        value, document = self._value.get(part, MISSING), f"artifact:{part}"
+        if value is MISSING:
+            self._trace.needs(self._value)
+        elif isinstance(value, dict | list):
+            self._trace.saw(document, "", value)
+        else:
+            self._trace.read(document, "", value)
+        return view(value, document, "", self._trace)
+
+    def __iter__(self) -> Iterator[Any]:
+        self._trace.needs(self._value)
+        return iter(self._value)
+
+    def __len__(self) -> int:
+        self._trace.needs(self._value)
+        return len(self._value)
+
+    def __bool__(self) -> bool:
+        return len(self) > 0
 
 
 class ArrayView(_View, Sequence[Any]):
@@ -221,7 +259,7 @@ class Templates:
             _fail("a template failed", path, _line(error, path), error)
         finally:
             for name in loaded:
-                trace.file(name, self._digests[name])
+                trace.file(name, self._digests.get(name, ABSENT))
         return "".join(chunks).strip(), set().union(*(self._loader.names(each) for each in loaded))
 
 
@@ -257,10 +295,10 @@ class _Undefined(jinja2.StrictUndefined):
             return self._undefined_hint
         if owner is jinja2.utils.missing:
             return _not_there("there is no", name, _NAMES)
+        if isinstance(owner, dict | ArtifactsView):
+            return _not_there("there is no", name, map(str, owner))
         if isinstance(owner, ObjectView):
             return _not_there(f"{owner._place} has no", name, owner.keys())
-        if isinstance(owner, dict):
-            return _not_there("there is no", name, map(str, owner))
         if isinstance(owner, ArrayView):
             return f"{owner._place} is a list of {len(owner)} and has no {name!r}"
         return f"{type(owner).__name__} {str(owner)[:40]!r} has no {name!r}"
@@ -277,7 +315,8 @@ def _not_there(what: str, name: str, known: Iterable[str]) -> str:
 
 
 class _Loader(jinja2.BaseLoader):
-    """Serves templates from the snapshot and notes each use, cached or not."""
+    """Serves templates from the snapshot and notes each use, cached or not, and each that it was
+    asked for in vain."""
 
     def __init__(self, source_of: Callable[[str], str | None]) -> None:
         self._source_of = source_of
@@ -290,15 +329,22 @@ class _Loader(jinja2.BaseLoader):
         loaded: list[str] = self._thread.loaded
         return loaded
 
+    def has(self, name: str) -> bool:
+        """Whether there is such a template. One that is not there may be one day."""
+        found = name in self._compiled or self._source_of(name) is not None
+        if not found:
+            self._thread.loaded.append(name)
+        return found
+
     def names(self, path: str) -> set[str]:
         return self._compiled[path][1] if path in self._compiled else set()
 
     def load(
         self, environment: jinja2.Environment, name: str, globals: Any = None
     ) -> jinja2.Template:
-        source = None if name in self._compiled else self._source_of(name)
-        if source is None and name not in self._compiled:
+        if not self.has(name):
             raise jinja2.TemplateNotFound(name)
+        source = None if name in self._compiled else self._source_of(name)
         self._thread.loaded.append(name)
         if source is not None:
             tree = environment.parse(source, name, name)
@@ -328,7 +374,7 @@ class _Sandbox(jinja2.sandbox.SandboxedEnvironment):
         """An include's name: beside the including template first, else from pipeline-config/."""
         beside = f"{parent.rpartition('/')[0]}/{template}"
         loader = self.loader
-        if isinstance(loader, _Loader) and loader._source_of(beside) is not None:
+        if isinstance(loader, _Loader) and loader.has(beside):
             return beside
         return template
 

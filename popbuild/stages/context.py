@@ -47,14 +47,17 @@ class Artifacts(Mapping[str, Any]):
 
     def __getitem__(self, task: str) -> Any:
         if task not in self._values:
+            self._trace.needs(self._values)
             raise KeyError(f"{task} is not among the needed tasks: {', '.join(self._values)}")
         self._trace.read(f"artifact:{task}", "", self._values[task])
         return copy.deepcopy(self._values[task])
 
     def __iter__(self) -> Iterator[str]:
+        self._trace.needs(self._values)
         return iter(self._values)
 
     def __len__(self) -> int:
+        self._trace.needs(self._values)
         return len(self._values)
 
 

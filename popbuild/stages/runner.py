@@ -22,7 +22,7 @@ from popbuild.model.clock import timestamp
 from popbuild.model.letter import Call
 from popbuild.model.pipeline import Task
 from popbuild.model.problem import Problem
-from popbuild.prompt import Templates, Trace, plain, view
+from popbuild.prompt import ArtifactsView, Templates, Trace, plain, view
 from popbuild.redact import redact
 from popbuild.schemas import Schema
 from popbuild.stages import code, command, defaults
@@ -217,6 +217,7 @@ class _Runner:
 
     async def _command(self) -> str:
         context, work = self._context, self._work
+        work.trace.needs(work.artifacts)
         for name, value in work.artifacts.items():
             work.trace.read(f"artifact:{name}", "", value)
         work.trace.read("seed", "", work.seed)
@@ -500,10 +501,7 @@ class _Runner:
             path,
             {
                 "seed": view(work.seed, "seed", "", work.trace),
-                "artifacts": {
-                    name: view(value, f"artifact:{name}", "", work.trace)
-                    for name, value in work.artifacts.items()
-                },
+                "artifacts": ArtifactsView(work.artifacts, work.trace),
                 "config": dict(self._task.settings),
                 "variables": context.variables,
                 "problems": context.problems,

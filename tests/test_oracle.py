@@ -1,0 +1,390 @@
+"""Random pipelines and edits: what popbuild builds, asks and makes, against an oracle that knows
+nothing of letters, digests and traces."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import itertools
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import jinja2
+import pytest
+from hypothesis import HealthCheck, given, note, settings
+from hypothesis import strategies as st
+from provider import Provider, Reply, Request
+from workspace import Workspace
+
+# A number here tries that many examples, other ones each time; without it, the same few.
+EXAMPLES = os.environ.get("POPBUILD_TEST_EXAMPLES")
+
+# --- what a pipeline is made of ---
+
+# Few values: many edits go back to what was built before, and many requests are the same.
+ABSENT = "absent"
+FIELDS: dict[str, list[Any]] = {
+    "word": ["x", "y", 1, 1.0, True, None],
+    "other": ["x", "y"],
+    "list": [[], ["p"], ["p", "q"], ["q", "p"]],
+    "object": [{"k": "v"}, {"k": "v", "m": 1}, {"k": "w", "m": 1}],
+    "optional": [ABSENT, "x", "y"],
+    "unread": [ABSENT, "x", "y"],
+}
+SHARED = ["Be brief.", "Be kind.", "Be {{ seed.data.other }}."]
+TEMPERATURES = [None, 0.25, 0.75]
+SCHEMA = {
+    "type": "object",
+    "properties": {"title": {"type": "string"}, "score": {"type": "integer"}},
+    "required": ["title", "score"],
+}
+
+Path_ = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of a template, and the places whose values it shows."""
+
+    text: str
+    reads: tuple[Path_, ...]
+
+
+def of_seed(text: str, *path: str) -> Part:
+    return Part(text, (("seed", "data", *path),))
+
+
+SEED_PARTS = [
+    Part("Fixed.", ()),
+    of_seed("{{ seed.data.word }}", "word"),
+    of_seed("{{ seed.data.other | upper }}", "other"),
+    of_seed("{% for each in seed.data.list %}{{ each }}, {% endfor %}", "list"),
+    of_seed("{{ seed.data.list | length }}", "list"),
+    of_seed("{{ seed.data.object }}", "object"),
+    of_seed("{{ seed.data.object.k }}", "object", "k"),
+    of_seed("{{ seed.data.object.m | default('-') }}", "object", "m"),
+    of_seed("{% if seed.data.optional is defined %}optional{% endif %}", "optional"),
+    of_seed("{{ seed.data.get('optional', '-') }}", "optional"),
+    Part("{% include 'shared.md' %}", (("shared",),)),
+]
+
+
+def artifact_parts(task: str, is_json: bool) -> list[Part]:
+    names = ["title", "score"] if is_json else ["content"]
+    one = [Part(f"{{{{ artifacts.{task}.{n} }}}}", (("artifacts", task, n),)) for n in names]
+    return [*one, Part(f"{{{{ artifacts.{task} }}}}", (("artifacts", task),))]
+
+
+@dataclass(frozen=True)
+class Task:
+    """`prompts` are the versions that edits choose among."""
+
+    name: str
+    needs: tuple[str, ...]
+    is_json: bool
+    prompts: tuple[tuple[Part, ...], ...]
+
+
+# A kind, and what it is about: ("field", name, value), ("prompt", task, version),
+# ("temperature", task, value), ("shared", text), ("artifact", task), ("letter", task).
+Edit = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Each step is several edits, and a build."""
+
+    tasks: tuple[Task, ...]
+    data: Mapping[str, Any]
+    steps: tuple[tuple[Edit, ...], ...]
+
+
+@st.composite
+def scenarios(draw: st.DrawFn) -> Scenario:
+    tasks: list[Task] = []
+    for number in range(draw(st.integers(2, 5))):
+        needs = [each for each in tasks if draw(st.booleans())]
+        parts = SEED_PARTS + [p for each in needs for p in artifact_parts(each.name, each.is_json)]
+        prompt = st.lists(st.sampled_from(parts), min_size=1, max_size=3).map(tuple)
+        prompts = draw(st.lists(prompt, min_size=2, max_size=3))
+        names = tuple(each.name for each in needs)
+        tasks.append(Task(f"t{number}", names, draw(st.booleans()), tuple(prompts)))
+    everyone = st.sampled_from([each.name for each in tasks])
+    edits = st.one_of(
+        *(st.tuples(st.just("field"), st.just(n), st.sampled_from(v)) for n, v in FIELDS.items()),
+        *(
+            st.tuples(st.just("prompt"), st.just(each.name), st.integers(0, len(each.prompts) - 1))
+            for each in tasks
+        ),
+        st.tuples(st.just("temperature"), everyone, st.sampled_from(TEMPERATURES)),
+        st.tuples(st.just("shared"), st.sampled_from(SHARED)),
+        st.tuples(st.sampled_from(["artifact", "letter"]), everyone),
+    )
+    step = st.lists(edits, min_size=1, max_size=3).map(tuple)
+    steps = draw(st.lists(step, min_size=1, max_size=6))
+    data = {name: draw(st.sampled_from(values)) for name, values in FIELDS.items()}
+    return Scenario(tuple(tasks), data, tuple(steps))
+
+
+# --- what a model answers ---
+
+
+def answer_text(messages: Any, temperature: Any, schema: Any) -> str:
+    """One of few answers, so that different requests often get the same one; the keys of an
+    object in either order."""
+    number = int(hashlib.sha256(key(messages, temperature, schema).encode()).hexdigest(), 16)
+    if schema is None:
+        return f"word {number % 3}"
+    members = [("title", f"title {number % 3}"), ("score", number // 3 % 3)]
+    return json.dumps(dict(members if number % 2 else members[::-1]))
+
+
+def answer(request: Request) -> Reply:
+    return Reply(answer_text(*asked(request)))
+
+
+def asked(request: Request) -> tuple[Any, Any, Any]:
+    return request.messages, request.body.get("temperature"), request.schema
+
+
+def key(*values: Any) -> str:
+    """Equal for what is equal as JSON: to Python, 1 is 1.0 and true."""
+    return json.dumps(values, sort_keys=True)
+
+
+# --- the oracle ---
+
+
+@dataclass
+class Oracle:
+    """The inputs as they are, the requests that were ever paid for, and what each task was last
+    made from."""
+
+    tasks: tuple[Task, ...]
+    data: dict[str, Any]
+    prompts: dict[str, tuple[Part, ...]]
+    temperatures: dict[str, float | None]
+    shared: str = SHARED[0]
+    bought: set[str] = field(default_factory=set)
+    made_from: dict[str, str] = field(default_factory=dict)
+
+    def apply(self, edit: Edit) -> None:
+        match edit:
+            case ("field", name, value):
+                self.data[name] = value
+            case ("prompt", name, version):
+                self.prompts[name] = self._task(name).prompts[version]
+            case ("temperature", name, value):
+                self.temperatures[name] = value
+            case ("shared", text):
+                self.shared = text
+            case ("artifact" | "letter", name):
+                self.made_from.pop(name, None)
+            case _:
+                raise ValueError(edit)
+
+    def _task(self, name: str) -> Task:
+        return next(task for task in self.tasks if task.name == name)
+
+    @property
+    def seed(self) -> Any:
+        data = {name: value for name, value in self.data.items() if value is not ABSENT}
+        return {"name": "job", "data": data}
+
+    def build(self) -> tuple[list[str], list[str], dict[str, Any]]:
+        """The least that can be done: the tasks that must run, the requests that must be paid for,
+        and the artifacts after it."""
+        documents = {"seed": self.seed, "artifacts": {}, "shared": self.shared}
+        runs, asks = [], []
+        for task in self.tasks:
+            made_from = self._made_from(task, documents)
+            request = self._request(task, documents)
+            if self.made_from.get(task.name) != made_from:
+                self.made_from[task.name] = made_from
+                runs.append(task.name)
+                if key(*request) not in self.bought:
+                    self.bought.add(key(*request))
+                    asks.append(key(*request))
+            text = answer_text(*request)
+            value = json.loads(text) if task.is_json else {"content": text}
+            documents["artifacts"][task.name] = dict(sorted(value.items()))
+        return runs, asks, documents["artifacts"]
+
+    def _made_from(self, task: Task, documents: Mapping[str, Any]) -> str:
+        paths = {path for part in self.prompts[task.name] for path in part.reads}
+        if ("shared",) in paths and "other" in self.shared:
+            paths.add(("seed", "data", "other"))
+        values = {".".join(path): value_at(documents, path) for path in paths}
+        return key(self.template(task), self.temperatures[task.name], values)
+
+    def _request(self, task: Task, documents: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+        files = jinja2.DictLoader({"shared.md": self.shared})
+        environment = jinja2.Environment(undefined=jinja2.StrictUndefined, loader=files)  # noqa: S701 - prompts are no web pages
+        text = environment.from_string(self.template(task)).render(documents).strip()
+        schema = SCHEMA if task.is_json else None
+        return [{"role": "user", "content": text}], self.temperatures[task.name], schema
+
+    def template(self, task: Task) -> str:
+        return " ".join(part.text for part in self.prompts[task.name])
+
+
+def value_at(document: Any, path: Sequence[str]) -> Any:
+    for name in path:
+        if name not in document:
+            return ABSENT
+        document = document[name]
+    return [document]  # apart from a text that says "absent"
+
+
+# --- popbuild ---
+
+
+def write(oracle: Oracle, workspace: Workspace) -> None:
+    """The oracle's inputs as files."""
+    workspace.write("seeds/job.json", oracle.seed)
+    workspace.write("pipeline-config/shared.md", oracle.shared)
+    for task in oracle.tasks:
+        workspace.task(
+            task.name,
+            prompt=oracle.template(task),
+            schema=SCHEMA if task.is_json else None,
+            task_yaml={"needs": list(task.needs)},
+        )
+    temperatures = {
+        name: {} if value is None else {"temperature": value}
+        for name, value in oracle.temperatures.items()
+    }
+    workspace.pipeline([task.name for task in oracle.tasks], temperatures)
+
+
+def delete(edit: Edit, workspace: Workspace) -> None:
+    match edit:
+        case ("artifact", name):
+            path = workspace.job("job") / f"files/artifacts/{name}-output.json"
+        case ("letter", name):
+            path = workspace.job("job") / f"tasks/{name}/letter.json"
+        case _:
+            return
+    path.unlink(missing_ok=True)
+
+
+def artifacts(workspace: Workspace) -> dict[str, bytes]:
+    folder = workspace.job("job") / "files/artifacts"
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+BUILDS = """
+import json, os, pathlib, socket, sys
+from popbuild.engine import session
+from popbuild.layout import Root
+
+os.fsync = lambda file: None  # no power is cut here, and disks are slow
+with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as line:
+    with line.makefile("r") as roots, line.makefile("w") as results:
+        for root in roots:
+            code, (result,) = session.run(Root(pathlib.Path(root.strip())), None, ["job"])
+            print(json.dumps([code, str(result.error), result.built]), file=results, flush=True)
+"""
+
+
+class Builds:
+    """A process that builds the root that it is told, again and again: to start a command for
+    each build would take many times as long."""
+
+    def __init__(self, orders: IO[str], results: IO[str]) -> None:
+        self._orders = orders
+        self._results = results
+
+    def build(self, workspace: Workspace) -> list[str]:
+        """The tasks that were built, in the order of their names."""
+        print(workspace.root, file=self._orders, flush=True)
+        code, error, built = json.loads(self._results.readline())
+        assert code == 0, error
+        return sorted(built)
+
+
+@pytest.fixture
+def builds(workspace: Workspace) -> Iterator[Builds]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(60)
+        running = workspace.start("python", "-c", BUILDS, str(server.getsockname()[1]))
+        line = server.accept()[0]
+        with line, line.makefile("w") as orders, line.makefile("r") as results:
+            line.settimeout(60)
+            yield Builds(orders, results)
+        assert running.wait().code == 0, running.err
+
+
+# --- the test ---
+
+
+def test_an_incremental_build_is_a_clean_build(
+    builds: Builds, provider: Provider, tmp_path: Path
+) -> None:
+    """Whatever was edited, a build runs the tasks and sends the requests that an oracle finds
+    necessary, and no other; a clean build with the same stored answers sends nothing, and makes
+    the same artifacts byte for byte; a second build does nothing."""
+    provider.answer = answer
+    folders = (tmp_path / str(number) for number in itertools.count())
+
+    @settings(
+        max_examples=int(EXAMPLES or 8),
+        derandomize=EXAMPLES is None,
+        deadline=None,
+        database=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+    @given(scenarios())
+    def check(scenario: Scenario) -> None:
+        folder = next(folders)
+        with Workspace(folder, provider) as workspace:
+            follow(scenario, workspace, builds, folder)
+        shutil.rmtree(folder)
+
+    check()
+
+
+def follow(scenario: Scenario, workspace: Workspace, builds: Builds, folder: Path) -> None:
+    """Take the steps of a scenario; an empty one first, the first build."""
+    oracle = Oracle(
+        scenario.tasks,
+        dict(scenario.data),
+        {task.name: task.prompts[0] for task in scenario.tasks},
+        {task.name: None for task in scenario.tasks},
+    )
+    for number, step in enumerate(((), *scenario.steps)):
+        note(f"step {number}: {step}")
+        for edit in step:
+            oracle.apply(edit)
+            delete(edit, workspace)
+        write(oracle, workspace)
+        runs, asks, values = oracle.build()
+        sent = functools.partial(requests_since, workspace, len(provider_of(workspace).requests))
+        assert (builds.build(workspace), sent()) == (runs, sorted(asks))
+        made = artifacts(workspace)
+        assert {name: json.loads(data) for name, data in made.items()} == {
+            f"{task}-output.json": value for task, value in values.items()
+        }
+        assert builds.build(workspace) == []
+        with Workspace(folder / f"clean-{number}", workspace.provider) as clean:
+            write(oracle, clean)
+            store = ".popbuild/store"
+            shutil.copytree(workspace.root / store, clean.root / store)
+            assert builds.build(clean) == sorted(task.name for task in scenario.tasks)
+            assert artifacts(clean) == made
+        assert len(sent()) == len(asks)
+
+
+def provider_of(workspace: Workspace) -> Provider:
+    assert workspace.provider
+    return workspace.provider
+
+
+def requests_since(workspace: Workspace, since: int) -> list[str]:
+    return sorted(key(*asked(request)) for request in provider_of(workspace).requests[since:])
