@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import sys
@@ -34,8 +35,11 @@ environment:
   POPBUILD_ROOT         the root, where the working directory does not say it
   POPBUILD_MODEL        the model of every task; part of what they depend on
   POPBUILD_LOCAL_MODEL  a GGUF file for local/... models
+  POPBUILD_STORE        use, refresh, only or off, as --store says it
   POPBUILD_TRIES, POPBUILD_BACKOFF_S, POPBUILD_TIMEOUT_S
                         how patient calls are (5, 1 and 600)
+  POPBUILD_KEEP_PREVIOUS
+                        how many replaced results of a job are kept (1)
   POPBUILD_FILE_MODE    permissions of files, octal (600); folders follow
   POPBUILD_DEBUG        tracebacks, as --debug
   OPENAI_API_KEY, ...   keys, from here or from .env at the root
@@ -81,30 +85,35 @@ def _dispatch(arguments: list[str], debug: bool) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    width = min(80, int(os.environ.get("COLUMNS", "80") or 80))
-
-    def raw(prog: str) -> argparse.HelpFormatter:
-        return argparse.RawDescriptionHelpFormatter(prog, max_help_position=26, width=width)
-
-    def filled(prog: str) -> argparse.HelpFormatter:
-        return argparse.HelpFormatter(prog, max_help_position=26, width=width)
-
     parser = _Parser(
         prog="popbuild",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=raw,
+        formatter_class=_formatter(argparse.RawDescriptionHelpFormatter),
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"popbuild {__version__}")
     parser.add_argument("--root", metavar="DIR", help="the root to work in")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    for name, (run, text, add) in COMMANDS.items():
+    _add_commands(parser, "command", COMMANDS)
+    return parser
+
+
+def _formatter(
+    kind: type[argparse.HelpFormatter],
+) -> functools.partial[argparse.HelpFormatter]:
+    width = min(80, int(os.environ.get("COLUMNS", "80") or 80))
+    return functools.partial(kind, max_help_position=26, width=width)
+
+
+def _add_commands(parser: argparse.ArgumentParser, chosen: str, table: _Table) -> None:
+    """The commands of a table, below a parser; the attribute `chosen` tells which was given."""
+    commands = parser.add_subparsers(dest=chosen, metavar="COMMAND", title="commands")
+    for name, (run, text, add) in table.items():
         command = commands.add_parser(
             name,
             help=text,
             description=run.__doc__ or text,
-            formatter_class=filled,
+            formatter_class=_formatter(argparse.HelpFormatter),
             allow_abbrev=False,
         )
         for option in add:
@@ -112,7 +121,6 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument("--root", metavar="DIR", default=argparse.SUPPRESS, help="the root")
         command.add_argument("--debug", action="store_true", help="show tracebacks")
         command.set_defaults(run=run)
-    return parser
 
 
 def _argument(*names: str, **settings: Any) -> Callable[[argparse.ArgumentParser], None]:
@@ -127,6 +135,9 @@ def _flag(*names: str, **settings: str) -> Callable[[argparse.ArgumentParser], N
 
 
 _JSON = _flag("--json", help="print JSON")
+_STORE = _argument(
+    "--store", metavar="MODE", help="use (the default), refresh, only or off: see docs/store.md"
+)
 _JOBS = _argument("names", nargs="*", metavar="JOB", help="a job's ID or a glob; all if absent")
 _JOB = _argument("job", metavar="JOB", help="the job's ID")
 
@@ -199,6 +210,7 @@ def _run(given: argparse.Namespace) -> int:
         keep_edits=given.keep_edits,
         discard_edits=given.discard_edits,
         wait=not given.no_wait,
+        store=given.store,
     )
     events = progress.choose(given.json)
     code, results = session.run(root, variables.get("job"), names, options, events)
@@ -393,8 +405,10 @@ def _export(given: argparse.Namespace) -> int:
 def _retry(given: argparse.Namespace) -> int:
     """Let the task that rejected a job draw another sample, then build the job."""
     from popbuild import commands
+    from popbuild.llm.store import choose_mode
 
     root = _root(given)
+    choose_mode(given.store, commands.around(root).config.environment)
     task = commands.retry(root, given.job)
     print(f"{given.job}: {task} draws another sample", file=sys.stderr)
     given.names, given.always = [given.job], False
@@ -442,9 +456,143 @@ def _validate(given: argparse.Namespace) -> int:
     return REJECTED if result.findings else OK
 
 
-_Add = Callable[[argparse.ArgumentParser], None]
+def _verify(given: argparse.Namespace) -> int:
+    """Prove offline that complete jobs are what was promoted: recompute every digest of
+    seeds, artifacts, letters, logs, kept prompts, schemas and code, and stored answers.
+    Prints what was altered, added or removed since; exits with 1 if anything was. Makes no
+    call, writes nothing."""
+    from popbuild.proof import verify
 
-COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], str, tuple[_Add, ...]]] = {
+    verification = verify(_root(given), given.names)
+    if given.json:
+        _print_json(verification.as_json())
+    else:
+        _print_lines(verification.lines())
+    return OK if verification.proven else REJECTED
+
+
+def _trace(given: argparse.Namespace) -> int:
+    """Say where an artifact came from: task, run, model and settings, every call with its
+    tokens and cost, the files of the configuration, what was read of the seed and of the
+    artifacts above, and the same for those. ARTIFACT is a file under pipeline-data/,
+    <job>/<artifact>, <job>/<task>, or a file that was exported: found by its digest."""
+    from popbuild.trace import trace
+
+    found = trace(_root(given), given.artifact)
+    if given.json:
+        _print_json(found.as_json())
+    else:
+        _print_lines(found.lines())
+    return OK
+
+
+def _diff(given: argparse.Namespace) -> int:
+    """Show what the last rebuild of a complete job changed: each artifact, place by place,
+    and each task with its tokens and cost, then and now."""
+    from popbuild.diff import diff
+
+    found = diff(_root(given), given.job, given.against)
+    if given.json:
+        _print_json(found.as_json())
+    else:
+        _print_lines(found.lines())
+    return OK
+
+
+def _cache(given: argparse.Namespace) -> int:
+    """Share the store of answers with other machines, see what it has saved, keep it
+    small."""
+    raise UsageError("cache needs a command", {"known": ", ".join(_CACHE)}, "popbuild cache --help")
+
+
+def _cache_status(given: argparse.Namespace) -> int:
+    """Show what the store holds, by model: answers, their size, what they cost when they were
+    bought, how often they were served since, and what that saved."""
+    from popbuild import cache
+    from popbuild.cache_text import status_lines
+
+    found = cache.status(_root(given))
+    if given.json:
+        _print_json(found.as_json())
+    else:
+        _print_lines(status_lines(found))
+    return OK
+
+
+def _cache_push(given: argparse.Namespace) -> int:
+    """Copy to URL the answers that it lacks. URL is a folder, or whatever fsspec opens:
+    s3://bucket/prefix, with the packages popbuild[cache] and s3fs. Keys come from the
+    environment or from .env."""
+    return _copy_store(given, "pushed")
+
+
+def _cache_pull(given: argparse.Namespace) -> int:
+    """Copy from URL the answers that this store lacks, each only if it is intact. URL is a
+    folder, or whatever fsspec opens, as for push."""
+    return _copy_store(given, "pulled")
+
+
+def _copy_store(given: argparse.Namespace, done: str) -> int:
+    from popbuild import cache
+    from popbuild.cache_text import damage_lines, transfer_line
+    from popbuild.config import environment_of
+
+    root = _root(given)
+    copy = cache.push if done == "pushed" else cache.pull
+    transfer = copy(root, given.url, environment_of(root, os.environ))
+    if given.json:
+        _print_json(transfer.as_json())
+    else:
+        _print_lines([transfer_line(transfer, done)])
+    for line in damage_lines(transfer):
+        print(line, file=sys.stderr)
+    return OK
+
+
+def _cache_prune(given: argparse.Namespace) -> int:
+    """Drop old answers from the store, the oldest first: those older than an age, then more
+    until the rest is small enough. Only says what it would drop, unless --yes is given. What
+    a job in any state or a previous result refers to stays, unless --referenced is given."""
+    from popbuild import cache
+    from popbuild.cache_text import pruning_lines
+
+    pruning = cache.prune(
+        _root(given),
+        older_than_s=None if given.older_than is None else cache.seconds_of(given.older_than),
+        max_bytes=None if given.max_size is None else cache.bytes_of(given.max_size),
+        referenced=given.referenced,
+        really=given.yes,
+    )
+    if given.json:
+        _print_json(pruning.as_json())
+    else:
+        _print_lines(pruning_lines(pruning))
+    return OK
+
+
+_Add = Callable[[argparse.ArgumentParser], None]
+_Table = dict[str, tuple[Callable[[argparse.Namespace], int], str, tuple[_Add, ...]]]
+
+_URL = _argument("url", metavar="URL", help="a folder or a URL")
+
+_CACHE: _Table = {
+    "status": (_cache_status, "show what the store holds and has saved", (_JSON,)),
+    "push": (_cache_push, "copy answers to another place", (_URL, _JSON)),
+    "pull": (_cache_pull, "copy answers from another place", (_URL, _JSON)),
+    "prune": (
+        _cache_prune,
+        "drop old answers",
+        (
+            _argument("--older-than", metavar="AGE", help="drop what is older: 12h, 30d, 8w"),
+            _argument("--max-size", metavar="SIZE", help="drop until no more is left: 500MB"),
+            _flag("--referenced", help="drop what jobs refer to as well"),
+            _flag("--yes", help="really drop it"),
+            _JSON,
+        ),
+    ),
+}
+
+COMMANDS: _Table = {
     "init": (
         _init,
         "make a root with an example",
@@ -477,6 +625,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], str, tuple[_Add, 
             _flag("--keep-edits", help="keep files edited by hand whose task is stale"),
             _flag("--discard-edits", help="build files anew that were edited by hand"),
             _flag("--no-wait", help="fail if another command builds a job"),
+            _STORE,
             _JSON,
         ),
     ),
@@ -517,15 +666,41 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], str, tuple[_Add, 
             _JSON,
         ),
     ),
-    "retry": (_retry, "build a rejected job with another sample", (_JOB, _JSON)),
+    "retry": (_retry, "build a rejected job with another sample", (_JOB, _STORE, _JSON)),
     "accept": (
         _accept,
         "take what stands there as up to date",
         (_JOB, _argument("tasks", nargs="*", metavar="TASK", help="all if absent"), _JSON),
     ),
+    "diff": (
+        _diff,
+        "show what the last rebuild changed",
+        (
+            _JOB,
+            _argument(
+                "--against",
+                metavar="N",
+                type=int,
+                default=1,
+                help="the N-th result before this one (1)",
+            ),
+            _JSON,
+        ),
+    ),
+    "trace": (
+        _trace,
+        "say where an artifact came from",
+        (_argument("artifact", metavar="ARTIFACT", help="a file, or <job>/<name>"), _JSON),
+    ),
+    "verify": (_verify, "prove that nothing complete was altered", (_JOBS, _JSON)),
     "validate": (
         _validate,
         "check configuration, seeds and jobs",
         (_argument("paths", nargs="*", metavar="PATH", help="everything if absent"), _JSON),
+    ),
+    "cache": (
+        _cache,
+        "share the store of answers, and keep it small",
+        (lambda parser: _add_commands(parser, "cache_command", _CACHE),),
     ),
 }

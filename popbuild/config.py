@@ -147,6 +147,17 @@ def environment_of(root: Root, process: Mapping[str, str]) -> dict[str, str]:
     return variables
 
 
+def export_environment(environment: Mapping[str, str]) -> None:
+    """Make it this process's own: providers' libraries look for keys there. The process's own
+    variables win over .env."""
+    for key, value in environment.items():
+        if value:
+            os.environ[key] = value
+        else:
+            # CI sets a secret that is not there to nothing: to a library that would be a key.
+            os.environ.pop(key, None)
+
+
 def _pipeline_folders(snapshot: Snapshot) -> list[tuple[str, str]]:
     """Every pipeline as (name, folder relative to pipeline-config/, ending in / unless empty)."""
     found = []

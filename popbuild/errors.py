@@ -6,7 +6,8 @@ PopbuildError
 ├── InputError        a seed, a job or another input file is wrong
 ├── StoppedError      the build stopped and waits for a person
 ├── TaskError         a stage raised, returned the wrong thing or ran out of time
-└── ProviderError     the model's provider refused or could not be reached
+├── ProviderError     the model's provider refused or could not be reached
+└── StoreError        the store lacks what `only` asks for, or a copy of it cannot be reached
 """
 
 from __future__ import annotations
@@ -100,6 +101,12 @@ class TaskError(PopbuildError):
 
 class ProviderError(PopbuildError):
     """The model's provider refused the request or could not be reached."""
+
+    exit_code = FAILED
+
+
+class StoreError(PopbuildError):
+    """The store lacks an answer and may not ask for it, or a copy of it cannot be reached."""
 
     exit_code = FAILED
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +51,20 @@ def edit_prompt(workspace: Workspace, task: str = "research") -> None:
 # --- help ---
 
 
-@pytest.mark.parametrize("command", ["", *COMMANDS])
+def parsers(parser: Any = None, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Every command that does something, with its parser; `cache` has commands of its own."""
+    for action in (parser or build_parser())._actions:
+        if action.nargs == "A...":  # argparse's sign for commands
+            commands: Any = action.choices
+            for each, below in commands.items():
+                found = list(parsers(below, f"{name}{each} "))
+                yield from found or [(f"{name}{each}", below)]
+
+
+@pytest.mark.parametrize("command", sorted({"", *COMMANDS, *(name for name, _ in parsers())}))
 def test_help_fits_80_columns(command: str, workspace: Workspace) -> None:
     """Whatever the terminal, with an even margin; nothing is imported that a call would need."""
-    out = ok(workspace, *filter(None, [command]), "--help", env={"COLUMNS": "200"})
+    out = ok(workspace, *command.split(), "--help", env={"COLUMNS": "200"})
     lines = out.splitlines()
     assert [line for line in lines if len(line) > 80] == []
     usage, description, *_ = out.split("\n\n")
@@ -73,10 +84,7 @@ def test_help_lists_every_command(workspace: Workspace) -> None:
 
 
 def actions() -> list[tuple[str, Any]]:
-    (commands,) = [each for each in build_parser()._actions if each.dest == "command"]
-    assert commands.choices is not None
-    parsers: dict[str, Any] = dict(commands.choices)
-    return [(name, action) for name, parser in parsers.items() for action in parser._actions]
+    return [(name, action) for name, parser in parsers() for action in parser._actions]
 
 
 def test_no_option_is_undocumented() -> None:
@@ -100,7 +108,7 @@ def test_no_variable_is_undocumented(workspace: Workspace) -> None:
 
 def test_every_command_has_the_common_options() -> None:
     """--json, --root and --debug wherever they mean something: everywhere."""
-    for name in COMMANDS:
+    for name, _ in parsers():
         given = {
             text for each, action in actions() if each == name for text in action.option_strings
         }

@@ -231,6 +231,14 @@ class Run(_Command, DoitRun):
         _flag("keep_edits", "keep artifacts that were edited by hand and whose task is stale"),
         _flag("discard_edits", "build artifacts anew that were edited by hand"),
         _flag("no_wait", "fail if another command builds a job"),
+        {
+            "name": "store",
+            "short": "",
+            "long": "store",
+            "type": str,
+            "default": None,
+            "help": "use, refresh, only or off [default: POPBUILD_STORE, or use]",
+        },
         _flag("json", "print the results as JSON"),
         _flag("debug", "show tracebacks"),
     )
@@ -255,6 +263,7 @@ class Run(_Command, DoitRun):
             keep_edits=params["keep_edits"],
             discard_edits=params["discard_edits"],
             wait=not params["no_wait"],
+            store=params["store"],
         )
         root = self._root()
         events = progress.choose(params["json"])

@@ -73,6 +73,9 @@ class Plain(Events):
     def waiting_for_provider(self, reason: str, seconds: float) -> None:
         self.line(f"{reason}: trying again in {seconds:.1f} s")
 
+    def store_trouble(self, text: str) -> None:
+        self.line(f"warning: {text}")
+
     def job_started(self, job: str, run: str, reasons: Mapping[str, str]) -> None:
         self.line(f"{job}: {run}")
 

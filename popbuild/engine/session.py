@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
-import os
 import signal
 from collections.abc import Iterable, Mapping
 
@@ -14,6 +13,7 @@ from popbuild.engine.settle import Options, settle_without_building
 from popbuild.errors import FAILED, NOT_STARTED, OK, REJECTED, STOPPED, UsageError, unknown
 from popbuild.exam import Surroundings
 from popbuild.layout import Root
+from popbuild.llm.store import choose_mode
 
 Selection = dict[str, tuple[str, ...] | None]  # job -> its tasks, None for all of them
 
@@ -120,6 +120,7 @@ def run(
     around = Surroundings(config.load(root, environment))
     check_tasks(selection, around)
     options = options or Options()
+    mode = choose_mode(options.store, around.config.environment)
     events = events or Events()
     jobs.prepare_root(root)
     locks = disk.Locks(root.private / "locks" / "jobs")
@@ -133,7 +134,7 @@ def run(
             events.job_done(settled)
     rest = {name: tasks for name, tasks in selection.items() if name not in results}
     if rest:
-        results.update(_build(rest, around, locks, options, events))
+        results.update(_build(rest, around, locks, options, events, mode))
     events.close()
     ordered = [results[name] for name in selection]
     codes = {result.exit_code for result in ordered}
@@ -147,6 +148,7 @@ def _build(
     locks: disk.Locks,
     options: Options,
     events: Events,
+    mode: str,
 ) -> dict[str, JobResult]:
     """The part that may call models, in an event loop."""
     import asyncio
@@ -155,16 +157,16 @@ def _build(
     from popbuild.llm.calls import Calls, Limits
 
     limits = Limits.from_environment(around.config.environment, options.in_flight)
-    # Providers' libraries look for keys here; the process's own variables win over .env.
-    for key, value in around.config.environment.items():
-        if value:
-            os.environ[key] = value
-        else:
-            # CI sets a secret that is not there to nothing: to a library that would be a key.
-            os.environ.pop(key, None)
+    config.export_environment(around.config.environment)
 
     async def main() -> list[JobResult]:
-        calls = Calls(around.root, limits, on_wait=events.waiting_for_provider)
+        calls = Calls(
+            around.root,
+            limits,
+            mode=mode,
+            on_wait=events.waiting_for_provider,
+            on_store_trouble=events.store_trouble,
+        )
         builder = Builder(around, calls, locks, options, events)
         task = asyncio.current_task()
         if task is not None:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from popbuild import disk, jobs
+from popbuild import disk, jobs, seals
 from popbuild.engine.events import JobResult
-from popbuild.exam import Surroundings, read_json
+from popbuild.exam import Surroundings
 from popbuild.layout import COMPLETE, CURRENT, REJECTED
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to build. `always` builds what is up to date too, from the store where it can."""
+    """How to build. `always` builds what is up to date too, from the store where it can. `store`
+    is the store's mode as it was asked for, None where the environment decides."""
 
     in_flight: int | None = None
     continue_: bool = False
@@ -21,6 +22,7 @@ class Options:
     keep_edits: bool = False
     discard_edits: bool = False
     wait: bool = True
+    store: str | None = None
 
 
 def settle_without_building(
@@ -31,7 +33,7 @@ def settle_without_building(
         return None
     try:
         root = around.root
-        jobs.finish_promotion(root, job)
+        jobs.finish_promotion(root, job, jobs.previous_kept(around.config.environment))
         if not any(root.job(state, job).path.is_dir() for state in (COMPLETE, CURRENT)):
             return None  # never built: there is nothing to hold against the inputs
         found = jobs.find(job, around)
@@ -47,9 +49,10 @@ def settle_without_building(
         if found.up_to_date:
             for state in (CURRENT, REJECTED):
                 disk.remove(root.job(state, job).path)
-            if read_json(exam.folder.seed) != exam.seed:
+            if not jobs.holds_seed(exam.folder, exam.seed):
                 # Nobody read what changed: no run, only the copy that matches its source.
-                jobs.write_seed(exam.folder, exam.seed)
+                with seals.changing(exam.folder, exam.folder.seed):
+                    jobs.write_seed(exam.folder, exam.seed)
         return JobResult(job, "up to date", path=root.show(exam.folder.path))
     finally:
         locks.release(job)

@@ -12,15 +12,16 @@ import copy
 import math
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from popbuild import disk
-from popbuild.errors import ProviderError, UsageError
+from popbuild.errors import PopbuildError, ProviderError, UsageError
 from popbuild.layout import Root
 from popbuild.llm.ledger import Ledger, Origin
 from popbuild.llm.request import Answer, Request
-from popbuild.llm.store import Store
+from popbuild.llm.store import USE
+from popbuild.llm.stored import Stored
 from popbuild.threads import Batches
 
 if TYPE_CHECKING:
@@ -72,18 +73,23 @@ def _number(environment: Mapping[str, str], name: str, default: float, least: fl
 
 
 class Calls:
-    """All calls of one command. Must be used inside one event loop."""
+    """All calls of one command. Must be used inside one event loop.
+
+    `mode` says how the store is used; see stored.py.
+    """
 
     def __init__(
         self,
         root: Root,
         limits: Limits,
         *,
+        mode: str = USE,
         on_wait: Callable[[str, float], None] = lambda reason, seconds: None,
+        on_store_trouble: Callable[[str], None] = lambda text: None,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
-        self.store = Store(root.private / "store")
         self.commits: Batches[disk.Prepared] = Batches(disk.commit)
+        self._stored = Stored(root, mode, self.commits, on_store_trouble)
         self._ledger = Ledger(root.private / "ledger.jsonl")
         self._locks = disk.Locks(root.private / "locks" / "calls")
         self.limits = limits
@@ -94,27 +100,34 @@ class Calls:
         self._client: ModuleType | None = None
 
     async def ask(self, request: Request, origin: Origin) -> Answer:
-        """The answer to a request. Raises ProviderError when no try gave one.
+        """The answer to a request. Raises ProviderError when no try gave one, StoreError when it
+        is not stored and may not be sent.
 
         Equal requests in flight are sent once: in this process they share one future, between
         processes they take turns at a lock and then find the answer in the store.
         """
+        answer = await self._ask(request, origin)
+        if answer.stored:
+            self._stored.served(request, answer)
+        return answer
+
+    async def _ask(self, request: Request, origin: Origin) -> Answer:
         digest = request.digest
         running = self._in_flight.get(digest)
         if running is not None:
             try:
                 answer = await asyncio.shield(running)
-            except ProviderError as error:
+            except PopbuildError as error:
                 # A copy: whoever shows it adds the task that it belongs to.
                 raise copy.deepcopy(error) from None
-            return Answer(answer.response, answer.cost, answer.duration_ms, answer.warnings, True)
+            return replace(answer, stored=True)
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._in_flight[digest] = future
         try:
             answer = await self._stored_or_sent(request, origin)
         except BaseException as error:
             future.set_exception(
-                error if isinstance(error, ProviderError) else ProviderError("the call was stopped")
+                error if isinstance(error, PopbuildError) else ProviderError("the call was stopped")
             )
             future.exception()  # whether anybody else waited or not
             raise
@@ -128,35 +141,29 @@ class Calls:
         """Close connections, if any were opened, once everything is on disk."""
         await self.commits.drain()
         await self._ledger.drain()
+        await self._stored.close()
         if self._client is not None:
             await self._client.close()
 
     async def _stored_or_sent(self, request: Request, origin: Origin) -> Answer:
-        stored = await self._stored(request)
-        if stored is not None:
-            return stored
+        known = await self._stored.known(request)
+        if known is not None:
+            return known
         # No event tells that another process gave a lock back: ask again.
         while not self._locks.acquire(request.digest):  # noqa: ASYNC110
             await asyncio.sleep(_POLL_S)
         try:
             # Another process may have stored it while this one waited for the lock.
-            return await self._stored(request) or await self._send(request, origin)
+            return await self._stored.known(request) or await self._send(request, origin)
         finally:
             self._locks.release(request.digest)
-
-    async def _stored(self, request: Request) -> Answer | None:
-        # Most are not there, and to ask another thread takes longer than to look.
-        if not self.store.has(request.digest):
-            return None
-        return await asyncio.to_thread(self.store.get, request)
 
     async def _send(self, request: Request, origin: Origin) -> Answer:
         if self._client is None:
             # Takes seconds: only a command that really calls pays for it.
             self._client = await asyncio.to_thread(_import_client)
         client = self._client
-        if not self.store.has_room(request):
-            await asyncio.to_thread(self.store.make_room, request)
+        has_room = await self._stored.make_room(request)
         for number in range(1, self.limits.tries + 1):
             async with self._slots:
                 entry = await self._ledger.reserve(request, origin, client.maximum_cost(request))
@@ -167,9 +174,7 @@ class Calls:
                         await self._ledger.release(entry, failure.error.message)
                     last = failure
                 else:
-                    # Nothing waits between the answer and this: whoever stops the command now
-                    # does not lose what is paid for.
-                    await self.commits.add(self.store.prepare(request, answer))
+                    await self._stored.keep(request, answer, has_room)
                     await self._ledger.settle(entry, answer)
                     return answer
             if not last.retryable or number == self.limits.tries:

@@ -8,14 +8,45 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from popbuild import disk, jsonio
+from popbuild.errors import UsageError
 from popbuild.llm.request import Answer, Request
 from popbuild.model.letter import seal
 
 FORMAT_VERSION = 1
+SET_ASIDE = ".damaged"
+
+# How a command uses the store.
+USE = "use"  # what is there is served, what is not is asked for and kept
+REFRESH = "refresh"  # everything is asked for anew, once a command, and replaces what is there
+ONLY = "only"  # what is not there is an error: nothing is sent
+OFF = "off"  # neither read nor written
+MODES = (USE, REFRESH, ONLY, OFF)
+
+
+def choose_mode(given: str | None, environment: Mapping[str, str]) -> str:
+    """The mode that `--store` says, else POPBUILD_STORE, else `use`. UsageError for another."""
+    name = "POPBUILD_STORE" if given is None else "--store"
+    mode = environment.get("POPBUILD_STORE") or USE if given is None else given
+    if mode not in MODES:
+        raise UsageError(
+            "no such mode of the store", {name: mode or "nothing", "known": ", ".join(MODES)}
+        )
+    return mode
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """An entry that is not what was stored. `aside` is where it stands now; None where it could
+    not be set aside."""
+
+    path: Path
+    aside: Path | None
 
 
 class Store:
@@ -28,18 +59,18 @@ class Store:
         name = digest.removeprefix("sha256:")
         return self._folder / name[:2] / f"{name[2:]}.json"
 
-    def get(self, request: Request) -> Answer | None:
-        """The stored answer, or None. A damaged entry is set aside and counts as absent."""
+    def get(self, request: Request) -> Answer | Damaged | None:
+        """The stored answer, or None. A damaged entry is set aside, where the store can be
+        written. Raises OSError where the store cannot be read."""
         path = self.path(request.digest)
         try:
-            body = json.loads(path.read_bytes())
+            body = open_entry(path.read_bytes(), request.digest)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError):
+        except IsADirectoryError:
             body = None
-        if not _intact(body, request.digest):
-            path.rename(path.with_suffix(".damaged"))
-            return None
+        if body is None:
+            return Damaged(path, _set_aside(path))
         return Answer(
             body["response"], body["cost"], body["durationMs"], tuple(body["warnings"]), stored=True
         )
@@ -69,13 +100,55 @@ class Store:
         return disk.prepare(self.path(request.digest), jsonio.compact(body).encode())
 
     def has(self, digest: str) -> bool:
-        return os.path.exists(self.path(digest))  # noqa: PTH110 - called for thousands of digests
+        """Whether there is an entry; no, where the store cannot be read."""
+        try:
+            return self.stands(digest)
+        except OSError:
+            return False
+
+    def stands(self, digest: str) -> bool:
+        """Whether there is an entry. Raises OSError where the store cannot be read."""
+        try:
+            os.stat(self.path(digest))  # noqa: PTH116 - called for thousands of digests
+        except FileNotFoundError:
+            return False
+        return True
 
 
-def _intact(body: Any, digest: str) -> bool:
+def open_entry(data: bytes, digest: str) -> dict[str, Any] | None:
+    """The document of an entry, or None where it is damaged, foreign or of another version."""
+    try:
+        body = json.loads(data)
+        intact = (
+            isinstance(body, dict)
+            and body.get("formatVersion") == FORMAT_VERSION
+            and body.get("digestOfRequest") == digest == jsonio.digest(body.get("request"))
+            and seal(body) == body
+            and _has_its_parts(body)
+        )
+    # A flipped bit may make text of bytes that are none, a number that is none, or a depth.
+    except (ValueError, RecursionError):
+        return None
+    return body if intact else None
+
+
+def _has_its_parts(body: dict[str, Any]) -> bool:
+    """An entry that was made elsewhere may be sealed and still be none."""
     return (
-        isinstance(body, dict)
-        and body.get("formatVersion") == FORMAT_VERSION
-        and body.get("digestOfRequest") == digest
-        and seal(body) == body
+        isinstance(body["request"], dict)
+        and isinstance(body["request"].get("model"), str)
+        and isinstance(body.get("response"), dict)
+        and isinstance(body.get("cost", ""), int | float | None)
+        and isinstance(body.get("durationMs"), int | float)
+        and isinstance(body.get("warnings"), list)
+        and all(isinstance(each, str) for each in body["warnings"])
     )
+
+
+def _set_aside(path: Path) -> Path | None:
+    aside = path.with_suffix(SET_ASIDE)
+    try:
+        path.rename(aside)
+    except OSError:  # the store is read-only
+        return None
+    return aside

@@ -1,0 +1,136 @@
+"""The store as one command uses it: its mode, what it lacks, its troubles, its hits."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import replace
+
+from popbuild import disk
+from popbuild.errors import StoreError
+from popbuild.layout import Root
+from popbuild.llm.hits import Hits
+from popbuild.llm.request import Answer, Request
+from popbuild.llm.store import OFF, ONLY, REFRESH, USE, Damaged, Store
+from popbuild.threads import Batches
+
+_HINT = "popbuild cache pull URL brings answers from elsewhere; --store use asks the model"
+
+
+class Stored:
+    """What needs not be asked for. Must be used inside one event loop.
+
+    Whatever the mode, no command asks for an answer twice: one that the store does not hold stays
+    in memory. A store that cannot be read or written stops nothing, except in the mode `only`.
+    `on_trouble` is told once of each kind of trouble.
+    """
+
+    def __init__(
+        self,
+        root: Root,
+        mode: str,
+        commits: Batches[disk.Prepared],
+        on_trouble: Callable[[str], None],
+    ) -> None:
+        self._root = root
+        self._mode = mode
+        self._commits = commits
+        self._on_trouble = on_trouble
+        self._store = Store(root.private / "store")
+        self._hits = Hits(root.private / "hits.jsonl")
+        self._refreshed: set[str] = set()  # digests of what this command has replaced
+        self._unstored: dict[str, Answer] = {}  # by digest
+        self._told: set[str] = set()
+
+    async def known(self, request: Request) -> Answer | None:
+        """The answer, if nothing has to be sent for it. Raises StoreError where nothing may be."""
+        unstored = self._unstored.get(request.digest)
+        if unstored is not None:
+            return replace(unstored, stored=True)
+        found = None
+        if self._mode in (USE, ONLY) or request.digest in self._refreshed:
+            found = await self._look(request)
+        if found is None and self._mode == ONLY:
+            folder = self._root.private / "store"
+            shown = self._root.show(folder) + ("" if folder.is_dir() else " (there is none)")
+            raise _refusal("an answer is not in the store", request, {"store": shown})
+        return found
+
+    async def make_room(self, request: Request) -> bool:
+        """Before the request is sent: whether its answer can be stored."""
+        if self._mode == OFF:
+            return False
+        try:
+            if not self._store.has_room(request):
+                await asyncio.to_thread(self._store.make_room, request)
+        except OSError as error:
+            self._tell_of_disk("written", error)
+            return False
+        return True
+
+    async def keep(self, request: Request, answer: Answer, has_room: bool) -> None:
+        """Store an answer, durably; at least do not ask for it again in this command."""
+        try:
+            if has_room:
+                # Nothing waits before this: whoever stops the command now does not lose what is
+                # paid for.
+                await self._commits.add(self._store.prepare(request, answer))
+                if self._mode == REFRESH:
+                    self._refreshed.add(request.digest)
+                return
+        except OSError as error:
+            self._tell_of_disk("written", error)
+        self._unstored[request.digest] = answer
+
+    def served(self, request: Request, answer: Answer) -> None:
+        """An answer came without a call: count what that saved."""
+        self._hits.add(request.model, answer.cost)
+
+    async def close(self) -> None:
+        """Write down what was counted."""
+        with contextlib.suppress(OSError):  # a count that cannot be kept stops nothing
+            await asyncio.to_thread(self._hits.write)
+
+    async def _look(self, request: Request) -> Answer | None:
+        try:
+            # Most are not there, and to ask another thread takes longer than to look.
+            if not self._store.stands(request.digest):
+                return None
+            found = await asyncio.to_thread(self._store.get, request)
+        except OSError as error:
+            if self._mode == ONLY:
+                where = {
+                    "file": self._root.show(self._store.path(request.digest)),
+                    "found": error.strerror or str(error),
+                }
+                raise _refusal("the store cannot be read", request, where) from error
+            self._tell_of_disk("read", error)
+            return None
+        if not isinstance(found, Damaged):
+            return found
+        shown = self._root.show(found.path)
+        if self._mode == ONLY:
+            where = {"file": shown}
+            if found.aside is not None:
+                where["set aside"] = self._root.show(found.aside)
+            raise _refusal("a stored answer is damaged", request, where)
+        self._tell("damage", f"a stored answer is damaged, and asked for anew: {shown}")
+        return None
+
+    def _tell(self, kind: str, text: str) -> None:
+        if kind not in self._told:
+            self._told.add(kind)
+            self._on_trouble(text)
+
+    def _tell_of_disk(self, what: str, error: OSError) -> None:
+        why = error.strerror or str(error)
+        self._tell("disk", f"the store cannot be {what} ({why}): the build goes on without it")
+
+
+def _refusal(message: str, request: Request, where: dict[str, str]) -> StoreError:
+    return StoreError(
+        f"{message}, and nothing may be asked",
+        {"model": request.model, "request": request.digest, **where, "mode": ONLY},
+        hint=_HINT,
+    )
