@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from popbuild import config, disk, gate, jobs, jsonio
+from popbuild import config, disk, gate, jobs, jsonio, seals
 from popbuild.errors import GateError, InputError, UsageError, unknown
 from popbuild.exam import BadSeed, Exam, Surroundings, examine, read_json, read_seed
 from popbuild.jobs import Job, Samples
@@ -383,8 +383,9 @@ def accept(root: Root, name: str, tasks: Iterable[str] = ()) -> list[str]:
             jobs.keep(folder, exam, task, None, verdict.edited)
             exam.look(task)
             accepted.append(task.id)
-        if read_json(folder.seed) != job.seed:
-            jobs.write_seed(folder, job.seed)
+        if not jobs.holds_seed(folder, job.seed):
+            with seals.changing(folder, folder.seed):
+                jobs.write_seed(folder, job.seed)
         return accepted
 
 

@@ -391,3 +391,14 @@ def walk_files(folder: Path, skip: frozenset[str] = frozenset()) -> Iterator[tup
                 yield f"{entry.name}/{relative}", path
         else:
             yield entry.name, Path(entry.path)
+
+
+def walk_all(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Everything below a folder that is no folder itself, hidden files and links too, as (relative
+    POSIX path, path), sorted; links are not followed."""
+    for entry in sorted(os.scandir(folder), key=lambda each: each.name):
+        if entry.is_dir(follow_symlinks=False):
+            for relative, path in walk_all(Path(entry.path)):
+                yield f"{entry.name}/{relative}", path
+        else:
+            yield entry.name, Path(entry.path)

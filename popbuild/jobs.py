@@ -6,14 +6,15 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from popbuild import disk, fingerprint, jsonio
-from popbuild.errors import InputError
+from popbuild import disk, fingerprint, jsonio, seals
+from popbuild.errors import InputError, UsageError
 from popbuild.exam import BadSeed, Exam, Surroundings, examine, read_json, read_seed
 from popbuild.layout import COMPLETE, CURRENT, FILE_KINDS, REJECTED, JobFolder, Root
 from popbuild.model import status as states
@@ -22,7 +23,9 @@ from popbuild.model.letter import FORMAT_VERSION, Usage, seal
 from popbuild.model.pipeline import Pipeline, Task
 from popbuild.model.problem import Problem
 
-PREVIOUS_KEPT = 1
+_PREVIOUS_KEPT = 1
+_MAX_DIGITS = 4  # of how many previous results are kept
+_NUMBERED = re.compile(r"(\d{6})-")
 CLAIMED = ".claimed-seed.json"
 
 
@@ -141,10 +144,15 @@ def _todays_seed(job: str, root: Root, folders: list[JobFolder]) -> dict[str, An
 def _state_of(folder: JobFolder, state: str) -> str:
     if state == REJECTED:
         return REJECTED
-    body = read_json(folder.status)
-    found = body.get("state") if isinstance(body, dict) else None
+    found = _state_in(folder)
     # Without a readable status a claim was cut short: it goes on like any stopped job.
     return str(found) if found in (states.RUNNING, states.FAILED, states.WAITING) else "stopped"
+
+
+def _state_in(folder: JobFolder) -> Any:
+    """The state in a job's own status, None where it cannot be read."""
+    body = read_json(folder.status)
+    return body.get("state") if isinstance(body, dict) else None
 
 
 def rejection_stands(exam: Exam, rejection: Any) -> str | None:
@@ -280,6 +288,7 @@ def open_job(
 ) -> OpenJob:
     """Start a run of a job that stands in current/: its status says running from here on."""
     make_folders(folder)
+    seals.remove(folder)
     status = read_json(folder.status)
     if isinstance(status, dict) and _usable(status):
         status.setdefault("id", job)
@@ -309,6 +318,12 @@ def _usable(status: Mapping[str, Any]) -> bool:
         )
     except (KeyError, TypeError, AttributeError):
         return False
+
+
+def holds_seed(folder: JobFolder, seed: Mapping[str, Any]) -> bool:
+    """Whether the job's own copy of its seed says the same, as JSON: to Python, 1 is true too."""
+    own = read_json(folder.seed)
+    return json.dumps(own, sort_keys=True) == json.dumps(seed, sort_keys=True)
 
 
 def write_seed(folder: JobFolder, seed: Mapping[str, Any]) -> None:
@@ -354,9 +369,13 @@ def keep(folder: JobFolder, exam: Exam, task: Task, run: str | None, edited: boo
     body.update(fingerprint=now, outputs=outputs, edited=edited or body.get("edited", False))
     if run is not None:
         body["pipelineId"] = run
+    changed = [folder.letter(task.id)]
     if edited:
-        write_output(folder, task, value, run or "")
-    write_letter(folder, task.id, seal(body))
+        changed += [folder.artifact(task.artifact), folder.output(task.id)]
+    with seals.changing(folder, *changed):
+        if edited:
+            write_output(folder, task, value, run or "")
+        write_letter(folder, task.id, seal(body))
 
 
 def _empty_letter(task: Task) -> dict[str, Any]:
@@ -381,36 +400,60 @@ def drop_letter(folder: JobFolder, task: str) -> None:
     disk.remove(folder.letter(task))
 
 
-def promote(root: Root, folder: JobFolder, run_line: Mapping[str, Any]) -> JobFolder:
-    """Move a job that passed every gate from current/ to complete/, and log the run.
+def previous_kept(environment: Mapping[str, str]) -> int:
+    """How many previous good results of a job are kept: POPBUILD_KEEP_PREVIOUS, or one.
 
-    An existing good result is exchanged in one step and set aside. A note in .popbuild/ is
-    written first: if a crash comes before the log's line, `finish_promotion` adds it.
+    Raises UsageError for what is no such number.
+    """
+    text = environment.get("POPBUILD_KEEP_PREVIOUS")
+    if not text:
+        return _PREVIOUS_KEPT
+    if not (text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS):
+        allowed = f"a whole number, 0 or more, by default {_PREVIOUS_KEPT}"
+        raise UsageError(
+            "not a number that this variable can have",
+            {"POPBUILD_KEEP_PREVIOUS": text, "allowed": allowed},
+            hint="it says how many previous good results of each job are kept",
+        )
+    return int(text)
+
+
+def promote(root: Root, folder: JobFolder, run_line: Mapping[str, Any], kept: int) -> JobFolder:
+    """Seal a job that passed every gate, move it from current/ to complete/, and log the run.
+
+    An existing good result is exchanged in one step and set aside; `kept` of them are kept. A note
+    in .popbuild/ is written first: if a crash comes before the log's line, `finish_promotion` adds
+    it.
     """
     job = folder.id
     note = _promotion_note(root, job)
-    disk.make_folder(note.parent)
-    disk.write(note, jsonio.dumps(dict(run_line), sort=False))
     target = root.job(COMPLETE, job)
+    line = seal({**run_line, "seal": seals.write(folder, target)})
+    disk.make_folder(note.parent)
+    disk.write(note, jsonio.dumps(line, sort=False))
     if not disk.rename_new(folder.path, target.path):
         disk.exchange(folder.path, target.path)
-        _set_aside(root, folder)
-    _log_run(root, run_line)
+        _set_aside(root, folder, kept)
+    _log_run(root, line)
     disk.remove(note)
     return target
 
 
-def finish_promotion(root: Root, job: str) -> None:
-    """Add the line of a promotion that a crash cut short, once; forget one that did not happen."""
+def finish_promotion(root: Root, job: str, kept: int) -> None:
+    """Finish a promotion that a crash cut short: set the last good result aside, add the line,
+    once. Forget one that did not happen."""
     note = _promotion_note(root, job)
     if not note.exists():
         return
     line = read_json(note)
     status = read_json(root.job(COMPLETE, job).status)
     if isinstance(line, dict) and isinstance(status, dict):
-        logged = any(each.get("pipelineId") == line["pipelineId"] for each in read_runs(root)[0])
-        if status.get("pipelineId") == line["pipelineId"] and not logged:
-            _log_run(root, line)
+        run = line.get("pipelineId")
+        if run is not None and status.get("pipelineId") == run:
+            left = root.job(CURRENT, job)
+            if _state_in(left) == states.COMPLETE:
+                _set_aside(root, left, kept)
+            _log_run(root, line, once=True)
     disk.remove(note)
 
 
@@ -418,14 +461,23 @@ def _promotion_note(root: Root, job: str) -> Path:
     return root.private / "promotions" / f"{job}.json"
 
 
-def _log_run(root: Root, line: Mapping[str, Any]) -> None:
-    disk.append(root.runs, jsonio.compact(dict(line)).encode() + b"\n")
+def _log_run(root: Root, line: Mapping[str, Any], *, once: bool = False) -> None:
+    """Add a run's line to runs.jsonl, and to our own copy, by which `verify` finds a line that
+    somebody took away. With `once`, it may be there already."""
+    data = jsonio.compact(dict(line)).encode() + b"\n"
+    for path, sync in ((root.runs, True), (root.runs_copy, False)):
+        if not once or all(run["pipelineId"] != line["pipelineId"] for run in _runs_in(path)[0]):
+            disk.append(path, data, sync=sync)
 
 
 def read_runs(root: Root) -> tuple[list[dict[str, Any]], int]:
     """Every run of runs.jsonl once, and how many lines could not be read."""
+    return _runs_in(root.runs)
+
+
+def _runs_in(path: Path) -> tuple[list[dict[str, Any]], int]:
     try:
-        lines = root.runs.read_bytes().splitlines()
+        lines = path.read_bytes().splitlines()
     except FileNotFoundError:
         return [], 0
     runs: dict[str, dict[str, Any]] = {}
@@ -439,16 +491,38 @@ def read_runs(root: Root) -> tuple[list[dict[str, Any]], int]:
     return list(runs.values()), bad
 
 
-def _set_aside(root: Root, folder: JobFolder) -> None:
+def _set_aside(root: Root, folder: JobFolder, kept: int) -> None:
     """Keep the previous good result in .popbuild/previous/<id>/, and no more than are wanted."""
     shelf = root.private / "previous" / folder.id
-    disk.make_folder(shelf)
-    stamp = timestamp().replace(":", "-").replace(".", "-")
-    if not disk.rename_new(folder.path, shelf / stamp):
-        disk.remove(folder.path)
-    kept = sorted(path for path in shelf.iterdir() if not path.name.startswith("."))
-    for path in kept[:-PREVIOUS_KEPT]:
-        disk.remove(path)
+    if kept:
+        disk.make_folder(shelf)
+        newest = next(iter(previous_results(root, folder.id)), None)
+        number = _number_of(newest.path) + 1 if newest is not None else 1
+        stamp = timestamp().replace(":", "-").replace(".", "-")
+        disk.rename_new(folder.path, shelf / f"{number:06d}-{stamp}")
+    disk.remove(folder.path)
+    for result in previous_results(root, folder.id)[kept:]:
+        disk.remove(result.path)
+
+
+def previous_results(root: Root, job: str) -> list[JobFolder]:
+    """The good results of a job that later ones replaced, as far as they are kept, newest first.
+
+    They are numbered, since the clock may be moved back.
+    """
+    try:
+        found = [each for each in (root.private / "previous" / job).iterdir() if each.is_dir()]
+    except FileNotFoundError:
+        return []
+    shown = [path for path in found if not path.name.startswith(".")]
+    shown.sort(key=lambda path: (_number_of(path), path.name), reverse=True)
+    return [JobFolder(path) for path in shown]
+
+
+def _number_of(path: Path) -> int:
+    """0 for one that was kept before they were numbered."""
+    match = _NUMBERED.match(path.name)
+    return int(match[1]) if match else 0
 
 
 def reject(root: Root, folder: JobFolder, body: Mapping[str, Any]) -> JobFolder:

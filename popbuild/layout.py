@@ -81,6 +81,10 @@ class JobFolder:
     def rejection(self) -> Path:
         return self.path / "rejection.json"
 
+    @property
+    def seal(self) -> Path:
+        return self.path / "seal.json"
+
     def files(self, kind: str) -> Path:
         return self.path / f"files/{kind}"
 
@@ -125,6 +129,10 @@ class Root:
     @property
     def runs(self) -> Path:
         return self.data / COMPLETE / "runs.jsonl"
+
+    @property
+    def runs_copy(self) -> Path:
+        return self.private / "runs.jsonl"
 
     @property
     def environment_file(self) -> Path:

@@ -30,6 +30,7 @@ FORMATS = (
     "execution-logs",
     "run",
     "rejection",
+    "seal",
 )
 _COMMON = "common"  # what several formats share
 PATTERN_TIMEOUT_S = 1.0

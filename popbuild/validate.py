@@ -154,6 +154,8 @@ def _validate_job(
     root: Root, folder: JobFolder, state: str, surroundings: Surroundings | None
 ) -> tuple[int, list[Finding]]:
     files = [(folder.seed, "seed"), (folder.status, "tasks-status")]
+    if state == COMPLETE and folder.seal.exists():
+        files.append((folder.seal, "seal"))
     if state == REJECTED:
         files.append((folder.rejection, "rejection"))
         if not folder.status.exists():  # a bad seed: it never became a job

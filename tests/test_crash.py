@@ -9,7 +9,7 @@ import pytest
 from provider import Provider
 from workspace import Workspace
 
-from popbuild import commands, validate
+from popbuild import commands, proof, validate
 from popbuild.layout import Root
 
 # Runs popbuild and dies just before the n-th of its steps that change the disk.
@@ -54,6 +54,7 @@ def check_whole(workspace: Workspace, runs: int) -> None:
     assert len(workspace.runs()) == runs
     assert {task["state"] for task in workspace.status("first")["tasks"].values()} == {"done"}
     assert validate.validate(Root(workspace.root)).findings == []
+    assert proof.verify(Root(workspace.root)).proven
     (job,) = commands.look(Root(workspace.root), ["first"])
     assert job.up_to_date
 
@@ -97,6 +98,7 @@ def test_killed_at_every_step_of_a_rebuild(
         workspace.seed("first", {"topic": "wind"})
         before = len(provider.requests)
         done = build(workspace, steps) == 0
+        assert proof.verify(Root(workspace.root)).proven, steps
         seed = json.loads((workspace.job("first") / "seed.json").read_bytes())
         topic, artifact = seed["data"]["topic"], workspace.artifact("first", "research")
         assert (topic == "wind") == (artifact != old), steps

@@ -158,7 +158,7 @@ def test_a_reader_of_the_document_understands_a_job(
     assert run["tasks"] == run["finalArtifacts"] == ["research", "analysis"]
     assert run["totalExecutionTime"] > 0
     inside = sorted(path.name for path in workspace.job("first").iterdir())
-    assert inside == ["files", "seed.json", "tasks", "tasks-status.json"]
+    assert inside == ["files", "seal.json", "seed.json", "tasks", "tasks-status.json"]
     assert sorted(path.name for path in (workspace.root / "pipeline-data").iterdir()) == [
         "complete",
         "current",

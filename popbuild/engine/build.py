@@ -48,6 +48,7 @@ class Builder:
     ) -> None:
         templates = preview.templates_of(around.config)
         self.shared = Shared(around, calls, options, events, Samples(around.root), templates)
+        self.previous_kept = jobs.previous_kept(around.config.environment)
         self._locks = locks
         self._stopping = False
         Finder(around.config.snapshot).install()
@@ -125,7 +126,7 @@ class _JobBuild:
     async def run(self) -> JobResult:
         options = self._shared.options
         self._refuse_links()
-        jobs.finish_promotion(self._root, self._id)
+        jobs.finish_promotion(self._root, self._id, self._builder.previous_kept)
         # Another command may have built it while this one waited for the lock.
         job = jobs.find(self._id, self._around)
         if job.bad_seed is not None:
@@ -227,7 +228,7 @@ class _JobBuild:
                     jobs.submit(self._root, self._id, data)
                 jobs.claim(self._root, self._id)
         disk.remove(current.rejection)
-        if read_json(current.seed) != job.seed:
+        if not jobs.holds_seed(current, job.seed):
             jobs.write_seed(current, job.seed)
         jobs.finish_claim(current)
         return current
@@ -293,7 +294,8 @@ class _JobBuild:
                 target = jobs.reject(self._root, folder, body)
                 return self._result("rejected", target, task=task.id, problems=found)
         opened.change(lambda each: states.move_job(each, states.COMPLETE, **ended), sync=True)
-        target = jobs.promote(self._root, folder, self._run_line(opened, exam))
+        line = self._run_line(opened, exam)
+        target = jobs.promote(self._root, folder, line, self._builder.previous_kept)
         return self._result("complete", target)
 
     def _run_line(self, opened: OpenJob, exam: Exam) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from popbuild import config, disk, jobs
+from popbuild import config, disk, jobs, seals
 from popbuild.engine import session
 from popbuild.errors import LockedError
 from popbuild.exam import Surroundings
@@ -28,7 +28,8 @@ def forget(root: Root, job: str | None, names: Iterable[str]) -> Iterator[str]:
                         shelf = root.private / "forgotten" / each
                         disk.make_folder(shelf)
                         stamp = timestamp().replace(":", "-").replace(".", "-")
-                        disk.rename_new(letter, shelf / f"{task.name}-{stamp}.json")
+                        with seals.changing(folder, letter):
+                            disk.rename_new(letter, shelf / f"{task.name}-{stamp}.json")
                         yield f"forgetting {each}:{task.name}"
 
 
