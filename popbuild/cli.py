@@ -129,6 +129,7 @@ def _flag(*names: str, **settings: str) -> Callable[[argparse.ArgumentParser], N
 _JSON = _flag("--json", help="print JSON")
 _JOBS = _argument("names", nargs="*", metavar="JOB", help="a job's ID or a glob; all if absent")
 _JOB = _argument("job", metavar="JOB", help="the job's ID")
+_TASK = _argument("task", metavar="TASK", help="the task")
 
 
 def _root(given: argparse.Namespace) -> Root:
@@ -184,8 +185,8 @@ def _submit(given: argparse.Namespace) -> int:
 def _run(given: argparse.Namespace) -> int:
     """Build jobs: only what is stale, from the store where an answer is there already.
     NAME is a job's ID, a glob, <job>:<task> to build up to a task, or job=<id>,<id>;
-    without a name, every job. What a crash or a failed gate leaves is never paid for
-    twice: run it again."""
+    without a name, every job. fresh=<task> lets a task draw a new sample. What a crash or
+    a failed gate leaves is never paid for twice: run it again."""
     from popbuild.engine import progress, session
     from popbuild.engine.settle import Options
     from popbuild.threads import leave_if_hanging
@@ -199,6 +200,7 @@ def _run(given: argparse.Namespace) -> int:
         keep_edits=given.keep_edits,
         discard_edits=given.discard_edits,
         wait=not given.no_wait,
+        fresh=session.fresh_tasks(variables.get("fresh")),
     )
     events = progress.choose(given.json)
     code, results = session.run(root, variables.get("job"), names, options, events)
@@ -215,10 +217,11 @@ def _variables(names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
         key, separator, value = name.partition("=")
         if not separator:
             rest.append(name)
-        elif key in ("job", "root"):
+        elif key in ("job", "root", "fresh"):
             variables[key] = value
         else:
-            raise UsageError("no such variable", unknown("variable", key, ("job", "root")))
+            known = ("job", "root", "fresh")
+            raise UsageError("no such variable", unknown("variable", key, known))
     return variables, rest
 
 
@@ -278,6 +281,8 @@ def _print_status(job: Job, body: dict[str, Any]) -> None:
         print(f"  {name:<{width}}  " + "  ".join(parts).rstrip())
         for reason in task["reasons"]:
             print(f"  {'':<{width}}  stale: {reason}")
+        if task["frozen"]:
+            print(f"  {'':<{width}}  {job.exam.verdicts[name] if job.exam else 'frozen'}")
         if task["edited"]:
             print(f"  {'':<{width}}  its artifact was edited by hand")
         if task["error"]:
@@ -420,6 +425,29 @@ def _accept(given: argparse.Namespace) -> int:
     return OK
 
 
+def _freeze(given: argparse.Namespace) -> int:
+    """Keep a task's artifact as it is: it is not rebuilt whatever changes, and every report
+    says so. What stands below it is built from it."""
+    from popbuild import commands
+
+    return _say_frozen(given, commands.freeze(_root(given), given.job, given.task))
+
+
+def _thaw(given: argparse.Namespace) -> int:
+    """Let a frozen task be rebuilt again when something changes."""
+    from popbuild import commands
+
+    return _say_frozen(given, commands.thaw(_root(given), given.job, given.task))
+
+
+def _say_frozen(given: argparse.Namespace, frozen: Sequence[str]) -> int:
+    if given.json:
+        _print_json({"job": given.job, "frozen": list(frozen)})
+    else:
+        print(f"{given.job}: frozen: {', '.join(frozen) or 'nothing'}")
+    return OK
+
+
 def _validate(given: argparse.Namespace) -> int:
     """Check configuration, seeds and jobs in any state against the schemas: the given files
     and folders, or everything. Prints every problem; exits with 1 if there is one."""
@@ -505,7 +533,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], str, tuple[_Add, 
     "prompt": (
         _prompt,
         "print what a task would ask, without a call",
-        (_JOB, _argument("task", metavar="TASK", help="the task"), _JSON),
+        (_JOB, _TASK, _JSON),
     ),
     "export": (
         _export,
@@ -523,6 +551,8 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], str, tuple[_Add, 
         "take what stands there as up to date",
         (_JOB, _argument("tasks", nargs="*", metavar="TASK", help="all if absent"), _JSON),
     ),
+    "freeze": (_freeze, "keep a task's artifact whatever changes", (_JOB, _TASK, _JSON)),
+    "thaw": (_thaw, "let a frozen task be rebuilt again", (_JOB, _TASK, _JSON)),
     "validate": (
         _validate,
         "check configuration, seeds and jobs",

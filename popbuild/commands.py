@@ -125,6 +125,7 @@ def describe_job(job: Job, root: Root) -> dict[str, Any]:
                 "state": entry.get("state", "pending"),
                 "stale": verdict.stale,
                 "edited": verdict.edited,
+                "frozen": verdict.frozen,
                 "reasons": list(verdict.reasons),
                 "artifact": task.artifact,
                 "attempts": entry.get("attempts", 0),
@@ -238,14 +239,9 @@ def explain(root: Root, name: str, task: str | None = None) -> list[Explanation]
     """Why a job's tasks, or one of them, are stale, with the differences."""
     from popbuild.explain import explain
 
-    job = find_job(root, name)
-    if job.bad_seed is not None:
-        raise _seed_error(job.bad_seed)
+    job = _with_task(root, name, task)
     assert job.pipeline is not None
-    known = job.pipeline.names
-    if task is not None and task not in known:
-        raise UsageError("no such task", unknown("task", task, known, where={"job": name}))
-    return list(explain(job, known if task is None else [task]))
+    return list(explain(job, job.pipeline.names if task is None else [task]))
 
 
 @dataclass(frozen=True)
@@ -386,6 +382,53 @@ def accept(root: Root, name: str, tasks: Iterable[str] = ()) -> list[str]:
         if read_json(folder.seed) != job.seed:
             jobs.write_seed(folder, job.seed)
         return accepted
+
+
+def freeze(root: Root, name: str, task: str) -> tuple[str, ...]:
+    """Let a task not be rebuilt whatever changes; gives the frozen tasks of its job."""
+    job = _with_task(root, name, task)
+    assert job.exam is not None
+    if job.exam.letters[task] is None or job.exam.digests[task] is None:
+        raise UsageError(
+            "there is nothing to freeze: the task was never built",
+            {"job": name, "task": task},
+            hint=f"doit run {name}:{task}",
+        )
+    return _set_frozen(root, name, {*job.exam.around.frozen(name), task})
+
+
+def thaw(root: Root, name: str, task: str) -> tuple[str, ...]:
+    """Let a frozen task be rebuilt again; gives those that are still frozen."""
+    job = _with_task(root, name, task)
+    assert job.exam is not None
+    frozen = set(job.exam.around.frozen(name))
+    if task not in frozen:
+        raise UsageError(
+            "the task is not frozen",
+            {"job": name, "task": task, "frozen": ", ".join(sorted(frozen)) or "nothing"},
+        )
+    return _set_frozen(root, name, frozen - {task})
+
+
+def _with_task(root: Root, name: str, task: str | None) -> Job:
+    """A job whose seed can be read and which has this task, if one is named."""
+    job = find_job(root, name)
+    if job.bad_seed is not None:
+        raise _seed_error(job.bad_seed)
+    assert job.pipeline is not None
+    known = job.pipeline.names
+    if task is not None and task not in known:
+        raise UsageError("no such task", unknown("task", task, known, where={"job": name}))
+    return job
+
+
+def _set_frozen(root: Root, name: str, tasks: Iterable[str]) -> tuple[str, ...]:
+    from popbuild.engine.housekeeping import job_lock
+
+    names = tuple(sorted(tasks))
+    with job_lock(root, name):
+        jobs.set_frozen(root, name, names)
+    return names
 
 
 def _check_accept(exam: Exam, task: Any) -> None:

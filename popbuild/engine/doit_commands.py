@@ -104,6 +104,7 @@ class _Command:
     """
 
     own_options: ClassVar[tuple[dict[str, Any], ...]] = ()
+    variables: ClassVar[tuple[str, ...]] = VARIABLES
     _is_ours: bool | None = None
 
     def parse_execute(self: Any, in_args: list[str]) -> Any:
@@ -152,8 +153,8 @@ class _Command:
         from popbuild.errors import UsageError, unknown
 
         for name in doit_cmd._CMDLINE_VARS or {}:
-            if name not in VARIABLES:
-                raise UsageError("no such variable", unknown("variable", name, VARIABLES))
+            if name not in self.variables:
+                raise UsageError("no such variable", unknown("variable", name, self.variables))
         root: Root = self._root_here()
         return root
 
@@ -209,6 +210,7 @@ class Run(_Command, DoitRun):
     """Builds jobs."""
 
     doc_purpose = "run tasks"
+    variables = (*VARIABLES, "fresh")
     own_options = (
         {
             "name": "in_flight",
@@ -248,6 +250,7 @@ class Run(_Command, DoitRun):
                 {"found": f"-P {params['par_type']}"},
                 hint="tasks that do not need each other run at the same time; -n limits the calls",
             )
+        variables = doit_cmd._CMDLINE_VARS or {}
         options = Options(
             in_flight=session.calls_in_flight(params["in_flight"]),
             continue_=params["continue_"],
@@ -255,10 +258,10 @@ class Run(_Command, DoitRun):
             keep_edits=params["keep_edits"],
             discard_edits=params["discard_edits"],
             wait=not params["no_wait"],
+            fresh=session.fresh_tasks(variables.get("fresh")),
         )
         root = self._root()
         events = progress.choose(params["json"])
-        variables = doit_cmd._CMDLINE_VARS or {}
         code, results = session.run(root, variables.get("job"), names, options, events)
         progress.report(results, as_json=params["json"], debug=params["debug"])
         leave_if_hanging(code)

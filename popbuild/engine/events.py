@@ -30,6 +30,7 @@ class JobResult:
     problems: tuple[Problem, ...] = ()
     error: PopbuildError | None = None
     notes: tuple[str, ...] = ()
+    frozen: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -55,6 +56,8 @@ class JobResult:
         }
         if self.task is not None:
             body["task"] = self.task
+        if self.frozen:
+            body["frozen"] = list(self.frozen)
         if self.problems:
             body["problems"] = [problem.as_json() for problem in self.problems]
         if self.error is not None:

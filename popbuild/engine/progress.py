@@ -98,12 +98,13 @@ class Plain(Events):
 
 def _ending(result: JobResult) -> list[str]:
     job = result.id
+    frozen = f", frozen: {', '.join(result.frozen)}" if result.frozen else ""
     match result.outcome:
         case "up to date":
-            return [f"-- {job}  up to date"]
+            return [f"-- {job}  up to date{frozen}"]
         case "complete":
             what = f"{seconds(result.duration_ms)}, {used(result.usage)}"
-            return [f"{job}: complete, {what}", f"  -> {result.path}"]
+            return [f"{job}: complete, {what}{frozen}", f"  -> {result.path}"]
         case "built":
             built = ", ".join(result.built) or "nothing"
             return [f"{job}: {built} built", f"  -> {result.path}"]

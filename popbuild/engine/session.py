@@ -72,6 +72,27 @@ def check_tasks(selection: Selection, around: Surroundings) -> None:
                 )
 
 
+def _check_fresh(selection: Selection, around: Surroundings, fresh: Iterable[str]) -> None:
+    """UsageError for a fresh task that a job does not have, or that it is told not to build."""
+    for job, tasks in selection.items() if fresh else ():
+        found = jobs.find(job, around)
+        known = found.pipeline.names if found.pipeline else ()
+        for task in fresh:
+            if task not in known:
+                raise UsageError("no such task", unknown("fresh", task, known, where={"job": job}))
+            if tasks is not None and task not in tasks:
+                raise UsageError(
+                    "a fresh task must be among those that are built",
+                    {"fresh": task, "job": job, "builds": ", ".join(tasks)},
+                )
+            if task in around.frozen(job):
+                raise UsageError(
+                    "the task is frozen",
+                    {"fresh": task, "job": job},
+                    hint=f"popbuild thaw {job} {task}",
+                )
+
+
 def check_ids(root: Root, selection: Iterable[str]) -> None:
     """Refuse IDs against the rule, and two of the root's that differ only by case."""
     from popbuild.layout import check_name
@@ -88,6 +109,18 @@ def check_ids(root: Root, selection: Iterable[str]) -> None:
                 {"jobs": ", ".join(same), "in": ", ".join(jobs.place_of(root, e) for e in same)},
                 hint="IDs must differ by more than upper and lower case",
             )
+
+
+def fresh_tasks(given: str | None) -> tuple[str, ...]:
+    """The tasks that `fresh=a,b` names. UsageError where it names none."""
+    if given is None:
+        return ()
+    names = tuple(part.strip() for part in given.split(","))
+    if not all(names):
+        raise UsageError(
+            "fresh= names no task", {"found": given or "nothing"}, hint="fresh=<task>,<task>"
+        )
+    return names
 
 
 def calls_in_flight(given: str | None) -> int | None:
@@ -120,12 +153,13 @@ def run(
     around = Surroundings(config.load(root, environment))
     check_tasks(selection, around)
     options = options or Options()
+    _check_fresh(selection, around, options.fresh)
     events = events or Events()
     jobs.prepare_root(root)
     locks = disk.Locks(root.private / "locks" / "jobs")
     results: dict[str, JobResult] = {}
     for name, tasks in selection.items():
-        if options.always:
+        if options.always or options.fresh:
             break
         settled = settle_without_building(name, around, locks, tasks)
         if settled is not None:

@@ -13,7 +13,8 @@ from popbuild.layout import COMPLETE, CURRENT, REJECTED
 
 @dataclass(frozen=True)
 class Options:
-    """How to build. `always` builds what is up to date too, from the store where it can."""
+    """How to build. `always` builds what is up to date too, from the store where it can; `fresh`
+    are tasks that draw a new sample."""
 
     in_flight: int | None = None
     continue_: bool = False
@@ -21,6 +22,7 @@ class Options:
     keep_edits: bool = False
     discard_edits: bool = False
     wait: bool = True
+    fresh: tuple[str, ...] = ()
 
 
 def settle_without_building(
@@ -50,6 +52,7 @@ def settle_without_building(
             if read_json(exam.folder.seed) != exam.seed:
                 # Nobody read what changed: no run, only the copy that matches its source.
                 jobs.write_seed(exam.folder, exam.seed)
-        return JobResult(job, "up to date", path=root.show(exam.folder.path))
+        path = root.show(exam.folder.path)
+        return JobResult(job, "up to date", path=path, frozen=exam.frozen)
     finally:
         locks.release(job)
