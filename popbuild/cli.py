@@ -28,7 +28,7 @@ exit codes:
   0  done, or nothing to do       3  usage, configuration, seed: nothing built
   1  a gate said no               4  stopped: a person must decide
   2  a crash or a provider error  5  another command builds the job (--no-wait)
-  130  interrupted
+  6  a budget is used up          130  interrupted
 
 environment:
   POPBUILD_ROOT         the root, where the working directory does not say it
@@ -132,6 +132,13 @@ _JOB = _argument("job", metavar="JOB", help="the job's ID")
 _TASK = _argument("task", metavar="TASK", help="the task")
 
 
+_SPENDING = (
+    _argument("--budget", metavar="USD", help="stop before a call that may go over this"),
+    _argument("--ask-above", metavar="USD", help="show the plan and ask if it may cost more"),
+    _flag("--unknown-cost", help="under a budget, also send calls without a known price"),
+)
+
+
 def _root(given: argparse.Namespace) -> Root:
     return find_root(Path.cwd(), getattr(given, "root", None))
 
@@ -201,6 +208,9 @@ def _run(given: argparse.Namespace) -> int:
         discard_edits=given.discard_edits,
         wait=not given.no_wait,
         fresh=session.fresh_tasks(variables.get("fresh")),
+        budget=session.dollars("--budget", given.budget),
+        ask_above=session.dollars("--ask-above", given.ask_above),
+        unknown_allowed=given.unknown_cost,
     )
     events = progress.choose(given.json)
     code, results = session.run(root, variables.get("job"), names, options, events)
@@ -265,7 +275,7 @@ def _status(given: argparse.Namespace) -> int:
 
 
 def _print_status(job: Job, body: dict[str, Any]) -> None:
-    from popbuild.engine.progress import money, seconds
+    from popbuild.units import money, seconds
 
     print(f"{job.id}: {job.description}" + (f" -> {body['path']}" if body["path"] else ""))
     width = max((len(name) for name in body["tasks"]), default=0)
@@ -295,7 +305,7 @@ def _plan(given: argparse.Namespace) -> int:
     already, and tokens and dollars as a range. Free: makes no call, changes nothing."""
     from popbuild import commands
     from popbuild.plan import totals
-    from popbuild.printing import plan_lines
+    from popbuild.plan_text import plan_lines
 
     jobs = commands.plan(_root(given), given.names)
     if given.json:
@@ -311,7 +321,7 @@ def _explain(given: argparse.Namespace) -> int:
     about, of a prompt, a schema, the seed or a setting. With a task, also all that its
     artifact depends on."""
     from popbuild import commands
-    from popbuild.printing import explain_lines
+    from popbuild.plan_text import explain_lines
 
     found = commands.explain(_root(given), given.job, given.task)
     if given.json:
@@ -325,13 +335,12 @@ def _check(given: argparse.Namespace) -> int:
     """Exit with 0 when every job is complete and up to date and everything is valid, with 1
     when not; prints what is not. For CI: makes no call, changes nothing."""
     from popbuild import commands
-    from popbuild.printing import check_lines
 
     check = commands.check(_root(given), given.names)
     if given.json:
         _print_json(check.as_json())
     else:
-        _print_lines(check_lines(check))
+        _print_lines(check.lines())
     return OK if check.passed else REJECTED
 
 
@@ -404,7 +413,8 @@ def _retry(given: argparse.Namespace) -> int:
     print(f"{given.job}: {task} draws another sample", file=sys.stderr)
     given.names, given.always = [given.job], False
     given.continue_ = given.keep_edits = given.discard_edits = given.no_wait = False
-    given.in_flight = None
+    given.in_flight = given.budget = given.ask_above = None
+    given.unknown_cost = False
     return _run(given)
 
 
@@ -505,6 +515,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], str, tuple[_Add, 
             _flag("--keep-edits", help="keep files edited by hand whose task is stale"),
             _flag("--discard-edits", help="build files anew that were edited by hand"),
             _flag("--no-wait", help="fail if another command builds a job"),
+            *_SPENDING,
             _JSON,
         ),
     ),

@@ -15,6 +15,7 @@ from popbuild.jobs import Job, Samples
 from popbuild.layout import COMPLETE, REJECTED, JobFolder, Root, check_name
 from popbuild.model.clock import run_id
 from popbuild.model.problem import Problem
+from popbuild.units import count
 
 if TYPE_CHECKING:
     from popbuild.explain import Explanation
@@ -257,6 +258,19 @@ class Check:
     @property
     def passed(self) -> bool:
         return not self.stale and not self.findings
+
+    def lines(self) -> Iterator[str]:
+        """Everything that is not as it should be, and a line that sums up."""
+        for job, description in self.stale:
+            yield f"{job}: {description}"
+        for finding in self.findings:
+            yield f"{finding.file}: {finding.problem}"
+        jobs, files = count(self.jobs, "job"), count(self.files, "file")
+        if self.passed:
+            yield f"{jobs} up to date, {files} valid"
+        else:
+            found = count(len(self.findings), "problem")
+            yield f"{len(self.stale)} of {jobs} not up to date, {found} in {files}"
 
     def as_json(self) -> dict[str, Any]:
         return {

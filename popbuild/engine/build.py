@@ -17,7 +17,14 @@ from popbuild.engine.events import Events, JobResult
 from popbuild.engine.runner import AsyncRunner
 from popbuild.engine.settle import Options
 from popbuild.engine.task import Shared, Tally, TaskBuild
-from popbuild.errors import GateError, InputError, LockedError, PopbuildError, StoppedError
+from popbuild.errors import (
+    BudgetError,
+    GateError,
+    InputError,
+    LockedError,
+    PopbuildError,
+    StoppedError,
+)
 from popbuild.exam import Exam, Surroundings, examine, read_json
 from popbuild.fingerprint import Verdict
 from popbuild.guard import in_our_words
@@ -66,7 +73,8 @@ class Builder:
                     return
                 result = await self.build(job, tasks)
                 results[job] = result
-                if result.exit_code and not self.shared.options.continue_:
+                over = isinstance(result.error, BudgetError)
+                if over or (result.exit_code and not self.shared.options.continue_):
                     self._stopping = True
 
         try:
@@ -296,6 +304,12 @@ class _JobBuild:
             target = jobs.reject(self._root, folder, body)
             problems = tuple(Problem.from_json(each) for each in body["problems"])
             return self._result("rejected", target, task=body["task"], problems=problems)
+        if tally.stopped is not None:
+            message = tally.stopped.message
+            opened.change(
+                lambda each: states.move_job(each, states.STOPPED, error=message, **ended)
+            )
+            return self._result("stopped", folder, error=tally.stopped)
         if not exam.up_to_date():
             opened.change(lambda each: states.move_job(each, states.STOPPED, **ended))
             outcome = "built" if self._tasks is not None else "stopped"

@@ -206,6 +206,11 @@ def _flag(name: str, text: str, short: str = "", long: str | None = None) -> dic
     }
 
 
+def _amount(name: str, text: str) -> dict[str, Any]:
+    long = name.replace("_", "-")
+    return {"name": name, "short": "", "long": long, "type": str, "default": None, "help": text}
+
+
 class Run(_Command, DoitRun):
     """Builds jobs."""
 
@@ -233,6 +238,9 @@ class Run(_Command, DoitRun):
         _flag("keep_edits", "keep artifacts that were edited by hand and whose task is stale"),
         _flag("discard_edits", "build artifacts anew that were edited by hand"),
         _flag("no_wait", "fail if another command builds a job"),
+        _amount("budget", "stop before a call that may go over this many US dollars"),
+        _amount("ask_above", "show the plan and ask if it may cost more US dollars than this"),
+        _flag("unknown_cost", "under a budget, also send calls without a known price"),
         _flag("json", "print the results as JSON"),
         _flag("debug", "show tracebacks"),
     )
@@ -259,6 +267,9 @@ class Run(_Command, DoitRun):
             discard_edits=params["discard_edits"],
             wait=not params["no_wait"],
             fresh=session.fresh_tasks(variables.get("fresh")),
+            budget=session.dollars("--budget", params["budget"]),
+            ask_above=session.dollars("--ask-above", params["ask_above"]),
+            unknown_allowed=params["unknown_cost"],
         )
         root = self._root()
         events = progress.choose(params["json"])

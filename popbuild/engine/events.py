@@ -9,6 +9,7 @@ from typing import Any
 from popbuild.errors import FAILED, OK, REJECTED, STOPPED, PopbuildError
 from popbuild.model.letter import Usage
 from popbuild.model.problem import Problem
+from popbuild.plan import PlannedJob
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,13 @@ class Events:
     def waiting_for_lock(self, job: str) -> None: ...
 
     def waiting_for_provider(self, reason: str, seconds: float) -> None: ...
+
+    def left(self, jobs: Sequence[str]) -> None:
+        """A budget ended the run before these jobs were built."""
+
+    def confirm(self, planned: Sequence[PlannedJob]) -> bool | None:
+        """Show a plan and ask whether to build: None where there is nobody to ask."""
+        return None
 
     def job_started(self, job: str, run: str, reasons: Mapping[str, str]) -> None: ...
 

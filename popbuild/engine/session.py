@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
+import math
 import os
 import signal
 from collections.abc import Iterable, Mapping
@@ -11,14 +12,25 @@ from collections.abc import Iterable, Mapping
 from popbuild import config, disk, jobs
 from popbuild.engine.events import Events, JobResult
 from popbuild.engine.settle import Options, settle_without_building
-from popbuild.errors import FAILED, NOT_STARTED, OK, REJECTED, STOPPED, UsageError, unknown
+from popbuild.errors import (
+    BUDGET,
+    FAILED,
+    NOT_STARTED,
+    OK,
+    REJECTED,
+    STOPPED,
+    BudgetError,
+    StoppedError,
+    UsageError,
+    unknown,
+)
 from popbuild.exam import Surroundings
 from popbuild.layout import Root
 
 Selection = dict[str, tuple[str, ...] | None]  # job -> its tasks, None for all of them
 
 _MAX_DIGITS = 6  # of the number after -n
-_SEVERITY = (FAILED, NOT_STARTED, REJECTED, STOPPED)
+_SEVERITY = (FAILED, NOT_STARTED, REJECTED, BUDGET, STOPPED)
 
 
 def select(root: Root, job: str | None, names: Iterable[str]) -> Selection:
@@ -167,12 +179,52 @@ def run(
             events.job_done(settled)
     rest = {name: tasks for name, tasks in selection.items() if name not in results}
     if rest:
+        if options.ask_above is not None:
+            _ask_first(rest, around, options.ask_above, events)
         results.update(_build(rest, around, locks, options, events))
+    if any(isinstance(result.error, BudgetError) for result in results.values()):
+        done = ("complete", "up to date", "built")
+        events.left([name for name in selection if results[name].outcome not in done])
     events.close()
     ordered = [results[name] for name in selection]
     codes = {result.exit_code for result in ordered}
     code = next((code for code in _SEVERITY if code in codes), max(codes, default=OK))
     return code, ordered
+
+
+def _ask_first(selection: Selection, around: Surroundings, above: float, events: Events) -> None:
+    """Show what the build may cost, and ask, if that is more. StoppedError for a no."""
+    from popbuild.plan import plan, totals
+
+    planned = list(plan(selection, around))
+    total = totals(task for job in planned for task in job.tasks)
+    if not total.unknown and total.cost.high <= above:
+        return
+    answer = events.confirm(planned)
+    if not answer:
+        raise StoppedError(
+            "nobody said yes: nothing was built" if answer is None else "nothing was built",
+            {"ask above": f"${above:g}"},
+            hint=None
+            if answer is False
+            else "without a terminal there is nobody to ask: "
+            "popbuild plan shows the price, --budget limits it",
+        )
+
+
+def dollars(option: str, given: str | None) -> float | None:
+    """The amount after an option, None where there is none. UsageError for anything else."""
+    if given is None:
+        return None
+    try:
+        amount = float(given)
+    except ValueError:
+        amount = math.nan
+    if not 0 <= amount < math.inf:
+        raise UsageError(
+            f"{option} must be an amount of US dollars, at least 0", {"found": given or "nothing"}
+        )
+    return amount
 
 
 def _build(
@@ -198,7 +250,14 @@ def _build(
             os.environ.pop(key, None)
 
     async def main() -> list[JobResult]:
-        calls = Calls(around.root, limits, on_wait=events.waiting_for_provider)
+        calls = Calls(
+            around.root,
+            limits,
+            budget=options.budget,
+            budgets={name: each.budget for name, each in around.config.pipelines.items()},
+            unknown_allowed=options.unknown_allowed,
+            on_wait=events.waiting_for_provider,
+        )
         builder = Builder(around, calls, locks, options, events)
         task = asyncio.current_task()
         if task is not None:

@@ -14,7 +14,9 @@ from popbuild.layout import COMPLETE, CURRENT, REJECTED
 @dataclass(frozen=True)
 class Options:
     """How to build. `always` builds what is up to date too, from the store where it can; `fresh`
-    are tasks that draw a new sample."""
+    are tasks that draw a new sample. `budget` is what the command may spend, in US dollars;
+    above `ask_above` a person is asked first; `unknown_allowed` sends calls of an unknown price
+    under a budget too."""
 
     in_flight: int | None = None
     continue_: bool = False
@@ -23,6 +25,9 @@ class Options:
     discard_edits: bool = False
     wait: bool = True
     fresh: tuple[str, ...] = ()
+    budget: float | None = None
+    ask_above: float | None = None
+    unknown_allowed: bool = False
 
 
 def settle_without_building(

@@ -14,7 +14,7 @@ from doit.exceptions import TaskFailed as DoitTaskFailed
 from popbuild import __version__, disk, jobs, jsonio
 from popbuild.engine.events import Events
 from popbuild.engine.settle import Options
-from popbuild.errors import PopbuildError, StoppedError
+from popbuild.errors import BudgetError, PopbuildError, StoppedError
 from popbuild.exam import Exam, Surroundings
 from popbuild.fingerprint import Verdict, fixed
 from popbuild.guard import in_our_words
@@ -53,6 +53,7 @@ class Tally:
     rejection: dict[str, Any] | None = None
     failure: PopbuildError | None = None
     failed_task: str | None = None
+    stopped: BudgetError | None = None
 
 
 class TaskBuild:
@@ -119,6 +120,9 @@ class TaskBuild:
         try:
             work = self._work()
             outcome = await run_task(work)
+        except BudgetError as error:
+            await asyncio.to_thread(self._stop, work, error, started)
+            return DoitTaskError(error.message)
         except Exception as error:
             ours = error if isinstance(error, PopbuildError) else in_our_words(error)
             await asyncio.to_thread(self._fail, work, ours, started)
@@ -240,6 +244,17 @@ class TaskBuild:
         self._end("error", work, duration_ms, 0, message)
         if self._tally.failure is None:
             self._tally.failure, self._tally.failed_task = error, self._task.id
+        self._events.task_failed(self._id, self._task.id, error.message)
+
+    def _stop(self, work: Work | None, error: BudgetError, started: float) -> None:
+        """What was bought is stored: the next run goes on from there."""
+        duration_ms = (time.monotonic() - started) * 1000
+        error.values.setdefault("task", self._task.id)
+        if work is not None:
+            self._write_log(work)
+            self._count(work, duration_ms, 0)
+        self._end("pending", work, duration_ms, 0)
+        self._tally.stopped = self._tally.stopped or error
         self._events.task_failed(self._id, self._task.id, error.message)
 
     def _end(

@@ -16,11 +16,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from popbuild import disk
-from popbuild.errors import ProviderError, UsageError
+from popbuild.errors import PopbuildError, ProviderError, UsageError
 from popbuild.layout import Root
+from popbuild.llm.budget import Purse
 from popbuild.llm.ledger import Ledger, Origin
 from popbuild.llm.request import Answer, Request
 from popbuild.llm.store import Store
+from popbuild.model.pipeline import Budget
 from popbuild.threads import Batches
 
 if TYPE_CHECKING:
@@ -79,12 +81,18 @@ class Calls:
         root: Root,
         limits: Limits,
         *,
+        budget: float | None = None,
+        budgets: Mapping[str, Budget] | None = None,
+        unknown_allowed: bool = False,
         on_wait: Callable[[str, float], None] = lambda reason, seconds: None,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self.store = Store(root.private / "store")
         self.commits: Batches[disk.Prepared] = Batches(disk.commit)
         self._ledger = Ledger(root.private / "ledger.jsonl")
+        self._purse = Purse(
+            root, self._ledger, budget=budget, budgets=budgets, unknown_allowed=unknown_allowed
+        )
         self._locks = disk.Locks(root.private / "locks" / "calls")
         self.limits = limits
         self._slots = asyncio.Semaphore(limits.in_flight)
@@ -104,7 +112,7 @@ class Calls:
         if running is not None:
             try:
                 answer = await asyncio.shield(running)
-            except ProviderError as error:
+            except PopbuildError as error:
                 # A copy: whoever shows it adds the task that it belongs to.
                 raise copy.deepcopy(error) from None
             return Answer(answer.response, answer.cost, answer.duration_ms, answer.warnings, True)
@@ -114,7 +122,7 @@ class Calls:
             answer = await self._stored_or_sent(request, origin)
         except BaseException as error:
             future.set_exception(
-                error if isinstance(error, ProviderError) else ProviderError("the call was stopped")
+                error if isinstance(error, PopbuildError) else ProviderError("the call was stopped")
             )
             future.exception()  # whether anybody else waited or not
             raise
@@ -159,7 +167,7 @@ class Calls:
             await asyncio.to_thread(self.store.make_room, request)
         for number in range(1, self.limits.tries + 1):
             async with self._slots:
-                entry = await self._ledger.reserve(request, origin, client.maximum_cost(request))
+                entry = await self._purse.reserve(request, origin, client.maximum_cost(request))
                 try:
                     answer: Answer = await client.send(request, self.limits.timeout_s)
                 except client.TransportError as failure:

@@ -1,14 +1,13 @@
-"""Plans, explanations and checks as a person reads them: lines of at most 80 columns where the
-words allow."""
+"""Plans and explanations as a person reads them: lines of at most 80 columns where the words
+allow."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from popbuild.commands import Check
-from popbuild.engine.progress import money
 from popbuild.explain import Explanation
 from popbuild.plan import PlannedJob, PlannedTask, Range, Totals, totals
+from popbuild.units import count, money
 
 _MAX_DIFFERENCE = 40  # lines of one difference; --json has them all
 
@@ -34,7 +33,7 @@ def plan_lines(jobs: Sequence[PlannedJob]) -> Iterator[str]:
         total = totals(planned)
         yield f"total: {_sum(total)}" + (f"; {idle} up to date" if idle else "")
     elif idle:
-        yield f"{_count(idle, 'job')} up to date: nothing to do"
+        yield f"{count(idle, 'job')} up to date: nothing to do"
 
 
 def _how_many(tasks: Iterable[PlannedTask]) -> str:
@@ -106,20 +105,3 @@ def _state(explanation: Explanation) -> str:
 def _short(digest: str) -> str:
     """Enough of a digest to tell it from others; a fingerprint also has plain values."""
     return digest[:19] if digest.startswith("sha256:") else digest
-
-
-def check_lines(check: Check) -> Iterator[str]:
-    """Everything that is not as it should be, and a line that sums up."""
-    for job, description in check.stale:
-        yield f"{job}: {description}"
-    for finding in check.findings:
-        yield f"{finding.file}: {finding.problem}"
-    if check.passed:
-        yield f"{_count(check.jobs, 'job')} up to date, {_count(check.files, 'file')} valid"
-    else:
-        stale = f"{len(check.stale)} of {_count(check.jobs, 'job')} not up to date"
-        yield f"{stale}, {_count(len(check.findings), 'problem')} in {_count(check.files, 'file')}"
-
-
-def _count(number: int, name: str) -> str:
-    return f"{number:,} {name}{'s' * (number != 1)}"
