@@ -405,12 +405,13 @@ def _export(given: argparse.Namespace) -> int:
 
 
 def _retry(given: argparse.Namespace) -> int:
-    """Let the task that rejected a job draw another sample, then build the job."""
+    """Let the task that rejected a job draw another sample, or one that failed again and again
+    be tried once more, then build the job."""
     from popbuild import commands
 
     root = _root(given)
-    task = commands.retry(root, given.job)
-    print(f"{given.job}: {task} draws another sample", file=sys.stderr)
+    task, what = commands.retry(root, given.job)
+    print(f"{given.job}: {task} {what}", file=sys.stderr)
     given.names, given.always = [given.job], False
     given.continue_ = given.keep_edits = given.discard_edits = given.no_wait = False
     given.in_flight = given.budget = given.ask_above = None

@@ -12,7 +12,7 @@ from popbuild import config, disk, gate, jobs, jsonio
 from popbuild.errors import GateError, InputError, UsageError, unknown
 from popbuild.exam import BadSeed, Exam, Surroundings, examine, read_json, read_seed
 from popbuild.jobs import Job, Samples
-from popbuild.layout import COMPLETE, REJECTED, JobFolder, Root, check_name
+from popbuild.layout import COMPLETE, CURRENT, REJECTED, JobFolder, Root, check_name
 from popbuild.model.clock import run_id
 from popbuild.model.problem import Problem
 from popbuild.units import count
@@ -329,13 +329,19 @@ def export(root: Root, job: Job, target: Path, artifact: str | None = None) -> P
     return target
 
 
-def retry(root: Root, name: str) -> str:
-    """Let the task that failed draw a new sample at the next run; gives the task."""
+def retry(root: Root, name: str) -> tuple[str, str]:
+    """Let the task that was rejected draw a new sample at the next run, or one that failed again
+    and again be tried once more; gives the task, and what it does now."""
     from popbuild.engine.housekeeping import job_lock
 
     job = find_job(root, name)
     folder = root.job(REJECTED, name)
     rejection = read_json(folder.rejection)
+    failed = _failed_again(root, name)
+    if rejection is None and failed is not None:
+        with job_lock(root, name):
+            jobs.forget_failures(root.job(CURRENT, name))
+        return failed, "is tried again"
     if not isinstance(rejection, dict):
         raise UsageError(
             "the job is not rejected",
@@ -359,7 +365,14 @@ def retry(root: Root, name: str) -> str:
         # Without its fingerprint the rejection holds nothing back; the problems stay readable.
         body = {**rejection, "fingerprint": {"retried": str(last + 1)}}
         disk.write(folder.rejection, jsonio.dumps(body, sort=False))
-    return task
+    return task, "draws another sample"
+
+
+def _failed_again(root: Root, name: str) -> str | None:
+    """The task of a job in current/ that failed in a row, or None."""
+    status = read_json(root.job(CURRENT, name).status)
+    entries = status.get("tasks", {}) if isinstance(status, dict) else {}
+    return next((task for task, entry in entries.items() if "failures" in entry), None)
 
 
 def accept(root: Root, name: str, tasks: Iterable[str] = ()) -> list[str]:

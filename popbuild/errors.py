@@ -35,6 +35,7 @@ class PopbuildError(Exception):
     """
 
     exit_code = NOT_STARTED
+    spent = False  # whether a provider may have been paid for nothing
 
     def __init__(
         self, message: str, values: Mapping[str, object] | None = None, hint: str | None = None

@@ -324,6 +324,12 @@ def _usable(status: Mapping[str, Any]) -> bool:
         return False
 
 
+def forget_failures(folder: JobFolder) -> None:
+    """Let tasks that failed in a row be tried again."""
+    status = states.forget_failures(read_json(folder.status))
+    disk.write(folder.status, jsonio.dumps(status, sort=False))
+
+
 def write_seed(folder: JobFolder, seed: Mapping[str, Any]) -> None:
     """The job's own copy of its seed, written anew."""
     disk.write(folder.seed, jsonio.dumps(seed, sort=False))

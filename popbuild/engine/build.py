@@ -306,10 +306,10 @@ class _JobBuild:
             return self._result("rejected", target, task=body["task"], problems=problems)
         if tally.stopped is not None:
             message = tally.stopped.message
-            opened.change(
-                lambda each: states.move_job(each, states.STOPPED, error=message, **ended)
-            )
-            return self._result("stopped", folder, error=tally.stopped)
+            over = isinstance(tally.stopped, BudgetError)
+            state = states.STOPPED if over else states.WAITING
+            opened.change(lambda each: states.move_job(each, state, error=message, **ended))
+            return self._result(state, folder, error=tally.stopped)
         if not exam.up_to_date():
             opened.change(lambda each: states.move_job(each, states.STOPPED, **ended))
             outcome = "built" if self._tasks is not None else "stopped"

@@ -165,6 +165,7 @@ class Calls:
         client = self._client
         if not self.store.has_room(request):
             await asyncio.to_thread(self.store.make_room, request)
+        spent = False
         for number in range(1, self.limits.tries + 1):
             async with self._slots:
                 entry = await self._purse.reserve(request, origin, client.maximum_cost(request))
@@ -173,7 +174,7 @@ class Calls:
                 except client.TransportError as failure:
                     if not failure.spent:
                         await self._ledger.release(entry, failure.error.message)
-                    last = failure
+                    last, spent = failure, spent or failure.spent
                 else:
                     # Nothing waits between the answer and this: whoever stops the command now
                     # does not lose what is paid for.
@@ -190,6 +191,7 @@ class Calls:
             await asyncio.sleep(wait_s)
         if number > 1:
             last.error.values["tries"] = str(number)
+        last.error.spent = spent
         raise last.error
 
     def _wait_s(self, tries: int, retry_after_s: float | None) -> float | None:
