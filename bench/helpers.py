@@ -27,19 +27,24 @@ _SCHEMA = {
     "required": ["summary", "score"],
     "additionalProperties": False,
 }
-_SERVER = (
-    "from provider import Provider\nwith Provider() as p: print(p.base_url, flush=True); input()"
-)
+_SERVER = """\
+from provider import Provider, Reply, default_answer
+with Provider() as p:
+    {setup}
+    print(p.base_url, flush=True)
+    input()
+"""
 
 
 @contextlib.contextmanager
-def provider() -> Iterator[dict[str, str]]:
+def provider(setup: str = "pass") -> Iterator[dict[str, str]]:
     """The tests' loopback provider in a process of its own: its CPU is nobody's but its own.
 
-    Gives the variables under which a command finds it.
+    `setup` is a statement that may change how the provider `p` answers. Gives the variables under
+    which a command finds it.
     """
     with subprocess.Popen(
-        [sys.executable, "-c", _SERVER],
+        [sys.executable, "-c", _SERVER.format(setup=setup)],
         cwd=CHECKOUT / "tests",
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from popbuild.cache import Pruning, Share, Status, Transfer
-from popbuild.engine.progress import money
+from popbuild.units import money
 
 
 def status_lines(status: Status) -> Iterator[str]:

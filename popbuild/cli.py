@@ -29,7 +29,7 @@ exit codes:
   0  done, or nothing to do       3  usage, configuration, seed: nothing built
   1  a gate said no               4  stopped: a person must decide
   2  a crash or a provider error  5  another command builds the job (--no-wait)
-  130  interrupted
+  6  a budget is used up          130  interrupted
 
 environment:
   POPBUILD_ROOT         the root, where the working directory does not say it
@@ -140,6 +140,14 @@ _STORE = _argument(
 )
 _JOBS = _argument("names", nargs="*", metavar="JOB", help="a job's ID or a glob; all if absent")
 _JOB = _argument("job", metavar="JOB", help="the job's ID")
+_TASK = _argument("task", metavar="TASK", help="the task")
+
+
+_SPENDING = (
+    _argument("--budget", metavar="USD", help="stop before a call that may go over this"),
+    _argument("--ask-above", metavar="USD", help="show the plan and ask if it may cost more"),
+    _flag("--unknown-cost", help="under a budget, also send calls without a known price"),
+)
 
 
 def _root(given: argparse.Namespace) -> Root:
@@ -195,8 +203,8 @@ def _submit(given: argparse.Namespace) -> int:
 def _run(given: argparse.Namespace) -> int:
     """Build jobs: only what is stale, from the store where an answer is there already.
     NAME is a job's ID, a glob, <job>:<task> to build up to a task, or job=<id>,<id>;
-    without a name, every job. What a crash or a failed gate leaves is never paid for
-    twice: run it again."""
+    without a name, every job. fresh=<task> lets a task draw a new sample. What a crash or
+    a failed gate leaves is never paid for twice: run it again."""
     from popbuild.engine import progress, session
     from popbuild.engine.settle import Options
     from popbuild.threads import leave_if_hanging
@@ -211,6 +219,10 @@ def _run(given: argparse.Namespace) -> int:
         discard_edits=given.discard_edits,
         wait=not given.no_wait,
         store=given.store,
+        fresh=session.fresh_tasks(variables.get("fresh")),
+        budget=session.dollars("--budget", given.budget),
+        ask_above=session.dollars("--ask-above", given.ask_above),
+        unknown_allowed=given.unknown_cost,
     )
     events = progress.choose(given.json)
     code, results = session.run(root, variables.get("job"), names, options, events)
@@ -227,10 +239,11 @@ def _variables(names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
         key, separator, value = name.partition("=")
         if not separator:
             rest.append(name)
-        elif key in ("job", "root"):
+        elif key in ("job", "root", "fresh"):
             variables[key] = value
         else:
-            raise UsageError("no such variable", unknown("variable", key, ("job", "root")))
+            known = ("job", "root", "fresh")
+            raise UsageError("no such variable", unknown("variable", key, known))
     return variables, rest
 
 
@@ -274,7 +287,7 @@ def _status(given: argparse.Namespace) -> int:
 
 
 def _print_status(job: Job, body: dict[str, Any]) -> None:
-    from popbuild.engine.progress import money, seconds
+    from popbuild.units import money, seconds
 
     print(f"{job.id}: {job.description}" + (f" -> {body['path']}" if body["path"] else ""))
     width = max((len(name) for name in body["tasks"]), default=0)
@@ -290,6 +303,8 @@ def _print_status(job: Job, body: dict[str, Any]) -> None:
         print(f"  {name:<{width}}  " + "  ".join(parts).rstrip())
         for reason in task["reasons"]:
             print(f"  {'':<{width}}  stale: {reason}")
+        if task["frozen"]:
+            print(f"  {'':<{width}}  {job.exam.verdicts[name] if job.exam else 'frozen'}")
         if task["edited"]:
             print(f"  {'':<{width}}  its artifact was edited by hand")
         if task["error"]:
@@ -302,7 +317,7 @@ def _plan(given: argparse.Namespace) -> int:
     already, and tokens and dollars as a range. Free: makes no call, changes nothing."""
     from popbuild import commands
     from popbuild.plan import totals
-    from popbuild.printing import plan_lines
+    from popbuild.plan_text import plan_lines
 
     jobs = commands.plan(_root(given), given.names)
     if given.json:
@@ -318,7 +333,7 @@ def _explain(given: argparse.Namespace) -> int:
     about, of a prompt, a schema, the seed or a setting. With a task, also all that its
     artifact depends on."""
     from popbuild import commands
-    from popbuild.printing import explain_lines
+    from popbuild.plan_text import explain_lines
 
     found = commands.explain(_root(given), given.job, given.task)
     if given.json:
@@ -332,13 +347,12 @@ def _check(given: argparse.Namespace) -> int:
     """Exit with 0 when every job is complete and up to date and everything is valid, with 1
     when not; prints what is not. For CI: makes no call, changes nothing."""
     from popbuild import commands
-    from popbuild.printing import check_lines
 
     check = commands.check(_root(given), given.names)
     if given.json:
         _print_json(check.as_json())
     else:
-        _print_lines(check_lines(check))
+        _print_lines(check.lines())
     return OK if check.passed else REJECTED
 
 
@@ -403,17 +417,19 @@ def _export(given: argparse.Namespace) -> int:
 
 
 def _retry(given: argparse.Namespace) -> int:
-    """Let the task that rejected a job draw another sample, then build the job."""
+    """Let the task that rejected a job draw another sample, or one that failed again and again
+    be tried once more, then build the job."""
     from popbuild import commands
     from popbuild.llm.store import choose_mode
 
     root = _root(given)
     choose_mode(given.store, commands.around(root).config.environment)
-    task = commands.retry(root, given.job)
-    print(f"{given.job}: {task} draws another sample", file=sys.stderr)
+    task, what = commands.retry(root, given.job)
+    print(f"{given.job}: {task} {what}", file=sys.stderr)
     given.names, given.always = [given.job], False
     given.continue_ = given.keep_edits = given.discard_edits = given.no_wait = False
-    given.in_flight = None
+    given.in_flight = given.budget = given.ask_above = None
+    given.unknown_cost = False
     return _run(given)
 
 
@@ -431,6 +447,29 @@ def _accept(given: argparse.Namespace) -> int:
         print(f"accepted {given.job}:{task}")
     if not accepted:
         print(f"{given.job} was up to date")
+    return OK
+
+
+def _freeze(given: argparse.Namespace) -> int:
+    """Keep a task's artifact as it is: it is not rebuilt whatever changes, and every report
+    says so. What stands below it is built from it."""
+    from popbuild import commands
+
+    return _say_frozen(given, commands.freeze(_root(given), given.job, given.task))
+
+
+def _thaw(given: argparse.Namespace) -> int:
+    """Let a frozen task be rebuilt again when something changes."""
+    from popbuild import commands
+
+    return _say_frozen(given, commands.thaw(_root(given), given.job, given.task))
+
+
+def _say_frozen(given: argparse.Namespace, frozen: Sequence[str]) -> int:
+    if given.json:
+        _print_json({"job": given.job, "frozen": list(frozen)})
+    else:
+        print(f"{given.job}: frozen: {', '.join(frozen) or 'nothing'}")
     return OK
 
 
@@ -626,6 +665,7 @@ COMMANDS: _Table = {
             _flag("--discard-edits", help="build files anew that were edited by hand"),
             _flag("--no-wait", help="fail if another command builds a job"),
             _STORE,
+            *_SPENDING,
             _JSON,
         ),
     ),
@@ -654,7 +694,7 @@ COMMANDS: _Table = {
     "prompt": (
         _prompt,
         "print what a task would ask, without a call",
-        (_JOB, _argument("task", metavar="TASK", help="the task"), _JSON),
+        (_JOB, _TASK, _JSON),
     ),
     "export": (
         _export,
@@ -693,6 +733,8 @@ COMMANDS: _Table = {
         (_argument("artifact", metavar="ARTIFACT", help="a file, or <job>/<name>"), _JSON),
     ),
     "verify": (_verify, "prove that nothing complete was altered", (_JOBS, _JSON)),
+    "freeze": (_freeze, "keep a task's artifact whatever changes", (_JOB, _TASK, _JSON)),
+    "thaw": (_thaw, "let a frozen task be rebuilt again", (_JOB, _TASK, _JSON)),
     "validate": (
         _validate,
         "check configuration, seeds and jobs",

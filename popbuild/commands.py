@@ -12,9 +12,10 @@ from popbuild import config, disk, gate, jobs, jsonio, seals
 from popbuild.errors import GateError, InputError, UsageError, unknown
 from popbuild.exam import BadSeed, Exam, Surroundings, examine, read_json, read_seed
 from popbuild.jobs import Job, Samples
-from popbuild.layout import COMPLETE, REJECTED, JobFolder, Root, check_name
+from popbuild.layout import COMPLETE, CURRENT, REJECTED, JobFolder, Root, check_name
 from popbuild.model.clock import run_id
 from popbuild.model.problem import Problem
+from popbuild.units import count
 
 if TYPE_CHECKING:
     from popbuild.explain import Explanation
@@ -125,6 +126,7 @@ def describe_job(job: Job, root: Root) -> dict[str, Any]:
                 "state": entry.get("state", "pending"),
                 "stale": verdict.stale,
                 "edited": verdict.edited,
+                "frozen": verdict.frozen,
                 "reasons": list(verdict.reasons),
                 "artifact": task.artifact,
                 "attempts": entry.get("attempts", 0),
@@ -238,14 +240,9 @@ def explain(root: Root, name: str, task: str | None = None) -> list[Explanation]
     """Why a job's tasks, or one of them, are stale, with the differences."""
     from popbuild.explain import explain
 
-    job = find_job(root, name)
-    if job.bad_seed is not None:
-        raise _seed_error(job.bad_seed)
+    job = _with_task(root, name, task)
     assert job.pipeline is not None
-    known = job.pipeline.names
-    if task is not None and task not in known:
-        raise UsageError("no such task", unknown("task", task, known, where={"job": name}))
-    return list(explain(job, known if task is None else [task]))
+    return list(explain(job, job.pipeline.names if task is None else [task]))
 
 
 @dataclass(frozen=True)
@@ -261,6 +258,19 @@ class Check:
     @property
     def passed(self) -> bool:
         return not self.stale and not self.findings
+
+    def lines(self) -> Iterator[str]:
+        """Everything that is not as it should be, and a line that sums up."""
+        for job, description in self.stale:
+            yield f"{job}: {description}"
+        for finding in self.findings:
+            yield f"{finding.file}: {finding.problem}"
+        jobs, files = count(self.jobs, "job"), count(self.files, "file")
+        if self.passed:
+            yield f"{jobs} up to date, {files} valid"
+        else:
+            found = count(len(self.findings), "problem")
+            yield f"{len(self.stale)} of {jobs} not up to date, {found} in {files}"
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -319,13 +329,19 @@ def export(root: Root, job: Job, target: Path, artifact: str | None = None) -> P
     return target
 
 
-def retry(root: Root, name: str) -> str:
-    """Let the task that failed draw a new sample at the next run; gives the task."""
+def retry(root: Root, name: str) -> tuple[str, str]:
+    """Let the task that was rejected draw a new sample at the next run, or one that failed again
+    and again be tried once more; gives the task, and what it does now."""
     from popbuild.engine.housekeeping import job_lock
 
     job = find_job(root, name)
     folder = root.job(REJECTED, name)
     rejection = read_json(folder.rejection)
+    failed = _failed_again(root, name)
+    if rejection is None and failed is not None:
+        with job_lock(root, name):
+            jobs.forget_failures(root.job(CURRENT, name))
+        return failed, "is tried again"
     if not isinstance(rejection, dict):
         raise UsageError(
             "the job is not rejected",
@@ -349,7 +365,14 @@ def retry(root: Root, name: str) -> str:
         # Without its fingerprint the rejection holds nothing back; the problems stay readable.
         body = {**rejection, "fingerprint": {"retried": str(last + 1)}}
         disk.write(folder.rejection, jsonio.dumps(body, sort=False))
-    return task
+    return task, "draws another sample"
+
+
+def _failed_again(root: Root, name: str) -> str | None:
+    """The task of a job in current/ that failed in a row, or None."""
+    status = read_json(root.job(CURRENT, name).status)
+    entries = status.get("tasks", {}) if isinstance(status, dict) else {}
+    return next((task for task, entry in entries.items() if "failures" in entry), None)
 
 
 def accept(root: Root, name: str, tasks: Iterable[str] = ()) -> list[str]:
@@ -387,6 +410,53 @@ def accept(root: Root, name: str, tasks: Iterable[str] = ()) -> list[str]:
             with seals.changing(folder, folder.seed):
                 jobs.write_seed(folder, job.seed)
         return accepted
+
+
+def freeze(root: Root, name: str, task: str) -> tuple[str, ...]:
+    """Let a task not be rebuilt whatever changes; gives the frozen tasks of its job."""
+    job = _with_task(root, name, task)
+    assert job.exam is not None
+    if job.exam.letters[task] is None or job.exam.digests[task] is None:
+        raise UsageError(
+            "there is nothing to freeze: the task was never built",
+            {"job": name, "task": task},
+            hint=f"doit run {name}:{task}",
+        )
+    return _set_frozen(root, name, {*job.exam.around.frozen(name), task})
+
+
+def thaw(root: Root, name: str, task: str) -> tuple[str, ...]:
+    """Let a frozen task be rebuilt again; gives those that are still frozen."""
+    job = _with_task(root, name, task)
+    assert job.exam is not None
+    frozen = set(job.exam.around.frozen(name))
+    if task not in frozen:
+        raise UsageError(
+            "the task is not frozen",
+            {"job": name, "task": task, "frozen": ", ".join(sorted(frozen)) or "nothing"},
+        )
+    return _set_frozen(root, name, frozen - {task})
+
+
+def _with_task(root: Root, name: str, task: str | None) -> Job:
+    """A job whose seed can be read and which has this task, if one is named."""
+    job = find_job(root, name)
+    if job.bad_seed is not None:
+        raise _seed_error(job.bad_seed)
+    assert job.pipeline is not None
+    known = job.pipeline.names
+    if task is not None and task not in known:
+        raise UsageError("no such task", unknown("task", task, known, where={"job": name}))
+    return job
+
+
+def _set_frozen(root: Root, name: str, tasks: Iterable[str]) -> tuple[str, ...]:
+    from popbuild.engine.housekeeping import job_lock
+
+    names = tuple(sorted(tasks))
+    with job_lock(root, name):
+        jobs.set_frozen(root, name, names)
+    return names
 
 
 def _check_accept(exam: Exam, task: Any) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from popbuild import disk, jsonio
 from popbuild.errors import ConfigError, InputError, UsageError, nearest, unknown
 from popbuild.layout import Root, file_name_problem, name_problem
-from popbuild.model.pipeline import Pipeline, Task, find_cycle
+from popbuild.model.pipeline import Budget, Pipeline, Task, find_cycle
 from popbuild.redact import redact
 
 DEFAULT = ""  # the name of the pipeline that lies directly in pipeline-config/
@@ -252,6 +252,7 @@ class _Reader:
             tuple(tasks),
             document.get("version"),
             document.get("description"),
+            Budget(**document.get("budget", {})),
         )
 
     def _one_of(self, folder: str, names: Iterable[str]) -> str:

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from popbuild import disk, jsonio
-from popbuild.engine.progress import money
 from popbuild.errors import InputError, UsageError, unknown
 from popbuild.exam import read_json, read_letter
 from popbuild.jobs import known_jobs, previous_results
 from popbuild.layout import COMPLETE, JobFolder, Root
 from popbuild.model.letter import Letter
 from popbuild.model.problem import MISSING, pointer_of
+from popbuild.units import money
 
 _COLUMNS = 80
 _MAX_SHOWN = 50  # changes of one artifact that a person gets to see; --json has them all

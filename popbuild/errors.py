@@ -5,6 +5,7 @@ PopbuildError
 ├── ConfigError       a file under pipeline-config/ is wrong; nothing was built
 ├── InputError        a seed, a job or another input file is wrong
 ├── StoppedError      the build stopped and waits for a person
+│   └── BudgetError   the next call may go over a budget
 ├── TaskError         a stage raised, returned the wrong thing or ran out of time
 ├── ProviderError     the model's provider refused or could not be reached
 └── StoreError        the store lacks what `only` asks for, or a copy of it cannot be reached
@@ -21,6 +22,7 @@ FAILED = 2  # a crash or a provider error: the job stays in current/
 NOT_STARTED = 3  # usage, configuration or input: nothing was built
 STOPPED = 4  # the build waits for a person
 LOCKED = 5  # another command builds this job, and --no-wait was given
+BUDGET = 6  # the next call may go over a budget
 INTERRUPTED = 130
 
 _MAX_SAID = 2_000  # characters of an exception's text: it may hold a whole answer
@@ -34,6 +36,7 @@ class PopbuildError(Exception):
     """
 
     exit_code = NOT_STARTED
+    spent = False  # whether a provider may have been paid for nothing
 
     def __init__(
         self, message: str, values: Mapping[str, object] | None = None, hint: str | None = None
@@ -85,6 +88,12 @@ class StoppedError(PopbuildError):
     """The build stopped with nothing lost and waits for a person's decision."""
 
     exit_code = STOPPED
+
+
+class BudgetError(StoppedError):
+    """The next call may go over a budget: nothing more is sent, nothing is lost."""
+
+    exit_code = BUDGET
 
 
 class GateError(PopbuildError):

@@ -95,6 +95,11 @@ def read_artifact(folder: JobFolder, task: Task) -> tuple[Any, str | None]:
     return value, jsonio.digest(value)
 
 
+def frozen_folder(root: Root) -> Path:
+    """Where the names of frozen tasks are, a file for each job that has any."""
+    return root.private / "frozen"
+
+
 @dataclass
 class Surroundings:
     """What all tasks of one command share: configuration, the digests of endpoints and weights,
@@ -107,6 +112,21 @@ class Surroundings:
     @property
     def root(self) -> Root:
         return self.config.root
+
+    @functools.cached_property
+    def _with_frozen(self) -> frozenset[str]:
+        """The jobs that have frozen tasks: most roots have none, and no job pays for it."""
+        try:
+            return frozenset(path.stem for path in frozen_folder(self.root).iterdir())
+        except FileNotFoundError:
+            return frozenset()
+
+    def frozen(self, job: str) -> tuple[str, ...]:
+        """The tasks of a job that a person froze."""
+        if job not in self._with_frozen:
+            return ()
+        found = read_json(frozen_folder(self.root) / f"{job}.json")
+        return tuple(found) if isinstance(found, list) else ()
 
     def inputs(self, task: Task, seed: Any, artifacts: Mapping[str, Any]) -> Inputs:
         """What a task's dependencies are resolved against."""
@@ -172,6 +192,7 @@ class Exam:
     digests: dict[str, str | None] = field(default_factory=dict)
     letters: dict[str, Letter | None] = field(default_factory=dict)
     verdicts: dict[str, Verdict] = field(default_factory=dict)
+    asked: dict[str, str] = field(default_factory=dict)  # tasks a person wants built, and why
 
     def look(self, task: Task) -> Verdict:
         """Read a task's letter and artifact anew, and say whether it must run."""
@@ -186,7 +207,14 @@ class Exam:
             name for name in task.needs if name in self.verdicts and self.verdicts[name].stale
         )
         verdict = fingerprint.check(
-            task, letter, self.inputs(task), digest, stale, functools.partial(self._before, letter)
+            task,
+            letter,
+            self.inputs(task),
+            digest,
+            stale,
+            functools.partial(self._before, letter),
+            asked=self.asked.get(task.id),
+            frozen=task.id in self.around.frozen(self.folder.id),
         )
         self.verdicts[task.id] = verdict
         return verdict
@@ -237,6 +265,12 @@ class Exam:
         self.digests[task.id] = jsonio.digest(value)
         self.letters[task.id] = letter
         self.verdicts[task.id] = Verdict(())
+        self.asked.pop(task.id, None)
+
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """The tasks that are kept as they are, whatever changes."""
+        return tuple(name for name, verdict in self.verdicts.items() if verdict.frozen)
 
     def up_to_date(self, tasks: Iterable[str] | None = None) -> bool:
         """Whether nothing has to be done: no task is stale, none was edited."""

@@ -42,6 +42,7 @@ class Explanation:
             "task": self.task,
             "stale": self.verdict.stale,
             "edited": self.verdict.edited,
+            "frozen": self.verdict.frozen,
             "reasons": [
                 {"reason": each.text, "difference": list(each.difference)} for each in self.reasons
             ],
@@ -65,7 +66,7 @@ def _explain(exam: Exam, task: Task) -> Explanation:
     changed = {str(change): change for change in exam.changes(task)}
     reasons = tuple(
         Reason(text, _difference(changed[text], exam, objects) if text in changed else ())
-        for text in verdict.reasons
+        for text in (*verdict.reasons, *(verdict.held or ()))
     )
     built = None
     if letter is not None:

@@ -47,16 +47,26 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a task must run, with every reason why; whether its artifact was edited by hand."""
+    """Whether a task must run, with every reason why; whether its artifact was edited by hand.
+
+    `held` are the reasons why a frozen task would have to run: None for one that is not frozen.
+    """
 
     reasons: tuple[str, ...]
     edited: bool = False
+    held: tuple[str, ...] | None = None
 
     @property
     def stale(self) -> bool:
         return bool(self.reasons)
 
+    @property
+    def frozen(self) -> bool:
+        return self.held is not None
+
     def __str__(self) -> str:
+        if self.held is not None:
+            return f"frozen, else stale: {'; '.join(self.held)}" if self.held else "frozen"
         return "; ".join(self.reasons) or ("edited by hand" if self.edited else "up to date")
 
 
@@ -222,12 +232,16 @@ def check(
     artifact: str | None,
     stale_upstream: tuple[str, ...] = (),
     past: Past = unknown,
+    *,
+    asked: str | None = None,
+    frozen: bool = False,
 ) -> Verdict:
     """Say whether a task must run, with every reason why.
 
     `artifact` is the digest of the main artifact that stands there, None if there is none.
     `stale_upstream` names the needed tasks that are themselves to be rebuilt; `past` knows what
-    values the last build saw.
+    values the last build saw. `asked` is why a person wants it built, whatever else. One that is
+    `frozen` is never stale once it is built.
     """
     if letter is None:
         return Verdict(("never built",))
@@ -238,5 +252,8 @@ def check(
     if artifact is None:
         reasons.append("artifact missing")
     reasons.extend(f"upstream {name} is stale" for name in stale_upstream)
+    reasons = [asked, *reasons] if asked else reasons
     edited = artifact is not None and artifact != letter.outputs.get(task.artifact)
+    if frozen and artifact is not None:
+        return Verdict((), edited, tuple(reasons))
     return Verdict(tuple(reasons), edited)

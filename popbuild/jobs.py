@@ -15,7 +15,15 @@ from typing import Any
 
 from popbuild import disk, fingerprint, jsonio, seals
 from popbuild.errors import InputError, UsageError
-from popbuild.exam import BadSeed, Exam, Surroundings, examine, read_json, read_seed
+from popbuild.exam import (
+    BadSeed,
+    Exam,
+    Surroundings,
+    examine,
+    frozen_folder,
+    read_json,
+    read_seed,
+)
 from popbuild.layout import COMPLETE, CURRENT, FILE_KINDS, REJECTED, JobFolder, Root
 from popbuild.model import status as states
 from popbuild.model.clock import timestamp
@@ -55,7 +63,7 @@ class Job:
         if self.bad_seed is not None:
             return f"bad seed: {self.bad_seed.problems[0]}"
         if self.exam is None or self.folder is None or self.up_to_date:
-            return self.state
+            return ", ".join([self.state, *self._frozen])
         changed = [name for name, verdict in self.exam.verdicts.items() if verdict.stale]
         edited = [name for name, verdict in self.exam.verdicts.items() if verdict.edited]
         parts = [self.state]
@@ -63,7 +71,12 @@ class Job:
             parts.append(f"stale: {', '.join(changed)}")
         if edited:
             parts.append(f"edited: {', '.join(edited)}")
-        return ", ".join(parts)
+        return ", ".join([*parts, *self._frozen])
+
+    @property
+    def _frozen(self) -> list[str]:
+        names = self.exam.frozen if self.exam else ()
+        return [f"frozen: {', '.join(names)}"] if names else []
 
 
 def known_jobs(root: Root) -> list[str]:
@@ -324,6 +337,12 @@ def holds_seed(folder: JobFolder, seed: Mapping[str, Any]) -> bool:
     """Whether the job's own copy of its seed says the same, as JSON: to Python, 1 is true too."""
     own = read_json(folder.seed)
     return json.dumps(own, sort_keys=True) == json.dumps(seed, sort_keys=True)
+
+
+def forget_failures(folder: JobFolder) -> None:
+    """Let tasks that failed in a row be tried again."""
+    status = states.forget_failures(read_json(folder.status))
+    disk.write(folder.status, jsonio.dumps(status, sort=False))
 
 
 def write_seed(folder: JobFolder, seed: Mapping[str, Any]) -> None:
@@ -596,6 +615,17 @@ def rejection(
         "fingerprint": dict(fingerprint),
         **more,
     }
+
+
+def set_frozen(root: Root, job: str, tasks: Iterable[str]) -> None:
+    """The tasks of a job that are not rebuilt whatever changes; none thaws all."""
+    path = frozen_folder(root) / f"{job}.json"
+    names = sorted(tasks)
+    if names:
+        disk.make_folder(path.parent)
+        disk.write(path, jsonio.dumps(names))
+    else:
+        disk.remove(path)
 
 
 class Samples:

@@ -179,6 +179,9 @@ class _Planner:
             if name in wanted and exam.verdicts[name].edited and exam.verdicts[name].stale
         ]
         note = f"stops at {', '.join(stopping)}: edited by hand and stale" if stopping else ""
+        frozen = [name for name in exam.pipeline.names if exam.verdicts[name].held]
+        if frozen and not note:
+            note = f"frozen, else stale: {', '.join(frozen)}"
         planned = tuple(
             self._task(exam, task)
             for task in exam.pipeline.in_order()

@@ -11,7 +11,6 @@ from typing import Any
 
 from popbuild import disk, jsonio
 from popbuild.config import take_snapshot
-from popbuild.engine.progress import money, seconds
 from popbuild.errors import InputError, UsageError, unknown
 from popbuild.exam import read_json, read_letter
 from popbuild.fingerprint import brief, digest_of
@@ -20,6 +19,7 @@ from popbuild.layout import COMPLETE, CURRENT, REJECTED, JobFolder, Root
 from popbuild.llm.store import Store
 from popbuild.model.letter import Letter
 from popbuild.model.problem import value_at
+from popbuild.units import money, seconds
 
 _COLUMNS = 80
 _LABEL = 12

@@ -79,7 +79,7 @@ def test_help_lists_every_command(workspace: Workspace) -> None:
     for command, (_, text, _) in COMMANDS.items():
         assert f"    {command:<10}{text}\n" in out
     codes = out[out.index("exit codes:") : out.index("environment:")]
-    assert re.findall(r" (\d+)  \w", codes) == ["0", "3", "1", "4", "2", "5", "130"]
+    assert re.findall(r" (\d+)  \w", codes) == ["0", "3", "1", "4", "2", "5", "6", "130"]
     assert ok(workspace, "--version").startswith("popbuild ")
 
 

@@ -17,7 +17,14 @@ from popbuild.engine.events import Events, JobResult
 from popbuild.engine.runner import AsyncRunner
 from popbuild.engine.settle import Options
 from popbuild.engine.task import Shared, Tally, TaskBuild
-from popbuild.errors import GateError, InputError, LockedError, PopbuildError, StoppedError
+from popbuild.errors import (
+    BudgetError,
+    GateError,
+    InputError,
+    LockedError,
+    PopbuildError,
+    StoppedError,
+)
 from popbuild.exam import Exam, Surroundings, examine, read_json
 from popbuild.fingerprint import Verdict
 from popbuild.guard import in_our_words
@@ -67,7 +74,8 @@ class Builder:
                     return
                 result = await self.build(job, tasks)
                 results[job] = result
-                if result.exit_code and not self.shared.options.continue_:
+                over = isinstance(result.error, BudgetError)
+                if over or (result.exit_code and not self.shared.options.continue_):
                     self._stopping = True
 
         try:
@@ -133,7 +141,7 @@ class _JobBuild:
             return self._reject_seed(job)
         assert job.seed is not None
         assert job.pipeline is not None
-        if job.exam is not None and job.folder is not None and not options.always:
+        if job.exam is not None and job.folder is not None and not self._asked_for:
             if job.up_to_date:
                 return JobResult(self._id, "up to date", path=self._show(job.exam.folder))
             if job.state == REJECTED:
@@ -154,9 +162,26 @@ class _JobBuild:
         folder = await asyncio.to_thread(self._prepare, job)
         opened = jobs.open_job(folder, self._id, self._run, job.seed, job.pipeline)
         exam = examine(folder, job.seed, job.pipeline, self._around)
+        for name in options.fresh:
+            self._draw_again(exam, name)
         return await self._drive(job, opened, exam)
 
     # Before.
+
+    @property
+    def _asked_for(self) -> bool:
+        """Whether a person wants something built that is up to date."""
+        return self._shared.options.always or bool(self._shared.options.fresh)
+
+    def _draw_again(self, exam: Exam, name: str) -> None:
+        """Let a task draw the sample after its last one."""
+        letter, samples = exam.letters[name], self._shared.samples
+        calls = letter.body.get("calls", ()) if letter else ()
+        last = max((call["sample"] for call in calls), default=-1)
+        samples.set(self._id, name, max(last, samples.get(self._id, name)) + 1)
+        exam.asked[name] = "a fresh sample was asked for"
+        for task in exam.pipeline.in_order():
+            exam.look(task)
 
     def _refuse_links(self) -> None:
         """A job's directory is moved and replaced: it must not stand elsewhere."""
@@ -280,6 +305,12 @@ class _JobBuild:
             target = jobs.reject(self._root, folder, body)
             problems = tuple(Problem.from_json(each) for each in body["problems"])
             return self._result("rejected", target, task=body["task"], problems=problems)
+        if tally.stopped is not None:
+            message = tally.stopped.message
+            over = isinstance(tally.stopped, BudgetError)
+            state = states.STOPPED if over else states.WAITING
+            opened.change(lambda each: states.move_job(each, state, error=message, **ended))
+            return self._result(state, folder, error=tally.stopped)
         if not exam.up_to_date():
             opened.change(lambda each: states.move_job(each, states.STOPPED, **ended))
             outcome = "built" if self._tasks is not None else "stopped"
@@ -296,7 +327,7 @@ class _JobBuild:
         opened.change(lambda each: states.move_job(each, states.COMPLETE, **ended), sync=True)
         line = self._run_line(opened, exam)
         target = jobs.promote(self._root, folder, line, self._builder.previous_kept)
-        return self._result("complete", target)
+        return self._result("complete", target, frozen=exam.frozen)
 
     def _run_line(self, opened: OpenJob, exam: Exam) -> dict[str, Any]:
         """A line of runs.jsonl (storage format, section 8); totals are those of this run."""

@@ -104,6 +104,7 @@ class _Command:
     """
 
     own_options: ClassVar[tuple[dict[str, Any], ...]] = ()
+    variables: ClassVar[tuple[str, ...]] = VARIABLES
     _is_ours: bool | None = None
 
     def parse_execute(self: Any, in_args: list[str]) -> Any:
@@ -152,8 +153,8 @@ class _Command:
         from popbuild.errors import UsageError, unknown
 
         for name in doit_cmd._CMDLINE_VARS or {}:
-            if name not in VARIABLES:
-                raise UsageError("no such variable", unknown("variable", name, VARIABLES))
+            if name not in self.variables:
+                raise UsageError("no such variable", unknown("variable", name, self.variables))
         root: Root = self._root_here()
         return root
 
@@ -205,10 +206,16 @@ def _flag(name: str, text: str, short: str = "", long: str | None = None) -> dic
     }
 
 
+def _amount(name: str, text: str) -> dict[str, Any]:
+    long = name.replace("_", "-")
+    return {"name": name, "short": "", "long": long, "type": str, "default": None, "help": text}
+
+
 class Run(_Command, DoitRun):
     """Builds jobs."""
 
     doc_purpose = "run tasks"
+    variables = (*VARIABLES, "fresh")
     own_options = (
         {
             "name": "in_flight",
@@ -239,6 +246,9 @@ class Run(_Command, DoitRun):
             "default": None,
             "help": "use, refresh, only or off [default: POPBUILD_STORE, or use]",
         },
+        _amount("budget", "stop before a call that may go over this many US dollars"),
+        _amount("ask_above", "show the plan and ask if it may cost more US dollars than this"),
+        _flag("unknown_cost", "under a budget, also send calls without a known price"),
         _flag("json", "print the results as JSON"),
         _flag("debug", "show tracebacks"),
     )
@@ -256,6 +266,7 @@ class Run(_Command, DoitRun):
                 {"found": f"-P {params['par_type']}"},
                 hint="tasks that do not need each other run at the same time; -n limits the calls",
             )
+        variables = doit_cmd._CMDLINE_VARS or {}
         options = Options(
             in_flight=session.calls_in_flight(params["in_flight"]),
             continue_=params["continue_"],
@@ -264,10 +275,13 @@ class Run(_Command, DoitRun):
             discard_edits=params["discard_edits"],
             wait=not params["no_wait"],
             store=params["store"],
+            fresh=session.fresh_tasks(variables.get("fresh")),
+            budget=session.dollars("--budget", params["budget"]),
+            ask_above=session.dollars("--ask-above", params["ask_above"]),
+            unknown_allowed=params["unknown_cost"],
         )
         root = self._root()
         events = progress.choose(params["json"])
-        variables = doit_cmd._CMDLINE_VARS or {}
         code, results = session.run(root, variables.get("job"), names, options, events)
         progress.report(results, as_json=params["json"], debug=params["debug"])
         leave_if_hanging(code)

@@ -9,6 +9,7 @@ from typing import Any
 from popbuild.errors import FAILED, OK, REJECTED, STOPPED, PopbuildError
 from popbuild.model.letter import Usage
 from popbuild.model.problem import Problem
+from popbuild.plan import PlannedJob
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class JobResult:
     problems: tuple[Problem, ...] = ()
     error: PopbuildError | None = None
     notes: tuple[str, ...] = ()
+    frozen: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -55,6 +57,8 @@ class JobResult:
         }
         if self.task is not None:
             body["task"] = self.task
+        if self.frozen:
+            body["frozen"] = list(self.frozen)
         if self.problems:
             body["problems"] = [problem.as_json() for problem in self.problems]
         if self.error is not None:
@@ -70,6 +74,13 @@ class Events:
     def waiting_for_provider(self, reason: str, seconds: float) -> None: ...
 
     def store_trouble(self, text: str) -> None: ...
+
+    def left(self, jobs: Sequence[str]) -> None:
+        """A budget ended the run before these jobs were built."""
+
+    def confirm(self, planned: Sequence[PlannedJob]) -> bool | None:
+        """Show a plan and ask whether to build: None where there is nobody to ask."""
+        return None
 
     def job_started(self, job: str, run: str, reasons: Mapping[str, str]) -> None: ...
 

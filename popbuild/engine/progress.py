@@ -16,10 +16,14 @@ from popbuild.errors import describe
 from popbuild.guard import show_traceback
 from popbuild.model.letter import Usage
 from popbuild.model.problem import Problem
+from popbuild.plan import PlannedJob
+from popbuild.plan_text import plan_lines
 from popbuild.redact import redact
+from popbuild.units import money, seconds
 
 _REPAINT_S = 0.25
 _MAX_PROBLEMS = 10
+_MAX_JOBS = 10
 
 
 def choose(as_json: bool) -> Events:
@@ -28,23 +32,6 @@ def choose(as_json: bool) -> Events:
     if stream.isatty() and os.environ.get("TERM") != "dumb":
         return Terminal(stream)
     return Plain(stream)
-
-
-def money(cost: float | None) -> str:
-    """US dollars: `$0`, `$0.0123`, `unknown cost`."""
-    if cost is None:
-        return "unknown cost"
-    if cost == 0:
-        return "$0"
-    return f"${cost:.2f}" if cost >= 1 else "$" + f"{cost:.6f}".rstrip("0")
-
-
-def seconds(duration_ms: float) -> str:
-    """`0.4 s`, `12 s`, `3 min 20 s`."""
-    total = duration_ms / 1000
-    if total < 10:
-        return f"{total:.1f} s"
-    return f"{total:.0f} s" if total < 100 else f"{total // 60:.0f} min {total % 60:.0f} s"
 
 
 def used(usage: Usage) -> str:
@@ -76,6 +63,20 @@ class Plain(Events):
     def store_trouble(self, text: str) -> None:
         self.line(f"warning: {text}")
 
+    def left(self, jobs: Sequence[str]) -> None:
+        shown = ", ".join(jobs[:_MAX_JOBS])
+        more = f" and {len(jobs) - _MAX_JOBS} more" if len(jobs) > _MAX_JOBS else ""
+        self.line(f"left by the budget: {shown}{more}; the next run goes on from here")
+
+    def confirm(self, planned: Sequence[PlannedJob]) -> bool | None:
+        for text in plan_lines(planned):
+            self.line(text)
+        if not sys.stdin.isatty():
+            return None
+        self._stream.write("Build? [y/N] ")
+        self._stream.flush()
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+
     def job_started(self, job: str, run: str, reasons: Mapping[str, str]) -> None:
         self.line(f"{job}: {run}")
 
@@ -101,12 +102,13 @@ class Plain(Events):
 
 def _ending(result: JobResult) -> list[str]:
     job = result.id
+    frozen = f", frozen: {', '.join(result.frozen)}" if result.frozen else ""
     match result.outcome:
         case "up to date":
-            return [f"-- {job}  up to date"]
+            return [f"-- {job}  up to date{frozen}"]
         case "complete":
             what = f"{seconds(result.duration_ms)}, {used(result.usage)}"
-            return [f"{job}: complete, {what}", f"  -> {result.path}"]
+            return [f"{job}: complete, {what}{frozen}", f"  -> {result.path}"]
         case "built":
             built = ", ".join(result.built) or "nothing"
             return [f"{job}: {built} built", f"  -> {result.path}"]

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
+import math
 import signal
 from collections.abc import Iterable, Mapping
 
 from popbuild import config, disk, jobs
 from popbuild.engine.events import Events, JobResult
 from popbuild.engine.settle import Options, settle_without_building
-from popbuild.errors import FAILED, NOT_STARTED, OK, REJECTED, STOPPED, UsageError, unknown
+from popbuild.errors import (
+    BUDGET,
+    FAILED,
+    NOT_STARTED,
+    OK,
+    REJECTED,
+    STOPPED,
+    BudgetError,
+    StoppedError,
+    UsageError,
+    unknown,
+)
 from popbuild.exam import Surroundings
 from popbuild.layout import Root
 from popbuild.llm.store import choose_mode
@@ -18,7 +30,7 @@ from popbuild.llm.store import choose_mode
 Selection = dict[str, tuple[str, ...] | None]  # job -> its tasks, None for all of them
 
 _MAX_DIGITS = 6  # of the number after -n
-_SEVERITY = (FAILED, NOT_STARTED, REJECTED, STOPPED)
+_SEVERITY = (FAILED, NOT_STARTED, REJECTED, BUDGET, STOPPED)
 
 
 def select(root: Root, job: str | None, names: Iterable[str]) -> Selection:
@@ -72,6 +84,27 @@ def check_tasks(selection: Selection, around: Surroundings) -> None:
                 )
 
 
+def _check_fresh(selection: Selection, around: Surroundings, fresh: Iterable[str]) -> None:
+    """UsageError for a fresh task that a job does not have, or that it is told not to build."""
+    for job, tasks in selection.items() if fresh else ():
+        found = jobs.find(job, around)
+        known = found.pipeline.names if found.pipeline else ()
+        for task in fresh:
+            if task not in known:
+                raise UsageError("no such task", unknown("fresh", task, known, where={"job": job}))
+            if tasks is not None and task not in tasks:
+                raise UsageError(
+                    "a fresh task must be among those that are built",
+                    {"fresh": task, "job": job, "builds": ", ".join(tasks)},
+                )
+            if task in around.frozen(job):
+                raise UsageError(
+                    "the task is frozen",
+                    {"fresh": task, "job": job},
+                    hint=f"popbuild thaw {job} {task}",
+                )
+
+
 def check_ids(root: Root, selection: Iterable[str]) -> None:
     """Refuse IDs against the rule, and two of the root's that differ only by case."""
     from popbuild.layout import check_name
@@ -88,6 +121,18 @@ def check_ids(root: Root, selection: Iterable[str]) -> None:
                 {"jobs": ", ".join(same), "in": ", ".join(jobs.place_of(root, e) for e in same)},
                 hint="IDs must differ by more than upper and lower case",
             )
+
+
+def fresh_tasks(given: str | None) -> tuple[str, ...]:
+    """The tasks that `fresh=a,b` names. UsageError where it names none."""
+    if given is None:
+        return ()
+    names = tuple(part.strip() for part in given.split(","))
+    if not all(names):
+        raise UsageError(
+            "fresh= names no task", {"found": given or "nothing"}, hint="fresh=<task>,<task>"
+        )
+    return names
 
 
 def calls_in_flight(given: str | None) -> int | None:
@@ -121,12 +166,13 @@ def run(
     check_tasks(selection, around)
     options = options or Options()
     mode = choose_mode(options.store, around.config.environment)
+    _check_fresh(selection, around, options.fresh)
     events = events or Events()
     jobs.prepare_root(root)
     locks = disk.Locks(root.private / "locks" / "jobs")
     results: dict[str, JobResult] = {}
     for name, tasks in selection.items():
-        if options.always:
+        if options.always or options.fresh:
             break
         settled = settle_without_building(name, around, locks, tasks)
         if settled is not None:
@@ -134,12 +180,52 @@ def run(
             events.job_done(settled)
     rest = {name: tasks for name, tasks in selection.items() if name not in results}
     if rest:
+        if options.ask_above is not None:
+            _ask_first(rest, around, options.ask_above, events)
         results.update(_build(rest, around, locks, options, events, mode))
+    if any(isinstance(result.error, BudgetError) for result in results.values()):
+        done = ("complete", "up to date", "built")
+        events.left([name for name in selection if results[name].outcome not in done])
     events.close()
     ordered = [results[name] for name in selection]
     codes = {result.exit_code for result in ordered}
     code = next((code for code in _SEVERITY if code in codes), max(codes, default=OK))
     return code, ordered
+
+
+def _ask_first(selection: Selection, around: Surroundings, above: float, events: Events) -> None:
+    """Show what the build may cost, and ask, if that is more. StoppedError for a no."""
+    from popbuild.plan import plan, totals
+
+    planned = list(plan(selection, around))
+    total = totals(task for job in planned for task in job.tasks)
+    if not total.unknown and total.cost.high <= above:
+        return
+    answer = events.confirm(planned)
+    if not answer:
+        raise StoppedError(
+            "nobody said yes: nothing was built" if answer is None else "nothing was built",
+            {"ask above": f"${above:g}"},
+            hint=None
+            if answer is False
+            else "without a terminal there is nobody to ask: "
+            "popbuild plan shows the price, --budget limits it",
+        )
+
+
+def dollars(option: str, given: str | None) -> float | None:
+    """The amount after an option, None where there is none. UsageError for anything else."""
+    if given is None:
+        return None
+    try:
+        amount = float(given)
+    except ValueError:
+        amount = math.nan
+    if not 0 <= amount < math.inf:
+        raise UsageError(
+            f"{option} must be an amount of US dollars, at least 0", {"found": given or "nothing"}
+        )
+    return amount
 
 
 def _build(
@@ -154,6 +240,7 @@ def _build(
     import asyncio
 
     from popbuild.engine.build import Builder
+    from popbuild.llm.budget import Spending
     from popbuild.llm.calls import Calls, Limits
 
     limits = Limits.from_environment(around.config.environment, options.in_flight)
@@ -164,6 +251,11 @@ def _build(
             around.root,
             limits,
             mode=mode,
+            spending=Spending(
+                options.budget,
+                {name: each.budget for name, each in around.config.pipelines.items()},
+                options.unknown_allowed,
+            ),
             on_wait=events.waiting_for_provider,
             on_store_trouble=events.store_trouble,
         )

@@ -13,8 +13,11 @@ from popbuild.layout import COMPLETE, CURRENT, REJECTED
 
 @dataclass(frozen=True)
 class Options:
-    """How to build. `always` builds what is up to date too, from the store where it can. `store`
-    is the store's mode as it was asked for, None where the environment decides."""
+    """How to build. `always` builds what is up to date too, from the store where it can; `fresh`
+    are tasks that draw a new sample. `budget` is what the command may spend, in US dollars;
+    above `ask_above` a person is asked first; `unknown_allowed` sends calls of an unknown price
+    under a budget too. `store` is the store's mode as it was asked for, None where the
+    environment decides."""
 
     in_flight: int | None = None
     continue_: bool = False
@@ -23,6 +26,10 @@ class Options:
     discard_edits: bool = False
     wait: bool = True
     store: str | None = None
+    fresh: tuple[str, ...] = ()
+    budget: float | None = None
+    ask_above: float | None = None
+    unknown_allowed: bool = False
 
 
 def settle_without_building(
@@ -53,6 +60,7 @@ def settle_without_building(
                 # Nobody read what changed: no run, only the copy that matches its source.
                 with seals.changing(exam.folder, exam.folder.seed):
                     jobs.write_seed(exam.folder, exam.seed)
-        return JobResult(job, "up to date", path=root.show(exam.folder.path))
+        path = root.show(exam.folder.path)
+        return JobResult(job, "up to date", path=path, frozen=exam.frozen)
     finally:
         locks.release(job)

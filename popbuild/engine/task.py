@@ -14,7 +14,7 @@ from doit.exceptions import TaskFailed as DoitTaskFailed
 from popbuild import __version__, disk, jobs, jsonio
 from popbuild.engine.events import Events
 from popbuild.engine.settle import Options
-from popbuild.errors import PopbuildError, StoppedError
+from popbuild.errors import BudgetError, PopbuildError, StoppedError
 from popbuild.exam import Exam, Surroundings
 from popbuild.fingerprint import Verdict, fixed
 from popbuild.guard import in_our_words
@@ -28,6 +28,10 @@ from popbuild.prompt import Templates
 from popbuild.redact import redact
 from popbuild.stages.files import Files
 from popbuild.stages.runner import Built, NotPassed, Work, run_task
+
+_MAX_SAME = 3  # failures in a row that cost something, with one error
+_MAX_KILLED = 5  # starts in a row whose process was killed
+_KILLED = "the process ended before the task did"
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class Tally:
     rejection: dict[str, Any] | None = None
     failure: PopbuildError | None = None
     failed_task: str | None = None
+    stopped: StoppedError | None = None
 
 
 class TaskBuild:
@@ -79,13 +84,12 @@ class TaskBuild:
         self._id = opened.folder.id
 
     async def run(self) -> BaseFail | None:
-        """None for success; doit's failure for a gate's no or a crash. Raises StoppedError when
-        a person must decide about an edit."""
+        """None for success; doit's failure for a gate's no, a crash, or what a person decides."""
         verdict = self._exam.verdicts[self._task.id]
         options = self._shared.options
         if verdict.edited and not options.discard_edits:
             if verdict.stale and not options.keep_edits:
-                raise StoppedError(
+                return self._wait_for_a_person(
                     "an artifact was edited by hand, and its task became stale",
                     {
                         "job": self._id,
@@ -95,7 +99,7 @@ class TaskBuild:
                         ),
                         "stale": str(verdict),
                     },
-                    hint="--keep-edits keeps the file as it is, --discard-edits builds it anew",
+                    "--keep-edits keeps the file as it is, --discard-edits builds it anew",
                 )
             await asyncio.to_thread(
                 jobs.keep, self._folder, self._exam, self._task, self._run, True
@@ -104,7 +108,45 @@ class TaskBuild:
             self._exam.look(self._task)
             self._events.task_kept(self._id, self._task.id)
             return None
+        failures = self._failures()
+        if failures["count"] >= failures["allowed"] and self._task.id not in self._exam.asked:
+            return self._wait_for_a_person(
+                "the same error came again and again",
+                {
+                    "job": self._id,
+                    "task": self._task.id,
+                    "times": failures["count"],
+                    "error": failures["error"],
+                },
+                f"change something, or popbuild retry {self._id} to try all the same",
+            )
         return await self._build(verdict)
+
+    def _wait_for_a_person(
+        self, message: str, values: dict[str, object], hint: str
+    ) -> DoitTaskError:
+        self._tally.stopped = self._tally.stopped or StoppedError(message, values, hint)
+        return DoitTaskError(message)
+
+    def _failures(self) -> dict[str, Any]:
+        """How often in a row this task failed on today's inputs, and how often it may."""
+        entry = self._opened.status["tasks"][self._task.id]
+        if entry["state"] == "running":
+            # Whoever started it was killed. Starts are counted, so that a task that takes its
+            # process down with it cannot spend without end.
+            failures = states.failed_again(entry, _KILLED, self._inputs_digest())
+            self._opened.change(
+                lambda each: states.move_task(each, self._task.id, "error", failures=failures)
+            )
+        else:
+            failures = entry.get("failures", {"count": 0, "error": "", "inputs": ""})
+        if not failures["count"] or failures["inputs"] != self._inputs_digest():
+            return {"count": 0, "error": "", "allowed": 1}
+        return {**failures, "allowed": _MAX_KILLED if failures["error"] == _KILLED else _MAX_SAME}
+
+    def _inputs_digest(self) -> str:
+        inputs = self._exam.inputs(self._task)
+        return jsonio.digest([fixed(self._task, inputs), inputs.seed, dict(inputs.artifacts)])
 
     async def _build(self, verdict: Verdict) -> BaseFail | None:
         task, folder = self._task, self._folder
@@ -119,6 +161,9 @@ class TaskBuild:
         try:
             work = self._work()
             outcome = await run_task(work)
+        except BudgetError as error:
+            await asyncio.to_thread(self._stop, work, error, started)
+            return DoitTaskError(error.message)
         except Exception as error:
             ours = error if isinstance(error, PopbuildError) else in_our_words(error)
             await asyncio.to_thread(self._fail, work, ours, started)
@@ -234,18 +279,40 @@ class TaskBuild:
         duration_ms = (time.monotonic() - started) * 1000
         error.values.setdefault("task", self._task.id)
         message = redact(str(error), self._around.config.environment)
+        more: dict[str, Any] = {}
         if work is not None:
             self._write_log(work)
             self._count(work, duration_ms, 0)
-        self._end("error", work, duration_ms, 0, message)
+        if error.spent or (work is not None and Usage.of(work.made).calls):
+            entry = self._opened.status["tasks"][self._task.id]
+            said = error.message + error.values.get("found", "")
+            more["failures"] = states.failed_again(entry, said, self._inputs_digest())
+        self._end("error", work, duration_ms, 0, message, **more)
         if self._tally.failure is None:
             self._tally.failure, self._tally.failed_task = error, self._task.id
         self._events.task_failed(self._id, self._task.id, error.message)
 
+    def _stop(self, work: Work | None, error: BudgetError, started: float) -> None:
+        """What was bought is stored: the next run goes on from there."""
+        duration_ms = (time.monotonic() - started) * 1000
+        error.values.setdefault("task", self._task.id)
+        if work is not None:
+            self._write_log(work)
+            self._count(work, duration_ms, 0)
+        self._end("pending", work, duration_ms, 0)
+        self._tally.stopped = self._tally.stopped or error
+        self._events.task_failed(self._id, self._task.id, error.message)
+
     def _end(
-        self, state: str, work: Work | None, duration_ms: float, cycles: int, error: str = ""
+        self,
+        state: str,
+        work: Work | None,
+        duration_ms: float,
+        cycles: int,
+        error: str = "",
+        **more: Any,
     ) -> None:
-        more: dict[str, Any] = {
+        more |= {
             "endedAt": timestamp(),
             "executionTime": round(duration_ms, 2),
             "refinementAttempts": cycles,

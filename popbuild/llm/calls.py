@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from popbuild import disk
 from popbuild.errors import PopbuildError, ProviderError, UsageError
 from popbuild.layout import Root
+from popbuild.llm.budget import Purse, Spending
 from popbuild.llm.ledger import Ledger, Origin
 from popbuild.llm.request import Answer, Request
 from popbuild.llm.store import USE
@@ -84,6 +85,7 @@ class Calls:
         limits: Limits,
         *,
         mode: str = USE,
+        spending: Spending | None = None,
         on_wait: Callable[[str, float], None] = lambda reason, seconds: None,
         on_store_trouble: Callable[[str], None] = lambda text: None,
         uniform: Callable[[float, float], float] = random.uniform,
@@ -91,6 +93,7 @@ class Calls:
         self.commits: Batches[disk.Prepared] = Batches(disk.commit)
         self._stored = Stored(root, mode, self.commits, on_store_trouble)
         self._ledger = Ledger(root.private / "ledger.jsonl")
+        self._purse = Purse(root, self._ledger, spending or Spending())
         self._locks = disk.Locks(root.private / "locks" / "calls")
         self.limits = limits
         self._slots = asyncio.Semaphore(limits.in_flight)
@@ -164,15 +167,16 @@ class Calls:
             self._client = await asyncio.to_thread(_import_client)
         client = self._client
         has_room = await self._stored.make_room(request)
+        spent = False
         for number in range(1, self.limits.tries + 1):
             async with self._slots:
-                entry = await self._ledger.reserve(request, origin, client.maximum_cost(request))
+                entry = await self._purse.reserve(request, origin, client.maximum_cost(request))
                 try:
                     answer: Answer = await client.send(request, self.limits.timeout_s)
                 except client.TransportError as failure:
                     if not failure.spent:
                         await self._ledger.release(entry, failure.error.message)
-                    last = failure
+                    last, spent = failure, spent or failure.spent
                 else:
                     await self._stored.keep(request, answer, has_room)
                     await self._ledger.settle(entry, answer)
@@ -187,6 +191,7 @@ class Calls:
             await asyncio.sleep(wait_s)
         if number > 1:
             last.error.values["tries"] = str(number)
+        last.error.spent = spent
         raise last.error
 
     def _wait_s(self, tries: int, retry_after_s: float | None) -> float | None:

@@ -46,17 +46,20 @@ class Journal:
 
 @dataclass(frozen=True)
 class Origin:
-    """Which run, job and task a call belongs to."""
+    """Which run, job, task and pipeline a call belongs to."""
 
     run: str
     job: str
     task: str
+    pipeline: str = ""
 
 
 class Ledger:
     """What this root has spent and is about to spend. Costs are US dollars, None is unknown."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
+        self.command = secrets.token_hex(4)  # tells apart what commands spend at the same time
         self._journal = Journal(path)
 
     async def drain(self) -> None:
@@ -76,6 +79,8 @@ class Ledger:
                 "run": origin.run,
                 "job": origin.job,
                 "task": origin.task,
+                "pipeline": origin.pipeline,
+                "command": self.command,
                 "inputBytes": size_of(request.messages),
                 "cost": maximum,
             }

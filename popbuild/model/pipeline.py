@@ -49,6 +49,16 @@ class Task:
 
 
 @dataclass(frozen=True)
+class Budget:
+    """US dollars that calls may cost at most: of one job over all its runs, of all jobs of the
+    pipeline, and of those on one day (UTC). None is no limit."""
+
+    job: float | None = None
+    pipeline: float | None = None
+    day: float | None = None
+
+
+@dataclass(frozen=True)
 class Pipeline:
     """`path` is the file it was read from and `folder` where it lies, both relative to the root."""
 
@@ -57,6 +67,7 @@ class Pipeline:
     tasks: tuple[Task, ...]
     version: str | None = None
     description: str | None = None
+    budget: Budget = field(default_factory=Budget)
 
     def task(self, name: str) -> Task:
         """A task by its ID; KeyError if there is none."""

@@ -91,7 +91,26 @@ def move_task(status: Status, task: str, state: str, **more: Any) -> Status:
         entry["attempts"] += 1
         for key in ("endedAt", "error"):
             entry.pop(key, None)
+    if state == "done":
+        entry.pop("failures", None)
     return _with_task(status, task, {**entry, **more})
+
+
+def failed_again(entry: dict[str, Any], error: str, inputs: str) -> dict[str, Any]:
+    """A task's `failures` after one more: how often in a row it failed with this error on these
+    inputs, of which `inputs` is the digest."""
+    last = entry.get("failures", {})
+    same = last.get("error") == error and last.get("inputs") == inputs
+    return {"count": last.get("count", 0) + 1 if same else 1, "error": error, "inputs": inputs}
+
+
+def forget_failures(status: Status) -> Status:
+    """A copy in which no task has failed in a row."""
+    tasks = {
+        name: {key: value for key, value in entry.items() if key != "failures"}
+        for name, entry in status["tasks"].items()
+    }
+    return {**status, "tasks": tasks}
 
 
 def add_file(status: Status, task: str, kind: str, name: str) -> Status:

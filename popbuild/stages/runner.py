@@ -383,7 +383,8 @@ class _Runner:
                 model, tuple(messages), merged, schema, sample, work.endpoint, work.weights
             )
         stage, cycle = self._stage, self._context.cycle
-        answer = await work.calls.ask(request, Origin(work.run, work.job, self._task.id))
+        origin = Origin(work.run, work.job, self._task.id, str(work.seed.get("pipeline", "")))
+        answer = await work.calls.ask(request, origin)
         self._last = answer
         work.made.append(
             Call(

@@ -1,14 +1,13 @@
-"""Plans, explanations and checks as a person reads them: lines of at most 80 columns where the
-words allow."""
+"""Plans and explanations as a person reads them: lines of at most 80 columns where the words
+allow."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from popbuild.commands import Check
-from popbuild.engine.progress import money
 from popbuild.explain import Explanation
 from popbuild.plan import PlannedJob, PlannedTask, Range, Totals, totals
+from popbuild.units import count, money
 
 _MAX_DIFFERENCE = 40  # lines of one difference; --json has them all
 
@@ -34,7 +33,7 @@ def plan_lines(jobs: Sequence[PlannedJob]) -> Iterator[str]:
         total = totals(planned)
         yield f"total: {_sum(total)}" + (f"; {idle} up to date" if idle else "")
     elif idle:
-        yield f"{_count(idle, 'job')} up to date: nothing to do"
+        yield f"{count(idle, 'job')} up to date: nothing to do"
 
 
 def _how_many(tasks: Iterable[PlannedTask]) -> str:
@@ -83,7 +82,7 @@ def _rounded(cost: float) -> float:
 def explain_lines(explanations: Iterable[Explanation], *, dependencies: bool) -> Iterator[str]:
     """Why tasks are stale; with `dependencies` also all that each depends on."""
     for each in explanations:
-        yield f"{each.task}: {'stale' if each.verdict.stale else each.verdict}"
+        yield f"{each.task}: {_state(each)}"
         for reason in each.reasons:
             yield f"  {reason.text}"
             yield from (f"    {line}" for line in reason.difference[:_MAX_DIFFERENCE])
@@ -96,23 +95,13 @@ def explain_lines(explanations: Iterable[Explanation], *, dependencies: bool) ->
             yield from (f"    {name}  {_short(digest)}" for name, digest in each.dependencies)
 
 
+def _state(explanation: Explanation) -> str:
+    verdict = explanation.verdict
+    if verdict.stale:
+        return "stale"
+    return ("frozen, else stale" if verdict.held else "frozen") if verdict.frozen else str(verdict)
+
+
 def _short(digest: str) -> str:
     """Enough of a digest to tell it from others; a fingerprint also has plain values."""
     return digest[:19] if digest.startswith("sha256:") else digest
-
-
-def check_lines(check: Check) -> Iterator[str]:
-    """Everything that is not as it should be, and a line that sums up."""
-    for job, description in check.stale:
-        yield f"{job}: {description}"
-    for finding in check.findings:
-        yield f"{finding.file}: {finding.problem}"
-    if check.passed:
-        yield f"{_count(check.jobs, 'job')} up to date, {_count(check.files, 'file')} valid"
-    else:
-        stale = f"{len(check.stale)} of {_count(check.jobs, 'job')} not up to date"
-        yield f"{stale}, {_count(len(check.findings), 'problem')} in {_count(check.files, 'file')}"
-
-
-def _count(number: int, name: str) -> str:
-    return f"{number:,} {name}{'s' * (number != 1)}"

@@ -1,0 +1,25 @@
+"""Amounts as a person reads them."""
+
+from __future__ import annotations
+
+
+def money(cost: float | None) -> str:
+    """US dollars: `$0`, `$0.0123`, `unknown cost`."""
+    if cost is None:
+        return "unknown cost"
+    if cost == 0:
+        return "$0"
+    return f"${cost:.2f}" if cost >= 1 else "$" + f"{cost:.6f}".rstrip("0")
+
+
+def seconds(duration_ms: float) -> str:
+    """`0.4 s`, `12 s`, `3 min 20 s`."""
+    total = duration_ms / 1000
+    if total < 10:
+        return f"{total:.1f} s"
+    return f"{total:.0f} s" if total < 100 else f"{total // 60:.0f} min {total % 60:.0f} s"
+
+
+def count(number: int, name: str) -> str:
+    """`1 job`, `2,000 jobs`."""
+    return f"{number:,} {name}{'s' * (number != 1)}"

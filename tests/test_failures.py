@@ -1,0 +1,99 @@
+"""Failures that repeat: a task that costs each time and never succeeds stops by itself."""
+
+from __future__ import annotations
+
+import pytest
+from commands import Result
+from provider import Provider, default_answer, fail
+from workspace import Workspace
+
+ONCE = {"POPBUILD_TRIES": "1"}
+RAISES = "def integration(context):\n    raise ValueError('no')\n"
+
+
+def run(workspace: Workspace, *args: str) -> Result:
+    return workspace.popbuild(*(args or ("run", "first")), env=ONCE)
+
+
+@pytest.fixture
+def failing(workspace: Workspace, provider: Provider) -> Workspace:
+    """The job failed three times in a row with a 500, each try sent."""
+    provider.answer = lambda request: fail(500)
+    for number in range(3):
+        assert run(workspace).code == 2
+        assert len(provider.requests) == number + 1
+    return workspace
+
+
+def test_the_same_error_three_times_stops_the_task(failing: Workspace, provider: Provider) -> None:
+    """The fourth run sends nothing, and says what came again and again."""
+    for _ in range(2):
+        result = run(failing)
+        assert result.code == 4
+        assert "the same error came again and again" in result.err
+        assert "popbuild retry first" in result.err
+        assert len(provider.requests) == 3
+    status = failing.status("first", "current")
+    assert status["state"] == "waiting"
+    assert status["tasks"]["research"]["failures"]["count"] == 3
+    assert failing.popbuild("validate").code == 0
+
+
+def test_after_a_change_it_is_tried_again(failing: Workspace, provider: Provider) -> None:
+    failing.task("research", prompt="Other: {{ seed.data.topic }}.\n")
+    assert run(failing).code == 2
+    assert len(provider.requests) == 4
+    assert failing.status("first", "current")["tasks"]["research"]["failures"]["count"] == 1
+
+
+@pytest.mark.parametrize("command", [("retry", "first"), ("run", "first", "fresh=research")])
+def test_a_person_may_try_all_the_same(
+    command: tuple[str, ...], failing: Workspace, provider: Provider
+) -> None:
+    provider.answer = default_answer
+    assert run(failing).code == 4
+    result = run(failing, *command)
+    assert result.code == 0, result.out + result.err
+    assert "failures" not in failing.status("first")["tasks"]["research"]
+    assert len(provider.requests) == 5
+    assert run(failing).code == 0
+    assert len(provider.requests) == 5
+
+
+def test_another_error_starts_anew(failing: Workspace, provider: Provider) -> None:
+    failing.task("research", prompt="Other: {{ seed.data.topic }}.\n")
+    provider.answer = lambda request: fail(503)
+    assert run(failing).code == 2
+    provider.answer = lambda request: fail(500)
+    assert run(failing).code == 2
+    assert failing.status("first", "current")["tasks"]["research"]["failures"]["count"] == 1
+
+
+def test_what_costs_nothing_may_fail_for_ever(workspace: Workspace, provider: Provider) -> None:
+    """A key that is missing, or code that fails on an answer that is stored."""
+    assert run(workspace).code == 0
+    workspace.seed("second", {"topic": "heat pumps"})
+    for _ in range(5):
+        assert workspace.popbuild("run", "second", env={"OPENAI_API_KEY": ""}).code == 2
+    assert len(provider.requests) == 2
+    workspace.task("research", stages=RAISES)
+    for _ in range(5):
+        assert run(workspace, "run", "second").code == 2
+    assert len(provider.requests) == 3
+    (workspace.root / "pipeline-config/tasks/research/stages.py").unlink()
+    assert run(workspace, "run", "second").code == 0
+
+
+def test_a_task_that_kills_its_process_is_not_started_for_ever(
+    workspace: Workspace, provider: Provider
+) -> None:
+    """Starts are counted on disk; five that never ended are enough."""
+    workspace.task("research", stages="import os\ndef ingestion(context):\n    os._exit(9)\n")
+    for _ in range(5):
+        assert workspace.popbuild("run", "first", real=True).code == 9
+    result = workspace.popbuild("run", "first", real=True)
+    assert result.code == 4
+    assert "the process ended before the task did" in result.err
+    (workspace.root / "pipeline-config/tasks/research/stages.py").unlink()
+    assert workspace.popbuild("run", "first").code == 0
+    assert len(provider.requests) == 2

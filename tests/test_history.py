@@ -1,0 +1,119 @@
+"""fresh=, freeze and thaw: what a person decides about tasks, whatever changed or did not."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from provider import Provider
+from workspace import Workspace
+
+
+def ok(workspace: Workspace, *args: str, code: int = 0) -> str:
+    result = workspace.popbuild(*args)
+    assert result.code == code, result.out + result.err
+    return result.out
+
+
+def run(workspace: Workspace, *args: str) -> Any:
+    (result,) = json.loads(ok(workspace, "run", "--json", *(args or ["first"])))
+    return result
+
+
+# --- fresh ---
+
+
+def test_fresh_draws_a_new_sample(workspace: Workspace, provider: Provider) -> None:
+    """Of the named task alone; what stands below is built if the new artifact differs; after it
+    everything is up to date, and nothing was thrown away in the store."""
+    run(workspace)
+    provider.script(["Another text about batteries, drawn anew."])
+    result = workspace.doit("run", "job=first", "fresh=research")
+    assert result.code == 0, result.out + result.err
+    assert "first:research  a fresh sample was asked for" in result.out
+    assert len(provider.requests) == 4
+    (call,) = workspace.letter("first", "research")["calls"]
+    assert call["sample"] == 1
+    assert workspace.artifact("first", "research")["content"].startswith("Another text")
+    assert run(workspace)["outcome"] == "up to date"
+    assert run(workspace, "first", "fresh=research")["usage"]["calls"] == 1
+    assert workspace.letter("first", "research")["calls"][0]["sample"] == 2
+    assert len(provider.requests) == 5
+
+
+def test_fresh_with_the_same_artifact_leaves_the_rest(
+    workspace: Workspace, provider: Provider
+) -> None:
+    run(workspace)
+    same = workspace.artifact("first", "research")["content"]
+    provider.script([same])
+    assert run(workspace, "first", "fresh=research")["built"] == ["research"]
+    assert len(provider.requests) == 3
+    assert run(workspace)["outcome"] == "up to date"
+
+
+def test_fresh_names_a_task_that_is_there(workspace: Workspace, provider: Provider) -> None:
+    run(workspace)
+    result = workspace.popbuild("run", "first", "fresh=reserch")
+    assert result.code == 3
+    assert "did you mean  research" in result.err
+    assert workspace.popbuild("run", "first", "fresh=").code == 3
+    assert workspace.popbuild("run", "first:research", "fresh=analysis").code == 3
+    assert workspace.doit("run", "job=first", "frsh=research").code == 3
+    assert workspace.doit("list", "fresh=research").code == 3
+    assert len(provider.requests) == 2
+
+
+# --- freeze and thaw ---
+
+
+def test_a_frozen_task_is_not_rebuilt_whatever_changes(
+    workspace: Workspace, provider: Provider
+) -> None:
+    """And every report says so; what stands below it is built from what it is."""
+    run(workspace)
+    before = workspace.artifact("first", "research")
+    assert ok(workspace, "freeze", "first", "research") == "first: frozen: research\n"
+    assert run(workspace)["frozen"] == ["research"]
+    workspace.task("research", prompt="Quite another prompt: {{ seed.data.tone }}.\n")
+    changed = "file:tasks/research/prompt.md changed"
+    assert "complete, frozen: research" in ok(workspace, "list")
+    assert f"frozen, else stale: {changed}" in ok(workspace, "status", "first")
+    assert "research: frozen, else stale\n" in ok(workspace, "explain", "first")
+    assert "frozen, else stale: research" in ok(workspace, "plan", "first")
+    assert "frozen" in workspace.doit("info", "first:research").out
+    ok(workspace, "check")
+    assert run(workspace)["outcome"] == "up to date"
+    workspace.task("analysis", prompt="Sum up: {{ artifacts.research.content }}\n")
+    out = ok(workspace, "run", "first")
+    assert "complete" in out
+    assert ", frozen: research" in out
+    assert len(provider.requests) == 3
+    assert workspace.artifact("first", "research") == before
+
+
+def test_a_thawed_task_is_stale_again(workspace: Workspace, provider: Provider) -> None:
+    run(workspace)
+    ok(workspace, "freeze", "first", "research")
+    workspace.task("research", prompt="Quite another prompt: {{ seed.data.tone }}.\n")
+    assert ok(workspace, "thaw", "first", "research") == "first: frozen: nothing\n"
+    ok(workspace, "check", code=1)
+    assert run(workspace)["built"][0] == "research"
+    assert not (workspace.root / ".popbuild/frozen/first.json").exists()
+    assert run(workspace)["outcome"] == "up to date"
+    assert len(provider.requests) == 4
+
+
+def test_what_cannot_be_frozen_is_said(workspace: Workspace, provider: Provider) -> None:
+    result = workspace.popbuild("freeze", "first", "research")
+    assert result.code == 3
+    assert "nothing to freeze" in result.err
+    run(workspace)
+    assert workspace.popbuild("freeze", "first", "reserch").code == 3
+    assert workspace.popbuild("freeze", "nobody", "research").code == 3
+    assert "the task is not frozen" in workspace.popbuild("thaw", "first", "research").err
+    ok(workspace, "freeze", "first", "research")
+    result = workspace.popbuild("run", "first", "fresh=research")
+    assert result.code == 3
+    assert "popbuild thaw first research" in result.err
+    assert len(provider.requests) == 2
