@@ -106,7 +106,7 @@ USAGE = [
     (["-P", "thread"], "-n limits the calls"),
     (["-n", "x"], "x"),
     (["root=nowhere"], "not a popbuild root"),
-    (["--nonsense"], "unknown"),
+    (["--nonsense"], "nonsense"),
 ]
 
 

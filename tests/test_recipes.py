@@ -1,0 +1,80 @@
+"""docs/ci.md: the recipes run as they stand there."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+
+import pytest
+from provider import Provider
+from workspace import CHECKOUT, Workspace
+
+PAGE = CHECKOUT / "docs/ci.md"
+
+
+def recipe(name: str) -> str:
+    """The shell block that is marked with this name."""
+    found = re.search(rf"<!-- recipe: {name} -->\n```sh\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+def run(workspace: Workspace, name: str, cache: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", "-c", recipe(name)],
+        cwd=workspace.root,
+        env=workspace.environment() | {"CACHE": cache},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+@pytest.fixture
+def repository(workspace: Workspace) -> Workspace:
+    """A root whose job is named as in the page, with nothing built, and an empty cache."""
+    (workspace.root / "seeds/first.json").unlink()
+    workspace.seed("market-analysis", {"topic": "grid batteries"})
+    settings = {"maxTokens": 200}
+    workspace.pipeline(["research", "analysis"], {"research": settings, "analysis": settings})
+    workspace.dodo()
+    (workspace.root.parent / "cache").mkdir()
+    return workspace
+
+
+def forget(workspace: Workspace) -> None:
+    """What a fresh checkout does not have."""
+    for name in ("pipeline-data", ".popbuild", "built"):
+        shutil.rmtree(workspace.root / name, ignore_errors=True)
+
+
+def test_the_recipes_regenerate_and_prove(repository: Workspace, provider: Provider) -> None:
+    """Bought once; another machine rebuilds the same document from the cache, sending nothing."""
+    cache = str(repository.root.parent / "cache")
+    first = run(repository, "regenerate", cache)
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert len(provider.requests) == 2
+    assert (repository.root / "reports/analysis-output.json").exists()
+    forget(repository)
+    proved = run(repository, "prove", cache)
+    assert proved.returncode == 0, proved.stdout + proved.stderr
+    forget(repository)
+    again = run(repository, "regenerate", cache)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert len(provider.requests) == 2
+
+
+def test_a_prompt_changed_without_regenerating_is_found(
+    repository: Workspace, provider: Provider
+) -> None:
+    """The pull request's check fails, names the task, and sends nothing."""
+    cache = str(repository.root.parent / "cache")
+    assert run(repository, "regenerate", cache).returncode == 0
+    forget(repository)
+    repository.task("analysis", prompt="Other: {{ artifacts.research.content }}\n")
+    result = run(repository, "prove", cache)
+    assert result.returncode == 2
+    assert "analysis" in result.stderr
+    assert len(provider.requests) == 2
