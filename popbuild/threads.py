@@ -4,11 +4,12 @@ for work that waits for the disk, one for all who wait."""
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import os
 import queue
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -79,6 +80,29 @@ def _work(inbox: queue.SimpleQueue[_Work]) -> None:
     while True:
         inbox.get()()
         _idle.append(inbox)
+
+
+def heartbeat_limit_s(timeouts_s: Iterable[float]) -> float:
+    """How long the event loop may be silent: longer than any stage may take, in seconds."""
+    longest = max(timeouts_s, default=0.0)
+    return longest + min(max(longest, 5.0), 60.0)
+
+
+async def heartbeat(limit_s: float) -> None:
+    """End the process if the event loop is silent for longer: a stage that never returns and never
+    gives the interpreter away, a regular expression for one, stops timeouts and signals too.
+
+    What ends it needs no interpreter: it writes to stderr where each thread is, and exits with 1.
+    Nothing is lost, the next run goes on from there.
+    """
+    import asyncio
+
+    try:
+        while True:
+            faulthandler.dump_traceback_later(limit_s, exit=True)
+            await asyncio.sleep(min(limit_s / 4, 5.0))
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 class Batches(Generic[T]):

@@ -531,3 +531,28 @@ def test_a_command_that_says_nothing_is_rejected(workspace: Workspace, provider:
     command_task(workspace, ["true"])
     refused(workspace, RUNS["popbuild"], 1, ["rejected at research", "the answer is empty"])
     assert provider.requests == []
+
+
+def test_a_stage_that_never_gives_the_interpreter_away(
+    workspace: Workspace, provider: Provider
+) -> None:
+    """No timeout and no signal reaches it: the process ends itself, says where it hung, and the
+    next run goes on without a call."""
+    workspace.task("research", stages=_REGULAR, task_yaml={"timeout": 1})
+    workspace.task("analysis", task_yaml={"timeout": 1})
+    result = workspace.popbuild("run", "first", real=True)
+    assert result.code == 1
+    assert "Timeout (0:00:06)!" in result.err
+    assert "in parsing" in result.err
+    assert len(provider.requests) == 1
+    (workspace.root / "pipeline-config/tasks/research/stages.py").unlink()
+    assert workspace.popbuild("run", "first").code == 0
+    assert len(provider.requests) == 2
+
+
+_REGULAR = """
+import re
+
+def parsing(context):
+    re.match("(a+)+$", "a" * 60 + "b")
+"""

@@ -26,6 +26,7 @@ from popbuild.errors import (
 from popbuild.exam import Surroundings
 from popbuild.layout import Root
 from popbuild.llm.store import choose_mode
+from popbuild.threads import heartbeat, heartbeat_limit_s
 
 Selection = dict[str, tuple[str, ...] | None]  # job -> its tasks, None for all of them
 
@@ -260,11 +261,17 @@ def _build(
             on_store_trouble=events.store_trouble,
         )
         builder = Builder(around, calls, locks, options, events)
-        task = asyncio.current_task()
-        if task is not None:
+        this = asyncio.current_task()
+        if this is not None:
             with contextlib.suppress(NotImplementedError, ValueError):
-                asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        return await builder.build_all(selection)
+                asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
+        pipelines = around.config.pipelines.values()
+        limit_s = heartbeat_limit_s(task.timeout_s for each in pipelines for task in each.tasks)
+        beating = asyncio.create_task(heartbeat(limit_s))
+        try:
+            return await builder.build_all(selection)
+        finally:
+            beating.cancel()
 
     try:
         results = asyncio.run(main())
