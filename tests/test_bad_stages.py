@@ -212,6 +212,7 @@ DEEP = "def parsing(context):\n    a = []\n    for _ in range(100000): a = [a]\n
 NO = "def validate_quality(context):\n    return ['no']\n"
 PROBLEMS = "a list of problems: texts, or objects with message"
 RAISED = ["a stage raised an exception", "research", "parsing"]
+SETTING = ["a call has a setting that it cannot have", "research", "`config` of task.yaml"]
 
 
 def raises(what: str) -> str:
@@ -316,9 +317,29 @@ CODE: dict[str, tuple[str, list[str]]] = {
     "a list of settings": (NO + returns("refine", "[1]"), wrong("refine", "list", "an object")),
     "settings that are no JSON": (
         NO + returns("refine", "{'temperature': object()}"),
-        ["a call's settings and schema must be JSON", "inference"],
+        ["a call's settings and schema must be JSON", "refine"],
     ),
-    "a model that is no text": (NO + returns("refine", "{'model': 5}"), ["has no model"]),
+    "a model that is no text": (
+        NO + returns("refine", "{'model': 5}"),
+        [*SETTING, "refine", "/model: must be a string"],
+    ),
+    "a secret in a refinement": (
+        NO + returns("refine", "{'extra_headers': {'X-Api-Key': 'x'}}"),
+        [*SETTING, "refine", "/extra_headers/X-Api-Key: not allowed here: a secret", ".env"],
+    ),
+    "a secret in a call": (
+        returns("parsing", "context.llm('x', extra_body=[{'password': 'x'}])"),
+        [*SETTING, "parsing", "/extra_body/0/password: not allowed here: a secret", ".env"],
+    ),
+    "retries in a call": (
+        returns("parsing", "context.llm('x', max_retries=5)"),
+        [*SETTING, "/max_retries: not allowed here: popbuild decides this for every call"],
+    ),
+    "several settings in an async call": (
+        "async def parsing(context):\n"
+        "    await context.llm_async('x', stream=True, temperature=5)\n",
+        [*SETTING, "/stream: not allowed here", "/temperature: 5 is outside the limit: at most 2"],
+    ),
     "a number for a critique": (NO + returns("critique", "5"), wrong("critique", "int", "a text")),
     "a call with no messages": (
         returns("parsing", "context.llm(None)"),

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from popbuild import gate, jsonio
+from popbuild import gate, jsonio, schemas
 from popbuild.config import Config
 from popbuild.errors import InputError, PopbuildError, TaskError, printable, said
 from popbuild.llm.calls import Calls
@@ -165,7 +165,7 @@ class _Runner:
                 context.critique = await self._run(
                     "critique", functools.partial(defaults.critique, problems), self._text
                 )
-                self._cycle_settings = await self._run("refine", lambda: None, self._object)
+                self._cycle_settings = await self._run("refine", lambda: None, self._settings)
                 self._skip_rest("the next cycle decides")
                 context.cycle += 1
 
@@ -360,6 +360,7 @@ class _Runner:
     ) -> Answer:
         """One call. The same request again, in this attempt, asks for another draw."""
         work = self._work
+        self._check_settings(settings)
         merged = {**self._task.settings, **self._cycle_settings, **settings}
         model = merged.pop("model", None)
         if not isinstance(model, str):
@@ -368,12 +369,7 @@ class _Runner:
                 {"task": self._task.id},
                 hint='set "model" in taskConfig, in task.yaml under config, or POPBUILD_MODEL',
             )
-        try:
-            jsonio.normal([merged, schema], "settings")
-        except InputError as error:
-            raise TaskError(
-                "a call's settings and schema must be JSON", {"found": error.values["found"]}
-            ) from None
+        _as_json(schema)
         request = Request(model, tuple(messages), merged, schema, 0, work.endpoint, work.weights)
         draw = self._asked.get(request.digest, 0)
         self._asked[request.digest] = draw + 1
@@ -441,6 +437,26 @@ class _Runner:
         if isinstance(value, dict):
             return value
         raise self._wrong(value, "an object")
+
+    def _settings(self, value: Any) -> dict[str, Any]:
+        settings = self._object(value)
+        self._check_settings(settings)
+        return settings
+
+    def _check_settings(self, settings: Mapping[str, Any]) -> None:
+        """What code sets for a call is refused as the same in a configuration would be."""
+        if not settings:
+            return
+        problems = gate.judge(_as_json(dict(settings)), schemas.for_settings())
+        if problems:
+            values: dict[str, object] = {"task": self._task.id, "stage": self._stage}
+            for number, problem in enumerate(problems, 1):
+                values[f"setting {number}" if len(problems) > 1 else "setting"] = problem
+            raise TaskError(
+                "a call has a setting that it cannot have",
+                values,
+                hint="allowed is what `config` of task.yaml may hold",
+            )
 
     def _no_problems(self, value: Any) -> None:
         """Nothing, if a validation found nothing."""
@@ -590,6 +606,16 @@ class _Runner:
         logger = logging.Logger(f"popbuild.{self._task.id}", logging.DEBUG)
         logger.addHandler(Handler())
         return logger
+
+
+def _as_json(value: Any) -> Any:
+    """Settings or a schema as JSON says them. Raises TaskError."""
+    try:
+        return jsonio.normal(value, "settings")
+    except InputError as error:
+        raise TaskError(
+            "a call's settings and schema must be JSON", {"found": error.values["found"]}
+        ) from None
 
 
 def _is_problem(value: Mapping[str, Any]) -> bool:
