@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 
@@ -27,8 +28,10 @@ def redact(text: str, environment: Mapping[str, str]) -> str:
 def without_secrets(text: str, environment: Mapping[str, str]) -> str:
     """The text with every value of a secret variable replaced."""
     for name, value in environment.items():
-        if len(value) >= _MIN_CHARS and value in text and _SECRET_NAME.search(name):
-            text = text.replace(value, f"[{name}]")
+        if len(value) >= _MIN_CHARS and _SECRET_NAME.search(name):
+            # Also as JSON and Python quote it: a private key has several lines.
+            for form in dict.fromkeys((value, json.dumps(value)[1:-1], repr(value)[1:-1])):
+                text = text.replace(form, f"[{name}]")
     return text
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from provider import Provider
-from refusals import KEY, RUNS, refused
+from refusals import KEY, RUNS, nothing_leaked, refused
 from workspace import Workspace
 
 PROMPT = "pipeline-config/tasks/research/prompt.md"
@@ -365,6 +365,14 @@ CODE: dict[str, tuple[str, list[str]]] = {
         returns("parsing", "context.files.write_artifact('analysis-output.json', {})"),
         ["this file belongs to another task", "analysis-output.json", "belongs to"],
     ),
+    "the file of a kept answer": (
+        returns("parsing", "context.files.write_log('research-answer-0.txt', 'x')"),
+        ["popbuild keeps prompts and answers", "files/logs/research-answer-0.txt"],
+    ),
+    "the file of another task's kept prompt": (
+        returns("ingestion", "context.files.write_log('Analysis-Prompt-2-1.JSON', 'x', 'replace')"),
+        ["popbuild keeps prompts and answers", "files/logs/Analysis-Prompt-2-1.JSON"],
+    ),
     "files that differ by case": (
         "def parsing(context):\n"
         "    context.files.write_artifact('a.txt', '1')\n"
@@ -552,3 +560,34 @@ def test_a_command_that_says_nothing_is_rejected(workspace: Workspace, provider:
     command_task(workspace, ["true"])
     refused(workspace, RUNS["popbuild"], 1, ["rejected at research", "the answer is empty"])
     assert provider.requests == []
+
+
+def test_a_key_in_a_file_of_a_stage_is_taken_out(workspace: Workspace, provider: Provider) -> None:
+    """Artifacts, logs and temporary files, as text, JSON or bytes, a key of several lines too;
+    bytes that are no text stay as they are."""
+    lines = "-----BEGIN KEY-----\nRECOGNISABLE=\n-----END KEY-----"
+    env = {"OPENAI_API_KEY": KEY, "VERTEX_PRIVATE_KEY": lines}
+    workspace.task(
+        "research",
+        stages="import os\n\n\n"
+        "def ingestion(context):\n"
+        "    files, found = context.files, dict(os.environ)\n"
+        "    files.write_log('env.log', str(found))\n"
+        "    files.write_log('env.log', found['VERTEX_PRIVATE_KEY'])\n"
+        "    files.write_artifact('env.json', found)\n"
+        "    files.write_tmp('env.bin', b'\\xff\\x00' + found['OPENAI_API_KEY'].encode())\n",
+    )
+    for _ in range(2):
+        result = workspace.popbuild("run", env=env)
+        assert result.code == 0, result.err
+    files = workspace.job("first") / "files"
+    log = (files / "logs/env.log").read_text()
+    assert "'OPENAI_API_KEY': '[OPENAI_API_KEY]'" in log
+    assert "'VERTEX_PRIVATE_KEY': '[VERTEX_PRIVATE_KEY]'" in log
+    assert log.endswith("}[VERTEX_PRIVATE_KEY]")
+    assert workspace.artifact("first", "env.json")["VERTEX_PRIVATE_KEY"] == "[VERTEX_PRIVATE_KEY]"
+    assert (files / "tmp/env.bin").read_bytes() == b"\xff\x00[OPENAI_API_KEY]"
+    nothing_leaked(workspace, result.out + result.err)
+    holders = [p for p in workspace.root.rglob("*") if p.is_file() and b"RECOGN" in p.read_bytes()]
+    assert holders == []
+    assert len(provider.requests) == 2

@@ -28,14 +28,13 @@ from popbuild.schemas import Schema
 from popbuild.stages import code, command, defaults
 from popbuild.stages.context import AnswerRejected, Context, RevokedError, as_messages
 from popbuild.stages.files import Files
-from popbuild.stages.names import STAGES
+from popbuild.stages.names import STAGES, kept_name
 from popbuild.threads import abandon, start_daemon
 
 _UNRUN = object()
 _PROBLEM_KEYS = ("message", "pointer", "schemaPath")
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = 120
-_MAX_TASK_CHARS = 40  # of a task's ID in the name of a file that is kept for it
 
 
 @dataclass
@@ -533,11 +532,8 @@ class _Runner:
 
     def _keep(self, what: str, ending: str, value: Any) -> str:
         """Keep a cycle's prompt or raw answer among the task's logs; gives the path in the job."""
-        task = self._task.id
-        if len(task) > _MAX_TASK_CHARS:  # file names are bounded too, and must stay apart
-            task = f"{task[: _MAX_TASK_CHARS - 9]}-{jsonio.digest(task)[-8:]}"
-        name = f"{task}-{what}-{self._context.cycle}.{ending}"
-        self._work.files.write_log(name, value, mode="replace")
+        name = kept_name(self._task.id, what, ending, self._context.cycle)
+        self._work.files.keep(name, value)
         return f"files/logs/{name}"
 
     def _entry(
