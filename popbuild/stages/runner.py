@@ -8,6 +8,7 @@ import inspect
 import logging
 import reprlib
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -117,6 +118,8 @@ class _Runner:
         self._cycle_settings: dict[str, Any] = {}
         self._last: Answer | None = None
         self._answer_file: str | None = None
+        self._kept_prompt = ""
+        self._kept_calls: Counter[int] = Counter()
         self._context = Context(
             job=work.job,
             task=work.task.id,
@@ -125,7 +128,7 @@ class _Runner:
             artifacts=work.artifacts,
             trace=work.trace,
             files=work.files,
-            ask=self._ask,
+            ask=self._ask_from_code,
             render=self._render,
             judge=self._judge,
             logger=self._logger(),
@@ -167,6 +170,7 @@ class _Runner:
                 self._cycle_settings = await self._run("refine", lambda: None, self._settings)
                 self._skip_rest("the next cycle decides")
                 context.cycle += 1
+                self._kept_prompt = ""
 
     async def _cycle(self) -> Any:
         context = self._context
@@ -179,6 +183,7 @@ class _Runner:
         else:
             context.messages = await self._run("promptTemplating", self._messages, as_messages)
             self._keep("prompt", "json", context.messages)
+            self._kept_prompt = jsonio.digest(context.messages)
             context.answer = await self._run("inference", self._infer, self._answer)
         context.output = await self._run("parsing", self._parse, self._document)
         await self._validate("validateStructure", lambda: self._judge(context.output))
@@ -354,12 +359,27 @@ class _Runner:
 
     # Calls.
 
+    async def _ask_from_code(
+        self, messages: Sequence[Message], schema: Any, settings: Mapping[str, Any]
+    ) -> Answer:
+        """A call of stages.py. Its prompt and answer are kept, unless it asks what the cycle's
+        kept prompt says: that one's answer is what inference returns."""
+        self._check_settings(settings)
+        if jsonio.digest(list(messages)) == self._kept_prompt:
+            return await self._ask(messages, schema, settings)
+        task, files, cycle = self._task.id, self._work.files, self._context.cycle
+        self._kept_calls[cycle] += 1
+        number = self._kept_calls[cycle]
+        files.keep(kept_name(task, "prompt", "json", cycle, number), list(messages))
+        answer = await self._ask(messages, schema, settings)
+        files.keep(kept_name(task, "answer", "txt", cycle, number), self._text(answer))
+        return answer
+
     async def _ask(
         self, messages: Sequence[Message], schema: Any, settings: Mapping[str, Any]
     ) -> Answer:
         """One call. The same request again, in this attempt, asks for another draw."""
         work = self._work
-        self._check_settings(settings)
         merged = {**self._task.settings, **self._cycle_settings, **settings}
         model = merged.pop("model", None)
         if not isinstance(model, str):
