@@ -209,8 +209,9 @@ class _Runner:
             messages.append({"role": "system", "content": self._render("system.md", {})})
         messages.append({"role": "user", "content": self._render("prompt.md", {})})
         if context.cycle and not self._mentioned & {"problems", "previous"}:
-            if context.previous.strip():
-                messages.append({"role": "assistant", "content": context.previous})
+            failed = defaults.previous(context.previous)
+            if failed.strip():
+                messages.append({"role": "assistant", "content": failed})
             messages.append({"role": "user", "content": context.critique})
         return messages
 
@@ -541,7 +542,7 @@ class _Runner:
                 "config": dict(self._task.settings),
                 "variables": context.variables,
                 "problems": context.problems,
-                "previous": context.previous,
+                "previous": defaults.previous(context.previous),
                 "cycle": context.cycle,
                 **{name: plain(value) for name, value in variables.items()},
             },
