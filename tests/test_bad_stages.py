@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ import pytest
 from provider import Provider
 from refusals import KEY, RUNS, nothing_leaked, refused
 from workspace import Workspace
+
+from popbuild.errors import TaskError
+from popbuild.prompt import Templates, Trace
 
 PROMPT = "pipeline-config/tasks/research/prompt.md"
 STAGES = "pipeline-config/tasks/research/stages.py"
@@ -131,6 +135,23 @@ TEMPLATES: dict[str, tuple[str, list[str]]] = {
     "wordwrap": ("{{ ('a' * 1000000)|wordwrap(1, wrapstring='b' * 100000) }}", LARGE),
     "batch": ("{{ [1]|batch(1000000000, 'x')|list }}", LARGE),
     "slice": ("{{ [1]|slice(1000000000, 'x')|list }}", LARGE),
+    "a width of nothing": ("{{ '{:3000000000}'.format('') }}", LARGE),
+    "a width from a field": ("{{ '{:>{w}}'.format('a', w=3000000000) }}", LARGE),
+    "a width from the seed": (
+        "{{ '{:>{s[topic]}}'.format('a', s={'topic': 3000000000}) }}",
+        LARGE,
+    ),
+    "a precision": ("{{ '{:,.1000000000f}'.format(1.0) }}", LARGE),
+    "many widths in braces": ("{{ ('{0:99999}' * 40000).format('') }}", LARGE),
+    "many widths by percent": ("{{ ('%(a)99999d' * 40000) % {'a': 1} }}", LARGE),
+    "an indent of JSON": (
+        "{{ seed|tojson(indent=1000000000) }}",
+        ["a template indents JSON too far", "1,000", f"{PROMPT}, line 1"],
+    ),
+    "a text to indent JSON with": (
+        "{{ seed|tojson(indent=' ' * 3000000) }}",
+        ["a template indents JSON too far", f"{PROMPT}, line 1"],
+    ),
     "tojson with an indent": ("{{ ([1] * 1000000)|tojson(indent=1000) }}", LARGE),
     "map": ("{{ range(99999)|map('center', 100000)|list }}", LARGE),
     "loops": (LOOPS, [LARGE[0], PROMPT]),
@@ -167,6 +188,30 @@ def test_a_bad_template_fails_its_task(kind: str, workspace: Workspace, provider
     assert provider.requests == []
 
 
+EARLY = [
+    "a width of nothing",
+    "a width from a field",
+    "a width from the seed",
+    "a precision",
+    "many widths in braces",
+    "many widths by percent",
+    "an indent of JSON",
+]
+
+
+@pytest.mark.parametrize("kind", EARLY)
+def test_a_bound_acts_before_the_memory_is_spent(kind: str) -> None:
+    """A field's width and precision, and an indent, are known before the text is made."""
+    templates = Templates(lambda path: TEMPLATES[kind][0], {})
+    tracemalloc.start()
+    try:
+        with pytest.raises(TaskError, match=TEMPLATES[kind][1][0]):
+            templates.render("prompt.md", {"seed": {"topic": "x"}}, Trace())
+        assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    finally:
+        tracemalloc.stop()
+
+
 def test_a_mended_template_lets_the_job_go_on(workspace: Workspace, provider: Provider) -> None:
     """The failed job stands in current/ and is completed from there."""
     workspace.task("research", prompt="{{ seed.data.topik }}")
@@ -182,7 +227,9 @@ def test_templates_may_do_what_is_useful(workspace: Workspace, provider: Provide
         "research",
         prompt="{% macro m(t) %}<{{ t|upper }}>{% endmacro %}"
         "{% set l = [] %}{% for t in seed.data.tags %}{{ l.append(m(t)) or '' }}{% endfor %}"
-        "{{ l|join('; ') }} {{ '{:,}'.format(seed.data.people) }} {{ '%d' % seed.data.people }}"
+        "{{ l|join('; ') }} {{ '{:,}'.format(seed.data.people) }}"
+        "{{ ('<{:{w}}>'|e).format('&', w=3) }}{{ '{a}'.format_map({'a': 1}) }}"
+        " {{ '%d' % seed.data.people }}"
         " {{ seed.data.people|string }} {{ seed.data.nothing|default(5000000) }}"
         " {{ seed.data.tags|tojson(indent=1) }} {{ 'a' ~ 1 ~ [2] }} {{ [1, 2]|sum }}"
         " {{ 'x y'|replace(' ', '-')|center(5) }}{% set x %}z{% endset %}{{ x * 3 }}\n"
@@ -191,7 +238,9 @@ def test_templates_may_do_what_is_useful(workspace: Workspace, provider: Provide
     for _ in range(2):
         assert workspace.popbuild("run").code == 0
     text = provider.requests[0].said("user")
-    assert text.startswith("<A>; <B> 1,400,000,000 1400000000 1400000000 5000000 [\n")
+    assert text.startswith(
+        "<A>; <B> 1,400,000,000&lt;&amp;  &gt;1 1400000000 1400000000 5000000 [\n"
+    )
     assert "] a1[2] 3  x-y zzz\nlong " in text
     assert len(text) > 500_000
     assert len(provider.requests) == 2
