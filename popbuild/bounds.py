@@ -20,8 +20,10 @@ MAX_TURNS = 1_000_000
 _MAX_CHARS_MADE = 4 * MAX_PROMPT_CHARS  # by all expressions of one prompt together
 _MAX_BITS = 100_000  # of a whole number
 _BIG_NUMBER = re.compile(r"\d{6,}")
-_NESTED_WIDTH = re.compile(r":[^{}]*\{")  # {:{width}}
+_NUMBER = re.compile(r"\d+")
+_PERCENT_WIDTHS = re.compile(r"%(?:\([^)]*\))?[-+ #0]*(\d*)(?:\.(\d*))?")
 _STAR_WIDTH = re.compile(r"%[-+ #0]*(\*|\d*\.\*)")  # %*d
+_MAX_INDENT = 1_000  # of JSON: it is made once for each level, before anything is counted
 
 _Check = Callable[..., None]
 
@@ -137,19 +139,25 @@ def before_percent(text: str, values: Any) -> None:
     if _STAR_WIDTH.search(text):
         for each in values if isinstance(values, tuple) else (values,):
             limit(abs(each) if isinstance(each, int) else 0)
-    limit(len(text) + text.count("%") * weight)
+    widths = sum(int(each or 0) for pair in _PERCENT_WIDTHS.findall(text) for each in pair)
+    limit(len(text) + widths + text.count("%") * weight)
 
 
-def _format(text: Any, *args: Any, **kwargs: Any) -> None:
-    weight = weigh(list(args) + list(kwargs.values()))
-    if _BIG_NUMBER.search(text):
-        _refuse()
-    if _NESTED_WIDTH.search(text):
-        for each in (*args, *kwargs.values()):
-            limit(abs(each) if isinstance(each, int) else 0)
-            if isinstance(each, str) and _BIG_NUMBER.search(each):
-                _refuse()
-    limit(len(text) + text.count("{") * weight)
+class Fields:
+    """The fields that one call of `format` fills. Each is weighed just before it is made, when
+    its width and precision are known: they may come from other fields, and from documents."""
+
+    def __init__(self) -> None:
+        self._made = 0
+
+    def before(self, value: Any, spec: str) -> None:
+        """Weigh what `format(value, spec)` would make, with what was made before."""
+        # More digits than any width has; Python itself refuses to read thousands of them.
+        if any(len(each) > len(str(MAX_PROMPT_CHARS)) for each in _NUMBER.findall(spec)):
+            _refuse()
+        widths = sum(int(each) for each in _NUMBER.findall(spec))
+        self._made += widths + len(spec) + weigh(value)
+        limit(self._made)
 
 
 def _width(_text: Any, width: Any = 0, *_: Any) -> None:
@@ -186,8 +194,6 @@ _TEXT_METHODS: dict[str, _Check] = {
     "replace": _replaced,
     "join": _joined,
     "translate": _translated,
-    "format": _format,
-    "format_map": lambda text, values: _format(text, **dict(values)),
 }
 
 
@@ -213,6 +219,12 @@ def _summed(value: Any, attribute: Any = None, start: Any = 0) -> None:
         limit(sum(len(each) if isinstance(each, Sized) else 1 for each in value))
 
 
+def _as_json(_value: Any, indent: Any = None) -> None:
+    step = len(indent) if isinstance(indent, str) else indent
+    if isinstance(step, int) and step > _MAX_INDENT:
+        raise TaskError("a template indents JSON too far", {"allowed": f"{_MAX_INDENT:,}"})
+
+
 def _percent(text: Any, *args: Any, **kwargs: Any) -> None:
     before_percent(str(text), kwargs or args)
 
@@ -226,6 +238,7 @@ _FILTERS: dict[str, _Check] = {
     "join": _joined_by,
     "replace": _replaced,
     "sum": _summed,
+    "tojson": _as_json,
     "wordwrap": _wrapped,
 }
 # For web pages alone, and without a bound of their own.

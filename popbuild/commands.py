@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from popbuild import config, disk, gate, jobs, jsonio, seals
-from popbuild.errors import GateError, InputError, UsageError, unknown
+from popbuild.errors import ConfigError, GateError, InputError, TaskError, UsageError, unknown
 from popbuild.exam import BadSeed, Exam, Surroundings, examine, read_json, read_seed
 from popbuild.jobs import Job, Samples
 from popbuild.layout import COMPLETE, CURRENT, REJECTED, JobFolder, Root, check_name
@@ -222,7 +222,11 @@ def prompt(root: Root, job: Job, task_name: str) -> list[dict[str, Any]]:
             {"job": job.id, "task": task_name, "missing": ", ".join(missing)},
             hint=f"doit run {job.id}:{missing[0]}",
         )
-    return render(job.exam.around.config, job.exam, task)
+    try:
+        return render(job.exam.around.config, job.exam, task)
+    except TaskError as error:
+        # No task failed: the files do not let it be rendered, and nothing was built.
+        raise ConfigError(error.message, error.values, error.hint) from None
 
 
 def plan(root: Root, names: Iterable[str] = ()) -> list[PlannedJob]:

@@ -389,6 +389,22 @@ class _Sandbox(jinja2.sandbox.SandboxedEnvironment):
             return obj[attribute]
         return super().getattr(obj, attribute)
 
+    def wrap_str_format(self, value: Any) -> Any:
+        # Instead of jinja's own wrapper, which fills fields of any width.
+        if super().wrap_str_format(value) is None:
+            return None
+        owner, name = value.__self__, value.__name__
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            bounds.before_method(owner, name, args, kwargs)
+            if name == "format_map":
+                (kwargs,), args = args, ()
+            escape = getattr(owner, "escape", None)  # a text that the filter `escape` made
+            formatter = _EscapingFormatter(self, escape=escape) if escape else _Formatter(self)
+            return type(owner)(formatter.vformat(owner, args, kwargs))
+
+        return run
+
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         left, right = plain(left), plain(right)
         bounds.before_operator(operator, left, right)
@@ -431,6 +447,22 @@ class _Sandbox(jinja2.sandbox.SandboxedEnvironment):
         texts = [bounds.text_of(part) for part in parts]
         bounds.limit(sum(map(len, texts)))
         return "".join(texts)
+
+
+class _Formatter(jinja2.sandbox.SandboxedFormatter):
+    """Jinja's formatter, in which every field is weighed before it is made."""
+
+    def __init__(self, environment: jinja2.Environment, **options: Any) -> None:
+        super().__init__(environment, **options)
+        self._fields = bounds.Fields()
+
+    def format_field(self, value: Any, format_spec: str) -> Any:
+        self._fields.before(value, format_spec)
+        return super().format_field(value, format_spec)
+
+
+class _EscapingFormatter(_Formatter, jinja2.sandbox.SandboxedEscapeFormatter):
+    """The same for a text that the filter `escape` made."""
 
 
 class _Counted(jinja2.visitor.NodeTransformer):

@@ -1,13 +1,23 @@
-"""Keys out of texts: no key may stand in a file, a log or an error."""
+"""Keys out of texts: no key may stand in a file, a log or an error. And names that say key."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 
 _SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL)S?$", re.IGNORECASE)
 _KEY_SHAPED = re.compile(r"\b(sk|pk|rk)-[A-Za-z0-9_-]{12,}")
 _MIN_CHARS = 8  # a shorter value is no key, and might be a word of the text
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_SECRET_WORDS = frozenset(
+    "key keys apikey apikeys secret secrets token password passwords passwd passphrase "
+    "credential credentials authorization bearer cookie".split()
+)
+# What these say of a secret word is no secret: `cache_key`, `public_key`, `cost_per_token`.
+_HARMLESS_BEFORE = frozenset("cache public per bos eos pad unk stop special".split())
+# `oci_key_file`, `token_url`, `token_cost_above_128k`, `stop_token_ids`; but `access_key_id`.
+_HARMLESS_AFTER = frozenset("file path url uri cost limit budget count type ids".split())
 
 
 def redact(text: str, environment: Mapping[str, str]) -> str:
@@ -18,6 +28,22 @@ def redact(text: str, environment: Mapping[str, str]) -> str:
 def without_secrets(text: str, environment: Mapping[str, str]) -> str:
     """The text with every value of a secret variable replaced."""
     for name, value in environment.items():
-        if len(value) >= _MIN_CHARS and value in text and _SECRET_NAME.search(name):
-            text = text.replace(value, f"[{name}]")
+        if len(value) >= _MIN_CHARS and _SECRET_NAME.search(name):
+            # Also as JSON and Python quote it: a private key has several lines.
+            for form in dict.fromkeys((value, json.dumps(value)[1:-1], repr(value)[1:-1])):
+                text = text.replace(form, f"[{name}]")
     return text
+
+
+def names_secret(name: str) -> bool:
+    """Whether a setting's name says that its value is a secret: `x-api-key`, `awsSessionToken`.
+
+    By whole words, so that `max_tokens`, `keywords` and `tokenizer` are none.
+    """
+    words = [each.casefold() for each in _WORD.findall(name)]
+    return any(
+        word in _SECRET_WORDS
+        and not _HARMLESS_BEFORE.intersection(words[max(number - 1, 0) : number])
+        and not _HARMLESS_AFTER.intersection(words[number + 1 : number + 2])
+        for number, word in enumerate(words)
+    )

@@ -14,6 +14,7 @@ from urllib.parse import urldefrag, urljoin
 from popbuild import jsonio
 from popbuild.errors import ConfigError, unknown
 from popbuild.model.problem import pointer_of
+from popbuild.redact import names_secret
 
 if TYPE_CHECKING:
     import referencing
@@ -33,8 +34,11 @@ FORMATS = (
     "seal",
 )
 _COMMON = "common"  # what several formats share
+_COMMON_URI = "urn:popbuild:schema:common"
 PATTERN_TIMEOUT_S = 1.0
 _TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
+# Below these, names are fields of documents: a response format may ask for a `token`.
+_FIELDS = frozenset({"properties", "patternProperties", "$defs", "definitions"})
 _BASE = "file:///"  # only a name: nothing is ever read from it
 
 
@@ -62,8 +66,18 @@ def text_of(name: str) -> bytes:
 @functools.cache
 def for_format(name: str) -> Schema:
     """The compiled schema of one of FORMATS."""
-    common = {"urn:popbuild:schema:common": json.loads(text_of(_COMMON))}
-    return compile_schema(json.loads(text_of(name)), f"schemas/{name}.schema.json", common)
+    return compile_schema(json.loads(text_of(name)), f"schemas/{name}.schema.json", _common())
+
+
+@functools.cache
+def for_settings() -> Schema:
+    """The compiled schema of a task's settings, as every format that has settings refers to it."""
+    reference = {"$ref": f"{_COMMON_URI}#/$defs/settings"}
+    return compile_schema(reference, f"schemas/{_COMMON}.schema.json", _common())
+
+
+def _common() -> dict[str, Any]:
+    return {_COMMON_URI: json.loads(text_of(_COMMON))}
 
 
 def compile_schema(
@@ -188,6 +202,7 @@ def _validator_class() -> Any:
         "pattern": _pattern,
         "patternProperties": _pattern_properties,
         "additionalProperties": _additional_properties,
+        "noSecrets": _no_secrets,
     }
     return extend(jsonschema.Draft202012Validator, own)
 
@@ -242,6 +257,26 @@ def _additional_properties(
     elif isinstance(allowed, dict):
         for key in extras:
             yield from validator.descend(instance[key], allowed, path=key)
+
+
+def _no_secrets(_validator: Any, _wanted: Any, instance: Any, _schema: Any) -> Iterator[Any]:
+    """Settings stand in letters, in the store and in the index: keys must not be among them."""
+    import jsonschema
+
+    waiting: list[tuple[list[str | int], Any]] = [([], instance)]
+    while waiting:
+        place, value = waiting.pop()
+        if isinstance(value, list):
+            waiting.extend(([*place, number], each) for number, each in enumerate(value))
+        if not isinstance(value, dict):
+            continue
+        for name, each in value.items():
+            is_field = bool(place) and place[-1] in _FIELDS and isinstance(each, dict | bool)
+            if names_secret(name) and not is_field:
+                message = "not allowed here: a secret; it belongs in the environment or in .env"
+                yield jsonschema.ValidationError(message, path=[*place, name])
+            else:
+                waiting.append(([*place, name], each))
 
 
 def _too_slow(pattern: str, error: TimeoutError) -> Any:

@@ -92,6 +92,29 @@ def test_a_bad_answer_rejects_the_job(kind: str, judged: Workspace, provider: Pr
     assert "all valid" in judged.popbuild("validate").out
 
 
+@pytest.mark.parametrize("prompt", ["Go.", "Go. {{ previous }}"])
+def test_a_large_answer_is_not_sent_back_whole(
+    prompt: str, judged: Workspace, provider: Provider
+) -> None:
+    """A refinement has the first 200,000 characters of it and a mark, whether the conversation
+    goes on or a template prints it; stages.py has all of it."""
+    stages = "def critique(context):\n    return f'{len(context.previous)} were too many.'\n"
+    judged.task("research", prompt=prompt, stages=stages)
+    answers = ["x" * 5_000_000, "q" * 200_000, '{"a": "z"}']
+    provider.script([*answers, "Analysis."])
+    for _ in range(2):
+        assert judged.popbuild("run").code == 0
+    said = ["".join(message["content"] for message in each.messages) for each in provider.requests]
+    assert len(said) == 4
+    assert said[1].count("x") == 200_000
+    assert "x\n[… 4,800,000 characters cut off]" in said[1]
+    assert len(said[1]) < 201_000
+    assert said[2].count("q") == 200_000
+    assert "cut off" not in said[2]
+    if "previous" not in prompt:
+        assert "5000000 were too many." in said[1]
+
+
 BODIES = {
     "nothing": b"",
     "HTML": b"<html><body>Bad gateway</body></html>",

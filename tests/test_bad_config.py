@@ -11,6 +11,8 @@ from provider import Provider
 from refusals import KEY, RUNS, refused
 from workspace import Workspace
 
+from popbuild.redact import names_secret
+
 Arrange = Callable[[Workspace], Any]
 CONFIG = "pipeline-config"
 
@@ -437,12 +439,78 @@ def test_a_key_in_the_configuration_is_refused(
     nothing_built(workspace, provider)
 
 
-@pytest.mark.parametrize("name", ["api_key", "apiKey"])
-def test_a_setting_for_keys_is_refused(name: str, workspace: Workspace) -> None:
-    """Whatever stands in it: the pointer, and where keys come from."""
-    workspace.pipeline(["research", "analysis"], {"research": {name: "x"}})
-    phrases = [f"/taskConfig/research/{name}", "not allowed here", "environment"]
-    refused(workspace, RUNS["popbuild"], 3, phrases)
+SECRET_PLACES: dict[str, Any] = {
+    "api_key": "x",
+    "apiKey": "x",
+    "aws_session_token": "x",
+    "vertex_credentials": {"type": "service_account"},
+    "extra_headers/x-api-key": {"x-api-key": "x"},
+    "extra_body/routes/0/Authorization": {"routes": [{"Authorization": "x"}]},
+}
+
+
+@pytest.mark.parametrize("place", SECRET_PLACES)
+def test_a_setting_for_keys_is_refused(
+    place: str, workspace: Workspace, provider: Provider
+) -> None:
+    """By its name, at any depth, whatever stands in it: the pointer, where keys belong; and it
+    stands in no file of ours."""
+    settings = {place.split("/", maxsplit=1)[0]: SECRET_PLACES[place]}
+    phrases = ["not allowed here: a secret", "environment", ".env"]
+    workspace.pipeline(["research", "analysis"], {"research": settings})
+    refused(workspace, RUNS["popbuild"], 3, [f"/taskConfig/research/{place}", *phrases])
+    objects = [{"id": "research", "config": settings}]
+    workspace.write("pipeline-config/pipeline.json", {"name": "p", "tasks": objects})
+    refused(workspace, RUNS["popbuild"], 3, [f"/tasks/0/config/{place}", *phrases])
+    workspace.pipeline(["research", "analysis"])
+    workspace.task("research", task_yaml={"config": settings})
+    refused(workspace, RUNS["doit"], 3, [f"/config/{place}", "task.yaml", *phrases])
+    refused(workspace, ("popbuild", "validate"), 1, [f"/config/{place}", *phrases])
+    name = place.rsplit("/", maxsplit=1)[-1].encode()
+    ours = (path for path in (workspace.root / ".popbuild").rglob("*") if path.is_file())
+    assert not [path for path in ours if name in path.read_bytes()]
+    nothing_built(workspace, provider)
+
+
+def test_settings_may_say_token_or_key(workspace: Workspace, provider: Provider) -> None:
+    """Counts, prices and the fields of a document that is asked for are no secrets."""
+    fields = {"token": {"type": "string"}, "api_key": {"type": "string"}}
+    schema = {"name": "x", "schema": {"type": "object", "properties": fields}}
+    settings = {
+        "max_tokens": 50,
+        "logit_bias": {"50256": -100},
+        "prompt_cache_key": "a",
+        "response_format": {"type": "json_schema", "json_schema": schema},
+    }
+    workspace.pipeline(["research"], {"research": settings})
+    for _ in range(2):
+        assert workspace.popbuild("run").code == 0
+    (request,) = provider.requests
+    assert request.body["max_tokens"] == 50
+    assert request.body["response_format"]["json_schema"] == schema
+
+
+SECRET_NAMES = """
+    api_key apiKey APIKey apikey x-api-key X-Api-Key api_keys azure_api_key oci_key private_key
+    private_key_id aws_access_key_id aws_secret_access_key aws_session_token awsSessionToken token
+    aws_web_identity_token azure_ad_token access_token client_secret clientSecret langfuse_secret
+    password azure_password passphrase vertex_credentials vertex_ai_credentials credential
+    authorization Authorization Proxy-Authorization cookie bearer secret_key_2 signing_key_ref
+"""
+HARMLESS_NAMES = """
+    max_tokens maxTokens MAX_TOKENS max_completion_tokens maxOutputTokens budget_tokens min_tokens
+    logit_bias logprobs top_logprobs keywords keyword keyboard monkey tokenizer tokenize secretary
+    prompt_cache_key preset_cache_key public_key bos_token eos_token stop_token_ids
+    input_cost_per_token cache_read_input_token_cost_above_128k_tokens token_limit oci_key_file
+    anthropic_identity_token_file token_url keep_alive author authority model seed stop
+    skip_special_tokens reasoning_effort
+"""
+
+
+def test_which_names_say_secret() -> None:
+    """By whole words; what counts tokens, prices them or names a file is no secret."""
+    assert [name for name in SECRET_NAMES.split() if not names_secret(name)] == []
+    assert [name for name in HARMLESS_NAMES.split() if names_secret(name)] == []
 
 
 @pytest.mark.parametrize("command", RUNS)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import pytest
 from provider import Provider
-from refusals import KEY, RUNS, refused
+from refusals import KEY, RUNS, nothing_leaked, refused
 from workspace import Workspace
+
+from popbuild.errors import TaskError
+from popbuild.prompt import Templates, Trace
 
 PROMPT = "pipeline-config/tasks/research/prompt.md"
 STAGES = "pipeline-config/tasks/research/stages.py"
@@ -131,6 +135,23 @@ TEMPLATES: dict[str, tuple[str, list[str]]] = {
     "wordwrap": ("{{ ('a' * 1000000)|wordwrap(1, wrapstring='b' * 100000) }}", LARGE),
     "batch": ("{{ [1]|batch(1000000000, 'x')|list }}", LARGE),
     "slice": ("{{ [1]|slice(1000000000, 'x')|list }}", LARGE),
+    "a width of nothing": ("{{ '{:3000000000}'.format('') }}", LARGE),
+    "a width from a field": ("{{ '{:>{w}}'.format('a', w=3000000000) }}", LARGE),
+    "a width from the seed": (
+        "{{ '{:>{s[topic]}}'.format('a', s={'topic': 3000000000}) }}",
+        LARGE,
+    ),
+    "a precision": ("{{ '{:,.1000000000f}'.format(1.0) }}", LARGE),
+    "many widths in braces": ("{{ ('{0:99999}' * 40000).format('') }}", LARGE),
+    "many widths by percent": ("{{ ('%(a)99999d' * 40000) % {'a': 1} }}", LARGE),
+    "an indent of JSON": (
+        "{{ seed|tojson(indent=1000000000) }}",
+        ["a template indents JSON too far", "1,000", f"{PROMPT}, line 1"],
+    ),
+    "a text to indent JSON with": (
+        "{{ seed|tojson(indent=' ' * 3000000) }}",
+        ["a template indents JSON too far", f"{PROMPT}, line 1"],
+    ),
     "tojson with an indent": ("{{ ([1] * 1000000)|tojson(indent=1000) }}", LARGE),
     "map": ("{{ range(99999)|map('center', 100000)|list }}", LARGE),
     "loops": (LOOPS, [LARGE[0], PROMPT]),
@@ -167,6 +188,30 @@ def test_a_bad_template_fails_its_task(kind: str, workspace: Workspace, provider
     assert provider.requests == []
 
 
+EARLY = [
+    "a width of nothing",
+    "a width from a field",
+    "a width from the seed",
+    "a precision",
+    "many widths in braces",
+    "many widths by percent",
+    "an indent of JSON",
+]
+
+
+@pytest.mark.parametrize("kind", EARLY)
+def test_a_bound_acts_before_the_memory_is_spent(kind: str) -> None:
+    """A field's width and precision, and an indent, are known before the text is made."""
+    templates = Templates(lambda path: TEMPLATES[kind][0], {})
+    tracemalloc.start()
+    try:
+        with pytest.raises(TaskError, match=TEMPLATES[kind][1][0]):
+            templates.render("prompt.md", {"seed": {"topic": "x"}}, Trace())
+        assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    finally:
+        tracemalloc.stop()
+
+
 def test_a_mended_template_lets_the_job_go_on(workspace: Workspace, provider: Provider) -> None:
     """The failed job stands in current/ and is completed from there."""
     workspace.task("research", prompt="{{ seed.data.topik }}")
@@ -182,7 +227,9 @@ def test_templates_may_do_what_is_useful(workspace: Workspace, provider: Provide
         "research",
         prompt="{% macro m(t) %}<{{ t|upper }}>{% endmacro %}"
         "{% set l = [] %}{% for t in seed.data.tags %}{{ l.append(m(t)) or '' }}{% endfor %}"
-        "{{ l|join('; ') }} {{ '{:,}'.format(seed.data.people) }} {{ '%d' % seed.data.people }}"
+        "{{ l|join('; ') }} {{ '{:,}'.format(seed.data.people) }}"
+        "{{ ('<{:{w}}>'|e).format('&', w=3) }}{{ '{a}'.format_map({'a': 1}) }}"
+        " {{ '%d' % seed.data.people }}"
         " {{ seed.data.people|string }} {{ seed.data.nothing|default(5000000) }}"
         " {{ seed.data.tags|tojson(indent=1) }} {{ 'a' ~ 1 ~ [2] }} {{ [1, 2]|sum }}"
         " {{ 'x y'|replace(' ', '-')|center(5) }}{% set x %}z{% endset %}{{ x * 3 }}\n"
@@ -191,7 +238,9 @@ def test_templates_may_do_what_is_useful(workspace: Workspace, provider: Provide
     for _ in range(2):
         assert workspace.popbuild("run").code == 0
     text = provider.requests[0].said("user")
-    assert text.startswith("<A>; <B> 1,400,000,000 1400000000 1400000000 5000000 [\n")
+    assert text.startswith(
+        "<A>; <B> 1,400,000,000&lt;&amp;  &gt;1 1400000000 1400000000 5000000 [\n"
+    )
     assert "] a1[2] 3  x-y zzz\nlong " in text
     assert len(text) > 500_000
     assert len(provider.requests) == 2
@@ -212,6 +261,7 @@ DEEP = "def parsing(context):\n    a = []\n    for _ in range(100000): a = [a]\n
 NO = "def validate_quality(context):\n    return ['no']\n"
 PROBLEMS = "a list of problems: texts, or objects with message"
 RAISED = ["a stage raised an exception", "research", "parsing"]
+SETTING = ["a call has a setting that it cannot have", "research", "`config` of task.yaml"]
 
 
 def raises(what: str) -> str:
@@ -316,9 +366,29 @@ CODE: dict[str, tuple[str, list[str]]] = {
     "a list of settings": (NO + returns("refine", "[1]"), wrong("refine", "list", "an object")),
     "settings that are no JSON": (
         NO + returns("refine", "{'temperature': object()}"),
-        ["a call's settings and schema must be JSON", "inference"],
+        ["a call's settings and schema must be JSON", "refine"],
     ),
-    "a model that is no text": (NO + returns("refine", "{'model': 5}"), ["has no model"]),
+    "a model that is no text": (
+        NO + returns("refine", "{'model': 5}"),
+        [*SETTING, "refine", "/model: must be a string"],
+    ),
+    "a secret in a refinement": (
+        NO + returns("refine", "{'extra_headers': {'X-Api-Key': 'x'}}"),
+        [*SETTING, "refine", "/extra_headers/X-Api-Key: not allowed here: a secret", ".env"],
+    ),
+    "a secret in a call": (
+        returns("parsing", "context.llm('x', extra_body=[{'password': 'x'}])"),
+        [*SETTING, "parsing", "/extra_body/0/password: not allowed here: a secret", ".env"],
+    ),
+    "retries in a call": (
+        returns("parsing", "context.llm('x', max_retries=5)"),
+        [*SETTING, "/max_retries: not allowed here: popbuild decides this for every call"],
+    ),
+    "several settings in an async call": (
+        "async def parsing(context):\n"
+        "    await context.llm_async('x', stream=True, temperature=5)\n",
+        [*SETTING, "/stream: not allowed here", "/temperature: 5 is outside the limit: at most 2"],
+    ),
     "a number for a critique": (NO + returns("critique", "5"), wrong("critique", "int", "a text")),
     "a call with no messages": (
         returns("parsing", "context.llm(None)"),
@@ -343,6 +413,14 @@ CODE: dict[str, tuple[str, list[str]]] = {
     "a file of another task": (
         returns("parsing", "context.files.write_artifact('analysis-output.json', {})"),
         ["this file belongs to another task", "analysis-output.json", "belongs to"],
+    ),
+    "the file of a kept answer": (
+        returns("parsing", "context.files.write_log('research-answer-0.txt', 'x')"),
+        ["popbuild keeps prompts and answers", "files/logs/research-answer-0.txt"],
+    ),
+    "the file of another task's kept prompt": (
+        returns("ingestion", "context.files.write_log('Analysis-Prompt-2-1.JSON', 'x', 'replace')"),
+        ["popbuild keeps prompts and answers", "files/logs/Analysis-Prompt-2-1.JSON"],
     ),
     "files that differ by case": (
         "def parsing(context):\n"
@@ -556,3 +634,34 @@ import re
 def parsing(context):
     re.match("(a+)+$", "a" * 60 + "b")
 """
+
+
+def test_a_key_in_a_file_of_a_stage_is_taken_out(workspace: Workspace, provider: Provider) -> None:
+    """Artifacts, logs and temporary files, as text, JSON or bytes, a key of several lines too;
+    bytes that are no text stay as they are."""
+    lines = "-----BEGIN KEY-----\nRECOGNISABLE=\n-----END KEY-----"
+    env = {"OPENAI_API_KEY": KEY, "VERTEX_PRIVATE_KEY": lines}
+    workspace.task(
+        "research",
+        stages="import os\n\n\n"
+        "def ingestion(context):\n"
+        "    files, found = context.files, dict(os.environ)\n"
+        "    files.write_log('env.log', str(found))\n"
+        "    files.write_log('env.log', found['VERTEX_PRIVATE_KEY'])\n"
+        "    files.write_artifact('env.json', found)\n"
+        "    files.write_tmp('env.bin', b'\\xff\\x00' + found['OPENAI_API_KEY'].encode())\n",
+    )
+    for _ in range(2):
+        result = workspace.popbuild("run", env=env)
+        assert result.code == 0, result.err
+    files = workspace.job("first") / "files"
+    log = (files / "logs/env.log").read_text()
+    assert "'OPENAI_API_KEY': '[OPENAI_API_KEY]'" in log
+    assert "'VERTEX_PRIVATE_KEY': '[VERTEX_PRIVATE_KEY]'" in log
+    assert log.endswith("}[VERTEX_PRIVATE_KEY]")
+    assert workspace.artifact("first", "env.json")["VERTEX_PRIVATE_KEY"] == "[VERTEX_PRIVATE_KEY]"
+    assert (files / "tmp/env.bin").read_bytes() == b"\xff\x00[OPENAI_API_KEY]"
+    nothing_leaked(workspace, result.out + result.err)
+    holders = [p for p in workspace.root.rglob("*") if p.is_file() and b"RECOGN" in p.read_bytes()]
+    assert holders == []
+    assert len(provider.requests) == 2

@@ -62,6 +62,26 @@ def test_the_demo_on_another_provider(demo: Workspace, provider: Provider) -> No
     assert demo.popbuild("validate").code == 0
 
 
+def test_every_question_of_the_demo_is_kept(demo: Workspace, provider: Provider) -> None:
+    """research asks a question a part: each stands among its logs as it was sent, with its
+    answer, and popbuild show has it."""
+    provider.answer = strong_model
+    assert demo.doit("run", "job=market-analysis", env=MODEL).code == 0
+    letter = demo.letter("market-analysis", "research")
+    asked = range(1, len(letter["calls"]) + 1)
+    assert len(asked) > 1
+    prompts = [
+        json.loads(demo.popbuild("show", "market-analysis", f"research-prompt-0-{n}.json").out)
+        for n in asked
+    ]
+    assert prompts == [each.messages for each in provider.requests[: len(asked)]]
+    answers = [
+        demo.popbuild("show", "market-analysis", f"research-answer-0-{n}.txt").out for n in asked
+    ]
+    whole = demo.popbuild("show", "market-analysis", "research-answer-0.txt").out
+    assert json.loads(whole) == answers
+
+
 def test_the_model_is_a_dependency(demo: Workspace, provider: Provider) -> None:
     """POPBUILD_MODEL is part of what every task depends on."""
     provider.answer = strong_model

@@ -431,6 +431,40 @@ def test_every_prompt_and_raw_answer_is_kept(workspace: Workspace, provider: Pro
     )
 
 
+@pytest.mark.parametrize("kind", ["plain", "async"])
+def test_every_call_of_code_is_kept(kind: str, workspace: Workspace, provider: Provider) -> None:
+    """What stages.py asks with other messages than the kept prompt is kept beside it, in order,
+    in each cycle; what it asks with those is not kept twice."""
+    call, how = (
+        ("await context.llm_async", "async def") if kind == "async" else ("context.llm", "def")
+    )
+    code = (
+        f"{how} inference(context):\n"
+        f"    first = {call}('Draft.')\n"
+        f"    {call}([*context.messages, {{'role': 'user', 'content': first.text}}])\n"
+        f"    return {call}(context.messages)\n"
+    )
+    alone(workspace, schema=TITLED, stages=code)
+    provider.script(["one", "two", SHORT, "three", "four", GOOD])
+    run(workspace)
+    logs = workspace.job("first") / "files/logs"
+    names = workspace.status("first")["tasks"]["research"]["files"]["logs"]
+    sent = provider.requests
+    kept = {"0-1": 0, "0-2": 1, "0": 2, "1-1": 3, "1-2": 4, "1": 5}
+    assert sorted(names) == sorted(
+        [f"research-prompt-{each}.json" for each in kept]
+        + [f"research-answer-{each}.txt" for each in kept]
+    )
+    for each, number in kept.items():
+        prompt = json.loads((logs / f"research-prompt-{each}.json").read_bytes())
+        assert prompt == sent[number].messages
+    answers = [(logs / f"research-answer-{each}.txt").read_text() for each in kept]
+    assert answers == ["one", "two", SHORT, "three", "four", GOOD]
+    before = len(sent)
+    run(workspace)
+    assert len(provider.requests) == before
+
+
 def test_tasks_with_long_names_that_begin_alike_do_not_share_files(
     workspace: Workspace, provider: Provider
 ) -> None:

@@ -194,6 +194,7 @@ class TaskBuild:
                 task.artifact,
                 self._owner,
                 lambda kind, name: self._opened.add_file(task.id, kind, name),
+                lambda text: redact(text, self._around.config.environment),
             ),
             calls=self._shared.calls,
             endpoint=inputs.endpoint,

@@ -12,6 +12,7 @@ from popbuild.errors import InputError
 from popbuild.model.problem import Problem
 
 MAX_ANSWER_CHARS = 4 * 1024 * 1024
+MAX_PREVIOUS_CHARS = 200_000  # of a failed answer in the next prompt: sent, and paid for, again
 _FENCE = re.compile(r"```[A-Za-z0-9_-]*[ \t]*\n(.*?)```", re.DOTALL)
 _MAX_STARTS = 200
 
@@ -93,6 +94,14 @@ def answer_problems(text: str, finish_reason: str | None, usage: dict[str, int])
             )
         ]
     return []
+
+
+def previous(answer: str) -> str:
+    """A failed answer as the next prompt has it: cut where it is too long, with a mark."""
+    cut = len(answer) - MAX_PREVIOUS_CHARS
+    if cut <= 0:
+        return answer
+    return f"{answer[:MAX_PREVIOUS_CHARS]}\n[… {cut:,} characters cut off]"
 
 
 def critique(problems: Sequence[Problem]) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from popbuild import disk, jsonio
 from popbuild.errors import InputError, TaskError
 from popbuild.layout import FILE_KINDS, JobFolder, check_file_name
+from popbuild.stages.names import is_kept_name
 
 Mode = Literal["replace", "append"]
 
@@ -19,7 +20,8 @@ class Files:
     """What `context.files` is. Every write lands in the job's and the task's index.
 
     In a new attempt the first append to a file replaces what an earlier attempt left there:
-    otherwise a rebuilt log would hold both.
+    otherwise a rebuilt log would hold both. `clean` takes keys out of every text but the main
+    artifact's.
     """
 
     def __init__(
@@ -29,12 +31,14 @@ class Files:
         main_artifact: str,
         owner_of: Callable[[str, str], str | None],
         index: Callable[[str, str], None],
+        clean: Callable[[str], str],
     ) -> None:
         self._folder = folder
         self._task = task
         self._main = main_artifact
         self._owner_of = owner_of
         self._index = index
+        self._clean = clean
         self._lock = threading.Lock()
         self._revoked = False
         self.written: set[tuple[str, str]] = set()
@@ -50,7 +54,14 @@ class Files:
         self._write("artifacts", name, value, mode)
 
     def write_log(self, name: str, value: Any, mode: Mode = "append") -> None:
-        """Write a log, by default behind what is there."""
+        """Write a log, by default behind what is there. Kept prompts and answers are written by
+        popbuild itself."""
+        if isinstance(name, str) and is_kept_name(name):
+            raise TaskError(
+                "popbuild keeps prompts and answers under such names",
+                {"task": self._task, "file": f"files/logs/{name}"},
+                hint="choose a name that does not end in -prompt-<number> or -answer-<number>",
+            )
         self._write("logs", name, value, mode)
 
     def write_tmp(self, name: str, value: Any, mode: Mode = "replace") -> None:
@@ -77,6 +88,10 @@ class Files:
 
     # What follows is the runner's.
 
+    def keep(self, name: str, value: Any) -> None:
+        """A prompt or a raw answer, among the task's logs."""
+        self._write("logs", name, value, "replace")
+
     def prepare_main(self, value: Any) -> disk.Prepared:
         """The main artifact: sorted, indented, to be durable before the letter vouches for it."""
         with self._place("artifacts", self._main, value) as (path, data):
@@ -90,7 +105,10 @@ class Files:
     def _write(self, kind: str, name: str, value: Any, mode: Mode) -> None:
         if mode not in ("replace", "append"):
             raise TaskError("no such mode", {"mode": mode, "known": "replace, append"})
-        with self._place(kind, name, value) as (path, data):
+        with self._place(kind, name, value) as (path, given):
+            # Bytes that are no text come back as they were.
+            text = self._clean(given.decode(errors="surrogateescape"))
+            data = text.encode(errors="surrogateescape")
             if mode == "append" and (kind, name) in self.written:
                 disk.append(path, data, sync=False, lines=False)
             else:

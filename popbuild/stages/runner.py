@@ -8,11 +8,12 @@ import inspect
 import logging
 import reprlib
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from popbuild import gate, jsonio
+from popbuild import gate, jsonio, schemas
 from popbuild.config import Config
 from popbuild.errors import InputError, PopbuildError, TaskError, printable, said
 from popbuild.llm.calls import Calls
@@ -28,14 +29,13 @@ from popbuild.schemas import Schema
 from popbuild.stages import code, command, defaults
 from popbuild.stages.context import AnswerRejected, Context, RevokedError, as_messages
 from popbuild.stages.files import Files
-from popbuild.stages.names import STAGES
+from popbuild.stages.names import STAGES, kept_name
 from popbuild.threads import abandon, start_daemon
 
 _UNRUN = object()
 _PROBLEM_KEYS = ("message", "pointer", "schemaPath")
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = 120
-_MAX_TASK_CHARS = 40  # of a task's ID in the name of a file that is kept for it
 
 
 @dataclass
@@ -118,6 +118,8 @@ class _Runner:
         self._cycle_settings: dict[str, Any] = {}
         self._last: Answer | None = None
         self._answer_file: str | None = None
+        self._kept_prompt = ""
+        self._kept_calls: Counter[int] = Counter()
         self._context = Context(
             job=work.job,
             task=work.task.id,
@@ -126,7 +128,7 @@ class _Runner:
             artifacts=work.artifacts,
             trace=work.trace,
             files=work.files,
-            ask=self._ask,
+            ask=self._ask_from_code,
             render=self._render,
             judge=self._judge,
             logger=self._logger(),
@@ -165,9 +167,10 @@ class _Runner:
                 context.critique = await self._run(
                     "critique", functools.partial(defaults.critique, problems), self._text
                 )
-                self._cycle_settings = await self._run("refine", lambda: None, self._object)
+                self._cycle_settings = await self._run("refine", lambda: None, self._settings)
                 self._skip_rest("the next cycle decides")
                 context.cycle += 1
+                self._kept_prompt = ""
 
     async def _cycle(self) -> Any:
         context = self._context
@@ -180,6 +183,7 @@ class _Runner:
         else:
             context.messages = await self._run("promptTemplating", self._messages, as_messages)
             self._keep("prompt", "json", context.messages)
+            self._kept_prompt = jsonio.digest(context.messages)
             context.answer = await self._run("inference", self._infer, self._answer)
         context.output = await self._run("parsing", self._parse, self._document)
         await self._validate("validateStructure", lambda: self._judge(context.output))
@@ -205,8 +209,9 @@ class _Runner:
             messages.append({"role": "system", "content": self._render("system.md", {})})
         messages.append({"role": "user", "content": self._render("prompt.md", {})})
         if context.cycle and not self._mentioned & {"problems", "previous"}:
-            if context.previous.strip():
-                messages.append({"role": "assistant", "content": context.previous})
+            failed = defaults.previous(context.previous)
+            if failed.strip():
+                messages.append({"role": "assistant", "content": failed})
             messages.append({"role": "user", "content": context.critique})
         return messages
 
@@ -355,6 +360,22 @@ class _Runner:
 
     # Calls.
 
+    async def _ask_from_code(
+        self, messages: Sequence[Message], schema: Any, settings: Mapping[str, Any]
+    ) -> Answer:
+        """A call of stages.py. Its prompt and answer are kept, unless it asks what the cycle's
+        kept prompt says: that one's answer is what inference returns."""
+        self._check_settings(settings)
+        if jsonio.digest(list(messages)) == self._kept_prompt:
+            return await self._ask(messages, schema, settings)
+        task, files, cycle = self._task.id, self._work.files, self._context.cycle
+        self._kept_calls[cycle] += 1
+        number = self._kept_calls[cycle]
+        files.keep(kept_name(task, "prompt", "json", cycle, number), list(messages))
+        answer = await self._ask(messages, schema, settings)
+        files.keep(kept_name(task, "answer", "txt", cycle, number), self._text(answer))
+        return answer
+
     async def _ask(
         self, messages: Sequence[Message], schema: Any, settings: Mapping[str, Any]
     ) -> Answer:
@@ -368,12 +389,7 @@ class _Runner:
                 {"task": self._task.id},
                 hint='set "model" in taskConfig, in task.yaml under config, or POPBUILD_MODEL',
             )
-        try:
-            jsonio.normal([merged, schema], "settings")
-        except InputError as error:
-            raise TaskError(
-                "a call's settings and schema must be JSON", {"found": error.values["found"]}
-            ) from None
+        _as_json(schema)
         request = Request(model, tuple(messages), merged, schema, 0, work.endpoint, work.weights)
         draw = self._asked.get(request.digest, 0)
         self._asked[request.digest] = draw + 1
@@ -442,6 +458,26 @@ class _Runner:
             return value
         raise self._wrong(value, "an object")
 
+    def _settings(self, value: Any) -> dict[str, Any]:
+        settings = self._object(value)
+        self._check_settings(settings)
+        return settings
+
+    def _check_settings(self, settings: Mapping[str, Any]) -> None:
+        """What code sets for a call is refused as the same in a configuration would be."""
+        if not settings:
+            return
+        problems = gate.judge(_as_json(dict(settings)), schemas.for_settings())
+        if problems:
+            values: dict[str, object] = {"task": self._task.id, "stage": self._stage}
+            for number, problem in enumerate(problems, 1):
+                values[f"setting {number}" if len(problems) > 1 else "setting"] = problem
+            raise TaskError(
+                "a call has a setting that it cannot have",
+                values,
+                hint="allowed is what `config` of task.yaml may hold",
+            )
+
     def _no_problems(self, value: Any) -> None:
         """Nothing, if a validation found nothing."""
         problems = []
@@ -506,7 +542,7 @@ class _Runner:
                 "config": dict(self._task.settings),
                 "variables": context.variables,
                 "problems": context.problems,
-                "previous": context.previous,
+                "previous": defaults.previous(context.previous),
                 "cycle": context.cycle,
                 **{name: plain(value) for name, value in variables.items()},
             },
@@ -517,11 +553,8 @@ class _Runner:
 
     def _keep(self, what: str, ending: str, value: Any) -> str:
         """Keep a cycle's prompt or raw answer among the task's logs; gives the path in the job."""
-        task = self._task.id
-        if len(task) > _MAX_TASK_CHARS:  # file names are bounded too, and must stay apart
-            task = f"{task[: _MAX_TASK_CHARS - 9]}-{jsonio.digest(task)[-8:]}"
-        name = f"{task}-{what}-{self._context.cycle}.{ending}"
-        self._work.files.write_log(name, value, mode="replace")
+        name = kept_name(self._task.id, what, ending, self._context.cycle)
+        self._work.files.keep(name, value)
         return f"files/logs/{name}"
 
     def _entry(
@@ -590,6 +623,16 @@ class _Runner:
         logger = logging.Logger(f"popbuild.{self._task.id}", logging.DEBUG)
         logger.addHandler(Handler())
         return logger
+
+
+def _as_json(value: Any) -> Any:
+    """Settings or a schema as JSON says them. Raises TaskError."""
+    try:
+        return jsonio.normal(value, "settings")
+    except InputError as error:
+        raise TaskError(
+            "a call's settings and schema must be JSON", {"found": error.values["found"]}
+        ) from None
 
 
 def _is_problem(value: Mapping[str, Any]) -> bool:
