@@ -112,9 +112,11 @@ def describe_job(job: Job, root: Root) -> dict[str, Any]:
     }
     if job.bad_seed is not None:
         body["problems"] = [problem.as_json() for problem in job.bad_seed.problems]
-    status = read_json(job.folder.status) if job.folder else None
-    entries = status.get("tasks", {}) if isinstance(status, dict) else {}
-    if isinstance(status, dict):
+    status = jobs.read_status(job.folder) if job.folder else None
+    entries = status["tasks"] if status else {}
+    if job.damage is not None:
+        body["damage"] = job.damage
+    if status is not None:
         body["pipelineId"] = status.get("pipelineId")
         body["usage"] = status.get("usage")
     if job.exam is not None:
@@ -168,7 +170,7 @@ class ShownFile:
 def files_of(job: Job, task: str | None = None) -> list[ShownFile]:
     """The files of a job, or of one of its tasks, as its index has them."""
     folder = _folder(job)
-    status = read_json(folder.status) or {}
+    status = jobs.read_status(folder) or {}
     entries = status.get("tasks", {})
     if task is not None and task not in entries:
         raise UsageError("no such task", unknown("task", task, entries, where={"job": job.id}))
@@ -370,8 +372,8 @@ def retry(root: Root, name: str) -> tuple[str, str]:
 
 def _failed_again(root: Root, name: str) -> str | None:
     """The task of a job in current/ that failed in a row, or None."""
-    status = read_json(root.job(CURRENT, name).status)
-    entries = status.get("tasks", {}) if isinstance(status, dict) else {}
+    status = jobs.read_status(root.job(CURRENT, name))
+    entries = status["tasks"] if status else {}
     return next((task for task, entry in entries.items() if "failures" in entry), None)
 
 

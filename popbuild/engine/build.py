@@ -241,6 +241,9 @@ class _JobBuild:
         """The job's directory in current/, with today's seed in it."""
         assert job.seed is not None
         current = self._root.job(CURRENT, self._id)
+        if job.matches and job.damage:
+            for state in (CURRENT, REJECTED):  # as where there is nothing to do
+                disk.remove(self._root.job(state, self._id).path)
         if not current.path.is_dir():
             if job.state == REJECTED and job.folder is not None:
                 disk.rename_new(job.folder.path, current.path)
