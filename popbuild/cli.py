@@ -210,6 +210,7 @@ def _run(given: argparse.Namespace) -> int:
     from popbuild.threads import leave_if_hanging
 
     variables, names = _variables(given.names)
+    session.check_given_once(given.names, variables)
     root = find_root(Path.cwd(), getattr(given, "root", None) or variables.get("root"))
     options = Options(
         in_flight=session.calls_in_flight(given.in_flight),

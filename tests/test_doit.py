@@ -106,7 +106,10 @@ USAGE = [
     (["-P", "thread"], "-n limits the calls"),
     (["-n", "x"], "x"),
     (["root=nowhere"], "not a popbuild root"),
-    (["--nonsense"], "unknown"),
+    (["job=first", "job=second"], "write job=first,second"),
+    (["job=first", "fresh=research", "fresh=analysis"], "write fresh=research,analysis"),
+    (["root=a", "root=b"], "root= is given twice"),
+    (["--nonsense"], "nonsense"),
 ]
 
 

@@ -150,11 +150,14 @@ class _Command:
         return root
 
     def _root(self: Any) -> Root:
+        from popbuild.engine import session
         from popbuild.errors import UsageError, unknown
 
         for name in doit_cmd._CMDLINE_VARS or {}:
             if name not in self.variables:
                 raise UsageError("no such variable", unknown("variable", name, self.variables))
+        # doit keeps the last of them only.
+        session.check_given_once(sys.argv[1:], self.variables)
         root: Root = self._root_here()
         return root
 

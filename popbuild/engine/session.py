@@ -123,6 +123,19 @@ def check_ids(root: Root, selection: Iterable[str]) -> None:
             )
 
 
+def check_given_once(words: Iterable[str], variables: Iterable[str]) -> None:
+    """UsageError for a variable that is given twice: the last would silently win."""
+    for name in variables:
+        values = [word.partition("=")[2] for word in words if word.startswith(f"{name}=")]
+        if len(values) > 1:
+            several = f"{name}={','.join(values)}"
+            raise UsageError(
+                f"{name}= is given {'twice' if len(values) == 2 else f'{len(values)} times'}",
+                {"found": " ".join(f"{name}={value}" for value in values)},
+                hint="a command works in one root" if name == "root" else f"write {several}",
+            )
+
+
 def fresh_tasks(given: str | None) -> tuple[str, ...]:
     """The tasks that `fresh=a,b` names. UsageError where it names none."""
     if given is None:
