@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from popbuild import __version__
 from popbuild.errors import OK, REJECTED, UsageError, unknown
 from popbuild.guard import guarded
-from popbuild.layout import Root, find_root
+from popbuild.layout import Root, find_root, shown_name
 
 if TYPE_CHECKING:
     from popbuild.jobs import Job
@@ -258,10 +258,10 @@ def _list(given: argparse.Namespace) -> int:
     if given.json:
         _print_json([commands.describe_job(job, root) for job in found])
         return OK
-    width = max((len(job.id) for job in found), default=0)
+    width = max((len(shown_name(job.id)) for job in found), default=0)
     for job in found:
-        print(f"{job.id:<{width}}  {job.description}")
-        if given.tasks and job.exam is not None:
+        print(f"{shown_name(job.id):<{width}}  {job.description}")
+        if given.tasks and job.exam is not None and job.bad_name is None:
             for task in job.exam.pipeline.tasks:
                 print(f"  {task.id:<{max(width - 2, 0)}}  {job.exam.verdicts[task.id]}")
     return OK
@@ -290,7 +290,9 @@ def _status(given: argparse.Namespace) -> int:
 def _print_status(job: Job, body: dict[str, Any]) -> None:
     from popbuild.units import money, seconds
 
-    print(f"{job.id}: {job.description}" + (f" -> {body['path']}" if body["path"] else ""))
+    print(
+        f"{shown_name(job.id)}: {job.description}" + (f" -> {body['path']}" if body["path"] else "")
+    )
     width = max((len(name) for name in body["tasks"]), default=0)
     for name, task in body["tasks"].items():
         usage = task["usage"] or {}

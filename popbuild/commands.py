@@ -12,7 +12,7 @@ from popbuild import config, disk, gate, jobs, jsonio, seals
 from popbuild.errors import GateError, InputError, UsageError, unknown
 from popbuild.exam import BadSeed, Exam, Surroundings, examine, read_json, read_seed
 from popbuild.jobs import Job, Samples
-from popbuild.layout import COMPLETE, CURRENT, REJECTED, JobFolder, Root, check_name
+from popbuild.layout import COMPLETE, CURRENT, REJECTED, JobFolder, Root, check_name, shown_name
 from popbuild.model.clock import run_id
 from popbuild.model.problem import Problem
 from popbuild.units import count
@@ -96,9 +96,7 @@ def look(root: Root, names: Iterable[str] = ()) -> Iterator[Job]:
     from popbuild.engine import session
 
     selection = session.select(root, None, names)
-    surroundings = around(root)
-    for job in selection:
-        yield jobs.find(job, surroundings)
+    yield from jobs.find_all(selection, around(root))
 
 
 def describe_job(job: Job, root: Root) -> dict[str, Any]:
@@ -114,6 +112,8 @@ def describe_job(job: Job, root: Root) -> dict[str, Any]:
         body["problems"] = [problem.as_json() for problem in job.bad_seed.problems]
     status = jobs.read_status(job.folder) if job.folder else None
     entries = status["tasks"] if status else {}
+    if job.bad_name is not None:
+        body["badName"] = job.bad_name
     if job.damage is not None:
         body["damage"] = job.damage
     if status is not None:
@@ -297,7 +297,7 @@ def check(root: Root, names: Iterable[str] = ()) -> Check:
         if path.exists()
     ]
     validation = validate(root, [root.config, *paths] if names else ())
-    stale = [(job.id, job.description) for job in found if not job.up_to_date]
+    stale = [(shown_name(job.id), job.description) for job in found if not job.up_to_date]
     return Check(len(found), validation.checked, stale, validation.findings)
 
 

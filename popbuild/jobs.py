@@ -4,11 +4,12 @@ letters, promotion, rejection, runs.jsonl."""
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import json
 import re
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,16 @@ from popbuild.exam import (
     read_letter,
     read_seed,
 )
-from popbuild.layout import COMPLETE, CURRENT, FILE_KINDS, REJECTED, JobFolder, Root
+from popbuild.layout import (
+    COMPLETE,
+    CURRENT,
+    FILE_KINDS,
+    REJECTED,
+    JobFolder,
+    Root,
+    name_problem,
+    shown_name,
+)
 from popbuild.model import status as states
 from popbuild.model.clock import timestamp
 from popbuild.model.letter import FORMAT_VERSION, Letter, Usage, seal
@@ -44,7 +54,7 @@ class Job:
 
     `state` is complete, running, stopped, failed, waiting, rejected, pending or new. `seed` is
     today's input; None with `bad_seed` where it cannot be read. `damage` says why its status cannot
-    be used: the next build makes it anew.
+    be used: the next build makes it anew. `bad_name` says why its ID cannot be one.
     """
 
     id: str
@@ -55,10 +65,11 @@ class Job:
     exam: Exam | None
     bad_seed: BadSeed | None = None
     damage: str | None = None
+    bad_name: str | None = None
 
     @property
     def up_to_date(self) -> bool:
-        return self.matches and self.damage is None
+        return self.matches and self.damage is None and self.bad_name is None
 
     @property
     def matches(self) -> bool:
@@ -68,6 +79,8 @@ class Job:
     @property
     def description(self) -> str:
         """The state in a few words: `complete`, `complete, stale: research`, `failed`, …"""
+        if self.bad_name is not None:
+            return f"bad name: {self.bad_name}"
         if self.bad_seed is not None:
             return f"bad seed: {self.bad_seed.problems[0]}"
         if self.exam is None or self.folder is None or self.up_to_date:
@@ -109,12 +122,33 @@ def known_jobs(root: Root) -> list[str]:
     return sorted(found)
 
 
+def bad_names(root: Root) -> dict[str, str]:
+    """The jobs of a root whose ID cannot be one, each with the reason."""
+    known = known_jobs(root)
+    found = {job: problem for job in known if (problem := name_problem(job))}
+    by_folded: dict[str, list[str]] = {}
+    for job in known:
+        by_folded.setdefault(job.casefold(), []).append(job)
+    for same in by_folded.values():
+        for job in same if len(same) > 1 else ():
+            others = ", ".join(shown_name(each) for each in same if each != job)
+            found.setdefault(job, f"differs from {others} only by upper and lower case")
+    return found
+
+
+def find_all(names: Iterable[str], around: Surroundings) -> Iterator[Job]:
+    """`find` for the jobs of a listing, which has those too that no command builds."""
+    bad = bad_names(around.root)
+    for name in names:
+        yield dataclasses.replace(find(name, around), bad_name=bad.get(name))
+
+
 def place_of(root: Root, job: str) -> str:
     """The file or folder that makes a job known, as a person should read it."""
     folders = [root.job(state, job).path for state in (CURRENT, COMPLETE, REJECTED)]
     for path in (root.seed(job), root.pending(job), *folders):
         if disk.stands(path):
-            return root.show(path)
+            return shown_name(root.show(path))
     return job
 
 
