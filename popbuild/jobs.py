@@ -197,7 +197,7 @@ def _todays_seed(job: str, root: Root, folders: list[JobFolder]) -> dict[str, An
     own = [path for folder in folders for path in (folder.seed, folder.path / CLAIMED)]
     for path in (root.seed(job), root.pending(job), *own):
         try:
-            return read_seed(path, root.show(path))
+            return read_seed(path, root.show(path), ours=path != root.seed(job))
         except FileNotFoundError:
             continue
     raise BadSeed(job, (Problem("the job has no seed.json"),))
