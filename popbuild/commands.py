@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from popbuild.errors import GateError, InputError, UsageError, unknown
 from popbuild.exam import BadSeed, Exam, Surroundings, examine, read_json, read_seed
 from popbuild.jobs import Job, Samples
 from popbuild.layout import COMPLETE, CURRENT, REJECTED, JobFolder, Root, check_name, shown_name
+from popbuild.model import status as states
 from popbuild.model.clock import run_id
 from popbuild.model.problem import Problem
 from popbuild.units import count
@@ -91,12 +92,25 @@ def around(root: Root) -> Surroundings:
     return Surroundings(config.load(root))
 
 
-def look(root: Root, names: Iterable[str] = ()) -> Iterator[Job]:
-    """The named jobs, or all, each held against today's inputs. Builds nothing."""
+def look(root: Root, names: Iterable[str] = (), locks: disk.Locks | None = None) -> Iterator[Job]:
+    """The named jobs, or all, each held against today's inputs. Builds nothing.
+
+    With `locks`, one that was killed is not said to be running. Not for a process that builds: it
+    has locks of its own, and would lose them.
+    """
     from popbuild.engine import session
 
     selection = session.select(root, None, names)
-    yield from jobs.find_all(selection, around(root))
+    for job in jobs.find_all(selection, around(root)):
+        yield job if locks is None or not _was_killed(job, locks) else replace(job, state="stopped")
+
+
+def _was_killed(job: Job, locks: disk.Locks) -> bool:
+    """Whether a job is said to be running, and nobody builds it."""
+    try:
+        return job.state == states.RUNNING and locks.is_free(job.id)
+    except OSError:
+        return False  # somebody else's root, which we may only read
 
 
 def describe_job(job: Job, root: Root) -> dict[str, Any]:
@@ -123,9 +137,11 @@ def describe_job(job: Job, root: Root) -> dict[str, Any]:
         for task in job.exam.pipeline.tasks:
             verdict = job.exam.verdicts[task.id]
             entry = entries.get(task.id, {})
+            said = entry.get("state", "pending")
+            killed = said == "running" and job.state != states.RUNNING
             body["tasks"][task.id] = {
                 "label": task.label,
-                "state": entry.get("state", "pending"),
+                "state": "pending" if killed else said,
                 "stale": verdict.stale,
                 "edited": verdict.edited,
                 "frozen": verdict.frozen,

@@ -284,6 +284,12 @@ class OpenJob:
                 continue
             self.change(functools.partial(_say_done, letter=letter))
 
+    def leave(self, state: str, error: str) -> None:
+        """The last word of a build that was cut short, where the disk lets us: the job is in this
+        state, and its tasks that were under way wait to be started again."""
+        with contextlib.suppress(OSError):
+            self.change(functools.partial(states.cut_short, state=state, error=error))
+
     def add_file(self, task: str, kind: str, name: str) -> None:
         """Index a file. Written with the next change of state: the folder is the truth."""
         with self._lock:

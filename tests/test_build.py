@@ -115,7 +115,12 @@ def test_interrupt(workspace: Workspace, provider: Provider) -> None:
     assert result.code == 130
     assert "Traceback" not in result.err
     assert workspace.states("first") == ["current"]
-    assert workspace.status("first", "current")["state"] == "stopped"
+    status = workspace.status("first", "current")
+    assert status["state"] == "stopped"
+    assert [status["tasks"][name]["state"] for name in ("research", "analysis")] == [
+        "done",
+        "pending",
+    ]
     assert workspace.doit("run", "job=first").code == 0
     assert asked(provider) == ["Research", "Analysis", "Analysis"]
 

@@ -96,6 +96,14 @@ def move_task(status: Status, task: str, state: str, **more: Any) -> Status:
     return _with_task(status, task, {**entry, **more})
 
 
+def cut_short(status: Status, state: str, error: str) -> Status:
+    """A copy with no task running, and the job in another state if it still ran."""
+    for task, entry in status["tasks"].items():
+        if entry["state"] == "running":
+            status = move_task(status, task, "pending")
+    return move_job(status, state, error=error) if status["state"] == RUNNING else status
+
+
 def failed_again(entry: dict[str, Any], error: str, inputs: str) -> dict[str, Any]:
     """A task's `failures` after one more: how often in a row it failed with this error on these
     inputs, of which `inputs` is the digest."""
