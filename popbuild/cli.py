@@ -229,6 +229,8 @@ def _run(given: argparse.Namespace) -> int:
     events = progress.choose(given.json)
     code, results = session.run(root, variables.get("job"), names, options, events)
     progress.report(results, as_json=given.json, debug=given.debug)
+    if not results:
+        print(session.NO_JOBS, file=sys.stderr)
     leave_if_hanging(code)
     return code
 
@@ -266,6 +268,10 @@ def _list(given: argparse.Namespace) -> int:
     if given.json:
         _print_json([commands.describe_job(job, root) for job in found])
         return OK
+    if not found:
+        from popbuild.engine.session import NO_JOBS
+
+        print(NO_JOBS, file=sys.stderr)
     width = max((len(shown_name(job.id)) for job in found), default=0)
     for job in found:
         print(f"{shown_name(job.id):<{width}}  {job.description}")

@@ -79,7 +79,8 @@ def test_clean(workspace: Workspace, provider: Provider) -> None:
     workspace.doit("clean")
     assert workspace.states("first") == []
     workspace.doit("run", "job=first")
-    workspace.doit("clean", "first")
+    kept = workspace.doit("clean", "first").out
+    assert kept == "keeping pipeline-data/complete/first: --complete removes complete jobs too\n"
     assert workspace.states("first") == ["complete"]
     workspace.doit("clean", "--complete", "first")
     assert workspace.states("first") == []

@@ -27,6 +27,8 @@ from popbuild.exam import Surroundings
 from popbuild.layout import Root
 from popbuild.llm.store import choose_mode
 
+NO_JOBS = "no jobs: put a seed into seeds/, or popbuild submit one"
+
 Selection = dict[str, tuple[str, ...] | None]  # job -> its tasks, None for all of them
 
 _MAX_DIGITS = 6  # of the number after -n
