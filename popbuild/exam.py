@@ -218,6 +218,8 @@ class Exam:
             asked=self.asked.get(task.id),
             frozen=task.id in self.around.frozen(self.folder.id),
         )
+        if letter is None and disk.stands(self.folder.letter(task.id)):
+            verdict = fingerprint.DAMAGED
         self.verdicts[task.id] = verdict
         return verdict
 

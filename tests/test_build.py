@@ -369,7 +369,8 @@ def test_a_damaged_letter(workspace: Workspace, provider: Provider, damage: str)
             text[:100] if damage == "truncated" else text.replace("sha256:0", "sha256:1", 1)
         )
     if damage != "altered" or path.read_text() != text:
-        assert "never built" in workspace.doit("list", "-s", "--all").out
+        reason = "never built" if damage == "deleted" else "letter damaged or altered"
+        assert reason in workspace.doit("list", "-s", "--all").out
     assert workspace.doit("run", "job=first").code == 0
     assert len(provider.requests) == 2
     assert workspace.doit("run", "job=first").out == "-- first  up to date\n"
