@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from popbuild import __version__
 from popbuild.errors import OK, REJECTED, UsageError, unknown
 from popbuild.guard import guarded
-from popbuild.layout import Root, find_root
+from popbuild.layout import Root, find_root, shown_name
 
 if TYPE_CHECKING:
+    from popbuild.disk import Locks
     from popbuild.jobs import Job
 
 _DESCRIPTION = """\
@@ -210,6 +211,7 @@ def _run(given: argparse.Namespace) -> int:
     from popbuild.threads import leave_if_hanging
 
     variables, names = _variables(given.names)
+    session.check_given_once(given.names, variables)
     root = find_root(Path.cwd(), getattr(given, "root", None) or variables.get("root"))
     options = Options(
         in_flight=session.calls_in_flight(given.in_flight),
@@ -227,6 +229,8 @@ def _run(given: argparse.Namespace) -> int:
     events = progress.choose(given.json)
     code, results = session.run(root, variables.get("job"), names, options, events)
     progress.report(results, as_json=given.json, debug=given.debug)
+    if not results:
+        print(session.NO_JOBS, file=sys.stderr)
     leave_if_hanging(code)
     return code
 
@@ -247,20 +251,31 @@ def _variables(names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     return variables, rest
 
 
+def _job_locks(root: Root) -> Locks:
+    """The jobs' locks, for a command that builds nothing."""
+    from popbuild.disk import Locks
+
+    return Locks(root.private / "locks" / "jobs")
+
+
 def _list(given: argparse.Namespace) -> int:
     """List jobs with their state. With --tasks, also each job's tasks and why they are
     stale."""
     from popbuild import commands
 
     root = _root(given)
-    found = list(commands.look(root, given.names))
+    found = list(commands.look(root, given.names, _job_locks(root)))
     if given.json:
         _print_json([commands.describe_job(job, root) for job in found])
         return OK
-    width = max((len(job.id) for job in found), default=0)
+    if not found:
+        from popbuild.engine.session import NO_JOBS
+
+        print(NO_JOBS, file=sys.stderr)
+    width = max((len(shown_name(job.id)) for job in found), default=0)
     for job in found:
-        print(f"{job.id:<{width}}  {job.description}")
-        if given.tasks and job.exam is not None:
+        print(f"{shown_name(job.id):<{width}}  {job.description}")
+        if given.tasks and job.exam is not None and job.bad_name is None:
             for task in job.exam.pipeline.tasks:
                 print(f"  {task.id:<{max(width - 2, 0)}}  {job.exam.verdicts[task.id]}")
     return OK
@@ -275,7 +290,8 @@ def _status(given: argparse.Namespace) -> int:
         given.tasks = False
         return _list(given)
     root = _root(given)
-    found = [(job, commands.describe_job(job, root)) for job in commands.look(root, given.names)]
+    listed = commands.look(root, given.names, _job_locks(root))
+    found = [(job, commands.describe_job(job, root)) for job in listed]
     if given.json:
         _print_json([body for _, body in found])
         return OK
@@ -289,7 +305,9 @@ def _status(given: argparse.Namespace) -> int:
 def _print_status(job: Job, body: dict[str, Any]) -> None:
     from popbuild.units import money, seconds
 
-    print(f"{job.id}: {job.description}" + (f" -> {body['path']}" if body["path"] else ""))
+    print(
+        f"{shown_name(job.id)}: {job.description}" + (f" -> {body['path']}" if body["path"] else "")
+    )
     width = max((len(name) for name in body["tasks"]), default=0)
     for name, task in body["tasks"].items():
         usage = task["usage"] or {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,8 @@ from popbuild import config, disk, gate, jobs, jsonio, seals
 from popbuild.errors import ConfigError, GateError, InputError, TaskError, UsageError, unknown
 from popbuild.exam import BadSeed, Exam, Surroundings, examine, read_json, read_seed
 from popbuild.jobs import Job, Samples
-from popbuild.layout import COMPLETE, CURRENT, REJECTED, JobFolder, Root, check_name
+from popbuild.layout import COMPLETE, CURRENT, REJECTED, JobFolder, Root, check_name, shown_name
+from popbuild.model import status as states
 from popbuild.model.clock import run_id
 from popbuild.model.problem import Problem
 from popbuild.units import count
@@ -91,14 +92,25 @@ def around(root: Root) -> Surroundings:
     return Surroundings(config.load(root))
 
 
-def look(root: Root, names: Iterable[str] = ()) -> Iterator[Job]:
-    """The named jobs, or all, each held against today's inputs. Builds nothing."""
+def look(root: Root, names: Iterable[str] = (), locks: disk.Locks | None = None) -> Iterator[Job]:
+    """The named jobs, or all, each held against today's inputs. Builds nothing.
+
+    With `locks`, one that was killed is not said to be running. Not for a process that builds: it
+    has locks of its own, and would lose them.
+    """
     from popbuild.engine import session
 
     selection = session.select(root, None, names)
-    surroundings = around(root)
-    for job in selection:
-        yield jobs.find(job, surroundings)
+    for job in jobs.find_all(selection, around(root)):
+        yield job if locks is None or not _was_killed(job, locks) else replace(job, state="stopped")
+
+
+def _was_killed(job: Job, locks: disk.Locks) -> bool:
+    """Whether a job is said to be running, and nobody builds it."""
+    try:
+        return job.state == states.RUNNING and locks.is_free(job.id)
+    except OSError:
+        return False  # somebody else's root, which we may only read
 
 
 def describe_job(job: Job, root: Root) -> dict[str, Any]:
@@ -112,18 +124,24 @@ def describe_job(job: Job, root: Root) -> dict[str, Any]:
     }
     if job.bad_seed is not None:
         body["problems"] = [problem.as_json() for problem in job.bad_seed.problems]
-    status = read_json(job.folder.status) if job.folder else None
-    entries = status.get("tasks", {}) if isinstance(status, dict) else {}
-    if isinstance(status, dict):
+    status = jobs.read_status(job.folder) if job.folder else None
+    entries = status["tasks"] if status else {}
+    if job.bad_name is not None:
+        body["badName"] = job.bad_name
+    if job.damage is not None:
+        body["damage"] = job.damage
+    if status is not None:
         body["pipelineId"] = status.get("pipelineId")
         body["usage"] = status.get("usage")
     if job.exam is not None:
         for task in job.exam.pipeline.tasks:
             verdict = job.exam.verdicts[task.id]
             entry = entries.get(task.id, {})
+            said = entry.get("state", "pending")
+            killed = said == "running" and job.state != states.RUNNING
             body["tasks"][task.id] = {
                 "label": task.label,
-                "state": entry.get("state", "pending"),
+                "state": "pending" if killed else said,
                 "stale": verdict.stale,
                 "edited": verdict.edited,
                 "frozen": verdict.frozen,
@@ -168,7 +186,7 @@ class ShownFile:
 def files_of(job: Job, task: str | None = None) -> list[ShownFile]:
     """The files of a job, or of one of its tasks, as its index has them."""
     folder = _folder(job)
-    status = read_json(folder.status) or {}
+    status = jobs.read_status(folder) or {}
     entries = status.get("tasks", {})
     if task is not None and task not in entries:
         raise UsageError("no such task", unknown("task", task, entries, where={"job": job.id}))
@@ -299,7 +317,7 @@ def check(root: Root, names: Iterable[str] = ()) -> Check:
         if path.exists()
     ]
     validation = validate(root, [root.config, *paths] if names else ())
-    stale = [(job.id, job.description) for job in found if not job.up_to_date]
+    stale = [(shown_name(job.id), job.description) for job in found if not job.up_to_date]
     return Check(len(found), validation.checked, stale, validation.findings)
 
 
@@ -374,8 +392,8 @@ def retry(root: Root, name: str) -> tuple[str, str]:
 
 def _failed_again(root: Root, name: str) -> str | None:
     """The task of a job in current/ that failed in a row, or None."""
-    status = read_json(root.job(CURRENT, name).status)
-    entries = status.get("tasks", {}) if isinstance(status, dict) else {}
+    status = jobs.read_status(root.job(CURRENT, name))
+    entries = status["tasks"] if status else {}
     return next((task for task, entry in entries.items() if "failures" in entry), None)
 
 

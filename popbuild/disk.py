@@ -85,14 +85,15 @@ def write(path: Path, data: bytes, *, sync: bool = True) -> None:
 def prepare(path: Path, data: bytes) -> Prepared:
     """The first half of `write`, which waits for no disk; `put` is the other."""
     temporary = path.parent / f".tmp-{secrets.token_hex(8)}"
-    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, file_mode())
-    try:
-        _write_all(file, data)
-    except BaseException:
-        os.close(file)
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
+    with _naming(path):
+        file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, file_mode())
+        try:
+            _write_all(file, data)
+        except BaseException:
+            os.close(file)
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
     return Prepared(path, temporary, file)
 
 
@@ -121,30 +122,42 @@ def commit(several: Sequence[Prepared]) -> list[OSError | None]:
 
 def _replace(prepared: Prepared, *, sync: bool) -> None:
     try:
-        try:
-            if sync:
-                os.fsync(prepared.file)
-        finally:
-            os.close(prepared.file)
-        os.replace(prepared.temporary, prepared.path)
+        with _naming(prepared.path):
+            try:
+                if sync:
+                    os.fsync(prepared.file)
+            finally:
+                os.close(prepared.file)
+            os.replace(prepared.temporary, prepared.path)
     except BaseException:
         with contextlib.suppress(OSError):
             prepared.temporary.unlink()
         raise
 
 
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """An error inside names this file: a write's names none, others a temporary one."""
+    try:
+        yield
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None
+        raise
+
+
 def append(path: Path, data: bytes, *, sync: bool = True, lines: bool = True) -> None:
     """Append with one write. With `lines`, a torn last line of a crash is ended first."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, file_mode())
-    try:
-        size = os.fstat(file).st_size
-        if lines and size and os.pread(file, 1, size - 1) != b"\n":
-            data = b"\n" + data
-        _write_all(file, data)
-        if sync:
-            os.fsync(file)
-    finally:
-        os.close(file)
+    with _naming(path):
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, file_mode())
+        try:
+            size = os.fstat(file).st_size
+            if lines and size and os.pread(file, 1, size - 1) != b"\n":
+                data = b"\n" + data
+            _write_all(file, data)
+            if sync:
+                os.fsync(file)
+        finally:
+            os.close(file)
 
 
 def _write_all(file: int, data: bytes) -> None:

@@ -32,10 +32,12 @@ class BadSeed(Exception):
         self.problems = problems
 
 
-def read_seed(path: Path, where: str) -> dict[str, Any]:
-    """A seed, strict and valid. Raises BadSeed, or FileNotFoundError."""
+def read_seed(path: Path, where: str, *, ours: bool = False) -> dict[str, Any]:
+    """A seed, strict and valid. Raises BadSeed, or FileNotFoundError. A copy of `ours` is indented
+    and may be larger."""
+    most = jsonio.MAX_OWN_BYTES if ours else MAX_SEED_BYTES
     try:
-        seed = jsonio.loads(disk.read(path, max_bytes=MAX_SEED_BYTES), where)
+        seed = jsonio.loads(disk.read(path, max_bytes=most), where, max_bytes=most)
     except InputError as error:
         raise BadSeed(where, (Problem(error.as_line()),)) from None
     except FileNotFoundError:
@@ -89,7 +91,7 @@ def read_artifact(folder: JobFolder, task: Task) -> tuple[Any, str | None]:
     except (OSError, InputError):
         return None, None
     try:
-        value = jsonio.loads(data, task.artifact)
+        value = jsonio.loads(data, task.artifact, max_bytes=jsonio.MAX_OWN_BYTES)
     except InputError:
         return None, jsonio.digest_bytes(data)
     return value, jsonio.digest(value)
@@ -216,6 +218,8 @@ class Exam:
             asked=self.asked.get(task.id),
             frozen=task.id in self.around.frozen(self.folder.id),
         )
+        if letter is None and disk.stands(self.folder.letter(task.id)):
+            verdict = fingerprint.DAMAGED
         self.verdicts[task.id] = verdict
         return verdict
 

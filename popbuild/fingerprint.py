@@ -70,6 +70,9 @@ class Verdict:
         return "; ".join(self.reasons) or ("edited by hand" if self.edited else "up to date")
 
 
+DAMAGED = Verdict(("letter damaged or altered",))  # there is a file, and it is no letter
+
+
 def fixed(task: Task, inputs: Inputs) -> dict[str, str]:
     """The dependencies that are known before a task runs: its files, settings and where it asks."""
     found = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -9,6 +10,16 @@ from collections.abc import Callable
 
 from popbuild.errors import FAILED, INTERRUPTED, OK, PopbuildError, said
 from popbuild.redact import redact
+
+_ROOM = "make room there and run it again: nothing is bought twice"
+_ACCESS = "popbuild must be able to read and write there; then run it again"
+_HINTS = {
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EACCES: _ACCESS,
+    errno.EPERM: _ACCESS,
+    errno.EROFS: _ACCESS,
+}
 
 
 def guarded(
@@ -49,7 +60,9 @@ def in_our_words(error: Exception) -> PopbuildError:
         file = error.filename2 or error.filename
         values = {"found": error.strerror or said(error), "file": file}
         ours = PopbuildError(
-            "the disk said no", {key: each for key, each in values.items() if each}
+            "the disk said no",
+            {key: each for key, each in values.items() if each},
+            _HINTS.get(error.errno or 0, "mend that and run it again: nothing is bought twice"),
         )
     else:
         hint = "this is a mistake in popbuild; --debug shows where"

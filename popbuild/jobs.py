@@ -4,11 +4,12 @@ letters, promotion, rejection, runs.jsonl."""
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import json
 import re
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,22 @@ from popbuild.exam import (
     examine,
     frozen_folder,
     read_json,
+    read_letter,
     read_seed,
 )
-from popbuild.layout import COMPLETE, CURRENT, FILE_KINDS, REJECTED, JobFolder, Root
+from popbuild.layout import (
+    COMPLETE,
+    CURRENT,
+    FILE_KINDS,
+    REJECTED,
+    JobFolder,
+    Root,
+    name_problem,
+    shown_name,
+)
 from popbuild.model import status as states
 from popbuild.model.clock import timestamp
-from popbuild.model.letter import FORMAT_VERSION, Usage, seal
+from popbuild.model.letter import FORMAT_VERSION, Letter, Usage, seal
 from popbuild.model.pipeline import Pipeline, Task
 from popbuild.model.problem import Problem
 
@@ -42,7 +53,8 @@ class Job:
     """A job as it stands: the directory that answers for it, if there is one yet.
 
     `state` is complete, running, stopped, failed, waiting, rejected, pending or new. `seed` is
-    today's input; None with `bad_seed` where it cannot be read.
+    today's input; None with `bad_seed` where it cannot be read. `damage` says why its status cannot
+    be used: the next build makes it anew. `bad_name` says why its ID cannot be one.
     """
 
     id: str
@@ -52,14 +64,23 @@ class Job:
     pipeline: Pipeline | None
     exam: Exam | None
     bad_seed: BadSeed | None = None
+    damage: str | None = None
+    bad_name: str | None = None
 
     @property
     def up_to_date(self) -> bool:
+        return self.matches and self.damage is None and self.bad_name is None
+
+    @property
+    def matches(self) -> bool:
+        """Whether all its artifacts are as today's inputs want them, and promoted."""
         return self.state == COMPLETE and self.exam is not None and self.exam.up_to_date()
 
     @property
     def description(self) -> str:
         """The state in a few words: `complete`, `complete, stale: research`, `failed`, …"""
+        if self.bad_name is not None:
+            return f"bad name: {self.bad_name}"
         if self.bad_seed is not None:
             return f"bad seed: {self.bad_seed.problems[0]}"
         if self.exam is None or self.folder is None or self.up_to_date:
@@ -71,6 +92,8 @@ class Job:
             parts.append(f"stale: {', '.join(changed)}")
         if edited:
             parts.append(f"edited: {', '.join(edited)}")
+        if self.damage:
+            parts.append(self.damage)
         return ", ".join([*parts, *self._frozen])
 
     @property
@@ -99,12 +122,33 @@ def known_jobs(root: Root) -> list[str]:
     return sorted(found)
 
 
+def bad_names(root: Root) -> dict[str, str]:
+    """The jobs of a root whose ID cannot be one, each with the reason."""
+    known = known_jobs(root)
+    found = {job: problem for job in known if (problem := name_problem(job))}
+    by_folded: dict[str, list[str]] = {}
+    for job in known:
+        by_folded.setdefault(job.casefold(), []).append(job)
+    for same in by_folded.values():
+        for job in same if len(same) > 1 else ():
+            others = ", ".join(shown_name(each) for each in same if each != job)
+            found.setdefault(job, f"differs from {others} only by upper and lower case")
+    return found
+
+
+def find_all(names: Iterable[str], around: Surroundings) -> Iterator[Job]:
+    """`find` for the jobs of a listing, which has those too that no command builds."""
+    bad = bad_names(around.root)
+    for name in names:
+        yield dataclasses.replace(find(name, around), bad_name=bad.get(name))
+
+
 def place_of(root: Root, job: str) -> str:
     """The file or folder that makes a job known, as a person should read it."""
     folders = [root.job(state, job).path for state in (CURRENT, COMPLETE, REJECTED)]
     for path in (root.seed(job), root.pending(job), *folders):
         if disk.stands(path):
-            return root.show(path)
+            return shown_name(root.show(path))
     return job
 
 
@@ -130,14 +174,19 @@ def find(job: str, around: Surroundings) -> Job:
         return Job(job, state, None, None, None, None, BadSeed(place_of(root, job), (named,)))
     if COMPLETE in present:
         exam = examine(folders[COMPLETE], seed, pipeline, around)
-        if exam.up_to_date():
-            return Job(job, COMPLETE, folders[COMPLETE], seed, pipeline, exam)
+        damage = _damage(folders[COMPLETE])
+        complete = Job(job, COMPLETE, folders[COMPLETE], seed, pipeline, exam, damage=damage)
+        if complete.matches:
+            return complete
     for state in (CURRENT, REJECTED):
         if state in present:
-            other = examine(folders[state], seed, pipeline, around)
-            return Job(job, _state_of(folders[state], state), folders[state], seed, pipeline, other)
+            folder = folders[state]
+            exam, found = examine(folder, seed, pipeline, around), _state_of(folder, state)
+            # A claim that was cut short, and a job whose seed was rejected, have no status yet.
+            damage = _damage(folder) if disk.stands(folder.status) else None
+            return Job(job, found, folder, seed, pipeline, exam, damage=damage)
     if COMPLETE in present:
-        return Job(job, COMPLETE, folders[COMPLETE], seed, pipeline, exam)
+        return complete
     state = "pending" if root.pending(job).exists() else "new"
     nothing = examine(folders[CURRENT], seed, pipeline, around)
     return Job(job, state, None, seed, pipeline, nothing)
@@ -148,7 +197,7 @@ def _todays_seed(job: str, root: Root, folders: list[JobFolder]) -> dict[str, An
     own = [path for folder in folders for path in (folder.seed, folder.path / CLAIMED)]
     for path in (root.seed(job), root.pending(job), *own):
         try:
-            return read_seed(path, root.show(path))
+            return read_seed(path, root.show(path), ours=path != root.seed(job))
         except FileNotFoundError:
             continue
     raise BadSeed(job, (Problem("the job has no seed.json"),))
@@ -160,6 +209,16 @@ def _state_of(folder: JobFolder, state: str) -> str:
     found = _state_in(folder)
     # Without a readable status a claim was cut short: it goes on like any stopped job.
     return str(found) if found in (states.RUNNING, states.FAILED, states.WAITING) else "stopped"
+
+
+def read_status(folder: JobFolder) -> states.Status | None:
+    """A job's status, or None where it is missing or cannot be used."""
+    body = read_json(folder.status)
+    return body if states.usable(body) else None
+
+
+def _damage(folder: JobFolder) -> str | None:
+    return None if read_status(folder) else f"{folder.status.name} is damaged or altered"
 
 
 def _state_in(folder: JobFolder) -> Any:
@@ -223,15 +282,13 @@ class OpenJob:
             done = self._status["tasks"][task]["state"] == "done"
             if letter is None or done or exam.verdicts[task].stale:
                 continue
-            execution = letter.body.get("execution", {})
-            more = {
-                "endedAt": execution.get("endedAt", timestamp()),
-                "executionTime": execution.get("executionTime", 0),
-                "refinementAttempts": letter.refinements,
-                "usage": letter.body["usage"],
-                "artifacts": states.LEGACY_ARTIFACTS,
-            }
-            self.change(functools.partial(states.move_task, task=task, state="done", **more))
+            self.change(functools.partial(_say_done, letter=letter))
+
+    def leave(self, state: str, error: str) -> None:
+        """The last word of a build that was cut short, where the disk lets us: the job is in this
+        state, and its tasks that were under way wait to be started again."""
+        with contextlib.suppress(OSError):
+            self.change(functools.partial(states.cut_short, state=state, error=error))
 
     def add_file(self, task: str, kind: str, name: str) -> None:
         """Index a file. Written with the next change of state: the folder is the truth."""
@@ -249,6 +306,19 @@ class OpenJob:
             for kind, name in found - keep:
                 disk.remove(self.folder.files(kind) / name)
                 self._status = states.drop_file(self._status, task, kind, name)
+
+
+def _say_done(status: states.Status, letter: Letter) -> states.Status:
+    """A copy in which a task is done, as its letter has it."""
+    execution = letter.body.get("execution", {})
+    more = {
+        "endedAt": execution.get("endedAt", timestamp()),
+        "executionTime": execution.get("executionTime", 0),
+        "refinementAttempts": letter.refinements,
+        "usage": letter.body.get("usage"),
+        "artifacts": states.LEGACY_ARTIFACTS,
+    }
+    return states.move_task(status, letter.task, "done", **more)
 
 
 def prepare_root(root: Root) -> None:
@@ -302,35 +372,44 @@ def open_job(
     """Start a run of a job that stands in current/: its status says running from here on."""
     make_folders(folder)
     seals.remove(folder)
-    status = read_json(folder.status)
-    if isinstance(status, dict) and _usable(status):
+    status = read_status(folder)
+    if status is not None:
         status.setdefault("id", job)
+        for entry in status["tasks"].values():
+            entry.setdefault("attempts", 0)
         status.setdefault("state", states.STOPPED)
         if status["state"] not in (states.RUNNING, states.COMPLETE, states.REJECTED):
             status["state"] = states.STOPPED
         status = states.start_run(status, run, seed["name"], pipeline.names)
     else:
         status = states.new(run, job, seed["name"], pipeline.names, timestamp())
+        status = _indexed_anew(status, folder, pipeline)
     opened = OpenJob(folder, status)
     opened.change(lambda each: each)
     return opened
 
 
-def _usable(status: Mapping[str, Any]) -> bool:
-    """Whether a status file is whole enough to go on from; a foreign one is begun anew."""
-    try:
-        return (
-            all(isinstance(status["files"][kind], list) for kind in FILE_KINDS)
-            and all(
-                task["state"] in states.TASK_STATES
-                and all(isinstance(task["files"][kind], list) for kind in FILE_KINDS)
-                and isinstance(task.setdefault("attempts", 0), int)
-                for task in status["tasks"].values()
-            )
-            and isinstance(status["createdAt"], str)
-        )
-    except (KeyError, TypeError, AttributeError):
-        return False
+def _indexed_anew(status: states.Status, folder: JobFolder, pipeline: Pipeline) -> states.Status:
+    """A new status with what the folder tells: a task that has its letter is done, and every file
+    is in the index. An output belongs to the task whose letter names it, all else to the longest
+    task name that it begins with."""
+    built = {path.name for path in (folder.path / "tasks").iterdir() if path.is_dir()}
+    letters = {name: read_letter(folder, name) for name in {*built, *pipeline.names}}
+    owners = {task.artifact: task.id for task in pipeline.tasks}
+    for name, letter in letters.items():
+        owners.update(dict.fromkeys(letter.outputs if letter else (), name))
+        if letter is not None and name in pipeline.names:
+            status = _say_done(status, letter)
+    for kind in FILE_KINDS:
+        for file in sorted(path.name for path in folder.files(kind).glob("[!.]*")):
+            begins = [name for name in letters if file.startswith(f"{name}-")]
+            owner = owners.get(file) if kind == "artifacts" else None
+            owner = owner or max(begins, key=len, default=None)
+            if owner in pipeline.names:
+                status = states.add_file(status, owner, kind, file)
+            else:
+                status = states.add_ownerless(status, kind, file)
+    return status
 
 
 def holds_seed(folder: JobFolder, seed: Mapping[str, Any]) -> bool:

@@ -16,6 +16,8 @@ from popbuild.errors import InputError
 
 MAX_BYTES = 16 * 1024 * 1024
 MAX_DEPTH = 200
+# Of what we wrote: a line and its indentation, 402 bytes at the most, may come to every two bytes.
+MAX_OWN_BYTES = 256 * MAX_BYTES
 
 _HALF_A_PAIR = "text has half a surrogate pair"
 _MAX_DIGITS = 4_300  # Python's own limit for an integer

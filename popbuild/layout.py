@@ -29,6 +29,15 @@ def name_problem(name: str) -> str | None:
     return NO_DEVICE if name.casefold() in _DEVICES else None
 
 
+def shown_name(name: str) -> str:
+    """A name as a listing shows it, whoever chose it: control characters are escaped."""
+    if name.isprintable():
+        return name
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in name
+    )
+
+
 def file_name_problem(name: str) -> str | None:
     """Why a name cannot be a file's, or None."""
     if not _FILE_NAME.match(name) or name.endswith("."):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+_LEAST = 0.000001  # of a dollar that is shown
+
 
 def money(cost: float | None) -> str:
-    """US dollars: `$0`, `$0.0123`, `unknown cost`."""
+    """US dollars: `$0`, `$0.0123`, `<$0.000001`, `unknown cost`."""
     if cost is None:
         return "unknown cost"
     if cost == 0:
         return "$0"
+    if 0 < cost < _LEAST:
+        return f"<${_LEAST:f}"
     return f"${cost:.2f}" if cost >= 1 else "$" + f"{cost:.6f}".rstrip("0")
 
 

@@ -140,7 +140,7 @@ def _validate_seed(
         except InputError as error:
             found.append(Finding(where, Problem(error.as_line())))
     try:
-        seed = read_seed(path, where)
+        seed = read_seed(path, where, ours=path.is_relative_to(root.data))
         if surroundings is not None:
             surroundings.config.pipeline_for(seed)
     except BadSeed as bad:
@@ -184,7 +184,7 @@ def _validate_job(
 def _validate_file(root: Root, path: Path, kind: str) -> list[Finding]:
     where = root.show(path)
     try:
-        body = jsonio.loads(disk.read(path), where)
+        body = jsonio.loads(disk.read(path), where, max_bytes=jsonio.MAX_OWN_BYTES)
     except FileNotFoundError:
         return [Finding(where, Problem("the file is missing"))]
     except InputError as error:
@@ -245,7 +245,7 @@ def _validate_artifacts(
     """Every main artifact is JSON and passes the schema that its task was built with, as far as
     that is still the configured one; a stale task is none of validate's business."""
     try:
-        seed = read_seed(folder.seed, "seed.json")
+        seed = read_seed(folder.seed, "seed.json", ours=True)
         pipeline = surroundings.config.pipeline_for(seed)
     except (BadSeed, PopbuildError, OSError):
         return  # told of the seed already

@@ -120,7 +120,9 @@ BODIES = {
     "HTML": b"<html><body>Bad gateway</body></html>",
     "an array": b"[]",
     "an empty object": b"{}",
+    "null": b"null",
     "half": body(content='{"a": "x"}')[:-30],
+    "a dropped connection": None,
 }
 
 
@@ -129,9 +131,13 @@ def test_a_response_that_is_none_is_a_provider_error(
     kind: str, judged: Workspace, provider: Provider
 ) -> None:
     """Tried again, told with the model; the job waits in current/ and goes on by itself."""
-    provider.answer = lambda _: Reply(body=BODIES[kind])
-    phrases = ["the provider reports an error", "openai/gpt-4o-mini", "tries   3", "research"]
-    refused(judged, RUNS["popbuild"], 2, phrases, env={"POPBUILD_TRIES": "3"})
+    sent = BODIES[kind]
+    provider.answer = lambda _: Reply(body=sent, drop=sent is None)
+    said = "the connection to the provider failed" if sent is None else "answer cannot be read"
+    phrases = [said, "openai/gpt-4o-mini", "tries  3", "research", "hint: run it again"]
+    result = refused(judged, RUNS["popbuild"], 2, phrases, env={"POPBUILD_TRIES": "3"})
+    assert "500" not in result.err
+    assert "InternalServerError" not in result.err
     assert judged.states("first") == ["current"]
     provider.answer = lambda _: Reply('{"a": "x"}')
     for _ in range(2):

@@ -353,3 +353,23 @@ def test_json_of_a_bad_seed_has_its_problems(workspace: Workspace) -> None:
     ]
     (status,) = json.loads(workspace.popbuild("status", "first", "--json").out)
     assert status["problems"] == body["problems"]
+
+
+@pytest.mark.parametrize("submitted", [True, False])
+def test_a_large_seed_that_is_compact(
+    workspace: Workspace, provider: Provider, submitted: bool
+) -> None:
+    """A valid seed of 13 MB stays valid, although our indented copy of it is larger than a seed
+    may be."""
+    data = {"topic": "grid batteries", "rows": [123_456_789] * 1_300_000}
+    text = json.dumps({"name": "large", "data": data}, separators=(",", ":"))
+    file = workspace.write("drafts/large.json" if submitted else "seeds/large.json", text)
+    if submitted:
+        assert workspace.popbuild("submit", str(file), "--id", "large").code == 0
+        assert workspace.popbuild("validate").code == 0
+    assert workspace.popbuild("run", "large").code == 0
+    copy = workspace.job("large") / "seed.json"
+    assert copy.stat().st_size > 16 * 1024 * 1024 or not submitted
+    assert workspace.popbuild("validate").code == 0
+    assert workspace.popbuild("run", "large").out == "-- large  up to date\n"
+    assert len(provider.requests) == 2

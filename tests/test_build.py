@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -115,7 +115,12 @@ def test_interrupt(workspace: Workspace, provider: Provider) -> None:
     assert result.code == 130
     assert "Traceback" not in result.err
     assert workspace.states("first") == ["current"]
-    assert workspace.status("first", "current")["state"] == "stopped"
+    status = workspace.status("first", "current")
+    assert status["state"] == "stopped"
+    assert [status["tasks"][name]["state"] for name in ("research", "analysis")] == [
+        "done",
+        "pending",
+    ]
     assert workspace.doit("run", "job=first").code == 0
     assert asked(provider) == ["Research", "Analysis", "Analysis"]
 
@@ -364,7 +369,8 @@ def test_a_damaged_letter(workspace: Workspace, provider: Provider, damage: str)
             text[:100] if damage == "truncated" else text.replace("sha256:0", "sha256:1", 1)
         )
     if damage != "altered" or path.read_text() != text:
-        assert "never built" in workspace.doit("list", "-s", "--all").out
+        reason = "never built" if damage == "deleted" else "letter damaged or altered"
+        assert reason in workspace.doit("list", "-s", "--all").out
     assert workspace.doit("run", "job=first").code == 0
     assert len(provider.requests) == 2
     assert workspace.doit("run", "job=first").out == "-- first  up to date\n"
@@ -479,3 +485,67 @@ def test_configured_modes(workspace: Workspace, provider: Provider) -> None:
     refused = workspace.popbuild("run", env={"POPBUILD_FILE_MODE": "rw"})
     assert refused.code == 3
     assert "not a mode for files" in refused.err
+
+
+STATUS_DAMAGE: dict[str, Callable[[str], str | None]] = {
+    "garbage": lambda _: "garbage",
+    "missing": lambda _: None,
+    "a list": lambda _: "[]",
+    "an illegal state": lambda text: text.replace('"state": "complete"', '"state": "exploded"'),
+    "an illegal state of a task": lambda text: text.replace('"state": "done"', '"state": "odd"', 1),
+    "an illegal index": lambda text: text.replace('"artifacts": [', '"artifacts": [7,', 1),
+}
+
+
+@pytest.mark.parametrize("damage", STATUS_DAMAGE)
+def test_a_damaged_status(workspace: Workspace, provider: Provider, damage: str) -> None:
+    """A status that cannot be used makes the job not up to date, with the reason; the next run
+    makes it anew from letters and files, without a call, and a partial rebuild keeps it whole."""
+    workspace.doit("run", "job=first")
+    path, before = workspace.job("first") / "tasks-status.json", workspace.status("first")
+    altered = STATUS_DAMAGE[damage](path.read_text())
+    if altered is None:
+        path.unlink()
+    else:
+        path.write_text(altered)
+    for command in (("list",), ("show", "first"), ("status", "first", "--json")):
+        assert "Traceback" not in workspace.popbuild(*command).err
+    listed = workspace.popbuild("list").out.split(maxsplit=1)[1]
+    assert listed == "complete, tasks-status.json is damaged or altered\n"
+    assert workspace.popbuild("check").code == 1
+    assert workspace.doit("run", "job=first").code == 0
+    after = workspace.status("first")
+    assert {kind: set(names) for kind, names in after["files"].items()} == {
+        kind: set(names) for kind, names in before["files"].items()
+    }
+    for task, entry in after["tasks"].items():
+        was = before["tasks"][task]
+        assert entry["state"] == "done"
+        assert entry["usage"] == was["usage"]
+        assert {k: set(v) for k, v in entry["files"].items()} == {
+            k: set(v) for k, v in was["files"].items()
+        }
+    workspace.task("analysis", prompt="Again: {{ artifacts.research.content }}\n")
+    assert workspace.doit("run", "job=first").code == 0
+    assert asked(provider) == ["Research", "Analysis", "Again"]
+    assert workspace.popbuild("check").code == 0
+    assert workspace.doit("run", "job=first").out == "-- first  up to date\n"
+
+
+def test_a_damaged_status_of_a_stopped_job(workspace: Workspace, provider: Provider) -> None:
+    """What was built is kept, and files belong to the longest task name that they begin with."""
+    workspace.task("research-more", prompt="More: {{ artifacts.research.content }}\n")
+    workspace.pipeline(["research", "research-more", "analysis"])
+    workspace.doit("run", "first:research-more")
+    folder = workspace.job("first", "current")
+    (folder / "tasks-status.json").write_text('{"state": "exploded"}')
+    for name in ("research-more-extra.txt", "research-notes.txt", "unknown.txt"):
+        (folder / "files/artifacts" / name).write_text("mine")
+    assert workspace.doit("run", "job=first").code == 0
+    assert len(provider.requests) == 3
+    status = workspace.status("first")
+    tasks = {name: entry["files"]["artifacts"] for name, entry in status["tasks"].items()}
+    assert "research-more-extra.txt" in tasks["research-more"]
+    assert "research-notes.txt" in tasks["research"]
+    assert "unknown.txt" in status["files"]["artifacts"]
+    assert workspace.popbuild("validate").code == 0

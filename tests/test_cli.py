@@ -13,6 +13,7 @@ from provider import Provider, fail
 from workspace import CHECKOUT, Workspace
 
 from popbuild.cli import COMMANDS, build_parser
+from popbuild.units import money
 
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
 
@@ -810,3 +811,36 @@ def test_json_of_an_error_is_json(workspace: Workspace) -> None:
     assert body["error"] == "no such job"
     assert body["values"]["did you mean"] == "first"
     assert "seeds/<id>.json" in body["hint"]
+
+
+# --- what is small, or nothing at all ---
+
+
+@pytest.mark.parametrize(
+    ("cost", "shown"),
+    [
+        (None, "unknown cost"),
+        (0, "$0"),
+        (0.0000004, "<$0.000001"),
+        (0.000001, "$0.000001"),
+        (0.0123, "$0.0123"),
+        (1.5, "$1.50"),
+    ],
+)
+def test_a_cost_as_a_person_reads_it(cost: float | None, shown: str) -> None:
+    """What is too small to be shown is not shown as nothing."""
+    assert money(cost) == shown
+
+
+@pytest.mark.parametrize("tool", ["popbuild", "doit"])
+@pytest.mark.parametrize("command", ["list", "status", "run"])
+def test_an_empty_root(workspace: Workspace, tool: str, command: str) -> None:
+    """A root without a job says what to do; as JSON there is an empty list."""
+    (workspace.root / "seeds/first.json").unlink()
+    if tool == "doit" and command == "status":
+        command = "list"
+    result = workspace.run(tool, command)
+    assert (result.code, result.out) == (0, "")
+    assert result.err == "no jobs: put a seed into seeds/, or popbuild submit one\n"
+    if tool == "popbuild":
+        assert data(workspace, command) == []

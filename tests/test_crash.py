@@ -112,3 +112,52 @@ def test_killed_at_every_step_of_a_rebuild(
 
 def _remove(workspace: Workspace, name: str) -> None:
     shutil.rmtree(workspace.root / name, ignore_errors=True)
+
+
+# Runs popbuild on a disk that takes no output.json of a task.
+FULL = """
+import errno, os, sys
+from popbuild import cli, disk
+
+write = disk._write_all
+
+def full(file, data):
+    if b'"metadata"' in data:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    write(file, data)
+
+disk._write_all = full
+sys.exit(cli.main(["run", "first"]))
+"""
+
+
+def test_a_full_disk(workspace: Workspace, provider: Provider) -> None:
+    """The error names the task and the file and says what next; nothing is said to run, and the
+    next run buys nothing twice."""
+    result = workspace.run("python", "-c", FULL)
+    assert result.code == 2, result.out + result.err
+    for phrase in ("No space left", "tasks/research/output.json", "task   research", "hint: make"):
+        assert phrase in result.err, result.err
+    status = workspace.status("first", "current")
+    assert status["state"] == "failed"
+    assert {entry["state"] for entry in status["tasks"].values()} == {"pending"}
+    assert workspace.popbuild("run", "first").code == 0
+    assert len(provider.requests) == 2
+    check_whole(workspace, 1)
+
+
+def test_status_after_a_kill(workspace: Workspace, provider: Provider) -> None:
+    """A job that a living process builds is running; one whose process was killed is stopped."""
+    provider.hold()
+    running = workspace.start("popbuild", "run", "first")
+    provider.wait_for(1)
+    assert workspace.popbuild("list").out.startswith("first  running")
+    (during,) = json.loads(workspace.popbuild("status", "first", "--json").out)
+    assert during["tasks"]["research"]["state"] == "running"
+    assert workspace.popbuild("run", "first", "--no-wait").code == 5  # looking took no lock away
+    running.kill()
+    running.wait()
+    provider.release()
+    assert workspace.popbuild("list").out.startswith("first  stopped")
+    (after,) = json.loads(workspace.popbuild("status", "first", "--json").out)
+    assert (after["state"], after["tasks"]["research"]["state"]) == ("stopped", "pending")

@@ -79,7 +79,8 @@ def test_clean(workspace: Workspace, provider: Provider) -> None:
     workspace.doit("clean")
     assert workspace.states("first") == []
     workspace.doit("run", "job=first")
-    workspace.doit("clean", "first")
+    kept = workspace.doit("clean", "first").out
+    assert kept == "keeping pipeline-data/complete/first: --complete removes complete jobs too\n"
     assert workspace.states("first") == ["complete"]
     workspace.doit("clean", "--complete", "first")
     assert workspace.states("first") == []
@@ -106,6 +107,9 @@ USAGE = [
     (["-P", "thread"], "-n limits the calls"),
     (["-n", "x"], "x"),
     (["root=nowhere"], "not a popbuild root"),
+    (["job=first", "job=second"], "write job=first,second"),
+    (["job=first", "fresh=research", "fresh=analysis"], "write fresh=research,analysis"),
+    (["root=a", "root=b"], "root= is given twice"),
     (["--nonsense"], "nonsense"),
 ]
 
@@ -163,4 +167,26 @@ def test_a_stock_run_refuses(workspace: Workspace, provider: Provider) -> None:
     result = workspace.run("python", "-c", program)
     assert result.code != 0
     assert "popbuild's own run command" in result.out + result.err
+    assert not provider.requests
+
+
+@pytest.mark.parametrize("name", ["job=x", "con", "a b", "-x", "x" * 65, "bell\a", "FIRST"])
+def test_an_ill_named_seed_is_listed(workspace: Workspace, provider: Provider, name: str) -> None:
+    """A job that no command builds because of its name is listed with the reason, its tasks are
+    not; the others are as ever."""
+    workspace.seed(name, {"topic": "wind"})
+    shown = name.replace("\a", "\\x07")
+    for command in (["doit", "list", "--all"], ["popbuild", "list"], ["popbuild", "status"]):
+        result = workspace.run(*command)
+        assert result.code == 0, result.err
+        lines = [line for line in result.out.splitlines() if "bad name: " in line]
+        in_doit = shown.replace("=", "\\x3d") if command[0] == "doit" else shown
+        assert [line.split("bad name")[0].strip() for line in lines if "differs" not in line] == (
+            [in_doit] if name != "FIRST" else []
+        )
+        assert len(lines) == (2 if name == "FIRST" else 1)
+        assert f"{name}:research" not in result.out
+        assert "\a" not in result.out
+    assert ("first:research" in workspace.doit("list", "--all").out) == (name != "FIRST")
+    assert workspace.popbuild("check").code == 1
     assert not provider.requests

@@ -139,9 +139,9 @@ artifact edited while stale                |                       |            
 letter deleted                             | facts                 |                       | 0
     facts: never built
 letter truncated                           | facts                 |                       | 0
-    facts: never built
+    facts: letter damaged or altered
 letter of another task                     | facts                 |                       | 0
-    facts: never built
+    facts: letter damaged or altered
 
 whole job copied to another root           |                       |                       | 0
 job and its seed renamed                   |                       |                       | 0
@@ -563,7 +563,8 @@ def assert_reasons(row: Row, told: Mapping[str, list[str]]) -> None:
     for task, needs in NEEDS.items():
         below = [f"upstream {need} is stale" for need in needs if need in stale]
         stale |= {task} if below else set()
-        wanted[task] += [] if wanted[task] == ["never built"] else below
+        unknown = wanted[task] in (["never built"], ["letter damaged or altered"])
+        wanted[task] += [] if unknown else below
     given = {task: list(told.get(task, [])) for task in NEEDS}
     for task, reasons in given.items():
         reasons[:] = [

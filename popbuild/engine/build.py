@@ -241,6 +241,9 @@ class _JobBuild:
         """The job's directory in current/, with today's seed in it."""
         assert job.seed is not None
         current = self._root.job(CURRENT, self._id)
+        if job.matches and job.damage:
+            for state in (CURRENT, REJECTED):  # as where there is nothing to do
+                disk.remove(self._root.job(state, self._id).path)
         if not current.path.is_dir():
             if job.state == REJECTED and job.folder is not None:
                 disk.rename_new(job.folder.path, current.path)
@@ -268,12 +271,19 @@ class _JobBuild:
         self._shared.events.job_started(self._id, self._run, reasons)
         opened.catch_up(exam)
 
+        under_way: list[str] = []  # the tasks that the disk cut short
+
         def decide(name: str) -> Verdict:
             return exam.look(exam.pipeline.task(name))
 
         async def execute(doit_task: DoitTask) -> BaseFail | None:
             task = exam.pipeline.task(doit_task.name.partition(":")[2])
-            return await TaskBuild(self._shared, self._run, opened, exam, task, self._tally).run()
+            build = TaskBuild(self._shared, self._run, opened, exam, task, self._tally)
+            try:
+                return await build.run()
+            except OSError:
+                under_way.append(task.id)
+                raise
 
         control = TaskControl(graph.tasks_of(exam, decide))
         control.process(selected)
@@ -282,12 +292,17 @@ class _JobBuild:
         try:
             await runner.run(control)
         except asyncio.CancelledError:
-            opened.change(lambda each: states.move_job(each, states.STOPPED, error="interrupted"))
+            opened.leave(states.STOPPED, "interrupted")
             raise
         except PopbuildError as error:
-            message = error.message
-            opened.change(lambda each: states.move_job(each, states.WAITING, error=message))
+            opened.leave(states.WAITING, error.message)
             return self._result("waiting", opened.folder, error=error)
+        except Exception as error:  # a full disk, or a mistake of ours
+            ours, cut_short = in_our_words(error), ", ".join(under_way)
+            if cut_short:
+                ours.values.setdefault("task", cut_short)
+            opened.leave(states.FAILED, ours.message)
+            return self._result("failed", opened.folder, task=cut_short or None, error=ours)
         return await asyncio.to_thread(self._finish, opened, exam)
 
     def _finish(self, opened: OpenJob, exam: Exam) -> JobResult:

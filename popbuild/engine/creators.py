@@ -30,5 +30,5 @@ def task_jobs() -> Iterator[DoitTask]:
 def tasks(root: layout.Root, selection: session.Selection) -> Iterator[DoitTask]:
     """The doit tasks of the selected jobs."""
     around = Surroundings(config.load(root))
-    for job in selection:
-        yield from graph.listed(jobs.find(job, around))
+    for job in jobs.find_all(selection, around):
+        yield from graph.listed(job)

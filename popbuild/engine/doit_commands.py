@@ -93,6 +93,8 @@ class _RootLoader(NamespaceTaskLoader):
         variables = doit_cmd._CMDLINE_VARS or {}
         names = [name for name in pos_args if not name.startswith("-")]
         selection = session.select(self._root, variables.get("job"), names)
+        if not selection and isinstance(cmd, List):
+            print(session.NO_JOBS, file=sys.stderr)
         return list(creators.tasks(self._root, selection))
 
 
@@ -150,11 +152,14 @@ class _Command:
         return root
 
     def _root(self: Any) -> Root:
+        from popbuild.engine import session
         from popbuild.errors import UsageError, unknown
 
         for name in doit_cmd._CMDLINE_VARS or {}:
             if name not in self.variables:
                 raise UsageError("no such variable", unknown("variable", name, self.variables))
+        # doit keeps the last of them only.
+        session.check_given_once(sys.argv[1:], self.variables)
         root: Root = self._root_here()
         return root
 
@@ -284,6 +289,8 @@ class Run(_Command, DoitRun):
         events = progress.choose(params["json"])
         code, results = session.run(root, variables.get("job"), names, options, events)
         progress.report(results, as_json=params["json"], debug=params["debug"])
+        if not results:
+            print(session.NO_JOBS, file=sys.stderr)
         leave_if_hanging(code)
         return code
 

@@ -14,6 +14,7 @@ from popbuild.engine.doit_commands import NullBackend
 from popbuild.exam import Exam
 from popbuild.fingerprint import Verdict
 from popbuild.jobs import Job
+from popbuild.layout import shown_name
 
 
 class NeverDecides(FileChangedChecker):  # type: ignore[misc]  # doit has no types
@@ -91,14 +92,16 @@ def tasks_of(
 
 def listed(job: Job) -> list[DoitTask]:
     """A job for doit's `list` and `info`: its group, and its tasks if they are known."""
-    exam = job.exam
+    # doit refuses a name with a sign that its own command line uses, and the whole list with it.
+    exam = job.exam if job.bad_name is None else None
+    name = shown_name(job.id).replace("=", "\\x3d")
     tasks = []
     if exam is not None:
         verdicts = exam.verdicts
         tasks = tasks_of(exam, lambda name: verdicts[name], lambda name: str(verdicts[name]))
     verdict = Verdict(() if job.up_to_date else (job.description,))
     group = DoitTask(
-        job.id,
+        name,
         None,
         task_dep=[task.name for task in tasks],
         uptodate=[UpToDate(lambda: verdict)],

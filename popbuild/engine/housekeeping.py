@@ -45,6 +45,9 @@ def clean(
                     if not dry_run:
                         disk.remove(folder.path)
                     yield f"{'would remove' if dry_run else 'removing'} {root.show(folder.path)}"
+            good = root.job(COMPLETE, each)
+            if not complete and good.path.is_dir():
+                yield f"keeping {root.show(good.path)}: --complete removes complete jobs too"
 
 
 class _locked:

@@ -28,6 +28,8 @@ from popbuild.layout import Root
 from popbuild.llm.store import choose_mode
 from popbuild.threads import heartbeat, heartbeat_limit_s
 
+NO_JOBS = "no jobs: put a seed into seeds/, or popbuild submit one"
+
 Selection = dict[str, tuple[str, ...] | None]  # job -> its tasks, None for all of them
 
 _MAX_DIGITS = 6  # of the number after -n
@@ -121,6 +123,19 @@ def check_ids(root: Root, selection: Iterable[str]) -> None:
                 "two jobs have the same name",
                 {"jobs": ", ".join(same), "in": ", ".join(jobs.place_of(root, e) for e in same)},
                 hint="IDs must differ by more than upper and lower case",
+            )
+
+
+def check_given_once(words: Iterable[str], variables: Iterable[str]) -> None:
+    """UsageError for a variable that is given twice: the last would silently win."""
+    for name in variables:
+        values = [word.partition("=")[2] for word in words if word.startswith(f"{name}=")]
+        if len(values) > 1:
+            several = f"{name}={','.join(values)}"
+            raise UsageError(
+                f"{name}= is given {'twice' if len(values) == 2 else f'{len(values)} times'}",
+                {"found": " ".join(f"{name}={value}" for value in values)},
+                hint="a command works in one root" if name == "root" else f"write {several}",
             )
 
 

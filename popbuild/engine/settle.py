@@ -45,7 +45,7 @@ def settle_without_building(
             return None  # never built: there is nothing to hold against the inputs
         found = jobs.find(job, around)
         exam = found.exam
-        if exam is None or found.folder is None or found.state == REJECTED:
+        if exam is None or found.folder is None or found.state == REJECTED or found.damage:
             return None
         known = [name for name in exam.pipeline.names if tasks is None or name in set(tasks)]
         wanted = set(known).union(*(exam.pipeline.upstream(name) for name in known))

@@ -46,6 +46,7 @@ _SERVER_ERROR = 500
 _TOO_MANY = 429
 _MAX_SHOWN = 400
 _CARRIERS = ("httpx", "httpcore", "aiohttp")  # whose exceptions are those of a connection
+_AGAIN = "run it again: nothing is bought twice; POPBUILD_TRIES says how often a call is tried"
 _KEY_HINT = (
     "set the key in the environment or in .env at the root; or use the embedded model: "
     f"POPBUILD_MODEL={EMBEDDED_MODEL}"
@@ -254,20 +255,21 @@ def _transport_error(error: Exception, request: Request) -> TransportError:
         error, litellm.exceptions.Timeout | litellm.exceptions.APIConnectionError
     ) or (isinstance(status, int) and status >= _SERVER_ERROR)
     values: dict[str, object] = {"model": request.model}
-    if isinstance(status, int):
+    unsaid = _unsaid(error)
+    if isinstance(status, int) and unsaid is None:
         values["status"] = status
     values["found"] = _first_line(error)
-    hint = None
+    hint = _AGAIN if retryable else None
     if isinstance(error, litellm.exceptions.AuthenticationError):
         if missing:
             values["missing"] = ", ".join(missing)
         hint = _KEY_HINT
     elif isinstance(error, litellm.exceptions.APIConnectionError):
-        hint = "is the provider's address right, and does it answer?"
+        hint = f"is the provider's address right, and does it answer? {_AGAIN}"
     elif "LLM Provider NOT provided" in str(error):
         values["found"] = "a name that litellm knows no provider for"
         hint = "name the provider too: openai/gpt-5-nano, anthropic/…, ollama/…"
-    problem = ProviderError(_title(error), values, hint)
+    problem = ProviderError(unsaid or _title(error), values, hint)
     return TransportError(problem, retryable, spent, _retry_after(error))
 
 
@@ -302,6 +304,15 @@ def _was_sent(error: BaseException) -> bool:
     )
 
 
+def _unsaid(error: Exception) -> str | None:
+    """What happened where litellm reports an internal error of a provider that reported none."""
+    if not isinstance(error, litellm.exceptions.InternalServerError) or _headers(error):
+        return None
+    if _was_sent(error):
+        return "the connection to the provider failed"
+    return "the provider's answer cannot be read"
+
+
 def _title(error: Exception) -> str:
     names = {
         "AuthenticationError": "the provider does not accept the key",
@@ -319,6 +330,7 @@ def _first_line(error: Exception) -> str:
     # Before it is cut: half a key would not be known for one.
     text = redact(" ".join(str(error).split()), os.environ)
     text = text.removeprefix(f"litellm.{type(error).__name__}: ")
+    text = text.removeprefix(f"{type(error).__name__}: OpenAIException - ")
     return text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "…"
 
 

@@ -96,6 +96,14 @@ def move_task(status: Status, task: str, state: str, **more: Any) -> Status:
     return _with_task(status, task, {**entry, **more})
 
 
+def cut_short(status: Status, state: str, error: str) -> Status:
+    """A copy with no task running, and the job in another state if it still ran."""
+    for task, entry in status["tasks"].items():
+        if entry["state"] == "running":
+            status = move_task(status, task, "pending")
+    return move_job(status, state, error=error) if status["state"] == RUNNING else status
+
+
 def failed_again(entry: dict[str, Any], error: str, inputs: str) -> dict[str, Any]:
     """A task's `failures` after one more: how often in a row it failed with this error on these
     inputs, of which `inputs` is the digest."""
@@ -123,6 +131,12 @@ def drop_file(status: Status, task: str, kind: str, name: str) -> Status:
     return _with_names(status, task, kind, lambda names: [each for each in names if each != name])
 
 
+def add_ownerless(status: Status, kind: str, name: str) -> Status:
+    """A copy with a file in the job's index alone: its task is no longer configured."""
+    files = status["files"]
+    return {**status, "files": {**files, kind: [*files[kind], name]}}
+
+
 def _with_names(
     status: Status, task: str, kind: str, change: Callable[[list[str]], list[str]]
 ) -> Status:
@@ -134,6 +148,41 @@ def _with_names(
 
 def _with_task(status: Status, task: str, entry: dict[str, Any]) -> Status:
     return {**status, "tasks": {**status["tasks"], task: entry}}
+
+
+def usable(body: Any) -> bool:
+    """Whether a document is whole enough to go on from as a status. One from before there were
+    attempts or a job's state is."""
+    try:
+        return (
+            _lists_names(body["files"])
+            and isinstance(body["createdAt"], str)
+            and body.get("state", STOPPED) in _JOB_MOVES
+            and all(
+                entry["state"] in TASK_STATES
+                and _lists_names(entry["files"])
+                and isinstance(entry.get("attempts", 0), int)
+                and _counts(entry.get("failures"))
+                for entry in body["tasks"].values()
+            )
+        )
+    except (KeyError, TypeError, AttributeError):
+        return False
+
+
+def _lists_names(files: Any) -> bool:
+    return all(
+        isinstance(files[kind], list) and all(isinstance(name, str) for name in files[kind])
+        for kind in FILE_KINDS
+    )
+
+
+def _counts(failures: Any) -> bool:
+    return failures is None or (
+        isinstance(failures["count"], int)
+        and isinstance(failures["error"], str)
+        and isinstance(failures["inputs"], str)
+    )
 
 
 def any_running(status: Status) -> bool:
