@@ -210,9 +210,12 @@ def _run(given: argparse.Namespace) -> int:
     from popbuild.engine.settle import Options
     from popbuild.threads import leave_if_hanging
 
+    session.check_parallel_type(given.par_type)
     variables, names = _variables(given.names)
     session.check_given_once(given.names, variables)
-    root = find_root(Path.cwd(), getattr(given, "root", None) or variables.get("root"))
+    option = getattr(given, "root", None)
+    said = "--root" if option else "root="
+    root = find_root(Path.cwd(), option or variables.get("root"), said)
     options = Options(
         in_flight=session.calls_in_flight(given.in_flight),
         continue_=given.continue_,
@@ -446,7 +449,7 @@ def _retry(given: argparse.Namespace) -> int:
     print(f"{given.job}: {task} {what}", file=sys.stderr)
     given.names, given.always = [given.job], False
     given.continue_ = given.keep_edits = given.discard_edits = given.no_wait = False
-    given.in_flight = given.budget = given.ask_above = None
+    given.in_flight = given.budget = given.ask_above = given.par_type = None
     given.unknown_cost = False
     return _run(given)
 
@@ -677,6 +680,12 @@ COMMANDS: _Table = {
             ),
             _flag(
                 "-c", "--continue", dest="continue_", help="go on with other jobs after one failed"
+            ),
+            _argument(
+                "-P",
+                dest="par_type",
+                metavar="TYPE",
+                help="refused: tasks run at the same time by themselves",
             ),
             _flag("-a", "--always-execute", dest="always", help="build what is up to date too"),
             _flag("--keep-edits", help="keep files edited by hand whose task is stale"),

@@ -117,7 +117,7 @@ def known_jobs(root: Root) -> list[str]:
             found.update(
                 path.name
                 for path in (root.data / state).iterdir()
-                if not path.name.startswith(".") and path.is_dir()
+                if not path.name.startswith(".") and path != root.runs and path.is_dir()
             )
     return sorted(found)
 

@@ -172,13 +172,14 @@ def is_root(folder: Path) -> bool:
     return (folder / "pipeline-config").is_dir()
 
 
-def find_root(start: Path, given: str | None = None) -> Root:
-    """The root for a command: `given`, else POPBUILD_ROOT, else found upwards from `start`.
+def find_root(start: Path, given: str | None = None, said: str = "--root") -> Root:
+    """The root for a command: `given`, by what was `said`, else POPBUILD_ROOT, else found
+    upwards from `start`.
 
     On the way up, a pyproject.toml with `[tool.popbuild] root` names a root below it: a checkout
     says `root = "demo"`.
     """
-    for source, value in (("--root", given), ("POPBUILD_ROOT", os.environ.get("POPBUILD_ROOT"))):
+    for source, value in ((said, given), ("POPBUILD_ROOT", os.environ.get("POPBUILD_ROOT"))):
         if value:
             folder = (start / value).resolve()
             if not is_root(folder):

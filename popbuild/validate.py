@@ -72,7 +72,7 @@ def validate(root: Root, paths: Iterable[Path] = ()) -> Validation:
             found += _validate_seed(root, path, job, surroundings)
     for state in (CURRENT, COMPLETE, REJECTED):
         for path in sorted((root.data / state).glob("[!.]*/")):
-            if path.is_dir() and wanted(path):
+            if path.is_dir() and path != root.runs and wanted(path):
                 count, more = _validate_job(root, JobFolder(path), state, surroundings)
                 checked += count
                 found += more
@@ -274,8 +274,12 @@ def _validate_artifacts(
 
 def _validate_runs(root: Root) -> list[Finding]:
     where = root.show(root.runs)
-    found = []
-    for number, line in enumerate(root.runs.read_bytes().splitlines(), 1):
+    found: list[Finding] = []
+    try:
+        data = disk.read(root.runs)
+    except InputError as error:
+        return [Finding(where, Problem(error.as_line()))]
+    for number, line in enumerate(data.splitlines(), 1):
         try:
             body = jsonio.loads(line, where)
         except InputError as error:

@@ -844,3 +844,16 @@ def test_an_empty_root(workspace: Workspace, tool: str, command: str) -> None:
     assert result.err == "no jobs: put a seed into seeds/, or popbuild submit one\n"
     if tool == "popbuild":
         assert data(workspace, command) == []
+
+
+def test_a_folder_in_the_place_of_runs_jsonl(workspace: Workspace, provider: Provider) -> None:
+    """It is no job, and what fails because of it names it."""
+    (workspace.root / "pipeline-data/complete/runs.jsonl").mkdir(parents=True)
+    assert ok(workspace, "list").split()[0] == "first"
+    assert "runs.jsonl" not in ok(workspace, "list")
+    found = ok(workspace, "validate", code=1)
+    assert "pipeline-data/complete/runs.jsonl: not a regular file" in found
+    failed = workspace.popbuild("run", "first")
+    assert failed.code == 2
+    assert "pipeline-data/complete/runs.jsonl" in failed.err
+    assert len(provider.requests) == 2

@@ -23,7 +23,7 @@ DOIT_CONFIG = {
 def task_jobs() -> Iterator[DoitTask]:
     """Every job of the root: a group named by its ID, with a task for each of its pipeline."""
     start = Path(get_initial_workdir() or Path.cwd())
-    root = layout.find_root(start, get_var("root"))
+    root = layout.find_root(start, get_var("root"), "root=")
     yield from tasks(root, session.select(root, get_var("job"), ()))
 
 

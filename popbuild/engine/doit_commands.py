@@ -169,7 +169,7 @@ class _Command:
         loader.initial_workdir = str(Path.cwd())
         named = _option(sys.argv[1:], "f", "file") or self.opt_vals.get("dodoFile")
         start = Path(named).resolve().parent if named else Path.cwd()
-        return find_root(start, (doit_cmd._CMDLINE_VARS or {}).get("root"))
+        return find_root(start, (doit_cmd._CMDLINE_VARS or {}).get("root"), "root=")
 
 
 def _option(arguments: list[str], short: str, long: str) -> str | None:
@@ -261,16 +261,10 @@ class Run(_Command, DoitRun):
     def _ours(self: Any, in_args: list[str]) -> int:
         from popbuild.engine import progress, session
         from popbuild.engine.settle import Options
-        from popbuild.errors import UsageError
         from popbuild.threads import leave_if_hanging
 
         params, names = self.cmdparser.parse(in_args)
-        if params["par_type"]:
-            raise UsageError(
-                "-P means nothing here",
-                {"found": f"-P {params['par_type']}"},
-                hint="tasks that do not need each other run at the same time; -n limits the calls",
-            )
+        session.check_parallel_type(params["par_type"])
         variables = doit_cmd._CMDLINE_VARS or {}
         options = Options(
             in_flight=session.calls_in_flight(params["in_flight"]),

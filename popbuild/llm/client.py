@@ -259,6 +259,8 @@ def _transport_error(error: Exception, request: Request) -> TransportError:
     if isinstance(status, int) and unsaid is None:
         values["status"] = status
     values["found"] = _first_line(error)
+    if unsaid is not None:
+        values["found"] = _first_line(error).removeprefix("InternalServerError: OpenAIException - ")
     hint = _AGAIN if retryable else None
     if isinstance(error, litellm.exceptions.AuthenticationError):
         if missing:
@@ -330,7 +332,6 @@ def _first_line(error: Exception) -> str:
     # Before it is cut: half a key would not be known for one.
     text = redact(" ".join(str(error).split()), os.environ)
     text = text.removeprefix(f"litellm.{type(error).__name__}: ")
-    text = text.removeprefix(f"{type(error).__name__}: OpenAIException - ")
     return text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "…"
 
 
