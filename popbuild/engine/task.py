@@ -286,7 +286,7 @@ class TaskBuild:
             self._count(work, duration_ms, 0)
         if error.spent or (work is not None and Usage.of(work.made).calls):
             entry = self._opened.status["tasks"][self._task.id]
-            said = error.message + error.values.get("found", "")
+            said = error.as_line(without=("task", "tries", "retry after"))
             said = redact(said, self._around.config.environment)
             more["failures"] = states.failed_again(entry, said, self._inputs_digest())
         self._end("error", work, duration_ms, 0, message, **more)
