@@ -857,3 +857,19 @@ def test_a_folder_in_the_place_of_runs_jsonl(workspace: Workspace, provider: Pro
     assert failed.code == 2
     assert "pipeline-data/complete/runs.jsonl" in failed.err
     assert len(provider.requests) == 2
+
+
+@pytest.mark.parametrize("command", [("run",), ("list",), ("status", "first"), ("plan",)])
+def test_nothing_to_do_imports_nothing_heavy(
+    workspace: Workspace, command: tuple[str, ...]
+) -> None:
+    """No model client, no templates, no schemas, no YAML, no event loop."""
+    ok(workspace, "run")
+    env = {"PYTHONPROFILEIMPORTTIME": "1"}
+    err = workspace.popbuild(*command, env=env, real=True).err
+    imported = {line.rpartition("|")[2].strip() for line in err.splitlines() if "|" in line}
+    assert "popbuild.jobs" in imported
+    heavy = {"litellm", "jsonschema", "yaml", "asyncio", "tiktoken"}
+    if command != ("plan",):
+        heavy |= {"jinja2", "popbuild.plan"}
+    assert imported & heavy == set()

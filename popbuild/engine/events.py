@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from popbuild.errors import FAILED, OK, REJECTED, STOPPED, PopbuildError
 from popbuild.model.letter import Usage
 from popbuild.model.problem import Problem
-from popbuild.plan import PlannedJob
+
+if TYPE_CHECKING:
+    from popbuild.plan import PlannedJob  # a run with nothing to do does not pay for it
 
 
 @dataclass(frozen=True)

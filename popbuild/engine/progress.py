@@ -9,17 +9,18 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from popbuild.engine.events import Events, JobResult
 from popbuild.errors import describe
 from popbuild.guard import show_traceback
 from popbuild.model.letter import Usage
 from popbuild.model.problem import Problem
-from popbuild.plan import PlannedJob
-from popbuild.plan_text import plan_lines
 from popbuild.redact import redact
 from popbuild.units import money, seconds
+
+if TYPE_CHECKING:
+    from popbuild.plan import PlannedJob
 
 _REPAINT_S = 0.25
 _MAX_PROBLEMS = 10
@@ -69,6 +70,8 @@ class Plain(Events):
         self.line(f"left by the budget: {shown}{more}; the next run goes on from here")
 
     def confirm(self, planned: Sequence[PlannedJob]) -> bool | None:
+        from popbuild.plan_text import plan_lines
+
         for text in plan_lines(planned):
             self.line(text)
         if not sys.stdin.isatty():
