@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from doit.control import TaskControl
@@ -12,6 +13,7 @@ from doit.exceptions import BaseFail
 from doit.task import Task as DoitTask
 
 from popbuild import disk, gate, jobs, preview
+from popbuild.config import export_environment
 from popbuild.engine import graph
 from popbuild.engine.events import Events, JobResult
 from popbuild.engine.runner import AsyncRunner
@@ -30,7 +32,8 @@ from popbuild.fingerprint import Verdict
 from popbuild.guard import in_our_words
 from popbuild.jobs import Job, OpenJob, Samples
 from popbuild.layout import COMPLETE, CURRENT, REJECTED, JobFolder
-from popbuild.llm.calls import Calls
+from popbuild.llm.budget import Spending
+from popbuild.llm.calls import Calls, Limits
 from popbuild.model import status as states
 from popbuild.model.clock import run_id, timestamp
 from popbuild.model.pipeline import Task
@@ -38,8 +41,40 @@ from popbuild.model.problem import Problem
 from popbuild.objects import Objects
 from popbuild.redact import redact
 from popbuild.stages.code import Finder
+from popbuild.threads import heartbeat, heartbeat_limit_s
 
 _LOCK_POLL_S = 0.1
+
+
+@contextlib.asynccontextmanager
+async def building(
+    around: Surroundings, locks: disk.Locks, options: Options, events: Events, mode: str
+) -> AsyncIterator[Builder]:
+    """A builder, for as long as it is needed in this event loop. Raises UsageError for a variable
+    of the environment that is not what it should be."""
+    environment, pipelines = around.config.environment, around.config.pipelines
+    limits = Limits.from_environment(environment, options.in_flight)
+    export_environment(environment)
+    calls = Calls(
+        around.root,
+        limits,
+        mode=mode,
+        spending=Spending(
+            options.budget,
+            {name: each.budget for name, each in pipelines.items()},
+            options.unknown_allowed,
+            options.spending_name,
+        ),
+        on_wait=events.waiting_for_provider,
+        on_store_trouble=events.store_trouble,
+    )
+    timeouts_s = [task.timeout_s for each in pipelines.values() for task in each.tasks]
+    beating = asyncio.create_task(heartbeat(heartbeat_limit_s(timeouts_s)))
+    try:
+        yield Builder(around, calls, locks, options, events)
+    finally:
+        beating.cancel()
+        await calls.close()
 
 
 class Builder:
@@ -58,13 +93,19 @@ class Builder:
         self.previous_kept = jobs.previous_kept(around.config.environment)
         self._locks = locks
         self._stopping = False
+        self._draining = False
         Finder(around.config.snapshot).install()
 
-    async def build_all(self, selection: Mapping[str, tuple[str, ...] | None]) -> list[JobResult]:
-        """Build jobs, as many at a time as calls may be in flight, early ones first."""
+    async def prepare(self) -> None:
+        """Before the first job: check all templates, and keep the configuration's files. Raises
+        ConfigError."""
         config = self.shared.around.config
         await asyncio.to_thread(preview.check, self.shared.around, self.shared.templates)
         await asyncio.to_thread(Objects(config.root).keep, config.snapshot)
+
+    async def build_all(self, selection: Mapping[str, tuple[str, ...] | None]) -> list[JobResult]:
+        """Build jobs, as many at a time as calls may be in flight, early ones first."""
+        await self.prepare()
         slots = asyncio.Semaphore(self.shared.calls.limits.in_flight)
         results: dict[str, JobResult] = {}
 
@@ -78,10 +119,7 @@ class Builder:
                 if over or (result.exit_code and not self.shared.options.continue_):
                     self._stopping = True
 
-        try:
-            await asyncio.gather(*(one(job, tasks) for job, tasks in selection.items()))
-        finally:
-            await self.shared.calls.close()
+        await asyncio.gather(*(one(job, tasks) for job, tasks in selection.items()))
         return [
             results.get(job) or JobResult(job, "stopped", notes=("not started",))
             for job in selection
@@ -106,6 +144,17 @@ class Builder:
             return self._ended(JobResult(job, "failed", error=in_our_words(error)))
         finally:
             self._locks.release(job)
+
+    def drain(self) -> None:
+        """Start nothing more, and send nothing more. Jobs that are not done by then stay running,
+        as after a crash: whoever finds their locks free takes them up."""
+        self._stopping = self._draining = True
+        self.shared.calls.drain()
+
+    @property
+    def draining(self) -> bool:
+        """Whether this process is about to end."""
+        return self._draining
 
     @property
     def stopping(self) -> bool:
@@ -143,11 +192,13 @@ class _JobBuild:
         assert job.pipeline is not None
         if job.exam is not None and job.folder is not None and not self._asked_for:
             if job.up_to_date:
+                jobs.refresh_seed(self._root, job.folder, job.seed)
                 return JobResult(self._id, "up to date", path=self._show(job.exam.folder))
             if job.state == REJECTED:
                 rejection = read_json(job.exam.folder.rejection)
                 stands = jobs.rejection_stands(job.exam, rejection)
                 if stands is not None:
+                    jobs.refresh_seed(self._root, job.folder, job.seed)
                     problems = tuple(Problem.from_json(each) for each in rejection["problems"])
                     return JobResult(
                         self._id,
@@ -250,11 +301,9 @@ class _JobBuild:
             elif job.folder is not None:
                 # A copy: the good result stands until a better one passes every gate.
                 disk.copy_folder(job.folder.path, current.path)
-            else:
-                if not self._root.pending(self._id).exists():
-                    data = disk.read(self._root.seed(self._id))
-                    jobs.submit(self._root, self._id, data)
-                jobs.claim(self._root, self._id)
+            elif not self._root.pending(self._id).exists():
+                jobs.submit(self._root, self._id, disk.read(self._root.seed(self._id)))
+        jobs.claim(self._root, self._id)
         disk.remove(current.rejection)
         if not jobs.holds_seed(current, job.seed):
             jobs.write_seed(current, job.seed)
@@ -292,7 +341,7 @@ class _JobBuild:
         try:
             await runner.run(control)
         except asyncio.CancelledError:
-            opened.leave(states.STOPPED, "interrupted")
+            opened.leave(self._left, "interrupted")
             raise
         except PopbuildError as error:
             opened.leave(states.WAITING, error.message)
@@ -320,6 +369,9 @@ class _JobBuild:
             target = jobs.reject(self._root, folder, body)
             problems = tuple(Problem.from_json(each) for each in body["problems"])
             return self._result("rejected", target, task=body["task"], problems=problems)
+        if self._builder.draining and not exam.up_to_date():
+            opened.change(lambda each: states.move_job(each, states.RUNNING))
+            return self._result("stopped", folder, notes=("taken up again at the next start",))
         if tally.stopped is not None:
             message = tally.stopped.message
             over = isinstance(tally.stopped, BudgetError)
@@ -343,6 +395,11 @@ class _JobBuild:
         line = self._run_line(opened, exam)
         target = jobs.promote(self._root, folder, line, self._builder.previous_kept)
         return self._result("complete", target, frozen=exam.frozen)
+
+    @property
+    def _left(self) -> str:
+        """The state of a job that is cut short."""
+        return states.RUNNING if self._builder.draining else states.STOPPED
 
     def _run_line(self, opened: OpenJob, exam: Exam) -> dict[str, Any]:
         """A line of runs.jsonl (storage format, section 8); totals are those of this run."""

@@ -77,6 +77,9 @@ class Events:
 
     def store_trouble(self, text: str) -> None: ...
 
+    def note(self, text: str) -> None:
+        """Something about the command as a whole."""
+
     def left(self, jobs: Sequence[str]) -> None:
         """A budget ended the run before these jobs were built."""
 

@@ -26,7 +26,6 @@ from popbuild.errors import (
 from popbuild.exam import Surroundings
 from popbuild.layout import Root
 from popbuild.llm.store import choose_mode
-from popbuild.threads import heartbeat, heartbeat_limit_s
 
 NO_JOBS = "no jobs: put a seed into seeds/, or popbuild submit one"
 
@@ -163,15 +162,22 @@ def check_parallel_type(given: str | None) -> None:
 
 def calls_in_flight(given: str | None) -> int | None:
     """The number after -n, or None where there is none. UsageError for anything else."""
+    return whole_number("-n", given, "-n says how many calls may be in flight at the same time")
+
+
+def whole_number(option: str, given: str | None, hint: str | None = None) -> int | None:
+    """The number after an option, None where there is none. UsageError for anything else."""
     if given is None:
         return None
     if not given.isdecimal() or len(given) > _MAX_DIGITS or not int(given):
-        raise UsageError(
-            "-n must be a whole number, at least 1",
-            {"found": given or "nothing"},
-            hint="-n says how many calls may be in flight at the same time",
-        )
+        found = {"found": given or "nothing"}
+        raise UsageError(f"{option} must be a whole number, at least 1", found, hint)
     return int(given)
+
+
+def seconds(option: str, given: str | None, default: float) -> float:
+    """The seconds after an option, else the default. UsageError for anything else."""
+    return default if given is None else _amount(option, "a number of seconds", given)
 
 
 def run(
@@ -214,9 +220,13 @@ def run(
         events.left([name for name in selection if results[name].outcome not in done])
     events.close()
     ordered = [results[name] for name in selection]
-    codes = {result.exit_code for result in ordered}
-    code = next((code for code in _SEVERITY if code in codes), max(codes, default=OK))
-    return code, ordered
+    return overall(result.exit_code for result in ordered), ordered
+
+
+def overall(codes: Iterable[int]) -> int:
+    """The exit code of a command, from those of its jobs."""
+    found = set(codes)
+    return next((code for code in _SEVERITY if code in found), max(found, default=OK))
 
 
 def _ask_first(selection: Selection, around: Surroundings, above: float, events: Events) -> None:
@@ -243,14 +253,16 @@ def dollars(option: str, given: str | None) -> float | None:
     """The amount after an option, None where there is none. UsageError for anything else."""
     if given is None:
         return None
+    return _amount(option, "an amount of US dollars", given)
+
+
+def _amount(option: str, what: str, given: str) -> float:
     try:
         amount = float(given)
     except ValueError:
         amount = math.nan
     if not 0 <= amount < math.inf:
-        raise UsageError(
-            f"{option} must be an amount of US dollars, at least 0", {"found": given or "nothing"}
-        )
+        raise UsageError(f"{option} must be {what}, at least 0", {"found": given or "nothing"})
     return amount
 
 
@@ -265,38 +277,15 @@ def _build(
     """The part that may call models, in an event loop."""
     import asyncio
 
-    from popbuild.engine.build import Builder
-    from popbuild.llm.budget import Spending
-    from popbuild.llm.calls import Calls, Limits
-
-    limits = Limits.from_environment(around.config.environment, options.in_flight)
-    config.export_environment(around.config.environment)
+    from popbuild.engine.build import building
 
     async def main() -> list[JobResult]:
-        calls = Calls(
-            around.root,
-            limits,
-            mode=mode,
-            spending=Spending(
-                options.budget,
-                {name: each.budget for name, each in around.config.pipelines.items()},
-                options.unknown_allowed,
-            ),
-            on_wait=events.waiting_for_provider,
-            on_store_trouble=events.store_trouble,
-        )
-        builder = Builder(around, calls, locks, options, events)
-        this = asyncio.current_task()
-        if this is not None:
-            with contextlib.suppress(NotImplementedError, ValueError):
-                asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
-        pipelines = around.config.pipelines.values()
-        limit_s = heartbeat_limit_s(task.timeout_s for each in pipelines for task in each.tasks)
-        beating = asyncio.create_task(heartbeat(limit_s))
-        try:
+        async with building(around, locks, options, events, mode) as builder:
+            this = asyncio.current_task()
+            if this is not None:
+                with contextlib.suppress(NotImplementedError, ValueError):
+                    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
             return await builder.build_all(selection)
-        finally:
-            beating.cancel()
 
     try:
         results = asyncio.run(main())

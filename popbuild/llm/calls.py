@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from popbuild import disk
-from popbuild.errors import PopbuildError, ProviderError, UsageError
+from popbuild.errors import DrainingError, PopbuildError, ProviderError, UsageError
 from popbuild.layout import Root
 from popbuild.llm.budget import Purse, Spending
 from popbuild.llm.ledger import Ledger, Origin
@@ -92,8 +92,9 @@ class Calls:
     ) -> None:
         self.commits: Batches[disk.Prepared] = Batches(disk.commit)
         self._stored = Stored(root, mode, self.commits, on_store_trouble)
-        self._ledger = Ledger(root.private / "ledger.jsonl")
-        self._purse = Purse(root, self._ledger, spending or Spending())
+        spending = spending or Spending()
+        self._ledger = Ledger(root.private / "ledger.jsonl", spending.name)
+        self._purse = Purse(root, self._ledger, spending)
         self._locks = disk.Locks(root.private / "locks" / "calls")
         self.limits = limits
         self._slots = asyncio.Semaphore(limits.in_flight)
@@ -101,6 +102,7 @@ class Calls:
         self._on_wait = on_wait
         self._uniform = uniform
         self._client: ModuleType | None = None
+        self._draining = False
 
     async def ask(self, request: Request, origin: Origin) -> Answer:
         """The answer to a request. Raises ProviderError when no try gave one, StoreError when it
@@ -140,6 +142,10 @@ class Calls:
         finally:
             del self._in_flight[digest]
 
+    def drain(self) -> None:
+        """Send nothing more: what is under way is waited for, what is stored is still served."""
+        self._draining = True
+
     async def close(self) -> None:
         """Close connections, if any were opened, once everything is on disk."""
         await self.commits.drain()
@@ -170,6 +176,8 @@ class Calls:
         spent = False
         for number in range(1, self.limits.tries + 1):
             async with self._slots:
+                if self._draining:
+                    raise DrainingError("nothing more is sent: whoever builds is about to end")
                 entry = await self._purse.reserve(request, origin, client.maximum_cost(request))
                 try:
                     answer: Answer = await client.send(request, self.limits.timeout_s)
