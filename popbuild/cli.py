@@ -18,6 +18,7 @@ from popbuild.layout import Root, find_root, shown_name
 
 if TYPE_CHECKING:
     from popbuild.disk import Locks
+    from popbuild.engine.events import JobResult
     from popbuild.jobs import Job
 
 _DESCRIPTION = """\
@@ -161,6 +162,12 @@ def _print_json(value: Any) -> None:
     print(redact(json.dumps(value, indent=2, ensure_ascii=False), os.environ))
 
 
+def _print_json_line(value: Any) -> None:
+    from popbuild.redact import redact
+
+    print(redact(json.dumps(value, ensure_ascii=False), os.environ), flush=True)
+
+
 def _print_lines(lines: Iterable[str]) -> None:
     from popbuild.redact import redact
 
@@ -236,6 +243,40 @@ def _run(given: argparse.Namespace) -> int:
         print(session.NO_JOBS, file=sys.stderr)
     leave_if_hanging(code)
     return code
+
+
+def _watch(given: argparse.Namespace) -> int:
+    """Build what is put into pending/, by popbuild submit or by any other program, as it comes,
+    in worker processes; go on with what another orchestrator left behind when it died. Several
+    may work on one root. Ctrl-C or SIGTERM ends it: calls in flight are waited for, nothing is
+    lost; a second one ends it at once."""
+    from popbuild.engine import progress, session
+    from popbuild.engine.settle import Options
+    from popbuild.orchestrator.watch import Settings, watch
+
+    root = _root(given)
+    options = Options(
+        store=given.store,
+        budget=session.dollars("--budget", given.budget),
+        unknown_allowed=given.unknown_cost,
+    )
+    settings = Settings(
+        workers=session.whole_number("--workers", given.workers) or os.cpu_count() or 1,
+        in_flight=session.calls_in_flight(given.in_flight) or 8,
+        grace_s=session.seconds("--grace", given.grace, 30.0),
+        rescan_s=session.seconds("--rescan", given.rescan, 5.0),
+        once=given.once,
+        seeds=given.seeds,
+    )
+    events = progress.choose(given.json)
+
+    def tell(result: JobResult) -> None:
+        if given.json:
+            _print_json_line(result.as_json())
+        else:
+            progress.report([result], as_json=False, debug=given.debug)
+
+    return watch(root, settings, options, events, tell)
 
 
 def _variables(names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
@@ -694,6 +735,24 @@ COMMANDS: _Table = {
             _STORE,
             *_SPENDING,
             _JSON,
+        ),
+    ),
+    "watch": (
+        _watch,
+        "build what is put into pending/, as it comes",
+        (
+            _argument("--workers", metavar="N", help="worker processes (one for each core)"),
+            _argument(
+                "-n", dest="in_flight", metavar="N", help="how many calls may be in flight (8)"
+            ),
+            _flag("--seeds", help="also build what changes in seeds/ and pipeline-config/"),
+            _flag("--once", help="end when nothing is left to do"),
+            _argument("--grace", metavar="S", help="seconds to wait for calls at the end (30)"),
+            _argument("--rescan", metavar="S", help="seconds between looks at everything (5)"),
+            _STORE,
+            _argument("--budget", metavar="USD", help="end before a call that may go over this"),
+            _flag("--unknown-cost", help="under a budget, also send calls without a known price"),
+            _flag("--json", help="print a line of JSON for each job that ended"),
         ),
     ),
     "list": (
