@@ -17,8 +17,9 @@ from popbuild.guard import guarded
 from popbuild.layout import Root, find_root, shown_name
 
 if TYPE_CHECKING:
-    from popbuild.disk import Locks
+    from popbuild.claims import JobLocks
     from popbuild.engine.events import JobResult
+    from popbuild.engine.session import Build
     from popbuild.jobs import Job
 
 _DESCRIPTION = """\
@@ -237,12 +238,28 @@ def _run(given: argparse.Namespace) -> int:
         unknown_allowed=given.unknown_cost,
     )
     events = progress.choose(given.json)
-    code, results = session.run(root, variables.get("job"), names, options, events)
+    job = variables.get("job")
+    code, results = session.run(root, job, names, options, events, build=_builder(given.dask))
     progress.report(results, as_json=given.json, debug=given.debug)
     if not results:
         print(session.NO_JOBS, file=sys.stderr)
     leave_if_hanging(code)
     return code
+
+
+def _builder(dask: str | None) -> Build | None:
+    """What builds: a cluster where --dask names one."""
+    if dask is None:
+        return None
+    try:
+        from popbuild.cluster import build_on
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            "--dask needs Dask Distributed",
+            {"missing": error.name},
+            hint="pip install 'popbuild[dask]'",
+        ) from None
+    return build_on(dask)
 
 
 def _watch(given: argparse.Namespace) -> int:
@@ -295,11 +312,11 @@ def _variables(names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     return variables, rest
 
 
-def _job_locks(root: Root) -> Locks:
+def _job_locks(root: Root) -> JobLocks:
     """The jobs' locks, for a command that builds nothing."""
-    from popbuild.disk import Locks
+    from popbuild.claims import JobLocks
 
-    return Locks(root.private / "locks" / "jobs")
+    return JobLocks(root)
 
 
 def _list(given: argparse.Namespace) -> int:
@@ -490,7 +507,7 @@ def _retry(given: argparse.Namespace) -> int:
     print(f"{given.job}: {task} {what}", file=sys.stderr)
     given.names, given.always = [given.job], False
     given.continue_ = given.keep_edits = given.discard_edits = given.no_wait = False
-    given.in_flight = given.budget = given.ask_above = given.par_type = None
+    given.in_flight = given.budget = given.ask_above = given.par_type = given.dask = None
     given.unknown_cost = False
     return _run(given)
 
@@ -732,6 +749,11 @@ COMMANDS: _Table = {
             _flag("--keep-edits", help="keep files edited by hand whose task is stale"),
             _flag("--discard-edits", help="build files anew that were edited by hand"),
             _flag("--no-wait", help="fail if another command builds a job"),
+            _argument(
+                "--dask",
+                metavar="ADDRESS",
+                help="build on a Dask cluster: its scheduler's address, or local",
+            ),
             _STORE,
             *_SPENDING,
             _JSON,

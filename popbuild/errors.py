@@ -6,7 +6,8 @@ PopbuildError
 ├── InputError        a seed, a job or another input file is wrong
 ├── StoppedError      the build stopped and waits for a person
 │   ├── BudgetError   the next call may go over a budget
-│   └── DrainingError whoever builds is about to end and sends nothing more
+│   ├── DrainingError whoever builds is about to end and sends nothing more
+│   └── FencedError   the job was given to another worker
 ├── TaskError         a stage raised, returned the wrong thing or ran out of time
 ├── ProviderError     the model's provider refused or could not be reached
 └── StoreError        the store lacks what `only` asks for, or a copy of it cannot be reached
@@ -109,6 +110,10 @@ class GateError(PopbuildError):
     """A document that a person wrote or edited does not pass its gate."""
 
     exit_code = REJECTED
+
+
+class FencedError(StoppedError):
+    """The job was given to another worker: this one writes nothing more."""
 
 
 class TaskError(PopbuildError):

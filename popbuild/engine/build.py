@@ -13,6 +13,7 @@ from doit.exceptions import BaseFail
 from doit.task import Task as DoitTask
 
 from popbuild import disk, gate, jobs, preview
+from popbuild.claims import Claims
 from popbuild.config import export_environment
 from popbuild.engine import graph
 from popbuild.engine.events import Events, JobResult
@@ -21,6 +22,7 @@ from popbuild.engine.settle import Options
 from popbuild.engine.task import Shared, Tally, TaskBuild
 from popbuild.errors import (
     BudgetError,
+    FencedError,
     GateError,
     InputError,
     LockedError,
@@ -48,7 +50,7 @@ _LOCK_POLL_S = 0.1
 
 @contextlib.asynccontextmanager
 async def building(
-    around: Surroundings, locks: disk.Locks, options: Options, events: Events, mode: str
+    around: Surroundings, claims: Claims, options: Options, events: Events, mode: str
 ) -> AsyncIterator[Builder]:
     """A builder, for as long as it is needed in this event loop. Raises UsageError for a variable
     of the environment that is not what it should be."""
@@ -71,7 +73,7 @@ async def building(
     timeouts_s = [task.timeout_s for each in pipelines.values() for task in each.tasks]
     beating = asyncio.create_task(heartbeat(heartbeat_limit_s(timeouts_s)))
     try:
-        yield Builder(around, calls, locks, options, events)
+        yield Builder(around, calls, claims, options, events)
     finally:
         beating.cancel()
         await calls.close()
@@ -84,14 +86,14 @@ class Builder:
         self,
         around: Surroundings,
         calls: Calls,
-        locks: disk.Locks,
+        claims: Claims,
         options: Options,
         events: Events,
     ) -> None:
         templates = preview.templates_of(around.config)
         self.shared = Shared(around, calls, options, events, Samples(around.root), templates)
         self.previous_kept = jobs.previous_kept(around.config.environment)
-        self._locks = locks
+        self.claims = claims
         self._stopping = False
         self._draining = False
         Finder(around.config.snapshot).install()
@@ -128,7 +130,7 @@ class Builder:
     async def build(self, job: str, tasks: tuple[str, ...] | None) -> JobResult:
         """Build one job, or only some of its tasks. An expected failure is a result."""
         told = False
-        while not self._locks.acquire(job):
+        while not self.claims.acquire(job):
             if not self.shared.options.wait:
                 error = LockedError("another command builds this job", {"job": job})
                 return self._ended(JobResult(job, "stopped", error=error))
@@ -143,7 +145,7 @@ class Builder:
         except Exception as error:  # a full disk, or a mistake of ours: the other jobs go on
             return self._ended(JobResult(job, "failed", error=in_our_words(error)))
         finally:
-            self._locks.release(job)
+            self.claims.release(job)
 
     def drain(self) -> None:
         """Start nothing more, and send nothing more. Jobs that are not done by then stay running,
@@ -327,6 +329,7 @@ class _JobBuild:
 
         async def execute(doit_task: DoitTask) -> BaseFail | None:
             task = exam.pipeline.task(doit_task.name.partition(":")[2])
+            self._builder.claims.check(self._id)
             build = TaskBuild(self._shared, self._run, opened, exam, task, self._tally)
             try:
                 return await build.run()
@@ -343,6 +346,8 @@ class _JobBuild:
         except asyncio.CancelledError:
             opened.leave(self._left, "interrupted")
             raise
+        except FencedError:
+            raise  # it is another worker's now: not a word more is written here
         except PopbuildError as error:
             opened.leave(states.WAITING, error.message)
             return self._result("waiting", opened.folder, error=error)
@@ -352,7 +357,8 @@ class _JobBuild:
                 ours.values.setdefault("task", cut_short)
             opened.leave(states.FAILED, ours.message)
             return self._result("failed", opened.folder, task=cut_short or None, error=ours)
-        return await asyncio.to_thread(self._finish, opened, exam)
+        with self._builder.claims.final(self._id):
+            return await asyncio.to_thread(self._finish, opened, exam)
 
     def _finish(self, opened: OpenJob, exam: Exam) -> JobResult:
         """Promote, reject, or leave the job in current/."""
@@ -378,6 +384,10 @@ class _JobBuild:
             state = states.STOPPED if over else states.WAITING
             opened.change(lambda each: states.move_job(each, state, error=message, **ended))
             return self._result(state, folder, error=tally.stopped)
+        if self._builder.claims.is_shared():
+            # Whoever was given up for lost may have written here as well: what counts is the disk.
+            for task in exam.pipeline.in_order():
+                exam.look(task)
         if not exam.up_to_date():
             opened.change(lambda each: states.move_job(each, states.STOPPED, **ended))
             outcome = "built" if self._tasks is not None else "stopped"

@@ -6,9 +6,10 @@ import contextlib
 import fnmatch
 import math
 import signal
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
-from popbuild import config, disk, jobs
+from popbuild import config, jobs
+from popbuild.claims import Claims, JobLocks
 from popbuild.engine.events import Events, JobResult
 from popbuild.engine.settle import Options, settle_without_building
 from popbuild.errors import (
@@ -30,6 +31,10 @@ from popbuild.llm.store import choose_mode
 NO_JOBS = "no jobs: put a seed into seeds/, or popbuild submit one"
 
 Selection = dict[str, tuple[str, ...] | None]  # job -> its tasks, None for all of them
+
+# What builds the jobs that are not up to date: selection, surroundings, claims, options, events and
+# the store's mode.
+Build = Callable[[Selection, Surroundings, Claims, Options, Events, str], Mapping[str, JobResult]]
 
 _MAX_DIGITS = 6  # of the number after -n
 _SEVERITY = (FAILED, NOT_STARTED, REJECTED, BUDGET, STOPPED)
@@ -187,8 +192,10 @@ def run(
     options: Options | None = None,
     events: Events | None = None,
     environment: Mapping[str, str] | None = None,
+    build: Build | None = None,
 ) -> tuple[int, list[JobResult]]:
-    """Build the selected jobs. Gives the exit code and a result for each job, in order.
+    """Build the selected jobs. Gives the exit code and a result for each job, in order. Jobs that
+    have something to do are given to `build`; without one they are built here.
 
     Raises PopbuildError for what is wrong before anything is built.
     """
@@ -201,12 +208,12 @@ def run(
     _check_fresh(selection, around, options.fresh)
     events = events or Events()
     jobs.prepare_root(root)
-    locks = disk.Locks(root.private / "locks" / "jobs")
+    claims = JobLocks(root)
     results: dict[str, JobResult] = {}
     for name, tasks in selection.items():
         if options.always or options.fresh:
             break
-        settled = settle_without_building(name, around, locks, tasks)
+        settled = settle_without_building(name, around, claims, tasks)
         if settled is not None:
             results[name] = settled
             events.job_done(settled)
@@ -214,7 +221,7 @@ def run(
     if rest:
         if options.ask_above is not None:
             _ask_first(rest, around, options.ask_above, events)
-        results.update(_build(rest, around, locks, options, events, mode))
+        results.update((build or _build)(rest, around, claims, options, events, mode))
     if any(isinstance(result.error, BudgetError) for result in results.values()):
         done = ("complete", "up to date", "built")
         events.left([name for name in selection if results[name].outcome not in done])
@@ -269,7 +276,7 @@ def _amount(option: str, what: str, given: str) -> float:
 def _build(
     selection: Selection,
     around: Surroundings,
-    locks: disk.Locks,
+    claims: Claims,
     options: Options,
     events: Events,
     mode: str,
@@ -280,7 +287,7 @@ def _build(
     from popbuild.engine.build import building
 
     async def main() -> list[JobResult]:
-        async with building(around, locks, options, events, mode) as builder:
+        async with building(around, claims, options, events, mode) as builder:
             this = asyncio.current_task()
             if this is not None:
                 with contextlib.suppress(NotImplementedError, ValueError):

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from popbuild import disk, jobs
+from popbuild.claims import Claims
 from popbuild.engine.events import JobResult
 from popbuild.exam import Surroundings
 from popbuild.layout import COMPLETE, CURRENT, REJECTED
@@ -34,10 +35,10 @@ class Options:
 
 
 def settle_without_building(
-    job: str, around: Surroundings, locks: disk.Locks, tasks: Iterable[str] | None
+    job: str, around: Surroundings, claims: Claims, tasks: Iterable[str] | None
 ) -> JobResult | None:
     """The result for a job with nothing to do, or None if it has to be built."""
-    if not locks.acquire(job):
+    if not claims.acquire(job):
         return None
     try:
         root = around.root
@@ -61,4 +62,4 @@ def settle_without_building(
         path = root.show(exam.folder.path)
         return JobResult(job, "up to date", path=path, frozen=exam.frozen)
     finally:
-        locks.release(job)
+        claims.release(job)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from popbuild import disk, jobs
+from popbuild.claims import JobLocks
 from popbuild.errors import InputError
 from popbuild.exam import read_json
 from popbuild.layout import CURRENT, PENDING, Root, name_problem
@@ -26,7 +27,7 @@ class Waiting:
     """Looks at the disk; takes nothing. `monotonic` gives seconds."""
 
     def __init__(
-        self, root: Root, locks: disk.Locks, monotonic: Callable[[], float] = time.monotonic
+        self, root: Root, locks: JobLocks, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         self._root = root
         self._locks = locks

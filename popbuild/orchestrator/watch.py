@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import secrets
 import signal
 import time
@@ -13,10 +12,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from popbuild import disk, jobs, jsonio
-from popbuild.config import environment_of, take_snapshot
+from popbuild import disk, jobs
+from popbuild.claims import JobLocks
+from popbuild.config import configured
 from popbuild.engine import session
-from popbuild.engine.events import Events, JobResult
+from popbuild.engine.events import Events, JobResult, shown_by
 from popbuild.engine.settle import Options
 from popbuild.errors import (
     BUDGET,
@@ -29,7 +29,7 @@ from popbuild.errors import (
 from popbuild.layout import Root, name_problem, shown_name
 from popbuild.orchestrator.pool import Pool
 from popbuild.orchestrator.waiting import Waiting
-from popbuild.orchestrator.worker import Terms, shown_by
+from popbuild.orchestrator.worker import Terms
 
 _GATHER_MS = 5  # changes that come together are heard together
 _UNSETTLED_S = 0.5  # how soon a seed is looked at again that was not whole
@@ -83,7 +83,7 @@ class _Orchestrator:
         terms = Terms(root.path, shared, shown_by(events), settings.grace_s)
         self._pool = Pool(terms, size, capacity, events, self._ended, self._refused)
         # This process holds no job's lock, it only asks who does.
-        self._waiting = Waiting(root, disk.Locks(root.private / "locks" / "jobs"))
+        self._waiting = Waiting(root, JobLocks(root))
         self._queue: deque[str] = deque()
         self._sources: set[str] = set()  # queued since their source under seeds/ may have changed
         self._told: set[str] = set()
@@ -98,7 +98,7 @@ class _Orchestrator:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._signalled)
-        self._configured = await asyncio.to_thread(self._configuration)
+        self._configured = await asyncio.to_thread(configured, self._root)
         if self._settings.seeds:
             self._add_sources(jobs.known_seeds(self._root))
         listening = [asyncio.create_task(self._listen(*each)) for each in self._ears()]
@@ -300,19 +300,10 @@ class _Orchestrator:
         self._heard()
 
     async def _renew_if_configured_anew(self) -> None:
-        found = await asyncio.to_thread(self._configuration)
+        found = await asyncio.to_thread(configured, self._root)
         if found == self._configured:
             return
         self._configured = found
         self._pool.renew()
         if self._settings.seeds:
             self._add_sources(jobs.known_seeds(self._root))
-
-    def _configuration(self) -> str:
-        """A digest of all that workers are configured by."""
-        try:
-            snapshot, problems = take_snapshot(self._root)
-            environment = environment_of(self._root, os.environ)
-        except (PopbuildError, OSError) as error:
-            return str(error)  # the workers will say so too
-        return jsonio.digest([snapshot.digests, [str(each) for each in problems], environment])

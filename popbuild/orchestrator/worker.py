@@ -10,15 +10,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from popbuild import config, disk
+from popbuild import config
+from popbuild.claims import JobLocks
 from popbuild.engine.build import Builder, building
-from popbuild.engine.events import Events, JobResult
+from popbuild.engine.events import Forwarded, JobResult
 from popbuild.engine.settle import Options
 from popbuild.errors import PopbuildError
 from popbuild.exam import Surroundings
@@ -41,8 +41,6 @@ PRELOAD = (
     "openai.lib.streaming.chat",
     "httpcore",
 )
-
-_NOT_A_JOBS = ("confirm", "left", "note", "job_done", "close")  # said by the command as a whole
 
 
 @dataclass(frozen=True)
@@ -127,9 +125,9 @@ async def _serve(connection: Connection, terms: Terms) -> None:
     root = Root(terms.root)
     around = Surroundings(config.load(root))
     mode = choose_mode(terms.options.store, around.config.environment)
-    locks = disk.Locks(root.private / "locks" / "jobs")
-    events = _Forwarded(pipe.send, terms.told)
-    async with building(around, locks, terms.options, events, mode) as builder:
+    claims = JobLocks(root)
+    events = Forwarded(lambda name, values: pipe.send(Tell(name, values)), terms.told)
+    async with building(around, claims, terms.options, events, mode) as builder:
         await builder.prepare()
         pipe.send(Ready())
         await _build_what_comes(pipe, builder, terms)
@@ -186,25 +184,3 @@ class _Pipe:
 
         loop.add_reader(self._connection.fileno(), take)
         return queue
-
-
-class _Forwarded(Events):
-    """Events for somebody in another process."""
-
-    def __init__(self, send: Callable[[object], None], told: tuple[str, ...]) -> None:
-        for name in told:
-            setattr(self, name, lambda *values, name=name: send(Tell(name, values)))
-
-    def job_done(self, result: JobResult) -> None:
-        """Said by `Ended`."""
-
-
-def shown_by(events: Events) -> tuple[str, ...]:
-    """The events of a job that a printer does something with: the others need not be sent."""
-    return tuple(
-        name
-        for name, nothing in vars(Events).items()
-        if not name.startswith("_")
-        and name not in _NOT_A_JOBS
-        and getattr(type(events), name) is not nothing
-    )
