@@ -45,6 +45,11 @@ def compact(value: Any) -> str:
     return _COMPACT(value)
 
 
+def in_order(value: Any) -> Any:
+    """A copy of a JSON value in which the keys of every object are sorted."""
+    return json.loads(compact(value))
+
+
 def dumps(value: Any, *, sort: bool = True) -> bytes:
     """JSON as it stands on disk: indented, UTF-8, with a final newline."""
     text = json.dumps(value, indent=2, sort_keys=sort, ensure_ascii=False, allow_nan=False)

@@ -9,6 +9,7 @@ from typing import Any
 from popbuild.config import Config
 from popbuild.errors import ConfigError, PopbuildError, TaskError, said
 from popbuild.exam import Exam, Surroundings
+from popbuild.fingerprint import Seen
 from popbuild.model.pipeline import Task
 from popbuild.prompt import ArtifactsView, Templates, Trace, view
 
@@ -38,11 +39,11 @@ def render(settings: Config, exam: Exam, task: Task) -> list[dict[str, Any]]:
             hint=_FROM_CODE,
         )
     templates, trace = templates_of(settings), Trace()
-    inputs = exam.inputs(task)
+    seen = Seen.of(task, exam.inputs(task))
     variables = {
-        "seed": view(exam.seed, "seed", "", trace),
-        "artifacts": ArtifactsView(inputs.artifacts, trace),
-        "config": dict(task.settings),
+        "seed": view(seen.seed, "seed", "", trace),
+        "artifacts": ArtifactsView(seen.artifacts, trace),
+        "config": seen.config,
         "variables": {},
         "problems": [],
         "previous": "",

@@ -64,7 +64,7 @@ TEMPLATES: dict[str, tuple[str, list[str]]] = {
     ),
     "another undefined name": ("{{ nothing }}", ["there is no 'nothing'; known: seed, artifacts"]),
     "an undefined field": ("{{ seed.data.topik }}", ["seed.data has no 'topik', did you mean 't"]),
-    "a field below nothing": ("{{ seed.data.x.y }}", ["seed.data has no 'x'; known: topic, tone"]),
+    "a field below nothing": ("{{ seed.data.x.y }}", ["seed.data has no 'x'; known: tone, topic"]),
     "a field of a text": ("{{ seed.name.first }}", ["'first' has no 'first'", "`is defined`"]),
     "a task that is not needed": ("{{ artifacts.analysis }}", ["there is no 'analysis'"]),
     "an undefined setting": ("{{ config.modle }}", ["there is no 'modle', did you mean 'model'?"]),

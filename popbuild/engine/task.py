@@ -16,7 +16,7 @@ from popbuild.engine.events import Events
 from popbuild.engine.settle import Options
 from popbuild.errors import BudgetError, PopbuildError, StoppedError
 from popbuild.exam import Exam, Surroundings
-from popbuild.fingerprint import Verdict, fixed
+from popbuild.fingerprint import Seen, Verdict, fixed
 from popbuild.guard import in_our_words
 from popbuild.jobs import OpenJob, Samples
 from popbuild.llm.calls import Calls
@@ -184,8 +184,7 @@ class TaskBuild:
             task=task,
             config=self._around.config,
             templates=self._shared.templates,
-            seed=exam.seed,
-            artifacts=inputs.artifacts,
+            seen=Seen.of(task, inputs),
             schema=schema,
             schema_files=schema_files,
             files=Files(
