@@ -136,27 +136,39 @@ def compile_task_schema(
 
     A relative `$ref` is looked up beside the schema, as a URL would be.
     """
-    by_uri = {}
-    for each, document in documents.items():
-        own = document.get("$id") if isinstance(document, dict) else None
-        for uri in (_BASE + each, own):
-            if isinstance(uri, str):
-                by_uri[uri] = each
+    by_uri = paths_by_uri(documents)
     used: set[str] = set()
     waiting = [path]
     while waiting:
         current = waiting.pop()
-        document = documents[current]
-        base = _BASE + current
-        if isinstance(document, dict) and isinstance(document.get("$id"), str):
-            base = urljoin(base, document["$id"])
-        for reference in references(document):
+        base = base_of(current, documents[current])
+        for reference in references(documents[current]):
             target = by_uri.get(urldefrag(urljoin(base, reference)).url)
             if target is not None and target != path and target not in used:
                 used.add(target)
                 waiting.append(target)
-    resources = {uri: documents[each] for uri, each in by_uri.items() if each in used}
+    resources = {uri: documents[each] for uri, each in by_uri.items() if each in {path, *used}}
+    for each in sorted(used):
+        # Otherwise what is wrong with it would be found after the model was paid.
+        compile_schema(documents[each], where.removesuffix(path) + each, resources, _BASE + each)
     return compile_schema(documents[path], where, resources, _BASE + path), used
+
+
+def paths_by_uri(documents: Mapping[str, Any]) -> dict[str, str]:
+    """The path of each document, by its place and by its `$id`."""
+    found = {}
+    for path, document in documents.items():
+        own = document.get("$id") if isinstance(document, dict) else None
+        for uri in (_BASE + path, own):
+            if isinstance(uri, str):
+                found[uri] = path
+    return found
+
+
+def base_of(path: str, document: Any) -> str:
+    """What relative references in a document are relative to."""
+    own = document.get("$id") if isinstance(document, dict) else None
+    return urljoin(_BASE + path, own) if isinstance(own, str) else _BASE + path
 
 
 def references(document: Any) -> Iterator[str]:
