@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from popbuild import disk, fingerprint, gate, jsonio, schemas
+from popbuild.bundle import bundle
 from popbuild.config import Config
 from popbuild.errors import ConfigError, InputError, PopbuildError
 from popbuild.fingerprint import Change, Inputs, Verdict
@@ -110,6 +111,7 @@ class Surroundings:
     config: Config
     _endpoints: dict[str, tuple[str | None, str | None]] = field(default_factory=dict)
     _schemas: dict[str, tuple[schemas.Schema, dict[str, str]]] = field(default_factory=dict)
+    _sent: dict[str, Any] = field(default_factory=dict)
 
     @property
     def root(self) -> Root:
@@ -165,13 +167,30 @@ class Surroundings:
             self._schemas[task.schema] = self._compile(task.schema)
         return self._schemas[task.schema]
 
-    def _compile(self, schema: str) -> tuple[schemas.Schema, dict[str, str]]:
-        snapshot = self.config.snapshot
+    def sent_schema(self, task: Task) -> Any:
+        """A task's schema as its calls send it, in one document; None where they send none."""
+        schema, used = self.schema(task)
+        if task.schema is None or schema is None or task.answer != "json" or task.command:
+            return None
+        if not used:
+            return schema.document
+        if task.schema not in self._sent:
+            documents = self._json_files()
+            self._sent[task.schema] = bundle(task.schema, used, documents, schema.where)
+        return self._sent[task.schema]
+
+    def _json_files(self) -> dict[str, Any]:
+        """The configuration's JSON files that can be read, by path."""
         documents = {}
-        for path, data in snapshot.files.items():
+        for path, data in self.config.snapshot.files.items():
             if path.endswith(".json"):
                 with contextlib.suppress(InputError):
                     documents[path] = jsonio.loads(data, path)
+        return documents
+
+    def _compile(self, schema: str) -> tuple[schemas.Schema, dict[str, str]]:
+        snapshot = self.config.snapshot
+        documents = self._json_files()
         where = f"pipeline-config/{schema}"
         if schema not in documents:
             try:

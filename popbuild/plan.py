@@ -233,13 +233,12 @@ class _Planner:
             return None
 
     def _is_stored(self, exam: Exam, task: Task, model: str, messages: list[Message]) -> bool:
-        schema, _ = self.around.schema(task)
         inputs = exam.inputs(task)
         request = Request(
             model,
             tuple(messages),
             {key: value for key, value in task.settings.items() if key != "model"},
-            schema.document if schema and task.answer == "json" else None,
+            self.around.sent_schema(task),
             self._samples.get(exam.folder.id, task.id),
             inputs.endpoint,
             inputs.weights,

@@ -102,7 +102,7 @@ def check(around: Surroundings, templates: Templates) -> None:
     earlier task is paid for. Other templates may be of no use, and are checked when rendered."""
     for pipeline in around.config.pipelines.values():
         for task in pipeline.tasks:
-            around.schema(task)
+            around.sent_schema(task)
             for path in filter(None, (task.path("prompt.md"), task.path("system.md"), task.stages)):
                 for problem in _problems(around.config, path, templates):
                     raise problem

@@ -82,7 +82,7 @@ system message                             | lead facts            | lead facts 
 schema                                     | facts                 | facts                 | 0
     facts: file:tasks/facts/output.schema.json changed
 schema formatting                          |                       |                       | 0
-referenced schema                          | facts                 |                       | 0
+referenced schema                          | facts                 | facts                 | 0
     facts: file:shared/title.schema.json changed
 another file in a task's folder            | lead                  |                       | 0
     lead: file:tasks/lead/notes.md added

@@ -186,6 +186,7 @@ class TaskBuild:
             templates=self._shared.templates,
             seen=Seen.of(task, inputs),
             schema=schema,
+            sent_schema=self._around.sent_schema(task),
             schema_files=schema_files,
             files=Files(
                 self._folder,

@@ -43,8 +43,8 @@ _REPR.maxstring = _REPR.maxother = 120
 class Work:
     """One attempt at a task: what it starts from, and what it collects on its way.
 
-    `seen` are the documents as they are now; `schema` is None for a task that answers in text.
-    `on_stage` is told of every stage that begins.
+    `seen` are the documents as they are now; `schema` is None for a task that answers in text, and
+    `sent_schema` the same as a call sends it. `on_stage` is told of every stage that begins.
     """
 
     job: str
@@ -54,6 +54,7 @@ class Work:
     templates: Templates
     seen: Seen
     schema: Schema | None
+    sent_schema: Any
     schema_files: Mapping[str, str]
     files: Files
     calls: Calls
@@ -216,9 +217,7 @@ class _Runner:
         return messages
 
     async def _infer(self) -> str:
-        schema = self._work.schema
-        wanted = schema.document if schema and self._task.answer == "json" else None
-        return (await self._ask(self._context.messages, wanted, {})).text
+        return (await self._ask(self._context.messages, self._work.sent_schema, {})).text
 
     async def _command(self) -> str:
         context, work = self._context, self._work
