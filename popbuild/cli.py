@@ -27,8 +27,8 @@ the same."""
 
 _EPILOG = """\
 exit codes:
-  0  done, or nothing to do       3  usage, configuration, seed: nothing built
-  1  a gate said no               4  stopped: a person must decide
+  0  done, or nothing to do       3  usage or configuration: nothing built
+  1  a gate said no, a bad seed   4  stopped: a person must decide
   2  a crash or a provider error  5  another command builds the job (--no-wait)
   6  a budget is used up          130  interrupted
 
