@@ -313,7 +313,7 @@ def _raise(error: OSError) -> None:
 @contextlib.contextmanager
 def _no_builds(root: Root) -> Iterator[None]:
     """Hold the locks of all jobs."""
-    locks = disk.Locks(root.private / "locks" / "jobs")
+    locks = jobs.job_locks(root)
     held: list[str] = []
     try:
         for job in jobs.known_jobs(root):

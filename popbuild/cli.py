@@ -17,7 +17,6 @@ from popbuild.guard import guarded
 from popbuild.layout import Root, find_root, shown_name
 
 if TYPE_CHECKING:
-    from popbuild.disk import Locks
     from popbuild.jobs import Job
 
 _DESCRIPTION = """\
@@ -254,20 +253,13 @@ def _variables(names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     return variables, rest
 
 
-def _job_locks(root: Root) -> Locks:
-    """The jobs' locks, for a command that builds nothing."""
-    from popbuild.disk import Locks
-
-    return Locks(root.private / "locks" / "jobs")
-
-
 def _list(given: argparse.Namespace) -> int:
     """List jobs with their state. With --tasks, also each job's tasks and why they are
     stale."""
     from popbuild import commands
 
     root = _root(given)
-    found = list(commands.look(root, given.names, _job_locks(root)))
+    found = list(commands.look(root, given.names))
     if given.json:
         _print_json([commands.describe_job(job, root) for job in found])
         return OK
@@ -293,7 +285,7 @@ def _status(given: argparse.Namespace) -> int:
         given.tasks = False
         return _list(given)
     root = _root(given)
-    listed = commands.look(root, given.names, _job_locks(root))
+    listed = commands.look(root, given.names)
     found = [(job, commands.describe_job(job, root)) for job in listed]
     if given.json:
         _print_json([body for _, body in found])

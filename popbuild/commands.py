@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,25 +92,11 @@ def around(root: Root) -> Surroundings:
     return Surroundings(config.load(root))
 
 
-def look(root: Root, names: Iterable[str] = (), locks: disk.Locks | None = None) -> Iterator[Job]:
-    """The named jobs, or all, each held against today's inputs. Builds nothing.
-
-    With `locks`, one that was killed is not said to be running. Not for a process that builds: it
-    has locks of its own, and would lose them.
-    """
+def look(root: Root, names: Iterable[str] = ()) -> Iterator[Job]:
+    """The named jobs, or all, each held against today's inputs. Builds nothing."""
     from popbuild.engine import session
 
-    selection = session.select(root, None, names)
-    for job in jobs.find_all(selection, around(root)):
-        yield job if locks is None or not _was_killed(job, locks) else replace(job, state="stopped")
-
-
-def _was_killed(job: Job, locks: disk.Locks) -> bool:
-    """Whether a job is said to be running, and nobody builds it."""
-    try:
-        return job.state == states.RUNNING and locks.is_free(job.id)
-    except OSError:
-        return False  # somebody else's root, which we may only read
+    return jobs.find_all(session.select(root, None, names), around(root))
 
 
 def describe_job(job: Job, root: Root) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import functools
 import hashlib
 import os
 import secrets
@@ -387,6 +388,13 @@ class Locks:
             self.release(name)
             return True
         return False
+
+
+@functools.cache
+def locks_of(path: Path) -> Locks:
+    """The locks of a file, the same ones wherever this process asks: two sets would take them from
+    one another unnoticed."""
+    return Locks(path)
 
 
 def _offset(name: str) -> int:

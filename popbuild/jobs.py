@@ -181,7 +181,8 @@ def find(job: str, around: Surroundings) -> Job:
     for state in (CURRENT, REJECTED):
         if state in present:
             folder = folders[state]
-            exam, found = examine(folder, seed, pipeline, around), _state_of(folder, state)
+            exam = examine(folder, seed, pipeline, around)
+            found = _state_of(root, folder, state)
             # A claim that was cut short, and a job whose seed was rejected, have no status yet.
             damage = _damage(folder) if disk.stands(folder.status) else None
             return Job(job, found, folder, seed, pipeline, exam, damage=damage)
@@ -203,12 +204,30 @@ def _todays_seed(job: str, root: Root, folders: list[JobFolder]) -> dict[str, An
     raise BadSeed(job, (Problem("the job has no seed.json"),))
 
 
-def _state_of(folder: JobFolder, state: str) -> str:
+def _state_of(root: Root, folder: JobFolder, state: str) -> str:
+    """The state of a job that is not complete. It runs as long as somebody holds its lock: a
+    process that was killed could not write down that it stopped."""
     if state == REJECTED:
         return REJECTED
     found = _state_in(folder)
+    if found in (states.FAILED, states.WAITING) or (
+        found == states.RUNNING and _held(root, folder)
+    ):
+        return str(found)
     # Without a readable status a claim was cut short: it goes on like any stopped job.
-    return str(found) if found in (states.RUNNING, states.FAILED, states.WAITING) else "stopped"
+    return states.STOPPED
+
+
+def _held(root: Root, folder: JobFolder) -> bool:
+    try:
+        return not job_locks(root).is_free(folder.id)
+    except OSError:
+        return True  # somebody else's root, which we may only read: its status has the word
+
+
+def job_locks(root: Root) -> disk.Locks:
+    """A lock for each job of a root, held by who builds or changes it."""
+    return disk.locks_of(root.private / "locks" / "jobs")
 
 
 def read_status(folder: JobFolder) -> states.Status | None:

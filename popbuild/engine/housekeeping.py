@@ -54,7 +54,7 @@ class _locked:
     """A job's lock, for a command that does not wait."""
 
     def __init__(self, root: Root, job: str) -> None:
-        self._locks = disk.Locks(root.private / "locks" / "jobs")
+        self._locks = jobs.job_locks(root)
         self._job = job
 
     def __enter__(self) -> None:

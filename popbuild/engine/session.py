@@ -195,7 +195,7 @@ def run(
     _check_fresh(selection, around, options.fresh)
     events = events or Events()
     jobs.prepare_root(root)
-    locks = disk.Locks(root.private / "locks" / "jobs")
+    locks = jobs.job_locks(root)
     results: dict[str, JobResult] = {}
     for name, tasks in selection.items():
         if options.always or options.fresh:
