@@ -341,11 +341,19 @@ def _say_done(status: states.Status, letter: Letter) -> states.Status:
 
 
 def prepare_root(root: Root) -> None:
-    """Make the four folders and the private one; refuse if they are not on one file system."""
+    """Make the four folders and the private one; refuse if they are not on one file system, or if
+    a promotion would find something else where it adds its line: by then all is paid for."""
     for folder in root.folders():
         disk.make_folder(folder)
     disk.make_folder(root.private)
     disk.require_one_file_system([*root.folders(), root.private])
+    for path in (root.runs, root.runs_copy):
+        if disk.stands(path) and not disk.is_regular(path):
+            raise InputError(
+                "runs are written down in a file, and something else stands in its place",
+                {"file": root.show(path)},
+                hint="move it away; popbuild makes the file anew",
+            )
 
 
 def make_folders(folder: JobFolder) -> None:
