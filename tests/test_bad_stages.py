@@ -636,6 +636,35 @@ def parsing(context):
 """
 
 
+@pytest.mark.parametrize("stage", ["parsing", "integration"])
+def test_a_key_in_the_document_of_a_stage_is_taken_out(
+    stage: str, workspace: Workspace, provider: Provider
+) -> None:
+    """As in every other file: values and names of fields, keys of the environment and what looks
+    like one. The gate judges what then stands on disk, and nothing is edited by hand."""
+    looks_like_one = "sk-nobody-knows-this-one"
+    workspace.task("analysis", prompt="Analysis of: {{ artifacts.research }}")
+    workspace.task(
+        "research",
+        schema={"properties": {"at": {"const": "[OPENAI_API_KEY]"}}},
+        stages="import os\n\n\n"
+        f"def {stage}(context):\n"
+        "    key = os.environ['OPENAI_API_KEY']\n"
+        f"    return {{'at': key, key: [1, {{'a': 'b\\n{looks_like_one}'}}], 'n': None}}\n",
+    )
+    for _ in range(2):
+        result = workspace.popbuild("run", env={"OPENAI_API_KEY": KEY})
+        assert result.code == 0, result.err
+        nothing_leaked(workspace, result.out + result.err)
+    assert result.out == "-- first  up to date\n"
+    assert workspace.artifact("first", "research") == {
+        "at": "[OPENAI_API_KEY]",
+        "[OPENAI_API_KEY]": [1, {"a": "b\n[key]"}],
+        "n": None,
+    }
+    assert len(provider.requests) == 2
+
+
 def test_a_key_in_a_file_of_a_stage_is_taken_out(workspace: Workspace, provider: Provider) -> None:
     """Artifacts, logs and temporary files, as text, JSON or bytes, a key of several lines too;
     bytes that are no text stay as they are."""

@@ -25,7 +25,7 @@ from popbuild.model.letter import Call
 from popbuild.model.pipeline import Task
 from popbuild.model.problem import Problem
 from popbuild.prompt import ArtifactsView, Templates, Trace, plain, view
-from popbuild.redact import redact
+from popbuild.redact import redact, redact_value
 from popbuild.schemas import Schema
 from popbuild.stages import code, command, defaults
 from popbuild.stages.context import AnswerRejected, Context, RevokedError, as_messages
@@ -497,9 +497,11 @@ class _Runner:
         if output is None:
             raise self._wrong(output, "a document")
         try:
-            return jsonio.normal(output, f"output of {self._stage}")
+            document = jsonio.normal(output, f"output of {self._stage}")
         except InputError:
             raise self._wrong(output, "a JSON document") from None
+        # Here, so that the gate judges what will stand on disk, and the letter vouches for it.
+        return redact_value(document, self._work.config.environment)
 
     def _final(self, output: Any) -> Any:
         """What integration returned, judged once more; or what was there before it."""
