@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from popbuild import __version__
-from popbuild.errors import OK, REJECTED, UsageError, unknown
+from popbuild.errors import FAILED, OK, REJECTED, UsageError, unknown
 from popbuild.guard import guarded
 from popbuild.layout import Root, find_root, shown_name
 
@@ -327,18 +327,20 @@ def _print_status(job: Job, body: dict[str, Any]) -> None:
 def _plan(given: argparse.Namespace) -> int:
     """Say what a run would do, and what it would cost, before it does: every task that will
     run, and every task below it that may, with the reasons, how many answers are stored
-    already, and tokens and dollars as a range. Free: makes no call, changes nothing."""
+    already, and tokens and dollars as a range. Free: makes no call, changes nothing.
+    With --store only, exits with 2 where a run would lack an answer."""
     from popbuild import commands
     from popbuild.plan import totals
     from popbuild.plan_text import plan_lines
 
-    jobs = commands.plan(_root(given), given.names)
+    jobs = commands.plan(_root(given), given.names, given.store)
+    code = FAILED if any(job.lacking for job in jobs) else OK
     if given.json:
         total = totals(task for job in jobs for task in job.tasks)
         _print_json({"jobs": [job.as_json() for job in jobs], "total": total.as_json()})
-        return OK
+        return code
     _print_lines(plan_lines(jobs))
-    return OK
+    return code
 
 
 def _explain(given: argparse.Namespace) -> int:
@@ -697,7 +699,11 @@ COMMANDS: _Table = {
     "plan": (
         _plan,
         "say what a run would do and cost",
-        (_argument("names", nargs="*", metavar="NAME", help="jobs or tasks; all if absent"), _JSON),
+        (
+            _argument("names", nargs="*", metavar="NAME", help="jobs or tasks; all if absent"),
+            _STORE,
+            _JSON,
+        ),
     ),
     "explain": (
         _explain,

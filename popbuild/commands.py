@@ -13,6 +13,7 @@ from popbuild.errors import ConfigError, GateError, InputError, TaskError, Usage
 from popbuild.exam import BadSeed, Exam, Surroundings, examine, read_json, read_seed
 from popbuild.jobs import Job, Samples
 from popbuild.layout import COMPLETE, CURRENT, REJECTED, JobFolder, Root, check_name, shown_name
+from popbuild.llm.store import choose_mode
 from popbuild.model import status as states
 from popbuild.model.clock import run_id
 from popbuild.model.problem import Problem
@@ -233,15 +234,17 @@ def prompt(root: Root, job: Job, task_name: str) -> list[dict[str, Any]]:
         raise ConfigError(error.message, error.values, error.hint) from None
 
 
-def plan(root: Root, names: Iterable[str] = ()) -> list[PlannedJob]:
-    """What a run of the named jobs and tasks, or of all, would do and cost. Free: no call."""
+def plan(root: Root, names: Iterable[str] = (), store: str | None = None) -> list[PlannedJob]:
+    """What a run of the named jobs and tasks, or of all, would do and cost, with `store` as a run
+    is given it. Free: no call."""
     from popbuild import plan
     from popbuild.engine import session
 
     selection = session.select(root, None, names)
     surroundings = around(root)
     session.check_tasks(selection, surroundings)
-    return list(plan.plan(selection, surroundings))
+    mode = choose_mode(store, surroundings.config.environment)
+    return list(plan.plan(selection, surroundings, mode))
 
 
 def explain(root: Root, name: str, task: str | None = None) -> list[Explanation]:

@@ -10,7 +10,7 @@ at the most that can come. A price that is not known is None, never 0.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from popbuild import jobs, preview
@@ -23,7 +23,7 @@ from popbuild.llm.history import Attempt, History
 from popbuild.llm.ledger import read_entries, size_of
 from popbuild.llm.prices import Price, price_of
 from popbuild.llm.request import Message, Request
-from popbuild.llm.store import Store
+from popbuild.llm.store import OFF, ONLY, REFRESH, Store
 from popbuild.model.pipeline import Task
 
 # How far another provider's tokens, and its frame around them, may be from our count.
@@ -66,6 +66,7 @@ class PlannedTask:
     output_tokens: Range
     cost: Range | None
     basis: str
+    lacking: bool = False  # nothing may be sent, and its answer is not stored
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -78,6 +79,7 @@ class PlannedTask:
             "outputTokens": self.output_tokens.as_json(),
             "cost": self.cost and self.cost.as_json(8),
             "basis": self.basis,
+            "lacking": self.lacking,
         }
 
 
@@ -93,6 +95,11 @@ class PlannedJob:
     @property
     def nothing_to_do(self) -> bool:
         return not self.tasks and not self.note
+
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """The tasks at which a run that may send nothing would end with an error."""
+        return tuple(task.task for task in self.tasks if task.lacking)
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -140,10 +147,11 @@ def totals(tasks: Iterable[PlannedTask]) -> Totals:
 
 
 def plan(
-    selection: Mapping[str, tuple[str, ...] | None], around: Surroundings
+    selection: Mapping[str, tuple[str, ...] | None], around: Surroundings, mode: str
 ) -> Iterator[PlannedJob]:
-    """What a run of these jobs would do, each of its tasks or only the named ones."""
-    planner = _Planner(around)
+    """What a run of these jobs would do, each of its tasks or only the named ones, in this mode of
+    the store."""
+    planner = _Planner(around, mode)
     for job, tasks in selection.items():
         yield planner.job(jobs.find(job, around), tasks)
 
@@ -151,6 +159,7 @@ def plan(
 @dataclass
 class _Planner:
     around: Surroundings
+    mode: str
     _history: History = field(init=False)
     _store: Store = field(init=False)
     _samples: Samples = field(init=False)
@@ -189,7 +198,10 @@ class _Planner:
         )
         if not planned and not note and tasks is None and not job.up_to_date:
             note = "everything is built: only the promotion is left"
-        return PlannedJob(job.id, job.state, planned, note)
+        found = PlannedJob(job.id, job.state, planned, note)
+        if found.lacking and not stopping:
+            return replace(found, note=f"fails at {', '.join(found.lacking)}: not stored")
+        return found
 
     def _task(self, exam: Exam, task: Task) -> PlannedTask:
         reasons = exam.verdicts[task.id].reasons
@@ -201,6 +213,12 @@ class _Planner:
             return PlannedTask(task.id, will, reasons, 0, *(NOTHING,) * 4, basis)
         messages = None if below_stale else self._messages(exam, task)
         stored = None if messages is None else int(self._is_stored(exam, task, model, messages))
+        if self.mode == ONLY:
+            lacking = will and stored == 0
+            basis = "nothing may be sent" if lacking else "nothing is sent"
+            return PlannedTask(task.id, will, reasons, stored, *(NOTHING,) * 4, basis, lacking)
+        if self.mode in (REFRESH, OFF):
+            stored = 0  # whatever there is, it is not served
         attempts = self._history.of(task.id, model)
         price = price_of(model)
         if attempts:

@@ -159,6 +159,54 @@ def test_a_prompt_changed_back_is_planned_as_stored(workspace: Workspace) -> Non
     assert (analysis["task"], analysis["storedCalls"]) == ("analysis", 1)
 
 
+@pytest.mark.parametrize("mode", ["refresh", "off"])
+def test_nothing_counts_as_stored_that_is_not_served(
+    mode: str, workspace: Workspace, provider: Provider
+) -> None:
+    """By the option as by the variable; the price is that of asking, and run asks before it."""
+    built(workspace)
+    shutil.rmtree(workspace.root / "pipeline-data")
+    assert tasks(workspace)["research"]["storedCalls"] == 1
+    env = {"POPBUILD_STORE": mode}
+    by_option = plan(workspace, "first", "--store", mode)
+    assert by_option == plan(workspace, env=env)
+    assert by_option == plan(workspace, "first", "--store", mode, env={"POPBUILD_STORE": "only"})
+    (job,) = by_option["jobs"]
+    assert [task["storedCalls"] for task in job["tasks"]] == [0, 0]
+    assert [task["calls"]["low"] for task in job["tasks"]] == [1, 1]
+    assert by_option["total"]["cost"]["low"] > 0
+    args = ("run", "first", "--ask-above", "0")
+    ok(workspace, *args, "--store", mode, code=4)
+    assert len(provider.requests) == 2
+    ok(workspace, "run", "--store", mode)
+    assert len(provider.requests) == 4
+    assert plan(workspace, env=env)["jobs"][0]["tasks"] == []
+
+
+def test_what_only_lacks_is_told_beforehand(workspace: Workspace, provider: Provider) -> None:
+    """The tasks whose answers are not stored, with the exit code that the run would have; where
+    none is known to be lacking nothing is sent and nothing costs."""
+    built(workspace)
+    shutil.rmtree(workspace.root / "pipeline-data")
+    body = plan(workspace, "first", "--store", "only")
+    assert body["total"]["calls"] == {"low": 0, "high": 0}
+    assert body["total"]["cost"] == {"low": 0, "high": 0}
+    assert [task["lacking"] for task in body["jobs"][0]["tasks"]] == [False, False]
+    ok(workspace, "run", "--store", "only", "--ask-above", "0")
+    workspace.seed("second", {"topic": "wind"})
+    workspace.seed("first", {"topic": "heat pumps"})
+    out = ok(workspace, "plan", "--store", "only", code=2)
+    assert "first: fails at research: not stored\n" in out
+    assert "second: fails at research: not stored\n" in out
+    body = json.loads(ok(workspace, "plan", "--json", env={"POPBUILD_STORE": "only"}, code=2))
+    assert [job["tasks"][0]["lacking"] for job in body["jobs"]] == [True, True]
+    assert [job["tasks"][1]["lacking"] for job in body["jobs"]] == [False, False]
+    ok(workspace, "plan", "--store", "use")
+    ok(workspace, "run", "--store", "only", code=2)
+    assert workspace.popbuild("plan", "--store", "sometimes").code == 3
+    assert len(provider.requests) == 2
+
+
 def test_an_unknown_price_is_never_0(workspace: Workspace) -> None:
     workspace.pipeline(["research", "analysis"], model="openai/nobody-knows-this")
     body = plan(workspace)

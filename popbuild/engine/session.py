@@ -207,7 +207,7 @@ def run(
     rest = {name: tasks for name, tasks in selection.items() if name not in results}
     if rest:
         if options.ask_above is not None:
-            _ask_first(rest, around, options.ask_above, events)
+            _ask_first(rest, around, options.ask_above, events, mode)
         results.update(_build(rest, around, locks, options, events, mode))
     if any(isinstance(result.error, BudgetError) for result in results.values()):
         done = ("complete", "up to date", "built")
@@ -219,11 +219,13 @@ def run(
     return code, ordered
 
 
-def _ask_first(selection: Selection, around: Surroundings, above: float, events: Events) -> None:
+def _ask_first(
+    selection: Selection, around: Surroundings, above: float, events: Events, mode: str
+) -> None:
     """Show what the build may cost, and ask, if that is more. StoppedError for a no."""
     from popbuild.plan import plan, totals
 
-    planned = list(plan(selection, around))
+    planned = list(plan(selection, around, mode))
     total = totals(task for job in planned for task in job.tasks)
     if not total.unknown and total.cost.high <= above:
         return
