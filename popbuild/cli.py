@@ -7,7 +7,7 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -140,6 +140,7 @@ _STORE = _argument(
 )
 _JOBS = _argument("names", nargs="*", metavar="JOB", help="a job's ID or a glob; all if absent")
 _JOB = _argument("job", metavar="JOB", help="the job's ID")
+_PATTERN = _argument("job", metavar="JOB", help="a job's ID or a glob")
 _TASK = _argument("task", metavar="TASK", help="the task")
 
 
@@ -467,24 +468,26 @@ def _accept(given: argparse.Namespace) -> int:
 
 def _freeze(given: argparse.Namespace) -> int:
     """Keep a task's artifact as it is: it is not rebuilt whatever changes, and every report
-    says so. What stands below it is built from it."""
+    says so. What stands below it is built from it. With a glob, in every job that matches."""
     from popbuild import commands
 
     return _say_frozen(given, commands.freeze(_root(given), given.job, given.task))
 
 
 def _thaw(given: argparse.Namespace) -> int:
-    """Let a frozen task be rebuilt again when something changes."""
+    """Let a frozen task be rebuilt again when something changes; with a glob, in every job that
+    matches and where it is frozen."""
     from popbuild import commands
 
     return _say_frozen(given, commands.thaw(_root(given), given.job, given.task))
 
 
-def _say_frozen(given: argparse.Namespace, frozen: Sequence[str]) -> int:
+def _say_frozen(given: argparse.Namespace, frozen: Mapping[str, Sequence[str]]) -> int:
     if given.json:
-        _print_json({"job": given.job, "frozen": list(frozen)})
-    else:
-        print(f"{given.job}: frozen: {', '.join(frozen) or 'nothing'}")
+        _print_json([{"job": job, "frozen": list(tasks)} for job, tasks in frozen.items()])
+        return OK
+    for job, tasks in frozen.items():
+        print(f"{job}: frozen: {', '.join(tasks) or 'nothing'}")
     return OK
 
 
@@ -758,8 +761,8 @@ COMMANDS: _Table = {
         (_argument("artifact", metavar="ARTIFACT", help="a file, or <job>/<name>"), _JSON),
     ),
     "verify": (_verify, "prove that nothing complete was altered", (_JOBS, _JSON)),
-    "freeze": (_freeze, "keep a task's artifact whatever changes", (_JOB, _TASK, _JSON)),
-    "thaw": (_thaw, "let a frozen task be rebuilt again", (_JOB, _TASK, _JSON)),
+    "freeze": (_freeze, "keep a task's artifact whatever changes", (_PATTERN, _TASK, _JSON)),
+    "thaw": (_thaw, "let a frozen task be rebuilt again", (_PATTERN, _TASK, _JSON)),
     "validate": (
         _validate,
         "check configuration, seeds and jobs",

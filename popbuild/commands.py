@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -423,30 +424,47 @@ def accept(root: Root, name: str, tasks: Iterable[str] = ()) -> list[str]:
         return accepted
 
 
-def freeze(root: Root, name: str, task: str) -> tuple[str, ...]:
-    """Let a task not be rebuilt whatever changes; gives the frozen tasks of its job."""
-    job = _with_task(root, name, task)
-    assert job.exam is not None
-    if job.exam.letters[task] is None or job.exam.digests[task] is None:
-        raise UsageError(
-            "there is nothing to freeze: the task was never built",
-            {"job": name, "task": task},
-            hint=f"doit run {name}:{task}",
-        )
-    return _set_frozen(root, name, {*job.exam.around.frozen(name), task})
+def freeze(root: Root, pattern: str, task: str) -> dict[str, tuple[str, ...]]:
+    """Let a task of a job, or of every job that a glob matches, not be rebuilt whatever changes;
+    gives the frozen tasks of each. All of them or none: it must have been built in each."""
+    found = {}
+    for job in _all_with_task(root, pattern, task):
+        assert job.exam is not None
+        if job.exam.letters[task] is None or job.exam.digests[task] is None:
+            raise UsageError(
+                "there is nothing to freeze: the task was never built",
+                {"job": job.id, "task": task},
+                hint=f"doit run {job.id}:{task}",
+            )
+        found[job.id] = {*job.exam.around.frozen(job.id), task}
+    return _set_frozen(root, found)
 
 
-def thaw(root: Root, name: str, task: str) -> tuple[str, ...]:
-    """Let a frozen task be rebuilt again; gives those that are still frozen."""
-    job = _with_task(root, name, task)
-    assert job.exam is not None
-    frozen = set(job.exam.around.frozen(name))
-    if task not in frozen:
+def thaw(root: Root, pattern: str, task: str) -> dict[str, tuple[str, ...]]:
+    """Let a frozen task be rebuilt again, of a job or of every job that a glob matches and where it
+    is frozen; gives those of each that are still frozen."""
+    frozen = {}
+    for job in _all_with_task(root, pattern, task):
+        assert job.exam is not None
+        frozen[job.id] = set(job.exam.around.frozen(job.id))
+    if not any(task in names for names in frozen.values()):
+        others = ", ".join(sorted(set().union(*frozen.values())))
         raise UsageError(
             "the task is not frozen",
-            {"job": name, "task": task, "frozen": ", ".join(sorted(frozen)) or "nothing"},
+            {"job": pattern, "task": task, "frozen": others or "nothing"},
         )
-    return _set_frozen(root, name, frozen - {task})
+    return _set_frozen(
+        root, {job: names - {task} for job, names in frozen.items() if task in names}
+    )
+
+
+def _all_with_task(root: Root, pattern: str, task: str) -> Iterator[Job]:
+    """The jobs that a pattern means, whose seeds can be read and which all have this task."""
+    from popbuild.engine import session
+
+    globs = any(sign in pattern for sign in "*?[") and ":" not in pattern
+    for name in session.select(root, None, [pattern]) if globs else [pattern]:
+        yield _with_task(root, name, task)
 
 
 def _with_task(root: Root, name: str, task: str | None) -> Job:
@@ -461,13 +479,18 @@ def _with_task(root: Root, name: str, task: str | None) -> Job:
     return job
 
 
-def _set_frozen(root: Root, name: str, tasks: Iterable[str]) -> tuple[str, ...]:
+def _set_frozen(
+    root: Root, tasks_by_job: Mapping[str, Iterable[str]]
+) -> dict[str, tuple[str, ...]]:
     from popbuild.engine.housekeeping import job_lock
 
-    names = tuple(sorted(tasks))
-    with job_lock(root, name):
-        jobs.set_frozen(root, name, names)
-    return names
+    found = {job: tuple(sorted(tasks)) for job, tasks in tasks_by_job.items()}
+    with contextlib.ExitStack() as held:
+        for job in found:
+            held.enter_context(job_lock(root, job))
+        for job, tasks in found.items():
+            jobs.set_frozen(root, job, tasks)
+    return found
 
 
 def _check_accept(exam: Exam, task: Any) -> None:

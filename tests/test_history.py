@@ -117,3 +117,33 @@ def test_what_cannot_be_frozen_is_said(workspace: Workspace, provider: Provider)
     assert result.code == 3
     assert "popbuild thaw first research" in result.err
     assert len(provider.requests) == 2
+
+
+def test_freeze_and_thaw_by_a_pattern(workspace: Workspace, provider: Provider) -> None:
+    """In every job that matches, and in none if one of them has nothing to freeze."""
+    for job in ("second", "seventh"):
+        workspace.seed(job, {"topic": job})
+    ok(workspace, "run")
+    calls = len(provider.requests)
+    said = "second: frozen: research\nseventh: frozen: research\n"
+    assert ok(workspace, "freeze", "s*", "research") == said
+    for job in ("first", "second", "seventh"):
+        workspace.seed(job, {"topic": f"another {job}"})
+    ok(workspace, "run")
+    assert len(provider.requests) == calls + 2  # both tasks of `first`
+    assert workspace.popbuild("thaw", "f*", "research").code == 3
+    body = json.loads(ok(workspace, "freeze", "*", "research", "--json"))
+    assert body == [{"job": job, "frozen": ["research"]} for job in ("first", "second", "seventh")]
+    ok(workspace, "thaw", "first", "research")
+    assert ok(workspace, "thaw", "*", "research") == said.replace("research", "nothing")
+    workspace.seed("third", {"topic": "third"})
+    result = workspace.popbuild("freeze", "*", "research")
+    assert result.code == 3
+    assert "job   third" in result.err
+    assert not list((workspace.root / ".popbuild/frozen").iterdir())
+    for pattern in ("x*", "first:analysis", "f*:analysis"):
+        assert workspace.popbuild("freeze", pattern, "research").code == 3
+    assert workspace.popbuild("freeze", "s*", "reserch").code == 3
+    ok(workspace, "run")
+    ok(workspace, "run")
+    assert len(provider.requests) == calls + 8
