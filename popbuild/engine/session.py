@@ -26,7 +26,7 @@ from popbuild.errors import (
 from popbuild.exam import Surroundings
 from popbuild.layout import Root
 from popbuild.llm.store import choose_mode
-from popbuild.threads import heartbeat, heartbeat_limit_s
+from popbuild.threads import heartbeat, heartbeat_limit_s, no_exit_as_if_done
 
 NO_JOBS = "no jobs: put a seed into seeds/, or popbuild submit one"
 
@@ -301,7 +301,8 @@ def _build(
             beating.cancel()
 
     try:
-        results = asyncio.run(main())
+        with no_exit_as_if_done(FAILED):
+            results = asyncio.run(main())
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
     return {result.id: result for result in results}
