@@ -104,6 +104,32 @@ def test_a_thawed_task_is_stale_again(workspace: Workspace, provider: Provider) 
     assert len(provider.requests) == 4
 
 
+def test_a_frozen_task_is_left_alone_on_demand_too(
+    workspace: Workspace, provider: Provider
+) -> None:
+    """Whatever is asked to be built anew, all of it or what was edited by hand; nor is its letter
+    set aside, which would let it be built again."""
+    run(workspace)
+    ok(workspace, "freeze", "first", "research")
+    letter = workspace.letter("first", "research")
+    for args in (("-a", "--store", "refresh"), ("-a",)):
+        result = run(workspace, "first", *args)
+        assert (result["built"], result["frozen"]) == (["analysis"], ["research"])
+    assert len(provider.requests) == 3
+    assert workspace.letter("first", "research") == letter
+    for name in ("first", "first:research"):
+        result = workspace.doit("forget", name)
+        assert result.code == 3
+        assert "popbuild thaw first research" in result.err
+    assert workspace.doit("forget", "first:analysis").code == 0
+    path = workspace.job("first") / "files/artifacts/research-output.json"
+    path.write_text('{"content": "mine"}')
+    assert run(workspace, "first", "--discard-edits")["built"] == ["analysis"]
+    assert workspace.artifact("first", "research") == {"content": "mine"}
+    assert run(workspace)["outcome"] == "up to date"
+    assert len(provider.requests) == 4
+
+
 def test_what_cannot_be_frozen_is_said(workspace: Workspace, provider: Provider) -> None:
     result = workspace.popbuild("freeze", "first", "research")
     assert result.code == 3

@@ -211,7 +211,7 @@ class _JobBuild:
         """An artifact edited by hand is a decision of a person: never overwritten unasked."""
         verdict = exam.verdicts[task.id]
         options = self._shared.options
-        if not verdict.edited or options.discard_edits:
+        if not verdict.edited or (options.discard_edits and not verdict.frozen):
             return
         where = {"job": self._id, "artifact": self._root.show(exam.folder.artifact(task.artifact))}
         if verdict.stale and not options.keep_edits:
@@ -225,7 +225,8 @@ class _JobBuild:
             raise GateError(
                 "an artifact was edited by hand and does not pass its gate",
                 {**where, **{f"problem {n}": each for n, each in enumerate(problems, 1)}},
-                hint="mend the file, or --discard-edits to build it anew",
+                hint="mend the file"
+                + ("" if verdict.frozen else ", or --discard-edits to build it anew"),
             )
 
     def _judge_file(self, exam: Exam, task: Task) -> tuple[Problem, ...]:

@@ -87,7 +87,9 @@ class TaskBuild:
         """None for success; doit's failure for a gate's no, a crash, or what a person decides."""
         verdict = self._exam.verdicts[self._task.id]
         options = self._shared.options
-        if verdict.edited and not options.discard_edits:
+        if verdict.frozen and not verdict.edited:
+            return None  # `--always-execute` means everything else
+        if verdict.edited and (verdict.frozen or not options.discard_edits):
             if verdict.stale and not options.keep_edits:
                 return self._wait_for_a_person(
                     "an artifact was edited by hand, and its task became stale",
