@@ -40,6 +40,12 @@ def digest(value: Any) -> str:
     return digest_bytes(compact(value).encode())
 
 
+def digest_in_order(value: Any) -> str:
+    """The digest of a JSON value where the order of keys says something; formatting does not."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return digest_bytes(text.encode())
+
+
 def compact(value: Any) -> str:
     """Canonical JSON on one line: sorted keys, no spaces."""
     return _COMPACT(value)

@@ -82,6 +82,8 @@ system message                             | lead facts            | lead facts 
 schema                                     | facts                 | facts                 | 0
     facts: file:tasks/facts/output.schema.json changed
 schema formatting                          |                       |                       | 0
+schema, its properties in another order    | facts                 | facts                 | 0
+    facts: file:tasks/facts/output.schema.json changed
 referenced schema                          | facts                 | facts                 | 0
     facts: file:shared/title.schema.json changed
 another file in a task's folder            | lead                  |                       | 0
@@ -206,7 +208,7 @@ SEED: dict[str, Any] = {
     "weight": 3,
     "tone": "plain",
 }
-FACTS_SCHEMA = {
+FACTS_SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {
         "weight": {"type": "number"},
@@ -445,6 +447,10 @@ CHANGES: dict[str, Change] = {
     "system message": replace("tasks/lead/system.md", "one", "half a"),
     "schema": new("tasks/facts/output.schema.json", {**FACTS_SCHEMA, "description": "Facts."}),
     "schema formatting": schema_formatting,
+    "schema, its properties in another order": new(
+        "tasks/facts/output.schema.json",
+        {**FACTS_SCHEMA, "properties": dict(reversed(FACTS_SCHEMA["properties"].items()))},
+    ),
     "referenced schema": new("shared/title.schema.json", {"type": "string", "minLength": 4}),
     "another file in a task's folder": new("tasks/lead/notes.md"),
     ".pyc appears": new("tasks/check/__pycache__/stages.cpython-311.pyc"),
