@@ -144,6 +144,11 @@ _PATTERN = _argument("job", metavar="JOB", help="a job's ID or a glob")
 _TASK = _argument("task", metavar="TASK", help="the task")
 
 
+_WHAT = (
+    _flag("-a", "--always-execute", dest="always", help="build what is up to date too"),
+    _flag("--keep-edits", help="keep files edited by hand whose task is stale"),
+    _flag("--discard-edits", help="build files anew that were edited by hand"),
+)
 _SPENDING = (
     _argument("--budget", metavar="USD", help="stop before a call that may go over this"),
     _argument("--ask-above", metavar="USD", help="show the plan and ask if it may cost more"),
@@ -211,11 +216,7 @@ def _run(given: argparse.Namespace) -> int:
     from popbuild.threads import leave_if_hanging
 
     session.check_parallel_type(given.par_type)
-    variables, names = _variables(given.names)
-    session.check_given_once(given.names, variables)
-    option = getattr(given, "root", None)
-    said = "--root" if option else "root="
-    root = find_root(Path.cwd(), option or variables.get("root"), said)
+    root, variables, names = _root_and_names(given)
     options = Options(
         in_flight=session.calls_in_flight(given.in_flight),
         continue_=given.continue_,
@@ -236,6 +237,17 @@ def _run(given: argparse.Namespace) -> int:
         print(session.NO_JOBS, file=sys.stderr)
     leave_if_hanging(code)
     return code
+
+
+def _root_and_names(given: argparse.Namespace) -> tuple[Root, dict[str, str], list[str]]:
+    """The root, doit's `name=value` words, and the names, of a command that takes those of run."""
+    from popbuild.engine import session
+
+    variables, names = _variables(given.names)
+    session.check_given_once(given.names, variables)
+    option = getattr(given, "root", None)
+    said = "--root" if option else "root="
+    return find_root(Path.cwd(), option or variables.get("root"), said), variables, names
 
 
 def _variables(names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
@@ -328,13 +340,23 @@ def _print_status(job: Job, body: dict[str, Any]) -> None:
 def _plan(given: argparse.Namespace) -> int:
     """Say what a run would do, and what it would cost, before it does: every task that will
     run, and every task below it that may, with the reasons, how many answers are stored
-    already, and tokens and dollars as a range. Free: makes no call, changes nothing.
+    already, and tokens and dollars as a range. Free: makes no call, changes nothing. NAME and
+    the options are those of run, job= and fresh= too.
     With --store only, exits with 2 where a run would lack an answer."""
-    from popbuild import commands
+    from popbuild.engine import session
+    from popbuild.engine.settle import Options
     from popbuild.plan import totals
     from popbuild.plan_text import plan_lines
 
-    jobs = commands.plan(_root(given), given.names, given.store)
+    root, variables, names = _root_and_names(given)
+    options = Options(
+        always=given.always,
+        keep_edits=given.keep_edits,
+        discard_edits=given.discard_edits,
+        store=given.store,
+        fresh=session.fresh_tasks(variables.get("fresh")),
+    )
+    jobs = session.plan(root, variables.get("job"), names, options)
     code = FAILED if any(job.lacking for job in jobs) else OK
     if given.json:
         total = totals(task for job in jobs for task in job.tasks)
@@ -684,9 +706,7 @@ COMMANDS: _Table = {
                 metavar="TYPE",
                 help="refused: tasks run at the same time by themselves",
             ),
-            _flag("-a", "--always-execute", dest="always", help="build what is up to date too"),
-            _flag("--keep-edits", help="keep files edited by hand whose task is stale"),
-            _flag("--discard-edits", help="build files anew that were edited by hand"),
+            *_WHAT,
             _flag("--no-wait", help="fail if another command builds a job"),
             _STORE,
             *_SPENDING,
@@ -704,6 +724,7 @@ COMMANDS: _Table = {
         "say what a run would do and cost",
         (
             _argument("names", nargs="*", metavar="NAME", help="jobs or tasks; all if absent"),
+            *_WHAT,
             _STORE,
             _JSON,
         ),

@@ -14,7 +14,6 @@ from popbuild.errors import ConfigError, GateError, InputError, TaskError, Usage
 from popbuild.exam import BadSeed, Exam, Surroundings, examine, read_json, read_seed
 from popbuild.jobs import Job, Samples
 from popbuild.layout import COMPLETE, CURRENT, REJECTED, JobFolder, Root, check_name, shown_name
-from popbuild.llm.store import choose_mode
 from popbuild.model import status as states
 from popbuild.model.clock import run_id
 from popbuild.model.problem import Problem
@@ -22,7 +21,6 @@ from popbuild.units import count
 
 if TYPE_CHECKING:
     from popbuild.explain import Explanation
-    from popbuild.plan import PlannedJob
     from popbuild.validate import Finding
 
 _GITIGNORE = "pipeline-data/\n.popbuild/\n.env\n"
@@ -233,19 +231,6 @@ def prompt(root: Root, job: Job, task_name: str) -> list[dict[str, Any]]:
     except TaskError as error:
         # No task failed: the files do not let it be rendered, and nothing was built.
         raise ConfigError(error.message, error.values, error.hint) from None
-
-
-def plan(root: Root, names: Iterable[str] = (), store: str | None = None) -> list[PlannedJob]:
-    """What a run of the named jobs and tasks, or of all, would do and cost, with `store` as a run
-    is given it. Free: no call."""
-    from popbuild import plan
-    from popbuild.engine import session
-
-    selection = session.select(root, None, names)
-    surroundings = around(root)
-    session.check_tasks(selection, surroundings)
-    mode = choose_mode(store, surroundings.config.environment)
-    return list(plan.plan(selection, surroundings, mode))
 
 
 def explain(root: Root, name: str, task: str | None = None) -> list[Explanation]:

@@ -289,6 +289,12 @@ class Exam:
         self.verdicts[task.id] = Verdict(())
         self.asked.pop(task.id, None)
 
+    def next_sample(self, task: Task, sample: int) -> int:
+        """The draw after the last one of a task, and at least the one after `sample`."""
+        letter = self.letters[task.id]
+        drawn = [int(call["sample"]) for call in letter.body.get("calls", ())] if letter else []
+        return max([sample, *drawn]) + 1
+
     @property
     def frozen(self) -> tuple[str, ...]:
         """The tasks that are kept as they are, whatever changes."""

@@ -146,12 +146,33 @@ def totals(tasks: Iterable[PlannedTask]) -> Totals:
     )
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What a run is told beside its names, as far as it decides what is built and what is sent:
+    `mode` is the store's."""
+
+    mode: str
+    always: bool = False
+    fresh: tuple[str, ...] = ()
+    keep_edits: bool = False
+    discard_edits: bool = False
+
+    def reasons(self, exam: Exam) -> Iterator[tuple[str, str]]:
+        """The tasks of a job that are built whatever their letters say, each with the reason."""
+        for name, verdict in exam.verdicts.items():
+            if name in self.fresh:
+                yield name, "a fresh sample was asked for"
+            elif self.discard_edits and verdict.edited:
+                yield name, "its edit by hand is discarded"
+            elif self.always and not verdict.edited:
+                yield name, "asked for"
+
+
 def plan(
-    selection: Mapping[str, tuple[str, ...] | None], around: Surroundings, mode: str
+    selection: Mapping[str, tuple[str, ...] | None], around: Surroundings, asked: Asked
 ) -> Iterator[PlannedJob]:
-    """What a run of these jobs would do, each of its tasks or only the named ones, in this mode of
-    the store."""
-    planner = _Planner(around, mode)
+    """What a run of these jobs would do, each of its tasks or only the named ones."""
+    planner = _Planner(around, asked)
     for job, tasks in selection.items():
         yield planner.job(jobs.find(job, around), tasks)
 
@@ -159,7 +180,7 @@ def plan(
 @dataclass
 class _Planner:
     around: Surroundings
-    mode: str
+    asked: Asked
     _history: History = field(init=False)
     _store: Store = field(init=False)
     _samples: Samples = field(init=False)
@@ -174,7 +195,7 @@ class _Planner:
         exam = job.exam
         if job.bad_seed is not None or exam is None:
             return PlannedJob(job.id, job.state, note=job.description)
-        if job.state == REJECTED and job.folder is not None:
+        if job.state == REJECTED and job.folder is not None and not self._forced:
             held = jobs.rejection_stands(exam, read_json(job.folder.rejection))
             if held is not None:
                 note = f"rejected at {held}, unchanged since: not bought again unless by retry"
@@ -182,10 +203,13 @@ class _Planner:
         wanted = set(exam.pipeline.names)
         if tasks is not None:
             wanted = set(tasks).union(*(exam.pipeline.upstream(name) for name in tasks))
+        self._apply(exam)
+        decided = self.asked.keep_edits or self.asked.discard_edits
         stopping = [
             name
             for name in exam.pipeline.names
             if name in wanted and exam.verdicts[name].edited and exam.verdicts[name].stale
+            if not decided
         ]
         note = f"stops at {', '.join(stopping)}: edited by hand and stale" if stopping else ""
         frozen = [name for name in exam.pipeline.names if exam.verdicts[name].held]
@@ -195,6 +219,7 @@ class _Planner:
             self._task(exam, task)
             for task in exam.pipeline.in_order()
             if task.id in wanted and exam.verdicts[task.id].stale
+            if not (exam.verdicts[task.id].edited and self.asked.keep_edits)
         )
         if not planned and not note and tasks is None and not job.up_to_date:
             note = "everything is built: only the promotion is left"
@@ -203,21 +228,38 @@ class _Planner:
             return replace(found, note=f"fails at {', '.join(found.lacking)}: not stored")
         return found
 
+    @property
+    def _forced(self) -> bool:
+        return self.asked.always or bool(self.asked.fresh)
+
+    def _apply(self, exam: Exam) -> None:
+        """Judge a job's tasks by what is asked for, too."""
+        asked = dict(self.asked.reasons(exam))
+        if asked:
+            exam.asked.update(asked)
+            for task in exam.pipeline.in_order():
+                exam.look(task)
+
+    def _sample(self, exam: Exam, task: Task) -> int:
+        """Which draw a task's first call will ask for."""
+        sample = self._samples.get(exam.folder.id, task.id)
+        return exam.next_sample(task, sample) if task.id in self.asked.fresh else sample
+
     def _task(self, exam: Exam, task: Task) -> PlannedTask:
         reasons = exam.verdicts[task.id].reasons
-        will = any(not _only_above(reason) for reason in reasons)
-        below_stale = any(exam.verdicts[name].stale for name in task.needs)
+        below = [name for name in task.needs if exam.verdicts[name].stale]
+        will = any(not _only_above(reason, below) for reason in reasons)
         model = task.model
         if task.command is not None or model is None:
             basis = "a command: its calls are its own" if task.command else "no model to call"
             return PlannedTask(task.id, will, reasons, 0, *(NOTHING,) * 4, basis)
-        messages = None if below_stale else self._messages(exam, task)
+        messages = None if below else self._messages(exam, task)
         stored = None if messages is None else int(self._is_stored(exam, task, model, messages))
-        if self.mode == ONLY:
+        if self.asked.mode == ONLY:
             lacking = will and stored == 0
             basis = "nothing may be sent" if lacking else "nothing is sent"
             return PlannedTask(task.id, will, reasons, stored, *(NOTHING,) * 4, basis, lacking)
-        if self.mode in (REFRESH, OFF):
+        if self.asked.mode in (REFRESH, OFF):
             stored = 0  # whatever there is, it is not served
         attempts = self._history.of(task.id, model)
         price = price_of(model)
@@ -257,7 +299,7 @@ class _Planner:
             tuple(messages),
             {key: value for key, value in task.settings.items() if key != "model"},
             self.around.sent_schema(task),
-            self._samples.get(exam.folder.id, task.id),
+            self._sample(exam, task),
             inputs.endpoint,
             inputs.weights,
         )
@@ -297,8 +339,9 @@ class _Planner:
         return most
 
 
-def _only_above(reason: str) -> bool:
-    return reason.startswith("upstream ")
+def _only_above(reason: str, stale: Iterable[str]) -> bool:
+    """Whether a reason is about an artifact that will be made anew, and may come out as it was."""
+    return reason.startswith(("upstream ", *(f"artifact:{name}:" for name in stale)))
 
 
 def _limit(task: Task, price: Price | None) -> int:

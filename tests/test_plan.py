@@ -159,6 +159,61 @@ def test_a_prompt_changed_back_is_planned_as_stored(workspace: Workspace) -> Non
     assert (analysis["task"], analysis["storedCalls"]) == ("analysis", 1)
 
 
+FORCED: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
+    "all, from the store": (("-a",), {"research": "asked for", "analysis": "asked for"}),
+    "all, anew": (("-a", "--store", "refresh"), {"research": "asked for", "analysis": "asked for"}),
+    "a fresh sample": (
+        ("fresh=analysis", "job=first"),
+        {"analysis": "a fresh sample was asked for"},
+    ),
+    "an edit is discarded": (
+        ("--discard-edits",),
+        {
+            "research": "its edit by hand is discarded",
+            "analysis": "artifact:research:/content changed",
+        },
+    ),
+    "an edit is kept": (("--keep-edits",), {"analysis": "artifact:research:/content changed"}),
+}
+
+
+@pytest.mark.parametrize("kind", FORCED)
+def test_what_is_asked_for_is_planned_and_asked_about(
+    kind: str, workspace: Workspace, provider: Provider
+) -> None:
+    """A plan with the options of a run says what that run does, and --ask-above asks by it: nothing
+    is bought unasked that a bare run would not have built."""
+    args, reasons = FORCED[kind]
+    built(workspace)
+    if "edit" in kind:
+        path = workspace.job("first") / "files/artifacts/research-output.json"
+        path.write_text('{"content": "mine"}')
+    (job,) = plan(workspace, *args)["jobs"]
+    may = {"analysis"} if kind == "an edit is discarded" else set()  # it may come out as it was
+    assert {task["task"]: task["runs"] for task in job["tasks"]} == {
+        task: "may" if task in may else "will" for task in reasons
+    }
+    for task in job["tasks"]:
+        assert task["reasons"][0].startswith(reasons[task["task"]])
+    costs = job["total"]["cost"]["high"] > 0
+    assert costs
+    result = workspace.popbuild("run", *args, "--ask-above", "0")
+    assert result.code == 4
+    assert "ask above  $0" in result.err
+    calls = len(provider.requests)
+    (done,) = json.loads(ok(workspace, "run", *args, "--json"))
+    assert set(done["built"]) == set(reasons) - may
+    assert len(provider.requests) - calls <= job["total"]["calls"]["high"]
+    assert plan(workspace)["jobs"][0]["tasks"] == []
+
+
+def test_what_is_frozen_is_not_planned_on_demand(workspace: Workspace) -> None:
+    built(workspace)
+    ok(workspace, "freeze", "first", "research")
+    (job,) = plan(workspace, "-a")["jobs"]
+    assert [task["task"] for task in job["tasks"]] == ["analysis"]
+
+
 @pytest.mark.parametrize("mode", ["refresh", "off"])
 def test_nothing_counts_as_stored_that_is_not_served(
     mode: str, workspace: Workspace, provider: Provider

@@ -175,10 +175,8 @@ class _JobBuild:
 
     def _draw_again(self, exam: Exam, name: str) -> None:
         """Let a task draw the sample after its last one."""
-        letter, samples = exam.letters[name], self._shared.samples
-        calls = letter.body.get("calls", ()) if letter else ()
-        last = max((call["sample"] for call in calls), default=-1)
-        samples.set(self._id, name, max(last, samples.get(self._id, name)) + 1)
+        samples, task = self._shared.samples, exam.pipeline.task(name)
+        samples.set(self._id, name, exam.next_sample(task, samples.get(self._id, name)))
         exam.asked[name] = "a fresh sample was asked for"
         for task in exam.pipeline.in_order():
             exam.look(task)

@@ -7,6 +7,7 @@ import fnmatch
 import math
 import signal
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from popbuild import config, disk, jobs
 from popbuild.engine.events import Events, JobResult
@@ -27,6 +28,10 @@ from popbuild.exam import Surroundings
 from popbuild.layout import Root
 from popbuild.llm.store import choose_mode
 from popbuild.threads import heartbeat, heartbeat_limit_s, no_exit_as_if_done
+from popbuild.units import money
+
+if TYPE_CHECKING:
+    from popbuild.plan import Asked, PlannedJob
 
 NO_JOBS = "no jobs: put a seed into seeds/, or popbuild submit one"
 
@@ -207,7 +212,8 @@ def run(
     rest = {name: tasks for name, tasks in selection.items() if name not in results}
     if rest:
         if options.ask_above is not None:
-            _ask_first(rest, around, options.ask_above, events, mode)
+            asked = _asked(options, mode)
+            _ask_first(rest, around, options.ask_above, events, asked)
         results.update(_build(rest, around, locks, options, events, mode))
     if any(isinstance(result.error, BudgetError) for result in results.values()):
         done = ("complete", "up to date", "built")
@@ -219,13 +225,32 @@ def run(
     return code, ordered
 
 
+def _asked(options: Options, mode: str) -> Asked:
+    """What a plan has to know of a run's options."""
+    from popbuild.plan import Asked
+
+    return Asked(mode, options.always, options.fresh, options.keep_edits, options.discard_edits)
+
+
+def plan(root: Root, job: str | None, names: Iterable[str], options: Options) -> list[PlannedJob]:
+    """What `run` with the same arguments would do and cost. Free: no call."""
+    from popbuild.plan import plan
+
+    selection = select(root, job, names)
+    around = Surroundings(config.load(root))
+    check_tasks(selection, around)
+    mode = choose_mode(options.store, around.config.environment)
+    _check_fresh(selection, around, options.fresh)
+    return list(plan(selection, around, _asked(options, mode)))
+
+
 def _ask_first(
-    selection: Selection, around: Surroundings, above: float, events: Events, mode: str
+    selection: Selection, around: Surroundings, above: float, events: Events, asked: Asked
 ) -> None:
     """Show what the build may cost, and ask, if that is more. StoppedError for a no."""
     from popbuild.plan import plan, totals
 
-    planned = list(plan(selection, around, mode))
+    planned = list(plan(selection, around, asked))
     total = totals(task for job in planned for task in job.tasks)
     if not total.unknown and total.cost.high <= above:
         return
@@ -233,7 +258,7 @@ def _ask_first(
     if not answer:
         raise StoppedError(
             "nobody said yes: nothing was built" if answer is None else "nothing was built",
-            {"ask above": f"${above:g}"},
+            {"ask above": money(above)},
             hint=None
             if answer is False
             else "without a terminal there is nobody to ask: "
