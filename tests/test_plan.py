@@ -390,6 +390,22 @@ def test_explain_shows_every_file(workspace: Workspace, change: str) -> None:
     assert f"    {expected}\n" in ok(workspace, "explain", "first")
 
 
+def test_explain_shows_json_without_its_formatting(workspace: Workspace) -> None:
+    """A schema on one line, of which a number changed: that number is the difference."""
+    workspace.task("research", schema=TITLED)
+    workspace.task("analysis", prompt="{{ artifacts.research.title }}\n")
+    built(workspace)
+    line = json.dumps(TITLED).replace("3", "4")
+    workspace.write("pipeline-config/tasks/research/output.schema.json", line)
+    (body, _) = json.loads(ok(workspace, "explain", "first", "--json"))
+    (reason,) = body["reasons"]
+    changed = [each for each in reason["difference"] if each[0] in "+-"]
+    assert [each.split() for each in changed] == [
+        ["-", '"minLength":', "3"],
+        ["+", '"minLength":', "4"],
+    ]
+
+
 def test_explain_of_what_is_up_to_date_or_unknown(workspace: Workspace) -> None:
     assert ok(workspace, "explain", "first").startswith("research: stale\n  never built\n")
     built(workspace)
