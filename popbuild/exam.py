@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -214,6 +215,7 @@ class Exam:
     letters: dict[str, Letter | None] = field(default_factory=dict)
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     asked: dict[str, str] = field(default_factory=dict)  # tasks a person wants built, and why
+    last_seed: Any = None  # what the job's own copy was, where today's seed stands in its place
 
     def look(self, task: Task) -> Verdict:
         """Read a task's letter and artifact anew, and say whether it must run."""
@@ -272,8 +274,9 @@ class Exam:
             paths = [last_good.artifact(self.pipeline.task(upstream).artifact)]
         else:
             return MISSING
-        for path in paths:
-            value = value_at(read_json(path), pointer)
+        documents = [self.last_seed] if kind == "seed" and self.last_seed is not None else []
+        for document in itertools.chain(documents, map(read_json, paths)):
+            value = value_at(document, pointer)
             if fingerprint.digest_of(value) == digest:
                 return value
         return MISSING
@@ -306,9 +309,11 @@ class Exam:
         return not any(self.verdicts[name].stale or self.verdicts[name].edited for name in names)
 
 
-def examine(folder: JobFolder, seed: Any, pipeline: Pipeline, around: Surroundings) -> Exam:
+def examine(
+    folder: JobFolder, seed: Any, pipeline: Pipeline, around: Surroundings, last_seed: Any = None
+) -> Exam:
     """Hold a job's directory against today's inputs. Reads; writes nothing."""
-    exam = Exam(folder, seed, pipeline, around)
+    exam = Exam(folder, seed, pipeline, around, last_seed=last_seed)
     for task in pipeline.in_order():
         exam.look(task)
     return exam

@@ -159,9 +159,10 @@ class _JobBuild:
         if job.exam is not None and job.folder is not None:
             for task in job.pipeline.tasks:
                 self._check_edit(job.exam, task)
+        last_seed = read_json(job.folder.seed) if job.folder is not None else None
         folder = await asyncio.to_thread(self._prepare, job)
         opened = jobs.open_job(folder, self._id, self._run, job.seed, job.pipeline)
-        exam = examine(folder, job.seed, job.pipeline, self._around)
+        exam = examine(folder, job.seed, job.pipeline, self._around, last_seed)
         for name in options.fresh:
             self._draw_again(exam, name)
         return await self._drive(job, opened, exam)
