@@ -11,7 +11,7 @@ from doit.control import TaskControl
 from doit.exceptions import BaseFail
 from doit.task import Task as DoitTask
 
-from popbuild import disk, gate, jobs, preview
+from popbuild import disk, endings, gate, jobs, preview
 from popbuild.engine import graph
 from popbuild.engine.events import Events, JobResult
 from popbuild.engine.runner import AsyncRunner
@@ -55,7 +55,7 @@ class Builder:
     ) -> None:
         templates = preview.templates_of(around.config)
         self.shared = Shared(around, calls, options, events, Samples(around.root), templates)
-        self.previous_kept = jobs.previous_kept(around.config.environment)
+        self.previous_kept = endings.previous_kept(around.config.environment)
         self._locks = locks
         self._stopping = False
         Finder(around.config.snapshot).install()
@@ -134,7 +134,7 @@ class _JobBuild:
     async def run(self) -> JobResult:
         options = self._shared.options
         self._refuse_links()
-        jobs.finish_promotion(self._root, self._id, self._builder.previous_kept)
+        endings.finish_promotion(self._root, self._id, self._builder.previous_kept)
         # Another command may have built it while this one waited for the lock.
         job = jobs.find(self._id, self._around)
         if job.bad_seed is not None:
@@ -197,7 +197,7 @@ class _JobBuild:
         assert job.bad_seed is not None
         root, folder = self._root, job.folder
         if disk.stands(root.seed(self._id)) or disk.stands(root.pending(self._id)):
-            folder = jobs.reject_seed(root, self._id, job.bad_seed)
+            folder = endings.reject_seed(root, self._id, job.bad_seed)
         return JobResult(
             self._id,
             "rejected",
@@ -317,7 +317,7 @@ class _JobBuild:
             body = tally.rejection
             opened.change(lambda each: states.move_job(each, states.REJECTED, **ended), sync=True)
             body["usage"] = tally.usage.as_json()
-            target = jobs.reject(self._root, folder, body)
+            target = endings.reject(self._root, folder, body)
             problems = tuple(Problem.from_json(each) for each in body["problems"])
             return self._result("rejected", target, task=body["task"], problems=problems)
         if tally.stopped is not None:
@@ -333,15 +333,15 @@ class _JobBuild:
         for task in exam.pipeline.tasks:
             found = self._judge_file(exam, task)
             if found:
-                body = jobs.rejection(
+                body = endings.rejection(
                     self._id, self._run, task.id, "finalValidation", found, None, 0, {}
                 )
                 opened.change(lambda each: states.move_job(each, states.REJECTED, **ended))
-                target = jobs.reject(self._root, folder, body)
+                target = endings.reject(self._root, folder, body)
                 return self._result("rejected", target, task=task.id, problems=found)
         opened.change(lambda each: states.move_job(each, states.COMPLETE, **ended), sync=True)
         line = self._run_line(opened, exam)
-        target = jobs.promote(self._root, folder, line, self._builder.previous_kept)
+        target = endings.promote(self._root, folder, line, self._builder.previous_kept)
         return self._result("complete", target, frozen=exam.frozen)
 
     def _run_line(self, opened: OpenJob, exam: Exam) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from doit.exceptions import BaseFail
 from doit.exceptions import TaskError as DoitTaskError
 from doit.exceptions import TaskFailed as DoitTaskFailed
 
-from popbuild import __version__, disk, jobs, jsonio
+from popbuild import __version__, disk, endings, jobs, jsonio
 from popbuild.engine.events import Events
 from popbuild.engine.settle import Options
 from popbuild.errors import BudgetError, PopbuildError, StoppedError
@@ -265,7 +265,7 @@ class TaskBuild:
         message = "; ".join(str(problem) for problem in outcome.problems)[:500]
         self._end("error", work, duration_ms, outcome.cycles, message)
         if self._tally.rejection is None:
-            self._tally.rejection = jobs.rejection(
+            self._tally.rejection = endings.rejection(
                 self._id,
                 self._run,
                 self._task.id,
