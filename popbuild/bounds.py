@@ -241,8 +241,9 @@ _FILTERS: dict[str, _Check] = {
     "tojson": _as_json,
     "wordwrap": _wrapped,
 }
-# For web pages alone, and without a bound of their own.
-_DROPPED = frozenset({"urlize", "xmlattr"})
+# For web pages alone, and without a bound of their own; and a prompt that is another one each time
+# would be bought each time.
+_DROPPED = frozenset({"urlize", "xmlattr", "random"})
 
 
 def bounded(filters: Mapping[str, Callable[..., Any]], budget: Budget) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class JobLocks:
     """Jobs by their locks."""
 
     def __init__(self, root: Root) -> None:
-        self._locks = disk.Locks(root.private / "locks" / "jobs")
+        self._locks = disk.locks_of(root.private / "locks" / "jobs")
         self._fences = _Fences(root)
 
     def acquire(self, job: str) -> bool:
@@ -107,7 +107,7 @@ class _Fences:
 
     def __init__(self, root: Root) -> None:
         self._folder = root.private / "fences"
-        self._guards = disk.Locks(root.private / "locks" / "fences")
+        self._guards = disk.locks_of(root.private / "locks" / "fences")
 
     def draw(self, job: str) -> str:
         number = secrets.token_hex(8)

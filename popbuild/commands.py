@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from popbuild import config, disk, gate, jobs, jsonio, seals
-from popbuild.claims import JobLocks
 from popbuild.errors import ConfigError, GateError, InputError, TaskError, UsageError, unknown
 from popbuild.exam import BadSeed, Exam, Surroundings, examine, read_json, read_seed
 from popbuild.jobs import Job, Samples
@@ -21,7 +21,6 @@ from popbuild.units import count
 
 if TYPE_CHECKING:
     from popbuild.explain import Explanation
-    from popbuild.plan import PlannedJob
     from popbuild.validate import Finding
 
 _GITIGNORE = "pipeline-data/\n.popbuild/\n.env\n"
@@ -93,25 +92,11 @@ def around(root: Root) -> Surroundings:
     return Surroundings(config.load(root))
 
 
-def look(root: Root, names: Iterable[str] = (), locks: JobLocks | None = None) -> Iterator[Job]:
-    """The named jobs, or all, each held against today's inputs. Builds nothing.
-
-    With `locks`, one that was killed is not said to be running. Not for a process that builds: it
-    has locks of its own, and would lose them.
-    """
+def look(root: Root, names: Iterable[str] = ()) -> Iterator[Job]:
+    """The named jobs, or all, each held against today's inputs. Builds nothing."""
     from popbuild.engine import session
 
-    selection = session.select(root, None, names)
-    for job in jobs.find_all(selection, around(root)):
-        yield job if locks is None or not _was_killed(job, locks) else replace(job, state="stopped")
-
-
-def _was_killed(job: Job, locks: JobLocks) -> bool:
-    """Whether a job is said to be running, and nobody builds it."""
-    try:
-        return job.state == states.RUNNING and locks.is_free(job.id)
-    except OSError:
-        return False  # somebody else's root, which we may only read
+    return jobs.find_all(session.select(root, None, names), around(root))
 
 
 def describe_job(job: Job, root: Root) -> dict[str, Any]:
@@ -246,17 +231,6 @@ def prompt(root: Root, job: Job, task_name: str) -> list[dict[str, Any]]:
     except TaskError as error:
         # No task failed: the files do not let it be rendered, and nothing was built.
         raise ConfigError(error.message, error.values, error.hint) from None
-
-
-def plan(root: Root, names: Iterable[str] = ()) -> list[PlannedJob]:
-    """What a run of the named jobs and tasks, or of all, would do and cost. Free: no call."""
-    from popbuild import plan
-    from popbuild.engine import session
-
-    selection = session.select(root, None, names)
-    surroundings = around(root)
-    session.check_tasks(selection, surroundings)
-    return list(plan.plan(selection, surroundings))
 
 
 def explain(root: Root, name: str, task: str | None = None) -> list[Explanation]:
@@ -435,30 +409,47 @@ def accept(root: Root, name: str, tasks: Iterable[str] = ()) -> list[str]:
         return accepted
 
 
-def freeze(root: Root, name: str, task: str) -> tuple[str, ...]:
-    """Let a task not be rebuilt whatever changes; gives the frozen tasks of its job."""
-    job = _with_task(root, name, task)
-    assert job.exam is not None
-    if job.exam.letters[task] is None or job.exam.digests[task] is None:
-        raise UsageError(
-            "there is nothing to freeze: the task was never built",
-            {"job": name, "task": task},
-            hint=f"doit run {name}:{task}",
-        )
-    return _set_frozen(root, name, {*job.exam.around.frozen(name), task})
+def freeze(root: Root, pattern: str, task: str) -> dict[str, tuple[str, ...]]:
+    """Let a task of a job, or of every job that a glob matches, not be rebuilt whatever changes;
+    gives the frozen tasks of each. All of them or none: it must have been built in each."""
+    found = {}
+    for job in _all_with_task(root, pattern, task):
+        assert job.exam is not None
+        if job.exam.letters[task] is None or job.exam.digests[task] is None:
+            raise UsageError(
+                "there is nothing to freeze: the task was never built",
+                {"job": job.id, "task": task},
+                hint=f"doit run {job.id}:{task}",
+            )
+        found[job.id] = {*job.exam.around.frozen(job.id), task}
+    return _set_frozen(root, found)
 
 
-def thaw(root: Root, name: str, task: str) -> tuple[str, ...]:
-    """Let a frozen task be rebuilt again; gives those that are still frozen."""
-    job = _with_task(root, name, task)
-    assert job.exam is not None
-    frozen = set(job.exam.around.frozen(name))
-    if task not in frozen:
+def thaw(root: Root, pattern: str, task: str) -> dict[str, tuple[str, ...]]:
+    """Let a frozen task be rebuilt again, of a job or of every job that a glob matches and where it
+    is frozen; gives those of each that are still frozen."""
+    frozen = {}
+    for job in _all_with_task(root, pattern, task):
+        assert job.exam is not None
+        frozen[job.id] = set(job.exam.around.frozen(job.id))
+    if not any(task in names for names in frozen.values()):
+        others = ", ".join(sorted(set().union(*frozen.values())))
         raise UsageError(
             "the task is not frozen",
-            {"job": name, "task": task, "frozen": ", ".join(sorted(frozen)) or "nothing"},
+            {"job": pattern, "task": task, "frozen": others or "nothing"},
         )
-    return _set_frozen(root, name, frozen - {task})
+    return _set_frozen(
+        root, {job: names - {task} for job, names in frozen.items() if task in names}
+    )
+
+
+def _all_with_task(root: Root, pattern: str, task: str) -> Iterator[Job]:
+    """The jobs that a pattern means, whose seeds can be read and which all have this task."""
+    from popbuild.engine import session
+
+    globs = any(sign in pattern for sign in "*?[") and ":" not in pattern
+    for name in session.select(root, None, [pattern]) if globs else [pattern]:
+        yield _with_task(root, name, task)
 
 
 def _with_task(root: Root, name: str, task: str | None) -> Job:
@@ -473,13 +464,18 @@ def _with_task(root: Root, name: str, task: str | None) -> Job:
     return job
 
 
-def _set_frozen(root: Root, name: str, tasks: Iterable[str]) -> tuple[str, ...]:
+def _set_frozen(
+    root: Root, tasks_by_job: Mapping[str, Iterable[str]]
+) -> dict[str, tuple[str, ...]]:
     from popbuild.engine.housekeeping import job_lock
 
-    names = tuple(sorted(tasks))
-    with job_lock(root, name):
-        jobs.set_frozen(root, name, names)
-    return names
+    found = {job: tuple(sorted(tasks)) for job, tasks in tasks_by_job.items()}
+    with contextlib.ExitStack() as held:
+        for job in found:
+            held.enter_context(job_lock(root, job))
+        for job, tasks in found.items():
+            jobs.set_frozen(root, job, tasks)
+    return found
 
 
 def _check_accept(exam: Exam, task: Any) -> None:

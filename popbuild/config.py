@@ -41,7 +41,8 @@ class Snapshot:
 
     @functools.cached_property
     def digests(self) -> dict[str, str]:
-        """The digest of each file. JSON counts by its value: formatting is no change."""
+        """The digest of each file. The formatting of JSON is no change. The order of keys is one: a
+        schema is sent in it, and a model writes its members as they come."""
         return {path: _file_digest(path, data) for path, data in self.files.items()}
 
     def text(self, path: str) -> str:
@@ -193,7 +194,7 @@ def _pipeline_folders(snapshot: Snapshot) -> list[tuple[str, str]]:
 def _file_digest(path: str, data: bytes) -> str:
     if path.endswith(".json"):
         try:
-            return jsonio.digest(jsonio.loads(data, path))
+            return jsonio.digest_in_order(jsonio.loads(data, path))
         except InputError:
             pass  # whoever uses it as JSON says what is wrong with it
     return jsonio.digest_bytes(data)

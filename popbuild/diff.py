@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from popbuild import disk, jsonio
+from popbuild.endings import previous_results
 from popbuild.errors import InputError, UsageError, unknown
 from popbuild.exam import read_json, read_letter
-from popbuild.jobs import known_jobs, previous_results
+from popbuild.jobs import known_jobs
 from popbuild.layout import COMPLETE, JobFolder, Root
 from popbuild.model.letter import Letter
 from popbuild.model.problem import MISSING, pointer_of

@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import functools
 import hashlib
 import os
 import secrets
@@ -426,6 +427,13 @@ class Locks:
             make_folder(self._path.parent)
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, file_mode())
         return self._file
+
+
+@functools.cache
+def locks_of(path: Path) -> Locks:
+    """The locks of a file, the same ones wherever this process asks: two sets would take them from
+    one another unnoticed."""
+    return Locks(path)
 
 
 def _offset(name: str) -> int:

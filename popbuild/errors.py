@@ -3,7 +3,7 @@
 PopbuildError
 ├── UsageError        the command was wrong; nothing was built
 ├── ConfigError       a file under pipeline-config/ is wrong; nothing was built
-├── InputError        a seed, a job or another input file is wrong
+├── InputError        a file that a command was given, or a job, is wrong
 ├── StoppedError      the build stopped and waits for a person
 │   ├── BudgetError   the next call may go over a budget
 │   ├── DrainingError whoever builds is about to end and sends nothing more
@@ -19,9 +19,9 @@ import difflib
 from collections.abc import Iterable, Mapping
 
 OK = 0
-REJECTED = 1  # a gate said no, or a check found something
+REJECTED = 1  # a gate said no to an answer or a seed, or a check found something
 FAILED = 2  # a crash or a provider error: the job stays in current/
-NOT_STARTED = 3  # usage, configuration or input: nothing was built
+NOT_STARTED = 3  # usage, configuration or a file that was given: nothing was built
 STOPPED = 4  # the build waits for a person
 LOCKED = 5  # another command builds this job, and --no-wait was given
 BUDGET = 6  # the next call may go over a budget

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from popbuild import disk, fingerprint, gate, jsonio, schemas
+from popbuild.bundle import bundle
 from popbuild.config import Config
 from popbuild.errors import ConfigError, InputError, PopbuildError
 from popbuild.fingerprint import Change, Inputs, Verdict
@@ -110,6 +112,7 @@ class Surroundings:
     config: Config
     _endpoints: dict[str, tuple[str | None, str | None]] = field(default_factory=dict)
     _schemas: dict[str, tuple[schemas.Schema, dict[str, str]]] = field(default_factory=dict)
+    _sent: dict[str, Any] = field(default_factory=dict)
 
     @property
     def root(self) -> Root:
@@ -165,13 +168,30 @@ class Surroundings:
             self._schemas[task.schema] = self._compile(task.schema)
         return self._schemas[task.schema]
 
-    def _compile(self, schema: str) -> tuple[schemas.Schema, dict[str, str]]:
-        snapshot = self.config.snapshot
+    def sent_schema(self, task: Task) -> Any:
+        """A task's schema as its calls send it, in one document; None where they send none."""
+        schema, used = self.schema(task)
+        if task.schema is None or schema is None or task.answer != "json" or task.command:
+            return None
+        if not used:
+            return schema.document
+        if task.schema not in self._sent:
+            documents = self._json_files()
+            self._sent[task.schema] = bundle(task.schema, used, documents, schema.where)
+        return self._sent[task.schema]
+
+    def _json_files(self) -> dict[str, Any]:
+        """The configuration's JSON files that can be read, by path."""
         documents = {}
-        for path, data in snapshot.files.items():
+        for path, data in self.config.snapshot.files.items():
             if path.endswith(".json"):
                 with contextlib.suppress(InputError):
                     documents[path] = jsonio.loads(data, path)
+        return documents
+
+    def _compile(self, schema: str) -> tuple[schemas.Schema, dict[str, str]]:
+        snapshot = self.config.snapshot
+        documents = self._json_files()
         where = f"pipeline-config/{schema}"
         if schema not in documents:
             try:
@@ -195,6 +215,7 @@ class Exam:
     letters: dict[str, Letter | None] = field(default_factory=dict)
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     asked: dict[str, str] = field(default_factory=dict)  # tasks a person wants built, and why
+    last_seed: Any = None  # what the job's own copy was, where today's seed stands in its place
 
     def look(self, task: Task) -> Verdict:
         """Read a task's letter and artifact anew, and say whether it must run."""
@@ -253,8 +274,9 @@ class Exam:
             paths = [last_good.artifact(self.pipeline.task(upstream).artifact)]
         else:
             return MISSING
-        for path in paths:
-            value = value_at(read_json(path), pointer)
+        documents = [self.last_seed] if kind == "seed" and self.last_seed is not None else []
+        for document in itertools.chain(documents, map(read_json, paths)):
+            value = value_at(document, pointer)
             if fingerprint.digest_of(value) == digest:
                 return value
         return MISSING
@@ -263,13 +285,18 @@ class Exam:
         return self.around.inputs(task, self.seed, self.artifacts)
 
     def settle(self, task: Task, value: Any, letter: Letter) -> None:
-        """A task was built: what stands below it is judged by the new artifact, and sees it as it
-        will be read from disk, its keys sorted."""
-        self.artifacts[task.id] = json.loads(jsonio.compact(value))
+        """A task was built: what stands below it is judged by the new artifact."""
+        self.artifacts[task.id] = value
         self.digests[task.id] = jsonio.digest(value)
         self.letters[task.id] = letter
         self.verdicts[task.id] = Verdict(())
         self.asked.pop(task.id, None)
+
+    def next_sample(self, task: Task, sample: int) -> int:
+        """The draw after the last one of a task, and at least the one after `sample`."""
+        letter = self.letters[task.id]
+        drawn = [int(call["sample"]) for call in letter.body.get("calls", ())] if letter else []
+        return max([sample, *drawn]) + 1
 
     @property
     def frozen(self) -> tuple[str, ...]:
@@ -282,9 +309,11 @@ class Exam:
         return not any(self.verdicts[name].stale or self.verdicts[name].edited for name in names)
 
 
-def examine(folder: JobFolder, seed: Any, pipeline: Pipeline, around: Surroundings) -> Exam:
+def examine(
+    folder: JobFolder, seed: Any, pipeline: Pipeline, around: Surroundings, last_seed: Any = None
+) -> Exam:
     """Hold a job's directory against today's inputs. Reads; writes nothing."""
-    exam = Exam(folder, seed, pipeline, around)
+    exam = Exam(folder, seed, pipeline, around, last_seed=last_seed)
     for task in pipeline.in_order():
         exam.look(task)
     return exam

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 from collections.abc import Iterable, Iterator
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from popbuild import jsonio
+from popbuild.errors import InputError
 from popbuild.exam import Exam
 from popbuild.fingerprint import Change, Verdict, brief
 from popbuild.jobs import Job
@@ -81,7 +83,7 @@ def _difference(change: Change, exam: Exam, objects: Objects) -> tuple[str, ...]
     if kind == "file":
         old = objects.get(change.before) if change.before != jsonio.ABSENT else b""
         new = exam.around.config.snapshot.files.get(path, b"")
-        return () if old is None else _lines(_text(old), _text(new))
+        return () if old is None else _lines(_text(path, old), _text(path, new))
     if MISSING in (change.old, change.new):
         return ()
     texts = [_pretty(change.old), _pretty(change.new)]
@@ -92,7 +94,11 @@ def _difference(change: Change, exam: Exam, objects: Objects) -> tuple[str, ...]
     return _lines(*texts)
 
 
-def _text(data: bytes) -> str | None:
+def _text(path: str, data: bytes) -> str | None:
+    """A file as it is shown: JSON in one form, since its formatting is no change."""
+    if path.endswith(".json"):
+        with contextlib.suppress(InputError):
+            return jsonio.dumps(jsonio.loads(data, path), sort=False).decode()
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -27,7 +27,7 @@ from popbuild.model.pipeline import Task
 from popbuild.model.problem import MISSING, value_at
 
 _MAX_SHOWN = 40  # characters of a value in a reason
-STAGES_VERSION = "1"  # raised when a default stage gives another result for the same inputs
+STAGES_VERSION = "2"  # raised when a default stage gives another result for the same inputs
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,21 @@ class Inputs:
     files: Mapping[str, str]
     endpoint: str | None = None
     weights: str | None = None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What templates and stages see of a task's inputs: copies in which the keys of every object
+    are sorted. A file has them in an order that no digest counts, so no prompt may show it."""
+
+    seed: Any
+    artifacts: Mapping[str, Any]
+    config: Mapping[str, Any]
+
+    @staticmethod
+    def of(task: Task, inputs: Inputs) -> Seen:
+        artifacts = {name: jsonio.in_order(value) for name, value in inputs.artifacts.items()}
+        return Seen(jsonio.in_order(inputs.seed), artifacts, jsonio.in_order(dict(task.settings)))
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
-"""Jobs on disk: which directory answers for a job, and every step of its life: submit, claim,
-letters, promotion, rejection, runs.jsonl."""
+"""Jobs on disk: which directory answers for a job, and every step of its life but the last: submit,
+claim, letters."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import functools
 import json
-import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from popbuild import disk, fingerprint, jsonio, seals
-from popbuild.errors import InputError, UsageError
+from popbuild.claims import JobLocks
+from popbuild.errors import InputError
 from popbuild.exam import (
     BadSeed,
     Exam,
@@ -42,9 +42,6 @@ from popbuild.model.letter import FORMAT_VERSION, Letter, Usage, seal
 from popbuild.model.pipeline import Pipeline, Task
 from popbuild.model.problem import Problem
 
-_PREVIOUS_KEPT = 1
-_MAX_DIGITS = 4  # of how many previous results are kept
-_NUMBERED = re.compile(r"(\d{6})-")
 CLAIMED = ".claimed-seed.json"
 
 
@@ -104,10 +101,11 @@ class Job:
 
 def known_seeds(root: Root) -> list[str]:
     """The IDs of the jobs that have a source under seeds/."""
-    return sorted(_named(root.seeds, ".json"))
+    return sorted(named(root.seeds, ".json"))
 
 
-def _named(folder: Path, ending: str) -> Iterator[str]:
+def named(folder: Path, ending: str) -> Iterator[str]:
+    """What the files of a folder that end like this are named for."""
     with contextlib.suppress(FileNotFoundError):
         for path in folder.iterdir():
             if path.name.endswith(ending) and not path.name.startswith("."):
@@ -116,7 +114,7 @@ def _named(folder: Path, ending: str) -> Iterator[str]:
 
 def known_jobs(root: Root) -> list[str]:
     """The IDs of all jobs of a root: seeds, and what stands in the four folders."""
-    found = {*_named(root.seeds, ".json"), *_named(root.data / "pending", "-seed.json")}
+    found = {*named(root.seeds, ".json"), *named(root.data / "pending", "-seed.json")}
     for state in (CURRENT, COMPLETE, REJECTED):
         with contextlib.suppress(FileNotFoundError):
             found.update(
@@ -186,7 +184,8 @@ def find(job: str, around: Surroundings) -> Job:
     for state in (CURRENT, REJECTED):
         if state in present:
             folder = folders[state]
-            exam, found = examine(folder, seed, pipeline, around), _state_of(folder, state)
+            exam = examine(folder, seed, pipeline, around)
+            found = _state_of(root, folder, state)
             # A claim that was cut short, and a job whose seed was rejected, have no status yet.
             damage = _damage(folder) if disk.stands(folder.status) else None
             return Job(job, found, folder, seed, pipeline, exam, damage=damage)
@@ -210,12 +209,25 @@ def _todays_seed(job: str, root: Root) -> dict[str, Any]:
     raise BadSeed(job, (Problem("the job has no seed.json"),))
 
 
-def _state_of(folder: JobFolder, state: str) -> str:
+def _state_of(root: Root, folder: JobFolder, state: str) -> str:
+    """The state of a job that is not complete. It runs as long as somebody holds its lock: a
+    process that was killed could not write down that it stopped."""
     if state == REJECTED:
         return REJECTED
-    found = _state_in(folder)
+    found = state_in(folder)
+    if found in (states.FAILED, states.WAITING) or (
+        found == states.RUNNING and _held(root, folder)
+    ):
+        return str(found)
     # Without a readable status a claim was cut short: it goes on like any stopped job.
-    return str(found) if found in (states.RUNNING, states.FAILED, states.WAITING) else "stopped"
+    return states.STOPPED
+
+
+def _held(root: Root, folder: JobFolder) -> bool:
+    try:
+        return not JobLocks(root).is_free(folder.id)
+    except OSError:
+        return True  # somebody else's root, which we may only read: its status has the word
 
 
 def read_status(folder: JobFolder) -> states.Status | None:
@@ -228,7 +240,7 @@ def _damage(folder: JobFolder) -> str | None:
     return None if read_status(folder) else f"{folder.status.name} is damaged or altered"
 
 
-def _state_in(folder: JobFolder) -> Any:
+def state_in(folder: JobFolder) -> Any:
     """The state in a job's own status, None where it cannot be read."""
     body = read_json(folder.status)
     return body.get("state") if isinstance(body, dict) else None
@@ -329,11 +341,19 @@ def _say_done(status: states.Status, letter: Letter) -> states.Status:
 
 
 def prepare_root(root: Root) -> None:
-    """Make the four folders and the private one; refuse if they are not on one file system."""
+    """Make the four folders and the private one; refuse if they are not on one file system, or if
+    a promotion would find something else where it adds its line: by then all is paid for."""
     for folder in root.folders():
         disk.make_folder(folder)
     disk.make_folder(root.private)
     disk.require_one_file_system([*root.folders(), root.private])
+    for path in (root.runs, root.runs_copy):
+        if disk.stands(path) and not disk.is_regular(path):
+            raise InputError(
+                "runs are written down in a file, and something else stands in its place",
+                {"file": root.show(path)},
+                hint="move it away; popbuild makes the file anew",
+            )
 
 
 def make_folders(folder: JobFolder) -> None:
@@ -505,214 +525,6 @@ def _empty_letter(task: Task) -> dict[str, Any]:
 def drop_letter(folder: JobFolder, task: str) -> None:
     """Before a task starts: what it leaves half done must not look like an edit by hand."""
     disk.remove(folder.letter(task))
-
-
-def previous_kept(environment: Mapping[str, str]) -> int:
-    """How many previous good results of a job are kept: POPBUILD_KEEP_PREVIOUS, or one.
-
-    Raises UsageError for what is no such number.
-    """
-    text = environment.get("POPBUILD_KEEP_PREVIOUS")
-    if not text:
-        return _PREVIOUS_KEPT
-    if not (text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS):
-        allowed = f"a whole number, 0 or more, by default {_PREVIOUS_KEPT}"
-        raise UsageError(
-            "not a number that this variable can have",
-            {"POPBUILD_KEEP_PREVIOUS": text, "allowed": allowed},
-            hint="it says how many previous good results of each job are kept",
-        )
-    return int(text)
-
-
-def promote(root: Root, folder: JobFolder, run_line: Mapping[str, Any], kept: int) -> JobFolder:
-    """Seal a job that passed every gate, move it from current/ to complete/, and log the run.
-
-    An existing good result is exchanged in one step and set aside; `kept` of them are kept. A note
-    in .popbuild/ is written first: if a crash comes before the log's line, `finish_promotion` adds
-    it.
-    """
-    job = folder.id
-    note = _promotion_note(root, job)
-    target = root.job(COMPLETE, job)
-    line = seal({**run_line, "seal": seals.write(folder, target)})
-    disk.make_folder(note.parent)
-    disk.write(note, jsonio.dumps(line, sort=False))
-    if not disk.rename_new(folder.path, target.path):
-        disk.exchange(folder.path, target.path)
-        _set_aside(root, folder, kept)
-    _log_run(root, line)
-    disk.remove(note)
-    return target
-
-
-def finish_promotion(root: Root, job: str, kept: int) -> None:
-    """Finish a promotion that a crash cut short: set the last good result aside, add the line,
-    once. Forget one that did not happen."""
-    note = _promotion_note(root, job)
-    if not note.exists():
-        return
-    line = read_json(note)
-    status = read_json(root.job(COMPLETE, job).status)
-    if isinstance(line, dict) and isinstance(status, dict):
-        run = line.get("pipelineId")
-        if run is not None and status.get("pipelineId") == run:
-            left = root.job(CURRENT, job)
-            if _state_in(left) == states.COMPLETE:
-                _set_aside(root, left, kept)
-            _log_run(root, line, once=True)
-    disk.remove(note)
-
-
-def unfinished_promotions(root: Root) -> list[str]:
-    """The jobs that are being promoted, or whose promotion a crash cut short."""
-    return sorted(_named(_promotion_note(root, "any").parent, ".json"))
-
-
-def is_promotion_unfinished(root: Root, job: str) -> bool:
-    """Whether a job is being promoted, or a crash cut that short."""
-    return disk.stands(_promotion_note(root, job))
-
-
-def _promotion_note(root: Root, job: str) -> Path:
-    return root.private / "promotions" / f"{job}.json"
-
-
-def _log_run(root: Root, line: Mapping[str, Any], *, once: bool = False) -> None:
-    """Add a run's line to runs.jsonl, and to our own copy, by which `verify` finds a line that
-    somebody took away. With `once`, it may be there already."""
-    data = jsonio.compact(dict(line)).encode() + b"\n"
-    for path, sync in ((root.runs, True), (root.runs_copy, False)):
-        if not once or all(run["pipelineId"] != line["pipelineId"] for run in _runs_in(path)[0]):
-            disk.append(path, data, sync=sync)
-
-
-def read_runs(root: Root) -> tuple[list[dict[str, Any]], int]:
-    """Every run of runs.jsonl once, and how many lines could not be read."""
-    return _runs_in(root.runs)
-
-
-def _runs_in(path: Path) -> tuple[list[dict[str, Any]], int]:
-    try:
-        lines = path.read_bytes().splitlines()
-    except FileNotFoundError:
-        return [], 0
-    runs: dict[str, dict[str, Any]] = {}
-    bad = 0
-    for line in lines:
-        try:
-            body = json.loads(line)
-            runs.setdefault(body["pipelineId"], body)
-        except (ValueError, KeyError, TypeError):
-            bad += bool(line.strip())
-    return list(runs.values()), bad
-
-
-def _set_aside(root: Root, folder: JobFolder, kept: int) -> None:
-    """Keep the previous good result in .popbuild/previous/<id>/, and no more than are wanted."""
-    shelf = root.private / "previous" / folder.id
-    if kept:
-        disk.make_folder(shelf)
-        newest = next(iter(previous_results(root, folder.id)), None)
-        number = _number_of(newest.path) + 1 if newest is not None else 1
-        stamp = timestamp().replace(":", "-").replace(".", "-")
-        disk.rename_new(folder.path, shelf / f"{number:06d}-{stamp}")
-    disk.remove(folder.path)
-    for result in previous_results(root, folder.id)[kept:]:
-        disk.remove(result.path)
-
-
-def previous_results(root: Root, job: str) -> list[JobFolder]:
-    """The good results of a job that later ones replaced, as far as they are kept, newest first.
-
-    They are numbered, since the clock may be moved back.
-    """
-    try:
-        found = [each for each in (root.private / "previous" / job).iterdir() if each.is_dir()]
-    except FileNotFoundError:
-        return []
-    shown = [path for path in found if not path.name.startswith(".")]
-    shown.sort(key=lambda path: (_number_of(path), path.name), reverse=True)
-    return [JobFolder(path) for path in shown]
-
-
-def _number_of(path: Path) -> int:
-    """0 for one that was kept before they were numbered."""
-    match = _NUMBERED.match(path.name)
-    return int(match[1]) if match else 0
-
-
-def reject(root: Root, folder: JobFolder, body: Mapping[str, Any]) -> JobFolder:
-    """Move a job to rejected/ with its rejection.json; an older rejection of it is replaced."""
-    disk.write(folder.rejection, jsonio.dumps(dict(body), sort=False))
-    target = root.job(REJECTED, folder.id)
-    if not disk.rename_new(folder.path, target.path):
-        disk.exchange(folder.path, target.path)
-        disk.remove(folder.path)
-    return target
-
-
-def reject_seed(root: Root, job: str, bad: BadSeed) -> JobFolder:
-    """A seed that cannot be read goes to rejected/ with its problems, byte for byte.
-
-    One that waited in pending/ is moved; one under seeds/ is the user's own and is copied. What
-    an earlier rejection left of the job stays beside it.
-    """
-    target = root.job(REJECTED, job)
-    body = jsonio.dumps(rejection(job, None, None, None, bad.problems, None, 0, {}), sort=False)
-    if target.path.is_dir():
-        _take_seed(root, job, target.seed)
-        disk.write(target.rejection, body)
-        return target
-    folder = JobFolder(target.path.parent / f".tmp-{job}")
-    disk.remove(folder.path)
-    disk.make_folder(folder.path)
-    _take_seed(root, job, folder.seed)
-    disk.write(folder.rejection, body)
-    disk.rename_new(folder.path, target.path)
-    return target
-
-
-def _take_seed(root: Root, job: str, target: Path) -> None:
-    """Put today's source of a job where its own copy belongs, as it is. What is no file (a link, a
-    folder) or cannot be read stays in seeds/."""
-    source, pending = root.seed(job), root.pending(job)
-    if disk.stands(source):
-        if disk.is_regular(source):
-            with contextlib.suppress(PermissionError):
-                disk.copy_file(source, target)
-    elif disk.stands(pending):
-        disk.remove(target)
-        disk.rename_new(pending, target)
-        if disk.is_regular(target):
-            target.chmod(disk.file_mode())
-
-
-def rejection(
-    job: str,
-    run: str | None,
-    task: str | None,
-    stage: str | None,
-    problems: Iterable[Problem],
-    answer: str | None,
-    refinements: int,
-    fingerprint: Mapping[str, str],
-    **more: Any,
-) -> dict[str, Any]:
-    """The body of rejection.json."""
-    return {
-        "formatVersion": 1,
-        "id": job,
-        "pipelineId": run,
-        "rejectedAt": timestamp(),
-        "task": task,
-        "stage": stage,
-        "problems": [problem.as_json() for problem in problems],
-        "answer": answer,
-        "refinementAttempts": refinements,
-        "fingerprint": dict(fingerprint),
-        **more,
-    }
 
 
 def set_frozen(root: Root, job: str, tasks: Iterable[str]) -> None:

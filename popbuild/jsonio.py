@@ -40,9 +40,20 @@ def digest(value: Any) -> str:
     return digest_bytes(compact(value).encode())
 
 
+def digest_in_order(value: Any) -> str:
+    """The digest of a JSON value where the order of keys says something; formatting does not."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return digest_bytes(text.encode())
+
+
 def compact(value: Any) -> str:
     """Canonical JSON on one line: sorted keys, no spaces."""
     return _COMPACT(value)
+
+
+def in_order(value: Any) -> Any:
+    """A copy of a JSON value in which the keys of every object are sorted."""
+    return json.loads(compact(value))
 
 
 def dumps(value: Any, *, sort: bool = True) -> bytes:

@@ -10,7 +10,7 @@ at the most that can come. A price that is not known is None, never 0.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from popbuild import jobs, preview
@@ -23,7 +23,7 @@ from popbuild.llm.history import Attempt, History
 from popbuild.llm.ledger import read_entries, size_of
 from popbuild.llm.prices import Price, price_of
 from popbuild.llm.request import Message, Request
-from popbuild.llm.store import Store
+from popbuild.llm.store import OFF, ONLY, REFRESH, Store
 from popbuild.model.pipeline import Task
 
 # How far another provider's tokens, and its frame around them, may be from our count.
@@ -66,6 +66,7 @@ class PlannedTask:
     output_tokens: Range
     cost: Range | None
     basis: str
+    lacking: bool = False  # nothing may be sent, and its answer is not stored
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -78,6 +79,7 @@ class PlannedTask:
             "outputTokens": self.output_tokens.as_json(),
             "cost": self.cost and self.cost.as_json(8),
             "basis": self.basis,
+            "lacking": self.lacking,
         }
 
 
@@ -93,6 +95,11 @@ class PlannedJob:
     @property
     def nothing_to_do(self) -> bool:
         return not self.tasks and not self.note
+
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """The tasks at which a run that may send nothing would end with an error."""
+        return tuple(task.task for task in self.tasks if task.lacking)
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -139,11 +146,33 @@ def totals(tasks: Iterable[PlannedTask]) -> Totals:
     )
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What a run is told beside its names, as far as it decides what is built and what is sent:
+    `mode` is the store's."""
+
+    mode: str
+    always: bool = False
+    fresh: tuple[str, ...] = ()
+    keep_edits: bool = False
+    discard_edits: bool = False
+
+    def reasons(self, exam: Exam) -> Iterator[tuple[str, str]]:
+        """The tasks of a job that are built whatever their letters say, each with the reason."""
+        for name, verdict in exam.verdicts.items():
+            if name in self.fresh:
+                yield name, "a fresh sample was asked for"
+            elif self.discard_edits and verdict.edited:
+                yield name, "its edit by hand is discarded"
+            elif self.always and not verdict.edited:
+                yield name, "asked for"
+
+
 def plan(
-    selection: Mapping[str, tuple[str, ...] | None], around: Surroundings
+    selection: Mapping[str, tuple[str, ...] | None], around: Surroundings, asked: Asked
 ) -> Iterator[PlannedJob]:
     """What a run of these jobs would do, each of its tasks or only the named ones."""
-    planner = _Planner(around)
+    planner = _Planner(around, asked)
     for job, tasks in selection.items():
         yield planner.job(jobs.find(job, around), tasks)
 
@@ -151,6 +180,7 @@ def plan(
 @dataclass
 class _Planner:
     around: Surroundings
+    asked: Asked
     _history: History = field(init=False)
     _store: Store = field(init=False)
     _samples: Samples = field(init=False)
@@ -165,7 +195,7 @@ class _Planner:
         exam = job.exam
         if job.bad_seed is not None or exam is None:
             return PlannedJob(job.id, job.state, note=job.description)
-        if job.state == REJECTED and job.folder is not None:
+        if job.state == REJECTED and job.folder is not None and not self._forced:
             held = jobs.rejection_stands(exam, read_json(job.folder.rejection))
             if held is not None:
                 note = f"rejected at {held}, unchanged since: not bought again unless by retry"
@@ -173,10 +203,13 @@ class _Planner:
         wanted = set(exam.pipeline.names)
         if tasks is not None:
             wanted = set(tasks).union(*(exam.pipeline.upstream(name) for name in tasks))
+        self._apply(exam)
+        decided = self.asked.keep_edits or self.asked.discard_edits
         stopping = [
             name
             for name in exam.pipeline.names
             if name in wanted and exam.verdicts[name].edited and exam.verdicts[name].stale
+            if not decided
         ]
         note = f"stops at {', '.join(stopping)}: edited by hand and stale" if stopping else ""
         frozen = [name for name in exam.pipeline.names if exam.verdicts[name].held]
@@ -186,21 +219,48 @@ class _Planner:
             self._task(exam, task)
             for task in exam.pipeline.in_order()
             if task.id in wanted and exam.verdicts[task.id].stale
+            if not (exam.verdicts[task.id].edited and self.asked.keep_edits)
         )
         if not planned and not note and tasks is None and not job.up_to_date:
             note = "everything is built: only the promotion is left"
-        return PlannedJob(job.id, job.state, planned, note)
+        found = PlannedJob(job.id, job.state, planned, note)
+        if found.lacking and not stopping:
+            return replace(found, note=f"fails at {', '.join(found.lacking)}: not stored")
+        return found
+
+    @property
+    def _forced(self) -> bool:
+        return self.asked.always or bool(self.asked.fresh)
+
+    def _apply(self, exam: Exam) -> None:
+        """Judge a job's tasks by what is asked for, too."""
+        asked = dict(self.asked.reasons(exam))
+        if asked:
+            exam.asked.update(asked)
+            for task in exam.pipeline.in_order():
+                exam.look(task)
+
+    def _sample(self, exam: Exam, task: Task) -> int:
+        """Which draw a task's first call will ask for."""
+        sample = self._samples.get(exam.folder.id, task.id)
+        return exam.next_sample(task, sample) if task.id in self.asked.fresh else sample
 
     def _task(self, exam: Exam, task: Task) -> PlannedTask:
         reasons = exam.verdicts[task.id].reasons
-        will = any(not _only_above(reason) for reason in reasons)
-        below_stale = any(exam.verdicts[name].stale for name in task.needs)
+        below = [name for name in task.needs if exam.verdicts[name].stale]
+        will = any(not _only_above(reason, below) for reason in reasons)
         model = task.model
         if task.command is not None or model is None:
             basis = "a command: its calls are its own" if task.command else "no model to call"
             return PlannedTask(task.id, will, reasons, 0, *(NOTHING,) * 4, basis)
-        messages = None if below_stale else self._messages(exam, task)
+        messages = None if below else self._messages(exam, task)
         stored = None if messages is None else int(self._is_stored(exam, task, model, messages))
+        if self.asked.mode == ONLY:
+            lacking = will and stored == 0
+            basis = "nothing may be sent" if lacking else "nothing is sent"
+            return PlannedTask(task.id, will, reasons, stored, *(NOTHING,) * 4, basis, lacking)
+        if self.asked.mode in (REFRESH, OFF):
+            stored = 0  # whatever there is, it is not served
         attempts = self._history.of(task.id, model)
         price = price_of(model)
         if attempts:
@@ -233,14 +293,13 @@ class _Planner:
             return None
 
     def _is_stored(self, exam: Exam, task: Task, model: str, messages: list[Message]) -> bool:
-        schema, _ = self.around.schema(task)
         inputs = exam.inputs(task)
         request = Request(
             model,
             tuple(messages),
             {key: value for key, value in task.settings.items() if key != "model"},
-            schema.document if schema and task.answer == "json" else None,
-            self._samples.get(exam.folder.id, task.id),
+            self.around.sent_schema(task),
+            self._sample(exam, task),
             inputs.endpoint,
             inputs.weights,
         )
@@ -280,8 +339,9 @@ class _Planner:
         return most
 
 
-def _only_above(reason: str) -> bool:
-    return reason.startswith("upstream ")
+def _only_above(reason: str, stale: Iterable[str]) -> bool:
+    """Whether a reason is about an artifact that will be made anew, and may come out as it was."""
+    return reason.startswith(("upstream ", *(f"artifact:{name}:" for name in stale)))
 
 
 def _limit(task: Task, price: Price | None) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 from popbuild.config import Config
 from popbuild.errors import ConfigError, PopbuildError, TaskError, said
 from popbuild.exam import Exam, Surroundings
+from popbuild.fingerprint import Seen
 from popbuild.model.pipeline import Task
 from popbuild.prompt import ArtifactsView, Templates, Trace, view
 
@@ -38,11 +39,11 @@ def render(settings: Config, exam: Exam, task: Task) -> list[dict[str, Any]]:
             hint=_FROM_CODE,
         )
     templates, trace = templates_of(settings), Trace()
-    inputs = exam.inputs(task)
+    seen = Seen.of(task, exam.inputs(task))
     variables = {
-        "seed": view(exam.seed, "seed", "", trace),
-        "artifacts": ArtifactsView(inputs.artifacts, trace),
-        "config": dict(task.settings),
+        "seed": view(seen.seed, "seed", "", trace),
+        "artifacts": ArtifactsView(seen.artifacts, trace),
+        "config": seen.config,
         "variables": {},
         "problems": [],
         "previous": "",
@@ -101,7 +102,7 @@ def check(around: Surroundings, templates: Templates) -> None:
     earlier task is paid for. Other templates may be of no use, and are checked when rendered."""
     for pipeline in around.config.pipelines.values():
         for task in pipeline.tasks:
-            around.schema(task)
+            around.sent_schema(task)
             for path in filter(None, (task.path("prompt.md"), task.path("system.md"), task.stages)):
                 for problem in _problems(around.config, path, templates):
                     raise problem

@@ -189,7 +189,7 @@ class _Evidence:
 
     def file(self, path: str, digest: str) -> bool | None:
         """Whether the copy of a configuration file has the digest; None if none is kept."""
-        # JSON counts by its value, so the name belongs to what is digested.
+        # JSON counts without its formatting, so the name belongs to what is digested.
         key = (Path(path).suffix, digest)
         if key not in self._known:
             data = self._objects.get(digest)

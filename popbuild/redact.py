@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 _SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL)S?$", re.IGNORECASE)
 _KEY_SHAPED = re.compile(r"\b(sk|pk|rk)-[A-Za-z0-9_-]{12,}")
@@ -33,6 +34,36 @@ def without_secrets(text: str, environment: Mapping[str, str]) -> str:
             for form in dict.fromkeys((value, json.dumps(value)[1:-1], repr(value)[1:-1])):
                 text = text.replace(form, f"[{name}]")
     return text
+
+
+def redact_value(value: Any, environment: Mapping[str, str]) -> Any:
+    """A JSON value with every text in it, names of fields too, as `redact` leaves it."""
+    whole = "\n".join(_texts(value))  # mostly there is nothing to find, and one look is enough
+    return value if redact(whole, environment) == whole else _redacted(value, environment)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield from value
+        for each in value.values():
+            yield from _texts(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _texts(each)
+
+
+def _redacted(value: Any, environment: Mapping[str, str]) -> Any:
+    if isinstance(value, str):
+        return redact(value, environment)
+    if isinstance(value, list):
+        return [_redacted(each, environment) for each in value]
+    if isinstance(value, dict):
+        return {
+            redact(name, environment): _redacted(each, environment) for name, each in value.items()
+        }
+    return value
 
 
 def names_secret(name: str) -> bool:

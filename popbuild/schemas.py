@@ -39,6 +39,8 @@ PATTERN_TIMEOUT_S = 1.0
 _TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
 # Below these, names are fields of documents: a response format may ask for a `token`.
 _FIELDS = frozenset({"properties", "patternProperties", "$defs", "definitions"})
+_NAMED = frozenset({*_FIELDS, "dependentSchemas", "dependencies"})  # names, not keywords, in these
+_DATA = frozenset({"const", "enum", "default", "examples"})  # a `$ref` in there refers to nothing
 _BASE = "file:///"  # only a name: nothing is ever read from it
 
 
@@ -100,21 +102,26 @@ def compile_schema(
     except RecursionError:
         raise ConfigError("the schema is nested too deeply", {"file": where}) from None
     if isinstance(document, dict):
-        base = document.get("$id", base)
+        base = urljoin(base, document.get("$id", base))
     registry = _registry(resources or {}).with_resource(base, _resource(document))
     resolver = registry.resolver(base)
     for reference in references(document):
         try:
             resolver.lookup(reference)
         except referencing.exceptions.Unresolvable:
-            raise ConfigError(
-                "a schema refers to something that is not here",
-                {"file": where, "$ref": reference},
-                hint="a reference may name a file beside the schema, or a place inside it; "
-                "nothing is fetched from the network",
-            ) from None
-    anchored = {"$id": base, **document} if isinstance(document, dict) and base else document
+            raise not_here(where, reference) from None
+    anchored = {**document, "$id": base} if isinstance(document, dict) and base else document
     return Schema(document, where, _validator_class()(anchored, registry=registry))
+
+
+def not_here(where: str, reference: str) -> ConfigError:
+    """The error of a schema that refers to something unknown."""
+    return ConfigError(
+        "a schema refers to something that is not here",
+        {"file": where, "$ref": reference},
+        hint="a reference may name a file beside the schema, or a place inside it; "
+        "nothing is fetched from the network",
+    )
 
 
 def _wrong_schema(error: Any, where: str) -> ConfigError:
@@ -136,41 +143,60 @@ def compile_task_schema(
 
     A relative `$ref` is looked up beside the schema, as a URL would be.
     """
-    by_uri = {}
-    for each, document in documents.items():
-        own = document.get("$id") if isinstance(document, dict) else None
-        for uri in (_BASE + each, own):
-            if isinstance(uri, str):
-                by_uri[uri] = each
+    by_uri = paths_by_uri(documents)
     used: set[str] = set()
     waiting = [path]
     while waiting:
         current = waiting.pop()
-        document = documents[current]
-        base = _BASE + current
-        if isinstance(document, dict) and isinstance(document.get("$id"), str):
-            base = urljoin(base, document["$id"])
-        for reference in references(document):
+        base = base_of(current, documents[current])
+        for reference in references(documents[current]):
             target = by_uri.get(urldefrag(urljoin(base, reference)).url)
             if target is not None and target != path and target not in used:
                 used.add(target)
                 waiting.append(target)
-    resources = {uri: documents[each] for uri, each in by_uri.items() if each in used}
+    resources = {uri: documents[each] for uri, each in by_uri.items() if each in {path, *used}}
+    for each in sorted(used):
+        # Otherwise what is wrong with it would be found after the model was paid.
+        compile_schema(documents[each], where.removesuffix(path) + each, resources, _BASE + each)
     return compile_schema(documents[path], where, resources, _BASE + path), used
+
+
+def paths_by_uri(documents: Mapping[str, Any]) -> dict[str, str]:
+    """The path of each document, by its place and by its `$id`."""
+    found = {base_of(path, document): path for path, document in documents.items()}
+    return found | {_BASE + path: path for path in documents}
+
+
+def base_of(path: str, document: Any) -> str:
+    """What relative references in a document are relative to."""
+    own = document.get("$id") if isinstance(document, dict) else None
+    return urldefrag(urljoin(_BASE + path, own)).url if isinstance(own, str) else _BASE + path
 
 
 def references(document: Any) -> Iterator[str]:
     """Every `$ref` and `$dynamicRef` in a schema."""
-    waiting = [document]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, dict):
-            for keyword in ("$ref", "$dynamicRef"):
-                if isinstance(value.get(keyword), str):
-                    yield value[keyword]
-            waiting.extend(value.values())
-        elif isinstance(value, list):
-            waiting.extend(value)
+    for _, part in parts(document):
+        for keyword in ("$ref", "$dynamicRef"):
+            if isinstance(part.get(keyword), str):
+                yield part[keyword]
+
+
+def parts(document: Any, pointer: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every object in a schema that may be a schema itself, with the JSON Pointer to it: no value
+    of a `const`, say, and no object that has names of a person's own."""
+    if isinstance(document, list):
+        for number, each in enumerate(document):
+            yield from parts(each, f"{pointer}/{number}")
+    if not isinstance(document, dict):
+        return
+    yield pointer, document
+    for keyword, value in document.items():
+        place = pointer + pointer_of([keyword])
+        if keyword in _NAMED and isinstance(value, dict):
+            for name, each in value.items():
+                yield from parts(each, place + pointer_of([name]))
+        elif keyword not in _DATA:
+            yield from parts(value, place)
 
 
 def _resource(document: Any) -> referencing.Resource[Any]:

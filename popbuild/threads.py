@@ -9,8 +9,8 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Generic, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
 
 if TYPE_CHECKING:
     import asyncio  # at run time where it is used: a command with nothing to do ends here too
@@ -74,6 +74,29 @@ def leave_if_hanging(code: int) -> None:
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()
         os._exit(code)
+
+
+@contextlib.contextmanager
+def no_exit_as_if_done(code: int) -> Iterator[None]:
+    """In this block, whoever calls `os._exit(0)` ends the process with `code`, and a word about it.
+
+    Nothing can be done after it: a command that built nothing would say that all is well. Processes
+    that were forked off end as they like.
+    """
+    leave, process = os._exit, os.getpid()
+
+    def end(status: int) -> NoReturn:
+        if status == 0 and os.getpid() == process:
+            with contextlib.suppress(OSError, ValueError):
+                print("error: a stage ended the process: os._exit(0)", file=sys.stderr, flush=True)
+            leave(code)
+        leave(status)
+
+    os._exit = end
+    try:
+        yield
+    finally:
+        os._exit = leave
 
 
 def _work(inbox: queue.SimpleQueue[_Work]) -> None:

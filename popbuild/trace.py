@@ -11,10 +11,11 @@ from typing import Any
 
 from popbuild import disk, jsonio
 from popbuild.config import take_snapshot
+from popbuild.endings import previous_results
 from popbuild.errors import InputError, UsageError, unknown
 from popbuild.exam import read_json, read_letter
 from popbuild.fingerprint import brief, digest_of
-from popbuild.jobs import known_jobs, previous_results
+from popbuild.jobs import known_jobs
 from popbuild.layout import COMPLETE, CURRENT, REJECTED, JobFolder, Root
 from popbuild.llm.store import Store
 from popbuild.model.letter import Letter

@@ -110,7 +110,7 @@ def _validate_tasks(settings: Config) -> Iterator[Finding]:
                 continue
             seen.add(task.folder)
             try:
-                around.schema(task)
+                around.sent_schema(task)
             except PopbuildError as error:
                 yield from _findings(error)
             for problem in template_problems(settings, task):

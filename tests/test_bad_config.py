@@ -95,6 +95,16 @@ def write(path: str, content: object) -> Arrange:
     return lambda workspace: workspace.write(f"{CONFIG}/{path}", content)
 
 
+def referenced(schema: object) -> Arrange:
+    """A schema that the first task's schema refers to."""
+
+    def arrange(workspace: Workspace) -> None:
+        workspace.write(f"{CONFIG}/{SCHEMA}", {"$ref": "../../shared/item.json"})
+        workspace.write(f"{CONFIG}/shared/item.json", schema)
+
+    return arrange
+
+
 def task_yaml(text: str, task: str = "research") -> Arrange:
     return write(f"tasks/{task}/task.yaml", text)
 
@@ -284,6 +294,10 @@ FILES: dict[str, tuple[Arrange, list[str]]] = {
         write("tasks/analysis/prompt.md", b"\xff"),
         ["file is not UTF-8", "tasks/analysis/prompt.md", "byte 0"],
     ),
+    "a filter that draws": (
+        write("tasks/analysis/prompt.md", "{{ seed.data.topic | random }}"),
+        ["No filter named 'random'", "tasks/analysis/prompt.md", "line 1"],
+    ),
     "a syntax error in code": (
         write("tasks/analysis/stages.py", "def parsing(context:\n"),
         ["Python cannot read this", "tasks/analysis/stages.py", "line 1", "never closed"],
@@ -304,6 +318,18 @@ FILES: dict[str, tuple[Arrange, list[str]]] = {
         ["a schema refers to something that is not here", "#/$defs/x"],
     ),
     "a reference to a file that is not there": (write(SCHEMA, {"$ref": "x.json"}), ["x.json"]),
+    "an unknown type in a referenced schema": (
+        referenced({"items": {"type": "strnig"}}),
+        ["not a valid JSON Schema", "shared/item.json", "#/items/type", "strnig", "string"],
+    ),
+    "a reference to nothing in a referenced schema": (
+        referenced({"$ref": "#/$defs/x"}),
+        ["a schema refers to something that is not here", "shared/item.json", "#/$defs/x"],
+    ),
+    "a reference to a file that is not there in a referenced schema": (
+        referenced({"$ref": "x.json"}),
+        ["a schema refers to something that is not here", "shared/item.json", "x.json"],
+    ),
 }
 
 

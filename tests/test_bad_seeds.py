@@ -99,6 +99,16 @@ def test_a_bad_seed_is_rejected_with_its_problems(
     assert provider.requests == []
 
 
+def test_the_exit_code_of_a_bad_seed_is_the_one_in_help(workspace: Workspace) -> None:
+    """A run rejects its job: 1, where --help lists it. To submit it is to give a wrong file: 3."""
+    seed = workspace.write("seeds/first.json", "{")
+    assert workspace.popbuild("run", "first").code == 1
+    assert workspace.popbuild("submit", str(seed), "--id", "second").code == 3
+    said = workspace.popbuild("--help").out.split("exit codes:")[1].split("environment:")[0]
+    (line,) = [each for each in said.splitlines() if "seed" in each]
+    assert line.split("  4  ")[0].strip() == "1  a gate said no, a bad seed"
+
+
 @pytest.mark.parametrize("kind", SEEDS)
 def test_validate_names_the_seeds_problems(kind: str, workspace: Workspace) -> None:
     """The same problems, each with its file; nothing is written, not even the four folders."""

@@ -64,7 +64,7 @@ TEMPLATES: dict[str, tuple[str, list[str]]] = {
     ),
     "another undefined name": ("{{ nothing }}", ["there is no 'nothing'; known: seed, artifacts"]),
     "an undefined field": ("{{ seed.data.topik }}", ["seed.data has no 'topik', did you mean 't"]),
-    "a field below nothing": ("{{ seed.data.x.y }}", ["seed.data has no 'x'; known: topic, tone"]),
+    "a field below nothing": ("{{ seed.data.x.y }}", ["seed.data has no 'x'; known: tone, topic"]),
     "a field of a text": ("{{ seed.name.first }}", ["'first' has no 'first'", "`is defined`"]),
     "a task that is not needed": ("{{ artifacts.analysis }}", ["there is no 'analysis'"]),
     "an undefined setting": ("{{ config.modle }}", ["there is no 'modle', did you mean 'model'?"]),
@@ -634,6 +634,35 @@ import re
 def parsing(context):
     re.match("(a+)+$", "a" * 60 + "b")
 """
+
+
+@pytest.mark.parametrize("stage", ["parsing", "integration"])
+def test_a_key_in_the_document_of_a_stage_is_taken_out(
+    stage: str, workspace: Workspace, provider: Provider
+) -> None:
+    """As in every other file: values and names of fields, keys of the environment and what looks
+    like one. The gate judges what then stands on disk, and nothing is edited by hand."""
+    looks_like_one = "sk-nobody-knows-this-one"
+    workspace.task("analysis", prompt="Analysis of: {{ artifacts.research }}")
+    workspace.task(
+        "research",
+        schema={"properties": {"at": {"const": "[OPENAI_API_KEY]"}}},
+        stages="import os\n\n\n"
+        f"def {stage}(context):\n"
+        "    key = os.environ['OPENAI_API_KEY']\n"
+        f"    return {{'at': key, key: [1, {{'a': 'b\\n{looks_like_one}'}}], 'n': None}}\n",
+    )
+    for _ in range(2):
+        result = workspace.popbuild("run", env={"OPENAI_API_KEY": KEY})
+        assert result.code == 0, result.err
+        nothing_leaked(workspace, result.out + result.err)
+    assert result.out == "-- first  up to date\n"
+    assert workspace.artifact("first", "research") == {
+        "at": "[OPENAI_API_KEY]",
+        "[OPENAI_API_KEY]": [1, {"a": "b\n[key]"}],
+        "n": None,
+    }
+    assert len(provider.requests) == 2
 
 
 def test_a_key_in_a_file_of_a_stage_is_taken_out(workspace: Workspace, provider: Provider) -> None:

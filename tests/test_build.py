@@ -414,6 +414,7 @@ def test_two_commands_at_once(workspace: Workspace, provider: Provider) -> None:
     refused = workspace.doit("run", "job=first", "--no-wait")
     assert refused.code == 5
     assert "another command builds this job" in refused.err
+    assert refused.out == "first: built by another command\n"
     waiting = workspace.start("popbuild", "run", "first")
     waiting.wait_for("waiting for another command")
     provider.release()

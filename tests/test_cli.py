@@ -846,16 +846,27 @@ def test_an_empty_root(workspace: Workspace, tool: str, command: str) -> None:
         assert data(workspace, command) == []
 
 
-def test_a_folder_in_the_place_of_runs_jsonl(workspace: Workspace, provider: Provider) -> None:
-    """It is no job, and what fails because of it names it."""
-    (workspace.root / "pipeline-data/complete/runs.jsonl").mkdir(parents=True)
+@pytest.mark.parametrize("place", ["folder", "link"])
+@pytest.mark.parametrize("file", ["pipeline-data/complete/runs.jsonl", ".popbuild/runs.jsonl"])
+def test_something_else_in_the_place_of_runs_jsonl(
+    file: str, place: str, workspace: Workspace, provider: Provider
+) -> None:
+    """It is no job; nothing is built that could not be promoted, and what says so names it."""
+    path = workspace.root / file
+    path.parent.mkdir(parents=True)
+    path.mkdir() if place == "folder" else path.symlink_to(workspace.root / "seeds/first.json")
     assert ok(workspace, "list").split()[0] == "first"
     assert "runs.jsonl" not in ok(workspace, "list")
-    found = ok(workspace, "validate", code=1)
-    assert "pipeline-data/complete/runs.jsonl: not a regular file" in found
-    failed = workspace.popbuild("run", "first")
-    assert failed.code == 2
-    assert "pipeline-data/complete/runs.jsonl" in failed.err
+    if file.startswith("pipeline-data"):
+        assert f"{file}: not a regular file" in ok(workspace, "validate", code=1)
+    for tool in ("popbuild", "doit"):
+        failed = workspace.run(tool, "run")
+        assert failed.code == 3
+        assert file in failed.err
+    assert (provider.requests, workspace.states("first")) == ([], [])
+    path.rmdir() if place == "folder" else path.unlink()
+    ok(workspace, "run", "first")
+    ok(workspace, "run", "first")
     assert len(provider.requests) == 2
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 
 import pytest
@@ -151,18 +152,35 @@ def test_a_full_disk(workspace: Workspace, provider: Provider) -> None:
     check_whole(workspace, 1)
 
 
+LISTINGS = (
+    ("popbuild", "list"),
+    ("popbuild", "status"),
+    ("popbuild", "status", "first"),
+    ("popbuild", "check"),
+    ("popbuild", "plan", "--json"),
+    ("doit", "list"),
+)
+
+
+def said_of_first(workspace: Workspace) -> list[str]:
+    """The word that each listing has for the state of the job."""
+    outputs = [workspace.run(*each).out for each in LISTINGS]
+    return [re.findall("running|stopped|failed", out)[0] for out in outputs]
+
+
 def test_status_after_a_kill(workspace: Workspace, provider: Provider) -> None:
-    """A job that a living process builds is running; one whose process was killed is stopped."""
+    """A job that a living process builds is running; one whose process was killed is stopped. Every
+    command says the same."""
     provider.hold()
     running = workspace.start("popbuild", "run", "first")
     provider.wait_for(1)
-    assert workspace.popbuild("list").out.startswith("first  running")
+    assert said_of_first(workspace) == ["running"] * len(LISTINGS)
     (during,) = json.loads(workspace.popbuild("status", "first", "--json").out)
     assert during["tasks"]["research"]["state"] == "running"
     assert workspace.popbuild("run", "first", "--no-wait").code == 5  # looking took no lock away
     running.kill()
     running.wait()
     provider.release()
-    assert workspace.popbuild("list").out.startswith("first  stopped")
+    assert said_of_first(workspace) == ["stopped"] * len(LISTINGS)
     (after,) = json.loads(workspace.popbuild("status", "first", "--json").out)
     assert (after["state"], after["tasks"]["research"]["state"]) == ("stopped", "pending")

@@ -50,6 +50,27 @@ def test_info(workspace: Workspace, provider: Provider) -> None:
     assert len(provider.requests) == 2
 
 
+def test_info_of_a_job(workspace: Workspace, provider: Provider) -> None:
+    """Its state, and for each stale task the reason in the words of that task; nothing of the kind
+    once it is built."""
+    assert workspace.doit("run").code == 0
+    workspace.seed("first", {"topic": "wind", "tone": "plain"})
+    stale = workspace.doit("info", "first")
+    assert stale.code == 1
+    lines = [line.strip(" -") for line in stale.out.splitlines()]
+    for told in (
+        "complete, stale: research, analysis",
+        "research: seed:/data/topic changed: grid batteries → wind",
+        "analysis: upstream research is stale",
+    ):
+        assert [line for line in lines if line.startswith(told)], stale.out
+    assert workspace.doit("run").code == 0
+    fresh = workspace.doit("info", "first")
+    assert (fresh.code, "stale" in fresh.out) == (0, False)
+    assert workspace.doit("list", "-s").out.startswith("U first")
+    assert len(provider.requests) == 4
+
+
 def test_list_deps(workspace: Workspace) -> None:
     """`doit list --deps` shows the graph's files."""
     workspace.doit("run", "job=first")

@@ -97,3 +97,24 @@ def test_a_task_that_kills_its_process_is_not_started_for_ever(
     (workspace.root / "pipeline-config/tasks/research/stages.py").unlink()
     assert workspace.popbuild("run", "first").code == 0
     assert len(provider.requests) == 2
+
+
+def test_a_stage_that_ends_the_process_as_if_all_were_well(
+    workspace: Workspace, provider: Provider
+) -> None:
+    """The exit code says otherwise, and the next run goes on; a process that a stage forks off may
+    end as it likes."""
+    stages = "import os\ndef ingestion(context):\n    "
+    workspace.task("analysis", stages=f"{stages}os._exit(0)\n")
+    for tool in ("popbuild", "doit"):
+        result = workspace.run(tool, "run")
+        assert result.code == 2
+        assert "a stage ended the process" in result.err
+    assert workspace.states("first") == ["current"]
+    assert len(provider.requests) == 1
+    child = "child = os.fork()\n    child or os._exit(0)\n    return os.waitpid(child, 0)[1]\n"
+    workspace.task("analysis", stages=f"{stages}{child}")
+    result = workspace.popbuild("run", real=True)
+    assert (result.code, "ended the process" in result.err) == (0, False)
+    assert workspace.popbuild("run").code == 0
+    assert len(provider.requests) == 2

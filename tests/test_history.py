@@ -104,6 +104,32 @@ def test_a_thawed_task_is_stale_again(workspace: Workspace, provider: Provider) 
     assert len(provider.requests) == 4
 
 
+def test_a_frozen_task_is_left_alone_on_demand_too(
+    workspace: Workspace, provider: Provider
+) -> None:
+    """Whatever is asked to be built anew, all of it or what was edited by hand; nor is its letter
+    set aside, which would let it be built again."""
+    run(workspace)
+    ok(workspace, "freeze", "first", "research")
+    letter = workspace.letter("first", "research")
+    for args in (("-a", "--store", "refresh"), ("-a",)):
+        result = run(workspace, "first", *args)
+        assert (result["built"], result["frozen"]) == (["analysis"], ["research"])
+    assert len(provider.requests) == 3
+    assert workspace.letter("first", "research") == letter
+    for name in ("first", "first:research"):
+        result = workspace.doit("forget", name)
+        assert result.code == 3
+        assert "popbuild thaw first research" in result.err
+    assert workspace.doit("forget", "first:analysis").code == 0
+    path = workspace.job("first") / "files/artifacts/research-output.json"
+    path.write_text('{"content": "mine"}')
+    assert run(workspace, "first", "--discard-edits")["built"] == ["analysis"]
+    assert workspace.artifact("first", "research") == {"content": "mine"}
+    assert run(workspace)["outcome"] == "up to date"
+    assert len(provider.requests) == 4
+
+
 def test_what_cannot_be_frozen_is_said(workspace: Workspace, provider: Provider) -> None:
     result = workspace.popbuild("freeze", "first", "research")
     assert result.code == 3
@@ -117,3 +143,33 @@ def test_what_cannot_be_frozen_is_said(workspace: Workspace, provider: Provider)
     assert result.code == 3
     assert "popbuild thaw first research" in result.err
     assert len(provider.requests) == 2
+
+
+def test_freeze_and_thaw_by_a_pattern(workspace: Workspace, provider: Provider) -> None:
+    """In every job that matches, and in none if one of them has nothing to freeze."""
+    for job in ("second", "seventh"):
+        workspace.seed(job, {"topic": job})
+    ok(workspace, "run")
+    calls = len(provider.requests)
+    said = "second: frozen: research\nseventh: frozen: research\n"
+    assert ok(workspace, "freeze", "s*", "research") == said
+    for job in ("first", "second", "seventh"):
+        workspace.seed(job, {"topic": f"another {job}"})
+    ok(workspace, "run")
+    assert len(provider.requests) == calls + 2  # both tasks of `first`
+    assert workspace.popbuild("thaw", "f*", "research").code == 3
+    body = json.loads(ok(workspace, "freeze", "*", "research", "--json"))
+    assert body == [{"job": job, "frozen": ["research"]} for job in ("first", "second", "seventh")]
+    ok(workspace, "thaw", "first", "research")
+    assert ok(workspace, "thaw", "*", "research") == said.replace("research", "nothing")
+    workspace.seed("third", {"topic": "third"})
+    result = workspace.popbuild("freeze", "*", "research")
+    assert result.code == 3
+    assert "job   third" in result.err
+    assert not list((workspace.root / ".popbuild/frozen").iterdir())
+    for pattern in ("x*", "first:analysis", "f*:analysis"):
+        assert workspace.popbuild("freeze", pattern, "research").code == 3
+    assert workspace.popbuild("freeze", "s*", "reserch").code == 3
+    ok(workspace, "run")
+    ok(workspace, "run")
+    assert len(provider.requests) == calls + 8

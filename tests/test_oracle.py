@@ -33,7 +33,7 @@ FIELDS: dict[str, list[Any]] = {
     "word": ["x", "y", 1, 1.0, True, None],
     "other": ["x", "y"],
     "list": [[], ["p"], ["p", "q"], ["q", "p"]],
-    "object": [{"k": "v"}, {"k": "v", "m": 1}, {"k": "w", "m": 1}],
+    "object": [{"k": "v"}, {"k": "v", "m": 1}, {"m": 1, "k": "v"}, {"k": "w", "m": 1}],
     "optional": [ABSENT, "x", "y"],
     "unread": [ABSENT, "x", "y"],
 }
@@ -67,6 +67,7 @@ SEED_PARTS = [
     of_seed("{% for each in seed.data.list %}{{ each }}, {% endfor %}", "list"),
     of_seed("{{ seed.data.list | length }}", "list"),
     of_seed("{{ seed.data.object }}", "object"),
+    of_seed("{% for each in seed.data.object %}{{ each }}, {% endfor %}", "object"),
     of_seed("{{ seed.data.object.k }}", "object", "k"),
     of_seed("{{ seed.data.object.m | default('-') }}", "object", "m"),
     of_seed("{% if seed.data.optional is defined %}optional{% endif %}", "optional"),
@@ -200,7 +201,7 @@ class Oracle:
     def build(self) -> tuple[list[str], list[str], dict[str, Any]]:
         """The least that can be done: the tasks that must run, the requests that must be paid for,
         and the artifacts after it."""
-        documents = {"seed": self.seed, "artifacts": {}, "shared": self.shared}
+        documents = {"seed": in_order(self.seed), "artifacts": {}, "shared": self.shared}
         runs, asks = [], []
         for task in self.tasks:
             made_from = self._made_from(task, documents)
@@ -232,6 +233,11 @@ class Oracle:
 
     def template(self, task: Task) -> str:
         return " ".join(part.text for part in self.prompts[task.name])
+
+
+def in_order(value: Any) -> Any:
+    """A copy whose keys are sorted: their order in a file is none that a prompt may show."""
+    return json.loads(json.dumps(value, sort_keys=True))
 
 
 def value_at(document: Any, path: Sequence[str]) -> Any:

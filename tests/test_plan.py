@@ -159,6 +159,109 @@ def test_a_prompt_changed_back_is_planned_as_stored(workspace: Workspace) -> Non
     assert (analysis["task"], analysis["storedCalls"]) == ("analysis", 1)
 
 
+FORCED: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
+    "all, from the store": (("-a",), {"research": "asked for", "analysis": "asked for"}),
+    "all, anew": (("-a", "--store", "refresh"), {"research": "asked for", "analysis": "asked for"}),
+    "a fresh sample": (
+        ("fresh=analysis", "job=first"),
+        {"analysis": "a fresh sample was asked for"},
+    ),
+    "an edit is discarded": (
+        ("--discard-edits",),
+        {
+            "research": "its edit by hand is discarded",
+            "analysis": "artifact:research:/content changed",
+        },
+    ),
+    "an edit is kept": (("--keep-edits",), {"analysis": "artifact:research:/content changed"}),
+}
+
+
+@pytest.mark.parametrize("kind", FORCED)
+def test_what_is_asked_for_is_planned_and_asked_about(
+    kind: str, workspace: Workspace, provider: Provider
+) -> None:
+    """A plan with the options of a run says what that run does, and --ask-above asks by it: nothing
+    is bought unasked that a bare run would not have built."""
+    args, reasons = FORCED[kind]
+    built(workspace)
+    if "edit" in kind:
+        path = workspace.job("first") / "files/artifacts/research-output.json"
+        path.write_text('{"content": "mine"}')
+    (job,) = plan(workspace, *args)["jobs"]
+    may = {"analysis"} if kind == "an edit is discarded" else set()  # it may come out as it was
+    assert {task["task"]: task["runs"] for task in job["tasks"]} == {
+        task: "may" if task in may else "will" for task in reasons
+    }
+    for task in job["tasks"]:
+        assert task["reasons"][0].startswith(reasons[task["task"]])
+    costs = job["total"]["cost"]["high"] > 0
+    assert costs
+    result = workspace.popbuild("run", *args, "--ask-above", "0")
+    assert result.code == 4
+    assert "ask above  $0" in result.err
+    calls = len(provider.requests)
+    (done,) = json.loads(ok(workspace, "run", *args, "--json"))
+    assert set(done["built"]) == set(reasons) - may
+    assert len(provider.requests) - calls <= job["total"]["calls"]["high"]
+    assert plan(workspace)["jobs"][0]["tasks"] == []
+
+
+def test_what_is_frozen_is_not_planned_on_demand(workspace: Workspace) -> None:
+    built(workspace)
+    ok(workspace, "freeze", "first", "research")
+    (job,) = plan(workspace, "-a")["jobs"]
+    assert [task["task"] for task in job["tasks"]] == ["analysis"]
+
+
+@pytest.mark.parametrize("mode", ["refresh", "off"])
+def test_nothing_counts_as_stored_that_is_not_served(
+    mode: str, workspace: Workspace, provider: Provider
+) -> None:
+    """By the option as by the variable; the price is that of asking, and run asks before it."""
+    built(workspace)
+    shutil.rmtree(workspace.root / "pipeline-data")
+    assert tasks(workspace)["research"]["storedCalls"] == 1
+    env = {"POPBUILD_STORE": mode}
+    by_option = plan(workspace, "first", "--store", mode)
+    assert by_option == plan(workspace, env=env)
+    assert by_option == plan(workspace, "first", "--store", mode, env={"POPBUILD_STORE": "only"})
+    (job,) = by_option["jobs"]
+    assert [task["storedCalls"] for task in job["tasks"]] == [0, 0]
+    assert [task["calls"]["low"] for task in job["tasks"]] == [1, 1]
+    assert by_option["total"]["cost"]["low"] > 0
+    args = ("run", "first", "--ask-above", "0")
+    ok(workspace, *args, "--store", mode, code=4)
+    assert len(provider.requests) == 2
+    ok(workspace, "run", "--store", mode)
+    assert len(provider.requests) == 4
+    assert plan(workspace, env=env)["jobs"][0]["tasks"] == []
+
+
+def test_what_only_lacks_is_told_beforehand(workspace: Workspace, provider: Provider) -> None:
+    """The tasks whose answers are not stored, with the exit code that the run would have; where
+    none is known to be lacking nothing is sent and nothing costs."""
+    built(workspace)
+    shutil.rmtree(workspace.root / "pipeline-data")
+    body = plan(workspace, "first", "--store", "only")
+    assert body["total"]["calls"] == {"low": 0, "high": 0}
+    assert body["total"]["cost"] == {"low": 0, "high": 0}
+    assert [task["lacking"] for task in body["jobs"][0]["tasks"]] == [False, False]
+    ok(workspace, "run", "--store", "only", "--ask-above", "0")
+    workspace.seed("second", {"topic": "wind"})
+    workspace.seed("first", {"topic": "heat pumps"})
+    out = ok(workspace, "plan", "--store", "only", code=2)
+    assert "first: fails at research: not stored\n" in out
+    assert "second: fails at research: not stored\n" in out
+    body = json.loads(ok(workspace, "plan", "--json", env={"POPBUILD_STORE": "only"}, code=2))
+    assert [job["tasks"][0]["lacking"] for job in body["jobs"]] == [True, True]
+    assert [job["tasks"][1]["lacking"] for job in body["jobs"]] == [False, False]
+    ok(workspace, "plan", "--store", "use")
+    ok(workspace, "run", "--store", "only", code=2)
+    assert workspace.popbuild("plan", "--store", "sometimes").code == 3
+    assert len(provider.requests) == 2
+
+
 def test_an_unknown_price_is_never_0(workspace: Workspace) -> None:
     workspace.pipeline(["research", "analysis"], model="openai/nobody-knows-this")
     body = plan(workspace)
@@ -285,6 +388,22 @@ def test_explain_shows_every_file(workspace: Workspace, change: str) -> None:
         workspace.write("pipeline-config/tasks/research/words.txt", "fresh words\n")
         expected = "+fresh words"
     assert f"    {expected}\n" in ok(workspace, "explain", "first")
+
+
+def test_explain_shows_json_without_its_formatting(workspace: Workspace) -> None:
+    """A schema on one line, of which a number changed: that number is the difference."""
+    workspace.task("research", schema=TITLED)
+    workspace.task("analysis", prompt="{{ artifacts.research.title }}\n")
+    built(workspace)
+    line = json.dumps(TITLED).replace("3", "4")
+    workspace.write("pipeline-config/tasks/research/output.schema.json", line)
+    (body, _) = json.loads(ok(workspace, "explain", "first", "--json"))
+    (reason,) = body["reasons"]
+    changed = [each for each in reason["difference"] if each[0] in "+-"]
+    assert [each.split() for each in changed] == [
+        ["-", '"minLength":', "3"],
+        ["+", '"minLength":', "4"],
+    ]
 
 
 def test_explain_of_what_is_up_to_date_or_unknown(workspace: Workspace) -> None:

@@ -422,3 +422,17 @@ def test_a_failure_beside_a_rejection_leaves_the_job_in_current(
     run(workspace, 1)
     assert workspace.states("first") == ["rejected"]
     assert len(provider.requests) == 3
+
+
+def test_a_run_says_what_changed_in_the_seed_of_a_rejected_job(
+    gated: Workspace, provider: Provider
+) -> None:
+    """With both values, as plan did before, though the job's own copy is replaced by then."""
+    reject(gated, provider)
+    gated.seed("first", {"topic": "wind", "tone": "plain"})
+    reason = "research  seed:/data/topic changed: grid batteries → wind\n"
+    assert reason in gated.popbuild("plan").out
+    provider.script(["Other research.", GOOD])
+    assert reason in run(gated)
+    run(gated)
+    assert len(provider.requests) == 6

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import Any
 
 import pytest
@@ -908,3 +909,45 @@ def test_what_integration_returns_is_judged_too(workspace: Workspace, provider: 
     assert "too short" in run(workspace, code=1)
     rejection = json.loads((workspace.job("first", "rejected") / "rejection.json").read_bytes())
     assert (rejection["stage"], len(provider.requests)) == ("integration", 3)
+
+
+def test_templates_and_stages_see_objects_in_one_order(
+    workspace: Workspace, provider: Provider
+) -> None:
+    """Seeds and settings that differ by the order of their keys ask the same: printed whole, looped
+    over, in stages.py, and in what a command is given. A job's copy of its seed keeps its order."""
+    workspace.task(
+        "research",
+        prompt="{{ seed }} {% for each in seed.data.size %}{{ each }}{% endfor %} {{ config }}",
+    )
+    stages = """
+def prompt_templating(context):
+    return f"{context.seed} {context.read('/data')} {context.config} {context.artifacts['count']}"
+"""
+    workspace.task("analysis", stages=stages)
+    workspace.write("pipeline-config/tasks/count/count.py", "import sys; print(sys.stdin.read())")
+    entry = {"command": ["python3", "count.py"], "folder": "./count"}
+    workspace.pipeline(["count", "research", "analysis"])
+    registry = {"count": entry, "research": "./research", "analysis": "./analysis"}
+    workspace.write("pipeline-config/tasks/index.yaml", yaml.safe_dump(registry))
+    size, more = {"width": 1, "height": 2}, {"top_p": 1, "extra_body": {"b": 1, "a": {}}}
+    workspace.write("seeds/first.json", {"name": "n", "data": {"topic": "t", "size": size}})
+    workspace.task("research", task_yaml={"config": more})
+    run(workspace)
+    assert len(provider.requests) == 2
+    body = {"data": {"size": dict(reversed(size.items())), "topic": "t"}, "name": "n"}
+    workspace.write("seeds/first.json", body)
+    more["extra_body"] = {"a": {}, "b": 1}
+    workspace.task("research", task_yaml={"config": dict(reversed(more.items()))})
+    shutil.rmtree(workspace.root / "pipeline-data")
+    made = [request.said("user") for request in provider.requests]
+    assert made[0] == (
+        "{'data': {'size': {'height': 2, 'width': 1}, 'topic': 't'}, 'name': 'n'} heightwidth "
+        "{'extra_body': {'a': {}, 'b': 1}, 'model': 'openai/gpt-4o-mini', 'top_p': 1}"
+    )
+    run(workspace)
+    assert len(provider.requests) == 2
+    copy = (workspace.job("first") / "seed.json").read_text()
+    assert copy == json.dumps(body, indent=2) + "\n"
+    run(workspace)
+    assert len(provider.requests) == 2

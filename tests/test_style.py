@@ -78,7 +78,7 @@ IMPORTERS = {
     "jinja2": {"popbuild.prompt"},
     "yaml": {"popbuild.yamlio"},
     "jsonschema": {"popbuild.schemas"},
-    "argparse": {"popbuild.cli"},
+    "argparse": {"popbuild.arguments"},
     "subprocess": set(),
 }
 

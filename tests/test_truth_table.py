@@ -60,6 +60,8 @@ whole object printed, a member is added    | facts                 | facts      
 seed field read by pointer                 | check                 | check                 | 0
     check: seed:/data/tone changed
 seed formatting                            |                       |                       | 0
+seed formatting, then a rebuild            | facts                 |                       | 0
+    facts: never built
 
 upstream value read                        | facts check           | facts check           | 0
     facts: seed:/data/angle changed
@@ -80,7 +82,9 @@ system message                             | lead facts            | lead facts 
 schema                                     | facts                 | facts                 | 0
     facts: file:tasks/facts/output.schema.json changed
 schema formatting                          |                       |                       | 0
-referenced schema                          | facts                 |                       | 0
+schema, its properties in another order    | facts                 | facts                 | 0
+    facts: file:tasks/facts/output.schema.json changed
+referenced schema                          | facts                 | facts                 | 0
     facts: file:shared/title.schema.json changed
 another file in a task's folder            | lead                  |                       | 0
     lead: file:tasks/lead/notes.md added
@@ -204,7 +208,7 @@ SEED: dict[str, Any] = {
     "weight": 3,
     "tone": "plain",
 }
-FACTS_SCHEMA = {
+FACTS_SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {
         "weight": {"type": "number"},
@@ -310,8 +314,22 @@ def new(path: str, content: object = "x") -> Change:
 
 def seed_formatting(workspace: Workspace) -> None:
     seed = workspace.read("seeds/first.json")
-    seed["data"] = dict(reversed(seed["data"].items()))
+    for each in ("audience", None):
+        part = seed["data"] if each is None else seed["data"][each]
+        items = list(reversed(part.items()))
+        part.clear()
+        part.update(items)
     workspace.write("seeds/first.json", json.dumps(seed, indent=7))
+
+
+def seed_formatting_then_a_rebuild(workspace: Workspace) -> None:
+    """Its prompt prints an object whole: it finds its answer in the store."""
+    seed_formatting(workspace)
+    letter_deleted(workspace)
+
+
+def letter_deleted(workspace: Workspace) -> None:
+    (workspace.root / LETTERS / "facts/letter.json").unlink()
 
 
 def schema_formatting(workspace: Workspace) -> None:
@@ -418,6 +436,7 @@ CHANGES: dict[str, Change] = {
     "whole object printed, a member is added": seed(audience={**SEED["audience"], "age": 9}),
     "seed field read by pointer": seed(tone="formal"),
     "seed formatting": seed_formatting,
+    "seed formatting, then a rebuild": seed_formatting_then_a_rebuild,
     "upstream value read": seed(angle="costs"),
     "upstream value not read": seed(weight=4),
     "prompt": replace("tasks/lead/prompt.md", "lead:", "lead: today,"),
@@ -428,6 +447,10 @@ CHANGES: dict[str, Change] = {
     "system message": replace("tasks/lead/system.md", "one", "half a"),
     "schema": new("tasks/facts/output.schema.json", {**FACTS_SCHEMA, "description": "Facts."}),
     "schema formatting": schema_formatting,
+    "schema, its properties in another order": new(
+        "tasks/facts/output.schema.json",
+        {**FACTS_SCHEMA, "properties": dict(reversed(FACTS_SCHEMA["properties"].items()))},
+    ),
     "referenced schema": new("shared/title.schema.json", {"type": "string", "minLength": 4}),
     "another file in a task's folder": new("tasks/lead/notes.md"),
     ".pyc appears": new("tasks/check/__pycache__/stages.cpython-311.pyc"),
@@ -459,7 +482,7 @@ CHANGES: dict[str, Change] = {
     "artifact edited and invalid": artifact(title="x"),
     "artifact edited and no JSON any more": artifact_torn,
     "artifact edited while stale": artifact_while_stale,
-    "letter deleted": lambda workspace: (workspace.root / LETTERS / "facts/letter.json").unlink(),
+    "letter deleted": letter_deleted,
     "letter truncated": letter_truncated,
     "letter of another task": letter_of_another_task,
     "whole job copied to another root": another_root,

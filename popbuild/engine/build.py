@@ -12,7 +12,7 @@ from doit.control import TaskControl
 from doit.exceptions import BaseFail
 from doit.task import Task as DoitTask
 
-from popbuild import disk, gate, jobs, preview
+from popbuild import disk, endings, gate, jobs, preview
 from popbuild.claims import Claims
 from popbuild.config import export_environment
 from popbuild.engine import graph
@@ -92,7 +92,7 @@ class Builder:
     ) -> None:
         templates = preview.templates_of(around.config)
         self.shared = Shared(around, calls, options, events, Samples(around.root), templates)
-        self.previous_kept = jobs.previous_kept(around.config.environment)
+        self.previous_kept = endings.previous_kept(around.config.environment)
         self.claims = claims
         self._stopping = False
         self._draining = False
@@ -185,7 +185,7 @@ class _JobBuild:
     async def run(self) -> JobResult:
         options = self._shared.options
         self._refuse_links()
-        jobs.finish_promotion(self._root, self._id, self._builder.previous_kept)
+        endings.finish_promotion(self._root, self._id, self._builder.previous_kept)
         # Another command may have built it while this one waited for the lock.
         job = jobs.find(self._id, self._around)
         if job.bad_seed is not None:
@@ -212,9 +212,10 @@ class _JobBuild:
         if job.exam is not None and job.folder is not None:
             for task in job.pipeline.tasks:
                 self._check_edit(job.exam, task)
+        last_seed = read_json(job.folder.seed) if job.folder is not None else None
         folder = await asyncio.to_thread(self._prepare, job)
         opened = jobs.open_job(folder, self._id, self._run, job.seed, job.pipeline)
-        exam = examine(folder, job.seed, job.pipeline, self._around)
+        exam = examine(folder, job.seed, job.pipeline, self._around, last_seed)
         for name in options.fresh:
             self._draw_again(exam, name)
         return await self._drive(job, opened, exam)
@@ -228,10 +229,8 @@ class _JobBuild:
 
     def _draw_again(self, exam: Exam, name: str) -> None:
         """Let a task draw the sample after its last one."""
-        letter, samples = exam.letters[name], self._shared.samples
-        calls = letter.body.get("calls", ()) if letter else ()
-        last = max((call["sample"] for call in calls), default=-1)
-        samples.set(self._id, name, max(last, samples.get(self._id, name)) + 1)
+        samples, task = self._shared.samples, exam.pipeline.task(name)
+        samples.set(self._id, name, exam.next_sample(task, samples.get(self._id, name)))
         exam.asked[name] = "a fresh sample was asked for"
         for task in exam.pipeline.in_order():
             exam.look(task)
@@ -251,7 +250,7 @@ class _JobBuild:
         assert job.bad_seed is not None
         root, folder = self._root, job.folder
         if disk.stands(root.seed(self._id)) or disk.stands(root.pending(self._id)):
-            folder = jobs.reject_seed(root, self._id, job.bad_seed)
+            folder = endings.reject_seed(root, self._id, job.bad_seed)
         return JobResult(
             self._id,
             "rejected",
@@ -264,7 +263,7 @@ class _JobBuild:
         """An artifact edited by hand is a decision of a person: never overwritten unasked."""
         verdict = exam.verdicts[task.id]
         options = self._shared.options
-        if not verdict.edited or options.discard_edits:
+        if not verdict.edited or (options.discard_edits and not verdict.frozen):
             return
         where = {"job": self._id, "artifact": self._root.show(exam.folder.artifact(task.artifact))}
         if verdict.stale and not options.keep_edits:
@@ -278,7 +277,8 @@ class _JobBuild:
             raise GateError(
                 "an artifact was edited by hand and does not pass its gate",
                 {**where, **{f"problem {n}": each for n, each in enumerate(problems, 1)}},
-                hint="mend the file, or --discard-edits to build it anew",
+                hint="mend the file"
+                + ("" if verdict.frozen else ", or --discard-edits to build it anew"),
             )
 
     def _judge_file(self, exam: Exam, task: Task) -> tuple[Problem, ...]:
@@ -372,7 +372,7 @@ class _JobBuild:
             body = tally.rejection
             opened.change(lambda each: states.move_job(each, states.REJECTED, **ended), sync=True)
             body["usage"] = tally.usage.as_json()
-            target = jobs.reject(self._root, folder, body)
+            target = endings.reject(self._root, folder, body)
             problems = tuple(Problem.from_json(each) for each in body["problems"])
             return self._result("rejected", target, task=body["task"], problems=problems)
         if self._builder.draining and not exam.up_to_date():
@@ -395,15 +395,15 @@ class _JobBuild:
         for task in exam.pipeline.tasks:
             found = self._judge_file(exam, task)
             if found:
-                body = jobs.rejection(
+                body = endings.rejection(
                     self._id, self._run, task.id, "finalValidation", found, None, 0, {}
                 )
                 opened.change(lambda each: states.move_job(each, states.REJECTED, **ended))
-                target = jobs.reject(self._root, folder, body)
+                target = endings.reject(self._root, folder, body)
                 return self._result("rejected", target, task=task.id, problems=found)
         opened.change(lambda each: states.move_job(each, states.COMPLETE, **ended), sync=True)
         line = self._run_line(opened, exam)
-        target = jobs.promote(self._root, folder, line, self._builder.previous_kept)
+        target = endings.promote(self._root, folder, line, self._builder.previous_kept)
         return self._result("complete", target, frozen=exam.frozen)
 
     @property

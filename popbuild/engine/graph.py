@@ -96,15 +96,18 @@ def listed(job: Job) -> list[DoitTask]:
     exam = job.exam if job.bad_name is None else None
     name = shown_name(job.id).replace("=", "\\x3d")
     tasks = []
+    said = [] if job.up_to_date else [job.description]
     if exam is not None:
         verdicts = exam.verdicts
+        said += [f"{each}: {verdict}" for each, verdict in verdicts.items() if verdict.stale]
         tasks = tasks_of(exam, lambda name: verdicts[name], lambda name: str(verdicts[name]))
-    verdict = Verdict(() if job.up_to_date else (job.description,))
+    told: list[tuple[str, ...]] = [(line,) for line in said] or [()]
     group = DoitTask(
         name,
         None,
         task_dep=[task.name for task in tasks],
-        uptodate=[UpToDate(lambda: verdict)],
+        # One object for each line of `info`. A group without any would always be run.
+        uptodate=[UpToDate(functools.partial(Verdict, reasons)) for reasons in told],
         doc=job.description,
         has_subtask=True,
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from popbuild import config, disk, jobs, seals
 from popbuild.claims import JobLocks
 from popbuild.engine import session
-from popbuild.errors import LockedError
+from popbuild.errors import LockedError, UsageError
 from popbuild.exam import Surroundings
 from popbuild.layout import COMPLETE, CURRENT, REJECTED, Root
 from popbuild.model.clock import timestamp
@@ -18,6 +18,14 @@ def forget(root: Root, job: str | None, names: Iterable[str]) -> Iterator[str]:
     selection = session.select(root, job, names)
     around = Surroundings(config.load(root))
     session.check_tasks(selection, around)
+    for each, tasks in selection.items():
+        for frozen in around.frozen(each):
+            if tasks is None or frozen in tasks:
+                raise UsageError(
+                    "the task is frozen: without its letter it would be built again",
+                    {"job": each, "task": frozen},
+                    hint=f"popbuild thaw {each} {frozen}",
+                )
     for each, tasks in selection.items():
         with _locked(root, each):
             for state in (COMPLETE, CURRENT, REJECTED):

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from popbuild.engine.events import Events, JobResult
-from popbuild.errors import describe
+from popbuild.errors import LockedError, describe
 from popbuild.guard import show_traceback
 from popbuild.model.letter import Usage
 from popbuild.model.problem import Problem
@@ -134,6 +134,8 @@ def _ending(result: JobResult) -> list[str]:
         case "failed":
             head = f"{job}: failed" + (f" at {result.task}" if result.task else "")
             return [head, *([f"  -> {result.path}"] if result.path else [])]
+        case _ if isinstance(result.error, LockedError):
+            return [f"{job}: built by another command"]
         case _:
             return [f"{job}: {result.outcome}", *([f"  -> {result.path}"] if result.path else [])]
 

@@ -7,6 +7,7 @@ import fnmatch
 import math
 import signal
 from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from popbuild import config, jobs
 from popbuild.claims import Claims, JobLocks
@@ -27,6 +28,11 @@ from popbuild.errors import (
 from popbuild.exam import Surroundings
 from popbuild.layout import Root
 from popbuild.llm.store import choose_mode
+from popbuild.threads import no_exit_as_if_done
+from popbuild.units import money
+
+if TYPE_CHECKING:
+    from popbuild.plan import Asked, PlannedJob
 
 NO_JOBS = "no jobs: put a seed into seeds/, or popbuild submit one"
 
@@ -220,7 +226,8 @@ def run(
     rest = {name: tasks for name, tasks in selection.items() if name not in results}
     if rest:
         if options.ask_above is not None:
-            _ask_first(rest, around, options.ask_above, events)
+            asked = _asked(options, mode)
+            _ask_first(rest, around, options.ask_above, events, asked)
         results.update((build or _build)(rest, around, claims, options, events, mode))
     if any(isinstance(result.error, BudgetError) for result in results.values()):
         done = ("complete", "up to date", "built")
@@ -236,11 +243,32 @@ def overall(codes: Iterable[int]) -> int:
     return next((code for code in _SEVERITY if code in found), max(found, default=OK))
 
 
-def _ask_first(selection: Selection, around: Surroundings, above: float, events: Events) -> None:
+def _asked(options: Options, mode: str) -> Asked:
+    """What a plan has to know of a run's options."""
+    from popbuild.plan import Asked
+
+    return Asked(mode, options.always, options.fresh, options.keep_edits, options.discard_edits)
+
+
+def plan(root: Root, job: str | None, names: Iterable[str], options: Options) -> list[PlannedJob]:
+    """What `run` with the same arguments would do and cost. Free: no call."""
+    from popbuild.plan import plan
+
+    selection = select(root, job, names)
+    around = Surroundings(config.load(root))
+    check_tasks(selection, around)
+    mode = choose_mode(options.store, around.config.environment)
+    _check_fresh(selection, around, options.fresh)
+    return list(plan(selection, around, _asked(options, mode)))
+
+
+def _ask_first(
+    selection: Selection, around: Surroundings, above: float, events: Events, asked: Asked
+) -> None:
     """Show what the build may cost, and ask, if that is more. StoppedError for a no."""
     from popbuild.plan import plan, totals
 
-    planned = list(plan(selection, around))
+    planned = list(plan(selection, around, asked))
     total = totals(task for job in planned for task in job.tasks)
     if not total.unknown and total.cost.high <= above:
         return
@@ -248,7 +276,7 @@ def _ask_first(selection: Selection, around: Surroundings, above: float, events:
     if not answer:
         raise StoppedError(
             "nobody said yes: nothing was built" if answer is None else "nothing was built",
-            {"ask above": f"${above:g}"},
+            {"ask above": money(above)},
             hint=None
             if answer is False
             else "without a terminal there is nobody to ask: "
@@ -295,7 +323,8 @@ def _build(
             return await builder.build_all(selection)
 
     try:
-        results = asyncio.run(main())
+        with no_exit_as_if_done(FAILED):
+            results = asyncio.run(main())
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
     return {result.id: result for result in results}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from popbuild import disk, jobs
+from popbuild import disk, endings, jobs
 from popbuild.claims import Claims
 from popbuild.engine.events import JobResult
 from popbuild.exam import Surroundings
@@ -42,7 +42,7 @@ def settle_without_building(
         return None
     try:
         root = around.root
-        jobs.finish_promotion(root, job, jobs.previous_kept(around.config.environment))
+        endings.finish_promotion(root, job, endings.previous_kept(around.config.environment))
         if not any(root.job(state, job).path.is_dir() for state in (COMPLETE, CURRENT)):
             return None  # never built: there is nothing to hold against the inputs
         found = jobs.find(job, around)

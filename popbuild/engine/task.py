@@ -11,12 +11,12 @@ from doit.exceptions import BaseFail
 from doit.exceptions import TaskError as DoitTaskError
 from doit.exceptions import TaskFailed as DoitTaskFailed
 
-from popbuild import __version__, disk, jobs, jsonio
+from popbuild import __version__, disk, endings, jobs, jsonio
 from popbuild.engine.events import Events
 from popbuild.engine.settle import Options
 from popbuild.errors import BudgetError, DrainingError, PopbuildError, StoppedError
 from popbuild.exam import Exam, Surroundings
-from popbuild.fingerprint import Verdict, fixed
+from popbuild.fingerprint import Seen, Verdict, fixed
 from popbuild.guard import in_our_words
 from popbuild.jobs import OpenJob, Samples
 from popbuild.llm.calls import Calls
@@ -87,7 +87,9 @@ class TaskBuild:
         """None for success; doit's failure for a gate's no, a crash, or what a person decides."""
         verdict = self._exam.verdicts[self._task.id]
         options = self._shared.options
-        if verdict.edited and not options.discard_edits:
+        if verdict.frozen and not verdict.edited:
+            return None  # `--always-execute` means everything else
+        if verdict.edited and (verdict.frozen or not options.discard_edits):
             if verdict.stale and not options.keep_edits:
                 return self._wait_for_a_person(
                     "an artifact was edited by hand, and its task became stale",
@@ -184,9 +186,9 @@ class TaskBuild:
             task=task,
             config=self._around.config,
             templates=self._shared.templates,
-            seed=exam.seed,
-            artifacts=inputs.artifacts,
+            seen=Seen.of(task, inputs),
             schema=schema,
+            sent_schema=self._around.sent_schema(task),
             schema_files=schema_files,
             files=Files(
                 self._folder,
@@ -263,7 +265,7 @@ class TaskBuild:
         message = "; ".join(str(problem) for problem in outcome.problems)[:500]
         self._end("error", work, duration_ms, outcome.cycles, message)
         if self._tally.rejection is None:
-            self._tally.rejection = jobs.rejection(
+            self._tally.rejection = endings.rejection(
                 self._id,
                 self._run,
                 self._task.id,

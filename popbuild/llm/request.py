@@ -40,7 +40,10 @@ class Request:
     weights: str | None = None
 
     def as_json(self) -> dict[str, Any]:
+        # A model writes the members of an object in the order in which its schema has them.
+        order = {} if self.schema is None else {"schemaOrder": jsonio.digest_in_order(self.schema)}
         return {
+            **order,
             "model": self.model,
             "messages": list(self.messages),
             "settings": dict(self.settings),

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from popbuild import disk, jobs
+from popbuild import disk, endings, jobs
 from popbuild.claims import JobLocks
 from popbuild.errors import InputError
 from popbuild.exam import read_json
@@ -93,7 +93,7 @@ class Waiting:
 
     def abandoned(self) -> Iterator[str]:
         """The jobs that somebody built who died."""
-        names = set(jobs.unfinished_promotions(self._root))
+        names = set(endings.unfinished_promotions(self._root))
         with contextlib.suppress(FileNotFoundError):
             names.update(path.name for path in (self._root.data / CURRENT).iterdir())
         for job in sorted(names):
@@ -105,7 +105,7 @@ class Waiting:
         lock: whoever built it died."""
         if not self._locks.is_free(job):
             return False
-        if jobs.is_promotion_unfinished(self._root, job):
+        if endings.is_promotion_unfinished(self._root, job):
             return True
         folder = self._root.job(CURRENT, job)
         try:

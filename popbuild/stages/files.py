@@ -20,8 +20,8 @@ class Files:
     """What `context.files` is. Every write lands in the job's and the task's index.
 
     In a new attempt the first append to a file replaces what an earlier attempt left there:
-    otherwise a rebuilt log would hold both. `clean` takes keys out of every text but the main
-    artifact's.
+    otherwise a rebuilt log would hold both. `clean` takes keys out of every text; the main
+    artifact comes without any.
     """
 
     def __init__(

@@ -16,6 +16,7 @@ from typing import Any
 from popbuild import gate, jsonio, schemas
 from popbuild.config import Config
 from popbuild.errors import InputError, PopbuildError, TaskError, printable, said
+from popbuild.fingerprint import Seen
 from popbuild.llm.calls import Calls
 from popbuild.llm.ledger import Origin
 from popbuild.llm.request import Answer, Message, Request
@@ -24,7 +25,7 @@ from popbuild.model.letter import Call
 from popbuild.model.pipeline import Task
 from popbuild.model.problem import Problem
 from popbuild.prompt import ArtifactsView, Templates, Trace, plain, view
-from popbuild.redact import redact
+from popbuild.redact import redact, redact_value
 from popbuild.schemas import Schema
 from popbuild.stages import code, command, defaults
 from popbuild.stages.context import AnswerRejected, Context, RevokedError, as_messages
@@ -42,8 +43,8 @@ _REPR.maxstring = _REPR.maxother = 120
 class Work:
     """One attempt at a task: what it starts from, and what it collects on its way.
 
-    `seed` and `artifacts` are the documents as they are now; `schema` is None for a task that
-    answers in text. `on_stage` is told of every stage that begins.
+    `seen` are the documents as they are now; `schema` is None for a task that answers in text, and
+    `sent_schema` the same as a call sends it. `on_stage` is told of every stage that begins.
     """
 
     job: str
@@ -51,9 +52,9 @@ class Work:
     task: Task
     config: Config
     templates: Templates
-    seed: Any
-    artifacts: Mapping[str, Any]
+    seen: Seen
     schema: Schema | None
+    sent_schema: Any
     schema_files: Mapping[str, str]
     files: Files
     calls: Calls
@@ -123,9 +124,9 @@ class _Runner:
         self._context = Context(
             job=work.job,
             task=work.task.id,
-            config=work.task.settings,
-            seed=work.seed,
-            artifacts=work.artifacts,
+            config=work.seen.config,
+            seed=work.seen.seed,
+            artifacts=work.seen.artifacts,
             trace=work.trace,
             files=work.files,
             ask=self._ask_from_code,
@@ -216,25 +217,23 @@ class _Runner:
         return messages
 
     async def _infer(self) -> str:
-        schema = self._work.schema
-        wanted = schema.document if schema and self._task.answer == "json" else None
-        return (await self._ask(self._context.messages, wanted, {})).text
+        return (await self._ask(self._context.messages, self._work.sent_schema, {})).text
 
     async def _command(self) -> str:
         context, work = self._context, self._work
-        work.trace.needs(work.artifacts)
-        for name, value in work.artifacts.items():
+        work.trace.needs(work.seen.artifacts)
+        for name, value in work.seen.artifacts.items():
             work.trace.read(f"artifact:{name}", "", value)
-        work.trace.read("seed", "", work.seed)
+        work.trace.read("seed", "", work.seen.seed)
         return await command.run(
             self._task,
             work.config.root.config / self._task.folder,
             {
                 "job": work.job,
                 "task": self._task.id,
-                "seed": work.seed,
-                "artifacts": dict(work.artifacts),
-                "config": dict(self._task.settings),
+                "seed": work.seen.seed,
+                "artifacts": dict(work.seen.artifacts),
+                "config": dict(work.seen.config),
                 "cycle": context.cycle,
                 "problems": context.problems,
                 "previous": context.previous,
@@ -399,7 +398,7 @@ class _Runner:
                 model, tuple(messages), merged, schema, sample, work.endpoint, work.weights
             )
         stage, cycle = self._stage, self._context.cycle
-        origin = Origin(work.run, work.job, self._task.id, str(work.seed.get("pipeline", "")))
+        origin = Origin(work.run, work.job, self._task.id, str(work.seen.seed.get("pipeline", "")))
         answer = await work.calls.ask(request, origin)
         self._last = answer
         work.made.append(
@@ -498,9 +497,11 @@ class _Runner:
         if output is None:
             raise self._wrong(output, "a document")
         try:
-            return jsonio.normal(output, f"output of {self._stage}")
+            document = jsonio.normal(output, f"output of {self._stage}")
         except InputError:
             raise self._wrong(output, "a JSON document") from None
+        # Here, so that the gate judges what will stand on disk, and the letter vouches for it.
+        return redact_value(document, self._work.config.environment)
 
     def _final(self, output: Any) -> Any:
         """What integration returned, judged once more; or what was there before it."""
@@ -537,9 +538,9 @@ class _Runner:
         text, names = work.templates.render(
             path,
             {
-                "seed": view(work.seed, "seed", "", work.trace),
-                "artifacts": ArtifactsView(work.artifacts, work.trace),
-                "config": dict(self._task.settings),
+                "seed": view(work.seen.seed, "seed", "", work.trace),
+                "artifacts": ArtifactsView(work.seen.artifacts, work.trace),
+                "config": dict(work.seen.config),
                 "variables": context.variables,
                 "problems": context.problems,
                 "previous": defaults.previous(context.previous),

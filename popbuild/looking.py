@@ -1,0 +1,181 @@
+"""The commands that say how jobs stand, and why. Each docstring is a help page."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from popbuild.arguments import (
+    JOB,
+    JOBS,
+    JSON,
+    STORE,
+    WHAT,
+    Given,
+    Table,
+    argument,
+    flag,
+    print_json,
+    print_lines,
+    root_and_names,
+    root_of,
+)
+from popbuild.errors import FAILED, OK, REJECTED
+from popbuild.layout import shown_name
+
+if TYPE_CHECKING:
+    from popbuild.jobs import Job
+
+
+def _list(given: Given) -> int:
+    """List jobs with their state. With --tasks, also each job's tasks and why they are
+    stale."""
+    from popbuild import commands
+
+    root = root_of(given)
+    found = list(commands.look(root, given.names))
+    if given.json:
+        print_json([commands.describe_job(job, root) for job in found])
+        return OK
+    if not found:
+        from popbuild.engine.session import NO_JOBS
+
+        print(NO_JOBS, file=sys.stderr)
+    width = max((len(shown_name(job.id)) for job in found), default=0)
+    for job in found:
+        print(f"{shown_name(job.id):<{width}}  {job.description}")
+        if given.tasks and job.exam is not None and job.bad_name is None:
+            for task in job.exam.pipeline.tasks:
+                print(f"  {task.id:<{max(width - 2, 0)}}  {job.exam.verdicts[task.id]}")
+    return OK
+
+
+def _status(given: Given) -> int:
+    """Show each task of a job: its state, how long it took, tokens, cost, and the reasons
+    why it is stale. Without a name, a line for each job."""
+    from popbuild import commands
+
+    if not given.names:
+        given.tasks = False
+        return _list(given)
+    root = root_of(given)
+    listed = commands.look(root, given.names)
+    found = [(job, commands.describe_job(job, root)) for job in listed]
+    if given.json:
+        print_json([body for _, body in found])
+        return OK
+    for number, (job, body) in enumerate(found):
+        if number:
+            print()
+        _print_status(job, body)
+    return OK
+
+
+def _print_status(job: Job, body: dict[str, Any]) -> None:
+    from popbuild.units import money, seconds
+
+    print(
+        f"{shown_name(job.id)}: {job.description}" + (f" -> {body['path']}" if body["path"] else "")
+    )
+    width = max((len(name) for name in body["tasks"]), default=0)
+    for name, task in body["tasks"].items():
+        usage = task["usage"] or {}
+        parts = [f"{task['state']:<7}"]
+        if task["executionTime"]:
+            parts.append(f"{seconds(task['executionTime']):>7}")
+            tokens = usage.get("inputTokens", 0) + usage.get("outputTokens", 0)
+            parts.append(f"{tokens:>7,} tokens  {money(usage.get('cost', 0.0))}")
+            if task["refinementAttempts"]:
+                parts.append(f"{task['refinementAttempts']} refined")
+        print(f"  {name:<{width}}  " + "  ".join(parts).rstrip())
+        for reason in task["reasons"]:
+            print(f"  {'':<{width}}  stale: {reason}")
+        if task["frozen"]:
+            print(f"  {'':<{width}}  {job.exam.verdicts[name] if job.exam else 'frozen'}")
+        if task["edited"]:
+            print(f"  {'':<{width}}  its artifact was edited by hand")
+        if task["error"]:
+            print(f"  {'':<{width}}  error: {task['error'].splitlines()[0]}")
+
+
+def _plan(given: Given) -> int:
+    """Say what a run would do, and what it would cost, before it does: every task that will
+    run, and every task below it that may, with the reasons, how many answers are stored
+    already, and tokens and dollars as a range. Free: makes no call, changes nothing. NAME and
+    the options are those of run, job= and fresh= too.
+    With --store only, exits with 2 where a run would lack an answer."""
+    from popbuild.engine import session
+    from popbuild.engine.settle import Options
+    from popbuild.plan import totals
+    from popbuild.plan_text import plan_lines
+
+    root, variables, names = root_and_names(given)
+    options = Options(
+        always=given.always,
+        keep_edits=given.keep_edits,
+        discard_edits=given.discard_edits,
+        store=given.store,
+        fresh=session.fresh_tasks(variables.get("fresh")),
+    )
+    jobs = session.plan(root, variables.get("job"), names, options)
+    code = FAILED if any(job.lacking for job in jobs) else OK
+    if given.json:
+        total = totals(task for job in jobs for task in job.tasks)
+        print_json({"jobs": [job.as_json() for job in jobs], "total": total.as_json()})
+        return code
+    print_lines(plan_lines(jobs))
+    return code
+
+
+def _explain(given: Given) -> int:
+    """Say why a job's tasks are stale, in depth: each reason with the difference that it is
+    about, of a prompt, a schema, the seed or a setting. With a task, also all that its
+    artifact depends on."""
+    from popbuild import commands
+    from popbuild.plan_text import explain_lines
+
+    found = commands.explain(root_of(given), given.job, given.task)
+    if given.json:
+        print_json([each.as_json() for each in found])
+        return OK
+    print_lines(explain_lines(found, dependencies=given.task is not None))
+    return OK
+
+
+def _check(given: Given) -> int:
+    """Exit with 0 when every job is complete and up to date and everything is valid, with 1
+    when not; prints what is not. For CI: makes no call, changes nothing."""
+    from popbuild import commands
+
+    check = commands.check(root_of(given), given.names)
+    if given.json:
+        print_json(check.as_json())
+    else:
+        print_lines(check.lines())
+    return OK if check.passed else REJECTED
+
+
+LOOKING: Table = {
+    "list": (
+        _list,
+        "list jobs with their state",
+        (JOBS, flag("--tasks", help="list tasks too, with reasons"), JSON),
+    ),
+    "status": (_status, "show a job's tasks: state, tokens, cost, reasons", (JOBS, JSON)),
+    "plan": (
+        _plan,
+        "say what a run would do and cost",
+        (
+            argument("names", nargs="*", metavar="NAME", help="jobs or tasks; all if absent"),
+            *WHAT,
+            STORE,
+            JSON,
+        ),
+    ),
+    "explain": (
+        _explain,
+        "say why tasks are stale, with the differences",
+        (JOB, argument("task", nargs="?", metavar="TASK", help="all if absent"), JSON),
+    ),
+    "check": (_check, "exit with 0 if all is up to date and valid", (JOBS, JSON)),
+}

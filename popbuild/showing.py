@@ -1,0 +1,196 @@
+"""The commands that show what jobs hold, where it came from, and what changed. Each docstring is a
+help page."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from popbuild.arguments import (
+    JOB,
+    JOBS,
+    JSON,
+    TASK,
+    Given,
+    Table,
+    argument,
+    print_json,
+    print_lines,
+    root_of,
+)
+from popbuild.errors import OK, REJECTED
+
+
+def _show(given: Given) -> int:
+    """List a job's files, or print one: an artifact, a log, a prompt as it was sent, or
+    <task>/letter.json. NAME is a task, to list its files, or a file; artifacts/NAME,
+    logs/NAME or tmp/NAME where two have the same name."""
+    from popbuild import commands
+
+    root = root_of(given)
+    job = commands.find_job(root, given.job)
+    tasks = job.pipeline.names if job.pipeline else ()
+    if given.name is not None and given.name not in tasks:
+        file, content = commands.read_file(job, given.name)
+        if given.json:
+            place = {"kind": file.kind, "name": file.name, "path": root.show(file.path)}
+            print_json({**place, "text": content.decode(errors="replace")})
+            return OK
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content)
+        return OK
+    files = commands.files_of(job, given.name)
+    if given.json:
+        print_json([{"kind": f.kind, "name": f.name, "path": root.show(f.path)} for f in files])
+        return OK
+    for file in files:
+        size = file.path.stat().st_size if file.path.exists() else 0
+        print(f"{file.kind:<9}  {size:>9,}  {file.name}")
+    return OK
+
+
+def _prompt(given: Given) -> int:
+    """Print the messages that a task would send now. Renders the templates; makes no call."""
+    from popbuild import commands
+
+    root = root_of(given)
+    messages = commands.prompt(root, commands.find_job(root, given.job), given.task)
+    if given.json:
+        print_json(messages)
+        return OK
+    for number, message in enumerate(messages):
+        if number:
+            print()
+        print(f"--- {message['role']}")
+        print(message["content"])
+    return OK
+
+
+def _export(given: Given) -> int:
+    """Copy the final artifact of a complete job to a path: what CI commits. TARGET is a file
+    or a folder. Refuses a job that is not up to date."""
+    from popbuild import commands
+
+    root = root_of(given)
+    job = commands.find_job(root, given.job)
+    target = commands.export(root, job, Path(given.target), given.artifact)
+    if given.json:
+        print_json({"job": job.id, "path": str(target)})
+    else:
+        print(target)
+    return OK
+
+
+def _validate(given: Given) -> int:
+    """Check configuration, seeds and jobs in any state against the schemas: the given files
+    and folders, or everything. Prints every problem; exits with 1 if there is one."""
+    from popbuild import validate
+
+    result = validate.validate(root_of(given), [Path(path) for path in given.paths])
+    if given.json:
+        print_json(
+            {
+                "checked": result.checked,
+                "problems": [finding.as_json() for finding in result.findings],
+            }
+        )
+    else:
+        for finding in result.findings:
+            print(f"{finding.file}: {finding.problem}")
+        count = len(result.findings)
+        said = f"{count} problem{'s' * (count != 1)}" if count else "all valid"
+        print(f"{result.checked} files checked: {said}")
+    return REJECTED if result.findings else OK
+
+
+def _verify(given: Given) -> int:
+    """Prove offline that complete jobs are what was promoted: recompute every digest of
+    seeds, artifacts, letters, logs, kept prompts, schemas and code, and stored answers.
+    Prints what was altered, added or removed since; exits with 1 if anything was. Makes no
+    call, writes nothing."""
+    from popbuild.proof import verify
+
+    verification = verify(root_of(given), given.names)
+    if given.json:
+        print_json(verification.as_json())
+    else:
+        print_lines(verification.lines())
+    return OK if verification.proven else REJECTED
+
+
+def _trace(given: Given) -> int:
+    """Say where an artifact came from: task, run, model and settings, every call with its
+    tokens and cost, the files of the configuration, what was read of the seed and of the
+    artifacts above, and the same for those. ARTIFACT is a file under pipeline-data/,
+    <job>/<artifact>, <job>/<task>, or a file that was exported: found by its digest."""
+    from popbuild.trace import trace
+
+    found = trace(root_of(given), given.artifact)
+    if given.json:
+        print_json(found.as_json())
+    else:
+        print_lines(found.lines())
+    return OK
+
+
+def _diff(given: Given) -> int:
+    """Show what the last rebuild of a complete job changed: each artifact, place by place,
+    and each task with its tokens and cost, then and now."""
+    from popbuild.diff import diff
+
+    found = diff(root_of(given), given.job, given.against)
+    if given.json:
+        print_json(found.as_json())
+    else:
+        print_lines(found.lines())
+    return OK
+
+
+SHOWING: Table = {
+    "show": (
+        _show,
+        "list or print a job's artifacts, logs and prompts",
+        (JOB, argument("name", nargs="?", metavar="NAME", help="a task or a file"), JSON),
+    ),
+    "prompt": (
+        _prompt,
+        "print what a task would ask, without a call",
+        (JOB, TASK, JSON),
+    ),
+    "export": (
+        _export,
+        "copy a complete job's final artifact to a path",
+        (
+            JOB,
+            argument("target", metavar="TARGET", help="a file or a folder"),
+            argument("--artifact", metavar="NAME", help="another artifact than the last task's"),
+            JSON,
+        ),
+    ),
+    "diff": (
+        _diff,
+        "show what the last rebuild changed",
+        (
+            JOB,
+            argument(
+                "--against",
+                metavar="N",
+                type=int,
+                default=1,
+                help="the N-th result before this one (1)",
+            ),
+            JSON,
+        ),
+    ),
+    "trace": (
+        _trace,
+        "say where an artifact came from",
+        (argument("artifact", metavar="ARTIFACT", help="a file, or <job>/<name>"), JSON),
+    ),
+    "verify": (_verify, "prove that nothing complete was altered", (JOBS, JSON)),
+    "validate": (
+        _validate,
+        "check configuration, seeds and jobs",
+        (argument("paths", nargs="*", metavar="PATH", help="everything if absent"), JSON),
+    ),
+}
