@@ -17,13 +17,14 @@ from typing import Any
 from popbuild import disk, jsonio
 from popbuild.errors import ConfigError, InputError, UsageError, nearest, unknown
 from popbuild.layout import Root, file_name_problem, name_problem
-from popbuild.model.pipeline import Budget, Pipeline, Task, find_cycle
+from popbuild.model.pipeline import Budget, Limit, Pipeline, Task, find_cycle
 from popbuild.redact import redact
 
 DEFAULT = ""  # the name of the pipeline that lies directly in pipeline-config/
 _SKIP = frozenset({"__pycache__", "node_modules"})
 _BACKUP_ENDINGS = ("~", ".pyc", ".pyo", ".swp", ".swo", ".bak", ".orig", ".tmp")
 _TASK_FILE = "task.yaml"
+_LIMIT_KEYS = ("inFlight", "requestsPerMinute", "tokensPerMinute")  # in the order of Limit's
 
 
 @dataclass(frozen=True)
@@ -253,6 +254,10 @@ class _Reader:
             document.get("version"),
             document.get("description"),
             Budget(**document.get("budget", {})),
+            {
+                name: Limit(*(given.get(key) for key in _LIMIT_KEYS))
+                for name, given in document.get("limits", {}).items()
+            },
         )
 
     def _one_of(self, folder: str, names: Iterable[str]) -> str:

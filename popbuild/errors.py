@@ -112,6 +112,7 @@ class ProviderError(PopbuildError):
     """The model's provider refused the request or could not be reached."""
 
     exit_code = FAILED
+    elsewhere = False  # whether another model may well answer the same request
 
 
 class StoreError(PopbuildError):

@@ -65,7 +65,7 @@ class Builder:
         config = self.shared.around.config
         await asyncio.to_thread(preview.check, self.shared.around, self.shared.templates)
         await asyncio.to_thread(Objects(config.root).keep, config.snapshot)
-        slots = asyncio.Semaphore(self.shared.calls.limits.in_flight)
+        slots = asyncio.Semaphore(self.shared.calls.patience.in_flight)
         results: dict[str, JobResult] = {}
 
         async def one(job: str, tasks: tuple[str, ...] | None) -> None:

@@ -267,15 +267,17 @@ def _build(
 
     from popbuild.engine.build import Builder
     from popbuild.llm.budget import Spending
-    from popbuild.llm.calls import Calls, Limits
+    from popbuild.llm.calls import Calls, Patience
+    from popbuild.llm.limits import strictest
 
-    limits = Limits.from_environment(around.config.environment, options.in_flight)
+    patience = Patience.from_environment(around.config.environment, options.in_flight)
     config.export_environment(around.config.environment)
 
     async def main() -> list[JobResult]:
         calls = Calls(
             around.root,
-            limits,
+            patience,
+            limits=strictest(around.config.pipelines.values()),
             mode=mode,
             spending=Spending(
                 options.budget,

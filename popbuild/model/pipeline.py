@@ -59,8 +59,18 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class Limit:
+    """What a provider, or one of its models, may be asked at most. None is no limit."""
+
+    in_flight: int | None = None
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+
+
+@dataclass(frozen=True)
 class Pipeline:
-    """`path` is the file it was read from and `folder` where it lies, both relative to the root."""
+    """`path` is the file it was read from and `folder` where it lies, both relative to the root.
+    `limits` are by the name of a provider or a model."""
 
     name: str
     path: str
@@ -68,6 +78,7 @@ class Pipeline:
     version: str | None = None
     description: str | None = None
     budget: Budget = field(default_factory=Budget)
+    limits: Mapping[str, Limit] = field(default_factory=dict)
 
     def task(self, name: str) -> Task:
         """A task by its ID; KeyError if there is none."""
