@@ -320,8 +320,10 @@ class _Reader:
             )
         own = self._own_settings(folder)
         merged = {**own.get("config", {}), **settings}
+        # No setting of a request, and no dependency of an answer that the first model gave.
+        fallbacks = tuple(merged.pop("fallbacks", ()))
         if self._model is not None and command is None:
-            merged["model"] = self._model
+            merged["model"], fallbacks = self._model, ()  # this model, and no other
         task = Task(
             id=name,
             label=label,
@@ -334,6 +336,7 @@ class _Reader:
             timeout_s=float(own.get("timeout", 600)),
             command=command,
             files=files,
+            fallbacks=fallbacks,
         )
         _check_task(task)
         return task

@@ -37,6 +37,7 @@ class PopbuildError(Exception):
 
     exit_code = NOT_STARTED
     spent = False  # whether a provider may have been paid for nothing
+    elsewhere = False  # whether another model may well answer the same request
 
     def __init__(
         self, message: str, values: Mapping[str, object] | None = None, hint: str | None = None
@@ -112,7 +113,6 @@ class ProviderError(PopbuildError):
     """The model's provider refused the request or could not be reached."""
 
     exit_code = FAILED
-    elsewhere = False  # whether another model may well answer the same request
 
 
 class StoreError(PopbuildError):

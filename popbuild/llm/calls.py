@@ -11,12 +11,12 @@ import asyncio
 import copy
 import math
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from popbuild import disk
-from popbuild.errors import PopbuildError, ProviderError, UsageError
+from popbuild.errors import PopbuildError, ProviderError, StoreError, UsageError
 from popbuild.layout import Root
 from popbuild.llm.budget import Purse, Spending
 from popbuild.llm.lanes import ANSWERED, DOWN, REFUSED, UNKNOWN, UNSENT
@@ -120,6 +120,35 @@ class Calls:
         self._on_wait = on_wait
         self._uniform = uniform
         self._client: ModuleType | None = None
+
+    async def ask_in_order(
+        self, requests: Sequence[Request], origin: Origin
+    ) -> tuple[Request, Answer]:
+        """The first of several requests that is answered, and its answer, with a warning for each
+        before it. They differ by the model. Raises what `ask` raises, of the first.
+
+        Each is in the store by its own name: where nothing may be sent, the one that was answered
+        is found.
+        """
+        errors: list[PopbuildError] = []
+        for request in requests:
+            try:
+                answer = await self.ask(request, origin, has_other=request is not requests[-1])
+            except (ProviderError, StoreError) as error:
+                errors.append(error)
+                if not error.elsewhere:
+                    break
+                continue
+            warnings = [
+                f"{before.model} could not be had ({why.message}): {request.model} was asked"
+                for before, why in zip(requests, errors, strict=False)
+            ]
+            return request, replace(answer, warnings=(*warnings, *answer.warnings))
+        first, *others = errors
+        for request, other in zip(requests[1:], others, strict=False):
+            first.values[f"then {request.model}"] = other.as_line(("model", "request"))
+        first.spent = any(each.spent for each in errors)
+        raise first
 
     async def ask(self, request: Request, origin: Origin, has_other: bool = False) -> Answer:
         """The answer to a request. Raises ProviderError when no try gave one, StoreError when it

@@ -256,6 +256,7 @@ def _transport_error(error: Exception, request: Request) -> TransportError:
     """What an exception of litellm's means: may it be tried again, was something spent?"""
     cause = error if isinstance(error, PopbuildError) else _popbuild_cause(error)
     if isinstance(cause, ProviderError):
+        cause.elsewhere = True
         return TransportError(cause)
     missing = missing_keys(request.model)
     if missing and not _was_sent(error):

@@ -15,7 +15,8 @@ class Task:
     """One step. `folder` is relative to pipeline-config/, POSIX; `command` replaces the stages.
 
     `files` are the digests of every file in the folder, by path relative to pipeline-config/.
-    `schema`, `prompt` and `system` are such paths, or None.
+    `schema`, `prompt` and `system` are such paths, or None. `fallbacks` are the models to ask, in
+    order, where the one of the settings cannot be had.
     """
 
     id: str
@@ -29,6 +30,7 @@ class Task:
     timeout_s: float = 600.0
     command: tuple[str, ...] | None = None
     files: Mapping[str, str] = field(default_factory=dict)
+    fallbacks: tuple[str, ...] = ()
 
     def path(self, name: str) -> str | None:
         """The path of a file in the task's folder, or None if there is no such file."""
@@ -46,6 +48,12 @@ class Task:
     @property
     def model(self) -> str | None:
         return self.settings.get("model")
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """The settings as they are configured, with the fallbacks."""
+        more = {"fallbacks": list(self.fallbacks)} if self.fallbacks else {}
+        return {**self.settings, **more}
 
 
 @dataclass(frozen=True)
