@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from popbuild import disk, jobs
+from popbuild.claims import JobLocks
 from popbuild.config import export_environment
 from popbuild.errors import LockedError, UsageError
 from popbuild.layout import Root
@@ -313,7 +314,7 @@ def _raise(error: OSError) -> None:
 @contextlib.contextmanager
 def _no_builds(root: Root) -> Iterator[None]:
     """Hold the locks of all jobs."""
-    locks = disk.Locks(root.private / "locks" / "jobs")
+    locks = JobLocks(root)
     held: list[str] = []
     try:
         for job in jobs.known_jobs(root):

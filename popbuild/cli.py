@@ -17,7 +17,9 @@ from popbuild.guard import guarded
 from popbuild.layout import Root, find_root, shown_name
 
 if TYPE_CHECKING:
-    from popbuild.disk import Locks
+    from popbuild.claims import JobLocks
+    from popbuild.engine.events import JobResult
+    from popbuild.engine.session import Build
     from popbuild.jobs import Job
 
 _DESCRIPTION = """\
@@ -164,6 +166,12 @@ def _print_json(value: Any) -> None:
     print(redact(json.dumps(value, indent=2, ensure_ascii=False), os.environ))
 
 
+def _print_json_line(value: Any) -> None:
+    from popbuild.redact import redact
+
+    print(redact(json.dumps(value, ensure_ascii=False), os.environ), flush=True)
+
+
 def _print_lines(lines: Iterable[str]) -> None:
     from popbuild.redact import redact
 
@@ -233,12 +241,62 @@ def _run(given: argparse.Namespace) -> int:
         unknown_allowed=given.unknown_cost,
     )
     events = progress.choose(given.json)
-    code, results = session.run(root, variables.get("job"), names, options, events)
+    job = variables.get("job")
+    code, results = session.run(root, job, names, options, events, build=_builder(given.dask))
     progress.report(results, as_json=given.json, debug=given.debug)
     if not results:
         print(session.NO_JOBS, file=sys.stderr)
     leave_if_hanging(code)
     return code
+
+
+def _builder(dask: str | None) -> Build | None:
+    """What builds: a cluster where --dask names one."""
+    if dask is None:
+        return None
+    try:
+        from popbuild.cluster import build_on
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            "--dask needs Dask Distributed",
+            {"missing": error.name},
+            hint="pip install 'popbuild[dask]'",
+        ) from None
+    return build_on(dask)
+
+
+def _watch(given: argparse.Namespace) -> int:
+    """Build what is put into pending/, by popbuild submit or by any other program, as it comes,
+    in worker processes; go on with what another orchestrator left behind when it died. Several
+    may work on one root. Ctrl-C or SIGTERM ends it: calls in flight are waited for, nothing is
+    lost; a second one ends it at once."""
+    from popbuild.engine import progress, session
+    from popbuild.engine.settle import Options
+    from popbuild.orchestrator.watch import Settings, watch
+
+    root = _root(given)
+    options = Options(
+        store=given.store,
+        budget=session.dollars("--budget", given.budget),
+        unknown_allowed=given.unknown_cost,
+    )
+    settings = Settings(
+        workers=session.whole_number("--workers", given.workers) or os.cpu_count() or 1,
+        in_flight=session.calls_in_flight(given.in_flight) or 8,
+        grace_s=session.seconds("--grace", given.grace, 30.0),
+        rescan_s=session.seconds("--rescan", given.rescan, 5.0),
+        once=given.once,
+        seeds=given.seeds,
+    )
+    events = progress.choose(given.json)
+
+    def tell(result: JobResult) -> None:
+        if given.json:
+            _print_json_line(result.as_json())
+        else:
+            progress.report([result], as_json=False, debug=given.debug)
+
+    return watch(root, settings, options, events, tell)
 
 
 def _variables(names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
@@ -257,11 +315,11 @@ def _variables(names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     return variables, rest
 
 
-def _job_locks(root: Root) -> Locks:
+def _job_locks(root: Root) -> JobLocks:
     """The jobs' locks, for a command that builds nothing."""
-    from popbuild.disk import Locks
+    from popbuild.claims import JobLocks
 
-    return Locks(root.private / "locks" / "jobs")
+    return JobLocks(root)
 
 
 def _list(given: argparse.Namespace) -> int:
@@ -452,7 +510,7 @@ def _retry(given: argparse.Namespace) -> int:
     print(f"{given.job}: {task} {what}", file=sys.stderr)
     given.names, given.always = [given.job], False
     given.continue_ = given.keep_edits = given.discard_edits = given.no_wait = False
-    given.in_flight = given.budget = given.ask_above = given.par_type = None
+    given.in_flight = given.budget = given.ask_above = given.par_type = given.dask = None
     given.unknown_cost = False
     return _run(given)
 
@@ -694,9 +752,32 @@ COMMANDS: _Table = {
             _flag("--keep-edits", help="keep files edited by hand whose task is stale"),
             _flag("--discard-edits", help="build files anew that were edited by hand"),
             _flag("--no-wait", help="fail if another command builds a job"),
+            _argument(
+                "--dask",
+                metavar="ADDRESS",
+                help="build on a Dask cluster: its scheduler's address, or local",
+            ),
             _STORE,
             *_SPENDING,
             _JSON,
+        ),
+    ),
+    "watch": (
+        _watch,
+        "build what is put into pending/, as it comes",
+        (
+            _argument("--workers", metavar="N", help="worker processes (one for each core)"),
+            _argument(
+                "-n", dest="in_flight", metavar="N", help="how many calls may be in flight (8)"
+            ),
+            _flag("--seeds", help="also build what changes in seeds/ and pipeline-config/"),
+            _flag("--once", help="end when nothing is left to do"),
+            _argument("--grace", metavar="S", help="seconds to wait for calls at the end (30)"),
+            _argument("--rescan", metavar="S", help="seconds between looks at everything (5)"),
+            _STORE,
+            _argument("--budget", metavar="USD", help="end before a call that may go over this"),
+            _flag("--unknown-cost", help="under a budget, also send calls without a known price"),
+            _flag("--json", help="print a line of JSON for each job that ended"),
         ),
     ),
     "list": (

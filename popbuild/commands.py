@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from popbuild import config, disk, gate, jobs, jsonio, seals
+from popbuild.claims import JobLocks
 from popbuild.errors import ConfigError, GateError, InputError, TaskError, UsageError, unknown
 from popbuild.exam import BadSeed, Exam, Surroundings, examine, read_json, read_seed
 from popbuild.jobs import Job, Samples
@@ -92,7 +93,7 @@ def around(root: Root) -> Surroundings:
     return Surroundings(config.load(root))
 
 
-def look(root: Root, names: Iterable[str] = (), locks: disk.Locks | None = None) -> Iterator[Job]:
+def look(root: Root, names: Iterable[str] = (), locks: JobLocks | None = None) -> Iterator[Job]:
     """The named jobs, or all, each held against today's inputs. Builds nothing.
 
     With `locks`, one that was killed is not said to be running. Not for a process that builds: it
@@ -105,7 +106,7 @@ def look(root: Root, names: Iterable[str] = (), locks: disk.Locks | None = None)
         yield job if locks is None or not _was_killed(job, locks) else replace(job, state="stopped")
 
 
-def _was_killed(job: Job, locks: disk.Locks) -> bool:
+def _was_killed(job: Job, locks: JobLocks) -> bool:
     """Whether a job is said to be running, and nobody builds it."""
     try:
         return job.state == states.RUNNING and locks.is_free(job.id)

@@ -15,7 +15,14 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from popbuild import disk, jsonio
-from popbuild.errors import ConfigError, InputError, UsageError, nearest, unknown
+from popbuild.errors import (
+    ConfigError,
+    InputError,
+    PopbuildError,
+    UsageError,
+    nearest,
+    unknown,
+)
 from popbuild.layout import Root, file_name_problem, name_problem
 from popbuild.model.pipeline import Budget, Limit, Pipeline, Task, find_cycle
 from popbuild.redact import redact
@@ -146,6 +153,17 @@ def environment_of(root: Root, process: Mapping[str, str]) -> dict[str, str]:
             if value is not None and not variables.get(key):
                 variables[key] = value
     return variables
+
+
+def configured(root: Root) -> str:
+    """A digest of all that builds are configured by just now: whether it is another one says
+    whether to read it anew. Raises nothing: what is wrong will be told by whoever reads it."""
+    try:
+        snapshot, problems = take_snapshot(root)
+        environment = environment_of(root, os.environ)
+    except (PopbuildError, OSError) as error:
+        return str(error)
+    return jsonio.digest([snapshot.digests, [str(each) for each in problems], environment])
 
 
 def export_environment(environment: Mapping[str, str]) -> None:

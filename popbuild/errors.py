@@ -5,7 +5,9 @@ PopbuildError
 ├── ConfigError       a file under pipeline-config/ is wrong; nothing was built
 ├── InputError        a seed, a job or another input file is wrong
 ├── StoppedError      the build stopped and waits for a person
-│   └── BudgetError   the next call may go over a budget
+│   ├── BudgetError   the next call may go over a budget
+│   ├── DrainingError whoever builds is about to end and sends nothing more
+│   └── FencedError   the job was given to another worker
 ├── TaskError         a stage raised, returned the wrong thing or ran out of time
 ├── ProviderError     the model's provider refused or could not be reached
 └── StoreError        the store lacks what `only` asks for, or a copy of it cannot be reached
@@ -92,15 +94,27 @@ class StoppedError(PopbuildError):
 
 
 class BudgetError(StoppedError):
-    """The next call may go over a budget: nothing more is sent, nothing is lost."""
+    """The next call may go over a budget: nothing more is sent, nothing is lost.
+
+    `scope` is what the budget is for: command, job, pipeline or day.
+    """
 
     exit_code = BUDGET
+    scope = "command"
+
+
+class DrainingError(StoppedError):
+    """Whoever builds is about to end: what is under way is waited for, nothing more is sent."""
 
 
 class GateError(PopbuildError):
     """A document that a person wrote or edited does not pass its gate."""
 
     exit_code = REJECTED
+
+
+class FencedError(StoppedError):
+    """The job was given to another worker: this one writes nothing more."""
 
 
 class TaskError(PopbuildError):

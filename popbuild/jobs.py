@@ -102,16 +102,21 @@ class Job:
         return [f"frozen: {', '.join(names)}"] if names else []
 
 
+def known_seeds(root: Root) -> list[str]:
+    """The IDs of the jobs that have a source under seeds/."""
+    return sorted(_named(root.seeds, ".json"))
+
+
+def _named(folder: Path, ending: str) -> Iterator[str]:
+    with contextlib.suppress(FileNotFoundError):
+        for path in folder.iterdir():
+            if path.name.endswith(ending) and not path.name.startswith("."):
+                yield path.name.removesuffix(ending)
+
+
 def known_jobs(root: Root) -> list[str]:
     """The IDs of all jobs of a root: seeds, and what stands in the four folders."""
-    found: set[str] = set()
-    for folder, ending in ((root.seeds, ".json"), (root.data / "pending", "-seed.json")):
-        with contextlib.suppress(FileNotFoundError):
-            found.update(
-                path.name.removesuffix(ending)
-                for path in folder.iterdir()
-                if path.name.endswith(ending) and not path.name.startswith(".")
-            )
+    found = {*_named(root.seeds, ".json"), *_named(root.data / "pending", "-seed.json")}
     for state in (CURRENT, COMPLETE, REJECTED):
         with contextlib.suppress(FileNotFoundError):
             found.update(
@@ -162,7 +167,7 @@ def find(job: str, around: Surroundings) -> Job:
     folders = {state: root.job(state, job) for state in (COMPLETE, CURRENT, REJECTED)}
     present = [state for state, folder in folders.items() if folder.path.is_dir()]
     try:
-        seed = _todays_seed(job, root, [folders[state] for state in present])
+        seed = _todays_seed(job, root)
     except BadSeed as bad:
         state = REJECTED if REJECTED in present else (present or ["new"])[0]
         return Job(job, state, folders.get(state), None, None, None, bad)
@@ -192,10 +197,12 @@ def find(job: str, around: Surroundings) -> Job:
     return Job(job, state, None, seed, pipeline, nothing)
 
 
-def _todays_seed(job: str, root: Root, folders: list[JobFolder]) -> dict[str, Any]:
-    """The source under seeds/, else what waits in pending/, else the job's own copy."""
-    own = [path for folder in folders for path in (folder.seed, folder.path / CLAIMED)]
-    for path in (root.seed(job), root.pending(job), *own):
+def _todays_seed(job: str, root: Root) -> dict[str, Any]:
+    """The source under seeds/, else what waits in pending/, else the job's own copy, the newest
+    first: what was claimed, what is built or was rejected since, and the last good result's."""
+    claimed = root.job(CURRENT, job).path / CLAIMED
+    own = [root.job(state, job).seed for state in (CURRENT, REJECTED, COMPLETE)]
+    for path in (root.seed(job), root.pending(job), claimed, *own):
         try:
             return read_seed(path, root.show(path), ours=path != root.seed(job))
         except FileNotFoundError:
@@ -341,24 +348,17 @@ def submit(root: Root, job: str, data: bytes) -> None:
     disk.write(root.pending(job), data)
 
 
-def claim(root: Root, job: str) -> bytes | None:
-    """Take a job's seed out of pending/: a rename that replaces nothing. None if there is none.
+def claim(root: Root, job: str) -> None:
+    """Take a job's seed out of pending/, if there is one: a rename.
 
     The claimed file stays beside the job's own files until seed.json is written anew: a crash in
     between loses nothing, the next claim finds it there.
     """
     folder = root.job(CURRENT, job)
     disk.make_folder(folder.path)
-    claimed = folder.path / CLAIMED
-    if not claimed.exists():
-        try:
-            if not disk.rename_new(root.pending(job), claimed):
-                return None
-        except FileNotFoundError:
-            with contextlib.suppress(OSError):
-                folder.path.rmdir()
-            return None
-    return disk.read(claimed)
+    # One that a crash left there is older than what waits, and its time has passed.
+    with contextlib.suppress(FileNotFoundError):
+        disk.rename(root.pending(job), folder.path / CLAIMED)
 
 
 def finish_claim(folder: JobFolder) -> None:
@@ -416,6 +416,15 @@ def holds_seed(folder: JobFolder, seed: Mapping[str, Any]) -> bool:
     """Whether the job's own copy of its seed says the same, as JSON: to Python, 1 is true too."""
     own = read_json(folder.seed)
     return json.dumps(own, sort_keys=True) == json.dumps(seed, sort_keys=True)
+
+
+def refresh_seed(root: Root, folder: JobFolder, seed: Mapping[str, Any]) -> None:
+    """Nobody read what changed in the seed, if anything did: no run, only the copy that matches its
+    source; what waited in pending/ is taken."""
+    if not holds_seed(folder, seed):
+        with seals.changing(folder, folder.seed):
+            write_seed(folder, seed)
+    disk.remove(root.pending(folder.id))
 
 
 def forget_failures(folder: JobFolder) -> None:
@@ -553,6 +562,16 @@ def finish_promotion(root: Root, job: str, kept: int) -> None:
                 _set_aside(root, left, kept)
             _log_run(root, line, once=True)
     disk.remove(note)
+
+
+def unfinished_promotions(root: Root) -> list[str]:
+    """The jobs that are being promoted, or whose promotion a crash cut short."""
+    return sorted(_named(_promotion_note(root, "any").parent, ".json"))
+
+
+def is_promotion_unfinished(root: Root, job: str) -> bool:
+    """Whether a job is being promoted, or a crash cut that short."""
+    return disk.stands(_promotion_note(root, job))
 
 
 def _promotion_note(root: Root, job: str) -> Path:

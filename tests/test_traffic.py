@@ -191,17 +191,17 @@ def test_retry_after_holds_for_the_whole_model(workspace: Workspace, provider: P
     """Of eight that are under way one is refused: until its time is over, nobody sends to that
     model, and then the one that was refused is sent first."""
     names = jobs(workspace, 30)
-    provider.script([fail(429, retry_after=1.5)])
+    provider.script([fail(429, retry_after=3)])
     provider.answer = slow(0.3)
     running = [
         workspace.start("popbuild", "run", "-n", "8", *half, env=QUICK) for half in _halves(names)
     ]
     all_complete(workspace, names, *running)
     first, *rest = provider.requests
-    early = [each for each in rest if each.at < first.at + 1.5]
+    early = [each for each in rest if each.at < first.at + 3]
     # What was under way when the refusal came; two start, the slower one a little later.
     assert len(early) <= 15
-    assert all(each.at < first.at + 0.5 for each in early)
+    assert all(each.at < first.at + 1.5 for each in early)
     assert len(provider.requests) == 31
     assert ledger(workspace)["released"] == 1
 
@@ -373,6 +373,46 @@ def test_a_state_that_is_torn_or_gone_is_a_modest_start(
     provider.at(4, harm)
     all_complete(workspace, names, workspace.start("popbuild", "run", *names))
     assert provider.peak_in_flight <= 3 + 3
+
+
+def submitted(workspace: Workspace, names: list[str]) -> None:
+    """Put seeds into pending/, as another program would."""
+    for name in names:
+        seed = {"name": name, "data": {"topic": f"the topic of {name}"}}
+        workspace.write(f"pipeline-data/pending/{name}-seed.json", seed)
+    (workspace.root / "seeds/first.json").unlink()
+
+
+def test_workers_of_an_orchestrator_share_limits(workspace: Workspace, provider: Provider) -> None:
+    names = [f"job-{number}" for number in range(12)]
+    workspace.pipeline(["research"], limits={"openai": {"inFlight": 3}})
+    submitted(workspace, names)
+    provider.answer = slow(0.1)
+    result = workspace.popbuild("watch", "--once", "--workers", "2", "-n", "12")
+    assert result.code == 0, result.out + result.err
+    assert sorted(each["id"] for each in workspace.runs()) == names
+    assert provider.peak_in_flight == 3
+    assert len(provider.requests) == 12
+
+
+def test_an_orchestrator_that_ends_waits_for_no_limit(
+    workspace: Workspace, provider: Provider
+) -> None:
+    """Told to come back in four minutes, and then to end: what waits to be sent is left, and goes
+    on with the next start."""
+    workspace.pipeline(["research"])
+    submitted(workspace, ["one", "two"])
+    provider.answer = lambda request: fail(429, retry_after=240)
+    with workspace.start("popbuild", "watch", "--workers", "1") as orchestrator:
+        orchestrator.wait_for("trying again in 240.0 s")
+        orchestrator.terminate()
+        assert orchestrator.wait(60).code == 0
+    assert 1 <= len(provider.requests) <= 2
+    assert workspace.status("one", "current")["state"] == "running"
+    state_file(workspace).unlink()
+    provider.answer = default_answer
+    assert workspace.popbuild("watch", "--once").code == 0
+    assert sorted(each["id"] for each in workspace.runs()) == ["one", "two"]
 
 
 def traffic(root: Path, **limits: Limit) -> tuple[Traffic, list[float]]:

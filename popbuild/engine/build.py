@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from doit.control import TaskControl
@@ -12,6 +13,8 @@ from doit.exceptions import BaseFail
 from doit.task import Task as DoitTask
 
 from popbuild import disk, gate, jobs, preview
+from popbuild.claims import Claims
+from popbuild.config import export_environment
 from popbuild.engine import graph
 from popbuild.engine.events import Events, JobResult
 from popbuild.engine.runner import AsyncRunner
@@ -19,6 +22,7 @@ from popbuild.engine.settle import Options
 from popbuild.engine.task import Shared, Tally, TaskBuild
 from popbuild.errors import (
     BudgetError,
+    FencedError,
     GateError,
     InputError,
     LockedError,
@@ -30,7 +34,9 @@ from popbuild.fingerprint import Verdict
 from popbuild.guard import in_our_words
 from popbuild.jobs import Job, OpenJob, Samples
 from popbuild.layout import COMPLETE, CURRENT, REJECTED, JobFolder
-from popbuild.llm.calls import Calls
+from popbuild.llm.budget import Spending
+from popbuild.llm.calls import Calls, Patience
+from popbuild.llm.limits import strictest
 from popbuild.model import status as states
 from popbuild.model.clock import run_id, timestamp
 from popbuild.model.pipeline import Task
@@ -38,8 +44,41 @@ from popbuild.model.problem import Problem
 from popbuild.objects import Objects
 from popbuild.redact import redact
 from popbuild.stages.code import Finder
+from popbuild.threads import heartbeat, heartbeat_limit_s
 
 _LOCK_POLL_S = 0.1
+
+
+@contextlib.asynccontextmanager
+async def building(
+    around: Surroundings, claims: Claims, options: Options, events: Events, mode: str
+) -> AsyncIterator[Builder]:
+    """A builder, for as long as it is needed in this event loop. Raises UsageError for a variable
+    of the environment that is not what it should be."""
+    environment, pipelines = around.config.environment, around.config.pipelines
+    patience = Patience.from_environment(environment, options.in_flight)
+    export_environment(environment)
+    calls = Calls(
+        around.root,
+        patience,
+        limits=strictest(pipelines.values()),
+        mode=mode,
+        spending=Spending(
+            options.budget,
+            {name: each.budget for name, each in pipelines.items()},
+            options.unknown_allowed,
+            options.spending_name,
+        ),
+        on_wait=events.waiting_for_provider,
+        on_store_trouble=events.store_trouble,
+    )
+    timeouts_s = [task.timeout_s for each in pipelines.values() for task in each.tasks]
+    beating = asyncio.create_task(heartbeat(heartbeat_limit_s(timeouts_s)))
+    try:
+        yield Builder(around, calls, claims, options, events)
+    finally:
+        beating.cancel()
+        await calls.close()
 
 
 class Builder:
@@ -49,22 +88,28 @@ class Builder:
         self,
         around: Surroundings,
         calls: Calls,
-        locks: disk.Locks,
+        claims: Claims,
         options: Options,
         events: Events,
     ) -> None:
         templates = preview.templates_of(around.config)
         self.shared = Shared(around, calls, options, events, Samples(around.root), templates)
         self.previous_kept = jobs.previous_kept(around.config.environment)
-        self._locks = locks
+        self.claims = claims
         self._stopping = False
+        self._draining = False
         Finder(around.config.snapshot).install()
 
-    async def build_all(self, selection: Mapping[str, tuple[str, ...] | None]) -> list[JobResult]:
-        """Build jobs, as many at a time as calls may be in flight, early ones first."""
+    async def prepare(self) -> None:
+        """Before the first job: check all templates, and keep the configuration's files. Raises
+        ConfigError."""
         config = self.shared.around.config
         await asyncio.to_thread(preview.check, self.shared.around, self.shared.templates)
         await asyncio.to_thread(Objects(config.root).keep, config.snapshot)
+
+    async def build_all(self, selection: Mapping[str, tuple[str, ...] | None]) -> list[JobResult]:
+        """Build jobs, as many at a time as calls may be in flight, early ones first."""
+        await self.prepare()
         slots = asyncio.Semaphore(self.shared.calls.patience.in_flight)
         results: dict[str, JobResult] = {}
 
@@ -78,10 +123,7 @@ class Builder:
                 if over or (result.exit_code and not self.shared.options.continue_):
                     self._stopping = True
 
-        try:
-            await asyncio.gather(*(one(job, tasks) for job, tasks in selection.items()))
-        finally:
-            await self.shared.calls.close()
+        await asyncio.gather(*(one(job, tasks) for job, tasks in selection.items()))
         return [
             results.get(job) or JobResult(job, "stopped", notes=("not started",))
             for job in selection
@@ -90,7 +132,7 @@ class Builder:
     async def build(self, job: str, tasks: tuple[str, ...] | None) -> JobResult:
         """Build one job, or only some of its tasks. An expected failure is a result."""
         told = False
-        while not self._locks.acquire(job):
+        while not self.claims.acquire(job):
             if not self.shared.options.wait:
                 error = LockedError("another command builds this job", {"job": job})
                 return self._ended(JobResult(job, "stopped", error=error))
@@ -105,7 +147,18 @@ class Builder:
         except Exception as error:  # a full disk, or a mistake of ours: the other jobs go on
             return self._ended(JobResult(job, "failed", error=in_our_words(error)))
         finally:
-            self._locks.release(job)
+            self.claims.release(job)
+
+    def drain(self) -> None:
+        """Start nothing more, and send nothing more. Jobs that are not done by then stay running,
+        as after a crash: whoever finds their locks free takes them up."""
+        self._stopping = self._draining = True
+        self.shared.calls.drain()
+
+    @property
+    def draining(self) -> bool:
+        """Whether this process is about to end."""
+        return self._draining
 
     @property
     def stopping(self) -> bool:
@@ -143,11 +196,13 @@ class _JobBuild:
         assert job.pipeline is not None
         if job.exam is not None and job.folder is not None and not self._asked_for:
             if job.up_to_date:
+                jobs.refresh_seed(self._root, job.folder, job.seed)
                 return JobResult(self._id, "up to date", path=self._show(job.exam.folder))
             if job.state == REJECTED:
                 rejection = read_json(job.exam.folder.rejection)
                 stands = jobs.rejection_stands(job.exam, rejection)
                 if stands is not None:
+                    jobs.refresh_seed(self._root, job.folder, job.seed)
                     problems = tuple(Problem.from_json(each) for each in rejection["problems"])
                     return JobResult(
                         self._id,
@@ -250,11 +305,9 @@ class _JobBuild:
             elif job.folder is not None:
                 # A copy: the good result stands until a better one passes every gate.
                 disk.copy_folder(job.folder.path, current.path)
-            else:
-                if not self._root.pending(self._id).exists():
-                    data = disk.read(self._root.seed(self._id))
-                    jobs.submit(self._root, self._id, data)
-                jobs.claim(self._root, self._id)
+            elif not self._root.pending(self._id).exists():
+                jobs.submit(self._root, self._id, disk.read(self._root.seed(self._id)))
+        jobs.claim(self._root, self._id)
         disk.remove(current.rejection)
         if not jobs.holds_seed(current, job.seed):
             jobs.write_seed(current, job.seed)
@@ -278,6 +331,7 @@ class _JobBuild:
 
         async def execute(doit_task: DoitTask) -> BaseFail | None:
             task = exam.pipeline.task(doit_task.name.partition(":")[2])
+            self._builder.claims.check(self._id)
             build = TaskBuild(self._shared, self._run, opened, exam, task, self._tally)
             try:
                 return await build.run()
@@ -292,8 +346,10 @@ class _JobBuild:
         try:
             await runner.run(control)
         except asyncio.CancelledError:
-            opened.leave(states.STOPPED, "interrupted")
+            opened.leave(self._left, "interrupted")
             raise
+        except FencedError:
+            raise  # it is another worker's now: not a word more is written here
         except PopbuildError as error:
             opened.leave(states.WAITING, error.message)
             return self._result("waiting", opened.folder, error=error)
@@ -303,7 +359,8 @@ class _JobBuild:
                 ours.values.setdefault("task", cut_short)
             opened.leave(states.FAILED, ours.message)
             return self._result("failed", opened.folder, task=cut_short or None, error=ours)
-        return await asyncio.to_thread(self._finish, opened, exam)
+        with self._builder.claims.final(self._id):
+            return await asyncio.to_thread(self._finish, opened, exam)
 
     def _finish(self, opened: OpenJob, exam: Exam) -> JobResult:
         """Promote, reject, or leave the job in current/."""
@@ -320,12 +377,19 @@ class _JobBuild:
             target = jobs.reject(self._root, folder, body)
             problems = tuple(Problem.from_json(each) for each in body["problems"])
             return self._result("rejected", target, task=body["task"], problems=problems)
+        if self._builder.draining and not exam.up_to_date():
+            opened.change(lambda each: states.move_job(each, states.RUNNING))
+            return self._result("stopped", folder, notes=("taken up again at the next start",))
         if tally.stopped is not None:
             message = tally.stopped.message
             over = isinstance(tally.stopped, BudgetError)
             state = states.STOPPED if over else states.WAITING
             opened.change(lambda each: states.move_job(each, state, error=message, **ended))
             return self._result(state, folder, error=tally.stopped)
+        if self._builder.claims.is_shared():
+            # Whoever was given up for lost may have written here as well: what counts is the disk.
+            for task in exam.pipeline.in_order():
+                exam.look(task)
         if not exam.up_to_date():
             opened.change(lambda each: states.move_job(each, states.STOPPED, **ended))
             outcome = "built" if self._tasks is not None else "stopped"
@@ -343,6 +407,11 @@ class _JobBuild:
         line = self._run_line(opened, exam)
         target = jobs.promote(self._root, folder, line, self._builder.previous_kept)
         return self._result("complete", target, frozen=exam.frozen)
+
+    @property
+    def _left(self) -> str:
+        """The state of a job that is cut short."""
+        return states.RUNNING if self._builder.draining else states.STOPPED
 
     def _run_line(self, opened: OpenJob, exam: Exam) -> dict[str, Any]:
         """A line of runs.jsonl (storage format, section 8); totals are those of this run."""

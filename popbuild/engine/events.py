@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +77,9 @@ class Events:
 
     def store_trouble(self, text: str) -> None: ...
 
+    def note(self, text: str) -> None:
+        """Something about the command as a whole."""
+
     def left(self, jobs: Sequence[str]) -> None:
         """A budget ended the run before these jobs were built."""
 
@@ -103,3 +106,26 @@ class Events:
     def job_done(self, result: JobResult) -> None: ...
 
     def close(self) -> None: ...
+
+
+_NOT_A_JOBS = ("confirm", "left", "note", "job_done", "close")  # said by the command as a whole
+
+
+def shown_by(events: Events) -> tuple[str, ...]:
+    """The events of a job that a printer does something with: the others need not be sent."""
+    return tuple(
+        name
+        for name, nothing in vars(Events).items()
+        if not name.startswith("_")
+        and name not in _NOT_A_JOBS
+        and getattr(type(events), name) is not nothing
+    )
+
+
+class Forwarded(Events):
+    """Events for a printer in another process: `send` takes an event's name and its values. How a
+    job ended is not among them: it is what a build gives."""
+
+    def __init__(self, send: Callable[[str, tuple[Any, ...]], None], told: Iterable[str]) -> None:
+        for name in told:
+            setattr(self, name, lambda *values, name=name: send(name, values))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from popbuild import config, disk, jobs, seals
+from popbuild.claims import JobLocks
 from popbuild.engine import session
 from popbuild.errors import LockedError
 from popbuild.exam import Surroundings
@@ -54,7 +55,7 @@ class _locked:
     """A job's lock, for a command that does not wait."""
 
     def __init__(self, root: Root, job: str) -> None:
-        self._locks = disk.Locks(root.private / "locks" / "jobs")
+        self._locks = JobLocks(root)
         self._job = job
 
     def __enter__(self) -> None:

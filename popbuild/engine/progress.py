@@ -64,6 +64,9 @@ class Plain(Events):
     def store_trouble(self, text: str) -> None:
         self.line(f"warning: {text}")
 
+    def note(self, text: str) -> None:
+        self.line(text)
+
     def left(self, jobs: Sequence[str]) -> None:
         shown = ", ".join(jobs[:_MAX_JOBS])
         more = f" and {len(jobs) - _MAX_JOBS} more" if len(jobs) > _MAX_JOBS else ""

@@ -6,9 +6,10 @@ import contextlib
 import fnmatch
 import math
 import signal
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
-from popbuild import config, disk, jobs
+from popbuild import config, jobs
+from popbuild.claims import Claims, JobLocks
 from popbuild.engine.events import Events, JobResult
 from popbuild.engine.settle import Options, settle_without_building
 from popbuild.errors import (
@@ -26,11 +27,14 @@ from popbuild.errors import (
 from popbuild.exam import Surroundings
 from popbuild.layout import Root
 from popbuild.llm.store import choose_mode
-from popbuild.threads import heartbeat, heartbeat_limit_s
 
 NO_JOBS = "no jobs: put a seed into seeds/, or popbuild submit one"
 
 Selection = dict[str, tuple[str, ...] | None]  # job -> its tasks, None for all of them
+
+# What builds the jobs that are not up to date: selection, surroundings, claims, options, events and
+# the store's mode.
+Build = Callable[[Selection, Surroundings, Claims, Options, Events, str], Mapping[str, JobResult]]
 
 _MAX_DIGITS = 6  # of the number after -n
 _SEVERITY = (FAILED, NOT_STARTED, REJECTED, BUDGET, STOPPED)
@@ -163,15 +167,22 @@ def check_parallel_type(given: str | None) -> None:
 
 def calls_in_flight(given: str | None) -> int | None:
     """The number after -n, or None where there is none. UsageError for anything else."""
+    return whole_number("-n", given, "-n says how many calls may be in flight at the same time")
+
+
+def whole_number(option: str, given: str | None, hint: str | None = None) -> int | None:
+    """The number after an option, None where there is none. UsageError for anything else."""
     if given is None:
         return None
     if not given.isdecimal() or len(given) > _MAX_DIGITS or not int(given):
-        raise UsageError(
-            "-n must be a whole number, at least 1",
-            {"found": given or "nothing"},
-            hint="-n says how many calls may be in flight at the same time",
-        )
+        found = {"found": given or "nothing"}
+        raise UsageError(f"{option} must be a whole number, at least 1", found, hint)
     return int(given)
+
+
+def seconds(option: str, given: str | None, default: float) -> float:
+    """The seconds after an option, else the default. UsageError for anything else."""
+    return default if given is None else _amount(option, "a number of seconds", given)
 
 
 def run(
@@ -181,8 +192,10 @@ def run(
     options: Options | None = None,
     events: Events | None = None,
     environment: Mapping[str, str] | None = None,
+    build: Build | None = None,
 ) -> tuple[int, list[JobResult]]:
-    """Build the selected jobs. Gives the exit code and a result for each job, in order.
+    """Build the selected jobs. Gives the exit code and a result for each job, in order. Jobs that
+    have something to do are given to `build`; without one they are built here.
 
     Raises PopbuildError for what is wrong before anything is built.
     """
@@ -195,12 +208,12 @@ def run(
     _check_fresh(selection, around, options.fresh)
     events = events or Events()
     jobs.prepare_root(root)
-    locks = disk.Locks(root.private / "locks" / "jobs")
+    claims = JobLocks(root)
     results: dict[str, JobResult] = {}
     for name, tasks in selection.items():
         if options.always or options.fresh:
             break
-        settled = settle_without_building(name, around, locks, tasks)
+        settled = settle_without_building(name, around, claims, tasks)
         if settled is not None:
             results[name] = settled
             events.job_done(settled)
@@ -208,15 +221,19 @@ def run(
     if rest:
         if options.ask_above is not None:
             _ask_first(rest, around, options.ask_above, events)
-        results.update(_build(rest, around, locks, options, events, mode))
+        results.update((build or _build)(rest, around, claims, options, events, mode))
     if any(isinstance(result.error, BudgetError) for result in results.values()):
         done = ("complete", "up to date", "built")
         events.left([name for name in selection if results[name].outcome not in done])
     events.close()
     ordered = [results[name] for name in selection]
-    codes = {result.exit_code for result in ordered}
-    code = next((code for code in _SEVERITY if code in codes), max(codes, default=OK))
-    return code, ordered
+    return overall(result.exit_code for result in ordered), ordered
+
+
+def overall(codes: Iterable[int]) -> int:
+    """The exit code of a command, from those of its jobs."""
+    found = set(codes)
+    return next((code for code in _SEVERITY if code in found), max(found, default=OK))
 
 
 def _ask_first(selection: Selection, around: Surroundings, above: float, events: Events) -> None:
@@ -243,21 +260,23 @@ def dollars(option: str, given: str | None) -> float | None:
     """The amount after an option, None where there is none. UsageError for anything else."""
     if given is None:
         return None
+    return _amount(option, "an amount of US dollars", given)
+
+
+def _amount(option: str, what: str, given: str) -> float:
     try:
         amount = float(given)
     except ValueError:
         amount = math.nan
     if not 0 <= amount < math.inf:
-        raise UsageError(
-            f"{option} must be an amount of US dollars, at least 0", {"found": given or "nothing"}
-        )
+        raise UsageError(f"{option} must be {what}, at least 0", {"found": given or "nothing"})
     return amount
 
 
 def _build(
     selection: Selection,
     around: Surroundings,
-    locks: disk.Locks,
+    claims: Claims,
     options: Options,
     events: Events,
     mode: str,
@@ -265,40 +284,15 @@ def _build(
     """The part that may call models, in an event loop."""
     import asyncio
 
-    from popbuild.engine.build import Builder
-    from popbuild.llm.budget import Spending
-    from popbuild.llm.calls import Calls, Patience
-    from popbuild.llm.limits import strictest
-
-    patience = Patience.from_environment(around.config.environment, options.in_flight)
-    config.export_environment(around.config.environment)
+    from popbuild.engine.build import building
 
     async def main() -> list[JobResult]:
-        calls = Calls(
-            around.root,
-            patience,
-            limits=strictest(around.config.pipelines.values()),
-            mode=mode,
-            spending=Spending(
-                options.budget,
-                {name: each.budget for name, each in around.config.pipelines.items()},
-                options.unknown_allowed,
-            ),
-            on_wait=events.waiting_for_provider,
-            on_store_trouble=events.store_trouble,
-        )
-        builder = Builder(around, calls, locks, options, events)
-        this = asyncio.current_task()
-        if this is not None:
-            with contextlib.suppress(NotImplementedError, ValueError):
-                asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
-        pipelines = around.config.pipelines.values()
-        limit_s = heartbeat_limit_s(task.timeout_s for each in pipelines for task in each.tasks)
-        beating = asyncio.create_task(heartbeat(limit_s))
-        try:
+        async with building(around, claims, options, events, mode) as builder:
+            this = asyncio.current_task()
+            if this is not None:
+                with contextlib.suppress(NotImplementedError, ValueError):
+                    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
             return await builder.build_all(selection)
-        finally:
-            beating.cancel()
 
     try:
         results = asyncio.run(main())

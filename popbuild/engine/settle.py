@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from popbuild import disk, jobs, seals
+from popbuild import disk, jobs
+from popbuild.claims import Claims
 from popbuild.engine.events import JobResult
 from popbuild.exam import Surroundings
 from popbuild.layout import COMPLETE, CURRENT, REJECTED
@@ -16,8 +17,8 @@ class Options:
     """How to build. `always` builds what is up to date too, from the store where it can; `fresh`
     are tasks that draw a new sample. `budget` is what the command may spend, in US dollars;
     above `ask_above` a person is asked first; `unknown_allowed` sends calls of an unknown price
-    under a budget too. `store` is the store's mode as it was asked for, None where the
-    environment decides."""
+    under a budget too; `spending_name` is shared by the processes that spend from one budget.
+    `store` is the store's mode as it was asked for, None where the environment decides."""
 
     in_flight: int | None = None
     continue_: bool = False
@@ -30,13 +31,14 @@ class Options:
     budget: float | None = None
     ask_above: float | None = None
     unknown_allowed: bool = False
+    spending_name: str | None = None
 
 
 def settle_without_building(
-    job: str, around: Surroundings, locks: disk.Locks, tasks: Iterable[str] | None
+    job: str, around: Surroundings, claims: Claims, tasks: Iterable[str] | None
 ) -> JobResult | None:
     """The result for a job with nothing to do, or None if it has to be built."""
-    if not locks.acquire(job):
+    if not claims.acquire(job):
         return None
     try:
         root = around.root
@@ -56,11 +58,8 @@ def settle_without_building(
         if found.up_to_date:
             for state in (CURRENT, REJECTED):
                 disk.remove(root.job(state, job).path)
-            if not jobs.holds_seed(exam.folder, exam.seed):
-                # Nobody read what changed: no run, only the copy that matches its source.
-                with seals.changing(exam.folder, exam.folder.seed):
-                    jobs.write_seed(exam.folder, exam.seed)
+            jobs.refresh_seed(root, exam.folder, exam.seed)
         path = root.show(exam.folder.path)
         return JobResult(job, "up to date", path=path, frozen=exam.frozen)
     finally:
-        locks.release(job)
+        claims.release(job)

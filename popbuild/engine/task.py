@@ -14,7 +14,7 @@ from doit.exceptions import TaskFailed as DoitTaskFailed
 from popbuild import __version__, disk, jobs, jsonio
 from popbuild.engine.events import Events
 from popbuild.engine.settle import Options
-from popbuild.errors import BudgetError, PopbuildError, StoppedError
+from popbuild.errors import BudgetError, DrainingError, PopbuildError, StoppedError
 from popbuild.exam import Exam, Surroundings
 from popbuild.fingerprint import Verdict, fixed
 from popbuild.guard import in_our_words
@@ -164,7 +164,7 @@ class TaskBuild:
         try:
             work = self._work()
             outcome = await run_task(work)
-        except BudgetError as error:
+        except (BudgetError, DrainingError) as error:
             await asyncio.to_thread(self._stop, work, error, started)
             return DoitTaskError(error.message)
         except Exception as error:
@@ -298,7 +298,7 @@ class TaskBuild:
             self._tally.failure, self._tally.failed_task = error, self._task.id
         self._events.task_failed(self._id, self._task.id, error.message)
 
-    def _stop(self, work: Work | None, error: BudgetError, started: float) -> None:
+    def _stop(self, work: Work | None, error: StoppedError, started: float) -> None:
         """What was bought is stored: the next run goes on from there."""
         duration_ms = (time.monotonic() - started) * 1000
         error.values.setdefault("task", self._task.id)

@@ -31,11 +31,13 @@ _Key = tuple[str, ...]
 @dataclass(frozen=True)
 class Spending:
     """What calls may cost: `command` in this command, `pipelines` by name as configured, in US
-    dollars. `unknown_allowed` sends calls of an unknown price under a limit too."""
+    dollars. `unknown_allowed` sends calls of an unknown price under a limit too. Commands of one
+    `name` spend from one budget."""
 
     command: float | None = None
     pipelines: Mapping[str, Budget] = field(default_factory=dict)
     unknown_allowed: bool = False
+    name: str | None = None
 
 
 class Spent:
@@ -107,7 +109,8 @@ class Purse:
         if not limits:
             return await self._ledger.reserve(request, origin, maximum)
         if maximum is None and not self._spending.unknown_allowed:
-            raise BudgetError(
+            raise _error(
+                limits[0][2][0],
                 "the price of the model is not known, so no budget can be kept",
                 {"model": request.model, "budget": f"{money(limits[0][1])} {limits[0][0]}"},
                 hint="--unknown-cost lets such calls be sent all the same",
@@ -119,7 +122,7 @@ class Purse:
             try:
                 self._spent.refresh()
                 for name, limit, key in limits:
-                    self._check(name, limit, self._spent.of(key), maximum or 0.0)
+                    self._check(key[0], name, limit, self._spent.of(key), maximum or 0.0)
                 return await self._ledger.reserve(request, origin, maximum)
             finally:
                 self._locks.release("ledger")
@@ -136,10 +139,11 @@ class Purse:
                 yield name, limit, key
 
     @staticmethod
-    def _check(name: str, limit: float, spent: float, maximum: float) -> None:
+    def _check(scope: str, name: str, limit: float, spent: float, maximum: float) -> None:
         # A sum of many small amounts is not exact: a millionth of a cent decides nothing.
         if spent + maximum > limit + 1e-8:
-            raise BudgetError(
+            raise _error(
+                scope,
                 "the next call may go over the budget",
                 {
                     "budget": f"{money(limit)} {name}",
@@ -149,3 +153,9 @@ class Purse:
                 hint="a call counts at the most that it may cost until its answer is there: raise "
                 "the budget or lower maxTokens; the next run goes on from here",
             )
+
+
+def _error(scope: str, message: str, values: dict[str, object], hint: str) -> BudgetError:
+    error = BudgetError(message, values, hint)
+    error.scope = scope
+    return error

@@ -16,7 +16,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from popbuild import disk
-from popbuild.errors import PopbuildError, ProviderError, StoreError, UsageError
+from popbuild.errors import (
+    DrainingError,
+    PopbuildError,
+    ProviderError,
+    StoreError,
+    UsageError,
+)
 from popbuild.layout import Root
 from popbuild.llm.budget import Purse, Spending
 from popbuild.llm.lanes import ANSWERED, DOWN, REFUSED, UNKNOWN, UNSENT
@@ -111,8 +117,9 @@ class Calls:
     ) -> None:
         self.commits: Batches[disk.Prepared] = Batches(disk.commit)
         self._stored = Stored(root, mode, self.commits, on_store_trouble)
-        self._ledger = Ledger(root.private / "ledger.jsonl")
-        self._purse = Purse(root, self._ledger, spending or Spending())
+        spending = spending or Spending()
+        self._ledger = Ledger(root.private / "ledger.jsonl", spending.name)
+        self._purse = Purse(root, self._ledger, spending)
         self._locks = disk.Locks(root.private / "locks" / "calls")
         self.patience = patience
         self._traffic = Traffic(root, patience, limits or {}, on_wait, uniform)
@@ -188,10 +195,15 @@ class Calls:
         finally:
             del self._in_flight[digest]
 
+    def drain(self) -> None:
+        """Send nothing more: what is under way is waited for, what is stored is still served."""
+        self._traffic.drain(DrainingError("nothing more is sent: whoever builds is about to end"))
+
     async def close(self) -> None:
         """Close connections, if any were opened, once everything is on disk."""
         await self.commits.drain()
         await self._ledger.drain()
+        await self._traffic.drained()
         await self._stored.close()
         if self._client is not None:
             await self._client.close()

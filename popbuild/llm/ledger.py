@@ -57,9 +57,10 @@ class Origin:
 class Ledger:
     """What this root has spent and is about to spend. Costs are US dollars, None is unknown."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, command: str | None = None) -> None:
         self.path = path
-        self.command = secrets.token_hex(4)  # tells apart what commands spend at the same time
+        # Tells apart what commands spend at the same time.
+        self.command = command or secrets.token_hex(4)
         self._journal = Journal(path)
 
     async def drain(self) -> None:

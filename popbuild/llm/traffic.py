@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from popbuild import disk
-from popbuild.errors import ProviderError
+from popbuild.errors import PopbuildError, ProviderError
 from popbuild.layout import Root
 from popbuild.llm.lanes import ARRIVED_S, REFUSED, UNSENT, Board, Call, End
 from popbuild.llm.ledger import size_of
@@ -96,6 +96,7 @@ class Traffic:
         self._pause_told: dict[str, float] = {}  # by the model's lane, until when
         self._closed: dict[str, tuple[float, ProviderError]] = {}  # by the model's lane
         self._said: list[tuple[str, float]] = []
+        self._drained_by: PopbuildError | None = None
 
     def caller(self, request: Request, names: tuple[str, str], has_other: bool) -> Caller:
         """A request that wants to be sent. `names` are its model without the provider, and the
@@ -155,6 +156,15 @@ class Traffic:
         self._in_flight -= 1
         self._advance()
         return done
+
+    def drain(self, error: PopbuildError) -> None:
+        """Let nothing pass any more: who waits or comes fails with this."""
+        self._drained_by = error
+        self._advance()
+
+    async def drained(self) -> None:
+        """Returns when other processes can know of everything that has ended."""
+        await asyncio.gather(*(done for _, _, done in self._ended))
 
     def refused_for_s(self, caller: Caller) -> float:
         """Since when the provider has refused a call with 429, in seconds; from now on, if this is
@@ -299,8 +309,10 @@ class Traffic:
             reason = f"{lane.partition('@')[0]} is down, {breaker.reason}"
             self._said.append((reason, max(0.0, breaker.open_until - now)))
 
-    def _too_late(self, board: Board, caller: Caller) -> ProviderError | None:
+    def _too_late(self, board: Board, caller: Caller) -> PopbuildError | None:
         """Why a call shall wait no longer."""
+        if self._drained_by is not None:
+            return copy.deepcopy(self._drained_by)
         now, (provider, model) = board.now, caller.lanes
         closed_until, error = self._closed.get(model, (0.0, None))
         if error is not None and now < closed_until:

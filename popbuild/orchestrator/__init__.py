@@ -1,0 +1,1 @@
+"""`popbuild watch`: what waits in pending/, and the worker processes that build it."""

@@ -1,0 +1,309 @@
+"""The orchestrator: hears of new seeds, hands jobs to workers, and ends without losing anything."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from popbuild import disk, jobs
+from popbuild.claims import JobLocks
+from popbuild.config import configured
+from popbuild.engine import session
+from popbuild.engine.events import Events, JobResult, shown_by
+from popbuild.engine.settle import Options
+from popbuild.errors import (
+    BUDGET,
+    INTERRUPTED,
+    OK,
+    BudgetError,
+    LockedError,
+    PopbuildError,
+)
+from popbuild.layout import Root, name_problem, shown_name
+from popbuild.orchestrator.pool import Pool
+from popbuild.orchestrator.waiting import Waiting
+from popbuild.orchestrator.worker import Terms
+
+_GATHER_MS = 5  # changes that come together are heard together
+_UNSETTLED_S = 0.5  # how soon a seed is looked at again that was not whole
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to watch. `workers` are processes; `in_flight` calls at a time over all of them; calls
+    are waited for `grace_s` at the end; all is looked at again every `rescan_s`, since a network
+    file system tells nobody of what others write. `once` ends when nothing is left to do; `seeds`
+    builds what changes under seeds/ and pipeline-config/ as well."""
+
+    workers: int
+    in_flight: int
+    grace_s: float = 30.0
+    rescan_s: float = 5.0
+    once: bool = False
+    seeds: bool = False
+
+
+def watch(
+    root: Root,
+    settings: Settings,
+    options: Options,
+    events: Events,
+    on_result: Callable[[JobResult], None],
+) -> int:
+    """Build what comes until a signal says to end. Gives the exit code."""
+    jobs.prepare_root(root)
+    return asyncio.run(_Orchestrator(root, settings, options, events, on_result).run())
+
+
+class _Orchestrator:
+    def __init__(
+        self,
+        root: Root,
+        settings: Settings,
+        options: Options,
+        events: Events,
+        on_result: Callable[[JobResult], None],
+    ) -> None:
+        self._root = root
+        self._settings = settings
+        self._events = events
+        self._on_result = on_result
+        size = min(settings.workers, settings.in_flight)
+        capacity = -(-settings.in_flight // size)  # each its share, rounded up
+        # All workers spend from one budget.
+        name = secrets.token_hex(4)
+        shared = replace(options, in_flight=capacity, wait=False, spending_name=name)
+        terms = Terms(root.path, shared, shown_by(events), settings.grace_s)
+        self._pool = Pool(terms, size, capacity, events, self._ended, self._refused)
+        # This process holds no job's lock, it only asks who does.
+        self._waiting = Waiting(root, JobLocks(root))
+        self._queue: deque[str] = deque()
+        self._sources: set[str] = set()  # queued since their source under seeds/ may have changed
+        self._told: set[str] = set()
+        self._codes: list[int] = []
+        self._signals = 0
+        self._ending = self._look_again = False
+        self._woken = asyncio.Event()
+        self._next_scan_s = 0.0
+        self._configured = ""
+
+    async def run(self) -> int:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._signalled)
+        self._configured = await asyncio.to_thread(configured, self._root)
+        if self._settings.seeds:
+            self._add_sources(jobs.known_seeds(self._root))
+        listening = [asyncio.create_task(self._listen(*each)) for each in self._ears()]
+        self._events.note(f"watching {', '.join(self._watched())}; Ctrl-C ends it")
+        try:
+            await self._work()
+        finally:
+            for task in listening:
+                task.cancel()
+            await asyncio.gather(*listening, return_exceptions=True)
+            self._pool.kill()
+            while not self._pool.empty:
+                await self._pool.changed()
+            self._events.close()
+        if self._signals > 1:
+            return INTERRUPTED
+        if BUDGET in self._codes:
+            return BUDGET
+        return session.overall(self._codes) if self._settings.once else OK
+
+    async def _work(self) -> None:
+        while True:
+            if not self._ending:
+                await self._pool.start()
+                await self._look()
+                self._hand_out()
+                if self._settings.once and self._is_done():
+                    self._end()
+            if self._ending and self._pool.empty:
+                return
+            await self._sleep()
+
+    async def _sleep(self) -> None:
+        until_s = self._next_scan_s - time.monotonic()
+        if self._waiting.unsettled:
+            until_s = min(until_s, _UNSETTLED_S)
+        changed = asyncio.ensure_future(self._pool.changed())
+        woken = asyncio.ensure_future(self._woken.wait())
+        timeout_s = None if self._ending else max(0.0, until_s)
+        await asyncio.wait({changed, woken}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        changed.cancel()
+        woken.cancel()
+        self._woken.clear()
+
+    # What there is to do.
+
+    async def _look(self) -> None:
+        """Look for work where something was heard, and everywhere once in a while."""
+        now = time.monotonic()
+        scan = now >= self._next_scan_s
+        if not (scan or self._look_again or self._waiting.unsettled):
+            return
+        self._look_again = False
+        self._add(self._waiting.seeds())
+        if scan:
+            self._next_scan_s = now + self._settings.rescan_s
+            self._add(self._waiting.abandoned())
+            self._say_ill_named()
+            await self._renew_if_configured_anew()
+
+    def _add(self, names: Iterable[str]) -> None:
+        known = set(self._queue)
+        self._queue += [job for job in names if job not in known and name_problem(job) is None]
+
+    def _add_sources(self, names: Iterable[str]) -> None:
+        found = list(names)
+        self._sources.update(found)
+        self._add(found)
+
+    def _say_ill_named(self) -> None:
+        for job, problem in self._waiting.ill_named():
+            if job not in self._told:
+                self._told.add(job)
+                shown = shown_name(self._root.show(self._root.pending(job)))
+                self._events.note(f"warning: {shown} is left: its name can be no job's: {problem}")
+
+    def _hand_out(self) -> None:
+        """Give jobs to workers while there is room. What is handed to nobody stays in pending/,
+        for other orchestrators too."""
+        if not self._pool.room:
+            return
+        building = self._pool.jobs
+        for _ in range(len(self._queue)):
+            job = self._queue.popleft()
+            if job in building:
+                continue  # looked at again when it ends
+            if self._is_to_be_built(job):
+                self._pool.build(job)
+                if not self._pool.room:
+                    return
+
+    def _is_to_be_built(self, job: str) -> bool:
+        source, pending = self._root.seed(job), self._root.pending(job)
+        if job in self._sources:
+            if disk.stands(source):
+                if not self._waiting.is_whole(source):
+                    self._queue.append(job)
+                    return False
+                return True
+            self._sources.discard(job)
+        if disk.stands(pending):
+            return self._waiting.is_whole(pending)
+        return self._waiting.is_abandoned(job)
+
+    def _is_done(self) -> bool:
+        return not (self._queue or self._pool.jobs or self._waiting.unsettled)
+
+    # What workers say.
+
+    def _ended(self, result: JobResult) -> None:
+        from_source = result.id in self._sources
+        self._sources.discard(result.id)
+        self._woken.set()
+        if isinstance(result.error, LockedError):
+            return  # somebody else builds it
+        pending = self._root.pending(result.id)
+        if disk.stands(pending):
+            if result.exit_code:
+                self._waiting.refuse(pending)
+            self._look_again = True
+        if from_source and result.outcome in ("up to date", "unchanged"):
+            return
+        self._codes.append(result.exit_code)
+        self._events.job_done(result)
+        self._on_result(result)
+        error = result.error
+        if isinstance(error, BudgetError) and error.scope != "job" and not self._ending:
+            self._events.note(f"ending: {error.message}: {error.values.get('budget', '')}")
+            self._end()
+
+    def _refused(self, error: PopbuildError) -> None:
+        self._events.note(f"error: {error}\nnothing is built before this is mended")
+        if self._settings.once:
+            self._codes.append(error.exit_code)
+            self._end()
+
+    # The end.
+
+    def _signalled(self) -> None:
+        self._signals += 1
+        self._woken.set()
+        if self._signals > 1:
+            self._ending = True
+            self._pool.kill()
+        elif not self._ending:
+            count = len(self._pool.jobs)
+            if count:
+                self._events.note(
+                    f"ending: calls in flight of {count} job{'s' * (count != 1)} are waited for, "
+                    f"at most {self._settings.grace_s:g} s; once more ends it at once"
+                )
+            self._end()
+
+    def _end(self) -> None:
+        self._ending = True
+        self._pool.drain(self._settings.grace_s)
+
+    # What is heard.
+
+    def _watched(self) -> list[str]:
+        return [self._root.show(folder) for folder, _, _ in self._ears()]
+
+    def _ears(self) -> list[tuple[Path, bool, Callable[[set[str]], None]]]:
+        """Folders to listen at, whether all below them counts, and whom to tell of the paths."""
+        ears: list[tuple[Path, bool, Callable[[set[str]], None]]] = [
+            (self._root.pending("x").parent, False, lambda _: self._heard()),
+            (self._root.config, True, lambda _: self._heard(scan=True)),
+        ]
+        if self._settings.seeds:
+            ears.append((self._root.seeds, False, self._heard_of_seeds))
+        return [each for each in ears if each[0].is_dir()]
+
+    async def _listen(self, folder: Path, below: bool, tell: Callable[[set[str]], None]) -> None:
+        import watchfiles
+
+        with contextlib.suppress(OSError):  # none left to be had: the scans find it too
+            async for changes in watchfiles.awatch(
+                folder,
+                watch_filter=None,
+                recursive=below,
+                step=_GATHER_MS,
+                debounce=10 * _GATHER_MS,
+            ):
+                tell({path for _, path in changes})
+
+    def _heard(self, *, scan: bool = False) -> None:
+        self._look_again = True
+        if scan:
+            self._next_scan_s = 0.0
+        self._woken.set()
+
+    def _heard_of_seeds(self, paths: set[str]) -> None:
+        names = [Path(path).name for path in paths]
+        self._add_sources(
+            name.removesuffix(".json")
+            for name in names
+            if name.endswith(".json") and not name.startswith(".")
+        )
+        self._heard()
+
+    async def _renew_if_configured_anew(self) -> None:
+        found = await asyncio.to_thread(configured, self._root)
+        if found == self._configured:
+            return
+        self._configured = found
+        self._pool.renew()
+        if self._settings.seeds:
+            self._add_sources(jobs.known_seeds(self._root))
