@@ -82,7 +82,7 @@ WHAT = (
     flag("--discard-edits", help="build files anew that were edited by hand"),
 )
 IN_FLIGHT = argument(
-    "-n", dest="in_flight", metavar="N", help="how many calls may be in flight (8)"
+    "-n", dest="in_flight", metavar="N", help="how many calls this command may have in flight (8)"
 )
 BUDGET = argument("--budget", metavar="USD", help="stop before a call that may go over this")
 UNKNOWN_COST = flag("--unknown-cost", help="under a budget, also send calls without a known price")

@@ -34,7 +34,10 @@ environment:
   POPBUILD_LOCAL_MODEL  a GGUF file for local/... models
   POPBUILD_STORE        use, refresh, only or off, as --store says it
   POPBUILD_TRIES, POPBUILD_BACKOFF_S, POPBUILD_TIMEOUT_S
-                        how patient calls are (5, 1 and 600)
+                        how often a call is tried, and how patiently (5, 1, 600)
+  POPBUILD_PATIENCE_S   how long a call waits for a provider that is down, or
+                        that refuses it with 429 (600)
+  POPBUILD_MINUTE_S     what a minute of a limit is, for tests (60)
   POPBUILD_KEEP_PREVIOUS
                         how many replaced results of a job are kept (1)
   POPBUILD_FILE_MODE    permissions of files, octal (600); folders follow

@@ -24,13 +24,14 @@ from popbuild.errors import (
     unknown,
 )
 from popbuild.layout import Root, file_name_problem, name_problem
-from popbuild.model.pipeline import Budget, Pipeline, Task, find_cycle
+from popbuild.model.pipeline import Budget, Limit, Pipeline, Task, find_cycle
 from popbuild.redact import redact
 
 DEFAULT = ""  # the name of the pipeline that lies directly in pipeline-config/
 _SKIP = frozenset({"__pycache__", "node_modules"})
 _BACKUP_ENDINGS = ("~", ".pyc", ".pyo", ".swp", ".swo", ".bak", ".orig", ".tmp")
 _TASK_FILE = "task.yaml"
+_LIMIT_KEYS = ("inFlight", "requestsPerMinute", "tokensPerMinute")  # in the order of Limit's
 
 
 @dataclass(frozen=True)
@@ -272,6 +273,10 @@ class _Reader:
             document.get("version"),
             document.get("description"),
             Budget(**document.get("budget", {})),
+            {
+                name: Limit(*(given.get(key) for key in _LIMIT_KEYS))
+                for name, given in document.get("limits", {}).items()
+            },
         )
 
     def _one_of(self, folder: str, names: Iterable[str]) -> str:
@@ -334,8 +339,10 @@ class _Reader:
             )
         own = self._own_settings(folder)
         merged = {**own.get("config", {}), **settings}
+        # No setting of a request, and no dependency of an answer that the first model gave.
+        fallbacks = tuple(merged.pop("fallbacks", ()))
         if self._model is not None and command is None:
-            merged["model"] = self._model
+            merged["model"], fallbacks = self._model, ()  # this model, and no other
         task = Task(
             id=name,
             label=label,
@@ -348,6 +355,7 @@ class _Reader:
             timeout_s=float(own.get("timeout", 600)),
             command=command,
             files=files,
+            fallbacks=fallbacks,
         )
         _check_task(task)
         return task

@@ -13,6 +13,7 @@ import errno
 import fcntl
 import functools
 import hashlib
+import itertools
 import os
 import secrets
 import shutil
@@ -34,6 +35,10 @@ _RENAME_NOREPLACE = 1
 _RENAME_EXCHANGE = 2
 # struct flock of Linux on 64 bits: type, whence, start, length, process
 _FLOCK = struct.Struct("@hhqqi4x")
+
+_MAX_SHARED = 1 << 20  # bytes
+_TURN = 1 << 40  # bytes of a file that are only ever locked, far behind what is in it
+_SEATS = _TURN + 1
 
 
 def file_mode() -> int:
@@ -434,6 +439,71 @@ def locks_of(path: Path) -> Locks:
     """The locks of a file, the same ones wherever this process asks: two sets would take them from
     one another unnoticed."""
     return Locks(path)
+
+
+class Shared:
+    """A small text that the processes of a machine change in turns, and a seat for each of them.
+
+    The kernel takes turn and seat from a process that dies, however it dies. The text is nothing
+    that must survive: it is never synced, and one that is torn or deleted is found empty. As with
+    Locks, a process has one of these for a file, and nothing else ever opens it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: int | None = None
+        self.seat = 0
+        self.times_opened = 0  # each time the seat may be another
+
+    def take(self) -> bytes | None:
+        """Begin a turn: the text, None where another process has the turn. Never waits."""
+        if self._file is None or not os.fstat(self._file).st_nlink:
+            self._open()
+        assert self._file is not None
+        if not self._lock(_TURN):
+            return None
+        return os.pread(self._file, _MAX_SHARED, 0).partition(b"\n")[0]
+
+    def give(self, text: bytes | None) -> None:
+        """End the turn, with a new text or without."""
+        assert self._file is not None
+        try:
+            if text is not None:
+                # Cut after, not before: a process that is killed in between leaves a first line
+                # that is whole.
+                os.pwrite(self._file, text + b"\n", 0)
+                os.ftruncate(self._file, len(text) + 1)
+        finally:
+            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, _TURN)
+
+    def is_taken(self, seat: int) -> bool:
+        """Whether a living process has this seat."""
+        if seat == self.seat:
+            return True
+        assert self._file is not None
+        if self._lock(_SEATS + seat):
+            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, _SEATS + seat)
+            return False
+        return True
+
+    def _open(self) -> None:
+        make_folder(self._path.parent)
+        if self._file is not None:
+            os.close(self._file)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        self._file = os.open(self._path, flags, file_mode())
+        self.seat = next(seat for seat in itertools.count() if self._lock(_SEATS + seat))
+        self.times_opened += 1
+
+    def _lock(self, offset: int) -> bool:
+        assert self._file is not None
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, offset)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                return False
+            raise
+        return True
 
 
 def _offset(name: str) -> int:

@@ -39,6 +39,7 @@ class PopbuildError(Exception):
 
     exit_code = NOT_STARTED
     spent = False  # whether a provider may have been paid for nothing
+    elsewhere = False  # whether another model may well answer the same request
 
     def __init__(
         self, message: str, values: Mapping[str, object] | None = None, hint: str | None = None

@@ -146,10 +146,13 @@ class Surroundings:
 
     def model_place(self, task: Task) -> tuple[str | None, str | None]:
         """The digests of a task's endpoint and local weights, where they apply."""
-        model = task.model
-        if model is None or task.command is not None:
+        if task.model is None or task.command is not None:
             return None, None
-        key = model + jsonio.compact([task.settings.get("api_base"), task.settings.get("base_url")])
+        return self.place_of(task.model, task.settings)
+
+    def place_of(self, model: str, settings: Mapping[str, Any]) -> tuple[str | None, str | None]:
+        """The digests of a model's endpoint and local weights, where they apply."""
+        key = model + jsonio.compact([settings.get("api_base"), settings.get("base_url")])
         if key not in self._endpoints:
             environment = self.config.environment
             weights = (
@@ -157,7 +160,7 @@ class Surroundings:
                 if is_local(model)
                 else None
             )
-            self._endpoints[key] = address_digest(model, task.settings, environment), weights
+            self._endpoints[key] = address_digest(model, settings, environment), weights
         return self._endpoints[key]
 
     def schema(self, task: Task) -> tuple[schemas.Schema | None, dict[str, str]]:

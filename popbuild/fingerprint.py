@@ -9,6 +9,7 @@ A fingerprint maps dependencies to digests. Their names are what `explain` print
     file:tasks/research/prompt.md   a file under pipeline-config/
     setting:temperature          an effective model setting
     answer, output, command      how the task answers, the file it makes, what it runs
+    fallback:openai/gpt-4o       that a model which answered in another's place is to be asked
     endpoint, weights            where the model answers; the file of a local one
     stages                       the version of what popbuild's own stages mean
 
@@ -27,6 +28,7 @@ from popbuild.model.pipeline import Task
 from popbuild.model.problem import MISSING, value_at
 
 _MAX_SHOWN = 40  # characters of a value in a reason
+LISTED = "listed"  # of a fallback
 STAGES_VERSION = "2"  # raised when a default stage gives another result for the same inputs
 
 
@@ -116,6 +118,8 @@ def resolve(dependency: str, task: Task, inputs: Inputs) -> str:
         return inputs.files.get(rest, jsonio.ABSENT)
     if kind == "needs":
         return digest_of(list(task.needs))
+    if kind == "fallback":
+        return LISTED if rest in task.fallbacks else jsonio.ABSENT
     if kind in ("seed", "seed-kind"):
         document, pointer = inputs.seed, rest
     else:
@@ -141,7 +145,7 @@ def kind_of(value: Any) -> str:
     return "array" if isinstance(value, list) else "scalar"
 
 
-_TRACED = ("seed", "seed-kind", "artifact", "artifact-kind", "needs")
+_TRACED = ("seed", "seed-kind", "artifact", "artifact-kind", "needs", "fallback")
 
 
 def current(last: Fingerprint, task: Task, inputs: Inputs) -> dict[str, str]:

@@ -512,7 +512,7 @@ def _empty_letter(task: Task) -> dict[str, Any]:
         "task": task.id,
         "fingerprint": {},
         "outputs": {},
-        "configuration": dict(task.settings),
+        "configuration": task.configuration,
         "calls": [],
         "usage": Usage().as_json(),
         "refinementAttempts": 0,

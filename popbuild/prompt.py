@@ -23,7 +23,7 @@ from jinja2.exceptions import SecurityError
 
 from popbuild import bounds
 from popbuild.errors import TaskError, nearest
-from popbuild.fingerprint import digest_of, kind_of
+from popbuild.fingerprint import LISTED, digest_of, kind_of
 from popbuild.jsonio import ABSENT
 from popbuild.model.problem import MISSING, parts_of, pointer_of, value_at
 
@@ -51,6 +51,10 @@ class Trace:
     def file(self, path: str, digest: str) -> None:
         """A file under pipeline-config/ was used, or looked for."""
         self._digests[f"file:{path}"] = digest
+
+    def fallback(self, model: str) -> None:
+        """A model answered that is only asked because the task lists it."""
+        self._digests[f"fallback:{model}"] = LISTED
 
     def dependencies(self) -> dict[str, str]:
         """Everything noted, without what follows from the rest: a value that was read says

@@ -151,15 +151,21 @@ class Provider:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._closing = asyncio.Event()
-        server = await self._loop.create_server(
-            lambda: _Connection(self), "127.0.0.1", 0, backlog=2048
-        )
-        self.port = server.sockets[0].getsockname()[1]
+        await self._listen()
         self._ready.set()
         await self._closing.wait()
-        server.close()
-        await asyncio.gather(*(connection.end() for connection in self._connections))
-        await server.wait_closed()
+        await self._hang_up()
+
+    async def _listen(self) -> None:
+        self._server = await self._loop.create_server(
+            lambda: _Connection(self), "127.0.0.1", self.port, backlog=2048
+        )
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def _hang_up(self) -> None:
+        self._server.close()
+        await asyncio.gather(*(connection.end() for connection in list(self._connections)))
+        await self._server.wait_closed()
 
     # --- what a test asks and arranges ---
 
@@ -208,6 +214,21 @@ class Provider:
             barrier, self._barrier = self._barrier, None
         if barrier is not None:
             self._loop.call_soon_threadsafe(barrier.opened.set)
+
+    def go_down(self) -> None:
+        """Break every connection and refuse new ones, until `come_back`."""
+        asyncio.run_coroutine_threadsafe(self._hang_up(), self._loop).result(10)
+
+    def come_back(self) -> None:
+        """Listen again, on the same port."""
+        asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(10)
+
+    def most_within(self, minute_s: float) -> int:
+        """The most requests that ever arrived within so many seconds, wherever they begin."""
+        times = [request.at for request in self.requests]
+        return max(
+            (sum(start <= at < start + minute_s for at in times) for start in times), default=0
+        )
 
     # --- on the server's thread ---
 

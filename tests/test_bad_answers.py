@@ -201,7 +201,7 @@ def test_a_key_in_an_error_is_taken_out(
     """A provider that repeats the key: it stands in no file, log, error or traceback, whole or
     cut."""
     provider.answer = lambda _: ECHOES[kind]
-    env = {"POPBUILD_TRIES": "2"}
+    env = {"POPBUILD_TRIES": "2", "POPBUILD_PATIENCE_S": "0", "POPBUILD_BACKOFF_S": "0.01"}
     marks = [] if kind.startswith("cut") else ["[OPENAI_API_KEY]"]
     said = refused(judged, RUNS[command], 2, ["the provider", *marks], env=env)
     assert provider.requests[0].headers["authorization"] == f"Bearer {KEY}"

@@ -134,7 +134,7 @@ def test_the_samplers_seed_moves_with_the_sample(workspace: Workspace, provider:
     assert len({each["request"] for each in calls}) == 3
 
 
-@pytest.mark.parametrize("name", ["max_retries", "num_retries", "fallbacks", "stream", "messages"])
+@pytest.mark.parametrize("name", ["max_retries", "num_retries", "stream", "messages"])
 def test_settings_that_are_popbuilds_own_are_refused(
     name: str, workspace: Workspace, provider: Provider
 ) -> None:

@@ -35,7 +35,8 @@ from popbuild.guard import in_our_words
 from popbuild.jobs import Job, OpenJob, Samples
 from popbuild.layout import COMPLETE, CURRENT, REJECTED, JobFolder
 from popbuild.llm.budget import Spending
-from popbuild.llm.calls import Calls, Limits
+from popbuild.llm.calls import Calls, Patience
+from popbuild.llm.limits import strictest
 from popbuild.model import status as states
 from popbuild.model.clock import run_id, timestamp
 from popbuild.model.pipeline import Task
@@ -55,11 +56,12 @@ async def building(
     """A builder, for as long as it is needed in this event loop. Raises UsageError for a variable
     of the environment that is not what it should be."""
     environment, pipelines = around.config.environment, around.config.pipelines
-    limits = Limits.from_environment(environment, options.in_flight)
+    patience = Patience.from_environment(environment, options.in_flight)
     export_environment(environment)
     calls = Calls(
         around.root,
-        limits,
+        patience,
+        limits=strictest(pipelines.values()),
         mode=mode,
         spending=Spending(
             options.budget,
@@ -108,7 +110,7 @@ class Builder:
     async def build_all(self, selection: Mapping[str, tuple[str, ...] | None]) -> list[JobResult]:
         """Build jobs, as many at a time as calls may be in flight, early ones first."""
         await self.prepare()
-        slots = asyncio.Semaphore(self.shared.calls.limits.in_flight)
+        slots = asyncio.Semaphore(self.shared.calls.patience.in_flight)
         results: dict[str, JobResult] = {}
 
         async def one(job: str, tasks: tuple[str, ...] | None) -> None:

@@ -148,7 +148,10 @@ class TaskBuild:
 
     def _inputs_digest(self) -> str:
         inputs = self._exam.inputs(self._task)
-        return jsonio.digest([fixed(self._task, inputs), inputs.seed, dict(inputs.artifacts)])
+        fallbacks = list(self._task.fallbacks)  # which another try may well be about
+        return jsonio.digest(
+            [fixed(self._task, inputs), inputs.seed, dict(inputs.artifacts), fallbacks]
+        )
 
     async def _build(self, verdict: Verdict) -> BaseFail | None:
         task, folder = self._task, self._folder
@@ -201,6 +204,7 @@ class TaskBuild:
             calls=self._shared.calls,
             endpoint=inputs.endpoint,
             weights=inputs.weights,
+            place_of=lambda model: self._around.place_of(model, task.settings),
             first_sample=self._shared.samples.get(self._id, task.id),
             on_stage=lambda stage, cycle: self._events.stage(self._id, task.id, stage, cycle),
         )
@@ -232,7 +236,7 @@ class TaskBuild:
                 "pipelineId": self._run,
                 "fingerprint": self._fingerprint(work),
                 "outputs": self._outputs(work, built.output),
-                "configuration": dict(task.settings),
+                "configuration": task.configuration,
                 "execution": {
                     "startedAt": started_at,
                     "endedAt": timestamp(),

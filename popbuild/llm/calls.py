@@ -11,50 +11,74 @@ import asyncio
 import copy
 import math
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from popbuild import disk
-from popbuild.errors import DrainingError, PopbuildError, ProviderError, UsageError
+from popbuild.errors import (
+    DrainingError,
+    PopbuildError,
+    ProviderError,
+    StoreError,
+    UsageError,
+)
 from popbuild.layout import Root
 from popbuild.llm.budget import Purse, Spending
+from popbuild.llm.lanes import ANSWERED, DOWN, REFUSED, UNKNOWN, UNSENT
 from popbuild.llm.ledger import Ledger, Origin
 from popbuild.llm.request import Answer, Request
 from popbuild.llm.store import USE
 from popbuild.llm.stored import Stored
+from popbuild.llm.traffic import PATIENCE_HINT, START, After, Caller, Traffic
+from popbuild.model.pipeline import Limit
 from popbuild.threads import Batches
+from popbuild.units import seconds
 
 if TYPE_CHECKING:
     from types import ModuleType
+
+    from popbuild.llm.client import TransportError
 
 _POLL_S = 0.05
 
 
 @dataclass(frozen=True)
-class Limits:
-    """How patient calls are. Times in seconds."""
+class Patience:
+    """How many calls of a command are in flight, how often each is tried, and how long anything is
+    waited for. `patience_s` is for a provider that is down, or that refuses with 429. Times in
+    seconds; `minute_s` is the provider's minute, for tests."""
 
-    in_flight: int = 8
+    in_flight: int = START
     tries: int = 5
     backoff_s: float = 1.0
     max_backoff_s: float = 60.0
     max_retry_after_s: float = 300.0
     timeout_s: float = 600.0
+    patience_s: float = 600.0
+    minute_s: float = 60.0
 
     @staticmethod
-    def from_environment(environment: Mapping[str, str], in_flight: int | None) -> Limits:
-        """The defaults, with POPBUILD_TRIES, POPBUILD_BACKOFF_S and POPBUILD_TIMEOUT_S.
+    def from_environment(environment: Mapping[str, str], in_flight: int | None) -> Patience:
+        """The defaults, with POPBUILD_TRIES, POPBUILD_BACKOFF_S, POPBUILD_TIMEOUT_S,
+        POPBUILD_PATIENCE_S and POPBUILD_MINUTE_S.
 
         Raises UsageError for a value that is no such number.
         """
-        default = Limits()
-        return Limits(
+        default = Patience()
+        return Patience(
             in_flight=in_flight or default.in_flight,
             tries=round(_number(environment, "POPBUILD_TRIES", default.tries, 1)),
             backoff_s=_number(environment, "POPBUILD_BACKOFF_S", default.backoff_s, 0),
             timeout_s=_number(environment, "POPBUILD_TIMEOUT_S", default.timeout_s, 0.001),
+            patience_s=_number(environment, "POPBUILD_PATIENCE_S", default.patience_s, 0),
+            minute_s=_number(environment, "POPBUILD_MINUTE_S", default.minute_s, 0.1),
         )
+
+    def backoff_s_after(self, times: int, uniform: Callable[[float, float], float]) -> float:
+        """Exponential, with jitter. `times` counts from 0."""
+        most = min(self.max_backoff_s, self.backoff_s * 2 ** min(times, 30))
+        return uniform(most / 2, most)
 
 
 def _number(environment: Mapping[str, str], name: str, default: float, least: float) -> float:
@@ -82,8 +106,9 @@ class Calls:
     def __init__(
         self,
         root: Root,
-        limits: Limits,
+        patience: Patience,
         *,
+        limits: Mapping[str, Limit] | None = None,
         mode: str = USE,
         spending: Spending | None = None,
         on_wait: Callable[[str, float], None] = lambda reason, seconds: None,
@@ -96,27 +121,55 @@ class Calls:
         self._ledger = Ledger(root.private / "ledger.jsonl", spending.name)
         self._purse = Purse(root, self._ledger, spending)
         self._locks = disk.Locks(root.private / "locks" / "calls")
-        self.limits = limits
-        self._slots = asyncio.Semaphore(limits.in_flight)
+        self.patience = patience
+        self._traffic = Traffic(root, patience, limits or {}, on_wait, uniform)
         self._in_flight: dict[str, asyncio.Future[Answer]] = {}
         self._on_wait = on_wait
         self._uniform = uniform
         self._client: ModuleType | None = None
-        self._draining = False
 
-    async def ask(self, request: Request, origin: Origin) -> Answer:
+    async def ask_in_order(
+        self, requests: Sequence[Request], origin: Origin
+    ) -> tuple[Request, Answer]:
+        """The first of several requests that is answered, and its answer, with a warning for each
+        before it. They differ by the model. Raises what `ask` raises, of the first.
+
+        Each is in the store by its own name: where nothing may be sent, the one that was answered
+        is found.
+        """
+        errors: list[PopbuildError] = []
+        for request in requests:
+            try:
+                answer = await self.ask(request, origin, has_other=request is not requests[-1])
+            except (ProviderError, StoreError) as error:
+                errors.append(error)
+                if not error.elsewhere:
+                    break
+                continue
+            warnings = [
+                f"{before.model} could not be had ({why.message}): {request.model} was asked"
+                for before, why in zip(requests, errors, strict=False)
+            ]
+            return request, replace(answer, warnings=(*warnings, *answer.warnings))
+        first, *others = errors
+        for request, other in zip(requests[1:], others, strict=False):
+            first.values[f"then {request.model}"] = other.as_line(("model", "request"))
+        first.spent = any(each.spent for each in errors)
+        raise first
+
+    async def ask(self, request: Request, origin: Origin, has_other: bool = False) -> Answer:
         """The answer to a request. Raises ProviderError when no try gave one, StoreError when it
-        is not stored and may not be sent.
+        is not stored and may not be sent. `has_other` says that another model could be asked.
 
         Equal requests in flight are sent once: in this process they share one future, between
         processes they take turns at a lock and then find the answer in the store.
         """
-        answer = await self._ask(request, origin)
+        answer = await self._ask(request, origin, has_other)
         if answer.stored:
             self._stored.served(request, answer)
         return answer
 
-    async def _ask(self, request: Request, origin: Origin) -> Answer:
+    async def _ask(self, request: Request, origin: Origin, has_other: bool) -> Answer:
         digest = request.digest
         running = self._in_flight.get(digest)
         if running is not None:
@@ -129,7 +182,7 @@ class Calls:
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._in_flight[digest] = future
         try:
-            answer = await self._stored_or_sent(request, origin)
+            answer = await self._stored_or_sent(request, origin, has_other)
         except BaseException as error:
             future.set_exception(
                 error if isinstance(error, PopbuildError) else ProviderError("the call was stopped")
@@ -144,17 +197,18 @@ class Calls:
 
     def drain(self) -> None:
         """Send nothing more: what is under way is waited for, what is stored is still served."""
-        self._draining = True
+        self._traffic.drain(DrainingError("nothing more is sent: whoever builds is about to end"))
 
     async def close(self) -> None:
         """Close connections, if any were opened, once everything is on disk."""
         await self.commits.drain()
         await self._ledger.drain()
+        await self._traffic.drained()
         await self._stored.close()
         if self._client is not None:
             await self._client.close()
 
-    async def _stored_or_sent(self, request: Request, origin: Origin) -> Answer:
+    async def _stored_or_sent(self, request: Request, origin: Origin, has_other: bool) -> Answer:
         known = await self._stored.known(request)
         if known is not None:
             return known
@@ -163,51 +217,80 @@ class Calls:
             await asyncio.sleep(_POLL_S)
         try:
             # Another process may have stored it while this one waited for the lock.
-            return await self._stored.known(request) or await self._send(request, origin)
+            known = await self._stored.known(request)
+            return known or await self._send(request, origin, has_other)
         finally:
             self._locks.release(request.digest)
 
-    async def _send(self, request: Request, origin: Origin) -> Answer:
+    async def _send(self, request: Request, origin: Origin, has_other: bool) -> Answer:
         if self._client is None:
             # Takes seconds: only a command that really calls pays for it.
             self._client = await asyncio.to_thread(_import_client)
         client = self._client
         has_room = await self._stored.make_room(request)
-        spent = False
-        for number in range(1, self.limits.tries + 1):
-            async with self._slots:
-                if self._draining:
-                    raise DrainingError("nothing more is sent: whoever builds is about to end")
+        caller = self._traffic.caller(request, client.names_of(request.model), has_other)
+        sent, failed, spent = 0, 0, False
+        while True:
+            try:
+                await self._traffic.enter(caller)
+            except ProviderError as error:
+                error.spent = spent
+                raise
+            outcome = UNSENT
+            try:
                 entry = await self._purse.reserve(request, origin, client.maximum_cost(request))
-                try:
-                    answer: Answer = await client.send(request, self.limits.timeout_s)
-                except client.TransportError as failure:
-                    if not failure.spent:
-                        await self._ledger.release(entry, failure.error.message)
-                    last, spent = failure, spent or failure.spent
-                else:
-                    await self._stored.keep(request, answer, has_room)
-                    await self._ledger.settle(entry, answer)
-                    return answer
-            if not last.retryable or number == self.limits.tries:
-                break
-            wait_s = self._wait_s(number, last.retry_after_s)
-            if wait_s is None:
-                last.error.values["retry after"] = f"{last.retry_after_s:.0f} s"
-                break
-            self._on_wait(last.error.message, wait_s)
-            await asyncio.sleep(wait_s)
-        if number > 1:
-            last.error.values["tries"] = str(number)
-        last.error.spent = spent
-        raise last.error
+                outcome = UNKNOWN
+                answer: Answer = await client.send(request, self.patience.timeout_s)
+            except client.TransportError as error:
+                failure: TransportError = error
+            except BaseException:
+                self._traffic.leave(caller, outcome)
+                raise
+            else:
+                self._traffic.leave(caller, ANSWERED, tokens=answer.tokens)
+                await self._stored.keep(request, answer, has_room)
+                await self._ledger.settle(entry, answer)
+                return answer
+            after = await self._traffic.leave(
+                caller, failure.outcome, failure.error.message, failure.retry_after_s
+            )
+            if not failure.spent:
+                await self._ledger.release(entry, failure.error.message)
+            sent, spent = sent + 1, spent or failure.spent
+            failed += failure.outcome == DOWN and not after.is_down
+            if self._is_last(caller, failure, failed, after):
+                if sent > 1:
+                    failure.error.values["tries"] = str(sent)
+                failure.error.spent = spent
+                raise failure.error
+            if failure.outcome == DOWN and not after.is_down:
+                backoff_s = self.patience.backoff_s_after(failed - 1, self._uniform)
+                wait_s = max(backoff_s, failure.retry_after_s or 0.0)
+                self._on_wait(failure.error.message, wait_s)
+                await asyncio.sleep(wait_s)
 
-    def _wait_s(self, tries: int, retry_after_s: float | None) -> float | None:
-        """Exponential backoff with jitter, at least what the provider asks; None for too long."""
-        if retry_after_s is not None and retry_after_s > self.limits.max_retry_after_s:
-            return None
-        backoff_s = min(self.limits.max_backoff_s, self.limits.backoff_s * 2 ** (tries - 1))
-        return max(self._uniform(backoff_s / 2, backoff_s), retry_after_s or 0.0)
+    def _is_last(self, caller: Caller, failure: TransportError, failed: int, after: After) -> bool:
+        """Whether a call that was not answered fails; if so, its error says why.
+
+        A refusal with 429 is no failure, and neither is a provider that is down: both are waited
+        for, as long as patience lasts.
+        """
+        if failure.outcome == ANSWERED:
+            return True
+        asked_s, error = failure.retry_after_s or 0.0, failure.error
+        if asked_s > self.patience.max_retry_after_s:
+            error.values["retry after"] = f"{asked_s:.0f} s"
+            if failure.outcome == REFUSED:
+                self._traffic.close_model(caller, asked_s, error)
+            return True
+        if failure.outcome == DOWN:
+            return failed >= self.patience.tries and not after.is_down
+        waited_s = self._traffic.refused_for_s(caller)
+        if waited_s + after.pause_s <= self.patience.patience_s:
+            return False
+        error.values["waited"] = seconds(waited_s * 1000)
+        error.hint = f"{PATIENCE_HINT}; limits in pipeline.json keep calls below the provider's"
+        return True
 
 
 def _import_client() -> ModuleType:

@@ -1,7 +1,8 @@
 """The one importer of litellm: sends one request, once, and says what became of it.
 
 litellm retries, streams and asks the network for prices by itself unless told not to. Here it
-does none of that: retries, limits and the store are in calls.py, each call accounted for.
+does none of that: retries and the store are in calls.py, limits in traffic.py, each call accounted
+for.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import litellm.utils
 from popbuild.errors import PopbuildError, ProviderError
 from popbuild.llm import local
 from popbuild.llm.endpoint import EMBEDDED_MODEL, is_local
+from popbuild.llm.lanes import ANSWERED, DOWN, REFUSED
 from popbuild.llm.request import Answer, Request
 from popbuild.redact import redact, without_secrets
 
@@ -42,6 +44,11 @@ _RETRYABLE = (
     litellm.exceptions.Timeout,
     litellm.exceptions.APIConnectionError,
 )
+_THIS_MODEL = (  # what another model may take: their status is that of a wrong request
+    litellm.exceptions.ContextWindowExceededError,
+    litellm.exceptions.ContentPolicyViolationError,
+)
+_WRONG_REQUEST = (400, 413, 422)  # a mistake of ours, which every model would refuse
 _SERVER_ERROR = 500
 _TOO_MANY = 429
 _MAX_SHOWN = 400
@@ -55,11 +62,12 @@ _KEY_HINT = (
 
 @dataclass
 class TransportError(Exception):
-    """A try that gave no answer. `spent` says that the provider may have worked on it."""
+    """A try that gave no answer. `outcome` is one of lanes.py's; what is `ANSWERED` would be
+    refused again. `spent` says that the provider may have worked on it."""
 
     error: ProviderError
-    retryable: bool
-    spent: bool
+    outcome: str = ANSWERED
+    spent: bool = False
     retry_after_s: float | None = None
 
 
@@ -152,6 +160,17 @@ def maximum_cost(request: Request) -> float | None:
     return cost
 
 
+def names_of(model: str) -> tuple[str, str]:
+    """A model without its provider, and the provider, as litellm sees them."""
+    if model not in _names_cache:
+        try:
+            plain, provider, _, _ = litellm.get_llm_provider(model)
+        except Exception:  # an unknown provider: the call itself will say so
+            provider, _, plain = model.rpartition("/")
+        _names_cache[model] = plain, provider
+    return _names_cache[model]
+
+
 def missing_keys(model: str) -> list[str]:
     """The environment variables that a model's provider wants and that are not set."""
     try:
@@ -191,6 +210,7 @@ def _cost(model: str, response: Any) -> float | None:
         return None
 
 
+_names_cache: dict[str, tuple[str, str]] = {}
 _supported_cache: dict[tuple[str, str], str | None] = {}
 
 
@@ -236,7 +256,8 @@ def _transport_error(error: Exception, request: Request) -> TransportError:
     """What an exception of litellm's means: may it be tried again, was something spent?"""
     cause = error if isinstance(error, PopbuildError) else _popbuild_cause(error)
     if isinstance(cause, ProviderError):
-        return TransportError(cause, retryable=False, spent=False)
+        cause.elsewhere = True
+        return TransportError(cause)
     missing = missing_keys(request.model)
     if missing and not _was_sent(error):
         # litellm calls this an internal server error of the provider's.
@@ -245,7 +266,8 @@ def _transport_error(error: Exception, request: Request) -> TransportError:
             {"model": request.model, "missing": ", ".join(missing)},
             _KEY_HINT,
         )
-        return TransportError(problem, retryable=False, spent=False)
+        problem.elsewhere = True
+        return TransportError(problem)
     status = getattr(error, "status_code", None)
     retryable = isinstance(error, _RETRYABLE) or (
         isinstance(status, int) and (status >= _SERVER_ERROR or status == _TOO_MANY)
@@ -272,7 +294,14 @@ def _transport_error(error: Exception, request: Request) -> TransportError:
         values["found"] = "a name that litellm knows no provider for"
         hint = "name the provider too: openai/gpt-5-nano, anthropic/…, ollama/…"
     problem = ProviderError(unsaid or _title(error), values, hint)
-    return TransportError(problem, retryable, spent, _retry_after(error))
+    problem.elsewhere = status not in _WRONG_REQUEST or (
+        isinstance(error, _THIS_MODEL) or "LLM Provider NOT provided" in str(error)
+    )
+    outcome = ANSWERED
+    if retryable:
+        limited = status == _TOO_MANY or isinstance(error, litellm.exceptions.RateLimitError)
+        outcome = REFUSED if limited else DOWN
+    return TransportError(problem, outcome, spent, _retry_after(error))
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

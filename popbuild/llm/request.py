@@ -105,6 +105,11 @@ class Answer:
         return int(self._usage.get("completion_tokens") or 0)
 
     @property
+    def tokens(self) -> tuple[int, int]:
+        """Of input and of output."""
+        return self.input_tokens, self.output_tokens
+
+    @property
     def reasoning_tokens(self) -> int:
         details = self._usage.get("completion_tokens_details") or {}
         return int(details.get("reasoning_tokens") or 0)

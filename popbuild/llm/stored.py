@@ -54,7 +54,9 @@ class Stored:
         if found is None and self._mode == ONLY:
             folder = self._root.private / "store"
             shown = self._root.show(folder) + ("" if folder.is_dir() else " (there is none)")
-            raise _refusal("an answer is not in the store", request, {"store": shown})
+            error = _refusal("an answer is not in the store", request, {"store": shown})
+            error.elsewhere = True  # it may be another model's that was bought
+            raise error
         return found
 
     async def make_room(self, request: Request) -> bool:

@@ -15,7 +15,8 @@ class Task:
     """One step. `folder` is relative to pipeline-config/, POSIX; `command` replaces the stages.
 
     `files` are the digests of every file in the folder, by path relative to pipeline-config/.
-    `schema`, `prompt` and `system` are such paths, or None.
+    `schema`, `prompt` and `system` are such paths, or None. `fallbacks` are the models to ask, in
+    order, where the one of the settings cannot be had.
     """
 
     id: str
@@ -29,6 +30,7 @@ class Task:
     timeout_s: float = 600.0
     command: tuple[str, ...] | None = None
     files: Mapping[str, str] = field(default_factory=dict)
+    fallbacks: tuple[str, ...] = ()
 
     def path(self, name: str) -> str | None:
         """The path of a file in the task's folder, or None if there is no such file."""
@@ -47,6 +49,12 @@ class Task:
     def model(self) -> str | None:
         return self.settings.get("model")
 
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """The settings as they are configured, with the fallbacks."""
+        more = {"fallbacks": list(self.fallbacks)} if self.fallbacks else {}
+        return {**self.settings, **more}
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -59,8 +67,18 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class Limit:
+    """What a provider, or one of its models, may be asked at most. None is no limit."""
+
+    in_flight: int | None = None
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+
+
+@dataclass(frozen=True)
 class Pipeline:
-    """`path` is the file it was read from and `folder` where it lies, both relative to the root."""
+    """`path` is the file it was read from and `folder` where it lies, both relative to the root.
+    `limits` are by the name of a provider or a model."""
 
     name: str
     path: str
@@ -68,6 +86,7 @@ class Pipeline:
     version: str | None = None
     description: str | None = None
     budget: Budget = field(default_factory=Budget)
+    limits: Mapping[str, Limit] = field(default_factory=dict)
 
     def task(self, name: str) -> Task:
         """A task by its ID; KeyError if there is none."""

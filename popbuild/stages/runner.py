@@ -10,7 +10,7 @@ import reprlib
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from popbuild import gate, jsonio, schemas
@@ -44,7 +44,8 @@ class Work:
     """One attempt at a task: what it starts from, and what it collects on its way.
 
     `seen` are the documents as they are now; `schema` is None for a task that answers in text, and
-    `sent_schema` the same as a call sends it. `on_stage` is told of every stage that begins.
+    `sent_schema` the same as a call sends it. `place_of` gives the digests of any model's endpoint
+    and weights. `on_stage` is told of every stage that begins.
     """
 
     job: str
@@ -60,6 +61,7 @@ class Work:
     calls: Calls
     endpoint: str | None
     weights: str | None
+    place_of: Callable[[str], tuple[str | None, str | None]]
     first_sample: int = 0
     on_stage: Callable[[str, int], None] = lambda stage, cycle: None
     trace: Trace = field(default_factory=Trace)
@@ -388,23 +390,28 @@ class _Runner:
                 {"task": self._task.id},
                 hint='set "model" in taskConfig, in task.yaml under config, or POPBUILD_MODEL',
             )
+        # Code that names a model means that one, unless it names others too.
+        own = self._task.fallbacks if model == self._task.model else ()
+        fallbacks = merged.pop("fallbacks", own)
         _as_json(schema)
         request = Request(model, tuple(messages), merged, schema, 0, work.endpoint, work.weights)
         draw = self._asked.get(request.digest, 0)
         self._asked[request.digest] = draw + 1
         sample = work.first_sample + draw
-        if sample:
-            request = Request(
-                model, tuple(messages), merged, schema, sample, work.endpoint, work.weights
-            )
+        requests = [replace(request, sample=sample) if sample else request]
+        for other in fallbacks:
+            endpoint, weights = work.place_of(other)
+            requests.append(replace(requests[0], model=other, endpoint=endpoint, weights=weights))
         stage, cycle = self._stage, self._context.cycle
         origin = Origin(work.run, work.job, self._task.id, str(work.seen.seed.get("pipeline", "")))
-        answer = await work.calls.ask(request, origin)
+        request, answer = await work.calls.ask_in_order(requests, origin)
+        if request is not requests[0] and request.model in self._task.fallbacks:
+            work.trace.fallback(request.model)
         self._last = answer
         work.made.append(
             Call(
                 request=request.digest,
-                model=model,
+                model=request.model,
                 sample=sample,
                 stored=answer.stored,
                 finish_reason=answer.finish_reason,
