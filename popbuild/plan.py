@@ -201,7 +201,7 @@ class _Planner:
             return PlannedTask(task.id, will, reasons, 0, *(NOTHING,) * 4, basis)
         messages = None if below_stale else self._messages(exam, task)
         stored = None if messages is None else int(self._is_stored(exam, task, model, messages))
-        attempts = self._history.of(task.id, model)
+        attempts = self._history.of(exam.seed.get("pipeline", ""), task.id, model)
         price = price_of(model)
         if attempts:
             calls, asked, answered = _learned(attempts, task, messages)

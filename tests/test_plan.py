@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from provider import Provider, Reply, default_answer
-from workspace import Workspace
+from workspace import MODEL, Workspace
 
 TITLED = {
     "type": "object",
@@ -135,6 +135,25 @@ def test_history_makes_the_range_narrow(workspace: Workspace, provider: Provider
         3_500 < research["outputTokens"]["low"] < 4_000 < research["outputTokens"]["high"] < 4_500
     )
     assert research["calls"] == {"low": 1, "high": 1}
+
+
+def test_a_task_learns_nothing_from_its_namesake(
+    workspace: Workspace, provider: Provider
+) -> None:
+    """Another pipeline's task of the same name is another task."""
+    folder = "pipeline-config/pipelines/long"
+    workspace.write(f"{folder}/tasks/research/prompt.md", "All of {{ seed.data.topic }}.\n")
+    workspace.write(f"{folder}/tasks/index.yaml", "research: ./research\n")
+    settings = {"research": {"model": MODEL}}
+    workspace.write(
+        f"{folder}/pipeline.json", {"name": "long", "tasks": ["research"], "taskConfig": settings}
+    )
+    workspace.write("seeds/long.json", {"name": "l", "pipeline": "long", "data": {"topic": "x"}})
+    built(workspace, "long")
+    assert tasks(workspace)["research"]["basis"] == "input counted, output at most"
+    workspace.write("seeds/long.json", {"name": "l", "pipeline": "long", "data": {"topic": "y"}})
+    (job,) = plan(workspace, "long")["jobs"]
+    assert job["tasks"][0]["basis"] == "input counted, the rest from 1 build"
 
 
 def test_a_stored_answer_is_planned_as_free(workspace: Workspace, provider: Provider) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 _KEPT = 50  # attempts a task and model: the prompt of long ago was another one
+_Key = tuple[str, str, str]  # pipeline, task, model
 
 
 @dataclass
@@ -22,11 +23,12 @@ class Attempt:
 
 
 class History:
-    """Attempts by task and model, the newest last."""
+    """Attempts by pipeline, task and model, the newest last. Two pipelines may each have a task of
+    one name: what one took says nothing of the other."""
 
     def __init__(self, entries: Iterable[Mapping[str, Any]]) -> None:
         reserved: dict[str, Mapping[str, Any]] = {}
-        found: dict[tuple[str, str], dict[tuple[str, str], Attempt]] = {}
+        found: dict[_Key, dict[tuple[str, str], Attempt]] = {}
         for entry in entries:
             if entry.get("event") == "reserved":
                 reserved[entry["entry"]] = entry
@@ -34,7 +36,8 @@ class History:
                 start = reserved.pop(entry["entry"], None)
                 if start is None:
                     continue
-                by_run = found.setdefault((start["task"], start["model"]), {})
+                key = start.get("pipeline", ""), start["task"], start["model"]
+                by_run = found.setdefault(key, {})
                 attempt = by_run.setdefault((start["run"], start["job"]), Attempt())
                 if not attempt.calls:
                     attempt.first_input_tokens = entry["inputTokens"]
@@ -44,6 +47,6 @@ class History:
                 attempt.output_tokens += entry["outputTokens"]
         self._attempts = {key: list(by_run.values())[-_KEPT:] for key, by_run in found.items()}
 
-    def of(self, task: str, model: str) -> list[Attempt]:
-        """The last attempts at a task on a model; none if there was none."""
-        return self._attempts.get((task, model), [])
+    def of(self, pipeline: str, task: str, model: str) -> list[Attempt]:
+        """The last attempts at a pipeline's task on a model; none if there was none."""
+        return self._attempts.get((pipeline, task, model), [])
