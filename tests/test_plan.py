@@ -137,9 +137,7 @@ def test_history_makes_the_range_narrow(workspace: Workspace, provider: Provider
     assert research["calls"] == {"low": 1, "high": 1}
 
 
-def test_a_task_learns_nothing_from_its_namesake(
-    workspace: Workspace, provider: Provider
-) -> None:
+def test_a_task_learns_nothing_from_its_namesake(workspace: Workspace, provider: Provider) -> None:
     """Another pipeline's task of the same name is another task."""
     folder = "pipeline-config/pipelines/long"
     workspace.write(f"{folder}/tasks/research/prompt.md", "All of {{ seed.data.topic }}.\n")
@@ -268,6 +266,44 @@ def test_explain_shows_what_changed_in_a_prompt(workspace: Workspace) -> None:
         " Three.",
     ]
     assert body["dependencies"]["answer"] == "text"
+
+
+@pytest.mark.parametrize("end", ["killed", "failed", "rejected"])
+def test_a_rebuild_that_came_to_no_end_keeps_its_reasons(
+    workspace: Workspace, provider: Provider, end: str
+) -> None:
+    """The letter is dropped before a task starts. That of the last good result says why it was
+    to be built, wherever the reason is shown."""
+    workspace.task("research", schema=TITLED)
+    workspace.task("analysis", prompt="{{ artifacts.research.title }}\n")
+    built(workspace)
+    workspace.seed("first", {"topic": "heat pumps"})
+    if end == "killed":
+        provider.hold()
+        running = workspace.start("popbuild", "run", "first", real=True)
+        provider.wait_for(3)
+        running.kill()
+        provider.release()
+    else:
+        provider.answer = lambda _: Reply("no form", status=500 if end == "failed" else 200)
+        ok(workspace, "run", "first", code=2 if end == "failed" else 1, env={"POPBUILD_TRIES": "1"})
+    assert workspace.states("first") == sorted(
+        ["complete", "rejected" if end == "rejected" else "current"]
+    )
+    workspace.task("research", prompt="About: {{ seed.data.topic }}.\n")
+    changed = "seed:/data/topic changed: grid batteries → heat pumps"
+    reasons = ["file:tasks/research/prompt.md changed", changed, "was not finished"]
+    research, analysis = tasks(workspace).values()
+    assert research["reasons"] == reasons
+    assert (research["runs"], analysis["runs"]) == ("will", "may")
+    body = json.loads(ok(workspace, "explain", "first", "--json"))[0]
+    assert [each["reason"] for each in body["reasons"]] == reasons
+    assert "+About: {{ seed.data.topic }}." in body["reasons"][0]["difference"]
+    assert body["built"]["pipelineId"] == workspace.runs()[0]["pipelineId"]
+    assert changed in ok(workspace, "status", "first")
+    provider.answer = default_answer
+    assert "; ".join(reasons) in ok(workspace, "run", "first")
+    assert plan(workspace)["jobs"][0]["tasks"] == []
 
 
 def test_explain_shows_values_large_and_small(workspace: Workspace) -> None:
