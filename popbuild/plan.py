@@ -106,10 +106,11 @@ class PlannedJob:
 
 @dataclass(frozen=True)
 class Totals:
-    """Sums over tasks. `unknown` names those without a price: `cost` is without them."""
+    """Sums over tasks. `stored` is None as soon as it is of one task; `unknown` names those without
+    a price: `cost` is without them."""
 
     calls: Range
-    stored: int
+    stored: int | None
     input_tokens: Range
     output_tokens: Range
     cost: Range
@@ -129,9 +130,10 @@ class Totals:
 def totals(tasks: Iterable[PlannedTask]) -> Totals:
     """The sums of a plan."""
     tasks = list(tasks)
+    stored = [task.stored for task in tasks if task.stored is not None]
     return Totals(
         sum((task.calls for task in tasks), NOTHING),
-        sum(task.stored or 0 for task in tasks),
+        sum(stored) if len(stored) == len(tasks) else None,
         sum((task.input_tokens for task in tasks), NOTHING),
         sum((task.output_tokens for task in tasks), NOTHING),
         sum((task.cost for task in tasks if task.cost is not None), NOTHING),
@@ -216,7 +218,8 @@ class _Planner:
             calls = Range(max(calls.low - stored, 0), max(calls.high - stored, 0))
             low = 0.0 if not calls.low else 1.0
             asked, answered = asked.times(low, rest), answered.times(low, rest)
-        if not will:
+        if not will or stored is None:
+            # Whose answers may all be there already may cost nothing.
             calls, asked, answered = (Range(0, each.high) for each in (calls, asked, answered))
         cost = None
         if price is not None:

@@ -45,9 +45,8 @@ def _how_many(tasks: Iterable[PlannedTask]) -> str:
 
 
 def _price(task: PlannedTask) -> str:
-    stored = "stored unknown" if task.stored is None else f"{task.stored} stored"
     tokens = task.input_tokens + task.output_tokens
-    return f"{_range(task.calls, 'call')}, {stored}; {_range(tokens, 'token')}; {_cost(task.cost)}"
+    return f"{_calls(task.calls, task.stored)}; {_range(tokens, 'token')}; {_cost(task.cost)}"
 
 
 def _sum(total: Totals) -> str:
@@ -56,9 +55,12 @@ def _sum(total: Totals) -> str:
     if total.unknown:
         known = f"{cost} and " if total.cost.high else ""
         cost = f"{known}an unknown cost of {', '.join(total.unknown)}"
-    return (
-        f"{_range(total.calls, 'call')}, {total.stored} stored; {_range(tokens, 'token')}; {cost}"
-    )
+    return f"{_calls(total.calls, total.stored)}; {_range(tokens, 'token')}; {cost}"
+
+
+def _calls(calls: Range, stored: int | None) -> str:
+    known = "stored unknown" if stored is None else f"{stored:,} stored"
+    return f"{_range(calls, 'call')}, {known}"
 
 
 def _range(value: Range, name: str) -> str:

@@ -166,6 +166,36 @@ def test_a_stored_answer_is_planned_as_free(workspace: Workspace, provider: Prov
     assert len(provider.requests) == 2
 
 
+def test_what_may_all_be_stored_is_not_planned_at_a_price(
+    workspace: Workspace, provider: Provider
+) -> None:
+    """Below a task that is not built, and where code makes the prompt, nobody knows what the store
+    has: the least is nothing, and no total says that none is stored."""
+    built(workspace)
+    shutil.rmtree(workspace.root / "pipeline-data")
+    body = plan(workspace)
+    assert body["jobs"][0]["tasks"][1]["storedCalls"] is None
+    for each in (body["total"], *body["jobs"][0]["tasks"]):
+        assert each["calls"]["low"] == each["inputTokens"]["low"] == each["cost"]["low"] == 0
+    assert body["total"]["storedCalls"] is None
+    assert ", stored unknown; 0 to " in ok(workspace, "plan").splitlines()[-1]
+    ok(workspace, "run", "--store", "only")
+    assert len(provider.requests) == 2
+
+
+def test_a_prompt_from_code_may_be_stored(workspace: Workspace, provider: Provider) -> None:
+    """The code depends on all that it was handed, and asks the same when another part changed."""
+    whole = "def prompt_templating(context):\n    return str(context.read('/data')['topic'])\n"
+    workspace.task("research", stages=whole)
+    built(workspace)
+    workspace.seed("first", {"topic": "grid batteries", "tone": "warm"})
+    research, _ = tasks(workspace).values()
+    assert (research["runs"], research["storedCalls"]) == ("will", None)
+    assert research["calls"]["low"] == research["cost"]["low"] == 0
+    assert built(workspace)[0]["usage"]["calls"] == 0
+    assert len(provider.requests) == 2
+
+
 def test_a_prompt_changed_back_is_planned_as_stored(workspace: Workspace) -> None:
     built(workspace)
     workspace.task("analysis", prompt="Another: {{ artifacts.research.content }}\n")
