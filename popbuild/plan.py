@@ -156,6 +156,7 @@ class _Planner:
     _history: History = field(init=False)
     _store: Store = field(init=False)
     _samples: Samples = field(init=False)
+    _sent: dict[str, str] = field(default_factory=dict)  # requests by digest -> who will send it
 
     def __post_init__(self) -> None:
         private = self.around.root.private
@@ -202,7 +203,13 @@ class _Planner:
             basis = "a command: its calls are its own" if task.command else "no model to call"
             return PlannedTask(task.id, will, reasons, 0, *(NOTHING,) * 4, basis)
         messages = None if below_stale else self._messages(exam, task)
-        stored = None if messages is None else int(self._is_stored(exam, task, model, messages))
+        stored, sender = None, None
+        if messages is not None:
+            digest = self._request(exam, task, model, messages).digest
+            stored = int(self._store.peek(digest) is not None)
+            if not stored and will:
+                sender = self._sent.setdefault(digest, f"{exam.folder.id}:{task.id}")
+                sender = None if sender == f"{exam.folder.id}:{task.id}" else sender
         attempts = self._history.of(exam.seed.get("pipeline", ""), task.id, model)
         price = price_of(model)
         if attempts:
@@ -218,8 +225,10 @@ class _Planner:
             calls = Range(max(calls.low - stored, 0), max(calls.high - stored, 0))
             low = 0.0 if not calls.low else 1.0
             asked, answered = asked.times(low, rest), answered.times(low, rest)
-        if not will or stored is None:
-            # Whose answers may all be there already may cost nothing.
+        if sender is not None:
+            basis += f"; asks as {sender} does, once"
+        if not will or stored is None or sender is not None:
+            # Whose answers may all be there by then may cost nothing.
             calls, asked, answered = (Range(0, each.high) for each in (calls, asked, answered))
         cost = None
         if price is not None:
@@ -235,10 +244,10 @@ class _Planner:
         except TaskError:
             return None
 
-    def _is_stored(self, exam: Exam, task: Task, model: str, messages: list[Message]) -> bool:
+    def _request(self, exam: Exam, task: Task, model: str, messages: list[Message]) -> Request:
         schema, _ = self.around.schema(task)
         inputs = exam.inputs(task)
-        request = Request(
+        return Request(
             model,
             tuple(messages),
             {key: value for key, value in task.settings.items() if key != "model"},
@@ -247,7 +256,6 @@ class _Planner:
             inputs.endpoint,
             inputs.weights,
         )
-        return self._store.has(request.digest)
 
     def _at_most(
         self, exam: Exam, task: Task, messages: list[Message] | None, price: Price | None

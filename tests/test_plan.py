@@ -196,6 +196,33 @@ def test_a_prompt_from_code_may_be_stored(workspace: Workspace, provider: Provid
     assert len(provider.requests) == 2
 
 
+def test_one_request_of_two_jobs_is_planned_once(workspace: Workspace, provider: Provider) -> None:
+    """It is sent once, so the least is one call for both. Each may be refined by itself."""
+    workspace.pipeline(["research"])
+    workspace.seed("second", {"topic": "grid batteries", "tone": "warm"})
+    body = plan(workspace, "first", "second")
+    first, second = (job["tasks"][0] for job in body["jobs"])
+    assert (first["calls"], second["calls"]) == ({"low": 1, "high": 3}, {"low": 0, "high": 3})
+    assert second["basis"] == "input counted, output at most; asks as first:research does, once"
+    assert body["total"]["calls"]["low"] == 1
+    assert body["total"]["cost"]["low"] == first["cost"]["low"]
+    built(workspace, "first", "second")
+    assert len(provider.requests) == 1
+
+
+def test_a_damaged_answer_is_planned_as_bought(workspace: Workspace, provider: Provider) -> None:
+    """A run sets it aside and asks anew; a plan sees the same, and sets nothing aside."""
+    workspace.pipeline(["research"])
+    built(workspace)
+    (entry,) = (workspace.root / ".popbuild/store").glob("*/*.json")
+    entry.write_bytes(entry.read_bytes().replace(b'"stop"', b'"stoq"'))
+    shutil.rmtree(workspace.root / "pipeline-data")
+    research = tasks(workspace)["research"]
+    assert (research["storedCalls"], research["calls"]["low"]) == (0, 1)
+    built(workspace)
+    assert len(provider.requests) == 2
+
+
 def test_a_prompt_changed_back_is_planned_as_stored(workspace: Workspace) -> None:
     built(workspace)
     workspace.task("analysis", prompt="Another: {{ artifacts.research.content }}\n")
