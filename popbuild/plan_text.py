@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from popbuild.estimate import Range
 from popbuild.explain import Explanation
-from popbuild.plan import PlannedJob, PlannedTask, Range, Totals, totals
+from popbuild.plan import PlannedJob, PlannedTask, Totals, totals
 from popbuild.units import count, money
 
 _MAX_DIFFERENCE = 40  # lines of one difference; --json has them all
@@ -64,14 +65,18 @@ def _calls(calls: Range, stored: int | None) -> str:
 
 
 def _range(value: Range, name: str) -> str:
-    """`1 call`, `0 to 3 calls`, `1,200 to 4,000 tokens`."""
+    """`1 call`, `0 to 3 calls`, `1,200 to 4,000 tokens`, `1 or more calls`."""
+    if value.is_open:
+        return f"{value.low:,.0f} or more {name}s"
     low, high = f"{value.low:,.0f}", f"{value.high:,.0f}"
     return f"{high if low == high else f'{low} to {high}'} {name}{'s' * (high != '1')}"
 
 
 def _cost(cost: Range | None) -> str:
-    if cost is None:
+    if cost is None or (cost.is_open and not cost.low):
         return "unknown cost"
+    if cost.is_open:
+        return f"{money(_rounded(cost.low))} or more"
     low, high = money(_rounded(cost.low)), money(_rounded(cost.high))
     return high if low == high else f"{low} to {high}"
 

@@ -399,7 +399,8 @@ class _Runner:
                 model, tuple(messages), merged, schema, sample, work.endpoint, work.weights
             )
         stage, cycle = self._stage, self._context.cycle
-        origin = Origin(work.run, work.job, self._task.id, str(work.seed.get("pipeline", "")))
+        pipeline = str(work.seed.get("pipeline", ""))
+        origin = Origin(work.run, work.job, self._task.id, pipeline, cycle)
         answer = await work.calls.ask(request, origin)
         self._last = answer
         work.made.append(
