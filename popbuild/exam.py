@@ -229,27 +229,39 @@ class Exam:
             self.artifacts.pop(task.id, None)
         self.digests[task.id] = digest
         letter = self.letters[task.id] = read_letter(self.folder, task.id)
+        last = self.last_letter(task)
         stale = tuple(
             name for name in task.needs if name in self.verdicts and self.verdicts[name].stale
         )
         verdict = fingerprint.check(
             task,
-            letter,
+            last,
             self.inputs(task),
             digest,
             stale,
-            functools.partial(self._before, letter),
+            functools.partial(self._before, last),
             asked=self.asked.get(task.id),
             frozen=task.id in self.around.frozen(self.folder.id),
         )
+        if last is not letter:
+            verdict = fingerprint.unfinished(verdict)
         if letter is None and disk.stands(self.folder.letter(task.id)):
             verdict = fingerprint.DAMAGED
         self.verdicts[task.id] = verdict
         return verdict
 
+    def last_letter(self, task: Task) -> Letter | None:
+        """A task's letter; where the start of a build dropped it, and nothing finished since, that
+        of the last good result: what changed since then is why it is to be built."""
+        letter = self.letters[task.id]
+        last_good = self.around.root.job(COMPLETE, self.folder.id)
+        if letter is not None or self.folder == last_good:
+            return letter
+        return read_letter(last_good, task.id)
+
     def changes(self, task: Task) -> tuple[Change, ...]:
-        """Every dependency of a task that differs from its letter; none without a letter."""
-        letter, inputs = self.letters[task.id], self.inputs(task)
+        """Every dependency of a task that differs from its last letter; none without one."""
+        letter, inputs = self.last_letter(task), self.inputs(task)
         if letter is None:
             return ()
         last, past = letter.fingerprint, functools.partial(self._before, letter)

@@ -63,7 +63,7 @@ def explain(job: Job, tasks: Iterable[str]) -> Iterator[Explanation]:
 
 
 def _explain(exam: Exam, task: Task) -> Explanation:
-    verdict, letter = exam.verdicts[task.id], exam.letters[task.id]
+    verdict, letter = exam.verdicts[task.id], exam.last_letter(task)
     objects = Objects(exam.around.root)
     changed = {str(change): change for change in exam.changes(task)}
     reasons = tuple(

@@ -279,3 +279,9 @@ def check(
     if frozen and artifact is not None:
         return Verdict((), edited, tuple(reasons))
     return Verdict(tuple(reasons), edited)
+
+
+def unfinished(verdict: Verdict) -> Verdict:
+    """What is to be said where the letter is the last good result's, and a build since began and
+    came to none of its own. What stands there may be half done: it is nobody's edit."""
+    return Verdict((*verdict.reasons, *(verdict.held or ()), "was not finished"))

@@ -1,55 +1,40 @@
 """What a run would do and cost, before it does: free, no call, nothing written.
 
 A task *will* run that is stale for a reason of its own; it *may* run where only a task above it is
-stale, since that one may come to the same artifact. Tokens and costs are ranges. Input is counted
-where the prompt can be rendered, that is where all above is up to date. All else is learned from
-the task's own history on its model, reasoning tokens included; where there is none, the range ends
-at the most that can come. A price that is not known is None, never 0.
+stale, since that one may come to the same artifact. Tokens and costs are ranges. Input is counted,
+and the store asked, where the prompt can be rendered, that is where all above is up to date. A
+price that is not known is None, never 0.
 """
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from popbuild import jobs, preview
 from popbuild.errors import TaskError
+from popbuild.estimate import (
+    NOTHING,
+    Estimate,
+    Range,
+    answer_limit,
+    at_most,
+    learned,
+    most_tokens,
+)
 from popbuild.exam import Exam, Surroundings, read_json
 from popbuild.jobs import Job, Samples
 from popbuild.layout import REJECTED
-from popbuild.llm import tokens
 from popbuild.llm.history import Attempt, History
-from popbuild.llm.ledger import read_entries, size_of
+from popbuild.llm.ledger import read_entries
 from popbuild.llm.prices import Price, price_of
 from popbuild.llm.request import Message, Request
 from popbuild.llm.store import OFF, ONLY, REFRESH, Store
 from popbuild.model.pipeline import Task
-
-# How far another provider's tokens, and its frame around them, may be from our count.
-_COUNTED = (0.8, 1.3)
-_BYTES_A_TOKEN = (1.5, 6.0)  # of text in any language, from dense to plain
-_UNLIMITED = 16_384  # tokens of an answer without a limit, on a model whose own is not known
-
-
-@dataclass(frozen=True)
-class Range:
-    """From the least to the most that is expected."""
-
-    low: float
-    high: float
-
-    def __add__(self, other: Range) -> Range:
-        return Range(self.low + other.low, self.high + other.high)
-
-    def times(self, low: float, high: float) -> Range:
-        return Range(self.low * low, self.high * high)
-
-    def as_json(self, digits: int | None = None) -> dict[str, float]:
-        return {"low": round(self.low, digits), "high": round(self.high, digits)}
-
-
-NOTHING = Range(0, 0)
+from popbuild.preview import Code
 
 
 @dataclass(frozen=True)
@@ -113,10 +98,11 @@ class PlannedJob:
 
 @dataclass(frozen=True)
 class Totals:
-    """Sums over tasks. `unknown` names those without a price: `cost` is without them."""
+    """Sums over tasks. `stored` is None as soon as it is of one task; `unknown` names those without
+    a price: `cost` is without them."""
 
     calls: Range
-    stored: int
+    stored: int | None
     input_tokens: Range
     output_tokens: Range
     cost: Range
@@ -136,9 +122,10 @@ class Totals:
 def totals(tasks: Iterable[PlannedTask]) -> Totals:
     """The sums of a plan."""
     tasks = list(tasks)
+    stored = [task.stored for task in tasks if task.stored is not None]
     return Totals(
         sum((task.calls for task in tasks), NOTHING),
-        sum(task.stored or 0 for task in tasks),
+        sum(stored) if len(stored) == len(tasks) else None,
         sum((task.input_tokens for task in tasks), NOTHING),
         sum((task.output_tokens for task in tasks), NOTHING),
         sum((task.cost for task in tasks if task.cost is not None), NOTHING),
@@ -184,6 +171,8 @@ class _Planner:
     _history: History = field(init=False)
     _store: Store = field(init=False)
     _samples: Samples = field(init=False)
+    _sent: dict[str, str] = field(default_factory=dict)  # requests by digest -> who will send it
+    _codes: dict[str, Code] = field(default_factory=dict)  # by the task's folder
 
     def __post_init__(self) -> None:
         private = self.around.root.private
@@ -249,41 +238,80 @@ class _Planner:
         reasons = exam.verdicts[task.id].reasons
         below = [name for name in task.needs if exam.verdicts[name].stale]
         will = any(not _only_above(reason, below) for reason in reasons)
-        model = task.model
-        if task.command is not None or model is None:
+        code, model = self._code(task), task.model
+        if task.command is not None or (model is None and not code.calls):
             basis = "a command: its calls are its own" if task.command else "no model to call"
             return PlannedTask(task.id, will, reasons, 0, *(NOTHING,) * 4, basis)
         messages = None if below else self._messages(exam, task)
-        stored = None if messages is None else int(self._is_stored(exam, task, model, messages))
+        digest = stored = sender = None
+        if messages is not None and model is not None:
+            digest = self._request(exam, task, model, messages).digest
+            stored = int(self._store.peek(digest) is not None)
         if self.asked.mode == ONLY:
             lacking = will and stored == 0
             basis = "nothing may be sent" if lacking else "nothing is sent"
             return PlannedTask(task.id, will, reasons, stored, *(NOTHING,) * 4, basis, lacking)
         if self.asked.mode in (REFRESH, OFF):
             stored = 0  # whatever there is, it is not served
-        attempts = self._history.of(task.id, model)
-        price = price_of(model)
+        estimate, basis = self._estimate(exam, task, code, messages)
+        if digest is not None and will and not stored:
+            sender = self._sender(digest, exam, task)
+        if stored:
+            estimate = estimate.without_first()
+        if sender is not None:
+            basis += f"; asks as {sender} does, once"
+        if not will or stored is None or sender is not None:
+            # Whose answers may all be there by then may cost nothing.
+            estimate = estimate.from_nothing()
+        price = self._price(exam, task)
+        return PlannedTask(
+            task.id,
+            will,
+            reasons,
+            stored,
+            estimate.calls,
+            estimate.asked,
+            estimate.answered,
+            estimate.cost(price) if price else None,
+            basis,
+        )
+
+    def _estimate(
+        self, exam: Exam, task: Task, code: Code, messages: list[Message] | None
+    ) -> tuple[Estimate, str]:
+        """What a task's calls come to, nothing of it stored; and what that is based on."""
+        attempts, price = self._attempts(exam, task), _listed(task)
         if attempts:
-            calls, asked, answered = _learned(attempts, task, messages)
             builds = f"{len(attempts)} build{'s' * (len(attempts) != 1)}"
             basis = f"input counted, the rest from {builds}" if messages else f"from {builds}"
-        else:
-            calls, asked, answered = self._at_most(exam, task, messages, price)
-            basis = "input counted, output at most" if messages else "at most"
-        if stored:
-            # The first answer is there already; what it did not ask for again is unknown.
-            rest = max(calls.high - stored, 0) / calls.high if calls.high else 0.0
-            calls = Range(max(calls.low - stored, 0), max(calls.high - stored, 0))
-            low = 0.0 if not calls.low else 1.0
-            asked, answered = asked.times(low, rest), answered.times(low, rest)
-        if not will:
-            calls, asked, answered = (Range(0, each.high) for each in (calls, asked, answered))
-        cost = None
-        if price is not None:
-            cost = asked.times(price.input, price.input) + answered.times(
-                price.output, price.output
-            )
-        return PlannedTask(task.id, will, reasons, stored, calls, asked, answered, cost, basis)
+            return learned(attempts, task, code, price, messages), basis
+        schema, _ = self.around.schema(task)
+        document = schema.document if schema and task.answer == "json" else None
+        longest = self._longest(exam, task, code)
+        found = at_most(task, code, price, document, messages, longest)
+        if code.calls:
+            return found, "unknown: its code decides what is asked, and how often"
+        return found, "input counted, output at most" if messages else "at most"
+
+    def _code(self, task: Task) -> Code:
+        if task.folder not in self._codes:
+            self._codes[task.folder] = preview.code_of(self.around.config, task)
+        return self._codes[task.folder]
+
+    def _attempts(self, exam: Exam, task: Task) -> list[Attempt]:
+        pipeline = exam.seed.get("pipeline", "")
+        return self._history.of(pipeline, task.id, task.model) if task.model else []
+
+    def _price(self, exam: Exam, task: Task) -> Price | None:
+        """The price of the task's model; None also where its code asked other models too."""
+        asks_others = any(each.others for each in self._attempts(exam, task))
+        return None if asks_others else _listed(task)
+
+    def _sender(self, digest: str, exam: Exam, task: Task) -> str | None:
+        """Who else will send this request, as far as was planned; this task, if nobody does."""
+        this = f"{exam.folder.id}:{task.id}"
+        sender = self._sent.setdefault(digest, this)
+        return None if sender == this else sender
 
     def _messages(self, exam: Exam, task: Task) -> list[Message] | None:
         """What the task's first call will say, or None where its code decides that."""
@@ -292,9 +320,9 @@ class _Planner:
         except TaskError:
             return None
 
-    def _is_stored(self, exam: Exam, task: Task, model: str, messages: list[Message]) -> bool:
+    def _request(self, exam: Exam, task: Task, model: str, messages: list[Message]) -> Request:
         inputs = exam.inputs(task)
-        request = Request(
+        return Request(
             model,
             tuple(messages),
             {key: value for key, value in task.settings.items() if key != "model"},
@@ -303,82 +331,31 @@ class _Planner:
             inputs.endpoint,
             inputs.weights,
         )
-        return self._store.has(request.digest)
 
-    def _at_most(
-        self, exam: Exam, task: Task, messages: list[Message] | None, price: Price | None
-    ) -> tuple[Range, Range, Range]:
-        """Calls, input and output of a task that was never built on this model."""
-        limit = _limit(task, price)
-        calls = Range(1, 1 + task.refinements)
-        if messages is not None:
-            first = Range(*(tokens.count(messages) * each for each in _COUNTED))
-        else:
-            first = Range(0, self._most_input(exam, task, price))
-        answered = Range(1, calls.high * limit)
-        # Each refinement says what came before, and what was wrong with it.
-        grown = sum(first.high + number * 2 * limit for number in range(int(calls.high)))
-        return calls, Range(first.low, grown), answered
-
-    def _most_input(self, exam: Exam, task: Task, price: Price | None) -> float:
-        """An upper bound for a prompt that cannot be rendered yet."""
-        snapshot = self.around.config.snapshot
-        size = sum(
-            len(snapshot.files[path])
-            for path in (task.path("prompt.md"), task.path("system.md"), task.stages)
-            if path is not None
-        )
-        size += size_of([{"content": str(exam.seed)}])
-        most = size / _BYTES_A_TOKEN[0]
+    def _longest(self, exam: Exam, task: Task, code: Code) -> float:
+        """The most tokens that a task's prompt may have, whatever it prints of what it is given."""
+        if code.boundless:
+            return math.inf
+        given = most_tokens(json.dumps(exam.seed, indent=4))
         for name in task.needs:
             upstream = exam.pipeline.task(name)
-            if exam.verdicts[name].stale or name not in exam.artifacts:
-                most += _limit(upstream, price_of(upstream.model) if upstream.model else price)
+            if not exam.verdicts[name].stale and name in exam.artifacts:
+                given += most_tokens(json.dumps(exam.artifacts[name], indent=4))
+            elif upstream.command or self._code(upstream).checks:
+                return math.inf  # whatever its code makes
             else:
-                most += len(str(exam.artifacts[name]).encode()) / _BYTES_A_TOKEN[0]
-        return most
+                given += 2 * answer_limit(upstream, _listed(upstream))
+        snapshot = self.around.config.snapshot
+        paths = (task.path("system.md"), task.path("prompt.md"))
+        own = sum(most_tokens(snapshot.text(path)) for path in paths if path is not None)
+        return own + len(code.tags) * given
+
+
+def _listed(task: Task) -> Price | None:
+    """The listed price of a task's model."""
+    return price_of(task.model) if task.model else None
 
 
 def _only_above(reason: str, stale: Iterable[str]) -> bool:
     """Whether a reason is about an artifact that will be made anew, and may come out as it was."""
     return reason.startswith(("upstream ", *(f"artifact:{name}:" for name in stale)))
-
-
-def _limit(task: Task, price: Price | None) -> int:
-    """The most tokens that an answer of this task may have."""
-    for name in ("maxTokens", "max_tokens", "max_completion_tokens"):
-        value = task.settings.get(name)
-        if isinstance(value, int):
-            return value
-    return (price.max_output if price else None) or _UNLIMITED
-
-
-def _learned(
-    attempts: list[Attempt], task: Task, messages: list[Message] | None
-) -> tuple[Range, Range, Range]:
-    """Calls, input and output as they were in the last attempts; wider the fewer there are."""
-    wider = 1 + 1 / len(attempts)
-    margin = (1 / wider, wider)
-    most = max(each.calls for each in attempts)
-    few = len(attempts) < 5 and most <= task.refinements
-    calls = Range(min(each.calls for each in attempts), most + few)
-    growth = (most + few) / most
-    answered = _spread(each.output_tokens for each in attempts).times(margin[0], margin[1] * growth)
-    known = [each for each in attempts if each.first_input_bytes and each.first_input_tokens]
-    if messages is None or not known:
-        asked = _spread(each.input_tokens for each in attempts)
-        return calls, asked.times(margin[0], margin[1] * growth), answered
-    # Counted in this provider's own tokens, which no table of ours has.
-    rate = _spread(each.first_input_tokens / each.first_input_bytes for each in known)
-    more = _spread(each.input_tokens / each.first_input_tokens for each in known)
-    size = size_of(messages)
-    return (
-        calls,
-        Range(size * rate.low * more.low * 0.9, size * rate.high * more.high * 1.1 * growth),
-        answered,
-    )
-
-
-def _spread(values: Iterable[float]) -> Range:
-    found = list(values)
-    return Range(min(found), max(found))

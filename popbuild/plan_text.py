@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from popbuild.estimate import Range
 from popbuild.explain import Explanation
-from popbuild.plan import PlannedJob, PlannedTask, Range, Totals, totals
+from popbuild.plan import PlannedJob, PlannedTask, Totals, totals
 from popbuild.units import count, money
 
 _MAX_DIFFERENCE = 40  # lines of one difference; --json has them all
@@ -45,9 +46,8 @@ def _how_many(tasks: Iterable[PlannedTask]) -> str:
 
 
 def _price(task: PlannedTask) -> str:
-    stored = "stored unknown" if task.stored is None else f"{task.stored} stored"
     tokens = task.input_tokens + task.output_tokens
-    return f"{_range(task.calls, 'call')}, {stored}; {_range(tokens, 'token')}; {_cost(task.cost)}"
+    return f"{_calls(task.calls, task.stored)}; {_range(tokens, 'token')}; {_cost(task.cost)}"
 
 
 def _sum(total: Totals) -> str:
@@ -56,20 +56,27 @@ def _sum(total: Totals) -> str:
     if total.unknown:
         known = f"{cost} and " if total.cost.high else ""
         cost = f"{known}an unknown cost of {', '.join(total.unknown)}"
-    return (
-        f"{_range(total.calls, 'call')}, {total.stored} stored; {_range(tokens, 'token')}; {cost}"
-    )
+    return f"{_calls(total.calls, total.stored)}; {_range(tokens, 'token')}; {cost}"
+
+
+def _calls(calls: Range, stored: int | None) -> str:
+    known = "stored unknown" if stored is None else f"{stored:,} stored"
+    return f"{_range(calls, 'call')}, {known}"
 
 
 def _range(value: Range, name: str) -> str:
-    """`1 call`, `0 to 3 calls`, `1,200 to 4,000 tokens`."""
+    """`1 call`, `0 to 3 calls`, `1,200 to 4,000 tokens`, `1 or more calls`."""
+    if value.is_open:
+        return f"{value.low:,.0f} or more {name}s"
     low, high = f"{value.low:,.0f}", f"{value.high:,.0f}"
     return f"{high if low == high else f'{low} to {high}'} {name}{'s' * (high != '1')}"
 
 
 def _cost(cost: Range | None) -> str:
-    if cost is None:
+    if cost is None or (cost.is_open and not cost.low):
         return "unknown cost"
+    if cost.is_open:
+        return f"{money(_rounded(cost.low))} or more"
     low, high = money(_rounded(cost.low)), money(_rounded(cost.high))
     return high if low == high else f"{low} to {high}"
 

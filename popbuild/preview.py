@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from popbuild.config import Config
@@ -12,6 +14,7 @@ from popbuild.exam import Exam, Surroundings
 from popbuild.fingerprint import Seen
 from popbuild.model.pipeline import Task
 from popbuild.prompt import ArtifactsView, Templates, Trace, view
+from popbuild.stages.code import imported_files
 
 
 def templates_of(settings: Config) -> Templates:
@@ -76,6 +79,57 @@ def _from_code(task: Task, function: str) -> TaskError:
         {"task": task.id, "file": where, "function": function},
         hint=_FROM_CODE,
     )
+
+
+@dataclass(frozen=True)
+class Code:
+    """What can be told of a task's code and templates without running them.
+
+    `functions` are those that stages.py defines or imports; `calls` says that it, or what it
+    imports, may call a model by itself; `tags` is what stands between the braces of system.md and
+    prompt.md.
+    """
+
+    functions: frozenset[str] = frozenset()
+    calls: bool = False
+    tags: tuple[str, ...] = ()
+
+    @property
+    def checks(self) -> bool:
+        """Whether code finds problems, and says as much of them as it likes."""
+        return bool(self.functions & _CHECKING)
+
+    @property
+    def boundless(self) -> bool:
+        """Whether the size of its prompts hangs on code, or on how often a template repeats."""
+        made = self.functions & {"prompt_templating", "critique", "refine"}
+        given = "pre_processing" in self.functions and self.mentions("variables")
+        return bool(made or given or any(map(self.mentions, _REPEATING)))
+
+    def mentions(self, name: str) -> int:
+        """How many tags of its templates have a name."""
+        return sum(bool(re.search(rf"\b{name}\b", tag)) for tag in self.tags)
+
+
+_CHECKING = {"parsing", "validate_structure", "validate_quality", "final_validation", "integration"}
+_REPEATING = ("for", "include", "import", "extends", "macro", "block")
+_CALLING = re.compile(r"\bllm(_async)?\b")  # context.llm, by whatever name the context goes
+_TAG = re.compile(r"\{[{%](.*?)[%}]\}", re.DOTALL)
+
+
+def code_of(settings: Config, task: Task) -> Code:
+    """What a task's code and templates may do, from their text."""
+    snapshot = settings.snapshot
+    paths = (task.path("system.md"), task.path("prompt.md"))
+    tags = tuple(tag for path in paths if path for tag in _TAG.findall(snapshot.text(path)))
+    if task.stages is None:
+        return Code(tags=tags)
+    functions = frozenset(_names_in_code(settings, task))
+    files = (task.stages, *imported_files(task.stages, snapshot))
+    calls = "inference" in functions or any(
+        _CALLING.search(snapshot.files[path].decode(errors="replace")) for path in files
+    )
+    return Code(functions, calls, tags)
 
 
 def _names_in_code(settings: Config, task: Task) -> set[str]:

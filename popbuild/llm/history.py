@@ -3,30 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 _KEPT = 50  # attempts a task and model: the prompt of long ago was another one
+_Key = tuple[str, str, str]  # pipeline, task, model
 
 
 @dataclass
 class Attempt:
-    """One build of a task, as far as it was bought: tokens over all its calls, and those that the
-    first call's input had for each byte of its messages."""
+    """One build of a task, as far as it was bought: the tokens of each call, in and out.
 
-    calls: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    first_input_tokens: int = 0
-    first_input_bytes: int = 0
+    `cycles` counts from 1, `first_calls` are those of the first cycle, `refined_input` the most
+    tokens that a call of a later one had. `first` are the tokens of the first call's input, and
+    the bytes of its messages. `cut_off` says that an answer ended at its limit. `others` are
+    further models that the task's code asked.
+    """
+
+    inputs: list[int] = field(default_factory=list)
+    outputs: list[int] = field(default_factory=list)
+    cycles: int = 1
+    first_calls: int = 0
+    refined_input: int = 0
+    first: tuple[int, int] | None = None
+    cut_off: bool = False
+    others: set[str] = field(default_factory=set)
+
+    def add(self, start: Mapping[str, Any], end: Mapping[str, Any]) -> None:
+        """A call, as it was reserved and settled."""
+        asked, cycle = end["inputTokens"], start.get("cycle", 0)
+        if not cycle:
+            self.first_calls += 1
+            if self.first is None and start.get("inputBytes"):
+                self.first = asked, start["inputBytes"]
+        else:
+            self.refined_input = max(self.refined_input, asked)
+        self.cycles = max(self.cycles, cycle + 1)
+        self.inputs.append(asked)
+        self.outputs.append(end["outputTokens"])
+        self.cut_off = self.cut_off or end.get("finishReason") == "length"
 
 
 class History:
-    """Attempts by task and model, the newest last."""
+    """Attempts by pipeline, task and model, the newest last. Two pipelines may each have a task of
+    one name: what one took says nothing of the other."""
 
     def __init__(self, entries: Iterable[Mapping[str, Any]]) -> None:
         reserved: dict[str, Mapping[str, Any]] = {}
-        found: dict[tuple[str, str], dict[tuple[str, str], Attempt]] = {}
+        models: dict[tuple[str, ...], set[str]] = {}
+        found: dict[_Key, dict[tuple[str, str], Attempt]] = {}
         for entry in entries:
             if entry.get("event") == "reserved":
                 reserved[entry["entry"]] = entry
@@ -34,16 +59,15 @@ class History:
                 start = reserved.pop(entry["entry"], None)
                 if start is None:
                     continue
-                by_run = found.setdefault((start["task"], start["model"]), {})
-                attempt = by_run.setdefault((start["run"], start["job"]), Attempt())
-                if not attempt.calls:
-                    attempt.first_input_tokens = entry["inputTokens"]
-                    attempt.first_input_bytes = start.get("inputBytes", 0)
-                attempt.calls += 1
-                attempt.input_tokens += entry["inputTokens"]
-                attempt.output_tokens += entry["outputTokens"]
+                key = start.get("pipeline", ""), start["task"], start["model"]
+                build = start["run"], start["job"]
+                found.setdefault(key, {}).setdefault(build, Attempt()).add(start, entry)
+                models.setdefault((*key[:2], *build), set()).add(start["model"])
+        for (pipeline, task, model), by_run in found.items():
+            for build, attempt in by_run.items():
+                attempt.others = models[pipeline, task, *build] - {model}
         self._attempts = {key: list(by_run.values())[-_KEPT:] for key, by_run in found.items()}
 
-    def of(self, task: str, model: str) -> list[Attempt]:
-        """The last attempts at a task on a model; none if there was none."""
-        return self._attempts.get((task, model), [])
+    def of(self, pipeline: str, task: str, model: str) -> list[Attempt]:
+        """The last attempts at a pipeline's task on a model; none if there was none."""
+        return self._attempts.get((pipeline, task, model), [])

@@ -46,12 +46,13 @@ class Journal:
 
 @dataclass(frozen=True)
 class Origin:
-    """Which run, job, task and pipeline a call belongs to."""
+    """Which run, job, task and pipeline a call belongs to; its cycle, 0 for the first try."""
 
     run: str
     job: str
     task: str
     pipeline: str = ""
+    cycle: int = 0
 
 
 class Ledger:
@@ -81,6 +82,7 @@ class Ledger:
                 "job": origin.job,
                 "task": origin.task,
                 "pipeline": origin.pipeline,
+                "cycle": origin.cycle,
                 "command": self.command,
                 "inputBytes": size_of(request.messages),
                 "cost": maximum,
@@ -98,6 +100,7 @@ class Ledger:
                 "cost": answer.cost,
                 "inputTokens": answer.input_tokens,
                 "outputTokens": answer.output_tokens,
+                "finishReason": answer.finish_reason,
             }
         )
 

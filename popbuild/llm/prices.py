@@ -18,11 +18,13 @@ _FILE = "model_prices_and_context_window_backup.json"
 
 @dataclass(frozen=True)
 class Price:
-    """US dollars for a token of input and of output, and the most tokens that an answer has."""
+    """US dollars for a token of input and of output; the most tokens that an answer and a prompt
+    of the model have, None where that is not known."""
 
     input: float
     output: float
     max_output: int | None = None
+    max_input: int | None = None
 
 
 def price_of(model: str) -> Price | None:
@@ -35,8 +37,9 @@ def price_of(model: str) -> Price | None:
     asked, answered = found.get("input_cost_per_token"), found.get("output_cost_per_token")
     if asked is None or answered is None:
         return None
-    limit = found.get("max_output_tokens")
-    return Price(float(asked), float(answered), int(limit) if isinstance(limit, int) else None)
+    most = (found.get(f"max_{what}_tokens") for what in ("output", "input"))
+    limits = (each if isinstance(each, int) else None for each in most)
+    return Price(float(asked), float(answered), *limits)
 
 
 @functools.cache

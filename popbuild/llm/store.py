@@ -69,11 +69,15 @@ class Store:
             return None
         except IsADirectoryError:
             body = None
-        if body is None:
-            return Damaged(path, _set_aside(path))
-        return Answer(
-            body["response"], body["cost"], body["durationMs"], tuple(body["warnings"]), stored=True
-        )
+        return Damaged(path, _set_aside(path)) if body is None else _answer_in(body)
+
+    def peek(self, digest: str) -> Answer | None:
+        """What `get` would serve, None also where nothing can be read; nothing is set aside."""
+        try:
+            body = open_entry(self.path(digest).read_bytes(), digest)
+        except OSError:
+            return None
+        return None if body is None else _answer_in(body)
 
     def has_room(self, request: Request) -> bool:
         """Whether the folder is there that the answer will stand in."""
@@ -99,13 +103,6 @@ class Store:
         )
         return disk.prepare(self.path(request.digest), jsonio.compact(body).encode())
 
-    def has(self, digest: str) -> bool:
-        """Whether there is an entry; no, where the store cannot be read."""
-        try:
-            return self.stands(digest)
-        except OSError:
-            return False
-
     def stands(self, digest: str) -> bool:
         """Whether there is an entry. Raises OSError where the store cannot be read."""
         try:
@@ -130,6 +127,13 @@ def open_entry(data: bytes, digest: str) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return body if intact else None
+
+
+def _answer_in(body: Mapping[str, Any]) -> Answer:
+    """The answer in an entry that was opened."""
+    return Answer(
+        body["response"], body["cost"], body["durationMs"], tuple(body["warnings"]), stored=True
+    )
 
 
 def _has_its_parts(body: dict[str, Any]) -> bool:

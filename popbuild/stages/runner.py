@@ -403,7 +403,8 @@ class _Runner:
             endpoint, weights = work.place_of(other)
             requests.append(replace(requests[0], model=other, endpoint=endpoint, weights=weights))
         stage, cycle = self._stage, self._context.cycle
-        origin = Origin(work.run, work.job, self._task.id, str(work.seen.seed.get("pipeline", "")))
+        pipeline = str(work.seen.seed.get("pipeline", ""))
+        origin = Origin(work.run, work.job, self._task.id, pipeline, cycle)
         request, answer = await work.calls.ask_in_order(requests, origin)
         if request is not requests[0] and request.model in self._task.fallbacks:
             work.trace.fallback(request.model)
