@@ -77,7 +77,7 @@ def fixed(task: Task, inputs: Inputs) -> dict[str, str]:
     """The dependencies that are known before a task runs: its files, settings and where it asks."""
     found = {
         f"file:{path}": digest
-        for path, digest in task.files.items()
+        for path, digest in {**task.files, **task.modules}.items()
         # What task.yaml says counts by its effect, so that a comment in it is free.
         if path != f"{task.folder}/task.yaml"
     }

@@ -14,8 +14,9 @@ MAX_REFINEMENTS = 2  # storage format, "Job Failure": max 2 attempts
 class Task:
     """One step. `folder` is relative to pipeline-config/, POSIX; `command` replaces the stages.
 
-    `files` are the digests of every file in the folder, by path relative to pipeline-config/.
-    `schema`, `prompt` and `system` are such paths, or None.
+    `files` are the digests of every file in the folder, by path relative to pipeline-config/, and
+    `modules` those of the files elsewhere that stages.py imports. `schema` and `stages` are such
+    paths, or None.
     """
 
     id: str
@@ -29,6 +30,7 @@ class Task:
     timeout_s: float = 600.0
     command: tuple[str, ...] | None = None
     files: Mapping[str, str] = field(default_factory=dict)
+    modules: Mapping[str, str] = field(default_factory=dict)
 
     def path(self, name: str) -> str | None:
         """The path of a file in the task's folder, or None if there is no such file."""

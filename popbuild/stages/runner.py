@@ -147,8 +147,6 @@ class _Runner:
         for path, digest in work.schema_files.items():
             work.trace.file(path, digest)
         if self._task.stages is not None:
-            for path in code.imported_files(self._task.stages, work.config.snapshot):
-                work.trace.file(path, work.config.snapshot.digests[path])
             path = str(self._task.stages)
             self._functions = await self._in_time("import", lambda: code.load(path))
         context.input = await self._run("ingestion", lambda: None)
