@@ -318,6 +318,8 @@ class _Reader:
         merged = {**own.get("config", {}), **settings}
         if self._model is not None and command is None:
             merged["model"] = self._model
+        # A command is given its settings as they are: what it makes of them is its own affair.
+        call_timeout_s = merged.pop("timeout", None) if command is None else None
         task = Task(
             id=name,
             label=label,
@@ -328,6 +330,7 @@ class _Reader:
             answer=own.get("answer", "json" if f"{folder}/output.schema.json" in files else "text"),
             refinements=own.get("gate", {}).get("refinements", 2),
             timeout_s=float(own.get("timeout", 600)),
+            call_timeout_s=call_timeout_s,
             command=command,
             files=files,
         )

@@ -126,6 +126,8 @@ def kind_of(value: Any) -> str:
     return "array" if isinstance(value, list) else "scalar"
 
 
+# What letters of before named, and what changes no result: seconds that a call may take.
+_NO_MORE = "setting:timeout"
 _TRACED = ("seed", "seed-kind", "artifact", "artifact-kind", "needs")
 
 
@@ -136,6 +138,8 @@ def current(last: Fingerprint, task: Task, inputs: Inputs) -> dict[str, str]:
         kind = dependency.partition(":")[0]
         if kind in _TRACED or (kind == "file" and dependency not in now):
             now[dependency] = resolve(dependency, task, inputs)
+        elif dependency == _NO_MORE and task.command is None:
+            now[dependency] = last[dependency]
     return now
 
 

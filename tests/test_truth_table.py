@@ -100,6 +100,7 @@ unrelated setting: another task's          | list                  | list       
     list: setting:temperature added
 unrelated setting: version and metadata    |                       |                       | 0
 unrelated setting: timeout, a comment      |                       |                       | 0
+unrelated setting: timeout of a call       |                       |                       | 0
 
 stages.py, another prompt                  | check                 | check                 | 0
     check: file:tasks/check/stages.py changed
@@ -455,6 +456,7 @@ CHANGES: dict[str, Change] = {
     "unrelated setting: another task's": config("list", temperature=0.5),
     "unrelated setting: version and metadata": version_and_metadata,
     "unrelated setting: timeout, a comment": timeout_and_comment,
+    "unrelated setting: timeout of a call": config("lead", timeout=51),
     "stages.py, another prompt": replace("tasks/check/stages.py", "words", "short words"),
     "stages.py, the same prompt": replace("tasks/check/stages.py", "def ", "# Hm.\ndef "),
     "module that stages.py imports": replace("helpers/limits.py", "= TEN", "= TEN + 1"),

@@ -172,7 +172,9 @@ class Calls:
             async with self._slots:
                 entry = await self._purse.reserve(request, origin, client.maximum_cost(request))
                 try:
-                    answer: Answer = await client.send(request, self.limits.timeout_s)
+                    answer: Answer = await client.send(
+                        request, request.timeout_s or self.limits.timeout_s
+                    )
                 except client.TransportError as failure:
                     if not failure.spent:
                         await self._ledger.release(entry, failure.error.message)

@@ -16,7 +16,8 @@ class Task:
 
     `files` are the digests of every file in the folder, by path relative to pipeline-config/, and
     `modules` those of the files elsewhere that stages.py imports. `schema` and `stages` are such
-    paths, or None.
+    paths, or None. `timeout_s` is a stage's, `call_timeout_s` a call's: it changes no answer, so it
+    is none of the settings. None leaves it to the command.
     """
 
     id: str
@@ -28,6 +29,7 @@ class Task:
     answer: str  # "json" or "text"
     refinements: int = MAX_REFINEMENTS
     timeout_s: float = 600.0
+    call_timeout_s: float | None = None
     command: tuple[str, ...] | None = None
     files: Mapping[str, str] = field(default_factory=dict)
     modules: Mapping[str, str] = field(default_factory=dict)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import functools
 import inspect
 import logging
@@ -380,7 +381,7 @@ class _Runner:
         """One call. The same request again, in this attempt, asks for another draw."""
         work = self._work
         merged = {**self._task.settings, **self._cycle_settings, **settings}
-        model = merged.pop("model", None)
+        model, timeout_s = merged.pop("model", None), merged.pop("timeout", None)
         if not isinstance(model, str):
             raise TaskError(
                 "the task has no model",
@@ -388,14 +389,20 @@ class _Runner:
                 hint='set "model" in taskConfig, in task.yaml under config, or POPBUILD_MODEL',
             )
         _as_json(schema)
-        request = Request(model, tuple(messages), merged, schema, 0, work.endpoint, work.weights)
+        request = Request(
+            model,
+            tuple(messages),
+            merged,
+            schema,
+            endpoint=work.endpoint,
+            weights=work.weights,
+            timeout_s=timeout_s or self._task.call_timeout_s,
+        )
         draw = self._asked.get(request.digest, 0)
         self._asked[request.digest] = draw + 1
         sample = work.first_sample + draw
         if sample:
-            request = Request(
-                model, tuple(messages), merged, schema, sample, work.endpoint, work.weights
-            )
+            request = dataclasses.replace(request, sample=sample)
         stage, cycle = self._stage, self._context.cycle
         origin = Origin(work.run, work.job, self._task.id, str(work.seed.get("pipeline", "")))
         answer = await work.calls.ask(request, origin)
