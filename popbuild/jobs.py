@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from popbuild import disk, fingerprint, jsonio, seals
+from popbuild import disk, fingerprint, jsonio, runs, seals
 from popbuild.errors import InputError, UsageError
 from popbuild.exam import (
     BadSeed,
@@ -532,7 +532,7 @@ def promote(root: Root, folder: JobFolder, run_line: Mapping[str, Any], kept: in
     if not disk.rename_new(folder.path, target.path):
         disk.exchange(folder.path, target.path)
         _set_aside(root, folder, kept)
-    _log_run(root, line)
+    runs.add(root, line)
     disk.remove(note)
     return target
 
@@ -551,21 +551,18 @@ def finish_promotion(root: Root, job: str, kept: int) -> None:
             left = root.job(CURRENT, job)
             if _state_in(left) == states.COMPLETE:
                 _set_aside(root, left, kept)
-            _log_run(root, line, once=True)
+            runs.add(root, line, once=True)
     disk.remove(note)
+
+
+def promotion_under_way(root: Root, job: str) -> Mapping[str, Any] | None:
+    """The line of a promotion that is under way, or that a crash cut short; None for none."""
+    line = read_json(_promotion_note(root, job))
+    return line if isinstance(line, dict) else None
 
 
 def _promotion_note(root: Root, job: str) -> Path:
     return root.private / "promotions" / f"{job}.json"
-
-
-def _log_run(root: Root, line: Mapping[str, Any], *, once: bool = False) -> None:
-    """Add a run's line to runs.jsonl, and to our own copy, by which `verify` finds a line that
-    somebody took away. With `once`, it may be there already."""
-    data = jsonio.compact(dict(line)).encode() + b"\n"
-    for path, sync in ((root.runs, True), (root.runs_copy, False)):
-        if not once or all(run["pipelineId"] != line["pipelineId"] for run in _runs_in(path)[0]):
-            disk.append(path, data, sync=sync)
 
 
 def read_runs(root: Root) -> tuple[list[dict[str, Any]], int]:
