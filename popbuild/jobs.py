@@ -528,6 +528,7 @@ def promote(root: Root, folder: JobFolder, run_line: Mapping[str, Any], kept: in
     target = root.job(COMPLETE, job)
     line = seal({**run_line, "seal": seals.write(folder, target)})
     disk.make_folder(note.parent)
+    runs.start_anew(root)
     disk.write(note, jsonio.dumps(line, sort=False))
     if not disk.rename_new(folder.path, target.path):
         disk.exchange(folder.path, target.path)

@@ -44,6 +44,17 @@ def removed(root: Root, job: str) -> None:
         disk.append(root.runs_copy, jsonio.compact(line).encode() + b"\n")
 
 
+def start_anew(root: Root) -> None:
+    """Before a promotion into a root without any result, and without runs.jsonl: they were deleted,
+    to be made again. What our copy says of them must not be missed: it is set aside."""
+    if disk.stands(root.runs) or not disk.stands(root.runs_copy):
+        return
+    with _turn(root):
+        if not disk.stands(root.runs) and not complete_jobs(root):
+            stamp = timestamp().replace(":", "-").replace(".", "-")
+            disk.rename_new(root.runs_copy, root.private / f"runs-{stamp}.jsonl")
+
+
 def _turn(root: Root) -> Any:
     """Jobs are promoted side by side; the order of the lines must be the same in both files."""
     return disk.turn(root.private / "locks" / "runs")

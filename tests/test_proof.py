@@ -413,6 +413,45 @@ def test_what_was_removed_on_purpose_is_not_missed(built: Workspace, provider: P
     assert len(provider.requests) == calls
 
 
+@pytest.mark.parametrize("names", [(), ("second",)])
+def test_what_was_made_again_from_the_store(
+    built: Workspace, provider: Provider, names: tuple[str, ...]
+) -> None:
+    """Deleting all of pipeline-data/ and running again is no alteration, whichever jobs are made
+    again first; what is altered after that is found as ever. Our old copy of runs.jsonl is kept."""
+    copy, calls = built.root / ".popbuild/runs.jsonl", len(provider.requests)
+    old = copy.read_bytes()
+    for _ in range(2):
+        shutil.rmtree(built.root / "pipeline-data")
+        gone = {f"pipeline-data/complete/{job}" for job in (names or JOBS)}
+        assert gone <= altered(verify(built, 1, *names))
+        assert built.popbuild("run", "--store", "only", *names).code == 0
+        assert findings(verify(built, 0)) == []
+    aside = sorted((built.root / ".popbuild").glob("runs-*.jsonl"))
+    assert len(aside) == 2
+    assert aside[0].read_bytes() == old
+    assert copy.read_bytes() == (built.root / "pipeline-data/complete/runs.jsonl").read_bytes()
+    assert built.popbuild("run").code == 0
+    assert findings(verify(built, 0)) == []
+    shutil.rmtree(built.job("second"))
+    assert altered(verify(built, 1)) == {"pipeline-data/complete/second"}
+    assert len(provider.requests) == calls
+
+
+def test_a_part_that_was_deleted_is_not_forgotten(built: Workspace) -> None:
+    """A run that makes one job again does not hide that runs.jsonl was deleted; where the results
+    alone were, all is proven once they are made again."""
+    complete = built.root / "pipeline-data/complete"
+    for job in JOBS:
+        shutil.rmtree(complete / job)
+    assert built.popbuild("run").code == 0
+    assert findings(verify(built, 0)) == []
+    (complete / "runs.jsonl").unlink()
+    shutil.rmtree(complete / "first")
+    assert built.popbuild("run").code == 0
+    assert altered(verify(built, 1)) == {"pipeline-data/complete/runs.jsonl"}
+
+
 def test_whole_jobs_where_popbuild_was_not_copied(built: Workspace, tmp_path: Path) -> None:
     """By runs.jsonl alone: jobs that were swapped are found; of one that is not there nobody knows
     whether that was meant."""
