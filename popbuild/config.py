@@ -6,6 +6,7 @@ it, so that a file edited while a model answers takes effect at the next run, an
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import os
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from popbuild import disk, jsonio
+from popbuild import disk, imports, jsonio
 from popbuild.errors import (
     ConfigError,
     InputError,
@@ -343,6 +344,8 @@ class _Reader:
         fallbacks = tuple(merged.pop("fallbacks", ()))
         if self._model is not None and command is None:
             merged["model"], fallbacks = self._model, ()  # this model, and no other
+        # A command is given its settings as they are: what it makes of them is its own affair.
+        call_timeout_s = merged.pop("timeout", None) if command is None else None
         task = Task(
             id=name,
             label=label,
@@ -353,12 +356,28 @@ class _Reader:
             answer=own.get("answer", "json" if f"{folder}/output.schema.json" in files else "text"),
             refinements=own.get("gate", {}).get("refinements", 2),
             timeout_s=float(own.get("timeout", 600)),
+            call_timeout_s=call_timeout_s,
             command=command,
             files=files,
             fallbacks=fallbacks,
         )
         _check_task(task)
-        return task
+        if task.stages is None or command is not None:
+            return task
+        modules = imports.imported_files(task.stages, self._snapshot.files, self._names_in)
+        elsewhere = {path: self._snapshot.digests[path] for path in modules - files.keys()}
+        return dataclasses.replace(task, modules=elsewhere)
+
+    def _names_in(self, path: str) -> list[str]:
+        """The modules that a Python file names, read once for each content and place of it."""
+        data = self._snapshot.files[path]
+        parts = [b"imports", imports.VERSION.encode(), path.encode(), data]
+        key = jsonio.digest_bytes(b"\0".join(parts))
+        if key not in self._used:
+            found = self._index.get(key)
+            self._used[key] = imports.names_in_source(data, path) if found is None else found
+        names: list[str] = self._used[key]
+        return names
 
     def _own_settings(self, folder: str) -> dict[str, Any]:
         path = f"{folder}/{_TASK_FILE}"

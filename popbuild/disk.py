@@ -249,6 +249,18 @@ def is_being_written(path: Path) -> bool:
     return False
 
 
+def read_end(path: Path, size_bytes: int) -> bytes:
+    """The last bytes of a file, at most so many; none where there is no file."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return b""
+    try:
+        return os.pread(file, size_bytes, max(0, os.fstat(file).st_size - size_bytes))
+    finally:
+        os.close(file)
+
+
 def _irregular(path: Path, found: str) -> InputError:
     return InputError(
         "not a regular file",
@@ -506,6 +518,21 @@ class Shared:
         return True
 
 
+@contextlib.contextmanager
+def turn(path: Path) -> Iterator[None]:
+    """Wait for one's turn at something short: one thread of one process has it at a time.
+
+    The lock is the descriptor's, not the process's, as those of Locks are: threads wait too.
+    """
+    make_folder(path.parent)
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, file_mode())
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(file)
+
+
 def _offset(name: str) -> int:
     """Two names may share a byte with a chance of one in 2**62: they would wait, not break."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 2
@@ -521,6 +548,15 @@ def walk_files(folder: Path, skip: frozenset[str] = frozenset()) -> Iterator[tup
                 yield f"{entry.name}/{relative}", path
         else:
             yield entry.name, Path(entry.path)
+
+
+def empty_folders(folder: Path) -> Iterator[str]:
+    """The folders below a folder that hold nothing at all, as relative POSIX paths."""
+    for entry in sorted(os.scandir(folder), key=lambda each: each.name):
+        if entry.is_dir(follow_symlinks=False):
+            if not os.listdir(entry.path):
+                yield entry.name
+            yield from (f"{entry.name}/{each}" for each in empty_folders(Path(entry.path)))
 
 
 def walk_all(folder: Path) -> Iterator[tuple[str, Path]]:

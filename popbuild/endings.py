@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from popbuild import disk, jsonio, seals
+from popbuild import disk, jsonio, runs, seals
 from popbuild.errors import UsageError
 from popbuild.exam import BadSeed, read_json
 from popbuild.jobs import named, state_in
@@ -54,11 +53,12 @@ def promote(root: Root, folder: JobFolder, run_line: Mapping[str, Any], kept: in
     target = root.job(COMPLETE, job)
     line = seal({**run_line, "seal": seals.write(folder, target)})
     disk.make_folder(note.parent)
+    runs.start_anew(root)
     disk.write(note, jsonio.dumps(line, sort=False))
     if not disk.rename_new(folder.path, target.path):
         disk.exchange(folder.path, target.path)
         _set_aside(root, folder, kept)
-    _log_run(root, line)
+    runs.add(root, line)
     disk.remove(note)
     return target
 
@@ -77,7 +77,7 @@ def finish_promotion(root: Root, job: str, kept: int) -> None:
             left = root.job(CURRENT, job)
             if state_in(left) == states.COMPLETE:
                 _set_aside(root, left, kept)
-            _log_run(root, line, once=True)
+            runs.add(root, line, once=True)
     disk.remove(note)
 
 
@@ -91,38 +91,14 @@ def is_promotion_unfinished(root: Root, job: str) -> bool:
     return disk.stands(_promotion_note(root, job))
 
 
+def promotion_under_way(root: Root, job: str) -> Mapping[str, Any] | None:
+    """The line of a promotion that is under way, or that a crash cut short; None for none."""
+    line = read_json(_promotion_note(root, job))
+    return line if isinstance(line, dict) else None
+
+
 def _promotion_note(root: Root, job: str) -> Path:
     return root.private / "promotions" / f"{job}.json"
-
-
-def _log_run(root: Root, line: Mapping[str, Any], *, once: bool = False) -> None:
-    """Add a run's line to runs.jsonl, and to our own copy, by which `verify` finds a line that
-    somebody took away. With `once`, it may be there already."""
-    data = jsonio.compact(dict(line)).encode() + b"\n"
-    for path, sync in ((root.runs, True), (root.runs_copy, False)):
-        if not once or all(run["pipelineId"] != line["pipelineId"] for run in _runs_in(path)[0]):
-            disk.append(path, data, sync=sync)
-
-
-def read_runs(root: Root) -> tuple[list[dict[str, Any]], int]:
-    """Every run of runs.jsonl once, and how many lines could not be read."""
-    return _runs_in(root.runs)
-
-
-def _runs_in(path: Path) -> tuple[list[dict[str, Any]], int]:
-    try:
-        lines = path.read_bytes().splitlines()
-    except FileNotFoundError:
-        return [], 0
-    runs: dict[str, dict[str, Any]] = {}
-    bad = 0
-    for line in lines:
-        try:
-            body = json.loads(line)
-            runs.setdefault(body["pipelineId"], body)
-        except (ValueError, KeyError, TypeError):
-            bad += bool(line.strip())
-    return list(runs.values()), bad
 
 
 def _set_aside(root: Root, folder: JobFolder, kept: int) -> None:

@@ -94,7 +94,7 @@ def fixed(task: Task, inputs: Inputs) -> dict[str, str]:
     """The dependencies that are known before a task runs: its files, settings and where it asks."""
     found = {
         f"file:{path}": digest
-        for path, digest in task.files.items()
+        for path, digest in {**task.files, **task.modules}.items()
         # What task.yaml says counts by its effect, so that a comment in it is free.
         if path != f"{task.folder}/task.yaml"
     }
@@ -145,6 +145,8 @@ def kind_of(value: Any) -> str:
     return "array" if isinstance(value, list) else "scalar"
 
 
+# What letters of before named, and what changes no result: seconds that a call may take.
+_NO_MORE = "setting:timeout"
 _TRACED = ("seed", "seed-kind", "artifact", "artifact-kind", "needs", "fallback")
 
 
@@ -155,6 +157,8 @@ def current(last: Fingerprint, task: Task, inputs: Inputs) -> dict[str, str]:
         kind = dependency.partition(":")[0]
         if kind in _TRACED or (kind == "file" and dependency not in now):
             now[dependency] = resolve(dependency, task, inputs)
+        elif dependency == _NO_MORE and task.command is None:
+            now[dependency] = last[dependency]
     return now
 
 

@@ -14,7 +14,6 @@ from popbuild.exam import Exam, Surroundings
 from popbuild.fingerprint import Seen
 from popbuild.model.pipeline import Task
 from popbuild.prompt import ArtifactsView, Templates, Trace, view
-from popbuild.stages.code import imported_files
 
 
 def templates_of(settings: Config) -> Templates:
@@ -125,7 +124,7 @@ def code_of(settings: Config, task: Task) -> Code:
     if task.stages is None:
         return Code(tags=tags)
     functions = frozenset(_names_in_code(settings, task))
-    files = (task.stages, *imported_files(task.stages, snapshot))
+    files = {task.stages, *task.modules, *(path for path in task.files if path.endswith(".py"))}
     calls = "inference" in functions or any(
         _CALLING.search(snapshot.files[path].decode(errors="replace")) for path in files
     )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fnmatch
 import functools
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,18 +17,22 @@ from typing import Any
 
 from popbuild import disk, jsonio, seals
 from popbuild.config import Snapshot
+from popbuild.endings import promotion_under_way
 from popbuild.errors import InputError, UsageError, unknown
 from popbuild.exam import read_json, read_letter
 from popbuild.fingerprint import digest_of, kind_of
-from popbuild.layout import COMPLETE, JobFolder, Root
+from popbuild.layout import COMPLETE, FILE_KINDS, JobFolder, Root
 from popbuild.llm.store import Store
 from popbuild.model.letter import Letter, seal
 from popbuild.model.problem import value_at
 from popbuild.objects import Objects
+from popbuild.runs import Line, Runs, complete_jobs
 
 # What a killed command leaves in place of a file that it was writing.
 _LEFT_OVER = re.compile(r"(?:.*/)?\.tmp-[0-9a-f]{16}\Z")
 _MAX_TRIES = 3
+# Folders that every job has, whether anything is in them or not; git keeps no empty one.
+_OWN_FOLDERS = frozenset({"tasks", "files", *(f"files/{kind}" for kind in FILE_KINDS)})
 
 
 @dataclass(frozen=True)
@@ -124,26 +127,26 @@ def _summary(proof: Proof) -> str:
 
 def verify(root: Root, names: Iterable[str] = ()) -> Verification:
     """Prove the named complete jobs, or all and what stands beside them. A name may be a glob."""
-    known = complete_jobs(root)
+    evidence = _Evidence(root)
+    standing = complete_jobs(root)
+    missing, elsewhere = evidence.runs.missing(standing)
+    known = sorted({*standing, *missing})
     names = list(names)
     selected = dict.fromkeys(known if not names else _select(known, names))
-    evidence = _Evidence(root, _Runs(root))
-    proofs = tuple(_prove_steadily(evidence, job, alone=bool(names)) for job in selected)
-    beside = () if names else (*_strays(root), *evidence.runs.findings())
-    return Verification(proofs, tuple(beside))
+    proofs = [_prove_steadily(evidence, job, alone=bool(names)) for job in selected]
+    beside = () if names else (*_strays(root), *_beside(evidence, elsewhere))
+    return Verification(tuple(filter(None, proofs)), tuple(beside))
 
 
-def complete_jobs(root: Root) -> list[str]:
-    """The jobs that stand in complete/."""
-    try:
-        entries = list((root.data / COMPLETE).iterdir())
-    except FileNotFoundError:
-        return []
-    return sorted(
-        path.name
-        for path in entries
-        if not path.name.startswith(".") and path.is_dir() and not path.is_symlink()
-    )
+def _beside(evidence: _Evidence, elsewhere: list[str]) -> Iterator[Finding]:
+    """What runs.jsonl tells of no job that stands here."""
+    where = evidence.root.show(evidence.root.runs)
+    for flaw in evidence.runs.flaws():
+        yield Finding(where, flaw.what, flaw.altered)
+    if elsewhere:
+        # .popbuild/ would tell, which was not copied along, or never saw these promotions.
+        what = f"not here, whether or not that was meant: {', '.join(elsewhere)}"
+        yield Finding(where, what, altered=False)
 
 
 def _select(known: list[str], names: Iterable[str]) -> Iterator[str]:
@@ -158,15 +161,17 @@ def _select(known: list[str], names: Iterable[str]) -> Iterator[str]:
         yield from found
 
 
-def _prove_steadily(evidence: _Evidence, job: str, *, alone: bool) -> Proof:
-    """A rebuild may take the job's place meanwhile: then what was read is of two results."""
+def _prove_steadily(evidence: _Evidence, job: str, *, alone: bool) -> Proof | None:
+    """A rebuild may take the job's place meanwhile: then what was read is of two results, or of
+    one whose line was not there yet. None for a job that was removed meanwhile."""
     folder = evidence.root.job(COMPLETE, job)
     for _ in range(_MAX_TRIES):
         before = _bytes_of(folder.seal)
         proof = _JobProof(evidence, folder, alone=alone).prove()
-        if _bytes_of(folder.seal) == before:
+        fresh = _bytes_of(folder.seal) == before
+        if fresh and (not proof.alterations or not evidence.renew()):
             break
-    return proof
+    return proof if proof.findings or disk.stands(folder.path) else None
 
 
 def _bytes_of(path: Path) -> bytes | None:
@@ -180,12 +185,30 @@ class _Evidence:
     """What stands outside of the jobs' directories, each thing looked at once: configuration
     files and answers by digest, the runs."""
 
-    def __init__(self, root: Root, runs: _Runs) -> None:
+    def __init__(self, root: Root) -> None:
         self.root = root
-        self.runs = runs
+        self.runs = Runs(root)
         self._objects = Objects(root)
         self._store = Store(root.private / "store")
         self._known: dict[tuple[str, str], bool | None] = {}
+
+    def renew(self) -> bool:
+        """Read the runs again; whether any was added since."""
+        before, self.runs = self.runs, self.runs.again()
+        return self.runs is not before
+
+    def names_of(self, line: Line) -> list[str]:
+        """The complete jobs that are the result of a run, whatever their names."""
+        return self._names.get(str(line.get("seal")), [])
+
+    @functools.cached_property
+    def _names(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for job in complete_jobs(self.root):
+            body = seals.read(self.root.job(COMPLETE, job))
+            if body is not None:
+                found.setdefault(seals.promotion_of(body), []).append(job)
+        return found
 
     def file(self, path: str, digest: str) -> bool | None:
         """Whether the copy of a configuration file has the digest; None if none is kept."""
@@ -233,10 +256,12 @@ class _JobProof:
         self._files_kept: dict[str, bool | None] = {}
 
     def prove(self) -> Proof:
+        if not self._folder.path.is_dir():
+            self._check_missing()
+            return Proof(self._folder.id, False, 0, 0, 0, tuple(self._findings))
         status = read_json(self._folder.status)
         status = status if isinstance(status, dict) else {}
-        run = status.get("pipelineId")
-        line = self._evidence.runs.line(run)
+        line = self._check_result(status.get("pipelineId"))
         sealed, from_seal = self._check_seal(line)
         letters = self._letters(status)
         for letter in letters.values():
@@ -247,7 +272,8 @@ class _JobProof:
         for name, what in from_seal:
             if name not in self._told:
                 self._altered(name, what)
-        self._check_line(str(run), line)
+        self._check_empty_folders()
+        self._check_lines()
         self._sum_up()
         return Proof(
             self._folder.id,
@@ -264,6 +290,46 @@ class _JobProof:
 
     def _note(self, what: str) -> None:
         self._findings.append(Finding(self._root.show(self._folder.path), what, altered=False))
+
+    # Which result it is.
+
+    def _check_missing(self) -> None:
+        """The job was promoted and stands here no more, unless somebody removed it meanwhile."""
+        runs, job = self._evidence.runs, self._folder.id
+        line = runs.last(job)
+        if line is None or job not in runs.missing(complete_jobs(self._root))[0]:
+            return
+        names = self._evidence.names_of(line)
+        stands = f", and its result stands as {', '.join(names)}" if names else ""
+        what = f"is missing: the run {line['pipelineId']} promoted it{stands}; if that was meant,"
+        self._altered("", f"{what} doit clean --complete {job} says so")
+        self._check_lines()
+
+    def _check_result(self, run: object) -> Line | None:
+        """The line of the run that made this result: the last one of the job of this name."""
+        runs, job = self._evidence.runs, self._folder.id
+        body = seals.read(self._folder)
+        promoted = seals.promotion_of(body) if body is not None else None
+        line, last = runs.result(promoted, run), runs.last(job)
+        if line is None:
+            under_way = promotion_under_way(self._root, job)
+            if under_way is not None and under_way.get("seal") == promoted:
+                self._note("its promotion was cut short: the next command on it adds its line")
+            elif last is None:
+                self._note("no line in runs.jsonl: it was promoted elsewhere")
+            elif promoted is None and run is None:
+                return last  # what is left of it does not say, and is told of itself
+            else:
+                self._altered("", f"is not the result of its last run, {last['pipelineId']}")
+            return None
+        made = line["pipelineId"]
+        if line.get("id", job) != job:
+            what = f"is the result of the job {line['id']}, of its run {made}"
+            self._altered("", f"{what}; popbuild run -a {job} makes its own, from the store")
+        elif last is not None and last["pipelineId"] != made:
+            what = f"is the result of the earlier run {made}, not of the last one"
+            self._altered("", f"{what}, {last['pipelineId']}")
+        return line
 
     # The seal.
 
@@ -305,6 +371,12 @@ class _JobProof:
             else:
                 self._vouched.add(name)
         return found
+
+    def _check_empty_folders(self) -> None:
+        """The seal names files: a folder without any was made by somebody else."""
+        for name in disk.empty_folders(self._folder.path):
+            if name not in _OWN_FOLDERS:
+                self._altered(name, "was added since the promotion")
 
     def _digest(self, name: str) -> str | None:
         try:
@@ -398,12 +470,11 @@ class _JobProof:
 
     # What stands outside.
 
-    def _check_line(self, run: str, line: Mapping[str, Any] | None) -> None:
-        runs = self._evidence.runs
-        if line is None and run not in runs.known:
-            self._note("no line in runs.jsonl: it was promoted elsewhere, or by a killed command")
-        elif self._alone:
-            self._findings += runs.findings(run)
+    def _check_lines(self) -> None:
+        """The lines of runs.jsonl, where nobody checks all of them."""
+        where = self._root.show(self._root.runs)
+        for flaw in self._evidence.runs.flaws(self._folder.id) if self._alone else ():
+            self._findings.append(Finding(where, flaw.what, flaw.altered))
 
     def _sum_up(self) -> None:
         for digest, right in self._answers.items():
@@ -435,72 +506,3 @@ def _strays(root: Root) -> Iterator[Finding]:
             else:
                 what, altered = "does not belong here", True
             yield Finding(root.show(path), what, altered)
-
-
-class _Runs:
-    """runs.jsonl, line by line, beside our own copy of it."""
-
-    def __init__(self, root: Root) -> None:
-        self._where = root.show(root.runs)
-        data = _bytes_of(root.runs)
-        self._ended = not data or data.endswith(b"\n")
-        self._lines = (data or b"").removesuffix(b"\n").split(b"\n") if data else []
-        self._bodies = [_body_of(line) for line in self._lines]
-        self._whole: dict[object, Mapping[str, Any]] = {}
-        for body in self._bodies:
-            if body is not None and _is_whole(body):
-                self._whole.setdefault(body["pipelineId"], body)
-        copies = [_body_of(line) for line in (_bytes_of(root.runs_copy) or b"").split(b"\n")]
-        self.known = {body["pipelineId"] for body in copies if body is not None}
-
-    def line(self, run: object) -> Mapping[str, Any] | None:
-        """The line of a run, None if there is none, or it was altered."""
-        return self._whole.get(run)
-
-    def findings(self, run: str | None = None) -> list[Finding]:
-        """What is wrong with the lines; with a run, with its line only."""
-        return [
-            Finding(self._where, what, altered)
-            for about, what, altered in self._told
-            if run is None or about == run
-        ]
-
-    @functools.cached_property
-    def _told(self) -> list[tuple[str | None, str, bool]]:
-        return list(self._look())
-
-    def _look(self) -> Iterator[tuple[str | None, str, bool]]:
-        seen: dict[str, int] = {}
-        for number, (line, body) in enumerate(zip(self._lines, self._bodies, strict=True), 1):
-            if body is None:
-                torn = any(other != line and other.startswith(line) for other in self._lines)
-                if torn and line:
-                    yield None, f"line {number} was cut short by a crash, and written again", False
-                else:
-                    yield None, f"line {number} is not one that popbuild wrote", True
-                continue
-            run = body["pipelineId"]
-            if not _is_whole(body) or ("digest" in body and jsonio.compact(body).encode() != line):
-                yield run, f"line {number} was altered: it does not have its own digest", True
-            if run in seen:
-                yield run, f"line {number} repeats the run of line {seen[run]}", True
-            seen.setdefault(run, number)
-            if run in self.known and "digest" not in body:
-                yield run, f"line {number} was altered: its digest is missing", True
-        for run in sorted(self.known - seen.keys()):
-            yield run, f"the line of the run {run} is missing", True
-        if not self._ended:
-            yield None, "its last line has no end", True
-
-
-def _body_of(line: bytes) -> dict[str, Any] | None:
-    try:
-        body = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return body if isinstance(body, dict) and isinstance(body.get("pipelineId"), str) else None
-
-
-def _is_whole(body: dict[str, Any]) -> bool:
-    """Whether a line has its own digest, or is from before lines had one."""
-    return "digest" not in body or seal(body) == body

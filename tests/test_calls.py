@@ -11,6 +11,9 @@ from commands import Result
 from provider import Provider, Reply, fail
 from workspace import MODEL, Workspace
 
+from popbuild import jsonio
+from popbuild.model.letter import seal
+
 QUICK = {"POPBUILD_BACKOFF_S": "0.01"}
 TITLED = {
     "type": "object",
@@ -157,6 +160,61 @@ def test_a_timeout_among_the_settings_is_the_calls(
     assert "did not answer in time" in run(workspace, env=QUICK)
     assert "timeout" not in provider.requests[0].body
     assert workspace.artifact("first", "research") == {"content": "Prose."}
+
+
+def test_a_timeout_of_a_call_changes_no_request(workspace: Workspace, provider: Provider) -> None:
+    """Whoever sets or changes it, in the configuration or in code, finds the answers that are
+    stored, and nothing is stale: not even by a letter of before, which names it."""
+    code = "def refine(context):\n    return {'timeout': 7}\n\n"
+    code += "def inference(context):\n    return context.llm(context.messages, timeout=9)\n"
+    code += "\ndef validate_quality(context):\n    return [] if context.cycle else ['no']\n"
+    workspace.task("research", stages=code)
+    alone(workspace)
+    run(workspace)
+    calls = workspace.letter("first", "research")["calls"]
+    alone(workspace, timeout=50)
+    assert workspace.popbuild("run").out == "-- first  up to date\n"
+    letter = workspace.job("first") / "tasks/research/letter.json"
+    body = json.loads(letter.read_bytes())
+    assert "timeout" not in body["configuration"]
+    body["fingerprint"]["setting:timeout"] = jsonio.digest(51)
+    letter.write_bytes(jsonio.dumps(seal(body), sort=False))
+    assert workspace.popbuild("run").out == "-- first  up to date\n"
+    letter.unlink()
+    run(workspace)
+    again = workspace.letter("first", "research")["calls"]
+    assert [each["request"] for each in again] == [each["request"] for each in calls]
+    assert all(each["stored"] for each in again)
+    assert len(provider.requests) == len(calls) == 2
+
+
+def test_what_a_request_is_known_by(workspace: Workspace, provider: Provider) -> None:
+    """The digest of a request is that of these members: with another one, whatever was bought so
+    far would be bought again."""
+    alone(workspace, temperature=0.5, timeout=50)
+    run(workspace)
+    (call,) = workspace.letter("first", "research")["calls"]
+    digest = call["request"].removeprefix("sha256:")
+    stored = workspace.read(f".popbuild/store/{digest[:2]}/{digest[2:]}.json")
+    known_by = {
+        "model": MODEL,
+        "messages": [{"role": "user", "content": "Research: grid batteries."}],
+        "settings": {"temperature": 0.5},
+        "schema": None,
+        "sample": 0,
+        "endpoint": stored["request"]["endpoint"],
+        "weights": None,
+    }
+    assert stored["request"] == known_by
+    assert call["request"] == jsonio.digest(known_by)
+
+
+@pytest.mark.parametrize("timeout", [0, -1, "long", True])
+def test_a_timeout_that_is_none(workspace: Workspace, provider: Provider, timeout: object) -> None:
+    """It is a number of seconds above 0: an error before anything is sent."""
+    alone(workspace, timeout=timeout)
+    assert "timeout" in run(workspace, 3)
+    assert provider.requests == []
 
 
 # --- answers that are none ---

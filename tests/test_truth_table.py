@@ -23,7 +23,8 @@ from workspace import Workspace
 #   facts  needs lead; prints all of seed.data.audience, angle and weight, and lead's text; has a
 #          schema that refers to shared/title.schema.json; answers with a title and a weight
 #   check  needs facts; its stages.py reads facts' title and seed.data.tone by pointer, and imports
-#          helpers/limits.py, which imports helpers/numbers.py
+#          helpers/limits.py, which imports helpers/numbers.py, by a call helpers/named.py, and
+#          helpers/extra.py if it is there
 #
 # The job `second`, of the pipeline `tools`:
 #
@@ -103,6 +104,7 @@ unrelated setting: another task's          | list                  | list       
     list: setting:temperature added
 unrelated setting: version and metadata    |                       |                       | 0
 unrelated setting: timeout, a comment      |                       |                       | 0
+unrelated setting: timeout of a call       |                       |                       | 0
 
 stages.py, another prompt                  | check                 | check                 | 0
     check: file:tasks/check/stages.py changed
@@ -112,6 +114,12 @@ module that stages.py imports              | check                 | check      
     check: file:helpers/limits.py changed
 module that this module imports            | check                 | check                 | 0
     check: file:helpers/numbers.py changed
+module that a call names                   | check                 | check                 | 0
+    check: file:helpers/named.py changed
+imported module was missing, it appears    | check                 | check                 | 0
+    check: file:helpers/extra.py added
+module comes to shadow a standard one      | check                 |                       | 0
+    check: file:textwrap.py added
 module that nobody imports                 |                       |                       | 0
 command script                             | tool                  |                       | 0
     tool: file:pipelines/tools/tasks/tool/count.sh changed
@@ -217,12 +225,20 @@ FACTS_SCHEMA: dict[str, Any] = {
     "required": ["title", "weight"],
 }
 STAGES = """\
+import textwrap
+from importlib import import_module
+
 from helpers import limits
+
+try:
+    from helpers.extra import HOW
+except ImportError:
+    HOW = import_module("helpers.named").HOW
 
 
 def prompt_templating(context):
     title, tone = context.read("/title", task="facts"), context.read("/data/tone")
-    return f"check: {title}, {tone}, in {limits.WORDS} words"
+    return textwrap.dedent(f"check: {title}, {tone}, {HOW} in {limits.WORDS} words")
 """
 
 
@@ -254,6 +270,7 @@ def write_both_jobs(workspace: Workspace) -> None:
     workspace.write("pipeline-config/shared/title.schema.json", {"type": "string", "minLength": 3})
     workspace.write("pipeline-config/helpers/limits.py", "from .numbers import TEN\n\nWORDS = TEN")
     workspace.write("pipeline-config/helpers/numbers.py", "TEN = 10\n")
+    workspace.write("pipeline-config/helpers/named.py", 'HOW = "briefly"\n')
     workspace.write("pipeline-config/helpers/unused.py", "X = 1\n")
     tools = "pipeline-config/pipelines/tools"
     workspace.write("seeds/second.json", {"name": "2", "pipeline": "tools", "data": {"n": 1}})
@@ -462,10 +479,14 @@ CHANGES: dict[str, Change] = {
     "unrelated setting: another task's": config("list", temperature=0.5),
     "unrelated setting: version and metadata": version_and_metadata,
     "unrelated setting: timeout, a comment": timeout_and_comment,
+    "unrelated setting: timeout of a call": config("lead", timeout=51),
     "stages.py, another prompt": replace("tasks/check/stages.py", "words", "short words"),
     "stages.py, the same prompt": replace("tasks/check/stages.py", "def ", "# Hm.\ndef "),
     "module that stages.py imports": replace("helpers/limits.py", "= TEN", "= TEN + 1"),
     "module that this module imports": replace("helpers/numbers.py", "10", "0xA0"),
+    "module that a call names": replace("helpers/named.py", "brief", "clear"),
+    "imported module was missing, it appears": new("helpers/extra.py", 'HOW = "in verse"\n'),
+    "module comes to shadow a standard one": new("textwrap.py", "def dedent(text): return text\n"),
     "module that nobody imports": replace("helpers/unused.py", "1", "2"),
     "command script": replace(f"{TOOLS}/tool/count.sh", "-c", "-l"),
     "command's arguments": replace(f"{TOOLS}/index.yaml", "[sh,", "[sh, -e,"),
@@ -613,6 +634,83 @@ def in_order(tasks: Iterable[str]) -> list[str]:
 
 
 # --- what needs a pipeline of its own ---
+
+LATER = "importlib.import_module('lib.later')"
+# How stages.py comes to lib/later.py, and whether the source says that it is this one.
+IMPORTS = {
+    "a statement where no run comes by": ("if 1:\n    import lib.later as later\n", True),
+    "a call that names it": (f"import importlib\nlater = {LATER}\n", True),
+    "__import__ that names it": ("later = __import__('lib.later').later\n", True),
+    "a call with a variable": (
+        "import importlib\nname = 'later'\nlater = importlib.import_module(f'lib.{name}')\n",
+        False,
+    ),
+    "__import__ with more than a name": (
+        "later = __import__('lib', fromlist=['later']).later\n",
+        False,
+    ),
+    "a call by another name": (
+        "from importlib import import_module as load\nlater = load('lib.later')\n",
+        False,
+    ),
+    "a function that is handed on": (
+        "import importlib\n(later,) = map(importlib.import_module, ['lib.later'])\n",
+        False,
+    ),
+    "a function got by its name": (
+        "import importlib\nlater = getattr(importlib, 'import_module')('lib.later')\n",
+        False,
+    ),
+    "a text that is run": ("exec('import lib.later as later')\n", False),
+}
+
+
+@pytest.mark.parametrize(("code", "named"), IMPORTS.values(), ids=IMPORTS)
+def test_a_module_is_imported(
+    code: str, named: bool, workspace: Workspace, provider: Provider
+) -> None:
+    """However stages.py comes to a module, it depends on it; where its source does not say on
+    which, on every Python file of the configuration, new ones too. A module that it comes to by
+    its name alone makes others free to change."""
+    stages = f"{code}\ndef prompt_templating(context):\n    return later.WORD\n"
+    workspace.task("research", stages=stages)
+    workspace.pipeline(["research"])
+    for word in ("one", "two"):
+        workspace.write("pipeline-config/lib/later.py", f"WORD = {word!r}\n")
+        assert workspace.popbuild("run").code == 0
+        assert workspace.popbuild("run").out == "-- first  up to date\n"
+        assert provider.requests[-1].said("user") == word
+    workspace.write("pipeline-config/lib/other.py", "X = 1\n")
+    other = {"research": ["file:lib/other.py added"]}
+    assert told(workspace.popbuild("status", "--json")) == ({} if named else other)
+    assert len(provider.requests) == 2
+
+
+def test_all_of_a_package_is_imported(workspace: Workspace, provider: Provider) -> None:
+    """`from lib import *` imports the modules that __all__ of the package names."""
+    stages = "from lib import *\n\ndef prompt_templating(context):\n    return later.WORD\n"
+    workspace.task("research", stages=stages)
+    workspace.pipeline(["research"])
+    workspace.write("pipeline-config/lib/__init__.py", "__all__ = ['later']\n")
+    for word in ("one", "two"):
+        workspace.write("pipeline-config/lib/later.py", f"WORD = {word!r}\n")
+        assert workspace.popbuild("run").code == 0
+        assert workspace.popbuild("run").out == "-- first  up to date\n"
+        assert provider.requests[-1].said("user") == word
+
+
+def test_a_package_that_a_task_lies_in(workspace: Workspace, provider: Provider) -> None:
+    """tasks/__init__.py runs before a stages.py below it: it counts from when it appears."""
+    body = "return os.environ.get('WORD', '-')"
+    stages = f"import os\n\ndef prompt_templating(context):\n    {body}\n"
+    workspace.task("research", stages=stages)
+    workspace.pipeline(["research"])
+    assert workspace.popbuild("run").code == 0
+    workspace.write("pipeline-config/tasks/__init__.py", "import os\nos.environ['WORD'] = 'x'\n")
+    assert workspace.popbuild("run").code == 0
+    assert workspace.popbuild("run").out == "-- first  up to date\n"
+    assert [each.said("user") for each in provider.requests] == ["-", "x"]
+
 
 LOOPS = {
     "a template loops over them": "{% for name in artifacts %}{{ name }}, {% endfor %}",

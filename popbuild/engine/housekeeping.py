@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from popbuild import config, disk, jobs, seals
+from popbuild import config, disk, jobs, runs, seals
 from popbuild.claims import JobLocks
 from popbuild.engine import session
 from popbuild.errors import LockedError, UsageError
@@ -45,15 +45,26 @@ def forget(root: Root, job: str | None, names: Iterable[str]) -> Iterator[str]:
 def clean(
     root: Root, job: str | None, names: Iterable[str], *, complete: bool, dry_run: bool
 ) -> Iterator[str]:
-    """Remove jobs from current/, and with `complete` from complete/. Gives a line for each."""
-    for each in session.select(root, job, names):
+    """Remove jobs from current/, and with `complete` from complete/. Gives a line for each.
+
+    That a complete job goes on purpose is written down first, so that `verify` does not miss it;
+    so too for one that a person removed by hand.
+    """
+    missing = runs.Runs(root).missing(runs.complete_jobs(root))[0] if complete else []
+    for each in session.select(root, job, names, missing):
         with _locked(root, each):
             for state in (CURRENT, COMPLETE) if complete else (CURRENT,):
                 folder = root.job(state, each)
-                if folder.path.is_dir():
+                there = folder.path.is_dir()
+                missed = state == COMPLETE and each in missing
+                if not dry_run and state == COMPLETE and (there or missed):
+                    runs.removed(root, each)
+                if there:
                     if not dry_run:
                         disk.remove(folder.path)
                     yield f"{'would remove' if dry_run else 'removing'} {root.show(folder.path)}"
+                elif missed:
+                    yield f"{root.show(folder.path)} is gone already: verify no longer misses it"
             good = root.job(COMPLETE, each)
             if not complete and good.path.is_dir():
                 yield f"keeping {root.show(good.path)}: --complete removes complete jobs too"

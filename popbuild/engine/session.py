@@ -46,12 +46,15 @@ _MAX_DIGITS = 6  # of the number after -n
 _SEVERITY = (FAILED, NOT_STARTED, REJECTED, BUDGET, STOPPED)
 
 
-def select(root: Root, job: str | None, names: Iterable[str]) -> Selection:
+def select(
+    root: Root, job: str | None, names: Iterable[str], more: Iterable[str] = ()
+) -> Selection:
     """The jobs that `job=a,b*` and the names on the command line mean; all without either.
 
     A name is a job's ID, a glob over IDs, or `<job>:<task>`. UsageError for one that is unknown.
+    `more` are jobs that are known to this command alone.
     """
-    known = jobs.known_jobs(root)
+    known = sorted({*jobs.known_jobs(root), *more})
     names = list(names)
     patterns = list(names)
     if job is not None:

@@ -240,7 +240,9 @@ class Calls:
             try:
                 entry = await self._purse.reserve(request, origin, client.maximum_cost(request))
                 outcome = UNKNOWN
-                answer: Answer = await client.send(request, self.patience.timeout_s)
+                answer: Answer = await client.send(
+                    request, request.timeout_s or self.patience.timeout_s
+                )
             except client.TransportError as error:
                 failure: TransportError = error
             except BaseException:

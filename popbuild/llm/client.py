@@ -110,7 +110,6 @@ gc.set_threshold(10_000)
 async def send(request: Request, timeout_s: float) -> Answer:
     """One HTTP request, one complete answer. Raises TransportError; never retries."""
     parameters, warnings = _supported(request)
-    timeout_s = parameters.pop("timeout", timeout_s)
     started = time.monotonic()
     try:
         response = await litellm.acompletion(

@@ -28,7 +28,8 @@ class Request:
     """Everything that may change an answer.
 
     `settings` are as configured, before litellm drops what a model does not know. `sample` says
-    which draw this is: 0, then 1, … `endpoint` and `weights` are digests.
+    which draw this is: 0, then 1, … `endpoint` and `weights` are digests. `timeout_s` is how long
+    an answer may take, None for as long as all: it changes no answer, and no digest.
     """
 
     model: str
@@ -38,6 +39,7 @@ class Request:
     sample: int = 0
     endpoint: str | None = None
     weights: str | None = None
+    timeout_s: float | None = None
 
     def as_json(self) -> dict[str, Any]:
         # A model writes the members of an object in the order in which its schema has them.

@@ -14,9 +14,11 @@ MAX_REFINEMENTS = 2  # storage format, "Job Failure": max 2 attempts
 class Task:
     """One step. `folder` is relative to pipeline-config/, POSIX; `command` replaces the stages.
 
-    `files` are the digests of every file in the folder, by path relative to pipeline-config/.
-    `schema`, `prompt` and `system` are such paths, or None. `fallbacks` are the models to ask, in
-    order, where the one of the settings cannot be had.
+    `files` are the digests of every file in the folder, by path relative to pipeline-config/, and
+    `modules` those of the files elsewhere that stages.py imports. `schema`, `prompt`, `system` and
+    `stages` are such paths, or None. `timeout_s` is a stage's, `call_timeout_s` a call's: it
+    changes no answer, so it is none of the settings. None leaves it to the command. `fallbacks` are
+    the models to ask, in order, where the one of the settings cannot be had.
     """
 
     id: str
@@ -28,9 +30,11 @@ class Task:
     answer: str  # "json" or "text"
     refinements: int = MAX_REFINEMENTS
     timeout_s: float = 600.0
+    call_timeout_s: float | None = None
     command: tuple[str, ...] | None = None
     files: Mapping[str, str] = field(default_factory=dict)
     fallbacks: tuple[str, ...] = ()
+    modules: Mapping[str, str] = field(default_factory=dict)
 
     def path(self, name: str) -> str | None:
         """The path of a file in the task's folder, or None if there is no such file."""

@@ -6,7 +6,6 @@ pipeline-config/helpers.py, and `from . import helpers` one beside stages.py.
 
 from __future__ import annotations
 
-import ast
 import importlib
 import importlib.abc
 import importlib.machinery
@@ -14,12 +13,13 @@ import importlib.util
 import reprlib
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 from popbuild.config import Snapshot
 from popbuild.errors import PopbuildError, TaskError, nearest, said
+from popbuild.imports import file_of
 from popbuild.stages.names import FUNCTIONS
 
 
@@ -45,7 +45,7 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(
         self, fullname: str, path: object = None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        file = file_of(fullname, self._snapshot)
+        file = file_of(fullname, self._snapshot.files)
         if file is not None:
             return importlib.util.spec_from_loader(
                 fullname,
@@ -63,19 +63,10 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return None
 
     def exec_module(self, module: ModuleType) -> None:
-        file = file_of(module.__name__, self._snapshot)
+        file = file_of(module.__name__, self._snapshot.files)
         assert file is not None  # find_spec gave this loader
         code = compile(self._snapshot.text(file), f"pipeline-config/{file}", "exec")
         exec(code, module.__dict__)  # noqa: S102 - running the user's stages is what this is for
-
-
-def file_of(module: str, snapshot: Snapshot) -> str | None:
-    """The file of a module's dotted name under pipeline-config/, or None."""
-    stem = module.replace(".", "/")
-    for candidate in (f"{stem}.py", f"{stem}/__init__.py"):
-        if candidate in snapshot.files:
-            return candidate
-    return None
 
 
 def load(path: str) -> dict[str, Callable[[Any], Any]]:
@@ -135,43 +126,3 @@ def place_in(error: BaseException, path: str) -> str:
 
 def _plain(name: str) -> str:
     return name.replace("_", "").casefold()
-
-
-def imported_files(path: str, snapshot: Snapshot) -> set[str]:
-    """Every file under pipeline-config/ that a module imports, directly or not.
-
-    Found in the source, wherever an import statement stands, so that it does not depend on which
-    branch a run took. A file that is not Python any more is somebody else's error.
-    """
-    found: set[str] = set()
-    waiting = [path]
-    while waiting:
-        file = waiting.pop()
-        for module in _imports(file, snapshot):
-            for depth in range(1, module.count(".") + 2):
-                imported = file_of(".".join(module.split(".")[:depth]), snapshot)
-                if imported is not None and imported not in found:
-                    found.add(imported)
-                    waiting.append(imported)
-    return found
-
-
-def _imports(file: str, snapshot: Snapshot) -> Iterator[str]:
-    try:
-        tree = ast.parse(snapshot.text(file))
-    except (SyntaxError, ValueError):
-        return
-    package = file.rpartition("/")[0].replace("/", ".")
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                parts = package.split(".") if package else []
-                parts = parts[: len(parts) - node.level + 1]
-                base = ".".join([*parts, *([base] if base else [])])
-            if base:
-                yield base
-            for alias in node.names:
-                yield f"{base}.{alias.name}" if base else alias.name

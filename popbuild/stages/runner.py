@@ -150,8 +150,6 @@ class _Runner:
         for path, digest in work.schema_files.items():
             work.trace.file(path, digest)
         if self._task.stages is not None:
-            for path in code.imported_files(self._task.stages, work.config.snapshot):
-                work.trace.file(path, work.config.snapshot.digests[path])
             path = str(self._task.stages)
             self._functions = await self._in_time("import", lambda: code.load(path))
         context.input = await self._run("ingestion", lambda: None)
@@ -383,7 +381,7 @@ class _Runner:
         """One call. The same request again, in this attempt, asks for another draw."""
         work = self._work
         merged = {**self._task.settings, **self._cycle_settings, **settings}
-        model = merged.pop("model", None)
+        model, timeout_s = merged.pop("model", None), merged.pop("timeout", None)
         if not isinstance(model, str):
             raise TaskError(
                 "the task has no model",
@@ -394,7 +392,15 @@ class _Runner:
         own = self._task.fallbacks if model == self._task.model else ()
         fallbacks = merged.pop("fallbacks", own)
         _as_json(schema)
-        request = Request(model, tuple(messages), merged, schema, 0, work.endpoint, work.weights)
+        request = Request(
+            model,
+            tuple(messages),
+            merged,
+            schema,
+            endpoint=work.endpoint,
+            weights=work.weights,
+            timeout_s=timeout_s or self._task.call_timeout_s,
+        )
         draw = self._asked.get(request.digest, 0)
         self._asked[request.digest] = draw + 1
         sample = work.first_sample + draw
