@@ -170,8 +170,7 @@ def learned(
     first = _first_input(attempts, messages, wider)
     seen = max(each for one in attempts for each in one.inputs)
     most = max(first.high, seen * wider) if code.calls or messages is None else first.high
-    grown = most + answer.high * (1 + code.mentions("previous")) + _PROBLEMS[1]
-    refined = max([grown, *(each.refined_input * wider for each in attempts)])
+    refined = most + _growth(attempts, code, answer.high, wider)
     most, refined = min(most, window), min(refined, window)
     return Estimate(
         Range(1, in_a_cycle * cycles),
@@ -180,6 +179,15 @@ def learned(
         first,
         answer,
     )
+
+
+def _growth(attempts: Sequence[Attempt], code: Code, answer: float, wider: float) -> float:
+    """Tokens that a refinement adds to the input: as ever so far, else the failed answer and what
+    was wrong with it."""
+    known = [each.growth for each in attempts if each.growth is not None]
+    if known:
+        return max(known) * wider
+    return answer * (1 + code.mentions("previous")) + _PROBLEMS[1]
 
 
 def _first_input(

@@ -16,8 +16,8 @@ class Attempt:
 
     `cycles` counts from 1, `first_calls` are those of the first cycle, `refined_input` the most
     tokens that a call of a later one had. `first` are the tokens of the first call's input, and
-    the bytes of its messages. `cut_off` says that an answer ended at its limit. `others` are
-    further models that the task's code asked.
+    the bytes of its messages, where it was bought. `cut_off` says that an answer ended at its
+    limit. `others` are further models that the task's code asked.
     """
 
     inputs: list[int] = field(default_factory=list)
@@ -28,6 +28,13 @@ class Attempt:
     first: tuple[int, int] | None = None
     cut_off: bool = False
     others: set[str] = field(default_factory=set)
+
+    @property
+    def growth(self) -> int | None:
+        """Tokens by which a refinement's input was longer than the first; None without one."""
+        if self.first is None or not self.refined_input:
+            return None
+        return max(0, self.refined_input - self.first[0])
 
     def add(self, start: Mapping[str, Any], end: Mapping[str, Any]) -> None:
         """A call, as it was reserved and settled."""
