@@ -839,13 +839,10 @@ def test_what_a_url_keeps_secret_is_never_shown(direction: str, workspace: Works
 @pytest.fixture
 def bucket() -> Iterator[dict[str, str]]:
     """A bucket `answers` on an S3 server of our own: the environment that leads there."""
-    pytest.importorskip("s3fs", reason="s3fs is not installed (docs/store.md)")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # those of other people's imports
-        server_module = pytest.importorskip(
-            "moto.server", reason="moto is not installed: pip install moto[server]"
-        )
-    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        from moto.server import ThreadedMotoServer
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:
         host, port = server.get_host_and_port()
