@@ -484,7 +484,8 @@ class Shared:
                 # Cut after, not before: a process that is killed in between leaves a first line
                 # that is whole.
                 os.pwrite(self._file, text + b"\n", 0)
-                os.ftruncate(self._file, len(text) + 1)
+                if len(text) + 1 < os.fstat(self._file).st_size:
+                    os.ftruncate(self._file, len(text) + 1)
         finally:
             fcntl.lockf(self._file, fcntl.LOCK_UN, 1, _TURN)
 

@@ -266,9 +266,10 @@ class Board:
     def _put_in_minute(self, call: Call) -> None:
         call.in_minute = True
         at = min(self.now, call.sent_at + ARRIVED_S)
-        for lane in self.of(call):
+        for lane, limit in zip(self.of(call), call.limits, strict=True):
             lane.add(self.seat, 0, -1, -call.tokens)
-            lane.requests = lane.requests.with_more(at, 1, self.now, self.minute_s)
+            if limit.requests_per_minute:  # the file stays small where nobody asks
+                lane.requests = lane.requests.with_more(at, 1, self.now, self.minute_s)
             lane.tokens = lane.tokens.with_more(at, call.tokens, self.now, self.minute_s)
 
 

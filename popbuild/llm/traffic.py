@@ -92,6 +92,7 @@ class Traffic:
         self._ended: list[_Ended] = []
         self._in_flight = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._is_due = False
         self._down_since: dict[str, float] = {}  # by the provider's lane
         self._pause_told: dict[str, float] = {}  # by the model's lane, until when
         self._closed: dict[str, tuple[float, ProviderError]] = {}  # by the model's lane
@@ -127,7 +128,7 @@ class Traffic:
         """Returns when the call may be sent. Raises ProviderError when that takes too long."""
         caller.turn = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting.setdefault(caller.lanes[1], []), caller)
-        self._advance()
+        self._advance_soon()
         try:
             await caller.turn
         except asyncio.CancelledError:
@@ -154,13 +155,13 @@ class Traffic:
         end = End(outcome, reason, retry_after_s or 0.0, tokens, backoff_s)
         self._ended.append((caller, end, done))
         self._in_flight -= 1
-        self._advance()
+        self._advance_soon()
         return done
 
     def drain(self, error: PopbuildError) -> None:
         """Let nothing pass any more: who waits or comes fails with this."""
         self._drained_by = error
-        self._advance()
+        self._advance_soon()
 
     async def drained(self) -> None:
         """Returns when other processes can know of everything that has ended."""
@@ -180,9 +181,16 @@ class Traffic:
 
     # One turn.
 
+    def _advance_soon(self) -> None:
+        """Something has changed. What comes with the same breath of the event loop shares a
+        turn."""
+        if not self._is_due:
+            self._is_due = True
+            asyncio.get_running_loop().call_soon(self._advance)
+
     def _advance(self) -> None:
-        """Tell what has ended, and let pass what may. Called whenever something may have changed;
-        never waits."""
+        """Tell what has ended, and let pass what may. Never waits."""
+        self._is_due = False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -210,12 +218,13 @@ class Traffic:
             if not done.done():
                 done.set_result(after)
         said, self._said = self._said, []
-        for reason, wait_s in said:  # to a terminal, which may take its time: not in a turn
-            self._on_wait(reason, wait_s)
+        loop = asyncio.get_running_loop()
+        for each in said:  # to a terminal, whose trouble is not that of the calls
+            loop.call_soon(self._on_wait, *each)
         if wake_at is not None:
             # A moment later: what is due then is due for certain.
             delay_s = max(wake_at - self._clock(), 0.0) + 0.0005
-            self._timer = asyncio.get_running_loop().call_later(delay_s, self._advance)
+            self._timer = loop.call_later(delay_s, self._advance)
 
     def _board(self, text: bytes) -> Board:
         shared = self._shared
