@@ -721,6 +721,13 @@ class Samples:
         value = body.get(task, 0) if isinstance(body, dict) else 0
         return value if isinstance(value, int) else 0
 
+    def fresh(self, exam: Exam, task: str) -> int:
+        """The draw after a task's last one."""
+        letter = exam.letters[task]
+        calls = letter.body.get("calls", ()) if letter else ()
+        last = max((call["sample"] for call in calls), default=-1)
+        return max(last, self.get(exam.folder.id, task)) + 1
+
     def set(self, job: str, task: str, sample: int) -> None:
         path = self._folder / f"{job}.json"
         body = read_json(path)

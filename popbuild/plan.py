@@ -25,14 +25,14 @@ from popbuild.estimate import (
     learned,
     most_tokens,
 )
-from popbuild.exam import Exam, Surroundings, read_json
+from popbuild.exam import FRESH, Exam, Surroundings, read_json
 from popbuild.jobs import Job, Samples
 from popbuild.layout import REJECTED
 from popbuild.llm.history import Attempt, History
 from popbuild.llm.ledger import read_entries
 from popbuild.llm.prices import Price, price_of
 from popbuild.llm.request import Message, Request
-from popbuild.llm.store import Store
+from popbuild.llm.store import ONLY, USE, Store, choose_mode
 from popbuild.model.pipeline import Task
 from popbuild.preview import Code
 
@@ -126,11 +126,23 @@ def totals(tasks: Iterable[PlannedTask]) -> Totals:
     )
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What a run was asked for beside its jobs: the mode of the store, None where the environment
+    decides; tasks that draw a new sample; to build `always`, also what is up to date."""
+
+    mode: str | None = None
+    fresh: tuple[str, ...] = ()
+    always: bool = False
+
+
 def plan(
-    selection: Mapping[str, tuple[str, ...] | None], around: Surroundings
+    selection: Mapping[str, tuple[str, ...] | None],
+    around: Surroundings,
+    asked: Asked | None = None,
 ) -> Iterator[PlannedJob]:
     """What a run of these jobs would do, each of its tasks or only the named ones."""
-    planner = _Planner(around)
+    planner = _Planner(around, asked or Asked())
     for job, tasks in selection.items():
         yield planner.job(jobs.find(job, around), tasks)
 
@@ -138,8 +150,10 @@ def plan(
 @dataclass
 class _Planner:
     around: Surroundings
+    asked: Asked
     _history: History = field(init=False)
     _store: Store = field(init=False)
+    _mode: str = field(init=False)
     _samples: Samples = field(init=False)
     _sent: dict[str, str] = field(default_factory=dict)  # requests by digest -> who will send it
     _codes: dict[str, Code] = field(default_factory=dict)  # by the task's folder
@@ -149,12 +163,14 @@ class _Planner:
         self._history = History(read_entries(private / "ledger.jsonl")[0])
         self._store = Store(private / "store")
         self._samples = Samples(self.around.root)
+        self._mode = choose_mode(self.asked.mode, self.around.config.environment)
 
     def job(self, job: Job, tasks: tuple[str, ...] | None) -> PlannedJob:
         exam = job.exam
         if job.bad_seed is not None or exam is None:
             return PlannedJob(job.id, job.state, note=job.description)
-        if job.state == REJECTED and job.folder is not None:
+        anew = self._ask(exam)
+        if job.state == REJECTED and job.folder is not None and not anew:
             held = jobs.rejection_stands(exam, read_json(job.folder.rejection))
             if held is not None:
                 note = f"rejected at {held}, unchanged since: not bought again unless by retry"
@@ -180,6 +196,17 @@ class _Planner:
             note = "everything is built: only the promotion is left"
         return PlannedJob(job.id, job.state, planned, note)
 
+    def _ask(self, exam: Exam) -> bool:
+        """Let the exam know of what is to be built whatever its letters say; gives whether any."""
+        if self.asked.always:
+            exam.asked.update(
+                (name, "asked for") for name, each in exam.verdicts.items() if not each.stale
+            )
+        exam.asked.update(dict.fromkeys(self.asked.fresh, FRESH))
+        for task in exam.pipeline.in_order() if exam.asked else ():
+            exam.look(task)
+        return bool(exam.asked)
+
     def _task(self, exam: Exam, task: Task) -> PlannedTask:
         reasons = exam.verdicts[task.id].reasons
         will = any(not _only_above(reason) for reason in reasons)
@@ -194,7 +221,8 @@ class _Planner:
         stored = sender = None
         if messages is not None and model is not None:
             digest = self._request(exam, task, model, messages).digest
-            stored = int(self._store.peek(digest) is not None)
+            used = self._mode in (USE, ONLY)
+            stored = int(used and self._store.peek(digest) is not None)
             sender = self._sender(digest, exam, task) if will and not stored else None
         if stored:
             estimate = estimate.without_first()
@@ -203,6 +231,8 @@ class _Planner:
         if not will or stored is None or sender is not None:
             # Whose answers may all be there by then may cost nothing.
             estimate = estimate.from_nothing()
+        if self._mode == ONLY:
+            estimate, basis = Estimate(*(NOTHING,) * 5), "from the store alone: nothing is sent"
         price = self._price(exam, task)
         return PlannedTask(
             task.id,
@@ -268,7 +298,9 @@ class _Planner:
             tuple(messages),
             {key: value for key, value in task.settings.items() if key != "model"},
             schema.document if schema and task.answer == "json" else None,
-            self._samples.get(exam.folder.id, task.id),
+            self._samples.fresh(exam, task.id)
+            if task.id in self.asked.fresh
+            else self._samples.get(exam.folder.id, task.id),
             inputs.endpoint,
             inputs.weights,
         )

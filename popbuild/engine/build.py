@@ -25,7 +25,7 @@ from popbuild.errors import (
     PopbuildError,
     StoppedError,
 )
-from popbuild.exam import Exam, Surroundings, examine, read_json
+from popbuild.exam import FRESH, Exam, Surroundings, examine, read_json
 from popbuild.fingerprint import Verdict
 from popbuild.guard import in_our_words
 from popbuild.jobs import Job, OpenJob, Samples
@@ -175,11 +175,9 @@ class _JobBuild:
 
     def _draw_again(self, exam: Exam, name: str) -> None:
         """Let a task draw the sample after its last one."""
-        letter, samples = exam.letters[name], self._shared.samples
-        calls = letter.body.get("calls", ()) if letter else ()
-        last = max((call["sample"] for call in calls), default=-1)
-        samples.set(self._id, name, max(last, samples.get(self._id, name)) + 1)
-        exam.asked[name] = "a fresh sample was asked for"
+        samples = self._shared.samples
+        samples.set(self._id, name, samples.fresh(exam, name))
+        exam.asked[name] = FRESH
         for task in exam.pipeline.in_order():
             exam.look(task)
 

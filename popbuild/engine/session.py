@@ -207,7 +207,7 @@ def run(
     rest = {name: tasks for name, tasks in selection.items() if name not in results}
     if rest:
         if options.ask_above is not None:
-            _ask_first(rest, around, options.ask_above, events)
+            _ask_first(rest, around, options, mode, events)
         results.update(_build(rest, around, locks, options, events, mode))
     if any(isinstance(result.error, BudgetError) for result in results.values()):
         done = ("complete", "up to date", "built")
@@ -219,11 +219,15 @@ def run(
     return code, ordered
 
 
-def _ask_first(selection: Selection, around: Surroundings, above: float, events: Events) -> None:
+def _ask_first(
+    selection: Selection, around: Surroundings, options: Options, mode: str, events: Events
+) -> None:
     """Show what the build may cost, and ask, if that is more. StoppedError for a no."""
-    from popbuild.plan import plan, totals
+    from popbuild.plan import Asked, plan, totals
 
-    planned = list(plan(selection, around))
+    above = options.ask_above or 0.0
+    asked = Asked(mode, options.fresh, options.always)
+    planned = list(plan(selection, around, asked))
     total = totals(task for job in planned for task in job.tasks)
     if not total.unknown and total.cost.high <= above:
         return
