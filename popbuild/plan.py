@@ -178,11 +178,7 @@ class _Planner:
         wanted = set(exam.pipeline.names)
         if tasks is not None:
             wanted = set(tasks).union(*(exam.pipeline.upstream(name) for name in tasks))
-        stopping = [
-            name
-            for name in exam.pipeline.names
-            if name in wanted and exam.verdicts[name].edited and exam.verdicts[name].stale
-        ]
+        stopping = _stopping(exam)
         note = f"stops at {', '.join(stopping)}: edited by hand and stale" if stopping else ""
         frozen = [name for name in exam.pipeline.names if exam.verdicts[name].held]
         if frozen and not note:
@@ -210,6 +206,7 @@ class _Planner:
     def _task(self, exam: Exam, task: Task) -> PlannedTask:
         reasons = exam.verdicts[task.id].reasons
         will = any(not _only_above(reason) for reason in reasons)
+        sure = will and not _stopping(exam)
         code, model = self._code(task), task.model
         if task.command is not None or (model is None and not code.calls):
             basis = "a command: its calls are its own" if task.command else "no model to call"
@@ -223,17 +220,18 @@ class _Planner:
             digest = self._request(exam, task, model, messages).digest
             used = self._mode in (USE, ONLY)
             stored = int(used and self._store.peek(digest) is not None)
-            sender = self._sender(digest, exam, task) if will and not stored else None
+            sender = self._sender(digest, exam, task) if sure and not stored else None
         if stored:
             estimate = estimate.without_first()
         if sender is not None:
             basis += f"; asks as {sender} does, once"
-        if not will or stored is None or sender is not None:
+        if not sure or stored is None or sender is not None:
             # Whose answers may all be there by then may cost nothing.
             estimate = estimate.from_nothing()
         if self._mode == ONLY:
             estimate, basis = Estimate(*(NOTHING,) * 5), "from the store alone: nothing is sent"
         price = self._price(exam, task)
+        cost = estimate.cost(price) if price else None
         return PlannedTask(
             task.id,
             will,
@@ -242,7 +240,7 @@ class _Planner:
             estimate.calls,
             estimate.asked,
             estimate.answered,
-            estimate.cost(price) if price else None,
+            cost if estimate.calls.high else NOTHING,
             basis,
         )
 
@@ -314,7 +312,7 @@ class _Planner:
             upstream = exam.pipeline.task(name)
             if not exam.verdicts[name].stale and name in exam.artifacts:
                 given += most_tokens(json.dumps(exam.artifacts[name], indent=4))
-            elif upstream.command or self._code(upstream).checks:
+            elif upstream.command or upstream.stages:
                 return math.inf  # whatever its code makes
             else:
                 given += 2 * answer_limit(upstream, _listed(upstream))
@@ -322,6 +320,12 @@ class _Planner:
         paths = (task.path("system.md"), task.path("prompt.md"))
         own = sum(most_tokens(snapshot.text(path)) for path in paths if path is not None)
         return own + len(code.tags) * given
+
+
+def _stopping(exam: Exam) -> list[str]:
+    """The tasks at which a run stops and asks a person, before it builds anything of the job."""
+    verdicts = exam.verdicts
+    return [name for name in exam.pipeline.names if verdicts[name].edited and verdicts[name].stale]
 
 
 def _listed(task: Task) -> Price | None:
