@@ -24,8 +24,9 @@ from popbuild.preview import Code
 _COUNTED = (0.8, 1.3)
 _BYTES_A_TOKEN = (1.5, 6.0)  # of text in any language, from dense to plain
 _MANY = 20  # builds after which more than one refinement beyond all of them is not expected
-# Tokens of what a gate finds wrong: a hundred problems of a line or two at most, some as a rule.
-_PROBLEMS = (8_000, 500)
+# Tokens of what a gate finds wrong: with a text as a whole; by a schema or code, as a rule some
+# problems, at most a hundred of a line or two.
+_IN_A_TEXT, _AS_A_RULE, _PROBLEMS = 100, 500, 8_000
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def at_most(
     if messages is not None:
         counted, form = tokens.count(messages), _schema_tokens(schema)
         first = Range(counted * _COUNTED[0], (counted + form) * _COUNTED[1])
-    problems = _PROBLEMS[0] if code.checks or schema is not None else _PROBLEMS[1]
+    problems = _PROBLEMS if code.checks or schema is not None else _IN_A_TEXT
     # The conversation goes on, or the templates say by themselves what was wrong.
     refined = (longest if code.tags else first.high) + limit * (1 + code.mentions("previous"))
     refined = min(refined + problems * (1 + code.mentions("problems")), window)
@@ -170,7 +171,8 @@ def learned(
     first = _first_input(attempts, messages, wider)
     seen = max(each for one in attempts for each in one.inputs)
     most = max(first.high, seen * wider) if code.calls or messages is None else first.high
-    refined = most + _growth(attempts, code, answer.high, wider)
+    problems = _AS_A_RULE if code.checks or task.schema is not None else _IN_A_TEXT
+    refined = most + _growth(attempts, code, answer.high, problems, wider)
     most, refined = min(most, window), min(refined, window)
     return Estimate(
         Range(1, in_a_cycle * cycles),
@@ -181,13 +183,15 @@ def learned(
     )
 
 
-def _growth(attempts: Sequence[Attempt], code: Code, answer: float, wider: float) -> float:
+def _growth(
+    attempts: Sequence[Attempt], code: Code, answer: float, problems: float, wider: float
+) -> float:
     """Tokens that a refinement adds to the input: as ever so far, else the failed answer and what
     was wrong with it."""
     known = [each.growth for each in attempts if each.growth is not None]
     if known:
         return max(known) * wider
-    return answer * (1 + code.mentions("previous")) + _PROBLEMS[1]
+    return answer * (1 + code.mentions("previous")) + problems
 
 
 def _first_input(

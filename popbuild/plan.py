@@ -25,7 +25,7 @@ from popbuild.estimate import (
     learned,
     most_tokens,
 )
-from popbuild.exam import Exam, Surroundings, read_json
+from popbuild.exam import FRESH, Exam, Surroundings, read_json
 from popbuild.jobs import Job, Samples
 from popbuild.layout import REJECTED
 from popbuild.llm.history import Attempt, History
@@ -148,7 +148,7 @@ class Asked:
         """The tasks of a job that are built whatever their letters say, each with the reason."""
         for name, verdict in exam.verdicts.items():
             if name in self.fresh:
-                yield name, "a fresh sample was asked for"
+                yield name, FRESH
             elif self.discard_edits and verdict.edited:
                 yield name, "its edit by hand is discarded"
             elif self.always and not verdict.edited:
@@ -193,13 +193,7 @@ class _Planner:
         if tasks is not None:
             wanted = set(tasks).union(*(exam.pipeline.upstream(name) for name in tasks))
         self._apply(exam)
-        decided = self.asked.keep_edits or self.asked.discard_edits
-        stopping = [
-            name
-            for name in exam.pipeline.names
-            if name in wanted and exam.verdicts[name].edited and exam.verdicts[name].stale
-            if not decided
-        ]
+        stopping = [name for name in self._stopping(exam) if name in wanted]
         note = f"stops at {', '.join(stopping)}: edited by hand and stale" if stopping else ""
         frozen = [name for name in exam.pipeline.names if exam.verdicts[name].held]
         if frozen and not note:
@@ -234,10 +228,20 @@ class _Planner:
         sample = self._samples.get(exam.folder.id, task.id)
         return exam.next_sample(task, sample) if task.id in self.asked.fresh else sample
 
+    def _stopping(self, exam: Exam) -> list[str]:
+        """The tasks at which a run stops and asks a person, before it builds anything."""
+        if self.asked.keep_edits or self.asked.discard_edits:
+            return []
+        verdicts = exam.verdicts
+        return [
+            name for name in exam.pipeline.names if verdicts[name].edited and verdicts[name].stale
+        ]
+
     def _task(self, exam: Exam, task: Task) -> PlannedTask:
         reasons = exam.verdicts[task.id].reasons
         below = [name for name in task.needs if exam.verdicts[name].stale]
         will = any(not _only_above(reason, below) for reason in reasons)
+        sure = will and not self._stopping(exam)
         code, model = self._code(task), task.model
         if task.command is not None or (model is None and not code.calls):
             basis = "a command: its calls are its own" if task.command else "no model to call"
@@ -254,16 +258,17 @@ class _Planner:
         if self.asked.mode in (REFRESH, OFF):
             stored = 0  # whatever there is, it is not served
         estimate, basis = self._estimate(exam, task, code, messages)
-        if digest is not None and will and not stored:
+        if digest is not None and sure and not stored:
             sender = self._sender(digest, exam, task)
         if stored:
             estimate = estimate.without_first()
         if sender is not None:
             basis += f"; asks as {sender} does, once"
-        if not will or stored is None or sender is not None:
+        if not sure or stored is None or sender is not None:
             # Whose answers may all be there by then may cost nothing.
             estimate = estimate.from_nothing()
         price = self._price(exam, task)
+        cost = estimate.cost(price) if price else None
         return PlannedTask(
             task.id,
             will,
@@ -272,7 +277,7 @@ class _Planner:
             estimate.calls,
             estimate.asked,
             estimate.answered,
-            estimate.cost(price) if price else None,
+            cost if estimate.calls.high else NOTHING,
             basis,
         )
 
@@ -341,7 +346,7 @@ class _Planner:
             upstream = exam.pipeline.task(name)
             if not exam.verdicts[name].stale and name in exam.artifacts:
                 given += most_tokens(json.dumps(exam.artifacts[name], indent=4))
-            elif upstream.command or self._code(upstream).checks:
+            elif upstream.command or upstream.stages:
                 return math.inf  # whatever its code makes
             else:
                 given += 2 * answer_limit(upstream, _listed(upstream))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import Any
 
 import pytest
@@ -162,6 +163,39 @@ def test_asking_first(jobs: Workspace, provider: Provider) -> None:
     assert jobs.popbuild("run", "first", "--ask-above", "1").code == 0
     assert len(provider.requests) == 2
     assert jobs.popbuild("run", "first", "--ask-above", "0").code == 0
+
+
+@pytest.mark.parametrize(
+    "words", [("fresh=research",), ("--store", "refresh", "-a"), ("--store", "off", "-a")]
+)
+def test_what_is_bought_again_is_asked_about(
+    words: tuple[str, ...], jobs: Workspace, provider: Provider
+) -> None:
+    """A fresh sample, and all that is stored where the store is not used: no plan without these
+    words has a price for it."""
+    assert jobs.popbuild("run", "first").code == 0
+    result = jobs.popbuild("run", "first", *words, "--ask-above", "0.000001")
+    assert result.code == 4, result.out + result.err
+    assert "asked for" in result.out
+    assert len(provider.requests) == 2
+    assert jobs.popbuild("run", "first", *words, "--ask-above", "1").code == 0
+    assert len(provider.requests) > 2
+
+
+def test_a_plan_knows_how_the_store_is_used(jobs: Workspace, provider: Provider) -> None:
+    """POPBUILD_STORE decides in a plan as in a run: nothing is sent, or all of it again."""
+    jobs.pipeline(["research"], {"research": LIMITED})
+    assert jobs.popbuild("run", "first").code == 0
+    shutil.rmtree(jobs.root / "pipeline-data")
+    lows = {"use": (0, 1), "only": (0, 1), "refresh": (1, 0), "off": (1, 0)}
+    for mode, (low, stored) in lows.items():
+        body = json.loads(
+            jobs.popbuild("plan", "first", "--json", env={"POPBUILD_STORE": mode}).out
+        )
+        assert body["total"]["calls"]["low"] == low, mode
+        assert body["total"]["storedCalls"] == stored, mode
+        assert (body["total"]["calls"]["high"] == 0) == (mode == "only")
+    assert len(provider.requests) == 1
 
 
 @pytest.mark.parametrize("amount", ["-1", "much", "nan", "inf", ""])

@@ -448,6 +448,7 @@ def test_an_edit_that_stops_the_build_is_said(workspace: Workspace) -> None:
     workspace.seed("first", {"topic": "heat pumps"})
     (job,) = plan(workspace)["jobs"]
     assert job["note"] == "stops at research: edited by hand and stale"
+    assert job["total"]["calls"]["low"] == job["total"]["cost"]["low"] == 0
     assert "first: stops at research" in ok(workspace, "plan")
 
 

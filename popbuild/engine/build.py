@@ -29,7 +29,7 @@ from popbuild.errors import (
     PopbuildError,
     StoppedError,
 )
-from popbuild.exam import Exam, Surroundings, examine, read_json
+from popbuild.exam import FRESH, Exam, Surroundings, examine, read_json
 from popbuild.fingerprint import Verdict
 from popbuild.guard import in_our_words
 from popbuild.jobs import Job, OpenJob, Samples
@@ -233,7 +233,7 @@ class _JobBuild:
         """Let a task draw the sample after its last one."""
         samples, task = self._shared.samples, exam.pipeline.task(name)
         samples.set(self._id, name, exam.next_sample(task, samples.get(self._id, name)))
-        exam.asked[name] = "a fresh sample was asked for"
+        exam.asked[name] = FRESH
         for task in exam.pipeline.in_order():
             exam.look(task)
 
