@@ -249,6 +249,15 @@ def is_being_written(path: Path) -> bool:
     return False
 
 
+def stamp(path: Path) -> tuple[int, int, int] | None:
+    """What is another one once a file was replaced or written to; None where there is none."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
 def read_end(path: Path, size_bytes: int) -> bytes:
     """The last bytes of a file, at most so many; none where there is no file."""
     try:
@@ -256,7 +265,8 @@ def read_end(path: Path, size_bytes: int) -> bytes:
     except FileNotFoundError:
         return b""
     try:
-        return os.pread(file, size_bytes, max(0, os.fstat(file).st_size - size_bytes))
+        with _naming(path):
+            return os.pread(file, size_bytes, max(0, os.fstat(file).st_size - size_bytes))
     finally:
         os.close(file)
 

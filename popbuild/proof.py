@@ -31,6 +31,7 @@ from popbuild.runs import Line, Runs, complete_jobs
 # What a killed command leaves in place of a file that it was writing.
 _LEFT_OVER = re.compile(r"(?:.*/)?\.tmp-[0-9a-f]{16}\Z")
 _MAX_TRIES = 3
+_MAX_NAMED = 10  # jobs in one note
 # Folders that every job has, whether anything is in them or not; git keeps no empty one.
 _OWN_FOLDERS = frozenset({"tasks", "files", *(f"files/{kind}" for kind in FILE_KINDS)})
 
@@ -145,7 +146,8 @@ def _beside(evidence: _Evidence, elsewhere: list[str]) -> Iterator[Finding]:
         yield Finding(where, flaw.what, flaw.altered)
     if elsewhere:
         # .popbuild/ would tell, which was not copied along, or never saw these promotions.
-        what = f"not here, whether or not that was meant: {', '.join(elsewhere)}"
+        names = [*elsewhere[:_MAX_NAMED], *(["…"] if elsewhere[_MAX_NAMED:] else [])]
+        what = f"not here, whether or not that was meant: {', '.join(names)}"
         yield Finding(where, what, altered=False)
 
 
@@ -297,7 +299,7 @@ class _JobProof:
         """The job was promoted and stands here no more, unless somebody removed it meanwhile."""
         runs, job = self._evidence.runs, self._folder.id
         line = runs.last(job)
-        if line is None or job not in runs.missing(complete_jobs(self._root))[0]:
+        if line is None or not runs.is_missed(job):
             return
         names = self._evidence.names_of(line)
         stands = f", and its result stands as {', '.join(names)}" if names else ""

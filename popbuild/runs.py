@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ def start_anew(root: Root) -> None:
             disk.rename_new(root.runs_copy, root.private / f"runs-{stamp}.jsonl")
 
 
-def _turn(root: Root) -> Any:
+def _turn(root: Root) -> AbstractContextManager[None]:
     """Jobs are promoted side by side; the order of the lines must be the same in both files."""
     return disk.turn(root.private / "locks" / "runs")
 
@@ -96,6 +97,11 @@ def _bytes_of(path: Path) -> bytes:
         return b""
 
 
+def _stamp(root: Root) -> list[tuple[int, int, int] | None]:
+    """What tells whether runs.jsonl or our copy were written to, without reading them."""
+    return [disk.stamp(path) for path in (root.runs, root.runs_copy)]
+
+
 def _is_whole(body: dict[str, Any]) -> bool:
     """Whether a line has its own digest, or is from before lines had one."""
     return "digest" not in body or seal(body) == body
@@ -128,8 +134,9 @@ class Runs:
 
     def __init__(self, root: Root) -> None:
         self._root = root
-        self._read = _bytes_of(root.runs), _bytes_of(root.runs_copy)
-        data, copy = self._read
+        self._stamp = _stamp(root)
+        # Our copy first: it gets its line last, so that all of its lines are in what is read next.
+        copy, data = _bytes_of(root.runs_copy), _bytes_of(root.runs)
         self._ended = not data or data.endswith(b"\n")
         self._lines = data.removesuffix(b"\n").split(b"\n") if data else []
         self._bodies = [body_of(line) for line in self._lines]
@@ -145,8 +152,8 @@ class Runs:
             if isinstance(body.get("pipelineId"), str):
                 self._ours[body["pipelineId"]] = body
                 self._removed.discard(_job_of(body))
-            else:
-                self._removed.add(str(body.get("removed")))
+            elif isinstance(body.get("removed"), str):
+                self._removed.add(body["removed"])
         known = {**self._here, **self._ours}
         self._by_run: dict[object, Line] = dict(known.items())
         self._by_seal = {line["seal"]: line for line in known.values() if "seal" in line}
@@ -155,8 +162,7 @@ class Runs:
 
     def again(self) -> Runs:
         """The same as they are now; this very object where nothing was written since."""
-        now = Runs(self._root)
-        return self if now._read == self._read else now
+        return self if _stamp(self._root) == self._stamp else Runs(self._root)
 
     def last(self, job: str) -> Line | None:
         """The line of the last run that was promoted as this job: its result must stand.
@@ -177,12 +183,15 @@ class Runs:
         """The jobs that were promoted and do not stand here: those that we saw promoted here and
         nobody removed on purpose, and those of which only runs.jsonl tells."""
         jobs = sorted({*self._last_here, *self._last_ours} - {*standing, *self._removed, ""})
-        ours = [job for job in jobs if self._is_ours(job)]
-        return ours, [job for job in jobs if job not in ours]
+        return (
+            [job for job in jobs if self.is_missed(job)],
+            [job for job in jobs if not self.is_missed(job)],
+        )
 
-    def _is_ours(self, job: str) -> bool:
+    def is_missed(self, job: str) -> bool:
+        """Whether we saw this job promoted here last, and nobody removed it on purpose."""
         last = self.last(job)
-        return last is not None and last["pipelineId"] in self._ours
+        return last is not None and last["pipelineId"] in self._ours and job not in self._removed
 
     def flaws(self, job: str | None = None) -> list[Flaw]:
         """What is wrong with the lines; with a job, with its lines only."""

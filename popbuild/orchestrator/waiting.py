@@ -20,7 +20,7 @@ _ENDING = "-seed.json"
 _SETTLED_S = 2.0  # a broken seed that nobody has touched for so long will not become whole
 _AGAIN_S = 60.0  # before a seed that could not be taken up is tried once more
 
-_Mark = tuple[int, int, int]  # of a file as it stands: size, time of change in ns, inode
+_Mark = tuple[int, int, int]  # disk.stamp of a file
 
 
 class Waiting:
@@ -61,7 +61,7 @@ class Waiting:
         One that is no JSON is left until it has not changed for two seconds, and nobody has it
         open for writing. Then it is what it is, and will be rejected with its problems.
         """
-        mark = _mark(path)
+        mark = disk.stamp(path)
         if mark is None or _is_object(path):
             self._broken.pop(path, None)
             return mark is not None and self._is_its_time(path, mark)
@@ -82,7 +82,7 @@ class Waiting:
 
     def refuse(self, path: Path) -> None:
         """A build ended and the seed still waits: not again at once, unless it changes."""
-        self._refused[path] = _mark(path), self._monotonic() + _AGAIN_S
+        self._refused[path] = disk.stamp(path), self._monotonic() + _AGAIN_S
 
     def _is_its_time(self, path: Path, mark: _Mark) -> bool:
         refused, again = self._refused.get(path, (None, 0.0))
@@ -119,14 +119,6 @@ class Waiting:
             return True
         self._idle[job] = changed
         return False
-
-
-def _mark(path: Path) -> _Mark | None:
-    try:
-        found = path.lstat()
-    except OSError:
-        return None
-    return found.st_size, found.st_mtime_ns, found.st_ino
 
 
 def _is_object(path: Path) -> bool:
