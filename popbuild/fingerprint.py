@@ -81,6 +81,12 @@ class Verdict:
     def frozen(self) -> bool:
         return self.held is not None
 
+    @property
+    def brief(self) -> str:
+        """What a line of a listing has room for: the first reason, and how many there are."""
+        many = len(self.reasons)
+        return f"{many} reasons, {self.reasons[0]}" if many > 1 else str(self)
+
     def __str__(self) -> str:
         if self.held is not None:
             return f"frozen, else stale: {'; '.join(self.held)}" if self.held else "frozen"

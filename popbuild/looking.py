@@ -41,12 +41,15 @@ def _list(given: Given) -> int:
         from popbuild.engine.session import NO_JOBS
 
         print(NO_JOBS, file=sys.stderr)
+    from popbuild.units import line_of
+
     width = max((len(shown_name(job.id)) for job in found), default=0)
     for job in found:
         print(f"{shown_name(job.id):<{width}}  {job.description}")
         if given.tasks and job.exam is not None and job.bad_name is None:
             for task in job.exam.pipeline.tasks:
-                print(f"  {task.id:<{max(width - 2, 0)}}  {job.exam.verdicts[task.id]}")
+                head = f"  {task.id:<{max(width - 2, 0)}}  "
+                print(line_of(head, job.exam.verdicts[task.id].brief))
     return OK
 
 
@@ -72,11 +75,11 @@ def _status(given: Given) -> int:
 
 
 def _print_status(job: Job, body: dict[str, Any]) -> None:
-    from popbuild.units import money, seconds
+    from popbuild.units import line_of, money, seconds
 
-    print(
-        f"{shown_name(job.id)}: {job.description}" + (f" -> {body['path']}" if body["path"] else "")
-    )
+    head, place = f"{shown_name(job.id)}: {job.description}", body["path"]
+    between = " " if len(f"{head} -> {place}") <= 80 else "\n  "
+    print(head + (f"{between}-> {place}" if place else ""))
     width = max((len(name) for name in body["tasks"]), default=0)
     for name, task in body["tasks"].items():
         usage = task["usage"] or {}
@@ -89,7 +92,7 @@ def _print_status(job: Job, body: dict[str, Any]) -> None:
                 parts.append(f"{task['refinementAttempts']} refined")
         print(f"  {name:<{width}}  " + "  ".join(parts).rstrip())
         for reason in task["reasons"]:
-            print(f"  {'':<{width}}  stale: {reason}")
+            print(line_of(f"  {'':<{width}}  stale: ", reason))
         if task["frozen"]:
             print(f"  {'':<{width}}  {job.exam.verdicts[name] if job.exam else 'frozen'}")
         if task["edited"]:

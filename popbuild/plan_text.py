@@ -3,12 +3,13 @@ allow."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
 from popbuild.estimate import Range
 from popbuild.explain import Explanation
 from popbuild.plan import PlannedJob, PlannedTask, Totals, totals
-from popbuild.units import count, money
+from popbuild.units import count, line_of, money
 
 _MAX_DIFFERENCE = 40  # lines of one difference; --json has them all
 
@@ -25,16 +26,30 @@ def plan_lines(jobs: Sequence[PlannedJob]) -> Iterator[str]:
             head = f"  {'will' if task.will else 'may '}  {task.task:<{width}}  "
             indent = " " * len(head)
             for number, reason in enumerate(task.reasons):
-                yield (indent if number else head) + reason
-            yield f"{indent}{_price(task)}"
-            yield f"{indent}({task.basis})"
+                yield line_of(indent if number else head, reason)
+            yield from _wrapped(indent, _price(task))
+            yield from textwrap.wrap(
+                f"({task.basis})", 80, initial_indent=indent, subsequent_indent=f"{indent} "
+            )
     idle = len(jobs) - len(busy)
     planned = [task for job in busy for task in job.tasks]
     if planned:
         total = totals(planned)
-        yield f"total: {_sum(total)}" + (f"; {idle} up to date" if idle else "")
+        up_to_date = f"; {idle} up to date" if idle else ""
+        yield from _wrapped("total: ", f"{_sum(total)}{up_to_date}")
     elif idle:
         yield f"{count(idle, 'job')} up to date: nothing to do"
+
+
+def _wrapped(head: str, price: str) -> Iterator[str]:
+    """A price on one line of 80 columns; on two, if it does not fit: calls, and what they come
+    to."""
+    if len(head) + len(price) <= 80:
+        yield head + price
+        return
+    calls, _, rest = price.partition("; ")
+    yield f"{head}{calls};"
+    yield " " * len(head) + rest
 
 
 def _how_many(tasks: Iterable[PlannedTask]) -> str:

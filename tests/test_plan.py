@@ -479,6 +479,33 @@ def test_only_named_tasks_are_planned(workspace: Workspace) -> None:
     assert workspace.popbuild("plan", "frist").code == 3
 
 
+def test_lines_fit_80_columns(workspace: Workspace, provider: Provider) -> None:
+    """Of plan, run, list and status, with many reasons and long ones: listings have the first of
+    them, and say how many there are; plan and status have all."""
+    names = ["topic", "tone", *(f"a-field-with-a-long-name-{number}" for number in range(3))]
+    prompt = "".join(f"{{{{ seed.data['{name}'] }}}} " for name in names)
+    task = "research-in-depth"
+    workspace.task(task, prompt=prompt)
+    workspace.pipeline([task, "analysis"], {task: {"maxTokens": 4000}})
+    workspace.task("analysis", prompt=f"{{{{ artifacts['{task}'].content }}}}")
+    for topic in ("x" * 60, "y" * 60):
+        workspace.seed("content-generation", dict.fromkeys(names, f"{topic} {topic}"))
+        (workspace.root / "seeds/first.json").unlink(missing_ok=True)
+        planned = ok(workspace, "plan")
+        listed, status = ok(workspace, "list", "--tasks"), ok(workspace, "status", "*")
+        doit = workspace.doit("list", "-s", "--all").out
+        said = ok(workspace, "run")
+        lines = [*planned.splitlines(), *listed.splitlines(), *status.splitlines()]
+        lines += [each for each in said.splitlines() if each.startswith(".")]
+        assert [each for each in lines if len(each) > 80] == []
+    for text in (listed, doit, said):
+        assert "5 reasons, seed:" in text
+    for name in names:
+        assert f"seed:/data/{name} changed" in planned
+        assert f"seed:/data/{name} changed" in status
+    assert len(provider.requests) == 4
+
+
 # --- explain ---
 
 
@@ -535,7 +562,7 @@ def test_a_rebuild_that_came_to_no_end_keeps_its_reasons(
     assert body["built"]["pipelineId"] == workspace.runs()[0]["pipelineId"]
     assert changed in ok(workspace, "status", "first")
     provider.answer = default_answer
-    assert "; ".join(reasons) in ok(workspace, "run", "first")
+    assert f"3 reasons, {reasons[0]}" in ok(workspace, "run", "first")
     assert plan(workspace)["jobs"][0]["tasks"] == []
 
 

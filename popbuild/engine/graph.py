@@ -100,7 +100,7 @@ def listed(job: Job) -> list[DoitTask]:
     if exam is not None:
         verdicts = exam.verdicts
         said += [f"{each}: {verdict}" for each, verdict in verdicts.items() if verdict.stale]
-        tasks = tasks_of(exam, lambda name: verdicts[name], lambda name: str(verdicts[name]))
+        tasks = tasks_of(exam, lambda name: verdicts[name], lambda name: verdicts[name].brief)
     told: list[tuple[str, ...]] = [(line,) for line in said] or [()]
     group = DoitTask(
         name,

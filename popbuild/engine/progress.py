@@ -17,7 +17,7 @@ from popbuild.guard import show_traceback
 from popbuild.model.letter import Usage
 from popbuild.model.problem import Problem
 from popbuild.redact import redact
-from popbuild.units import money, seconds
+from popbuild.units import line_of, money, seconds
 
 if TYPE_CHECKING:
     from popbuild.plan import PlannedJob
@@ -87,7 +87,7 @@ class Plain(Events):
         self.line(f"{job}: {run}")
 
     def task_started(self, job: str, task: str, reason: str) -> None:
-        self.line(f".  {job}:{task}  {reason}")
+        self.line(line_of(f".  {job}:{task}  ", reason))
 
     def task_done(
         self, job: str, task: str, usage: Usage, duration_ms: float, refinements: int

@@ -156,7 +156,8 @@ class TaskBuild:
     async def _build(self, verdict: Verdict) -> BaseFail | None:
         task, folder = self._task, self._folder
         started_at, started = timestamp(), time.monotonic()
-        self._events.task_started(self._id, task.id, str(verdict) if verdict.stale else "asked for")
+        why = verdict.brief if verdict.stale else "asked for"
+        self._events.task_started(self._id, task.id, why)
         disk.make_folder(folder.task(task.id))
         jobs.drop_letter(folder, task.id)
         self._opened.change(
