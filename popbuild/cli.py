@@ -267,15 +267,16 @@ def _list(given: argparse.Namespace) -> int:
     from popbuild import commands
 
     root = _root(given)
-    found = list(commands.look(root, given.names, _job_locks(root)))
+    ids = commands.named(root, given.names)
+    found = commands.look(root, ids, _job_locks(root))
     if given.json:
         _print_json([commands.describe_job(job, root) for job in found])
         return OK
-    if not found:
+    if not ids:
         from popbuild.engine.session import NO_JOBS
 
         print(NO_JOBS, file=sys.stderr)
-    width = max((len(shown_name(job.id)) for job in found), default=0)
+    width = max((len(shown_name(job)) for job in ids), default=0)
     for job in found:
         print(f"{shown_name(job.id):<{width}}  {job.description}")
         if given.tasks and job.exam is not None and job.bad_name is None:
@@ -293,7 +294,7 @@ def _status(given: argparse.Namespace) -> int:
         given.tasks = False
         return _list(given)
     root = _root(given)
-    listed = commands.look(root, given.names, _job_locks(root))
+    listed = commands.look(root, commands.named(root, given.names), _job_locks(root))
     found = [(job, commands.describe_job(job, root)) for job in listed]
     if given.json:
         _print_json([body for _, body in found])

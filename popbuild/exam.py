@@ -14,7 +14,15 @@ from popbuild import disk, fingerprint, gate, jsonio, schemas
 from popbuild.config import Config
 from popbuild.errors import ConfigError, InputError, PopbuildError
 from popbuild.fingerprint import Change, Inputs, Verdict
-from popbuild.layout import COMPLETE, NO_DEVICE, JobFolder, Root, name_problem
+from popbuild.layout import (
+    COMPLETE,
+    NO_DEVICE,
+    JobFolder,
+    Root,
+    artifact_place,
+    letter_place,
+    name_problem,
+)
 from popbuild.llm.endpoint import address_digest, is_local, weights_digest
 from popbuild.model.letter import Letter, open_letter
 from popbuild.model.pipeline import Pipeline, Task
@@ -32,7 +40,7 @@ class BadSeed(Exception):
         self.problems = problems
 
 
-def read_seed(path: Path, where: str, *, ours: bool = False) -> dict[str, Any]:
+def read_seed(path: str | Path, where: str, *, ours: bool = False) -> dict[str, Any]:
     """A seed, strict and valid. Raises BadSeed, or FileNotFoundError. A copy of `ours` is indented
     and may be larger."""
     most = jsonio.MAX_OWN_BYTES if ours else MAX_SEED_BYTES
@@ -68,17 +76,24 @@ def _is_name(value: Any) -> bool:
     return isinstance(value, str) and name_problem(value) is None
 
 
-def read_json(path: Path) -> Any:
+_decode = json.JSONDecoder().decode
+
+
+def read_json(path: str | Path) -> Any:
     """A JSON file of ours, or None where it is missing or damaged."""
     try:
-        return json.loads(disk.read(path))
+        data = disk.read(path)
+        try:
+            return _decode(data.decode())
+        except ValueError:
+            return json.loads(data)  # in another encoding, if anything
     except (OSError, ValueError, PopbuildError, RecursionError):
         return None
 
 
 def read_letter(folder: JobFolder, task: str) -> Letter | None:
     """A task's letter, or None: missing, truncated, altered and foreign ones are all the same."""
-    return open_letter(read_json(folder.letter(task)), task)
+    return open_letter(read_json(folder.at(letter_place(task))), task)
 
 
 def read_artifact(folder: JobFolder, task: Task) -> tuple[Any, str | None]:
@@ -87,7 +102,7 @@ def read_artifact(folder: JobFolder, task: Task) -> tuple[Any, str | None]:
     One that is not JSON any more, after an edit by hand, has the digest of its bytes.
     """
     try:
-        data = disk.read(folder.artifact(task.artifact))
+        data = disk.read(folder.at(artifact_place(task.artifact)))
     except (OSError, InputError):
         return None, None
     try:
@@ -116,7 +131,7 @@ class Surroundings:
         return self.config.root
 
     @functools.cached_property
-    def _with_frozen(self) -> frozenset[str]:
+    def with_frozen(self) -> frozenset[str]:
         """The jobs that have frozen tasks: most roots have none, and no job pays for it."""
         try:
             return frozenset(path.stem for path in frozen_folder(self.root).iterdir())
@@ -125,7 +140,7 @@ class Surroundings:
 
     def frozen(self, job: str) -> tuple[str, ...]:
         """The tasks of a job that a person froze."""
-        if job not in self._with_frozen:
+        if job not in self.with_frozen:
             return ()
         found = read_json(frozen_folder(self.root) / f"{job}.json")
         return tuple(found) if isinstance(found, list) else ()
@@ -285,6 +300,6 @@ class Exam:
 def examine(folder: JobFolder, seed: Any, pipeline: Pipeline, around: Surroundings) -> Exam:
     """Hold a job's directory against today's inputs. Reads; writes nothing."""
     exam = Exam(folder, seed, pipeline, around)
-    for task in pipeline.in_order():
+    for task in pipeline.in_order:
         exam.look(task)
     return exam

@@ -81,7 +81,7 @@ def fixed(task: Task, inputs: Inputs) -> dict[str, str]:
         # What task.yaml says counts by its effect, so that a comment in it is free.
         if path != f"{task.folder}/task.yaml"
     }
-    found.update({f"setting:{key}": jsonio.digest(value) for key, value in task.settings.items()})
+    found.update({f"setting:{key}": digest for key, digest in task.setting_digests.items()})
     found["answer"] = task.answer
     found["output"] = task.artifact
     found["stages"] = STAGES_VERSION
@@ -173,6 +173,8 @@ def changes(
     last: Fingerprint, now: Fingerprint, task: Task, inputs: Inputs, past: Past = unknown
 ) -> tuple[Change, ...]:
     """Every dependency that differs."""
+    if last == now:
+        return ()
     found = []
     for dependency in sorted({*last, *now}):
         before, after = last.get(dependency, jsonio.ABSENT), now.get(dependency, jsonio.ABSENT)

@@ -4,12 +4,12 @@ letters, promotion, rejection, runs.jsonl."""
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import json
+import os
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,17 @@ from popbuild.layout import (
     COMPLETE,
     CURRENT,
     FILE_KINDS,
+    PENDING,
     REJECTED,
+    RUNS,
+    SEED,
+    STATUS,
     JobFolder,
     Root,
+    job_place,
     name_problem,
+    pending_place,
+    seed_place,
     shown_name,
 )
 from popbuild.model import status as states
@@ -104,22 +111,38 @@ class Job:
 
 def known_jobs(root: Root) -> list[str]:
     """The IDs of all jobs of a root: seeds, and what stands in the four folders."""
-    found: set[str] = set()
-    for folder, ending in ((root.seeds, ".json"), (root.data / "pending", "-seed.json")):
-        with contextlib.suppress(FileNotFoundError):
-            found.update(
-                path.name.removesuffix(ending)
-                for path in folder.iterdir()
-                if path.name.endswith(ending) and not path.name.startswith(".")
-            )
+    found = {*_named_by(root.seeds, ".json"), *_named_by(root.data / PENDING, "-seed.json")}
     for state in (CURRENT, COMPLETE, REJECTED):
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError), os.scandir(root.data / state) as entries:
             found.update(
-                path.name
-                for path in (root.data / state).iterdir()
-                if not path.name.startswith(".") and path != root.runs and path.is_dir()
+                each.name for each in entries if _is_job(state, each.name) and each.is_dir()
             )
     return sorted(found)
+
+
+def _named_by(folder: Path, ending: str) -> list[str]:
+    """The jobs that files of a folder name."""
+    try:
+        with os.scandir(folder) as entries:
+            names = [each.name for each in entries if each.name.endswith(ending)]
+    except FileNotFoundError:
+        return []
+    return [name.removesuffix(ending) for name in names if not name.startswith(".")]
+
+
+def _is_job(state: str, name: str) -> bool:
+    return not name.startswith(".") and (state, name) != (COMPLETE, RUNS)
+
+
+def is_known(root: Root, job: str) -> bool:
+    """Whether there is a job of this ID, without a look at the others."""
+    if not job or job.startswith(".") or "/" in job:
+        return False
+    sources = (seed_place(job), pending_place(job))
+    return any(disk.stands(root.at(place)) for place in sources) or any(
+        _is_job(state, job) and disk.is_folder(root.at(job_place(state, job)))
+        for state in (CURRENT, COMPLETE, REJECTED)
+    )
 
 
 def bad_names(root: Root) -> dict[str, str]:
@@ -134,13 +157,6 @@ def bad_names(root: Root) -> dict[str, str]:
             others = ", ".join(shown_name(each) for each in same if each != job)
             found.setdefault(job, f"differs from {others} only by upper and lower case")
     return found
-
-
-def find_all(names: Iterable[str], around: Surroundings) -> Iterator[Job]:
-    """`find` for the jobs of a listing, which has those too that no command builds."""
-    bad = bad_names(around.root)
-    for name in names:
-        yield dataclasses.replace(find(name, around), bad_name=bad.get(name))
 
 
 def place_of(root: Root, job: str) -> str:
@@ -159,10 +175,14 @@ def find(job: str, around: Surroundings) -> Job:
     stale. Reads; writes nothing.
     """
     root = around.root
-    folders = {state: root.job(state, job) for state in (COMPLETE, CURRENT, REJECTED)}
-    present = [state for state, folder in folders.items() if folder.path.is_dir()]
+    folders = {
+        state: root.job(state, job)
+        for state in (COMPLETE, CURRENT, REJECTED)
+        if disk.is_folder(root.at(job_place(state, job)))
+    }
+    present = list(folders)
     try:
-        seed = _todays_seed(job, root, [folders[state] for state in present])
+        seed = _todays_seed(job, root, present)
     except BadSeed as bad:
         state = REJECTED if REJECTED in present else (present or ["new"])[0]
         return Job(job, state, folders.get(state), None, None, None, bad)
@@ -188,16 +208,17 @@ def find(job: str, around: Surroundings) -> Job:
     if COMPLETE in present:
         return complete
     state = "pending" if root.pending(job).exists() else "new"
-    nothing = examine(folders[CURRENT], seed, pipeline, around)
+    nothing = examine(root.job(CURRENT, job), seed, pipeline, around)
     return Job(job, state, None, seed, pipeline, nothing)
 
 
-def _todays_seed(job: str, root: Root, folders: list[JobFolder]) -> dict[str, Any]:
+def _todays_seed(job: str, root: Root, present: list[str]) -> dict[str, Any]:
     """The source under seeds/, else what waits in pending/, else the job's own copy."""
-    own = [path for folder in folders for path in (folder.seed, folder.path / CLAIMED)]
-    for path in (root.seed(job), root.pending(job), *own):
+    source = seed_place(job)
+    own = [f"{job_place(state, job)}/{name}" for state in present for name in (SEED, CLAIMED)]
+    for place in (source, pending_place(job), *own):
         try:
-            return read_seed(path, root.show(path), ours=path != root.seed(job))
+            return read_seed(root.at(place), place, ours=place != source)
         except FileNotFoundError:
             continue
     raise BadSeed(job, (Problem("the job has no seed.json"),))
@@ -213,12 +234,12 @@ def _state_of(folder: JobFolder, state: str) -> str:
 
 def read_status(folder: JobFolder) -> states.Status | None:
     """A job's status, or None where it is missing or cannot be used."""
-    body = read_json(folder.status)
+    body = read_json(folder.at(STATUS))
     return body if states.usable(body) else None
 
 
 def _damage(folder: JobFolder) -> str | None:
-    return None if read_status(folder) else f"{folder.status.name} is damaged or altered"
+    return None if read_status(folder) else f"{STATUS} is damaged or altered"
 
 
 def _state_in(folder: JobFolder) -> Any:
@@ -414,8 +435,11 @@ def _indexed_anew(status: states.Status, folder: JobFolder, pipeline: Pipeline) 
 
 def holds_seed(folder: JobFolder, seed: Mapping[str, Any]) -> bool:
     """Whether the job's own copy of its seed says the same, as JSON: to Python, 1 is true too."""
-    own = read_json(folder.seed)
-    return json.dumps(own, sort_keys=True) == json.dumps(seed, sort_keys=True)
+    own = read_json(folder.at(SEED))
+    return _as_text(own) == _as_text(seed)
+
+
+_as_text = json.JSONEncoder(sort_keys=True).encode
 
 
 def forget_failures(folder: JobFolder) -> None:
@@ -541,7 +565,7 @@ def finish_promotion(root: Root, job: str, kept: int) -> None:
     """Finish a promotion that a crash cut short: set the last good result aside, add the line,
     once. Forget one that did not happen."""
     note = _promotion_note(root, job)
-    if not note.exists():
+    if not disk.stands(note):
         return
     line = read_json(note)
     status = read_json(root.job(COMPLETE, job).status)
@@ -555,8 +579,13 @@ def finish_promotion(root: Root, job: str, kept: int) -> None:
     disk.remove(note)
 
 
+def promotions(root: Root) -> Path:
+    """Where a promotion that is under way leaves its note, by the job's ID."""
+    return root.private / "promotions"
+
+
 def _promotion_note(root: Root, job: str) -> Path:
-    return root.private / "promotions" / f"{job}.json"
+    return promotions(root) / f"{job}.json"
 
 
 def _log_run(root: Root, line: Mapping[str, Any], *, once: bool = False) -> None:

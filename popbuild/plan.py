@@ -16,6 +16,7 @@ from typing import Any
 from popbuild import jobs, preview
 from popbuild.errors import TaskError
 from popbuild.exam import Exam, Surroundings, read_json
+from popbuild.index import Index
 from popbuild.jobs import Job, Samples
 from popbuild.layout import REJECTED
 from popbuild.llm import tokens
@@ -144,8 +145,9 @@ def plan(
 ) -> Iterator[PlannedJob]:
     """What a run of these jobs would do, each of its tasks or only the named ones."""
     planner = _Planner(around)
-    for job, tasks in selection.items():
-        yield planner.job(jobs.find(job, around), tasks)
+    with Index(around, len(selection)) as index:
+        for job, tasks in selection.items():
+            yield planner.job(index.find(job), tasks)
 
 
 @dataclass
@@ -184,7 +186,7 @@ class _Planner:
             note = f"frozen, else stale: {', '.join(frozen)}"
         planned = tuple(
             self._task(exam, task)
-            for task in exam.pipeline.in_order()
+            for task in exam.pipeline.in_order
             if task.id in wanted and exam.verdicts[task.id].stale
         )
         if not planned and not note and tasks is None and not job.up_to_date:

@@ -180,7 +180,7 @@ class _JobBuild:
         last = max((call["sample"] for call in calls), default=-1)
         samples.set(self._id, name, max(last, samples.get(self._id, name)) + 1)
         exam.asked[name] = "a fresh sample was asked for"
-        for task in exam.pipeline.in_order():
+        for task in exam.pipeline.in_order:
             exam.look(task)
 
     def _refuse_links(self) -> None:

@@ -24,7 +24,8 @@ from popbuild.errors import (
     unknown,
 )
 from popbuild.exam import Surroundings
-from popbuild.layout import Root
+from popbuild.index import Index
+from popbuild.layout import COMPLETE, Root, check_name, job_place, name_problem
 from popbuild.llm.store import choose_mode
 from popbuild.threads import heartbeat, heartbeat_limit_s
 
@@ -41,29 +42,30 @@ def select(root: Root, job: str | None, names: Iterable[str]) -> Selection:
 
     A name is a job's ID, a glob over IDs, or `<job>:<task>`. UsageError for one that is unknown.
     """
-    known = jobs.known_jobs(root)
     names = list(names)
     patterns = list(names)
     if job is not None:
         given = [part.strip() for part in job.split(",")]
         if not all(given):
             raise UsageError(
-                "job= names no job", unknown("job", job, known), hint="job=<id>, job=<id>,<id>"
+                "job= names no job",
+                unknown("job", job, jobs.known_jobs(root)),
+                hint="job=<id>, job=<id>,<id>",
             )
         patterns += given
     if not patterns:
-        return dict.fromkeys(known)
+        return dict.fromkeys(jobs.known_jobs(root))
     found: Selection = {}
     for pattern in patterns:
         name, separator, task = pattern.partition(":")
         if any(sign in name for sign in "*?["):
-            matching = fnmatch.filter(known, name)
+            matching = fnmatch.filter(jobs.known_jobs(root), name)
         else:
-            matching = [name] if name in known else []
+            matching = [name] if jobs.is_known(root, name) else []
         if not matching:
             raise UsageError(
                 "no such job",
-                unknown("job", name, known),
+                unknown("job", name, jobs.known_jobs(root)),
                 hint="a job is a file seeds/<id>.json, or comes from popbuild submit",
             )
         for each in matching:
@@ -108,16 +110,22 @@ def _check_fresh(selection: Selection, around: Surroundings, fresh: Iterable[str
                 )
 
 
-def check_ids(root: Root, selection: Iterable[str]) -> None:
-    """Refuse IDs against the rule, and two of the root's that differ only by case."""
-    from popbuild.layout import check_name
-
-    by_folded: dict[str, list[str]] = {}
-    for job in jobs.known_jobs(root):
-        by_folded.setdefault(job.casefold(), []).append(job)
+def _check_rule(root: Root, selection: Iterable[str]) -> None:
+    """Refuse IDs against the rule."""
     for job in selection:
-        check_name("job", job, jobs.place_of(root, job))
-        same = by_folded[job.casefold()]
+        if name_problem(job):
+            check_name("job", job, jobs.place_of(root, job))
+
+
+def _check_case(root: Root, selection: Iterable[str]) -> None:
+    """Refuse a job of which there is another whose ID differs only by case."""
+    selection = list(selection)
+    by_folded: dict[str, set[str]] = {job.casefold(): {job} for job in selection}
+    for job in jobs.known_jobs(root) if selection else ():
+        if job.casefold() in by_folded:
+            by_folded[job.casefold()].add(job)
+    for job in selection:
+        same = sorted(by_folded[job.casefold()])
         if len(same) > 1:
             raise UsageError(
                 "two jobs have the same name",
@@ -187,7 +195,13 @@ def run(
     Raises PopbuildError for what is wrong before anything is built.
     """
     selection = select(root, job, names)
-    check_ids(root, selection)
+    _check_rule(root, selection)
+    # To find its like, all jobs are listed: one that is complete may have nothing to do.
+    alone = len(selection) == 1 and all(
+        disk.stands(root.at(job_place(COMPLETE, name))) for name in selection
+    )
+    if not alone:
+        _check_case(root, selection)
     around = Surroundings(config.load(root, environment))
     check_tasks(selection, around)
     options = options or Options()
@@ -197,15 +211,12 @@ def run(
     jobs.prepare_root(root)
     locks = disk.Locks(root.private / "locks" / "jobs")
     results: dict[str, JobResult] = {}
-    for name, tasks in selection.items():
-        if options.always or options.fresh:
-            break
-        settled = settle_without_building(name, around, locks, tasks)
-        if settled is not None:
-            results[name] = settled
-            events.job_done(settled)
+    if not (options.always or options.fresh):
+        results = _settle(selection, around, locks, events)
     rest = {name: tasks for name, tasks in selection.items() if name not in results}
     if rest:
+        if alone:
+            _check_case(root, rest)
         if options.ask_above is not None:
             _ask_first(rest, around, options.ask_above, events)
         results.update(_build(rest, around, locks, options, events, mode))
@@ -217,6 +228,21 @@ def run(
     codes = {result.exit_code for result in ordered}
     code = next((code for code in _SEVERITY if code in codes), max(codes, default=OK))
     return code, ordered
+
+
+def _settle(
+    selection: Selection, around: Surroundings, locks: disk.Locks, events: Events
+) -> dict[str, JobResult]:
+    """The results of the jobs that have nothing to do."""
+    jobs.previous_kept(around.config.environment)  # refused, whether a job needs it or not
+    results = {}
+    with Index(around, len(selection)) as index:
+        for name, tasks in selection.items():
+            settled = settle_without_building(name, around, locks, index, tasks)
+            if settled is not None:
+                results[name] = settled
+                events.job_done(settled)
+    return results
 
 
 def _ask_first(selection: Selection, around: Surroundings, above: float, events: Events) -> None:

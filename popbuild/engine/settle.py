@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from popbuild import disk, jobs, seals
 from popbuild.engine.events import JobResult
 from popbuild.exam import Surroundings
-from popbuild.layout import COMPLETE, CURRENT, REJECTED
+from popbuild.index import Index
+from popbuild.layout import COMPLETE, CURRENT, REJECTED, job_place
 
 
 @dataclass(frozen=True)
@@ -33,17 +34,19 @@ class Options:
 
 
 def settle_without_building(
-    job: str, around: Surroundings, locks: disk.Locks, tasks: Iterable[str] | None
+    job: str, around: Surroundings, locks: disk.Locks, index: Index, tasks: Iterable[str] | None
 ) -> JobResult | None:
     """The result for a job with nothing to do, or None if it has to be built."""
+    if index.knows(job):
+        return JobResult(job, "up to date", path=job_place(COMPLETE, job))
     if not locks.acquire(job):
         return None
     try:
         root = around.root
         jobs.finish_promotion(root, job, jobs.previous_kept(around.config.environment))
-        if not any(root.job(state, job).path.is_dir() for state in (COMPLETE, CURRENT)):
+        if not any(disk.is_folder(root.at(job_place(each, job))) for each in (COMPLETE, CURRENT)):
             return None  # never built: there is nothing to hold against the inputs
-        found = jobs.find(job, around)
+        found = index.examine(job)
         exam = found.exam
         if exam is None or found.folder is None or found.state == REJECTED or found.damage:
             return None
