@@ -123,7 +123,7 @@ class Surroundings:
     and compiled schemas, each computed once."""
 
     config: Config
-    _endpoints: dict[str, tuple[str | None, str | None]] = field(default_factory=dict)
+    _endpoints: dict[Any, tuple[str | None, str | None]] = field(default_factory=dict)
     _schemas: dict[str, tuple[schemas.Schema, dict[str, str]]] = field(default_factory=dict)
 
     @property
@@ -145,7 +145,13 @@ class Surroundings:
         found = read_json(frozen_folder(self.root) / f"{job}.json")
         return tuple(found) if isinstance(found, list) else ()
 
-    def inputs(self, task: Task, seed: Any, artifacts: Mapping[str, Any]) -> Inputs:
+    def inputs(
+        self,
+        task: Task,
+        seed: Any,
+        artifacts: Mapping[str, Any],
+        resolved: dict[str, tuple[Any, str]],
+    ) -> Inputs:
         """What a task's dependencies are resolved against."""
         endpoint, weights = self.model_place(task)
         return Inputs(
@@ -154,6 +160,7 @@ class Surroundings:
             self.config.snapshot.digests,
             endpoint,
             weights,
+            resolved,
         )
 
     def model_place(self, task: Task) -> tuple[str | None, str | None]:
@@ -161,7 +168,8 @@ class Surroundings:
         model = task.model
         if model is None or task.command is not None:
             return None, None
-        key = model + jsonio.compact([task.settings.get("api_base"), task.settings.get("base_url")])
+        digests = task.setting_digests
+        key = model, digests.get("api_base"), digests.get("base_url")
         if key not in self._endpoints:
             environment = self.config.environment
             weights = (
@@ -210,6 +218,7 @@ class Exam:
     letters: dict[str, Letter | None] = field(default_factory=dict)
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     asked: dict[str, str] = field(default_factory=dict)  # tasks a person wants built, and why
+    _resolved: dict[str, tuple[Any, str]] = field(default_factory=dict)
 
     def look(self, task: Task) -> Verdict:
         """Read a task's letter and artifact anew, and say whether it must run."""
@@ -275,7 +284,7 @@ class Exam:
         return MISSING
 
     def inputs(self, task: Task) -> Inputs:
-        return self.around.inputs(task, self.seed, self.artifacts)
+        return self.around.inputs(task, self.seed, self.artifacts, self._resolved)
 
     def settle(self, task: Task, value: Any, letter: Letter) -> None:
         """A task was built: what stands below it is judged by the new artifact, and sees it as it

@@ -18,7 +18,7 @@ Reads no files.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from popbuild import jsonio
@@ -36,6 +36,7 @@ class Inputs:
 
     `artifacts` has the value of each upstream main artifact that exists; `files` the digests of
     the snapshot by path; `endpoint` and `weights` are digests, None where they do not apply.
+    `resolved` are dependencies on documents that other tasks have too, each with its document.
     """
 
     seed: Any
@@ -43,6 +44,7 @@ class Inputs:
     files: Mapping[str, str]
     endpoint: str | None = None
     weights: str | None = None
+    resolved: dict[str, tuple[Any, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -108,8 +110,13 @@ def resolve(dependency: str, task: Task, inputs: Inputs) -> str:
         if upstream not in task.needs or upstream not in inputs.artifacts:
             return jsonio.ABSENT
         document = inputs.artifacts[upstream]
+    known = inputs.resolved.get(dependency)
+    if known is not None and known[0] is document:
+        return known[1]
     value = value_at(document, pointer)
-    return kind_of(value) if kind.endswith("-kind") else digest_of(value)
+    found = kind_of(value) if kind.endswith("-kind") else digest_of(value)
+    inputs.resolved[dependency] = document, found
+    return found
 
 
 def digest_of(value: Any) -> str:

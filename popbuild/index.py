@@ -19,18 +19,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import hashlib
 import json
 import os
 import struct
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from popbuild import __version__, disk, fingerprint, jobs, jsonio
+from popbuild import __version__, disk, fingerprint, forks, jobs, jsonio
 from popbuild.config import DEFAULT
 from popbuild.errors import PopbuildError
 from popbuild.exam import Exam, Surroundings
@@ -52,6 +51,7 @@ from popbuild.model.pipeline import Pipeline
 
 _VERSION = 1
 _BYTES_A_JOB = 30_000  # of the index are read in the time that it takes to examine a job
+_JOBS_A_PROCESS = 250  # are worth a process more
 _TICKS_NS = 100_000_000  # ten ticks, and mostly more, of the clocks that file systems read
 _COARSE_TICKS_NS = 4_000_000_000  # two of the coarsest: FAT's
 _UP_TO_DATE = Verdict(())
@@ -74,21 +74,26 @@ _Look = Callable[[str], os.stat_result | None]  # a path -> what stands there, N
 class Index:
     """The index as one command uses it, in a `with`: at its end, what was learned is written down.
 
-    `count` is how many jobs the command looks at. A few among many are examined, which takes less
+    `ids` are the jobs that the command looks at. A few among many are examined, which takes less
     time than to read the index.
     """
 
-    def __init__(self, around: Surroundings, count: int) -> None:
+    def __init__(self, around: Surroundings, ids: Collection[str]) -> None:
         self._around = around
         self._path = around.root.private / "index" / "jobs.json"
         self._watched: dict[str, _Watched | None] = {}
         self._rows: dict[str, str] = {}  # job -> <pipeline>:<the digest of its stamp>
         self._learned = False
+        self._met: set[str] = set()  # those whose row was found by this very command
         self._now: disk.Moment | None = None
-        if count > 1 and _size(self._path) <= count * _BYTES_A_JOB:
-            self._now = disk.now(self._path.parent)
+        self._unsettled: frozenset[str] = frozenset()
+        if len(ids) > 1 and _size(self._path) <= len(ids) * _BYTES_A_JOB:
+            with contextlib.suppress(OSError):
+                self._unsettled = _unsettled(around)
+                self._now = disk.now(self._path.parent)
         if self._now is not None:
             self._rows = _read(self._path, self._now)
+            self._meet([job for job in ids if job not in self._rows and job not in self._unsettled])
 
     def __enter__(self) -> Self:
         return self
@@ -100,9 +105,10 @@ class Index:
         trace: TracebackType | None,
     ) -> None:
         if self._learned and self._now is not None:
-            good = set(_names(self._around.root.data / COMPLETE))
-            rows = {job: row for job, row in self._rows.items() if job in good}
-            _write(self._path, self._now, rows)
+            with contextlib.suppress(OSError):  # then the next command examines once more
+                good = set(_names(self._around.root.data / COMPLETE))
+                rows = {job: row for job, row in self._rows.items() if job in good}
+                _write(self._path, self._now, rows)
 
     def find(self, job: str) -> Job:
         """`jobs.find`, without opening a file of a job that is as it was. Of such a one the state
@@ -123,9 +129,10 @@ class Index:
             return None
         name, _, digest = row.rpartition(":")
         watched = self._watch(name)
-        if watched is None or self._stamp(job, watched, _look) != digest:
+        if watched is None:
             return None
-        return watched.pipeline
+        same = job in self._met or self._stamp(job, watched, _look) == digest
+        return watched.pipeline if same else None
 
     def examine(self, job: str) -> Job:
         """`jobs.find`; a job that turns out to have nothing to do is known from the next command
@@ -144,6 +151,24 @@ class Index:
             # The stats of what was read, and not of what stands there a moment later.
             self._keep(job, f"{name}:{self._stamp(job, watched, seen.get)}")
         return found
+
+    def _meet(self, strangers: Sequence[str]) -> None:
+        """Examine many jobs of which nothing is known on all processors. Those that this shows to
+        have nothing to do are known from now on, the others are still to be examined."""
+        count = min(forks.processors(), len(strangers) // _JOBS_A_PROCESS)
+        if count > 1:
+            shares = [strangers[number::count] for number in range(count)]
+            for rows in forks.each(self._rows_of, shares):
+                for job, row in (rows or {}).items():
+                    self._keep(job, row)
+                    self._met.add(job)
+
+    def _rows_of(self, ids: Sequence[str]) -> dict[str, str]:
+        for job in ids:
+            # What is wrong here is said when the job's turn comes.
+            with contextlib.suppress(PopbuildError, OSError):
+                self.examine(job)
+        return {job: self._rows[job] for job in ids if job in self._rows}
 
     def _keep(self, job: str, row: str) -> None:
         if self._rows.get(job) != row:
@@ -182,24 +207,24 @@ class Index:
             self._watched[name] = None if pipeline is None else _watched(self._around, pipeline)
         return self._watched[name]
 
-    @functools.cached_property
-    def _unsettled(self) -> frozenset[str]:
-        """The jobs that are more than a directory in complete/: a seed waits, a build is under way
-        or was rejected, a promotion was cut short, a task is frozen. These are examined."""
-        root = self._around.root
-        pending = [name.removesuffix("-seed.json") for name in _names(root.data / PENDING)]
-        notes = [name.removesuffix(".json") for name in _names(jobs.promotions(root))]
-        built = (*_names(root.data / CURRENT), *_names(root.data / REJECTED))
-        return self._around.with_frozen.union(pending, notes, built)
-
 
 def find_all(names: Collection[str], around: Surroundings) -> Iterator[Job]:
     """`Index.find` for the jobs of a listing, which has those too that no command builds."""
     bad = jobs.bad_names(around.root)
-    with Index(around, len(names)) as index:
+    with Index(around, names) as index:
         for name in names:
             job = index.find(name)
             yield dataclasses.replace(job, bad_name=bad[name]) if name in bad else job
+
+
+def _unsettled(around: Surroundings) -> frozenset[str]:
+    """The jobs that are more than a directory in complete/: a seed waits, a build is under way or
+    was rejected, a promotion was cut short, a task is frozen. These are examined."""
+    root = around.root
+    pending = [name.removesuffix("-seed.json") for name in _names(root.data / PENDING)]
+    notes = [name.removesuffix(".json") for name in _names(root.path / jobs.PROMOTIONS)]
+    built = (*_names(root.data / CURRENT), *_names(root.data / REJECTED))
+    return around.with_frozen.union(pending, notes, built)
 
 
 def _watched(around: Surroundings, pipeline: Pipeline) -> _Watched:
@@ -227,10 +252,13 @@ def _look(path: str) -> os.stat_result | None:
 
 def _own_code() -> list[Any]:
     """popbuild itself: another version of it may judge otherwise, and so may another edit of it."""
-    package = Path(__file__).parent
-    files = [entry for name in ("", "model", "llm") for entry in os.scandir(package / name)]
-    stats = [(each.path, each.stat()) for each in files if each.name.endswith(".py")]
-    return [__version__, sorted((path, it.st_size, it.st_mtime_ns) for path, it in stats)]
+    found = []
+    with contextlib.suppress(OSError):  # not installed as files
+        package = Path(__file__).parent
+        for path in sorted(package.rglob("*.py")):
+            status = path.stat()
+            found.append((path.name, status.st_size, status.st_mtime_ns))
+    return [__version__, found]
 
 
 def _names(folder: Path) -> list[str]:
@@ -267,5 +295,4 @@ def _read(path: Path, now: disk.Moment) -> dict[str, str]:
 def _write(path: Path, now: disk.Moment, rows: Mapping[str, str]) -> None:
     body = {"formatVersion": _VERSION, "recorded": now.time_ns, "jobs": rows}
     data = json.dumps(body, separators=(",", ":")).encode()
-    with contextlib.suppress(OSError):  # then the next command examines once more
-        disk.write(path, jsonio.digest_bytes(data).encode() + b"\n" + data, sync=False)
+    disk.write(path, jsonio.digest_bytes(data).encode() + b"\n" + data, sync=False)

@@ -53,6 +53,7 @@ _PREVIOUS_KEPT = 1
 _MAX_DIGITS = 4  # of how many previous results are kept
 _NUMBERED = re.compile(r"(\d{6})-")
 CLAIMED = ".claimed-seed.json"
+PROMOTIONS = ".popbuild/promotions"  # below a root
 
 
 @dataclass(frozen=True)
@@ -564,9 +565,9 @@ def promote(root: Root, folder: JobFolder, run_line: Mapping[str, Any], kept: in
 def finish_promotion(root: Root, job: str, kept: int) -> None:
     """Finish a promotion that a crash cut short: set the last good result aside, add the line,
     once. Forget one that did not happen."""
-    note = _promotion_note(root, job)
-    if not disk.stands(note):
+    if not disk.stands(root.at(_note_place(job))):
         return
+    note = _promotion_note(root, job)
     line = read_json(note)
     status = read_json(root.job(COMPLETE, job).status)
     if isinstance(line, dict) and isinstance(status, dict):
@@ -579,13 +580,13 @@ def finish_promotion(root: Root, job: str, kept: int) -> None:
     disk.remove(note)
 
 
-def promotions(root: Root) -> Path:
-    """Where a promotion that is under way leaves its note, by the job's ID."""
-    return root.private / "promotions"
+def _note_place(job: str) -> str:
+    """Where a promotion that is under way leaves its note."""
+    return f"{PROMOTIONS}/{job}.json"
 
 
 def _promotion_note(root: Root, job: str) -> Path:
-    return promotions(root) / f"{job}.json"
+    return root.path / _note_place(job)
 
 
 def _log_run(root: Root, line: Mapping[str, Any], *, once: bool = False) -> None:

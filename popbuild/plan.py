@@ -145,7 +145,7 @@ def plan(
 ) -> Iterator[PlannedJob]:
     """What a run of these jobs would do, each of its tasks or only the named ones."""
     planner = _Planner(around)
-    with Index(around, len(selection)) as index:
+    with Index(around, selection) as index:
         for job, tasks in selection.items():
             yield planner.job(index.find(job), tasks)
 

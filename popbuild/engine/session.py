@@ -236,7 +236,7 @@ def _settle(
     """The results of the jobs that have nothing to do."""
     jobs.previous_kept(around.config.environment)  # refused, whether a job needs it or not
     results = {}
-    with Index(around, len(selection)) as index:
+    with Index(around, selection) as index:
         for name, tasks in selection.items():
             settled = settle_without_building(name, around, locks, index, tasks)
             if settled is not None:

@@ -50,8 +50,10 @@ def settle_without_building(
         exam = found.exam
         if exam is None or found.folder is None or found.state == REJECTED or found.damage:
             return None
-        known = [name for name in exam.pipeline.names if tasks is None or name in set(tasks)]
-        wanted = set(known).union(*(exam.pipeline.upstream(name) for name in known))
+        wanted = set(exam.pipeline.names)
+        if tasks is not None:
+            wanted &= set(tasks)
+            wanted = wanted.union(*(exam.pipeline.upstream(name) for name in wanted))
         if tasks is None and found.state != COMPLETE:
             return None  # all tasks may be up to date, but the job is not promoted yet
         if not exam.up_to_date(wanted):
@@ -63,7 +65,7 @@ def settle_without_building(
                 # Nobody read what changed: no run, only the copy that matches its source.
                 with seals.changing(exam.folder, exam.folder.seed):
                     jobs.write_seed(exam.folder, exam.seed)
-        path = root.show(exam.folder.path)
-        return JobResult(job, "up to date", path=path, frozen=exam.frozen)
+        place = job_place(COMPLETE if found.state == COMPLETE else CURRENT, job)
+        return JobResult(job, "up to date", path=place, frozen=exam.frozen)
     finally:
         locks.release(job)
