@@ -530,3 +530,21 @@ def test_two_commands_at_once(built: Workspace) -> None:
             assert result.code == 0, result.err
             assert {job["id"]: job for job in json.loads(result.out)} == right
     assert watched(built, "list").opened == {"first"}
+
+
+# --- many jobs ---
+
+
+def test_strangers_are_examined_on_all_processors(built: Workspace) -> None:
+    """Copies of the process examine their share of the jobs of which nothing is known; the answer
+    is the same, and a copy that fails is done without."""
+    same_size(artifact(built.job("third")), b"content", b"Content")
+    right = watched(built, "list").out
+    for failing in ("", "forks.json.dump = None"):
+        index_of(built).unlink()
+        before = f"from popbuild import forks, index; {failing}\n" + (
+            "forks.processors = lambda: 3; index._JOBS_A_PROCESS = 1"
+        )
+        found = watched(built, "list", before=before)
+        assert (found.out, found.opened) == (right, set(JOBS) if failing else {"first", "third"})
+        assert watched(built, "list").opened == {"third"}
