@@ -18,6 +18,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 SCRIPTS = Path(sys.executable).parent  # where doit and popbuild of this environment are
 MODEL = "openai/gpt-4o-mini"
 TASKS = ("research", "analysis", "synthesis", "formatting")
+_NEEDED = ("seed.json", "tasks-status.json", "letter.json", "-output.json")
 
 _SCHEMA = {
     "type": "object",
@@ -88,14 +89,18 @@ def write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def multiply(root: Path, job: str, names: Iterable[str]) -> None:
+def multiply(root: Path, job: str, names: Iterable[str], *, bare: bool = False) -> None:
     """Further complete jobs, as if each had been built from a seed of the same value: no letter
-    names the job it belongs to."""
+    names the job it belongs to. Those that are `bare` have only the files that a verdict needs."""
     seed = (root / f"seeds/{job}.json").read_bytes()
     source = root / "pipeline-data/complete" / job
     below = [(path.relative_to(source).as_posix(), path) for path in sorted(source.rglob("*"))]
     folders = ["", *(name for name, path in below if path.is_dir())]
-    files = [(name, path.read_bytes()) for name, path in below if path.is_file()]
+    files = [
+        (name, path.read_bytes())
+        for name, path in below
+        if path.is_file() and (not bare or name.endswith(_NEEDED))
+    ]
     for name in names:
         (root / f"seeds/{name}.json").write_bytes(seed)
         for folder in folders:

@@ -52,11 +52,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--largest", type=int, help="of the growth's sizes; ten times the jobs")
+    parser.add_argument("--largest", type=int, default=100_000, help="of the growth's sizes")
     given = parser.parse_args()
     with helpers.provider() as environment:
         _beside_plain_doit(given.jobs, given.rounds, environment)
-        _growth(given.largest or 10 * given.jobs, given.rounds, environment)
+        _growth(given.largest, given.rounds, environment)
 
 
 def _beside_plain_doit(jobs: int, rounds: int, environment: Mapping[str, str]) -> None:
@@ -120,7 +120,8 @@ def _growth(largest: int, rounds: int, environment: Mapping[str, str]) -> None:
         there, sizes = 1, [size for size in (1, 100, 1_000, 10_000, 100_000) if size <= largest]
         print(f"{'jobs':>7}  {'doit run':<36}  popbuild list")
         for size in sizes:
-            helpers.multiply(root, _JOB, (f"copy-{each:06}" for each in range(there, size)))
+            names = (f"copy-{each:06}" for each in range(there, size))
+            helpers.multiply(root, _JOB, names, bare=True)
             there = size
             helpers.run(_RUN, root, environment)
             took = helpers.alternately(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -35,11 +36,16 @@ def each(work: Callable[[Any], Any], shares: Sequence[Any]) -> list[Any]:
 def _start(work: Callable[[Any], Any], share: Any) -> tuple[int, int]:
     """A copy that works; its process ID, and where its answer can be read."""
     reader, writer = os.pipe()
+    # Ctrl-C must not meet a copy that still is on its way: it would go on as the original.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     pid = os.fork()
     if pid:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         os.close(writer)
         return pid, reader
     try:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         os.close(reader)
         with os.fdopen(writer, "w", encoding="utf-8") as answer:
             json.dump(work(share), answer)
