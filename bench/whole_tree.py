@@ -85,13 +85,13 @@ def _beside_plain_doit(jobs: int, rounds: int, environment: Mapping[str, str]) -
                 )
                 times.append(helpers.run(_RUN, root, environment))
                 helpers.run(_RUN, root, environment)
-    took["doit run, first index"] = helpers.median(first)
-    took["doit run, one seed edited"] = helpers.median(edited)
-    took["doit run, its seed edited, one job in all"] = helpers.median(edited_one)
-    print(f"{jobs} complete jobs of {len(helpers.TASKS)} tasks, {rounds} rounds")
-    for name, each in took.items():
-        print(f"{name:<42}{each}")
-    _print_ratios(took, jobs)
+        took["doit run, first index"] = helpers.median(first)
+        took["doit run, one seed edited"] = helpers.median(edited)
+        took["doit run, its seed edited, one job in all"] = helpers.median(edited_one)
+        print(f"{jobs} complete jobs of {len(helpers.TASKS)} tasks, {rounds} rounds")
+        for name, each in took.items():
+            print(f"{name:<42}{each}")
+        _print_ratios(took, jobs)
 
 
 def _print_ratios(took: Mapping[str, Timed], jobs: int) -> None:

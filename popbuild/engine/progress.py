@@ -110,10 +110,12 @@ class Plain(Events):
         *before, last = _ending(result)
         for text in before:
             self.line(text)
-        if result.outcome == "up to date" and len(self._held) < _HELD:
-            self._held.append(last)  # of ten thousand such lines each would look for keys in itself
-        else:
-            self.line(last)
+        with self._lock:
+            if result.outcome == "up to date" and len(self._held) < _HELD:
+                # Of ten thousand such lines, each would be searched for keys by itself.
+                self._held.append(last)
+            else:
+                self.line(last)
 
 
 def _ending(result: JobResult) -> list[str]:

@@ -211,19 +211,19 @@ def run(
     jobs.prepare_root(root)
     locks = disk.Locks(root.private / "locks" / "jobs")
     results: dict[str, JobResult] = {}
-    if not (options.always or options.fresh):
-        results = _settle(selection, around, locks, events)
-    rest = {name: tasks for name, tasks in selection.items() if name not in results}
-    if rest:
-        if alone:
-            _check_case(root, rest)
-        if options.ask_above is not None:
-            _ask_first(rest, around, options.ask_above, events)
-        results.update(_build(rest, around, locks, options, events, mode))
-    if any(isinstance(result.error, BudgetError) for result in results.values()):
-        done = ("complete", "up to date", "built")
-        events.left([name for name in selection if results[name].outcome not in done])
-    events.close()
+    with contextlib.closing(events):
+        if not (options.always or options.fresh):
+            results = _settle(selection, around, locks, events)
+        rest = {name: tasks for name, tasks in selection.items() if name not in results}
+        if rest:
+            if alone:
+                _check_case(root, rest)
+            if options.ask_above is not None:
+                _ask_first(rest, around, options.ask_above, events)
+            results.update(_build(rest, around, locks, options, events, mode))
+        if any(isinstance(result.error, BudgetError) for result in results.values()):
+            done = ("complete", "up to date", "built")
+            events.left([name for name in selection if results[name].outcome not in done])
     ordered = [results[name] for name in selection]
     codes = {result.exit_code for result in ordered}
     code = next((code for code in _SEVERITY if code in codes), max(codes, default=OK))
