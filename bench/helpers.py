@@ -5,14 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import resource
-import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +18,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 SCRIPTS = Path(sys.executable).parent  # where doit and popbuild of this environment are
 MODEL = "openai/gpt-4o-mini"
 TASKS = ("research", "analysis", "synthesis", "formatting")
+_NEEDED = ("seed.json", "tasks-status.json", "letter.json", "-output.json")
 
 _SCHEMA = {
     "type": "object",
@@ -90,46 +89,59 @@ def write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def copy_job(root: Path, job: str, to: str) -> None:
-    """A further complete job, as if it had been built: no letter names the job it belongs to."""
-    shutil.copy(root / f"seeds/{job}.json", root / f"seeds/{to}.json")
-    shutil.copytree(root / "pipeline-data/complete" / job, root / "pipeline-data/complete" / to)
-
-
-def run(command: Sequence[str], cwd: Path, environment: Mapping[str, str] | None = None) -> str:
-    """Run a command of this environment and give what it printed; fails if the command does."""
-    program = SCRIPTS / command[0]
-    done = subprocess.run(
-        [program, *command[1:]],
-        cwd=cwd,
-        env={**os.environ, **(environment or {})},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
-    return done.stdout
+def multiply(root: Path, job: str, names: Iterable[str], *, bare: bool = False) -> None:
+    """Further complete jobs, as if each had been built from a seed of the same value: no letter
+    names the job it belongs to. Those that are `bare` have only the files that a verdict needs."""
+    seed = (root / f"seeds/{job}.json").read_bytes()
+    source = root / "pipeline-data/complete" / job
+    below = [(path.relative_to(source).as_posix(), path) for path in sorted(source.rglob("*"))]
+    folders = ["", *(name for name, path in below if path.is_dir())]
+    files = [
+        (name, path.read_bytes())
+        for name, path in below
+        if path.is_file() and (not bare or name.endswith(_NEEDED))
+    ]
+    for name in names:
+        (root / f"seeds/{name}.json").write_bytes(seed)
+        for folder in folders:
+            (source.parent / name / folder).mkdir()
+        for file, data in files:
+            (source.parent / name / file).write_bytes(data)
 
 
 @dataclass(frozen=True)
 class Timed:
-    """Seconds that a command took: on the wall, and on the CPU, user and system."""
+    """What a command took: seconds on the wall, seconds on the CPU, user and system, and the most
+    memory that it had, in bytes."""
 
     wall: float
     cpu: float
+    memory: int
 
     def __str__(self) -> str:
-        return f"{self.wall * 1000:6.0f} ms wall {self.cpu * 1000:6.0f} ms CPU"
+        times = f"{self.wall * 1000:7.0f} ms wall {self.cpu * 1000:7.0f} ms CPU"
+        return f"{times} {self.memory / 1e6:5.0f} MB"
 
 
-def timed(command: Sequence[str], cwd: Path, environment: Mapping[str, str] | None = None) -> Timed:
-    """What a command took, from its start to its end."""
-    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    run(command, cwd, environment)
-    wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
-    return Timed(wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+def run(command: Sequence[str], cwd: Path, environment: Mapping[str, str] | None = None) -> Timed:
+    """Run a command of this environment to its end; fails if the command does."""
+    started = time.perf_counter()
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            [SCRIPTS / command[0], *command[1:]],
+            cwd=cwd,
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        wall = time.perf_counter() - started
+        if process.returncode:
+            output.seek(0)
+            raise SystemExit(f"{' '.join(command)} failed:\n{output.read().decode()[-5000:]}")
+    return Timed(wall, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
 
 
 Command = tuple[Sequence[str], Path, Mapping[str, str]]  # words, working directory, environment
@@ -141,13 +153,16 @@ def alternately(commands: Mapping[str, Command], rounds: int) -> dict[str, Timed
     times: dict[str, list[Timed]] = {name: [] for name in commands}
     for number in range(rounds + 1):
         for name, (command, cwd, environment) in commands.items():
-            took = timed(command, cwd, environment)
+            took = run(command, cwd, environment)
             if number:
                 times[name].append(took)
-    return {
-        name: Timed(
-            statistics.median(each.wall for each in took),
-            statistics.median(each.cpu for each in took),
-        )
-        for name, took in times.items()
-    }
+    return {name: median(took) for name, took in times.items()}
+
+
+def median(times: Sequence[Timed]) -> Timed:
+    """The median of each measure."""
+    return Timed(
+        statistics.median(each.wall for each in times),
+        statistics.median(each.cpu for each in times),
+        int(statistics.median(each.memory for each in times)),
+    )

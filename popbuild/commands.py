@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from popbuild import config, disk, gate, jobs, jsonio, seals
+from popbuild import config, disk, gate, index, jobs, jsonio, seals
 from popbuild.errors import ConfigError, GateError, InputError, TaskError, UsageError, unknown
 from popbuild.exam import BadSeed, Exam, Surroundings, examine, read_json, read_seed
 from popbuild.jobs import Job, Samples
@@ -92,11 +92,16 @@ def around(root: Root) -> Surroundings:
     return Surroundings(config.load(root))
 
 
-def look(root: Root, names: Iterable[str] = ()) -> Iterator[Job]:
-    """The named jobs, or all, each held against today's inputs. Builds nothing."""
+def named(root: Root, names: Iterable[str] = ()) -> list[str]:
+    """The IDs of the jobs that names and globs mean, or of all."""
     from popbuild.engine import session
 
-    return jobs.find_all(session.select(root, None, names), around(root))
+    return list(session.select(root, None, names))
+
+
+def look(root: Root, ids: Collection[str]) -> Iterator[Job]:
+    """Jobs, each held against today's inputs. Builds nothing."""
+    return index.find_all(ids, around(root))
 
 
 def describe_job(job: Job, root: Root) -> dict[str, Any]:
@@ -284,16 +289,15 @@ def check(root: Root, names: Iterable[str] = ()) -> Check:
     from popbuild.validate import validate
 
     names = list(names)
-    found = list(look(root, names))
-    paths = [
-        path
-        for job in found
-        for path in (root.seed(job.id), job.folder.path if job.folder else root.seed(job.id))
-        if path.exists()
-    ]
-    validation = validate(root, [root.config, *paths] if names else ())
-    stale = [(shown_name(job.id), job.description) for job in found if not job.up_to_date]
-    return Check(len(found), validation.checked, stale, validation.findings)
+    ids = named(root, names)
+    paths: list[Path] = []
+    stale = []
+    for job in look(root, ids):
+        paths += [root.seed(job.id), *([job.folder.path] if job.folder else [])] if names else []
+        if not job.up_to_date:
+            stale.append((shown_name(job.id), job.description))
+    validation = validate(root, [root.config, *filter(Path.exists, paths)] if names else ())
+    return Check(len(ids), validation.checked, stale, validation.findings)
 
 
 def export(root: Root, job: Job, target: Path, artifact: str | None = None) -> Path:
@@ -395,7 +399,7 @@ def accept(root: Root, name: str, tasks: Iterable[str] = ()) -> list[str]:
                     unknown("task", task_name, job.pipeline.names, where={"job": name}),
                 )
         accepted = []
-        for task in job.pipeline.in_order():
+        for task in job.pipeline.in_order:
             verdict = exam.look(task)
             if task.id not in wanted or not (verdict.stale or verdict.edited):
                 continue

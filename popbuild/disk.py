@@ -23,12 +23,18 @@ import struct
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
 from popbuild.errors import InputError, PopbuildError, UsageError
 
 _PRIVATE = "600"
+
+_REMOTE = frozenset(
+    "nfs nfs4 cifs smb3 smbfs 9p ceph lustre gpfs afs beegfs virtiofs fuse.sshfs fuse.s3fs "
+    "fuse.gcsfuse fuse.glusterfs fuse.ceph fuse.rclone".split()
+)
 
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
@@ -185,9 +191,14 @@ def sync_folder(path: Path) -> None:
         os.close(folder)
 
 
-def stands(path: Path) -> bool:
+def stands(path: str | Path) -> bool:
     """Whether there is anything by this name, a dangling link included."""
     return os.path.lexists(path)
+
+
+def is_folder(path: str | Path) -> bool:
+    """Whether this is a folder, or a link to one."""
+    return os.path.isdir(path)
 
 
 def is_regular(path: Path) -> bool:
@@ -198,7 +209,22 @@ def is_regular(path: Path) -> bool:
         return False
 
 
-def read(path: Path, *, max_bytes: int | None = None) -> bytes:
+_seen: ContextVar[dict[str, os.stat_result | None] | None] = ContextVar("seen", default=None)
+
+
+@contextlib.contextmanager
+def noting_reads() -> Iterator[dict[str, os.stat_result | None]]:
+    """Inside, each file that is read is noted by its path, with the stat of what was read; None
+    for one that was not the same when it was read again."""
+    seen: dict[str, os.stat_result | None] = {}
+    token = _seen.set(seen)
+    try:
+        yield seen
+    finally:
+        _seen.reset(token)
+
+
+def read(path: str | Path, *, max_bytes: int | None = None) -> bytes:
     """A regular file's bytes. A link, a folder, a pipe or a device is refused with an InputError:
     it could be anything."""
     try:
@@ -209,6 +235,9 @@ def read(path: Path, *, max_bytes: int | None = None) -> bytes:
         raise _irregular(path, "a symbolic link") from None
     try:
         status = os.fstat(file)
+        seen = _seen.get()
+        if seen is not None:
+            seen[str(path)] = status if seen.setdefault(str(path), status) == status else None
         if not stat.S_ISREG(status.st_mode):
             raise _irregular(
                 path, "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
@@ -222,8 +251,11 @@ def read(path: Path, *, max_bytes: int | None = None) -> bytes:
                     "allowed": f"{max_bytes:,} bytes",
                 },
             )
-        with os.fdopen(file, "rb", closefd=False) as stream:
-            return stream.read()
+        data = os.read(file, status.st_size + 1)
+        if len(data) == status.st_size:
+            return data
+        with os.fdopen(file, "rb", closefd=False) as stream:  # it grows, or is very large
+            return data + stream.read()
     finally:
         os.close(file)
 
@@ -271,11 +303,53 @@ def read_end(path: Path, size_bytes: int) -> bytes:
         os.close(file)
 
 
-def _irregular(path: Path, found: str) -> InputError:
+def _irregular(path: str | Path, found: str) -> InputError:
     return InputError(
         "not a regular file",
         {"file": path, "found": found},
         hint="put a file in its place; popbuild follows no links",
+    )
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A time by the clock of a file system, in nanoseconds, and the number of its device."""
+
+    time_ns: int
+    device: int
+
+
+def now(folder: Path) -> Moment | None:
+    """What time it is for the file system of a folder, which is made if need be: its clock is not
+    always this machine's, nor as fine. None where it cannot be learned, since nothing can be
+    written there, or where the times of files may be seen late: on a network file system."""
+    try:
+        make_folder(folder)
+        file = os.open(
+            folder / "clock", os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, file_mode()
+        )
+        try:
+            os.utime(file)
+            status = os.fstat(file)
+        finally:
+            os.close(file)
+    except OSError:
+        return None
+    return None if _is_remote(status.st_dev) else Moment(status.st_ctime_ns, status.st_dev)
+
+
+def _is_remote(device: int) -> bool:
+    """Whether a device is a network file system, as far as this kernel tells."""
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as mounts:
+            text = mounts.read()
+    except OSError:
+        return False
+    number = f" {os.major(device)}:{os.minor(device)} "
+    return any(
+        line.partition(" - ")[2].split(" ")[0] in _REMOTE
+        for line in text.splitlines()
+        if number in line
     )
 
 

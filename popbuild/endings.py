@@ -11,7 +11,7 @@ from typing import Any
 from popbuild import disk, jsonio, runs, seals
 from popbuild.errors import UsageError
 from popbuild.exam import BadSeed, read_json
-from popbuild.jobs import named, state_in
+from popbuild.jobs import PROMOTIONS, named, state_in
 from popbuild.layout import COMPLETE, CURRENT, REJECTED, JobFolder, Root
 from popbuild.model import status as states
 from popbuild.model.clock import timestamp
@@ -98,7 +98,7 @@ def promotion_under_way(root: Root, job: str) -> Mapping[str, Any] | None:
 
 
 def _promotion_note(root: Root, job: str) -> Path:
-    return root.private / "promotions" / f"{job}.json"
+    return root.path / PROMOTIONS / f"{job}.json"
 
 
 def _set_aside(root: Root, folder: JobFolder, kept: int) -> None:

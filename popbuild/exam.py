@@ -16,7 +16,15 @@ from popbuild.bundle import bundle
 from popbuild.config import Config
 from popbuild.errors import ConfigError, InputError, PopbuildError
 from popbuild.fingerprint import Change, Inputs, Verdict
-from popbuild.layout import COMPLETE, NO_DEVICE, JobFolder, Root, name_problem
+from popbuild.layout import (
+    COMPLETE,
+    NO_DEVICE,
+    JobFolder,
+    Root,
+    artifact_place,
+    letter_place,
+    name_problem,
+)
 from popbuild.llm.endpoint import address_digest, is_local, weights_digest
 from popbuild.model.letter import Letter, open_letter
 from popbuild.model.pipeline import Pipeline, Task
@@ -35,7 +43,7 @@ class BadSeed(Exception):
         self.problems = problems
 
 
-def read_seed(path: Path, where: str, *, ours: bool = False) -> dict[str, Any]:
+def read_seed(path: str | Path, where: str, *, ours: bool = False) -> dict[str, Any]:
     """A seed, strict and valid. Raises BadSeed, or FileNotFoundError. A copy of `ours` is indented
     and may be larger."""
     most = jsonio.MAX_OWN_BYTES if ours else MAX_SEED_BYTES
@@ -71,17 +79,24 @@ def _is_name(value: Any) -> bool:
     return isinstance(value, str) and name_problem(value) is None
 
 
-def read_json(path: Path) -> Any:
+_decode = json.JSONDecoder().decode
+
+
+def read_json(path: str | Path) -> Any:
     """A JSON file of ours, or None where it is missing or damaged."""
     try:
-        return json.loads(disk.read(path))
+        data = disk.read(path)
+        try:
+            return _decode(data.decode())
+        except ValueError:
+            return json.loads(data)  # in another encoding, if anything
     except (OSError, ValueError, PopbuildError, RecursionError):
         return None
 
 
 def read_letter(folder: JobFolder, task: str) -> Letter | None:
     """A task's letter, or None: missing, truncated, altered and foreign ones are all the same."""
-    return open_letter(read_json(folder.letter(task)), task)
+    return open_letter(read_json(folder.at(letter_place(task))), task)
 
 
 def read_artifact(folder: JobFolder, task: Task) -> tuple[Any, str | None]:
@@ -90,7 +105,7 @@ def read_artifact(folder: JobFolder, task: Task) -> tuple[Any, str | None]:
     One that is not JSON any more, after an edit by hand, has the digest of its bytes.
     """
     try:
-        data = disk.read(folder.artifact(task.artifact))
+        data = disk.read(folder.at(artifact_place(task.artifact)))
     except (OSError, InputError):
         return None, None
     try:
@@ -111,7 +126,7 @@ class Surroundings:
     and compiled schemas, each computed once."""
 
     config: Config
-    _endpoints: dict[str, tuple[str | None, str | None]] = field(default_factory=dict)
+    _endpoints: dict[Any, tuple[str | None, str | None]] = field(default_factory=dict)
     _schemas: dict[str, tuple[schemas.Schema, dict[str, str]]] = field(default_factory=dict)
     _sent: dict[str, Any] = field(default_factory=dict)
 
@@ -120,7 +135,7 @@ class Surroundings:
         return self.config.root
 
     @functools.cached_property
-    def _with_frozen(self) -> frozenset[str]:
+    def with_frozen(self) -> frozenset[str]:
         """The jobs that have frozen tasks: most roots have none, and no job pays for it."""
         try:
             return frozenset(path.stem for path in frozen_folder(self.root).iterdir())
@@ -129,12 +144,18 @@ class Surroundings:
 
     def frozen(self, job: str) -> tuple[str, ...]:
         """The tasks of a job that a person froze."""
-        if job not in self._with_frozen:
+        if job not in self.with_frozen:
             return ()
         found = read_json(frozen_folder(self.root) / f"{job}.json")
         return tuple(found) if isinstance(found, list) else ()
 
-    def inputs(self, task: Task, seed: Any, artifacts: Mapping[str, Any]) -> Inputs:
+    def inputs(
+        self,
+        task: Task,
+        seed: Any,
+        artifacts: Mapping[str, Any],
+        resolved: dict[str, tuple[Any, str]],
+    ) -> Inputs:
         """What a task's dependencies are resolved against."""
         endpoint, weights = self.model_place(task)
         return Inputs(
@@ -143,6 +164,7 @@ class Surroundings:
             self.config.snapshot.digests,
             endpoint,
             weights,
+            resolved,
         )
 
     def model_place(self, task: Task) -> tuple[str | None, str | None]:
@@ -153,7 +175,7 @@ class Surroundings:
 
     def place_of(self, model: str, settings: Mapping[str, Any]) -> tuple[str | None, str | None]:
         """The digests of a model's endpoint and local weights, where they apply."""
-        key = model + jsonio.compact([settings.get("api_base"), settings.get("base_url")])
+        key = model, str(settings.get("api_base")), str(settings.get("base_url"))
         if key not in self._endpoints:
             environment = self.config.environment
             weights = (
@@ -220,6 +242,7 @@ class Exam:
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     asked: dict[str, str] = field(default_factory=dict)  # tasks a person wants built, and why
     last_seed: Any = None  # what the job's own copy was, where today's seed stands in its place
+    _resolved: dict[str, tuple[Any, str]] = field(default_factory=dict)
 
     def look(self, task: Task) -> Verdict:
         """Read a task's letter and artifact anew, and say whether it must run."""
@@ -298,7 +321,7 @@ class Exam:
         return MISSING
 
     def inputs(self, task: Task) -> Inputs:
-        return self.around.inputs(task, self.seed, self.artifacts)
+        return self.around.inputs(task, self.seed, self.artifacts, self._resolved)
 
     def settle(self, task: Task, value: Any, letter: Letter) -> None:
         """A task was built: what stands below it is judged by the new artifact."""
@@ -330,6 +353,6 @@ def examine(
 ) -> Exam:
     """Hold a job's directory against today's inputs. Reads; writes nothing."""
     exam = Exam(folder, seed, pipeline, around, last_seed=last_seed)
-    for task in pipeline.in_order():
+    for task in pipeline.in_order:
         exam.look(task)
     return exam

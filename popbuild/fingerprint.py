@@ -19,7 +19,7 @@ Reads no files.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from popbuild import jsonio
@@ -38,6 +38,7 @@ class Inputs:
 
     `artifacts` has the value of each upstream main artifact that exists; `files` the digests of
     the snapshot by path; `endpoint` and `weights` are digests, None where they do not apply.
+    `resolved` are dependencies on documents that other tasks have too, each with its document.
     """
 
     seed: Any
@@ -45,6 +46,7 @@ class Inputs:
     files: Mapping[str, str]
     endpoint: str | None = None
     weights: str | None = None
+    resolved: dict[str, tuple[Any, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def fixed(task: Task, inputs: Inputs) -> dict[str, str]:
         # What task.yaml says counts by its effect, so that a comment in it is free.
         if path != f"{task.folder}/task.yaml"
     }
-    found.update({f"setting:{key}": jsonio.digest(value) for key, value in task.settings.items()})
+    found.update({f"setting:{key}": digest for key, digest in task.setting_digests.items()})
     found["answer"] = task.answer
     found["output"] = task.artifact
     found["stages"] = STAGES_VERSION
@@ -133,8 +135,13 @@ def resolve(dependency: str, task: Task, inputs: Inputs) -> str:
         if upstream not in task.needs or upstream not in inputs.artifacts:
             return jsonio.ABSENT
         document = inputs.artifacts[upstream]
+    known = inputs.resolved.get(dependency)
+    if known is not None and known[0] is document:
+        return known[1]
     value = value_at(document, pointer)
-    return kind_of(value) if kind.endswith("-kind") else digest_of(value)
+    found = kind_of(value) if kind.endswith("-kind") else digest_of(value)
+    inputs.resolved[dependency] = document, found
+    return found
 
 
 def digest_of(value: Any) -> str:
@@ -202,6 +209,8 @@ def changes(
     last: Fingerprint, now: Fingerprint, task: Task, inputs: Inputs, past: Past = unknown
 ) -> tuple[Change, ...]:
     """Every dependency that differs."""
+    if last == now:
+        return ()
     found = []
     for dependency in sorted({*last, *now}):
         before, after = last.get(dependency, jsonio.ABSENT), now.get(dependency, jsonio.ABSENT)

@@ -4,11 +4,11 @@ claim, letters."""
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import json
+import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,17 @@ from popbuild.layout import (
     COMPLETE,
     CURRENT,
     FILE_KINDS,
+    PENDING,
     REJECTED,
+    RUNS,
+    SEED,
+    STATUS,
     JobFolder,
     Root,
+    job_place,
     name_problem,
+    pending_place,
+    seed_place,
     shown_name,
 )
 from popbuild.model import status as states
@@ -43,6 +50,7 @@ from popbuild.model.pipeline import Pipeline, Task
 from popbuild.model.problem import Problem
 
 CLAIMED = ".claimed-seed.json"
+PROMOTIONS = ".popbuild/promotions"  # below a root
 
 
 @dataclass(frozen=True)
@@ -104,25 +112,40 @@ def known_seeds(root: Root) -> list[str]:
     return sorted(named(root.seeds, ".json"))
 
 
-def named(folder: Path, ending: str) -> Iterator[str]:
-    """What the files of a folder that end like this are named for."""
-    with contextlib.suppress(FileNotFoundError):
-        for path in folder.iterdir():
-            if path.name.endswith(ending) and not path.name.startswith("."):
-                yield path.name.removesuffix(ending)
-
-
 def known_jobs(root: Root) -> list[str]:
     """The IDs of all jobs of a root: seeds, and what stands in the four folders."""
-    found = {*named(root.seeds, ".json"), *named(root.data / "pending", "-seed.json")}
+    found = {*named(root.seeds, ".json"), *named(root.data / PENDING, "-seed.json")}
     for state in (CURRENT, COMPLETE, REJECTED):
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError), os.scandir(root.data / state) as entries:
             found.update(
-                path.name
-                for path in (root.data / state).iterdir()
-                if not path.name.startswith(".") and path != root.runs and path.is_dir()
+                each.name for each in entries if _is_job(state, each.name) and each.is_dir()
             )
     return sorted(found)
+
+
+def named(folder: Path, ending: str) -> list[str]:
+    """What the files of a folder that end like this are named for."""
+    try:
+        with os.scandir(folder) as entries:
+            names = [each.name for each in entries if each.name.endswith(ending)]
+    except FileNotFoundError:
+        return []
+    return [name.removesuffix(ending) for name in names if not name.startswith(".")]
+
+
+def _is_job(state: str, name: str) -> bool:
+    return not name.startswith(".") and (state, name) != (COMPLETE, RUNS)
+
+
+def is_known(root: Root, job: str) -> bool:
+    """Whether there is a job of this ID, without a look at the others."""
+    if not job or job.startswith(".") or "/" in job:
+        return False
+    sources = (seed_place(job), pending_place(job))
+    return any(disk.stands(root.at(place)) for place in sources) or any(
+        _is_job(state, job) and disk.is_folder(root.at(job_place(state, job)))
+        for state in (CURRENT, COMPLETE, REJECTED)
+    )
 
 
 def bad_names(root: Root) -> dict[str, str]:
@@ -137,13 +160,6 @@ def bad_names(root: Root) -> dict[str, str]:
             others = ", ".join(shown_name(each) for each in same if each != job)
             found.setdefault(job, f"differs from {others} only by upper and lower case")
     return found
-
-
-def find_all(names: Iterable[str], around: Surroundings) -> Iterator[Job]:
-    """`find` for the jobs of a listing, which has those too that no command builds."""
-    bad = bad_names(around.root)
-    for name in names:
-        yield dataclasses.replace(find(name, around), bad_name=bad.get(name))
 
 
 def place_of(root: Root, job: str) -> str:
@@ -162,8 +178,12 @@ def find(job: str, around: Surroundings) -> Job:
     stale. Reads; writes nothing.
     """
     root = around.root
-    folders = {state: root.job(state, job) for state in (COMPLETE, CURRENT, REJECTED)}
-    present = [state for state, folder in folders.items() if folder.path.is_dir()]
+    folders = {
+        state: root.job(state, job)
+        for state in (COMPLETE, CURRENT, REJECTED)
+        if disk.is_folder(root.at(job_place(state, job)))
+    }
+    present = list(folders)
     try:
         seed = _todays_seed(job, root)
     except BadSeed as bad:
@@ -192,18 +212,19 @@ def find(job: str, around: Surroundings) -> Job:
     if COMPLETE in present:
         return complete
     state = "pending" if root.pending(job).exists() else "new"
-    nothing = examine(folders[CURRENT], seed, pipeline, around)
+    nothing = examine(root.job(CURRENT, job), seed, pipeline, around)
     return Job(job, state, None, seed, pipeline, nothing)
 
 
 def _todays_seed(job: str, root: Root) -> dict[str, Any]:
     """The source under seeds/, else what waits in pending/, else the job's own copy, the newest
     first: what was claimed, what is built or was rejected since, and the last good result's."""
-    claimed = root.job(CURRENT, job).path / CLAIMED
-    own = [root.job(state, job).seed for state in (CURRENT, REJECTED, COMPLETE)]
-    for path in (root.seed(job), root.pending(job), claimed, *own):
+    source = seed_place(job)
+    claimed = f"{job_place(CURRENT, job)}/{CLAIMED}"
+    own = [f"{job_place(state, job)}/{SEED}" for state in (CURRENT, REJECTED, COMPLETE)]
+    for place in (source, pending_place(job), claimed, *own):
         try:
-            return read_seed(path, root.show(path), ours=path != root.seed(job))
+            return read_seed(root.at(place), place, ours=place != source)
         except FileNotFoundError:
             continue
     raise BadSeed(job, (Problem("the job has no seed.json"),))
@@ -232,12 +253,12 @@ def _held(root: Root, folder: JobFolder) -> bool:
 
 def read_status(folder: JobFolder) -> states.Status | None:
     """A job's status, or None where it is missing or cannot be used."""
-    body = read_json(folder.status)
+    body = read_json(folder.at(STATUS))
     return body if states.usable(body) else None
 
 
 def _damage(folder: JobFolder) -> str | None:
-    return None if read_status(folder) else f"{folder.status.name} is damaged or altered"
+    return None if read_status(folder) else f"{STATUS} is damaged or altered"
 
 
 def state_in(folder: JobFolder) -> Any:
@@ -434,8 +455,11 @@ def _indexed_anew(status: states.Status, folder: JobFolder, pipeline: Pipeline) 
 
 def holds_seed(folder: JobFolder, seed: Mapping[str, Any]) -> bool:
     """Whether the job's own copy of its seed says the same, as JSON: to Python, 1 is true too."""
-    own = read_json(folder.seed)
-    return json.dumps(own, sort_keys=True) == json.dumps(seed, sort_keys=True)
+    own = read_json(folder.at(SEED))
+    return _as_text(own) == _as_text(seed)
+
+
+_as_text = json.JSONEncoder(sort_keys=True).encode
 
 
 def refresh_seed(root: Root, folder: JobFolder, seed: Mapping[str, Any]) -> None:

@@ -81,12 +81,7 @@ def loads(data: bytes, where: str, *, max_bytes: int = MAX_BYTES) -> Any:
 def parse(text: str, where: str) -> Any:
     """A JSON value from text, under the same rules as `loads`."""
     try:
-        value = json.loads(
-            text,
-            object_pairs_hook=_without_duplicates,
-            parse_constant=_no_constant,
-            parse_float=_finite,
-        )
+        value = _decode(text)
     except RecursionError:
         raise InputError(
             "JSON is nested too deeply", {"file": where, "allowed": f"{MAX_DEPTH} levels"}
@@ -185,6 +180,11 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{text} is too large a number")
     return number
+
+
+_decode = json.JSONDecoder(
+    object_pairs_hook=_without_duplicates, parse_constant=_no_constant, parse_float=_finite
+).decode
 
 
 def _check_tree(root: Any, where: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from dataclasses import dataclass
@@ -68,11 +69,52 @@ def check_file_name(name: str) -> str:
     return name
 
 
+# The places below a root, and those inside a job's directory, relative to it.
+
+
+def seed_place(job: str) -> str:
+    """Where a job's source is, if it has one."""
+    return f"seeds/{job}.json"
+
+
+def pending_place(job: str) -> str:
+    """Where a job's seed waits."""
+    return f"pipeline-data/{PENDING}/{job}-seed.json"
+
+
+def job_place(state: str, job: str) -> str:
+    """Where a job's directory is."""
+    return f"pipeline-data/{state}/{job}"
+
+
+SEED, STATUS = "seed.json", "tasks-status.json"
+RUNS = "runs.jsonl"  # in complete/, and our copy of it
+
+
+def artifact_place(name: str) -> str:
+    """Where an artifact of this name is."""
+    return f"files/artifacts/{name}"
+
+
+def letter_place(task: str) -> str:
+    """Where a task's letter is."""
+    return f"tasks/{task}/letter.json"
+
+
 @dataclass(frozen=True)
 class JobFolder:
     """The paths inside one job's directory, wherever it stands."""
 
     path: Path
+
+    @functools.cached_property
+    def _text(self) -> str:
+        return str(self.path)
+
+    def at(self, place: str) -> str:
+        """The path of a place inside as text: where ten thousand jobs are read, a Path for each
+        file would take longer than the file."""
+        return f"{self._text}/{place}"
 
     @property
     def id(self) -> str:
@@ -80,11 +122,11 @@ class JobFolder:
 
     @property
     def seed(self) -> Path:
-        return self.path / "seed.json"
+        return self.path / SEED
 
     @property
     def status(self) -> Path:
-        return self.path / "tasks-status.json"
+        return self.path / STATUS
 
     @property
     def rejection(self) -> Path:
@@ -98,13 +140,13 @@ class JobFolder:
         return self.path / f"files/{kind}"
 
     def artifact(self, name: str) -> Path:
-        return self.path / f"files/artifacts/{name}"
+        return self.path / artifact_place(name)
 
     def task(self, task: str) -> Path:
         return self.path / f"tasks/{task}"
 
     def letter(self, task: str) -> Path:
-        return self.path / f"tasks/{task}/letter.json"
+        return self.path / letter_place(task)
 
     def output(self, task: str) -> Path:
         return self.path / f"tasks/{task}/output.json"
@@ -118,6 +160,14 @@ class Root:
     """A folder with seeds/, pipeline-config/, pipeline-data/ and the private .popbuild/."""
 
     path: Path
+
+    @functools.cached_property
+    def _text(self) -> str:
+        return str(self.path)
+
+    def at(self, place: str) -> str:
+        """The path of a place below as text, as `JobFolder.at`."""
+        return f"{self._text}/{place}"
 
     @property
     def seeds(self) -> Path:
@@ -137,24 +187,24 @@ class Root:
 
     @property
     def runs(self) -> Path:
-        return self.data / COMPLETE / "runs.jsonl"
+        return self.data / COMPLETE / RUNS
 
     @property
     def runs_copy(self) -> Path:
-        return self.private / "runs.jsonl"
+        return self.private / RUNS
 
     @property
     def environment_file(self) -> Path:
         return self.path / ".env"
 
     def seed(self, job: str) -> Path:
-        return self.seeds / f"{job}.json"
+        return self.path / seed_place(job)
 
     def pending(self, job: str) -> Path:
-        return self.data / PENDING / f"{job}-seed.json"
+        return self.path / pending_place(job)
 
     def job(self, state: str, job: str) -> JobFolder:
-        return JobFolder(self.data / state / job)
+        return JobFolder(self.path / job_place(state, job))
 
     def folders(self) -> list[Path]:
         return [self.data / state for state in (PENDING, CURRENT, COMPLETE, REJECTED)]

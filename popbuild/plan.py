@@ -26,6 +26,7 @@ from popbuild.estimate import (
     most_tokens,
 )
 from popbuild.exam import FRESH, Exam, Surroundings, read_json
+from popbuild.index import Index
 from popbuild.jobs import Job, Samples
 from popbuild.layout import REJECTED
 from popbuild.llm.history import Attempt, History
@@ -160,8 +161,9 @@ def plan(
 ) -> Iterator[PlannedJob]:
     """What a run of these jobs would do, each of its tasks or only the named ones."""
     planner = _Planner(around, asked)
-    for job, tasks in selection.items():
-        yield planner.job(jobs.find(job, around), tasks)
+    with Index(around, selection) as index:
+        for job, tasks in selection.items():
+            yield planner.job(index.find(job), tasks)
 
 
 @dataclass
@@ -200,7 +202,7 @@ class _Planner:
             note = f"frozen, else stale: {', '.join(frozen)}"
         planned = tuple(
             self._task(exam, task)
-            for task in exam.pipeline.in_order()
+            for task in exam.pipeline.in_order
             if task.id in wanted and exam.verdicts[task.id].stale
             if not (exam.verdicts[task.id].edited and self.asked.keep_edits)
         )
@@ -220,7 +222,7 @@ class _Planner:
         asked = dict(self.asked.reasons(exam))
         if asked:
             exam.asked.update(asked)
-            for task in exam.pipeline.in_order():
+            for task in exam.pipeline.in_order:
                 exam.look(task)
 
     def _sample(self, exam: Exam, task: Task) -> int:

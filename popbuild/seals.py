@@ -17,7 +17,7 @@ from typing import Any
 from popbuild import disk, jsonio
 from popbuild.exam import read_json, read_letter
 from popbuild.layout import JobFolder
-from popbuild.model.letter import seal
+from popbuild.model.letter import is_sealed, seal
 
 FORMAT_VERSION = 1
 
@@ -101,7 +101,7 @@ def intact(body: Any) -> bool:
         isinstance(body, dict)
         and body.get("formatVersion") == FORMAT_VERSION
         and isinstance(body.get("files"), dict)
-        and seal(body) == body
+        and is_sealed(body)
     )
 
 

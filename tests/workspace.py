@@ -148,11 +148,14 @@ class Workspace:
         return [json.loads(line) for line in lines]
 
     def tree(self, under: str = ".") -> list[tuple[str, str]]:
-        """Every file below `under` with the digest of its bytes, sorted, bytecode aside."""
+        """Every file below `under` with the digest of its bytes, sorted, bytecode aside, and the
+        index, which may be deleted at any time."""
         return [
             (str(path.relative_to(self.root)), hashlib.sha256(path.read_bytes()).hexdigest())
             for path in sorted((self.root / under).rglob("*"))
-            if path.is_file() and "__pycache__" not in path.parts
+            if path.is_file()
+            and "__pycache__" not in path.parts
+            and (self.root / ".popbuild/index") not in path.parents
         ]
 
     # --- commands ---

@@ -234,7 +234,7 @@ class _JobBuild:
         samples, task = self._shared.samples, exam.pipeline.task(name)
         samples.set(self._id, name, exam.next_sample(task, samples.get(self._id, name)))
         exam.asked[name] = FRESH
-        for task in exam.pipeline.in_order():
+        for task in exam.pipeline.in_order:
             exam.look(task)
 
     def _refuse_links(self) -> None:
@@ -388,7 +388,7 @@ class _JobBuild:
             return self._result(state, folder, error=tally.stopped)
         if self._builder.claims.is_shared():
             # Whoever was given up for lost may have written here as well: what counts is the disk.
-            for task in exam.pipeline.in_order():
+            for task in exam.pipeline.in_order:
                 exam.look(task)
         if not exam.up_to_date():
             opened.change(lambda each: states.move_job(each, states.STOPPED, **ended))

@@ -9,7 +9,7 @@ from doit import get_initial_workdir
 from doit.doit_cmd import get_var
 from doit.task import Task as DoitTask
 
-from popbuild import config, jobs, layout
+from popbuild import config, index, layout
 from popbuild.engine import graph, session
 from popbuild.exam import Surroundings
 
@@ -27,8 +27,10 @@ def task_jobs() -> Iterator[DoitTask]:
     yield from tasks(root, session.select(root, get_var("job"), ()))
 
 
-def tasks(root: layout.Root, selection: session.Selection) -> Iterator[DoitTask]:
-    """The doit tasks of the selected jobs."""
+def tasks(
+    root: layout.Root, selection: session.Selection, *, groups_only: bool = False
+) -> Iterator[DoitTask]:
+    """The doit tasks of the selected jobs; or only the groups, a job each."""
     around = Surroundings(config.load(root))
-    for job in jobs.find_all(selection, around):
-        yield from graph.listed(job)
+    for job in index.find_all(selection, around):
+        yield from graph.listed(job, groups_only=groups_only)

@@ -79,8 +79,10 @@ class _RootLoader(NamespaceTaskLoader):
         self._root = root
         self.config = config
         self.namespace: dict[str, Any] = {}
+        self._groups_only = False
 
-    def setup(self, opt_values: Any) -> None: ...
+    def setup(self, opt_values: Any) -> None:
+        self._groups_only = not opt_values.get("subtasks", True)  # `doit list` without --all
 
     def load_doit_config(self) -> dict[str, Any]:
         from popbuild.engine.creators import DOIT_CONFIG
@@ -95,7 +97,9 @@ class _RootLoader(NamespaceTaskLoader):
         selection = session.select(self._root, variables.get("job"), names)
         if not selection and isinstance(cmd, List):
             print(session.NO_JOBS, file=sys.stderr)
-        return list(creators.tasks(self._root, selection))
+        # A name that is a task's own is looked up among all of them.
+        groups_only = self._groups_only and not any(":" in name for name in names)
+        return list(creators.tasks(self._root, selection, groups_only=groups_only))
 
 
 class _Command:

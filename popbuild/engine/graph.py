@@ -90,10 +90,10 @@ def tasks_of(
     return found
 
 
-def listed(job: Job) -> list[DoitTask]:
-    """A job for doit's `list` and `info`: its group, and its tasks if they are known."""
+def listed(job: Job, *, groups_only: bool = False) -> list[DoitTask]:
+    """A job for doit's `list` and `info`: its group, and its tasks if they are known and wanted."""
     # doit refuses a name with a sign that its own command line uses, and the whole list with it.
-    exam = job.exam if job.bad_name is None else None
+    exam = job.exam if job.bad_name is None and not groups_only else None
     name = shown_name(job.id).replace("=", "\\x3d")
     tasks = []
     said = [] if job.up_to_date else [job.description]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _REPAINT_S = 0.25
 _MAX_PROBLEMS = 10
 _MAX_JOBS = 10
+_HELD = 100  # lines about jobs with nothing to do that are printed at once
 
 
 def choose(as_json: bool) -> Events:
@@ -49,11 +50,18 @@ class Plain(Events):
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._lock = threading.RLock()  # tasks end in threads of their own
+        self._held: list[str] = []
 
     def line(self, text: str) -> None:
         with self._lock:
+            text = "\n".join([*self._held, text])
+            self._held.clear()
             self._stream.write(redact(text, os.environ) + "\n")
             self._stream.flush()
+
+    def close(self) -> None:
+        if self._held:
+            self.line(self._held.pop())
 
     def waiting_for_lock(self, job: str) -> None:
         self.line(f"{job}: waiting for another command that builds this job")
@@ -102,8 +110,15 @@ class Plain(Events):
         self.line(f"!  {job}:{task}  {message}")
 
     def job_done(self, result: JobResult) -> None:
-        for text in _ending(result):
+        *before, last = _ending(result)
+        for text in before:
             self.line(text)
+        with self._lock:
+            if result.outcome == "up to date" and len(self._held) < _HELD:
+                # Of ten thousand such lines, each would be searched for keys by itself.
+                self._held.append(last)
+            else:
+                self.line(last)
 
 
 def _ending(result: JobResult) -> list[str]:
@@ -194,6 +209,7 @@ class Terminal(Plain):
         super().task_failed(job, task, message)
 
     def close(self) -> None:
+        super().close()
         self._ended.set()
         with self._lock:
             self._running.clear()

@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from popbuild import config, jobs
+from popbuild import config, disk, endings, jobs
 from popbuild.claims import Claims, JobLocks
 from popbuild.engine.events import Events, JobResult
 from popbuild.engine.settle import Options, settle_without_building
@@ -26,7 +26,8 @@ from popbuild.errors import (
     unknown,
 )
 from popbuild.exam import Surroundings
-from popbuild.layout import Root
+from popbuild.index import Index
+from popbuild.layout import COMPLETE, Root, check_name, job_place, name_problem
 from popbuild.llm.store import choose_mode
 from popbuild.threads import no_exit_as_if_done
 from popbuild.units import money
@@ -54,29 +55,30 @@ def select(
     A name is a job's ID, a glob over IDs, or `<job>:<task>`. UsageError for one that is unknown.
     `more` are jobs that are known to this command alone.
     """
-    known = sorted({*jobs.known_jobs(root), *more})
     names = list(names)
     patterns = list(names)
     if job is not None:
         given = [part.strip() for part in job.split(",")]
         if not all(given):
             raise UsageError(
-                "job= names no job", unknown("job", job, known), hint="job=<id>, job=<id>,<id>"
+                "job= names no job",
+                unknown("job", job, jobs.known_jobs(root)),
+                hint="job=<id>, job=<id>,<id>",
             )
         patterns += given
     if not patterns:
-        return dict.fromkeys(known)
+        return dict.fromkeys(jobs.known_jobs(root))
     found: Selection = {}
     for pattern in patterns:
         name, separator, task = pattern.partition(":")
         if any(sign in name for sign in "*?["):
-            matching = fnmatch.filter(known, name)
+            matching = fnmatch.filter(jobs.known_jobs(root), name)
         else:
-            matching = [name] if name in known else []
+            matching = [name] if jobs.is_known(root, name) else []
         if not matching:
             raise UsageError(
                 "no such job",
-                unknown("job", name, known),
+                unknown("job", name, jobs.known_jobs(root)),
                 hint="a job is a file seeds/<id>.json, or comes from popbuild submit",
             )
         for each in matching:
@@ -121,16 +123,22 @@ def _check_fresh(selection: Selection, around: Surroundings, fresh: Iterable[str
                 )
 
 
-def check_ids(root: Root, selection: Iterable[str]) -> None:
-    """Refuse IDs against the rule, and two of the root's that differ only by case."""
-    from popbuild.layout import check_name
-
-    by_folded: dict[str, list[str]] = {}
-    for job in jobs.known_jobs(root):
-        by_folded.setdefault(job.casefold(), []).append(job)
+def _check_rule(root: Root, selection: Iterable[str]) -> None:
+    """Refuse IDs against the rule."""
     for job in selection:
-        check_name("job", job, jobs.place_of(root, job))
-        same = by_folded[job.casefold()]
+        if name_problem(job):
+            check_name("job", job, jobs.place_of(root, job))
+
+
+def _check_case(root: Root, selection: Iterable[str]) -> None:
+    """Refuse a job of which there is another whose ID differs only by case."""
+    selection = list(selection)
+    by_folded: dict[str, set[str]] = {job.casefold(): {job} for job in selection}
+    for job in jobs.known_jobs(root) if selection else ():
+        if job.casefold() in by_folded:
+            by_folded[job.casefold()].add(job)
+    for job in selection:
+        same = sorted(by_folded[job.casefold()])
         if len(same) > 1:
             raise UsageError(
                 "two jobs have the same name",
@@ -209,7 +217,13 @@ def run(
     Raises PopbuildError for what is wrong before anything is built.
     """
     selection = select(root, job, names)
-    check_ids(root, selection)
+    _check_rule(root, selection)
+    # To find its like, all jobs are listed: one that is complete may have nothing to do.
+    alone = len(selection) == 1 and all(
+        disk.stands(root.at(job_place(COMPLETE, name))) for name in selection
+    )
+    if not alone:
+        _check_case(root, selection)
     around = Surroundings(config.load(root, environment))
     check_tasks(selection, around)
     options = options or Options()
@@ -219,23 +233,20 @@ def run(
     jobs.prepare_root(root)
     claims = JobLocks(root)
     results: dict[str, JobResult] = {}
-    for name, tasks in selection.items():
-        if options.always or options.fresh:
-            break
-        settled = settle_without_building(name, around, claims, tasks)
-        if settled is not None:
-            results[name] = settled
-            events.job_done(settled)
-    rest = {name: tasks for name, tasks in selection.items() if name not in results}
-    if rest:
-        if options.ask_above is not None:
-            asked = _asked(options, mode)
-            _ask_first(rest, around, options.ask_above, events, asked)
-        results.update((build or _build)(rest, around, claims, options, events, mode))
-    if any(isinstance(result.error, BudgetError) for result in results.values()):
-        done = ("complete", "up to date", "built")
-        events.left([name for name in selection if results[name].outcome not in done])
-    events.close()
+    with contextlib.closing(events):
+        if not (options.always or options.fresh):
+            results = _settle(selection, around, claims, events)
+        rest = {name: tasks for name, tasks in selection.items() if name not in results}
+        if rest:
+            if alone:
+                _check_case(root, rest)
+            if options.ask_above is not None:
+                asked = _asked(options, mode)
+                _ask_first(rest, around, options.ask_above, events, asked)
+            results.update((build or _build)(rest, around, claims, options, events, mode))
+        if any(isinstance(result.error, BudgetError) for result in results.values()):
+            done = ("complete", "up to date", "built")
+            events.left([name for name in selection if results[name].outcome not in done])
     ordered = [results[name] for name in selection]
     return overall(result.exit_code for result in ordered), ordered
 
@@ -244,6 +255,21 @@ def overall(codes: Iterable[int]) -> int:
     """The exit code of a command, from those of its jobs."""
     found = set(codes)
     return next((code for code in _SEVERITY if code in found), max(found, default=OK))
+
+
+def _settle(
+    selection: Selection, around: Surroundings, claims: Claims, events: Events
+) -> dict[str, JobResult]:
+    """The results of the jobs that have nothing to do."""
+    endings.previous_kept(around.config.environment)  # refused, whether a job needs it or not
+    results = {}
+    with Index(around, selection) as index:
+        for name, tasks in selection.items():
+            settled = settle_without_building(name, around, claims, index, tasks)
+            if settled is not None:
+                results[name] = settled
+                events.job_done(settled)
+    return results
 
 
 def _asked(options: Options, mode: str) -> Asked:

@@ -9,7 +9,8 @@ from popbuild import disk, endings, jobs
 from popbuild.claims import Claims
 from popbuild.engine.events import JobResult
 from popbuild.exam import Surroundings
-from popbuild.layout import COMPLETE, CURRENT, REJECTED
+from popbuild.index import Index
+from popbuild.layout import COMPLETE, CURRENT, REJECTED, job_place
 
 
 @dataclass(frozen=True)
@@ -35,22 +36,26 @@ class Options:
 
 
 def settle_without_building(
-    job: str, around: Surroundings, claims: Claims, tasks: Iterable[str] | None
+    job: str, around: Surroundings, claims: Claims, index: Index, tasks: Iterable[str] | None
 ) -> JobResult | None:
     """The result for a job with nothing to do, or None if it has to be built."""
+    if index.knows(job):
+        return JobResult(job, "up to date", path=job_place(COMPLETE, job))
     if not claims.acquire(job):
         return None
     try:
         root = around.root
         endings.finish_promotion(root, job, endings.previous_kept(around.config.environment))
-        if not any(root.job(state, job).path.is_dir() for state in (COMPLETE, CURRENT)):
+        if not any(disk.is_folder(root.at(job_place(each, job))) for each in (COMPLETE, CURRENT)):
             return None  # never built: there is nothing to hold against the inputs
-        found = jobs.find(job, around)
+        found = index.examine(job)
         exam = found.exam
         if exam is None or found.folder is None or found.state == REJECTED or found.damage:
             return None
-        known = [name for name in exam.pipeline.names if tasks is None or name in set(tasks)]
-        wanted = set(known).union(*(exam.pipeline.upstream(name) for name in known))
+        wanted = set(exam.pipeline.names)
+        if tasks is not None:
+            wanted &= set(tasks)
+            wanted = wanted.union(*(exam.pipeline.upstream(name) for name in wanted))
         if tasks is None and found.state != COMPLETE:
             return None  # all tasks may be up to date, but the job is not promoted yet
         if not exam.up_to_date(wanted):
@@ -59,7 +64,7 @@ def settle_without_building(
             for state in (CURRENT, REJECTED):
                 disk.remove(root.job(state, job).path)
             jobs.refresh_seed(root, exam.folder, exam.seed)
-        path = root.show(exam.folder.path)
-        return JobResult(job, "up to date", path=path, frozen=exam.frozen)
+        place = job_place(COMPLETE if found.state == COMPLETE else CURRENT, job)
+        return JobResult(job, "up to date", path=place, frozen=exam.frozen)
     finally:
         claims.release(job)

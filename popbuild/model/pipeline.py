@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import graphlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from popbuild import jsonio
 
 MAX_REFINEMENTS = 2  # storage format, "Job Failure": max 2 attempts
 
@@ -59,6 +62,11 @@ class Task:
         more = {"fallbacks": list(self.fallbacks)} if self.fallbacks else {}
         return {**self.settings, **more}
 
+    @functools.cached_property
+    def setting_digests(self) -> dict[str, str]:
+        """The digest of each effective setting, computed once for all jobs."""
+        return {key: jsonio.digest(value) for key, value in self.settings.items()}
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -99,10 +107,11 @@ class Pipeline:
                 return task
         raise KeyError(name)
 
-    @property
+    @functools.cached_property
     def names(self) -> tuple[str, ...]:
         return tuple(task.id for task in self.tasks)
 
+    @functools.cached_property
     def in_order(self) -> tuple[Task, ...]:
         """The tasks so that each stands behind what it needs."""
         order = graphlib.TopologicalSorter({task.id: task.needs for task in self.tasks})

@@ -1,0 +1,160 @@
+"""Many jobs on disk: what a command over the whole tree costs, beside plain doit on the same graph.
+
+The jobs are complete; all but one are copies of one that was built, from seeds of the same value.
+Plain doit has the same graph in a folder of its own: a task for each of theirs, with the seed and
+the artifacts above as `file_dep`, the artifact as target, and doit's own database. Both are warm,
+and take turns. Each row is a ratio inside this run, with its bound.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import helpers
+from helpers import Command, Timed
+
+_PLAIN = """\
+TASKS = {tasks}
+JOBS = {jobs}
+
+
+def write(targets):
+    with open(targets[0], "w") as target:
+        target.write("text")
+
+
+def task_jobs():
+    for number in range(JOBS):
+        files = [f"seeds/{{number}}.json"]
+        for task in TASKS:
+            target = f"files/{{number}}-{{task}}.json"
+            yield {{
+                "basename": f"job-{{number}}",
+                "name": task,
+                "actions": [write],
+                "file_dep": list(files),
+                "targets": [target],
+            }}
+            files.append(target)
+"""
+_JOB = "job-00000"
+_RUN = ("doit", "run")
+_LIST = ("popbuild", "list")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--jobs", type=int, default=10_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--largest", type=int, default=100_000, help="of the growth's sizes")
+    given = parser.parse_args()
+    with helpers.provider() as environment:
+        _beside_plain_doit(given.jobs, given.rounds, environment)
+        _growth(given.largest, given.rounds, environment)
+
+
+def _beside_plain_doit(jobs: int, rounds: int, environment: Mapping[str, str]) -> None:
+    with _tree(1, environment) as one, _tree(jobs, environment) as many, _plain_tree(jobs) as plain:
+        job = ("doit", "run", f"job={_JOB}")
+        commands: dict[str, Command] = {
+            "plain doit, nothing to do": (_RUN, plain, {}),
+            "doit run": (_RUN, many, environment),
+            "popbuild list": (_LIST, many, environment),
+            "popbuild status": (("popbuild", "status"), many, environment),
+            "popbuild plan": (("popbuild", "plan"), many, environment),
+            "doit list": (("doit", "list"), many, environment),
+            "doit run, one job in all": (_RUN, one, environment),
+            "doit run job=<id>": (job, many, environment),
+            "doit run job=<id>, one job in all": (job, one, environment),
+        }
+        took = helpers.alternately(commands, rounds)
+        first, edited, edited_one = [], [], []
+        for number in range(rounds):
+            shutil.rmtree(many / ".popbuild/index")
+            first.append(helpers.run(_RUN, many, environment))
+            for root, times in ((many, edited), (one, edited_one)):
+                topic = {"topic": f"edited {number}"}
+                helpers.write(
+                    root / f"seeds/{_JOB}.json", json.dumps({"name": "job", "data": topic})
+                )
+                times.append(helpers.run(_RUN, root, environment))
+                helpers.run(_RUN, root, environment)
+        took["doit run, first index"] = helpers.median(first)
+        took["doit run, one seed edited"] = helpers.median(edited)
+        took["doit run, its seed edited, one job in all"] = helpers.median(edited_one)
+        print(f"{jobs} complete jobs of {len(helpers.TASKS)} tasks, {rounds} rounds")
+        for name, each in took.items():
+            print(f"{name:<42}{each}")
+        _print_ratios(took, jobs)
+
+
+def _print_ratios(took: Mapping[str, Timed], jobs: int) -> None:
+    plain, nothing = took["plain doit, nothing to do"], took["doit run"]
+    alone = took["doit run, one job in all"]
+    named, named_alone = took["doit run job=<id>"], took["doit run job=<id>, one job in all"]
+    edited = took["doit run, one seed edited"]
+    edited_alone = took["doit run, its seed edited, one job in all"]
+    apart = nothing.wall + edited_alone.wall - alone.wall
+    memory = (nothing.memory - alone.memory) / 1000 / max(jobs - 1, 1)
+    rows = [
+        ("one job among all, to the same alone", named.wall / named_alone.wall, "1.2"),
+        ("nothing to do, to plain doit", nothing.wall / plain.wall, "0.2"),
+        ("nothing to do, MB", nothing.memory / 1e6, "100"),
+        ("one seed edited, to nothing to do + that job", edited.wall / apart, "1"),
+        ("first index, to plain doit", took["doit run, first index"].wall / plain.wall, "0.7"),
+        ("memory, KB a job", memory, "4"),
+    ]
+    for name, found, bound in rows:
+        print(f"{name:<46}{found:8.2f}   at most {bound}")
+
+
+def _growth(largest: int, rounds: int, environment: Mapping[str, str]) -> None:
+    """No-op and list by the number of jobs: what a job more costs must not grow."""
+    with _tree(1, environment) as root:
+        there, sizes = 1, [size for size in (1, 100, 1_000, 10_000, 100_000) if size <= largest]
+        print(f"{'jobs':>7}  {'doit run':<36}  popbuild list")
+        for size in sizes:
+            names = (f"copy-{each:06}" for each in range(there, size))
+            helpers.multiply(root, _JOB, names, bare=True)
+            there = size
+            helpers.run(_RUN, root, environment)
+            took = helpers.alternately(
+                {"run": (_RUN, root, environment), "list": (_LIST, root, environment)}, rounds
+            )
+            print(f"{size:>7}  {took['run']}  {took['list']}")
+            if size == 1:
+                start = took
+            else:
+                more = [(took[each].wall - start[each].wall) / (size - 1) * 1e6 for each in took]
+                print(f"{'':>7}  {more[0]:7.1f} µs a job {'':<20}  {more[1]:7.1f} µs a job")
+
+
+@contextlib.contextmanager
+def _tree(jobs: int, environment: Mapping[str, str]) -> Iterator[Path]:
+    with helpers.root(1) as root:
+        helpers.run(("popbuild", "run"), root, environment)
+        helpers.multiply(root, _JOB, (f"copy-{number:06}" for number in range(1, jobs)))
+        helpers.run(_RUN, root, environment)
+        yield root
+
+
+@contextlib.contextmanager
+def _plain_tree(jobs: int) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="popbuild-bench-") as folder:
+        plain = Path(folder)
+        helpers.write(plain / "dodo.py", _PLAIN.format(tasks=helpers.TASKS, jobs=jobs))
+        (plain / "files").mkdir()
+        for number in range(jobs):
+            helpers.write(plain / f"seeds/{number}.json", "{}")
+        helpers.run(_RUN, plain)
+        yield plain
+
+
+if __name__ == "__main__":
+    main()
