@@ -61,15 +61,19 @@ class Trace:
             for key, value in self._digests.items()
             if "-kind:" not in key
             or not any(
-                _covers(each, key.replace("-kind:", ":", 1)) and self._digests[each] != ABSENT
+                _tells(each, key.replace("-kind:", ":", 1)) and self._digests[each] != ABSENT
                 for each in reads
             )
         }
 
 
-def _covers(read: str, place: str) -> bool:
-    """Whether a value that was read lies at a place or below it."""
-    return read == place or read.startswith(place + "/")
+def _tells(read: str, place: str) -> bool:
+    """Whether a value that was read says what kind stands at a place: it is the place's own, or
+    lies below it. A number may be an index or a key, so it leaves open which of the two it is."""
+    if read == place:
+        return True
+    part = read.removeprefix(place + "/").partition("/")[0]
+    return read.startswith(place + "/") and not part.isdecimal()
 
 
 class _View:

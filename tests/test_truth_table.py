@@ -687,3 +687,25 @@ def test_the_weights_of_a_local_model(workspace: Workspace) -> None:
         ["weights changed"],
         ["weights changed", "upstream research is stale"],
     ]
+
+
+KINDS: dict[str, tuple[str, list[Any]]] = {
+    "a list, by an index": ("it is mapping }} {{ seed.data.it[0]", [["a"], {"0": "a"}]),
+    "an object, by a key": ("it is mapping }} {{ seed.data.it['0']", [{"0": "a"}, ["a"]]),
+    "in a list": ("it[0] is mapping }} {{ seed.data.it[0][0]", [[["a"]], [{"0": "a"}]]),
+}
+
+
+@pytest.mark.parametrize(("prompt", "values"), KINDS.values(), ids=KINDS)
+def test_a_list_becomes_an_object(
+    prompt: str, values: list[Any], workspace: Workspace, provider: Provider
+) -> None:
+    """A template that asked what kind of value there is runs again when it is another one, though
+    the value below it is found by the same pointer."""
+    workspace.task("research", prompt=f"{{{{ seed.data.{prompt} | default('none') }}}}")
+    workspace.pipeline(["research"])
+    for value in values:
+        workspace.seed("first", {"it": value})
+        assert workspace.popbuild("run").code == 0
+        assert workspace.popbuild("run").out == "-- first  up to date\n"
+    assert len({each.said("user") for each in provider.requests}) == 2
