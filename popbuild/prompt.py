@@ -384,6 +384,10 @@ class _Sandbox(jinja2.sandbox.SandboxedEnvironment):
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> jinja2.nodes.Template:
         tree = super()._parse(source, name, filename)
+        for node in tree.find_all(jinja2.nodes.Filter):
+            if node.name in bounds.LEFT_OUT:
+                why = f"the filter {node.name!r} is left out: {bounds.LEFT_OUT[node.name]}"
+                raise jinja2.TemplateSyntaxError(why, node.lineno, name, filename)
         counted: jinja2.nodes.Template = _Counted().visit(tree)
         return counted
 

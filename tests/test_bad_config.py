@@ -280,6 +280,10 @@ FILES: dict[str, tuple[Arrange, list[str]]] = {
         write("tasks/analysis/prompt.md", "{{ seed|uper }}"),
         ["a template has a syntax error", "analysis/prompt.md, line 1", "No filter named 'uper'"],
     ),
+    "a filter that is another each time": (
+        write("tasks/analysis/prompt.md", "One.\n{{ seed.data.list|random }}"),
+        ["analysis/prompt.md, line 2", "the filter 'random' is left out", "the same text each"],
+    ),
     "a template that is not UTF-8": (
         write("tasks/analysis/prompt.md", b"\xff"),
         ["file is not UTF-8", "tasks/analysis/prompt.md", "byte 0"],
