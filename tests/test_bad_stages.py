@@ -228,6 +228,30 @@ def test_a_mended_template_lets_the_job_go_on(workspace: Workspace, provider: Pr
     assert len(provider.requests) == 2
 
 
+def test_a_view_is_what_it_shows(workspace: Workspace, provider: Provider) -> None:
+    """A template sees an object or a list of the seed as the plain one: no name of ours, a number
+    is no key, and keys, values and items print as what they are."""
+    workspace.seed("first", {"list": ["a", "b"], "object": {"0": "z", "n": {"m": 1}}})
+    workspace.task(
+        "research",
+        prompt="{{ seed.data.list[true] }} {{ seed.data.object['0'] }}"
+        "{% for key in (0, '0', 'x') %} {{ key in seed.data.object }}{% endfor %}"
+        " {{ seed.data.object[0] is defined }} {{ seed.data.whole is defined }}"
+        " {{ seed.data.list.whole is defined }} {{ seed.data.object.get('n') }}"
+        " {{ seed.data.object.keys() }} {{ seed.data.object.values() }}"
+        " {{ seed.data.object.items() }}",
+    )
+    workspace.task("analysis", prompt="{{ artifacts.keys() }} {{ artifacts.values() }}")
+    provider.script(["Text.", "Text."])
+    assert workspace.popbuild("run").code == 0
+    assert provider.requests[0].said("user") == (
+        "b z False True False False False False {'m': 1}"
+        " ['0', 'n'] ['z', {'m': 1}] [('0', 'z'), ('n', {'m': 1})]"
+    )
+    assert provider.requests[1].said("user") == "['research'] [{'content': 'Text.'}]"
+    assert workspace.popbuild("run").out == "-- first  up to date\n"
+
+
 def test_templates_may_do_what_is_useful(workspace: Workspace, provider: Provider) -> None:
     """The bounds hold nobody up: large numbers, loops, macros, filters, long texts."""
     workspace.seed("first", {"topic": "grid", "tags": ["a", "b"], "people": 1_400_000_000})
