@@ -15,7 +15,8 @@ from popbuild.config import Config
 from popbuild.errors import ConfigError, InputError, PopbuildError
 from popbuild.fingerprint import Change, Inputs, Verdict
 from popbuild.layout import COMPLETE, NO_DEVICE, JobFolder, Root, name_problem
-from popbuild.llm.endpoint import address_digest, is_local, weights_digest
+from popbuild.llm.endpoint import address_digest, weights_digest
+from popbuild.llm.request import is_local
 from popbuild.model.letter import Letter, open_letter
 from popbuild.model.pipeline import Pipeline, Task
 from popbuild.model.problem import MISSING, Problem, value_at

@@ -709,3 +709,30 @@ def test_a_list_becomes_an_object(
         assert workspace.popbuild("run").code == 0
         assert workspace.popbuild("run").out == "-- first  up to date\n"
     assert len({each.said("user") for each in provider.requests}) == 2
+
+
+ADDRESSES = {
+    "claude-haiku-4-5": ["ANTHROPIC_BASE_URL", "ANTHROPIC_API_BASE"],
+    "gemini-2.5-flash": ["VERTEXAI_API_BASE"],
+    "ai21.jamba-1-5-large-v1:0": ["AWS_BEDROCK_RUNTIME_ENDPOINT"],
+    "gpt-5-nano": ["OPENAI_BASE_URL", "OPENAI_API_BASE"],
+    "anthropic/claude-haiku-4-5": ["ANTHROPIC_BASE_URL", "ANTHROPIC_API_BASE"],
+    "gemini/gemini-2.5-flash": ["GEMINI_API_BASE"],
+    "nobody-knows-it": ["OPENAI_BASE_URL", "OPENAI_API_BASE"],
+}
+
+
+@pytest.mark.parametrize("model", ADDRESSES)
+def test_whose_address_counts(model: str, workspace: Workspace) -> None:
+    """Without a provider in its name a model is its maker's: that one's address counts, and no
+    other's."""
+    workspace.popbuild("run")
+    workspace.pipeline(["research", "analysis"], model=model)
+    # Nobody answers for it here: letters for what stands there say what it would depend on.
+    none = {"OPENAI_BASE_URL": ""}
+    assert workspace.popbuild("accept", "first", env=none).code == 0
+    for name in sorted(set().union(*ADDRESSES.values())):
+        env = none | {name: "http://127.0.0.1:9/v1"}
+        (job,) = json.loads(workspace.popbuild("status", "--json", env=env).out)
+        reasons = job["tasks"]["research"]["reasons"]
+        assert reasons == (["endpoint added"] if name in ADDRESSES[model] else []), name

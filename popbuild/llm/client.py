@@ -26,8 +26,8 @@ import litellm.utils
 
 from popbuild.errors import PopbuildError, ProviderError
 from popbuild.llm import local
-from popbuild.llm.endpoint import EMBEDDED_MODEL, is_local
-from popbuild.llm.request import Answer, Request
+from popbuild.llm.endpoint import EMBEDDED_MODEL
+from popbuild.llm.request import Answer, Request, is_local
 from popbuild.redact import redact, without_secrets
 
 litellm.suppress_debug_info = True
