@@ -313,7 +313,11 @@ def check(root: Root, names: Iterable[str] = ()) -> Check:
     paths = [
         path
         for job in found
-        for path in (root.seed(job.id), job.folder.path if job.folder else root.seed(job.id))
+        for path in (
+            root.seed(job.id),
+            root.samples(job.id),
+            *([job.folder.path] if job.folder else []),
+        )
         if path.exists()
     ]
     validation = validate(root, [root.config, *paths] if names else ())
@@ -383,10 +387,8 @@ def retry(root: Root, name: str) -> tuple[str, str]:
             (call["sample"] for call in rejection.get("calls", ()) if isinstance(call, dict)),
             default=samples.get(name, task),
         )
-        samples.set(name, task, last + 1)
-        # Without its fingerprint the rejection holds nothing back; the problems stay readable.
-        body = {**rejection, "fingerprint": {"retried": str(last + 1)}}
-        disk.write(folder.rejection, jsonio.dumps(body, sort=False))
+        # A dependency like any other: the rejection does not hold the task back any more.
+        samples.set(name, task, max(last, samples.get(name, task)) + 1)
     return task, "draws another sample"
 
 

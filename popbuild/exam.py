@@ -98,6 +98,31 @@ def read_artifact(folder: JobFolder, task: Task) -> tuple[Any, str | None]:
     return value, jsonio.digest(value)
 
 
+def read_samples(root: Root, job: str) -> dict[str, int]:
+    """Which draw each task of a job is at, as samples/<job>.json has it: 0 unless said.
+
+    The file is under version control, so a merge may have torn it: InputError.
+    """
+    path = root.samples(job)
+    try:
+        data = disk.read(path)
+    except FileNotFoundError:
+        return {}
+    where = root.show(path)
+    found = jsonio.loads(data, where)
+    if not isinstance(found, dict) or not all(map(_is_sample, found.values())):
+        raise InputError(
+            "not the sample numbers of a job",
+            {"file": where, "allowed": 'an object of tasks: {"research": 1}'},
+            hint="which draw of its model each task is at; popbuild retry and fresh= count them up",
+        )
+    return found
+
+
+def _is_sample(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
 def frozen_folder(root: Root) -> Path:
     """Where the names of frozen tasks are, a file for each job that has any."""
     return root.private / "frozen"
@@ -131,7 +156,9 @@ class Surroundings:
         found = read_json(frozen_folder(self.root) / f"{job}.json")
         return tuple(found) if isinstance(found, list) else ()
 
-    def inputs(self, task: Task, seed: Any, artifacts: Mapping[str, Any]) -> Inputs:
+    def inputs(
+        self, task: Task, seed: Any, artifacts: Mapping[str, Any], job: str, sample: int
+    ) -> Inputs:
         """What a task's dependencies are resolved against."""
         endpoint, weights = self.model_place(task)
         return Inputs(
@@ -140,6 +167,8 @@ class Surroundings:
             self.config.snapshot.digests,
             endpoint,
             weights,
+            sample,
+            job,
         )
 
     def model_place(self, task: Task) -> tuple[str | None, str | None]:
@@ -196,6 +225,7 @@ class Exam:
     letters: dict[str, Letter | None] = field(default_factory=dict)
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     asked: dict[str, str] = field(default_factory=dict)  # tasks a person wants built, and why
+    samples: Mapping[str, int] = field(default_factory=dict)  # which draw a task is at, from 0
 
     def look(self, task: Task) -> Verdict:
         """Read a task's letter and artifact anew, and say whether it must run."""
@@ -261,7 +291,8 @@ class Exam:
         return MISSING
 
     def inputs(self, task: Task) -> Inputs:
-        return self.around.inputs(task, self.seed, self.artifacts)
+        sample = self.samples.get(task.id, 0)
+        return self.around.inputs(task, self.seed, self.artifacts, self.folder.id, sample)
 
     def settle(self, task: Task, value: Any, letter: Letter) -> None:
         """A task was built: what stands below it is judged by the new artifact, and sees it as it
@@ -285,7 +316,8 @@ class Exam:
 
 def examine(folder: JobFolder, seed: Any, pipeline: Pipeline, around: Surroundings) -> Exam:
     """Hold a job's directory against today's inputs. Reads; writes nothing."""
-    exam = Exam(folder, seed, pipeline, around)
+    samples = read_samples(around.root, folder.id)
+    exam = Exam(folder, seed, pipeline, around, samples=samples)
     for task in pipeline.in_order():
         exam.look(task)
     return exam

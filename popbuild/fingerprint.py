@@ -10,6 +10,8 @@ A fingerprint maps dependencies to digests. Their names are what `explain` print
     setting:temperature          an effective model setting
     answer, output, command      how the task answers, the file it makes, what it runs
     endpoint, weights            where the model answers; the file of a local one
+    sample                       which draw the task is at, where it is not the first
+    job                          the job's ID, where a stage or a command was told it
     stages                       the version of what popbuild's own stages mean
 
 Reads no files.
@@ -36,6 +38,7 @@ class Inputs:
 
     `artifacts` has the value of each upstream main artifact that exists; `files` the digests of
     the snapshot by path; `endpoint` and `weights` are digests, None where they do not apply.
+    `sample` is the number of the task's first draw, `job` the job's ID.
     """
 
     seed: Any
@@ -43,6 +46,8 @@ class Inputs:
     files: Mapping[str, str]
     endpoint: str | None = None
     weights: str | None = None
+    sample: int = 0
+    job: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,8 @@ def fixed(task: Task, inputs: Inputs) -> dict[str, str]:
         found["endpoint"] = inputs.endpoint
     if inputs.weights is not None:
         found["weights"] = inputs.weights
+    if inputs.sample:
+        found["sample"] = str(inputs.sample)
     return found
 
 
@@ -200,10 +207,13 @@ def value_now(dependency: str, task: Task, inputs: Inputs) -> Any:
     return MISSING
 
 
+_LITERAL = ("answer", "output", "stages", "sample", "job")
+
+
 def _is_literal(dependency: str) -> bool:
     """Whether a fingerprint holds the value itself in the digest's place."""
     kind = dependency.partition(":")[0]
-    return kind.endswith("-kind") or dependency in ("answer", "output", "stages")
+    return kind.endswith("-kind") or dependency in _LITERAL
 
 
 def _literal(value: str) -> Any:

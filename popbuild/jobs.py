@@ -24,6 +24,7 @@ from popbuild.exam import (
     frozen_folder,
     read_json,
     read_letter,
+    read_samples,
     read_seed,
 )
 from popbuild.layout import (
@@ -727,21 +728,19 @@ def set_frozen(root: Root, job: str, tasks: Iterable[str]) -> None:
 
 
 class Samples:
-    """Which draw each task of a job is at, in .popbuild/samples/<job>.json; 0 unless said.
+    """Which draw each task of a job is at, in samples/<job>.json: a source, as the seed is.
 
     A file a job: the job's lock guards it, and two retries of two jobs lose nothing.
     """
 
     def __init__(self, root: Root) -> None:
-        self._folder = root.private / "samples"
+        self._root = root
 
     def get(self, job: str, task: str) -> int:
-        body = read_json(self._folder / f"{job}.json")
-        value = body.get(task, 0) if isinstance(body, dict) else 0
-        return value if isinstance(value, int) else 0
+        return read_samples(self._root, job).get(task, 0)
 
     def set(self, job: str, task: str, sample: int) -> None:
-        path = self._folder / f"{job}.json"
-        body = read_json(path)
-        disk.make_folder(self._folder)
-        disk.write(path, jsonio.dumps({**(body if isinstance(body, dict) else {}), task: sample}))
+        path = self._root.samples(job)
+        samples = {**read_samples(self._root, job), task: sample}
+        disk.make_folder(path.parent)
+        disk.write(path, jsonio.dumps(samples))

@@ -115,7 +115,8 @@ class JobFolder:
 
 @dataclass(frozen=True)
 class Root:
-    """A folder with seeds/, pipeline-config/, pipeline-data/ and the private .popbuild/."""
+    """A folder with seeds/, pipeline-config/, pipeline-data/ and the private .popbuild/; samples/,
+    once a task has drawn another one."""
 
     path: Path
 
@@ -149,6 +150,9 @@ class Root:
 
     def seed(self, job: str) -> Path:
         return self.seeds / f"{job}.json"
+
+    def samples(self, job: str) -> Path:
+        return self.path / "samples" / f"{job}.json"
 
     def pending(self, job: str) -> Path:
         return self.data / PENDING / f"{job}-seed.json"

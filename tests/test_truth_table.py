@@ -736,3 +736,28 @@ def test_whose_address_counts(model: str, workspace: Workspace) -> None:
         (job,) = json.loads(workspace.popbuild("status", "--json", env=env).out)
         reasons = job["tasks"]["research"]["reasons"]
         assert reasons == (["endpoint added"] if name in ADDRESSES[model] else []), name
+
+
+def test_another_sample(workspace: Workspace, provider: Provider) -> None:
+    """Which draw a task is at comes with the sources: a number that a colleague counted up makes
+    the task run, one that goes back finds what was drawn before, one that is torn is an error."""
+    assert workspace.popbuild("run").code == 0
+    first = workspace.artifact("first", "research")
+    provider.script(["Another text of it."])
+    for sample, asks in ((1, 2), (0, 0), (1, 0)):
+        workspace.write("samples/first.json", {"research": sample})
+        (job,) = json.loads(workspace.popbuild("status", "--json").out)
+        what = "added: 1" if sample else "removed: 1"
+        assert job["tasks"]["research"]["reasons"] == [f"sample {what}"]
+        calls = len(provider.requests)
+        assert workspace.popbuild("run").code == 0
+        assert len(provider.requests) - calls == asks
+        assert (workspace.artifact("first", "research") == first) == (sample == 0)
+        assert workspace.popbuild("run").out == "-- first  up to date\n"
+    workspace.write("samples/first.json", "<<<<<<< ours\n{}")
+    for command in (["run"], ["list"], ["plan"]):
+        result = workspace.popbuild(*command)
+        assert result.code == 3
+        assert "samples/first.json" in result.err
+    workspace.write("samples/first.json", {"research": -1})
+    assert "samples/first.json: not the sample numbers" in workspace.popbuild("validate").out

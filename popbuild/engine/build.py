@@ -229,7 +229,9 @@ class _JobBuild:
         letter, samples = exam.letters[name], self._shared.samples
         calls = letter.body.get("calls", ()) if letter else ()
         last = max((call["sample"] for call in calls), default=-1)
-        samples.set(self._id, name, max(last, samples.get(self._id, name)) + 1)
+        number = max(last, exam.samples.get(name, 0)) + 1
+        samples.set(self._id, name, number)
+        exam.samples = {**exam.samples, name: number}
         exam.asked[name] = "a fresh sample was asked for"
         for task in exam.pipeline.in_order():
             exam.look(task)

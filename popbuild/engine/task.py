@@ -199,7 +199,7 @@ class TaskBuild:
             calls=self._shared.calls,
             endpoint=inputs.endpoint,
             weights=inputs.weights,
-            first_sample=self._shared.samples.get(self._id, task.id),
+            first_sample=inputs.sample,
             on_stage=lambda stage, cycle: self._events.stage(self._id, task.id, stage, cycle),
         )
 
