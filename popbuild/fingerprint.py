@@ -106,6 +106,8 @@ def resolve(dependency: str, task: Task, inputs: Inputs) -> str:
     kind, _, rest = dependency.partition(":")
     if kind == "file":
         return inputs.files.get(rest, jsonio.ABSENT)
+    if kind == "job":
+        return inputs.job
     if kind == "needs":
         return digest_of(list(task.needs))
     if kind in ("seed", "seed-kind"):
@@ -133,7 +135,7 @@ def kind_of(value: Any) -> str:
     return "array" if isinstance(value, list) else "scalar"
 
 
-_TRACED = ("seed", "seed-kind", "artifact", "artifact-kind", "needs")
+_TRACED = ("seed", "seed-kind", "artifact", "artifact-kind", "needs", "job")
 
 
 def current(last: Fingerprint, task: Task, inputs: Inputs) -> dict[str, str]:

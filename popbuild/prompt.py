@@ -48,6 +48,10 @@ class Trace:
         """Which artifacts there are was asked: those of all needed tasks."""
         self._digests["needs"] = digest_of(list(tasks))
 
+    def job(self, job: str) -> None:
+        """The job's ID was told."""
+        self._digests["job"] = job
+
     def file(self, path: str, digest: str) -> None:
         """A file under pipeline-config/ was used, or looked for."""
         self._digests[f"file:{path}"] = digest

@@ -761,3 +761,33 @@ def test_another_sample(workspace: Workspace, provider: Provider) -> None:
         assert "samples/first.json" in result.err
     workspace.write("samples/first.json", {"research": -1})
     assert "samples/first.json: not the sample numbers" in workspace.popbuild("validate").out
+
+
+JOBS = {
+    "a stage": "def prompt_templating(context):\n    return f'analysis: {context.job}'\n",
+    "a command": None,
+}
+
+
+@pytest.mark.parametrize("stages", JOBS.values(), ids=JOBS)
+def test_the_jobs_id_is_told(stages: str | None, workspace: Workspace, provider: Provider) -> None:
+    """A task whose stage asked for the job's ID, or that is a command, runs again when the job was
+    renamed with its seed; the others do not."""
+    if stages is None:
+        workspace.write("pipeline-config/tasks/analysis/count.sh", "wc -c\n")
+        index = "research: ./research\nanalysis: {command: [sh, count.sh]}\n"
+        workspace.write("pipeline-config/tasks/index.yaml", index)
+    else:
+        (workspace.root / "pipeline-config/tasks/analysis/prompt.md").unlink()
+        workspace.task("analysis", stages=stages)
+    assert workspace.popbuild("run").code == 0
+    move(("seeds/first.json", "seeds/other.json"), (f"{COMPLETE}/first", f"{COMPLETE}/other"))(
+        workspace
+    )
+    (job,) = json.loads(workspace.popbuild("status", "--json").out)
+    reasons = {task: body["reasons"] for task, body in job["tasks"].items()}
+    assert reasons == {"research": [], "analysis": ["job changed: first → other"]}
+    assert workspace.popbuild("run").code == 0
+    assert workspace.runs()[-1]["built"] == ["analysis"]
+    assert workspace.popbuild("run").out == "-- other  up to date\n"
+    assert len(provider.requests) == (1 if stages is None else 3)

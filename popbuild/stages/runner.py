@@ -226,6 +226,7 @@ class _Runner:
         for name, value in work.artifacts.items():
             work.trace.read(f"artifact:{name}", "", value)
         work.trace.read("seed", "", work.seed)
+        work.trace.job(work.job)
         return await command.run(
             self._task,
             work.config.root.config / self._task.folder,
