@@ -256,6 +256,14 @@ FILES: dict[str, tuple[Arrange, list[str]]] = {
         pipeline(taskConfig={"reserch": {}}),
         ["taskConfig names a task that the pipeline does not have", "/taskConfig/reserch"],
     ),
+    "a further file that is not there": (
+        write("tasks/research/task.yaml", "files: [shred/x.txt]\n"),
+        ["a task names a file that is not there", "shred/x.txt", "tasks/research/task.yaml"],
+    ),
+    "a further file outside": (
+        write("tasks/research/task.yaml", "files: [../seeds/first.json]\n"),
+        ["a task names a file that is not there", "a path below pipeline-config/"],
+    ),
     "no model": (pipeline(model=None), ["a task has no model", "taskConfig", "POPBUILD_MODEL"]),
     "a prompt misspelt": (
         lambda workspace: (workspace.root / CONFIG / "tasks/research/prompt.md").rename(

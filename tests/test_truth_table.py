@@ -791,3 +791,71 @@ def test_the_jobs_id_is_told(stages: str | None, workspace: Workspace, provider:
     assert workspace.runs()[-1]["built"] == ["analysis"]
     assert workspace.popbuild("run").out == "-- other  up to date\n"
     assert len(provider.requests) == (1 if stages is None else 3)
+
+
+COUNTING = """\
+import json, pathlib, sys
+sys.path.insert(0, "../../lib")
+import rates
+text = pathlib.Path("../../shared/words.txt").read_text()
+print(json.dumps({"content": f"{rates.RATE} {text}"}))
+"""
+FURTHER: dict[str, tuple[Change, list[str]]] = {
+    "a file": (new("shared/words.txt", "Other."), ["file:shared/words.txt changed"]),
+    "one of a glob": (new("lib/rates.py", "RATE = 2\n"), ["file:lib/rates.py changed"]),
+    "one more of a glob": (new("lib/more/other.py"), ["file:lib/more/other.py added"]),
+    "one that does not fit": (new("lib/notes.txt"), []),
+    "one that is not named": (new("shared/other.txt"), []),
+}
+
+
+@pytest.mark.parametrize(("change", "reasons"), FURTHER.values(), ids=FURTHER)
+@pytest.mark.parametrize("kind", ["a command", "stages.py"])
+def test_further_files(
+    kind: str, change: Change, reasons: list[str], workspace: Workspace, provider: Provider
+) -> None:
+    """What a command or stages.py reads by itself outside of its folder is a dependency once
+    task.yaml names it, by its path or by a glob."""
+    workspace.write("pipeline-config/shared/words.txt", "Words.")
+    workspace.write("pipeline-config/lib/rates.py", "RATE = 1\n")
+    workspace.task("count", task_yaml={"files": ["shared/words.txt", "lib/**/*.py"]})
+    workspace.pipeline(["count"])
+    if kind == "a command":
+        workspace.write("pipeline-config/tasks/count/count.py", COUNTING)
+        index = "count: {command: [python3, count.py]}\n"
+        workspace.write("pipeline-config/tasks/index.yaml", index)
+    else:
+        stages = (
+            "import pathlib\n\n\n"
+            "def inference(context):\n"
+            "    here = pathlib.Path(__file__).parent\n"
+            "    lib = (here / '../../lib/rates.py').read_text()\n"
+            "    return lib + (here / '../../shared/words.txt').read_text()\n"
+        )
+        workspace.task("count", prompt="-", stages=stages)
+    assert workspace.popbuild("run").code == 0
+    before = workspace.artifact("first", "count")
+    change(workspace)
+    (job,) = json.loads(workspace.popbuild("status", "--json").out)
+    assert job["tasks"]["count"]["reasons"] == reasons
+    assert workspace.popbuild("run").code == 0
+    assert len(workspace.runs()) == 1 + bool(reasons)
+    differs = any(reason.endswith("changed") for reason in reasons)
+    assert (workspace.artifact("first", "count") != before) == differs
+    assert workspace.popbuild("run").out == "-- first  up to date\n"
+    assert provider.requests == []
+
+
+def test_a_stage_renders_a_shared_template(workspace: Workspace, provider: Provider) -> None:
+    """As an include does: beside the task's own files first, else from pipeline-config/."""
+    (workspace.root / "pipeline-config/tasks/research/prompt.md").unlink()
+    stages = "def prompt_templating(context):\n    return context.render('shared/x.md')\n"
+    workspace.task("research", stages=stages)
+    workspace.pipeline(["research"])
+    texts = {"shared/x.md": "One.", "tasks/research/shared/x.md": "Two."}
+    for path, text in texts.items():
+        workspace.write(f"pipeline-config/{path}", text)
+        assert workspace.popbuild("run").code == 0
+        assert provider.requests[-1].said("user") == text
+        assert workspace.popbuild("run").out == "-- first  up to date\n"
+    assert len(provider.requests) == 2

@@ -94,7 +94,7 @@ class Builder:
         self._locks = locks
         self._stopping = False
         self._draining = False
-        Finder(around.config.snapshot).install()
+        Finder(around.config.snapshot, around.root.config).install()
 
     async def prepare(self) -> None:
         """Before the first job: check all templates, and keep the configuration's files. Raises

@@ -141,7 +141,7 @@ class Context:
         raise TaskError("no such value", {"document": name, "pointer": pointer})
 
     def render(self, template: str, **variables: Any) -> str:
-        """A template of the task's folder, with further variables."""
+        """A template of the task's folder, or from pipeline-config/, with further variables."""
         self._check()
         return self._render(template, variables)
 
