@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -270,11 +270,12 @@ def explain(root: Root, name: str, task: str | None = None) -> list[Explanation]
 @dataclass(frozen=True)
 class Check:
     """How many jobs and files were looked at; jobs that are not complete and up to date, with
-    their descriptions; and what `validate` found."""
+    their descriptions; the frozen tasks of those that are; and what `validate` found."""
 
     jobs: int
     files: int
     stale: list[tuple[str, str]]
+    frozen: dict[str, tuple[str, ...]]
     findings: list[Finding]
 
     @property
@@ -287,6 +288,8 @@ class Check:
             yield f"{job}: {description}"
         for finding in self.findings:
             yield f"{finding.file}: {finding.problem}"
+        for job, tasks in self.frozen.items():
+            yield f"{job}: frozen: {', '.join(tasks)}"
         jobs, files = count(self.jobs, "job"), count(self.files, "file")
         if self.passed:
             yield f"{jobs} up to date, {files} valid"
@@ -300,6 +303,7 @@ class Check:
             "jobs": self.jobs,
             "checkedFiles": self.files,
             "notUpToDate": [{"id": job, "state": state} for job, state in self.stale],
+            "frozen": {job: list(tasks) for job, tasks in self.frozen.items()},
             "problems": [finding.as_json() for finding in self.findings],
         }
 
@@ -322,7 +326,10 @@ def check(root: Root, names: Iterable[str] = ()) -> Check:
     ]
     validation = validate(root, [root.config, *paths] if names else ())
     stale = [(shown_name(job.id), job.description) for job in found if not job.up_to_date]
-    return Check(len(found), validation.checked, stale, validation.findings)
+    # Of those that are not up to date, the description says it.
+    frozen = {job.id: job.exam.frozen for job in found if job.exam and job.up_to_date}
+    frozen = {job: tasks for job, tasks in frozen.items() if tasks}
+    return Check(len(found), validation.checked, stale, frozen, validation.findings)
 
 
 def export(root: Root, job: Job, target: Path, artifact: str | None = None) -> Path:
@@ -446,20 +453,22 @@ def freeze(root: Root, name: str, task: str) -> tuple[str, ...]:
             {"job": name, "task": task},
             hint=f"doit run {name}:{task}",
         )
-    return _set_frozen(root, name, {*job.exam.around.frozen(name), task})
+    frozen = job.exam.around.frozen(name)
+    return _set_frozen(root, name, {**frozen, task: job.exam.made_from(task)})
 
 
 def thaw(root: Root, name: str, task: str) -> tuple[str, ...]:
     """Let a frozen task be rebuilt again; gives those that are still frozen."""
     job = _with_task(root, name, task)
     assert job.exam is not None
-    frozen = set(job.exam.around.frozen(name))
+    frozen = dict(job.exam.around.frozen(name))
     if task not in frozen:
         raise UsageError(
             "the task is not frozen",
             {"job": name, "task": task, "frozen": ", ".join(sorted(frozen)) or "nothing"},
         )
-    return _set_frozen(root, name, frozen - {task})
+    del frozen[task]
+    return _set_frozen(root, name, frozen)
 
 
 def _with_task(root: Root, name: str, task: str | None) -> Job:
@@ -474,13 +483,12 @@ def _with_task(root: Root, name: str, task: str | None) -> Job:
     return job
 
 
-def _set_frozen(root: Root, name: str, tasks: Iterable[str]) -> tuple[str, ...]:
+def _set_frozen(root: Root, name: str, tasks: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
     from popbuild.engine.housekeeping import job_lock
 
-    names = tuple(sorted(tasks))
     with job_lock(root, name):
-        jobs.set_frozen(root, name, names)
-    return names
+        jobs.set_frozen(root, name, tasks)
+    return tuple(sorted(tasks))
 
 
 def _check_accept(exam: Exam, task: Any) -> None:

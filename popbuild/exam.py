@@ -124,8 +124,16 @@ def _is_sample(value: Any) -> bool:
 
 
 def frozen_folder(root: Root) -> Path:
-    """Where the names of frozen tasks are, a file for each job that has any."""
+    """Where frozen tasks are, a file for each job that has any: by task, what it was made from."""
     return root.private / "frozen"
+
+
+def read_frozen(root: Root, job: str) -> dict[str, dict[str, Any]]:
+    """The frozen tasks of a job, with the values that they were made from, as far as known."""
+    found = read_json(frozen_folder(root) / f"{job}.json")
+    if isinstance(found, list):  # from before the values were kept
+        return {task: {} for task in found}
+    return found if isinstance(found, dict) else {}
 
 
 @dataclass
@@ -149,12 +157,14 @@ class Surroundings:
         except FileNotFoundError:
             return frozenset()
 
-    def frozen(self, job: str) -> tuple[str, ...]:
-        """The tasks of a job that a person froze."""
-        if job not in self._with_frozen:
-            return ()
-        found = read_json(frozen_folder(self.root) / f"{job}.json")
-        return tuple(found) if isinstance(found, list) else ()
+    def look_for_frozen(self) -> None:
+        """Notice what was frozen since: a worker has one of these for its whole life."""
+        self.__dict__.pop("_with_frozen", None)
+
+    def frozen(self, job: str) -> Mapping[str, Mapping[str, Any]]:
+        """The tasks of a job that a person froze, each with the values of the seed and of
+        artifacts that it was made from: the job's own copies go on."""
+        return read_frozen(self.root, job) if job in self._with_frozen else {}
 
     def inputs(
         self, task: Task, seed: Any, artifacts: Mapping[str, Any], job: str, sample: int
@@ -254,6 +264,17 @@ class Exam:
         self.verdicts[task.id] = verdict
         return verdict
 
+    def made_from(self, task: str) -> dict[str, Any]:
+        """The values of the seed and of artifacts that a task was made from, as far as known."""
+        letter = self.letters[task]
+        last = letter.fingerprint if letter else {}
+        found = {each: self._before(letter, each, digest) for each, digest in last.items()}
+        return {
+            dependency: value
+            for dependency, value in found.items()
+            if value is not MISSING and dependency.startswith(("seed:", "artifact:"))
+        }
+
     def changes(self, task: Task) -> tuple[Change, ...]:
         """Every dependency of a task that differs from its letter; none without a letter."""
         letter, inputs = self.letters[task.id], self.inputs(task)
@@ -274,6 +295,9 @@ class Exam:
             settings = letter.body.get("configuration")
             return settings.get(rest, MISSING) if isinstance(settings, dict) else MISSING
         root, job = self.around.root, self.folder.id
+        kept = self.around.frozen(job).get(letter.task, {}).get(dependency, MISSING)
+        if fingerprint.digest_of(kept) == digest:
+            return kept
         last_good = root.job(COMPLETE, job)
         if kind == "seed":
             paths, pointer = [self.folder.seed, last_good.seed], rest

@@ -473,6 +473,9 @@ def keep(folder: JobFolder, exam: Exam, task: Task, run: str | None, edited: boo
     value = exam.artifacts[task.id]
     body = dict(last.body) if last else _empty_letter(task)
     now = fingerprint.current(last.fingerprint if last else {}, task, exam.inputs(task))
+    if last is not None and run is not None and exam.verdicts[task.id].frozen:
+        # What it was made from stays what it was: thawed, it is as stale as before.
+        now = dict(last.fingerprint)
     outputs = {**(last.outputs if last else {}), task.artifact: jsonio.digest(value)}
     body.update(fingerprint=now, outputs=outputs, edited=edited or body.get("edited", False))
     if run is not None:
@@ -716,13 +719,13 @@ def rejection(
     }
 
 
-def set_frozen(root: Root, job: str, tasks: Iterable[str]) -> None:
-    """The tasks of a job that are not rebuilt whatever changes; none thaws all."""
+def set_frozen(root: Root, job: str, tasks: Mapping[str, Mapping[str, Any]]) -> None:
+    """The tasks of a job that are not rebuilt whatever changes, each with the values that it was
+    made from; none thaws all."""
     path = frozen_folder(root) / f"{job}.json"
-    names = sorted(tasks)
-    if names:
+    if tasks:
         disk.make_folder(path.parent)
-        disk.write(path, jsonio.dumps(names))
+        disk.write(path, jsonio.dumps(tasks))
     else:
         disk.remove(path)
 

@@ -19,7 +19,7 @@ from typing import Any
 from popbuild import disk, jsonio, seals
 from popbuild.config import Snapshot
 from popbuild.errors import InputError, UsageError, unknown
-from popbuild.exam import read_json, read_letter
+from popbuild.exam import read_frozen, read_json, read_letter
 from popbuild.fingerprint import digest_of, kind_of
 from popbuild.layout import COMPLETE, JobFolder, Root
 from popbuild.llm.store import Store
@@ -239,6 +239,8 @@ class _JobProof:
         line = self._evidence.runs.line(run)
         sealed, from_seal = self._check_seal(line)
         letters = self._letters(status)
+        for task in read_frozen(self._root, self._folder.id):
+            self._note(f"{task} is frozen: not built again whatever changes")
         for letter in letters.values():
             self._check_outputs(letter)
             self._check_fingerprint(letter, letters)

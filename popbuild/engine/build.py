@@ -183,6 +183,7 @@ class _JobBuild:
     async def run(self) -> JobResult:
         options = self._shared.options
         self._refuse_links()
+        self._around.look_for_frozen()
         jobs.finish_promotion(self._root, self._id, self._builder.previous_kept)
         # Another command may have built it while this one waited for the lock.
         job = jobs.find(self._id, self._around)
@@ -264,9 +265,15 @@ class _JobBuild:
         """An artifact edited by hand is a decision of a person: never overwritten unasked."""
         verdict = exam.verdicts[task.id]
         options = self._shared.options
-        if not verdict.edited or options.discard_edits:
+        if not verdict.edited or (options.discard_edits and not verdict.frozen):
             return
         where = {"job": self._id, "artifact": self._root.show(exam.folder.artifact(task.artifact))}
+        if options.discard_edits:
+            raise StoppedError(
+                "an artifact was edited by hand, and its task is frozen",
+                {**where, "task": task.id},
+                hint=f"popbuild thaw {self._id} {task.id}, or build without --discard-edits",
+            )
         if verdict.stale and not options.keep_edits:
             raise StoppedError(
                 "an artifact was edited by hand, and its task is stale too",
@@ -329,6 +336,10 @@ class _JobBuild:
 
         async def execute(doit_task: DoitTask) -> BaseFail | None:
             task = exam.pipeline.task(doit_task.name.partition(":")[2])
+            verdict = exam.verdicts[task.id]
+            if verdict.frozen and not verdict.edited:  # of a command that builds all, with -a
+                self._shared.events.task_frozen(self._id, task.id)
+                return None
             build = TaskBuild(self._shared, self._run, opened, exam, task, self._tally)
             try:
                 return await build.run()
