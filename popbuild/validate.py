@@ -18,7 +18,6 @@ from popbuild.exam import (
     read_artifact,
     read_json,
     read_letter,
-    read_samples,
     read_seed,
 )
 from popbuild.layout import COMPLETE, CURRENT, FILE_KINDS, REJECTED, JobFolder, Root, check_name
@@ -74,7 +73,7 @@ def validate(root: Root, paths: Iterable[Path] = ()) -> Validation:
             found += _validate_seed(root, path, path.stem, surroundings)
     samples = [path for path in sorted(root.samples("any").parent.glob("*.json")) if wanted(path)]
     checked += len(samples)
-    found += [each for path in samples for each in _validate_samples(root, path)]
+    found += [each for path in samples for each in _validate_file(root, path, "samples")]
     found += _validate_names(root) if not given else []
     for path in sorted((root.data / "pending").glob("*-seed.json")):
         if wanted(path):
@@ -159,14 +158,6 @@ def _validate_seed(
     except PopbuildError as error:
         found.append(Finding(where, Problem(error.as_line(), "/pipeline")))
     return found
-
-
-def _validate_samples(root: Root, path: Path) -> list[Finding]:
-    try:
-        read_samples(root, path.stem)
-    except InputError as error:
-        return list(_findings(error))
-    return []
 
 
 def _validate_job(

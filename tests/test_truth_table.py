@@ -760,7 +760,7 @@ def test_another_sample(workspace: Workspace, provider: Provider) -> None:
         assert result.code == 3
         assert "samples/first.json" in result.err
     workspace.write("samples/first.json", {"research": -1})
-    assert "samples/first.json: not the sample numbers" in workspace.popbuild("validate").out
+    assert "samples/first.json: /research: " in workspace.popbuild("validate").out
 
 
 JOBS = {
