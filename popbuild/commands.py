@@ -130,6 +130,8 @@ def describe_job(job: Job, root: Root) -> dict[str, Any]:
         body["badName"] = job.bad_name
     if job.damage is not None:
         body["damage"] = job.damage
+    if job.removed:
+        body["removedTasks"] = list(job.removed)
     if status is not None:
         body["pipelineId"] = status.get("pipelineId")
         body["usage"] = status.get("usage")

@@ -34,6 +34,7 @@ from popbuild.layout import (
     REJECTED,
     JobFolder,
     Root,
+    file_name_problem,
     name_problem,
     shown_name,
 )
@@ -47,6 +48,7 @@ _PREVIOUS_KEPT = 1
 _MAX_DIGITS = 4  # of how many previous results are kept
 _NUMBERED = re.compile(r"(\d{6})-")
 CLAIMED = ".claimed-seed.json"
+_DAMAGE = "tasks-status.json is damaged or altered"
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,8 @@ class Job:
 
     `state` is complete, running, stopped, failed, waiting, rejected, pending or new. `seed` is
     today's input; None with `bad_seed` where it cannot be read. `damage` says why its status cannot
-    be used: the next build makes it anew. `bad_name` says why its ID cannot be one.
+    be used: the next build makes it anew. `removed` are tasks that its pipeline has no longer: the
+    next build drops what they made. `bad_name` says why its ID cannot be one.
     """
 
     id: str
@@ -66,11 +69,13 @@ class Job:
     exam: Exam | None
     bad_seed: BadSeed | None = None
     damage: str | None = None
+    removed: tuple[str, ...] = ()
     bad_name: str | None = None
 
     @property
     def up_to_date(self) -> bool:
-        return self.matches and self.damage is None and self.bad_name is None
+        whole = self.damage is None and not self.removed and self.bad_name is None
+        return self.matches and whole
 
     @property
     def matches(self) -> bool:
@@ -93,6 +98,8 @@ class Job:
             parts.append(f"stale: {', '.join(changed)}")
         if edited:
             parts.append(f"edited: {', '.join(edited)}")
+        if self.removed:
+            parts.append(f"no longer its task: {', '.join(self.removed)}")
         if self.damage:
             parts.append(self.damage)
         return ", ".join([*parts, *self._frozen])
@@ -180,8 +187,19 @@ def find(job: str, around: Surroundings) -> Job:
         return Job(job, state, None, None, None, None, BadSeed(place_of(root, job), (named,)))
     if COMPLETE in present:
         exam = examine(folders[COMPLETE], seed, pipeline, around)
-        damage = _damage(folders[COMPLETE])
-        complete = Job(job, COMPLETE, folders[COMPLETE], seed, pipeline, exam, damage=damage)
+        status = read_status(folders[COMPLETE])
+        damage = None if status else _DAMAGE
+        removed = _removed(status, pipeline) if status else ()
+        complete = Job(
+            job,
+            COMPLETE,
+            folders[COMPLETE],
+            seed,
+            pipeline,
+            exam,
+            damage=damage,
+            removed=removed,
+        )
         if complete.matches:
             return complete
     for state in (CURRENT, REJECTED):
@@ -226,7 +244,13 @@ def read_status(folder: JobFolder) -> states.Status | None:
 
 
 def _damage(folder: JobFolder) -> str | None:
-    return None if read_status(folder) else f"{folder.status.name} is damaged or altered"
+    return None if read_status(folder) else _DAMAGE
+
+
+def _removed(status: states.Status, pipeline: Pipeline) -> tuple[str, ...]:
+    """The tasks that a job was built with, and that its pipeline has no longer."""
+    known = pipeline.names
+    return tuple(name for name in status["tasks"] if name not in known)
 
 
 def _state_in(folder: JobFolder) -> Any:
@@ -378,6 +402,7 @@ def open_job(
         status.setdefault("id", job)
         for entry in status["tasks"].values():
             entry.setdefault("attempts", 0)
+        status = _drop_removed(status, folder, pipeline)
         status.setdefault("state", states.STOPPED)
         if status["state"] not in (states.RUNNING, states.COMPLETE, states.REJECTED):
             status["state"] = states.STOPPED
@@ -388,6 +413,20 @@ def open_job(
     opened = OpenJob(folder, status)
     opened.change(lambda each: each)
     return opened
+
+
+def _drop_removed(status: states.Status, folder: JobFolder, pipeline: Pipeline) -> states.Status:
+    """The status without the files of tasks that the pipeline has no longer, and so is the folder:
+    a clean build has none of them. The last good result has, among the previous ones."""
+    for task in _removed(status, pipeline):
+        for kind in FILE_KINDS:
+            for name in status["tasks"][task]["files"][kind]:
+                if file_name_problem(name) is None:
+                    disk.remove(folder.files(kind) / name)
+                status = states.drop_file(status, task, kind, name)
+        if name_problem(task) is None:
+            disk.remove(folder.task(task))
+    return status
 
 
 def _indexed_anew(status: states.Status, folder: JobFolder, pipeline: Pipeline) -> states.Status:

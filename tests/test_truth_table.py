@@ -31,7 +31,9 @@ from workspace import Workspace
 #
 # `facts` answers by its angle and weight alone, whatever else stands in its prompt: what is new in
 # `lead` makes it run, and then stops there. The other answers differ for each request.
-NEEDS = {"lead": [], "list": [], "facts": ["lead"], "check": ["facts"], "tool": []}
+NEEDS = {"lead": [], "list": [], "facts": ["lead"], "check": ["facts"], "tool": [], "more": []}
+
+FIRST = ["lead", "list", "facts", "check"]
 
 # `runs`: the tasks whose stages run. `asks`: the tasks whose requests reach the provider; a task
 # that runs and does not ask found its answer in the store. `code`: the run's exit code. Below each
@@ -99,6 +101,10 @@ unrelated setting: another task's          | list                  | list       
     list: setting:temperature added
 unrelated setting: version and metadata    |                       |                       | 0
 unrelated setting: timeout, a comment      |                       |                       | 0
+
+another task, below all, is added          | more                  | more                  | 0
+    more: never built
+task is removed                            |                       |                       | 0
 
 stages.py, another prompt                  | check                 | check                 | 0
     check: file:tasks/check/stages.py changed
@@ -244,7 +250,7 @@ def write_both_jobs(workspace: Workspace) -> None:
         task_yaml={"needs": ["lead"]},
     )
     workspace.task("check", stages=STAGES, task_yaml={"needs": ["facts"]})
-    workspace.pipeline(["lead", "list", "facts", "check"])
+    workspace.pipeline(FIRST)
     workspace.write("pipeline-config/shared/style.md", "Be brief.")
     workspace.write("pipeline-config/shared/other.md", "Be long.")
     workspace.write("pipeline-config/shared/title.schema.json", {"type": "string", "minLength": 3})
@@ -401,6 +407,12 @@ def edit_after_the_clock_moved_back(workspace: Workspace) -> Around:
     return CLOCK_MOVED_BACK
 
 
+def add_task(workspace: Workspace) -> None:
+    prompt = "more: on {{ artifacts.check.content }}"
+    workspace.task("more", prompt=prompt, task_yaml={"needs": ["check"]})
+    workspace.pipeline([*FIRST, "more"])
+
+
 COMPLETE, CURRENT, REJECTED = (
     f"pipeline-data/{each}" for each in "complete current rejected".split()
 )
@@ -439,6 +451,8 @@ CHANGES: dict[str, Change] = {
     "unrelated setting: another task's": config("list", temperature=0.5),
     "unrelated setting: version and metadata": version_and_metadata,
     "unrelated setting: timeout, a comment": timeout_and_comment,
+    "another task, below all, is added": add_task,
+    "task is removed": lambda workspace: workspace.pipeline(FIRST[:-1]) and None,
     "stages.py, another prompt": replace("tasks/check/stages.py", "words", "short words"),
     "stages.py, the same prompt": replace("tasks/check/stages.py", "def ", "# Hm.\ndef "),
     "module that stages.py imports": replace("helpers/limits.py", "= TEN", "= TEN + 1"),
@@ -859,3 +873,42 @@ def test_a_stage_renders_a_shared_template(workspace: Workspace, provider: Provi
         assert provider.requests[-1].said("user") == text
         assert workspace.popbuild("run").out == "-- first  up to date\n"
     assert len(provider.requests) == 2
+
+
+RENAMED = {"removed": ["research"], "removed, another one added": ["research", "sum"]}
+
+
+@pytest.mark.parametrize("tasks", RENAMED.values(), ids=RENAMED)
+def test_a_task_that_is_gone_leaves_nothing(
+    tasks: list[str], workspace: Workspace, provider: Provider
+) -> None:
+    """The next run drops what it made, so that the job is as a clean build makes it: its files,
+    its index, its line in status; the replaced result still has all of it."""
+    stages = "def integration(context):\n    context.files.write_artifact('more.json', [1])\n"
+    workspace.task("analysis", stages=stages)
+    workspace.task("sum", prompt="Sum: {{ artifacts.research.content }}\n")
+    assert workspace.popbuild("run").code == 0
+    before = [path for path, _ in workspace.tree("pipeline-data/complete/first")]
+    assert any("analysis" in path for path in before)
+    workspace.pipeline(tasks)
+    assert "complete" in workspace.popbuild("list").out
+    assert "no longer its task: analysis" in workspace.popbuild("list").out
+    assert workspace.popbuild("check").code == 1
+    assert workspace.popbuild("run").code == 0
+    assert workspace.runs()[-1]["built"] == tasks[1:]
+    for command in (["check"], ["verify"], ["validate"]):
+        assert workspace.popbuild(*command).code == 0
+    assert "analysis-output.json removed" in workspace.popbuild("diff", "first").out
+    assert workspace.popbuild("run").out == "-- first  up to date\n"
+    incremental = files_of(workspace)
+    shutil.rmtree(workspace.root / "pipeline-data")
+    assert workspace.popbuild("run", "--store", "only").code == 0
+    assert files_of(workspace) == incremental
+    assert len(provider.requests) == 1 + len(tasks)
+
+
+def files_of(workspace: Workspace) -> tuple[list[str], Any]:
+    """The names of all files of the job, what its artifacts say, and its index."""
+    names = [path for path, _ in workspace.tree("pipeline-data/complete/first")]
+    artifacts = workspace.tree("pipeline-data/complete/first/files/artifacts")
+    return names, (artifacts, workspace.status("first")["files"])

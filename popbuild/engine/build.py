@@ -301,7 +301,7 @@ class _JobBuild:
         """The job's directory in current/, with today's seed in it."""
         assert job.seed is not None
         current = self._root.job(CURRENT, self._id)
-        if job.matches and job.damage:
+        if job.matches:
             for state in (CURRENT, REJECTED):  # as where there is nothing to do
                 disk.remove(self._root.job(state, self._id).path)
         if not current.path.is_dir():

@@ -46,8 +46,10 @@ def settle_without_building(
             return None  # never built: there is nothing to hold against the inputs
         found = jobs.find(job, around)
         exam = found.exam
-        if exam is None or found.folder is None or found.state == REJECTED or found.damage:
+        if exam is None or found.folder is None or found.state == REJECTED:
             return None
+        if found.damage or found.removed:
+            return None  # nothing to call, but the job is not as a clean build would have it
         known = [name for name in exam.pipeline.names if tasks is None or name in set(tasks)]
         wanted = set(known).union(*(exam.pipeline.upstream(name) for name in known))
         if tasks is None and found.state != COMPLETE:
