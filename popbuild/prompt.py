@@ -324,6 +324,8 @@ class _Undefined(jinja2.StrictUndefined):
             return _not_there("there is no", name, _NAMES)
         if isinstance(owner, dict | ArtifactsView):
             return _not_there("there is no", name, map(str, owner))
+        if isinstance(owner, ObjectView) and not isinstance(self._undefined_name, str):
+            return f"{owner._place} has no key {name}: keys are texts, {name!r}"
         if isinstance(owner, ObjectView):
             return _not_there(f"{owner._place} has no", name, owner.keys())
         if isinstance(owner, ArrayView):

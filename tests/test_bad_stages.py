@@ -66,6 +66,7 @@ TEMPLATES: dict[str, tuple[str, list[str]]] = {
     "an undefined field": ("{{ seed.data.topik }}", ["seed.data has no 'topik', did you mean 't"]),
     "a field below nothing": ("{{ seed.data.x.y }}", ["seed.data has no 'x'; known: topic, tone"]),
     "a field of a text": ("{{ seed.name.first }}", ["'first' has no 'first'", "`is defined`"]),
+    "a number for a key": ("{{ seed.data[0] }}", ["seed.data has no key 0: keys are texts, '0'"]),
     "a method of ours": ("{{ seed.data._whole }}", SANDBOX),
     "no such field of a list": ("{{ [1].whole }}", ["has no 'whole'"]),
     "a random choice by map": ("{{ [[1]]|map('random')|list }}", ["No filter named 'random'"]),
