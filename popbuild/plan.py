@@ -162,8 +162,10 @@ def plan(
     """What a run of these jobs would do, each of its tasks or only the named ones."""
     planner = _Planner(around, asked)
     with Index(around, selection) as index:
+        # What is to be built though it is up to date has to be read, too.
+        look = index.examine if asked.always or asked.fresh else index.find
         for job, tasks in selection.items():
-            yield planner.job(index.find(job), tasks)
+            yield planner.job(look(job), tasks)
 
 
 @dataclass

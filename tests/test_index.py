@@ -423,6 +423,31 @@ def test_the_environment_counts(env: dict[str, str], built: Workspace) -> None:
     assert watched(built, "list").opened == set()
 
 
+def test_another_draw_is_asked_for(built: Workspace) -> None:
+    """Sample numbers that appear, or change in place, make their task stale; without them all is as
+    it was, unopened."""
+    for number in (1, 2):
+        built.write("samples/first.json", {"research": number})
+        found = states(built)
+        assert [job["upToDate"] for job in found.values()] == [False, True, True]
+        assert found == without_index(built)
+        rest()
+        assert states(built) == found
+    (built.root / "samples/first.json").unlink()
+    states(built)
+    assert watched(built, "run").opened == set()
+
+
+@pytest.mark.parametrize("asked", ["fresh=research", "-a"])
+def test_what_is_asked_for_is_planned(asked: str, built: Workspace) -> None:
+    """Of jobs that are as they were, too: their tasks are read."""
+    known = built.popbuild("plan", asked, "--json")
+    index_of(built).unlink()
+    assert known.code == 0
+    assert known.out == built.popbuild("plan", asked, "--json").out
+    assert len(json.loads(known.out)["jobs"][2]["tasks"]) == len(TASKS)
+
+
 def test_frozen_and_thawed(built: Workspace) -> None:
     """A frozen task is told of, and its job stale again once it is thawed."""
     assert built.popbuild("freeze", "first", "research").code == 0

@@ -110,6 +110,14 @@ def apply(edit: Edit, root: Path, clock: FakeClock) -> None:
                 shutil.rmtree(current)
             else:
                 shutil.copytree(root / COMPLETE / job, current)
+        case ("sample", job):
+            path = root / f"samples/{job}.json"
+            if path.exists():
+                path.unlink()
+            else:
+                path.parent.mkdir(exist_ok=True)
+                path.write_text('{"research": 1}')
+                clock.touch(path)
         case ("frozen", job):
             path = root / f".popbuild/frozen/{job}.json"
             path.parent.mkdir(exist_ok=True)
@@ -147,7 +155,7 @@ an_exchange = st.builds(
     st.permutations(JOBS),
     st.sampled_from(["", "tasks", "files"]),
 )
-a_mark = st.tuples(st.sampled_from(["leftover", "frozen"]), a_job)
+a_mark = st.tuples(st.sampled_from(["leftover", "frozen", "sample"]), a_job)
 a_clock = st.tuples(
     st.just("clock"),
     st.sampled_from([4_000_000, 90_000_000, 1_000_000_000, 10_000_000_000, -5_000_000_000]),
