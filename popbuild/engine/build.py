@@ -57,7 +57,7 @@ async def building(
     """A builder, for as long as it is needed in this event loop. Raises UsageError for a variable
     of the environment that is not what it should be."""
     environment, pipelines = around.config.environment, around.config.pipelines
-    patience = Patience.from_environment(environment, options.in_flight)
+    patience = Patience.from_environment(environment, options.in_flight, options.together)
     export_environment(environment)
     calls = Calls(
         around.root,
