@@ -19,7 +19,8 @@ class Options:
     are tasks that draw a new sample. `budget` is what the command may spend, in US dollars;
     above `ask_above` a person is asked first; `unknown_allowed` sends calls of an unknown price
     under a budget too. `spending_name` is shared by the processes that spend from one budget, and
-    `together` they have so many calls in flight. `store` is the store's mode as it was asked for, None where the environment decides."""
+    `together` they have so many calls in flight. `store` is the store's mode as it was asked for,
+    None where the environment decides."""
 
     in_flight: int | None = None
     continue_: bool = False
