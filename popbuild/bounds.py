@@ -10,7 +10,8 @@ from __future__ import annotations
 import functools
 import re
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sized
+from collections.abc import Callable, Collection, Iterable, Mapping, Sized
+from types import BuiltinMethodType, FunctionType, MethodType
 from typing import Any
 
 from popbuild.errors import TaskError
@@ -24,6 +25,9 @@ _NUMBER = re.compile(r"\d+")
 _PERCENT_WIDTHS = re.compile(r"%(?:\([^)]*\))?[-+ #0]*(\d*)(?:\.(\d*))?")
 _STAR_WIDTH = re.compile(r"%[-+ #0]*(\*|\d*\.\*)")  # %*d
 _MAX_INDENT = 1_000  # of JSON: it is made once for each level, before anything is counted
+
+_PLACE = re.compile(r" at 0x[0-9a-f]+>")
+_MAX_SHOWN = 80  # characters of what has no text
 
 _Check = Callable[..., None]
 
@@ -94,9 +98,18 @@ def weigh(value: Any) -> int:
 
 
 def text_of(value: Any) -> str:
-    """A value as the text that is printed for it."""
+    """A value as the text that is printed for it. TaskError for one that has none but its place in
+    memory, as a function has: that is another text in each process."""
     weigh(value)
-    return str(value)
+    text = str(value)
+    method = isinstance(value, MethodType | BuiltinMethodType | FunctionType)
+    if method or (not isinstance(value, Collection) and _PLACE.search(text)):
+        raise TaskError(
+            "a template prints something that has no text of its own",
+            {"found": _PLACE.sub(">", text)[:_MAX_SHOWN]},
+            hint="a method is called with (), and a filter like `map` ends with `| list`",
+        )
+    return text
 
 
 # Before an operator, a method or a filter: how large would the result be?
@@ -241,9 +254,13 @@ _FILTERS: dict[str, _Check] = {
     "tojson": _as_json,
     "wordwrap": _wrapped,
 }
-# For web pages alone, and without a bound of their own; and a prompt that is another one each time
-# would be bought each time.
-_DROPPED = frozenset({"urlize", "xmlattr", "random"})
+_FOR_WEB_PAGES = "it is for web pages, and has no bound"
+# Filters of jinja that no template gets, and why.
+LEFT_OUT = {
+    "random": "a prompt must be the same text each time it is rendered",
+    "urlize": _FOR_WEB_PAGES,
+    "xmlattr": _FOR_WEB_PAGES,
+}
 
 
 def bounded(filters: Mapping[str, Callable[..., Any]], budget: Budget) -> dict[str, Any]:
@@ -252,7 +269,7 @@ def bounded(filters: Mapping[str, Callable[..., Any]], budget: Budget) -> dict[s
     return {
         name: _bounded(function, _FILTERS.get(name), budget)
         for name, function in filters.items()
-        if name not in _DROPPED
+        if name not in LEFT_OUT
     }
 
 

@@ -121,6 +121,8 @@ def describe_job(job: Job, root: Root) -> dict[str, Any]:
         body["badName"] = job.bad_name
     if job.damage is not None:
         body["damage"] = job.damage
+    if job.removed:
+        body["removedTasks"] = list(job.removed)
     if status is not None:
         body["pipelineId"] = status.get("pipelineId")
         body["usage"] = status.get("usage")
@@ -250,11 +252,12 @@ def explain(root: Root, name: str, task: str | None = None) -> list[Explanation]
 @dataclass(frozen=True)
 class Check:
     """How many jobs and files were looked at; jobs that are not complete and up to date, with
-    their descriptions; and what `validate` found."""
+    their descriptions; the frozen tasks of those that are; and what `validate` found."""
 
     jobs: int
     files: int
     stale: list[tuple[str, str]]
+    frozen: dict[str, tuple[str, ...]]
     findings: list[Finding]
 
     @property
@@ -267,6 +270,8 @@ class Check:
             yield f"{job}: {description}"
         for finding in self.findings:
             yield f"{finding.file}: {finding.problem}"
+        for job, tasks in self.frozen.items():
+            yield f"{job}: frozen: {', '.join(tasks)}"
         jobs, files = count(self.jobs, "job"), count(self.files, "file")
         if self.passed:
             yield f"{jobs} up to date, {files} valid"
@@ -280,6 +285,7 @@ class Check:
             "jobs": self.jobs,
             "checkedFiles": self.files,
             "notUpToDate": [{"id": job, "state": state} for job, state in self.stale],
+            "frozen": {job: list(tasks) for job, tasks in self.frozen.items()},
             "problems": [finding.as_json() for finding in self.findings],
         }
 
@@ -292,12 +298,17 @@ def check(root: Root, names: Iterable[str] = ()) -> Check:
     ids = named(root, names)
     paths: list[Path] = []
     stale = []
+    frozen: dict[str, tuple[str, ...]] = {}
     for job in look(root, ids):
-        paths += [root.seed(job.id), *([job.folder.path] if job.folder else [])] if names else []
+        if names:
+            paths += [root.seed(job.id), root.samples(job.id)]
+            paths += [job.folder.path] if job.folder else []
         if not job.up_to_date:
-            stale.append((shown_name(job.id), job.description))
+            stale.append((shown_name(job.id), job.description))  # which says what is frozen
+        elif job.exam is not None and job.exam.frozen:
+            frozen[job.id] = job.exam.frozen
     validation = validate(root, [root.config, *filter(Path.exists, paths)] if names else ())
-    return Check(len(ids), validation.checked, stale, validation.findings)
+    return Check(len(ids), validation.checked, stale, frozen, validation.findings)
 
 
 def export(root: Root, job: Job, target: Path, artifact: str | None = None) -> Path:
@@ -362,10 +373,8 @@ def retry(root: Root, name: str) -> tuple[str, str]:
             (call["sample"] for call in rejection.get("calls", ()) if isinstance(call, dict)),
             default=samples.get(name, task),
         )
-        samples.set(name, task, last + 1)
-        # Without its fingerprint the rejection holds nothing back; the problems stay readable.
-        body = {**rejection, "fingerprint": {"retried": str(last + 1)}}
-        disk.write(folder.rejection, jsonio.dumps(body, sort=False))
+        # A dependency like any other: the rejection does not hold the task back any more.
+        samples.set(name, task, max(last, samples.get(name, task)) + 1)
     return task, "draws another sample"
 
 
@@ -425,7 +434,8 @@ def freeze(root: Root, pattern: str, task: str) -> dict[str, tuple[str, ...]]:
                 {"job": job.id, "task": task},
                 hint=f"doit run {job.id}:{task}",
             )
-        found[job.id] = {*job.exam.around.frozen(job.id), task}
+        frozen = job.exam.around.frozen(job.id)
+        found[job.id] = {**frozen, task: job.exam.made_from(task)}
     return _set_frozen(root, found)
 
 
@@ -435,16 +445,17 @@ def thaw(root: Root, pattern: str, task: str) -> dict[str, tuple[str, ...]]:
     frozen = {}
     for job in _all_with_task(root, pattern, task):
         assert job.exam is not None
-        frozen[job.id] = set(job.exam.around.frozen(job.id))
-    if not any(task in names for names in frozen.values()):
+        frozen[job.id] = dict(job.exam.around.frozen(job.id))
+    found = {job: tasks for job, tasks in frozen.items() if task in tasks}
+    if not found:
         others = ", ".join(sorted(set().union(*frozen.values())))
         raise UsageError(
             "the task is not frozen",
             {"job": pattern, "task": task, "frozen": others or "nothing"},
         )
-    return _set_frozen(
-        root, {job: names - {task} for job, names in frozen.items() if task in names}
-    )
+    for tasks in found.values():
+        del tasks[task]
+    return _set_frozen(root, found)
 
 
 def _all_with_task(root: Root, pattern: str, task: str) -> Iterator[Job]:
@@ -469,17 +480,16 @@ def _with_task(root: Root, name: str, task: str | None) -> Job:
 
 
 def _set_frozen(
-    root: Root, tasks_by_job: Mapping[str, Iterable[str]]
+    root: Root, tasks_by_job: Mapping[str, Mapping[str, Mapping[str, Any]]]
 ) -> dict[str, tuple[str, ...]]:
     from popbuild.engine.housekeeping import job_lock
 
-    found = {job: tuple(sorted(tasks)) for job, tasks in tasks_by_job.items()}
     with contextlib.ExitStack() as held:
-        for job in found:
+        for job in tasks_by_job:
             held.enter_context(job_lock(root, job))
-        for job, tasks in found.items():
+        for job, tasks in tasks_by_job.items():
             jobs.set_frozen(root, job, tasks)
-    return found
+    return {job: tuple(sorted(tasks)) for job, tasks in tasks_by_job.items()}
 
 
 def _check_accept(exam: Exam, task: Any) -> None:

@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -339,6 +340,8 @@ class _Reader:
                 unknown("folder", given, folders, where={"task": name, "file": registry}),
             )
         own = self._own_settings(folder)
+        for pattern in own.get("files", ()):
+            files.update(self._further_files(pattern, name, f"{folder}/{_TASK_FILE}"))
         merged = {**own.get("config", {}), **settings}
         # No setting of a request, and no dependency of an answer that the first model gave.
         fallbacks = tuple(merged.pop("fallbacks", ()))
@@ -379,12 +382,37 @@ class _Reader:
         names: list[str] = self._used[key]
         return names
 
+    def _further_files(self, pattern: str, task: str, where: str) -> dict[str, str]:
+        """The files outside of its folder that a task names as its dependencies."""
+        known = self._snapshot.digests
+        regex = re.compile(_as_regex(pattern))
+        found = {path: digest for path, digest in known.items() if regex.fullmatch(path)}
+        if not found:
+            raise ConfigError(
+                "a task names a file that is not there",
+                unknown(
+                    "files",
+                    pattern,
+                    known,
+                    where={"task": task, "file": f"pipeline-config/{where}"},
+                ),
+                hint="a path below pipeline-config/, as in shared/x.txt or data/*.csv",
+            )
+        return found
+
     def _own_settings(self, folder: str) -> dict[str, Any]:
         path = f"{folder}/{_TASK_FILE}"
         if path not in self._snapshot.files:
             return {}
         settings: dict[str, Any] = self.document(path, "task")
         return settings
+
+
+def _as_regex(pattern: str) -> str:
+    """A pattern of paths: `*` and `?` stay in a name, `**` goes over folders."""
+    ours = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    parts = re.split(r"(\*\*/|\*\*|\*|\?)", pattern)
+    return "".join(ours.get(part) or re.escape(part) for part in parts)
 
 
 def _check_no_key(data: bytes, where: str, environment: Mapping[str, str]) -> None:

@@ -3,7 +3,7 @@ tokens and cost task by task."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from popbuild import disk, jsonio
 from popbuild.endings import previous_results
 from popbuild.errors import InputError, UsageError, unknown
-from popbuild.exam import read_json, read_letter
+from popbuild.exam import read_frozen, read_json, read_letter
 from popbuild.jobs import known_jobs
 from popbuild.layout import COMPLETE, JobFolder, Root
 from popbuild.model.letter import Letter
@@ -61,17 +61,20 @@ class ArtifactChange:
 class TaskChange:
     """What became of a task: rebuilt, kept, edited (by hand, and kept), added or removed.
 
-    The usages are those of its last build, then and now; None where there is none.
+    The usages are those of its last build, then and now; None where there is none. `frozen` says
+    that it stays as it is.
     """
 
     task: str
     outcome: str
     before: Mapping[str, Any] | None
     after: Mapping[str, Any] | None
+    frozen: bool
 
     def as_json(self) -> dict[str, Any]:
         usage = {"before": self.before, "after": self.after}
-        return {"task": self.task, "outcome": self.outcome, "usage": usage}
+        frozen = {"frozen": True} if self.frozen else {}
+        return {"task": self.task, "outcome": self.outcome, **frozen, "usage": usage}
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,8 @@ class Difference:
         )
         width = max((len(each.task) for each in self.tasks), default=0)
         for each in self.tasks:
-            yield f"  {each.task:<{width}}  {_outcome(each)}"
+            frozen = ", frozen" if each.frozen else ""
+            yield f"  {each.task:<{width}}  {_outcome(each)}{frozen}"
         for artifact in self.artifacts:
             yield ""
             yield f"{artifact.name}" + ("" if artifact.kind == "changed" else f" {artifact.kind}")
@@ -141,7 +145,7 @@ def diff(root: Root, job: str, against: int = 1) -> Difference:
         _run_of(before),
         _run_of(folder),
         _status(folder).get("usage"),
-        tuple(_tasks(before, folder)),
+        tuple(_tasks(before, folder, read_frozen(root, job))),
         tuple(_artifacts(before, folder)),
     )
 
@@ -156,7 +160,7 @@ def _run_of(folder: JobFolder) -> str | None:
     return run if isinstance(run, str) else None
 
 
-def _tasks(before: JobFolder, after: JobFolder) -> Iterator[TaskChange]:
+def _tasks(before: JobFolder, after: JobFolder, frozen: Container[str]) -> Iterator[TaskChange]:
     # In the pipeline's order, with what it has no longer at the end.
     names = dict.fromkeys([*_status(after).get("tasks", {}), *_status(before).get("tasks", {})])
     for name in names:
@@ -169,7 +173,7 @@ def _tasks(before: JobFolder, after: JobFolder) -> Iterator[TaskChange]:
             outcome = "kept"
         else:
             outcome = "edited" if new is not None and new.edited else "rebuilt"
-        yield TaskChange(name, outcome, _usage_of(old), _usage_of(new))
+        yield TaskChange(name, outcome, _usage_of(old), _usage_of(new), name in frozen)
 
 
 def _built_by(letter: Letter | None) -> Any:

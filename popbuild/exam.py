@@ -24,8 +24,10 @@ from popbuild.layout import (
     artifact_place,
     letter_place,
     name_problem,
+    samples_place,
 )
-from popbuild.llm.endpoint import address_digest, is_local, weights_digest
+from popbuild.llm.endpoint import address_digest, weights_digest
+from popbuild.llm.request import is_local
 from popbuild.model.letter import Letter, open_letter
 from popbuild.model.pipeline import Pipeline, Task
 from popbuild.model.problem import MISSING, Problem, value_at
@@ -115,9 +117,41 @@ def read_artifact(folder: JobFolder, task: Task) -> tuple[Any, str | None]:
     return value, jsonio.digest(value)
 
 
+def read_samples(root: Root, job: str) -> dict[str, int]:
+    """Which draw each task of a job is at, as samples/<job>.json has it: 0 unless said.
+
+    The file is under version control, so a merge may have torn it: InputError.
+    """
+    where = samples_place(job)
+    try:
+        data = disk.read(root.at(where))
+    except FileNotFoundError:
+        return {}
+    found = jsonio.loads(data, where)
+    if not isinstance(found, dict) or not all(map(_is_sample, found.values())):
+        raise InputError(
+            "not the sample numbers of a job",
+            {"file": where, "allowed": 'an object of tasks: {"research": 1}'},
+            hint="which draw of its model each task is at; popbuild retry and fresh= count them up",
+        )
+    return found
+
+
+def _is_sample(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
 def frozen_folder(root: Root) -> Path:
-    """Where the names of frozen tasks are, a file for each job that has any."""
+    """Where frozen tasks are, a file for each job that has any: by task, what it was made from."""
     return root.private / "frozen"
+
+
+def read_frozen(root: Root, job: str) -> dict[str, dict[str, Any]]:
+    """The frozen tasks of a job, with the values that they were made from, as far as known."""
+    found = read_json(frozen_folder(root) / f"{job}.json")
+    if isinstance(found, list):  # from before the values were kept
+        return {task: {} for task in found}
+    return found if isinstance(found, dict) else {}
 
 
 @dataclass
@@ -142,18 +176,22 @@ class Surroundings:
         except FileNotFoundError:
             return frozenset()
 
-    def frozen(self, job: str) -> tuple[str, ...]:
-        """The tasks of a job that a person froze."""
-        if job not in self.with_frozen:
-            return ()
-        found = read_json(frozen_folder(self.root) / f"{job}.json")
-        return tuple(found) if isinstance(found, list) else ()
+    def look_for_frozen(self) -> None:
+        """Notice what was frozen since: a worker has one of these for its whole life."""
+        self.__dict__.pop("with_frozen", None)
+
+    def frozen(self, job: str) -> Mapping[str, Mapping[str, Any]]:
+        """The tasks of a job that a person froze, each with the values of the seed and of
+        artifacts that it was made from: the job's own copies go on."""
+        return read_frozen(self.root, job) if job in self.with_frozen else {}
 
     def inputs(
         self,
         task: Task,
         seed: Any,
         artifacts: Mapping[str, Any],
+        job: str,
+        sample: int,
         resolved: dict[str, tuple[Any, str]],
     ) -> Inputs:
         """What a task's dependencies are resolved against."""
@@ -164,6 +202,8 @@ class Surroundings:
             self.config.snapshot.digests,
             endpoint,
             weights,
+            sample,
+            job,
             resolved,
         )
 
@@ -241,6 +281,7 @@ class Exam:
     letters: dict[str, Letter | None] = field(default_factory=dict)
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     asked: dict[str, str] = field(default_factory=dict)  # tasks a person wants built, and why
+    samples: Mapping[str, int] = field(default_factory=dict)  # which draw a task is at, from 0
     last_seed: Any = None  # what the job's own copy was, where today's seed stands in its place
     _resolved: dict[str, tuple[Any, str]] = field(default_factory=dict)
 
@@ -283,6 +324,17 @@ class Exam:
             return letter
         return read_letter(last_good, task.id)
 
+    def made_from(self, task: str) -> dict[str, Any]:
+        """The values of the seed and of artifacts that a task was made from, as far as known."""
+        letter = self.letters[task]
+        last = letter.fingerprint if letter else {}
+        found = {each: self._before(letter, each, digest) for each, digest in last.items()}
+        return {
+            dependency: value
+            for dependency, value in found.items()
+            if value is not MISSING and dependency.startswith(("seed:", "artifact:"))
+        }
+
     def changes(self, task: Task) -> tuple[Change, ...]:
         """Every dependency of a task that differs from its last letter; none without one."""
         letter, inputs = self.last_letter(task), self.inputs(task)
@@ -303,6 +355,9 @@ class Exam:
             settings = letter.body.get("configuration")
             return settings.get(rest, MISSING) if isinstance(settings, dict) else MISSING
         root, job = self.around.root, self.folder.id
+        kept = self.around.frozen(job).get(letter.task, {}).get(dependency, MISSING)
+        if fingerprint.digest_of(kept) == digest:
+            return kept
         last_good = root.job(COMPLETE, job)
         if kind == "seed":
             paths, pointer = [self.folder.seed, last_good.seed], rest
@@ -321,7 +376,14 @@ class Exam:
         return MISSING
 
     def inputs(self, task: Task) -> Inputs:
-        return self.around.inputs(task, self.seed, self.artifacts, self._resolved)
+        return self.around.inputs(
+            task,
+            self.seed,
+            self.artifacts,
+            self.folder.id,
+            self.samples.get(task.id, 0),
+            self._resolved,
+        )
 
     def settle(self, task: Task, value: Any, letter: Letter) -> None:
         """A task was built: what stands below it is judged by the new artifact."""
@@ -331,11 +393,13 @@ class Exam:
         self.verdicts[task.id] = Verdict(())
         self.asked.pop(task.id, None)
 
-    def next_sample(self, task: Task, sample: int) -> int:
-        """The draw after the last one of a task, and at least the one after `sample`."""
+    def draw_again(self, task: Task) -> int:
+        """Let a task draw the sample after its last one; gives its number."""
         letter = self.letters[task.id]
         drawn = [int(call["sample"]) for call in letter.body.get("calls", ())] if letter else []
-        return max([sample, *drawn]) + 1
+        number = max([self.samples.get(task.id, 0), *drawn]) + 1
+        self.samples = {**self.samples, task.id: number}
+        return number
 
     @property
     def frozen(self) -> tuple[str, ...]:
@@ -352,7 +416,8 @@ def examine(
     folder: JobFolder, seed: Any, pipeline: Pipeline, around: Surroundings, last_seed: Any = None
 ) -> Exam:
     """Hold a job's directory against today's inputs. Reads; writes nothing."""
-    exam = Exam(folder, seed, pipeline, around, last_seed=last_seed)
+    samples = read_samples(around.root, folder.id)
+    exam = Exam(folder, seed, pipeline, around, samples=samples, last_seed=last_seed)
     for task in pipeline.in_order:
         exam.look(task)
     return exam

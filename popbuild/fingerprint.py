@@ -11,6 +11,8 @@ A fingerprint maps dependencies to digests. Their names are what `explain` print
     answer, output, command      how the task answers, the file it makes, what it runs
     fallback:openai/gpt-4o       that a model which answered in another's place is to be asked
     endpoint, weights            where the model answers; the file of a local one
+    sample                       which draw the task is at, where it is not the first
+    job                          the job's ID, where a stage or a command was told it
     stages                       the version of what popbuild's own stages mean
 
 Reads no files.
@@ -38,7 +40,8 @@ class Inputs:
 
     `artifacts` has the value of each upstream main artifact that exists; `files` the digests of
     the snapshot by path; `endpoint` and `weights` are digests, None where they do not apply.
-    `resolved` are dependencies on documents that other tasks have too, each with its document.
+    `sample` is the number of the task's first draw, `job` the job's ID. `resolved` are dependencies
+    on documents that other tasks have too, each with its document.
     """
 
     seed: Any
@@ -46,6 +49,8 @@ class Inputs:
     files: Mapping[str, str]
     endpoint: str | None = None
     weights: str | None = None
+    sample: int = 0
+    job: str = ""
     resolved: dict[str, tuple[Any, str]] = field(default_factory=dict)
 
 
@@ -116,6 +121,8 @@ def fixed(task: Task, inputs: Inputs) -> dict[str, str]:
         found["endpoint"] = inputs.endpoint
     if inputs.weights is not None:
         found["weights"] = inputs.weights
+    if inputs.sample:
+        found["sample"] = str(inputs.sample)
     return found
 
 
@@ -124,6 +131,8 @@ def resolve(dependency: str, task: Task, inputs: Inputs) -> str:
     kind, _, rest = dependency.partition(":")
     if kind == "file":
         return inputs.files.get(rest, jsonio.ABSENT)
+    if kind == "job":
+        return inputs.job
     if kind == "needs":
         return digest_of(list(task.needs))
     if kind == "fallback":
@@ -160,7 +169,7 @@ def kind_of(value: Any) -> str:
 
 # What letters of before named, and what changes no result: seconds that a call may take.
 _NO_MORE = "setting:timeout"
-_TRACED = ("seed", "seed-kind", "artifact", "artifact-kind", "needs", "fallback")
+_TRACED = ("seed", "seed-kind", "artifact", "artifact-kind", "needs", "fallback", "job")
 
 
 def current(last: Fingerprint, task: Task, inputs: Inputs) -> dict[str, str]:
@@ -238,10 +247,13 @@ def value_now(dependency: str, task: Task, inputs: Inputs) -> Any:
     return MISSING
 
 
+_LITERAL = ("answer", "output", "stages", "sample", "job")
+
+
 def _is_literal(dependency: str) -> bool:
     """Whether a fingerprint holds the value itself in the digest's place."""
     kind = dependency.partition(":")[0]
-    return kind.endswith("-kind") or dependency in ("answer", "output", "stages")
+    return kind.endswith("-kind") or dependency in _LITERAL
 
 
 def _literal(value: str) -> Any:

@@ -45,11 +45,12 @@ from popbuild.layout import (
     artifact_place,
     job_place,
     letter_place,
+    samples_place,
     seed_place,
 )
 from popbuild.model.pipeline import Pipeline
 
-_VERSION = 1
+_VERSION = 2
 _BYTES_A_JOB = 30_000  # of the index are read in the time that it takes to examine a job
 _JOBS_A_PROCESS = 250  # are worth a process more
 _TICKS_NS = 100_000_000  # ten ticks, and mostly more, of the clocks that file systems read
@@ -191,7 +192,8 @@ class Index:
         root = self._around.root
         folder = root.at(job_place(COMPLETE, job))
         parts = [watched.elsewhere]
-        for path in (root.at(seed_place(job)), *[f"{folder}/{each}" for each in watched.places]):
+        sources = root.at(seed_place(job)), root.at(samples_place(job))
+        for path in (*sources, *[f"{folder}/{each}" for each in watched.places]):
             it = look(path)
             parts.append(
                 b"missing"

@@ -8,7 +8,7 @@ import functools
 import json
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from popbuild.exam import (
     frozen_folder,
     read_json,
     read_letter,
+    read_samples,
     read_seed,
 )
 from popbuild.layout import (
@@ -37,6 +38,7 @@ from popbuild.layout import (
     STATUS,
     JobFolder,
     Root,
+    file_name_problem,
     job_place,
     name_problem,
     pending_place,
@@ -51,6 +53,7 @@ from popbuild.model.problem import Problem
 
 CLAIMED = ".claimed-seed.json"
 PROMOTIONS = ".popbuild/promotions"  # below a root
+_DAMAGE = f"{STATUS} is damaged or altered"
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,8 @@ class Job:
 
     `state` is complete, running, stopped, failed, waiting, rejected, pending or new. `seed` is
     today's input; None with `bad_seed` where it cannot be read. `damage` says why its status cannot
-    be used: the next build makes it anew. `bad_name` says why its ID cannot be one.
+    be used: the next build makes it anew. `removed` are tasks that its pipeline has no longer: the
+    next build drops what they made. `bad_name` says why its ID cannot be one.
     """
 
     id: str
@@ -70,11 +74,13 @@ class Job:
     exam: Exam | None
     bad_seed: BadSeed | None = None
     damage: str | None = None
+    removed: tuple[str, ...] = ()
     bad_name: str | None = None
 
     @property
     def up_to_date(self) -> bool:
-        return self.matches and self.damage is None and self.bad_name is None
+        whole = self.damage is None and not self.removed and self.bad_name is None
+        return self.matches and whole
 
     @property
     def matches(self) -> bool:
@@ -97,6 +103,8 @@ class Job:
             parts.append(f"stale: {', '.join(changed)}")
         if edited:
             parts.append(f"edited: {', '.join(edited)}")
+        if self.removed:
+            parts.append(f"no longer its task: {', '.join(self.removed)}")
         if self.damage:
             parts.append(self.damage)
         return ", ".join([*parts, *self._frozen])
@@ -197,8 +205,19 @@ def find(job: str, around: Surroundings) -> Job:
         return Job(job, state, None, None, None, None, BadSeed(place_of(root, job), (named,)))
     if COMPLETE in present:
         exam = examine(folders[COMPLETE], seed, pipeline, around)
-        damage = _damage(folders[COMPLETE])
-        complete = Job(job, COMPLETE, folders[COMPLETE], seed, pipeline, exam, damage=damage)
+        status = read_status(folders[COMPLETE])
+        damage = None if status else _DAMAGE
+        removed = _removed(status, pipeline) if status else ()
+        complete = Job(
+            job,
+            COMPLETE,
+            folders[COMPLETE],
+            seed,
+            pipeline,
+            exam,
+            damage=damage,
+            removed=removed,
+        )
         if complete.matches:
             return complete
     for state in (CURRENT, REJECTED):
@@ -258,7 +277,13 @@ def read_status(folder: JobFolder) -> states.Status | None:
 
 
 def _damage(folder: JobFolder) -> str | None:
-    return None if read_status(folder) else f"{STATUS} is damaged or altered"
+    return None if read_status(folder) else _DAMAGE
+
+
+def _removed(status: states.Status, pipeline: Pipeline) -> tuple[str, ...]:
+    """The tasks that a job was built with, and that its pipeline has no longer."""
+    known = pipeline.names
+    return tuple(name for name in status["tasks"] if name not in known)
 
 
 def state_in(folder: JobFolder) -> Any:
@@ -418,6 +443,7 @@ def open_job(
         status.setdefault("id", job)
         for entry in status["tasks"].values():
             entry.setdefault("attempts", 0)
+        status = _drop_removed(status, folder, pipeline)
         status.setdefault("state", states.STOPPED)
         if status["state"] not in (states.RUNNING, states.COMPLETE, states.REJECTED):
             status["state"] = states.STOPPED
@@ -428,6 +454,20 @@ def open_job(
     opened = OpenJob(folder, status)
     opened.change(lambda each: each)
     return opened
+
+
+def _drop_removed(status: states.Status, folder: JobFolder, pipeline: Pipeline) -> states.Status:
+    """The status without the files of tasks that the pipeline has no longer, and so is the folder:
+    a clean build has none of them. The last good result has, among the previous ones."""
+    for task in _removed(status, pipeline):
+        for kind in FILE_KINDS:
+            for name in status["tasks"][task]["files"][kind]:
+                if file_name_problem(name) is None:
+                    disk.remove(folder.files(kind) / name)
+                status = states.drop_file(status, task, kind, name)
+        if name_problem(task) is None:
+            disk.remove(folder.task(task))
+    return status
 
 
 def _indexed_anew(status: states.Status, folder: JobFolder, pipeline: Pipeline) -> states.Status:
@@ -516,6 +556,9 @@ def keep(folder: JobFolder, exam: Exam, task: Task, run: str | None, edited: boo
     value = exam.artifacts[task.id]
     body = dict(last.body) if last else _empty_letter(task)
     now = fingerprint.current(last.fingerprint if last else {}, task, exam.inputs(task))
+    if last is not None and run is not None and exam.verdicts[task.id].frozen:
+        # What it was made from stays what it was: thawed, it is as stale as before.
+        now = dict(last.fingerprint)
     outputs = {**(last.outputs if last else {}), task.artifact: jsonio.digest(value)}
     body.update(fingerprint=now, outputs=outputs, edited=edited or body.get("edited", False))
     if run is not None:
@@ -551,33 +594,31 @@ def drop_letter(folder: JobFolder, task: str) -> None:
     disk.remove(folder.letter(task))
 
 
-def set_frozen(root: Root, job: str, tasks: Iterable[str]) -> None:
-    """The tasks of a job that are not rebuilt whatever changes; none thaws all."""
+def set_frozen(root: Root, job: str, tasks: Mapping[str, Mapping[str, Any]]) -> None:
+    """The tasks of a job that are not rebuilt whatever changes, each with the values that it was
+    made from; none thaws all."""
     path = frozen_folder(root) / f"{job}.json"
-    names = sorted(tasks)
-    if names:
+    if tasks:
         disk.make_folder(path.parent)
-        disk.write(path, jsonio.dumps(names))
+        disk.write(path, jsonio.dumps(tasks))
     else:
         disk.remove(path)
 
 
 class Samples:
-    """Which draw each task of a job is at, in .popbuild/samples/<job>.json; 0 unless said.
+    """Which draw each task of a job is at, in samples/<job>.json: a source, as the seed is.
 
     A file a job: the job's lock guards it, and two retries of two jobs lose nothing.
     """
 
     def __init__(self, root: Root) -> None:
-        self._folder = root.private / "samples"
+        self._root = root
 
     def get(self, job: str, task: str) -> int:
-        body = read_json(self._folder / f"{job}.json")
-        value = body.get(task, 0) if isinstance(body, dict) else 0
-        return value if isinstance(value, int) else 0
+        return read_samples(self._root, job).get(task, 0)
 
     def set(self, job: str, task: str, sample: int) -> None:
-        path = self._folder / f"{job}.json"
-        body = read_json(path)
-        disk.make_folder(self._folder)
-        disk.write(path, jsonio.dumps({**(body if isinstance(body, dict) else {}), task: sample}))
+        path = self._root.samples(job)
+        samples = {**read_samples(self._root, job), task: sample}
+        disk.make_folder(path.parent)
+        disk.write(path, jsonio.dumps(samples))

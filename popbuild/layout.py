@@ -77,6 +77,11 @@ def seed_place(job: str) -> str:
     return f"seeds/{job}.json"
 
 
+def samples_place(job: str) -> str:
+    """Where the numbers of a job's draws are, if any task is at another than its first."""
+    return f"samples/{job}.json"
+
+
 def pending_place(job: str) -> str:
     """Where a job's seed waits."""
     return f"pipeline-data/{PENDING}/{job}-seed.json"
@@ -157,7 +162,8 @@ class JobFolder:
 
 @dataclass(frozen=True)
 class Root:
-    """A folder with seeds/, pipeline-config/, pipeline-data/ and the private .popbuild/."""
+    """A folder with seeds/, pipeline-config/, pipeline-data/ and the private .popbuild/; samples/,
+    once a task has drawn another one."""
 
     path: Path
 
@@ -199,6 +205,9 @@ class Root:
 
     def seed(self, job: str) -> Path:
         return self.path / seed_place(job)
+
+    def samples(self, job: str) -> Path:
+        return self.path / samples_place(job)
 
     def pending(self, job: str) -> Path:
         return self.path / pending_place(job)

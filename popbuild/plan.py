@@ -27,7 +27,7 @@ from popbuild.estimate import (
 )
 from popbuild.exam import FRESH, Exam, Surroundings, read_json
 from popbuild.index import Index
-from popbuild.jobs import Job, Samples
+from popbuild.jobs import Job
 from popbuild.layout import REJECTED
 from popbuild.llm.history import Attempt, History
 from popbuild.llm.ledger import read_entries
@@ -172,7 +172,6 @@ class _Planner:
     asked: Asked
     _history: History = field(init=False)
     _store: Store = field(init=False)
-    _samples: Samples = field(init=False)
     _sent: dict[str, str] = field(default_factory=dict)  # requests by digest -> who will send it
     _codes: dict[str, Code] = field(default_factory=dict)  # by the task's folder
 
@@ -180,7 +179,6 @@ class _Planner:
         private = self.around.root.private
         self._history = History(read_entries(private / "ledger.jsonl")[0])
         self._store = Store(private / "store")
-        self._samples = Samples(self.around.root)
 
     def job(self, job: Job, tasks: tuple[str, ...] | None) -> PlannedJob:
         exam = job.exam
@@ -222,13 +220,11 @@ class _Planner:
         asked = dict(self.asked.reasons(exam))
         if asked:
             exam.asked.update(asked)
+            for name in asked:
+                if name in self.asked.fresh:
+                    exam.draw_again(exam.pipeline.task(name))
             for task in exam.pipeline.in_order:
                 exam.look(task)
-
-    def _sample(self, exam: Exam, task: Task) -> int:
-        """Which draw a task's first call will ask for."""
-        sample = self._samples.get(exam.folder.id, task.id)
-        return exam.next_sample(task, sample) if task.id in self.asked.fresh else sample
 
     def _stopping(self, exam: Exam) -> list[str]:
         """The tasks at which a run stops and asks a person, before it builds anything."""
@@ -334,7 +330,7 @@ class _Planner:
             tuple(messages),
             {key: value for key, value in task.settings.items() if key != "model"},
             self.around.sent_schema(task),
-            self._sample(exam, task),
+            inputs.sample,
             inputs.endpoint,
             inputs.weights,
         )

@@ -48,6 +48,10 @@ class Trace:
         """Which artifacts there are was asked: those of all needed tasks."""
         self._digests["needs"] = digest_of(list(tasks))
 
+    def job(self, job: str) -> None:
+        """The job's ID was told."""
+        self._digests["job"] = job
+
     def file(self, path: str, digest: str) -> None:
         """A file under pipeline-config/ was used, or looked for."""
         self._digests[f"file:{path}"] = digest
@@ -65,15 +69,19 @@ class Trace:
             for key, value in self._digests.items()
             if "-kind:" not in key
             or not any(
-                _covers(each, key.replace("-kind:", ":", 1)) and self._digests[each] != ABSENT
+                _tells(each, key.replace("-kind:", ":", 1)) and self._digests[each] != ABSENT
                 for each in reads
             )
         }
 
 
-def _covers(read: str, place: str) -> bool:
-    """Whether a value that was read lies at a place or below it."""
-    return read == place or read.startswith(place + "/")
+def _tells(read: str, place: str) -> bool:
+    """Whether a value that was read says what kind stands at a place: it is the place's own, or
+    lies below it. A number may be an index or a key, so it leaves open which of the two it is."""
+    if read == place:
+        return True
+    part = read.removeprefix(place + "/").partition("/")[0]
+    return read.startswith(place + "/") and not part.isdecimal()
 
 
 class _View:
@@ -93,7 +101,8 @@ class _View:
         self._pointer = pointer
         self._trace = trace
 
-    def whole(self) -> Any:
+    # With an underscore, as all that a template must not find where a dict or a list has nothing.
+    def _whole(self) -> Any:
         """A plain copy; the whole value counts as read."""
         self._trace.read(self._document, self._pointer, self._value)
         return copy.deepcopy(self._value)
@@ -108,21 +117,21 @@ class _View:
         return view(value, self._document, pointer, self._trace)
 
     def __len__(self) -> int:
-        return len(self.whole())
+        return len(self._whole())
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self.whole())
+        return iter(self._whole())
 
     def __bool__(self) -> bool:
-        return bool(self.whole())
+        return bool(self._whole())
 
     def __str__(self) -> str:
-        return str(self.whole())
+        return str(self._whole())
 
     __repr__ = __str__
 
     def __eq__(self, other: object) -> bool:
-        return bool(self.whole() == plain(other))
+        return bool(self._whole() == plain(other))
 
     __hash__ = None  # type: ignore[assignment]  # like the dict or list that it stands for
 
@@ -133,13 +142,25 @@ class ObjectView(_View, Mapping[str, Any]):
     __slots__ = ()
 
     def __getitem__(self, key: str) -> Any:
-        value = self._at(key)
+        # No key of an object is a number: `["0"]` may be there, `[0]` never is.
+        value = self._at(key) if isinstance(key, str) else MISSING
         if value is MISSING:
             raise KeyError(key)
         return value
 
     def __contains__(self, key: object) -> bool:
-        return self._at(str(key)) is not MISSING
+        return isinstance(key, str) and self._at(key) is not MISSING
+
+    # Lists, which print as what they hold.
+
+    def keys(self) -> Any:
+        return list(self)
+
+    def values(self) -> Any:
+        return list(self._whole().values())
+
+    def items(self) -> Any:
+        return list(self._whole().items())
 
 
 class ArtifactsView(ObjectView):
@@ -150,7 +171,7 @@ class ArtifactsView(ObjectView):
     def __init__(self, values: Mapping[str, Any], trace: Trace) -> None:
         super().__init__(values, "artifacts", "", trace)
 
-    def whole(self) -> Any:
+    def _whole(self) -> Any:
         return {task: plain(each) for task, each in self.items()}
 
     def _at(self, part: str | int) -> Any:
@@ -174,6 +195,12 @@ class ArtifactsView(ObjectView):
     def __bool__(self) -> bool:
         return len(self) > 0
 
+    def values(self) -> Any:
+        return [self[task] for task in self]
+
+    def items(self) -> Any:
+        return [(task, self[task]) for task in self]
+
 
 class ArrayView(_View, Sequence[Any]):
     """An array of a document."""
@@ -182,8 +209,8 @@ class ArrayView(_View, Sequence[Any]):
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, int) and 0 <= index < len(self._value):
-            return self._at(index)
-        return self.whole()[index]
+            return self._at(int(index))  # true is 1, as in any list
+        return self._whole()[index]
 
 
 def view(value: Any, document: str, pointer: str, trace: Trace) -> Any:
@@ -197,7 +224,7 @@ def view(value: Any, document: str, pointer: str, trace: Trace) -> Any:
 
 def plain(value: Any) -> Any:
     """The plain value behind a view, read whole."""
-    return value.whole() if isinstance(value, _View) else value
+    return value._whole() if isinstance(value, _View) else value
 
 
 class Templates:
@@ -301,6 +328,8 @@ class _Undefined(jinja2.StrictUndefined):
             return _not_there("there is no", name, _NAMES)
         if isinstance(owner, dict | ArtifactsView):
             return _not_there("there is no", name, map(str, owner))
+        if isinstance(owner, ObjectView) and not isinstance(self._undefined_name, str):
+            return f"{owner._place} has no key {name}: keys are texts, {name!r}"
         if isinstance(owner, ObjectView):
             return _not_there(f"{owner._place} has no", name, owner.keys())
         if isinstance(owner, ArrayView):
@@ -384,6 +413,10 @@ class _Sandbox(jinja2.sandbox.SandboxedEnvironment):
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> jinja2.nodes.Template:
         tree = super()._parse(source, name, filename)
+        for node in tree.find_all(jinja2.nodes.Filter):
+            if node.name in bounds.LEFT_OUT:
+                why = f"the filter {node.name!r} is left out: {bounds.LEFT_OUT[node.name]}"
+                raise jinja2.TemplateSyntaxError(why, node.lineno, name, filename)
         counted: jinja2.nodes.Template = _Counted().visit(tree)
         return counted
 

@@ -19,7 +19,7 @@ from popbuild import disk, jsonio, seals
 from popbuild.config import Snapshot
 from popbuild.endings import promotion_under_way
 from popbuild.errors import InputError, UsageError, unknown
-from popbuild.exam import read_json, read_letter
+from popbuild.exam import read_frozen, read_json, read_letter
 from popbuild.fingerprint import digest_of, kind_of
 from popbuild.layout import COMPLETE, FILE_KINDS, JobFolder, Root
 from popbuild.llm.store import Store
@@ -266,6 +266,8 @@ class _JobProof:
         line = self._check_result(status.get("pipelineId"))
         sealed, from_seal = self._check_seal(line)
         letters = self._letters(status)
+        for task in read_frozen(self._root, self._folder.id):
+            self._note(f"{task} is frozen: not built again whatever changes")
         for letter in letters.values():
             self._check_outputs(letter)
             self._check_fingerprint(letter, letters)

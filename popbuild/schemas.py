@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 FORMATS = (
     "seed",
+    "samples",
     "pipeline",
     "registry",
     "task",

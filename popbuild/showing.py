@@ -46,6 +46,9 @@ def _show(given: Given) -> int:
     for file in files:
         size = file.path.stat().st_size if file.path.exists() else 0
         print(f"{file.kind:<9}  {size:>9,}  {file.name}")
+    frozen = [each for each in (job.exam.frozen if job.exam else ()) if given.name in (None, each)]
+    if frozen:
+        print(f"frozen: {', '.join(frozen)}")
     return OK
 
 

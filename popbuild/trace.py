@@ -13,7 +13,7 @@ from popbuild import disk, jsonio
 from popbuild.config import take_snapshot
 from popbuild.endings import previous_results
 from popbuild.errors import InputError, UsageError, unknown
-from popbuild.exam import read_json, read_letter
+from popbuild.exam import read_frozen, read_json, read_letter
 from popbuild.fingerprint import brief, digest_of
 from popbuild.jobs import known_jobs
 from popbuild.layout import COMPLETE, CURRENT, REJECTED, JobFolder, Root
@@ -100,12 +100,13 @@ def trace(root: Root, given: str) -> Trace:
     path = found.folder.artifact(found.name)
     data = disk.read(path)
     now = take_snapshot(root)[0].digests
+    frozen = read_frozen(root, found.job)
     chain: dict[str, TracedTask] = {}
     waiting = [maker.task]
     while waiting:
         name = waiting.pop(0)
         if name not in chain and name in letters:
-            chain[name] = _traced(root, found.folder, letters[name], now)
+            chain[name] = _traced(root, found.folder, letters[name], now, name in frozen)
             waiting += chain[name].reads
     return Trace(
         found.job,
@@ -211,7 +212,9 @@ def _main(letter: Letter) -> str | None:
 # What its task was made from.
 
 
-def _traced(root: Root, folder: JobFolder, letter: Letter, now: Mapping[str, str]) -> TracedTask:
+def _traced(
+    root: Root, folder: JobFolder, letter: Letter, now: Mapping[str, str], frozen: bool
+) -> TracedTask:
     body = letter.body
     execution = body.get("execution") or {}
     settings = dict(body.get("configuration") or {})
@@ -242,6 +245,7 @@ def _traced(root: Root, folder: JobFolder, letter: Letter, now: Mapping[str, str
         "endedAt": execution.get("endedAt"),
         "executionTime": execution.get("executionTime"),
         "edited": letter.edited,
+        "frozen": frozen,
         "refinementAttempts": letter.refinements,
         "model": settings.pop("model", None),
         "settings": settings,
@@ -288,6 +292,8 @@ def _task_lines(task: Mapping[str, Any]) -> Iterator[str]:
         yield from _row("run", task["pipelineId"])
     if task["edited"]:
         yield from _row("edited", "by hand, and accepted")
+    if task["frozen"]:
+        yield from _row("frozen", "not built again whatever changes")
     if task["model"]:
         settings = [f"{name} {brief(value)}" for name, value in task["settings"].items()]
         yield from _row("model", ", ".join([task["model"], *settings]))

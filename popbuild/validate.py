@@ -12,7 +12,14 @@ from typing import Any
 from popbuild import config, disk, gate, jobs, jsonio, schemas
 from popbuild.config import Config
 from popbuild.errors import InputError, PopbuildError, UsageError
-from popbuild.exam import BadSeed, Surroundings, read_artifact, read_json, read_letter, read_seed
+from popbuild.exam import (
+    BadSeed,
+    Surroundings,
+    read_artifact,
+    read_json,
+    read_letter,
+    read_seed,
+)
 from popbuild.layout import COMPLETE, CURRENT, FILE_KINDS, REJECTED, JobFolder, Root, check_name
 from popbuild.model.problem import Problem
 
@@ -64,6 +71,9 @@ def validate(root: Root, paths: Iterable[Path] = ()) -> Validation:
         if wanted(path):
             checked += 1
             found += _validate_seed(root, path, path.stem, surroundings)
+    samples = [path for path in sorted(root.samples("any").parent.glob("*.json")) if wanted(path)]
+    checked += len(samples)
+    found += [each for path in samples for each in _validate_file(root, path, "samples")]
     found += _validate_names(root) if not given else []
     for path in sorted((root.data / "pending").glob("*-seed.json")):
         if wanted(path):

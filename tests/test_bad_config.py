@@ -266,6 +266,14 @@ FILES: dict[str, tuple[Arrange, list[str]]] = {
         pipeline(taskConfig={"reserch": {}}),
         ["taskConfig names a task that the pipeline does not have", "/taskConfig/reserch"],
     ),
+    "a further file that is not there": (
+        write("tasks/research/task.yaml", "files: [shred/x.txt]\n"),
+        ["a task names a file that is not there", "shred/x.txt", "tasks/research/task.yaml"],
+    ),
+    "a further file outside": (
+        write("tasks/research/task.yaml", "files: [../seeds/first.json]\n"),
+        ["a task names a file that is not there", "a path below pipeline-config/"],
+    ),
     "no model": (pipeline(model=None), ["a task has no model", "taskConfig", "POPBUILD_MODEL"]),
     "a prompt misspelt": (
         lambda workspace: (workspace.root / CONFIG / "tasks/research/prompt.md").rename(
@@ -289,6 +297,10 @@ FILES: dict[str, tuple[Arrange, list[str]]] = {
     "a filter that is none": (
         write("tasks/analysis/prompt.md", "{{ seed|uper }}"),
         ["a template has a syntax error", "analysis/prompt.md, line 1", "No filter named 'uper'"],
+    ),
+    "a filter that is another each time": (
+        write("tasks/analysis/prompt.md", "One.\n{{ seed.data.list|random }}"),
+        ["analysis/prompt.md, line 2", "the filter 'random' is left out", "the same text each"],
     ),
     "a template that is not UTF-8": (
         write("tasks/analysis/prompt.md", b"\xff"),

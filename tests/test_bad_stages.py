@@ -66,6 +66,15 @@ TEMPLATES: dict[str, tuple[str, list[str]]] = {
     "an undefined field": ("{{ seed.data.topik }}", ["seed.data has no 'topik', did you mean 't"]),
     "a field below nothing": ("{{ seed.data.x.y }}", ["seed.data has no 'x'; known: tone, topic"]),
     "a field of a text": ("{{ seed.name.first }}", ["'first' has no 'first'", "`is defined`"]),
+    "a number for a key": ("{{ seed.data[0] }}", ["seed.data has no key 0: keys are texts, '0'"]),
+    "a method of ours": ("{{ seed.data._whole }}", SANDBOX),
+    "no such field of a list": ("{{ [1].whole }}", ["has no 'whole'"]),
+    "a random choice by map": ("{{ [[1]]|map('random')|list }}", ["No filter named 'random'"]),
+    "a function": (
+        "One.\n{{ seed.data.keys }}",
+        ["has no text of its own", "bound method", f"{PROMPT}, line 2", "called with ()"],
+    ),
+    "a generator": ("{{ [1]|map('string') }}", ["no text of its own", "generator", "`| list`"]),
     "a task that is not needed": ("{{ artifacts.analysis }}", ["there is no 'analysis'"]),
     "an undefined setting": ("{{ config.modle }}", ["there is no 'modle', did you mean 'model'?"]),
     "a missing include": ("{% include 'x.md' %}", ["includes one that is not there", "x.md"]),
@@ -218,6 +227,30 @@ def test_a_mended_template_lets_the_job_go_on(workspace: Workspace, provider: Pr
     failed(workspace, "doit", ["did you mean 'topic'?"])
     mended(workspace)
     assert len(provider.requests) == 2
+
+
+def test_a_view_is_what_it_shows(workspace: Workspace, provider: Provider) -> None:
+    """A template sees an object or a list of the seed as the plain one: no name of ours, a number
+    is no key, and keys, values and items print as what they are."""
+    workspace.seed("first", {"list": ["a", "b"], "object": {"0": "z", "n": {"m": 1}}})
+    workspace.task(
+        "research",
+        prompt="{{ seed.data.list[true] }} {{ seed.data.object['0'] }}"
+        "{% for key in (0, '0', 'x') %} {{ key in seed.data.object }}{% endfor %}"
+        " {{ seed.data.object[0] is defined }} {{ seed.data.whole is defined }}"
+        " {{ seed.data.list.whole is defined }} {{ seed.data.object.get('n') }}"
+        " {{ seed.data.object.keys() }} {{ seed.data.object.values() }}"
+        " {{ seed.data.object.items() }}",
+    )
+    workspace.task("analysis", prompt="{{ artifacts.keys() }} {{ artifacts.values() }}")
+    provider.script(["Text.", "Text."])
+    assert workspace.popbuild("run").code == 0
+    assert provider.requests[0].said("user") == (
+        "b z False True False False False False {'m': 1}"
+        " ['0', 'n'] ['z', {'m': 1}] [('0', 'z'), ('n', {'m': 1})]"
+    )
+    assert provider.requests[1].said("user") == "['research'] [{'content': 'Text.'}]"
+    assert workspace.popbuild("run").out == "-- first  up to date\n"
 
 
 def test_templates_may_do_what_is_useful(workspace: Workspace, provider: Provider) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from provider import Provider
+from provider import Provider, Reply
 from workspace import Workspace
 
 
@@ -104,32 +104,6 @@ def test_a_thawed_task_is_stale_again(workspace: Workspace, provider: Provider) 
     assert len(provider.requests) == 4
 
 
-def test_a_frozen_task_is_left_alone_on_demand_too(
-    workspace: Workspace, provider: Provider
-) -> None:
-    """Whatever is asked to be built anew, all of it or what was edited by hand; nor is its letter
-    set aside, which would let it be built again."""
-    run(workspace)
-    ok(workspace, "freeze", "first", "research")
-    letter = workspace.letter("first", "research")
-    for args in (("-a", "--store", "refresh"), ("-a",)):
-        result = run(workspace, "first", *args)
-        assert (result["built"], result["frozen"]) == (["analysis"], ["research"])
-    assert len(provider.requests) == 3
-    assert workspace.letter("first", "research") == letter
-    for name in ("first", "first:research"):
-        result = workspace.doit("forget", name)
-        assert result.code == 3
-        assert "popbuild thaw first research" in result.err
-    assert workspace.doit("forget", "first:analysis").code == 0
-    path = workspace.job("first") / "files/artifacts/research-output.json"
-    path.write_text('{"content": "mine"}')
-    assert run(workspace, "first", "--discard-edits")["built"] == ["analysis"]
-    assert workspace.artifact("first", "research") == {"content": "mine"}
-    assert run(workspace)["outcome"] == "up to date"
-    assert len(provider.requests) == 4
-
-
 def test_what_cannot_be_frozen_is_said(workspace: Workspace, provider: Provider) -> None:
     result = workspace.popbuild("freeze", "first", "research")
     assert result.code == 3
@@ -173,3 +147,76 @@ def test_freeze_and_thaw_by_a_pattern(workspace: Workspace, provider: Provider) 
     ok(workspace, "run")
     ok(workspace, "run")
     assert len(provider.requests) == calls + 8
+
+
+def changed(workspace: Workspace, provider: Provider) -> Any:
+    """`first` with `research` frozen and then stale, and a provider that answers otherwise now;
+    gives the artifact that stays."""
+    run(workspace)
+    ok(workspace, "freeze", "first", "research")
+    workspace.seed("first", {"topic": "wind", "tone": "plain"})
+    provider.answer = lambda request: Reply(f"Quite another answer, number {request.number}.")
+    return workspace.artifact("first", "research")
+
+
+def test_all_that_is_asked_for_leaves_a_frozen_task(
+    workspace: Workspace, provider: Provider
+) -> None:
+    """-a builds the others, from the store or anew, and says what it left."""
+    before = changed(workspace, provider)
+    letter = workspace.letter("first", "research")
+    out = ok(workspace, "run", "-a", "--store", "refresh")
+    assert "first:research  frozen: left as it is\n" in out
+    assert "complete" in out
+    assert out.count("frozen: research") == 1
+    assert workspace.runs()[-1]["built"] == ["analysis"]
+    assert workspace.artifact("first", "research") == before
+    assert run(workspace, "first", "-a")["built"] == ["analysis"]
+    assert workspace.letter("first", "research") == letter
+    assert len(provider.requests) == 3
+
+
+def test_a_frozen_task_is_not_forgotten(workspace: Workspace, provider: Provider) -> None:
+    """To name it is an error that says how; of all of a job's letters its own stays."""
+    before = changed(workspace, provider)
+    result = workspace.doit("forget", "first:research")
+    assert result.code == 3
+    assert "the task is frozen" in result.err
+    assert "popbuild thaw first research" in result.err
+    out = workspace.doit("forget", "first").out
+    assert "keeping first:research: frozen\n" in out
+    assert "forgetting first:analysis\n" in out
+    assert run(workspace)["built"] == ["analysis"]
+    assert workspace.artifact("first", "research") == before
+    assert len(provider.requests) == 2
+
+
+def test_every_report_names_a_frozen_task(workspace: Workspace, provider: Provider) -> None:
+    """check, verify, trace, diff and show say so; and what the task was made from is shown beside
+    what it would be made from, though the job's own seed went on."""
+    changed(workspace, provider)
+    workspace.task("analysis", prompt="Sum up: {{ artifacts.research.content }}\n")
+    run(workspace)
+    assert "first: frozen: research\n" in ok(workspace, "check")
+    assert json.loads(ok(workspace, "check", "--json"))["frozen"] == {"first": ["research"]}
+    assert "research is frozen" in ok(workspace, "verify")
+    assert "frozen    not built again" in ok(workspace, "trace", "first/analysis")
+    assert "research  kept, frozen\n" in ok(workspace, "diff", "first")
+    assert "frozen: research\n" in ok(workspace, "show", "first")
+    assert "frozen" not in ok(workspace, "show", "first", "analysis")
+    for command in (["status", "first"], ["explain", "first"], ["plan", "first"]):
+        assert "frozen" in ok(workspace, *command)
+    assert "seed:/data/topic changed: grid batteries → wind" in ok(workspace, "explain", "first")
+
+
+def test_a_frozen_artifact_edited_by_hand(workspace: Workspace, provider: Provider) -> None:
+    """It is kept, under --discard-edits too, and is as stale as before once it is thawed."""
+    changed(workspace, provider)
+    name = "pipeline-data/complete/first/files/artifacts/research-output.json"
+    workspace.write(name, {"content": "My own text about grid batteries."})
+    assert run(workspace, "first", "--discard-edits")["built"] == ["analysis"]
+    assert workspace.artifact("first", "research")["content"].startswith("My own")
+    ok(workspace, "thaw", "first", "research")
+    ok(workspace, "check", code=1)
+    assert "seed:/data/topic changed" in ok(workspace, "explain", "first", "research")
+    assert len(provider.requests) == 3

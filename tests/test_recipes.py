@@ -66,6 +66,32 @@ def test_the_recipes_regenerate_and_prove(repository: Workspace, provider: Provi
     assert len(provider.requests) == 2
 
 
+def test_another_draw_is_proved_too(repository: Workspace, provider: Provider) -> None:
+    """After a retry, and after a fresh draw, what the checkout has and the cache rebuild what was
+    promoted; a checkout without the sample numbers builds the first draw."""
+    cache = str(repository.root.parent / "cache")
+    stages = "def validate_quality(context):\n    return ['bad'] * ('bad' in context.answer)\n"
+    repository.task("research", stages=stages, task_yaml={"gate": {"refinements": 0}})
+    provider.script(["A bad text.", "A good text.", "A report on it."])
+    assert run(repository, "regenerate", cache).returncode == 1
+    assert repository.popbuild("retry", "market-analysis").code == 0
+    provider.script(["Another report on it."])
+    assert repository.popbuild("run", "fresh=analysis").code == 0
+    regenerated = run(repository, "regenerate", cache)
+    assert regenerated.returncode == 0, regenerated.stdout + regenerated.stderr
+    assert "Another" in (repository.root / "reports/analysis-output.json").read_text()
+    assert repository.read("samples/market-analysis.json") == {"analysis": 1, "research": 1}
+    for _ in range(2):
+        forget(repository)
+        proved = run(repository, "prove", cache)
+        assert proved.returncode == 0, proved.stdout + proved.stderr
+    assert len(provider.requests) == 4
+    assert repository.popbuild("run").out == "-- market-analysis  up to date\n"
+    shutil.rmtree(repository.root / "samples")
+    assert repository.popbuild("run", "--store", "only").code == 1
+    assert len(provider.requests) == 4
+
+
 def test_a_prompt_changed_without_regenerating_is_found(
     repository: Workspace, provider: Provider
 ) -> None:

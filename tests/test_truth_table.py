@@ -32,7 +32,9 @@ from workspace import Workspace
 #
 # `facts` answers by its angle and weight alone, whatever else stands in its prompt: what is new in
 # `lead` makes it run, and then stops there. The other answers differ for each request.
-NEEDS = {"lead": [], "list": [], "facts": ["lead"], "check": ["facts"], "tool": []}
+NEEDS = {"lead": [], "list": [], "facts": ["lead"], "check": ["facts"], "tool": [], "more": []}
+
+FIRST = ["lead", "list", "facts", "check"]
 
 # `runs`: the tasks whose stages run. `asks`: the tasks whose requests reach the provider; a task
 # that runs and does not ask found its answer in the store. `code`: the run's exit code. Below each
@@ -105,6 +107,10 @@ unrelated setting: another task's          | list                  | list       
 unrelated setting: version and metadata    |                       |                       | 0
 unrelated setting: timeout, a comment      |                       |                       | 0
 unrelated setting: timeout of a call       |                       |                       | 0
+
+another task, below all, is added          | more                  | more                  | 0
+    more: never built
+task is removed                            |                       |                       | 0
 
 stages.py, another prompt                  | check                 | check                 | 0
     check: file:tasks/check/stages.py changed
@@ -264,7 +270,7 @@ def write_both_jobs(workspace: Workspace) -> None:
         task_yaml={"needs": ["lead"]},
     )
     workspace.task("check", stages=STAGES, task_yaml={"needs": ["facts"]})
-    workspace.pipeline(["lead", "list", "facts", "check"])
+    workspace.pipeline(FIRST)
     workspace.write("pipeline-config/shared/style.md", "Be brief.")
     workspace.write("pipeline-config/shared/other.md", "Be long.")
     workspace.write("pipeline-config/shared/title.schema.json", {"type": "string", "minLength": 3})
@@ -436,6 +442,12 @@ def edit_after_the_clock_moved_back(workspace: Workspace) -> Around:
     return CLOCK_MOVED_BACK
 
 
+def add_task(workspace: Workspace) -> None:
+    prompt = "more: on {{ artifacts.check.content }}"
+    workspace.task("more", prompt=prompt, task_yaml={"needs": ["check"]})
+    workspace.pipeline([*FIRST, "more"])
+
+
 COMPLETE, CURRENT, REJECTED = (
     f"pipeline-data/{each}" for each in "complete current rejected".split()
 )
@@ -480,6 +492,8 @@ CHANGES: dict[str, Change] = {
     "unrelated setting: version and metadata": version_and_metadata,
     "unrelated setting: timeout, a comment": timeout_and_comment,
     "unrelated setting: timeout of a call": config("lead", timeout=51),
+    "another task, below all, is added": add_task,
+    "task is removed": lambda workspace: workspace.pipeline(FIRST[:-1]) and None,
     "stages.py, another prompt": replace("tasks/check/stages.py", "words", "short words"),
     "stages.py, the same prompt": replace("tasks/check/stages.py", "def ", "# Hm.\ndef "),
     "module that stages.py imports": replace("helpers/limits.py", "= TEN", "= TEN + 1"),
@@ -808,3 +822,214 @@ def test_the_weights_of_a_local_model(workspace: Workspace) -> None:
         ["weights changed"],
         ["weights changed", "upstream research is stale"],
     ]
+
+
+KINDS: dict[str, tuple[str, list[Any]]] = {
+    "a list, by an index": ("it is mapping }} {{ seed.data.it[0]", [["a"], {"0": "a"}]),
+    "an object, by a key": ("it is mapping }} {{ seed.data.it['0']", [{"0": "a"}, ["a"]]),
+    "in a list": ("it[0] is mapping }} {{ seed.data.it[0][0]", [[["a"]], [{"0": "a"}]]),
+}
+
+
+@pytest.mark.parametrize(("prompt", "values"), KINDS.values(), ids=KINDS)
+def test_a_list_becomes_an_object(
+    prompt: str, values: list[Any], workspace: Workspace, provider: Provider
+) -> None:
+    """A template that asked what kind of value there is runs again when it is another one, though
+    the value below it is found by the same pointer."""
+    workspace.task("research", prompt=f"{{{{ seed.data.{prompt} | default('none') }}}}")
+    workspace.pipeline(["research"])
+    for value in values:
+        workspace.seed("first", {"it": value})
+        assert workspace.popbuild("run").code == 0
+        assert workspace.popbuild("run").out == "-- first  up to date\n"
+    assert len({each.said("user") for each in provider.requests}) == 2
+
+
+ADDRESSES = {
+    "claude-haiku-4-5": ["ANTHROPIC_BASE_URL", "ANTHROPIC_API_BASE"],
+    "gemini-2.5-flash": ["VERTEXAI_API_BASE"],
+    "ai21.jamba-1-5-large-v1:0": ["AWS_BEDROCK_RUNTIME_ENDPOINT"],
+    "gpt-5-nano": ["OPENAI_BASE_URL", "OPENAI_API_BASE"],
+    "anthropic/claude-haiku-4-5": ["ANTHROPIC_BASE_URL", "ANTHROPIC_API_BASE"],
+    "gemini/gemini-2.5-flash": ["GEMINI_API_BASE"],
+    "nobody-knows-it": ["OPENAI_BASE_URL", "OPENAI_API_BASE"],
+}
+
+
+@pytest.mark.parametrize("model", ADDRESSES)
+def test_whose_address_counts(model: str, workspace: Workspace) -> None:
+    """Without a provider in its name a model is its maker's: that one's address counts, and no
+    other's."""
+    workspace.popbuild("run")
+    workspace.pipeline(["research", "analysis"], model=model)
+    # Nobody answers for it here: letters for what stands there say what it would depend on.
+    none = {"OPENAI_BASE_URL": ""}
+    assert workspace.popbuild("accept", "first", env=none).code == 0
+    for name in sorted(set().union(*ADDRESSES.values())):
+        env = none | {name: "http://127.0.0.1:9/v1"}
+        (job,) = json.loads(workspace.popbuild("status", "--json", env=env).out)
+        reasons = job["tasks"]["research"]["reasons"]
+        assert reasons == (["endpoint added"] if name in ADDRESSES[model] else []), name
+
+
+def test_another_sample(workspace: Workspace, provider: Provider) -> None:
+    """Which draw a task is at comes with the sources: a number that a colleague counted up makes
+    the task run, one that goes back finds what was drawn before, one that is torn is an error."""
+    assert workspace.popbuild("run").code == 0
+    first = workspace.artifact("first", "research")
+    provider.script(["Another text of it."])
+    for sample, asks in ((1, 2), (0, 0), (1, 0)):
+        workspace.write("samples/first.json", {"research": sample})
+        (job,) = json.loads(workspace.popbuild("status", "--json").out)
+        what = "added: 1" if sample else "removed: 1"
+        assert job["tasks"]["research"]["reasons"] == [f"sample {what}"]
+        calls = len(provider.requests)
+        assert workspace.popbuild("run").code == 0
+        assert len(provider.requests) - calls == asks
+        assert (workspace.artifact("first", "research") == first) == (sample == 0)
+        assert workspace.popbuild("run").out == "-- first  up to date\n"
+    workspace.write("samples/first.json", "<<<<<<< ours\n{}")
+    for command in (["run"], ["list"], ["plan"]):
+        result = workspace.popbuild(*command)
+        assert result.code == 3
+        assert "samples/first.json" in result.err
+    workspace.write("samples/first.json", {"research": -1})
+    assert "samples/first.json: /research: " in workspace.popbuild("validate").out
+
+
+JOBS = {
+    "a stage": "def prompt_templating(context):\n    return f'analysis: {context.job}'\n",
+    "a command": None,
+}
+
+
+@pytest.mark.parametrize("stages", JOBS.values(), ids=JOBS)
+def test_the_jobs_id_is_told(stages: str | None, workspace: Workspace, provider: Provider) -> None:
+    """A task whose stage asked for the job's ID, or that is a command, runs again when the job was
+    renamed with its seed; the others do not."""
+    if stages is None:
+        workspace.write("pipeline-config/tasks/analysis/count.sh", "wc -c\n")
+        index = "research: ./research\nanalysis: {command: [sh, count.sh]}\n"
+        workspace.write("pipeline-config/tasks/index.yaml", index)
+    else:
+        (workspace.root / "pipeline-config/tasks/analysis/prompt.md").unlink()
+        workspace.task("analysis", stages=stages)
+    assert workspace.popbuild("run").code == 0
+    move(("seeds/first.json", "seeds/other.json"), (f"{COMPLETE}/first", f"{COMPLETE}/other"))(
+        workspace
+    )
+    (job,) = json.loads(workspace.popbuild("status", "--json").out)
+    reasons = {task: body["reasons"] for task, body in job["tasks"].items()}
+    assert reasons == {"research": [], "analysis": ["job changed: first → other"]}
+    assert workspace.popbuild("run").code == 0
+    assert workspace.runs()[-1]["built"] == ["analysis"]
+    assert workspace.popbuild("run").out == "-- other  up to date\n"
+    assert len(provider.requests) == (1 if stages is None else 3)
+
+
+COUNTING = """\
+import json, pathlib, sys
+sys.path.insert(0, "../../lib")
+import rates
+text = pathlib.Path("../../shared/words.txt").read_text()
+print(json.dumps({"content": f"{rates.RATE} {text}"}))
+"""
+FURTHER: dict[str, tuple[Change, list[str]]] = {
+    "a file": (new("shared/words.txt", "Other."), ["file:shared/words.txt changed"]),
+    "one of a glob": (new("lib/rates.py", "RATE = 2\n"), ["file:lib/rates.py changed"]),
+    "one more of a glob": (new("lib/more/other.py"), ["file:lib/more/other.py added"]),
+    "one that does not fit": (new("lib/notes.txt"), []),
+    "one that is not named": (new("shared/other.txt"), []),
+}
+
+
+@pytest.mark.parametrize(("change", "reasons"), FURTHER.values(), ids=FURTHER)
+@pytest.mark.parametrize("kind", ["a command", "stages.py"])
+def test_further_files(
+    kind: str, change: Change, reasons: list[str], workspace: Workspace, provider: Provider
+) -> None:
+    """What a command or stages.py reads by itself outside of its folder is a dependency once
+    task.yaml names it, by its path or by a glob."""
+    workspace.write("pipeline-config/shared/words.txt", "Words.")
+    workspace.write("pipeline-config/lib/rates.py", "RATE = 1\n")
+    workspace.task("count", task_yaml={"files": ["shared/words.txt", "lib/**/*.py"]})
+    workspace.pipeline(["count"])
+    if kind == "a command":
+        workspace.write("pipeline-config/tasks/count/count.py", COUNTING)
+        index = "count: {command: [python3, count.py]}\n"
+        workspace.write("pipeline-config/tasks/index.yaml", index)
+    else:
+        stages = (
+            "import pathlib\n\n\n"
+            "def inference(context):\n"
+            "    here = pathlib.Path(__file__).parent\n"
+            "    lib = (here / '../../lib/rates.py').read_text()\n"
+            "    return lib + (here / '../../shared/words.txt').read_text()\n"
+        )
+        workspace.task("count", prompt="-", stages=stages)
+    assert workspace.popbuild("run").code == 0
+    before = workspace.artifact("first", "count")
+    change(workspace)
+    (job,) = json.loads(workspace.popbuild("status", "--json").out)
+    assert job["tasks"]["count"]["reasons"] == reasons
+    assert workspace.popbuild("run").code == 0
+    assert len(workspace.runs()) == 1 + bool(reasons)
+    differs = any(reason.endswith("changed") for reason in reasons)
+    assert (workspace.artifact("first", "count") != before) == differs
+    assert workspace.popbuild("run").out == "-- first  up to date\n"
+    assert provider.requests == []
+
+
+def test_a_stage_renders_a_shared_template(workspace: Workspace, provider: Provider) -> None:
+    """As an include does: beside the task's own files first, else from pipeline-config/."""
+    (workspace.root / "pipeline-config/tasks/research/prompt.md").unlink()
+    stages = "def prompt_templating(context):\n    return context.render('shared/x.md')\n"
+    workspace.task("research", stages=stages)
+    workspace.pipeline(["research"])
+    texts = {"shared/x.md": "One.", "tasks/research/shared/x.md": "Two."}
+    for path, text in texts.items():
+        workspace.write(f"pipeline-config/{path}", text)
+        assert workspace.popbuild("run").code == 0
+        assert provider.requests[-1].said("user") == text
+        assert workspace.popbuild("run").out == "-- first  up to date\n"
+    assert len(provider.requests) == 2
+
+
+RENAMED = {"removed": ["research"], "removed, another one added": ["research", "sum"]}
+
+
+@pytest.mark.parametrize("tasks", RENAMED.values(), ids=RENAMED)
+def test_a_task_that_is_gone_leaves_nothing(
+    tasks: list[str], workspace: Workspace, provider: Provider
+) -> None:
+    """The next run drops what it made, so that the job is as a clean build makes it: its files,
+    its index, its line in status; the replaced result still has all of it."""
+    stages = "def integration(context):\n    context.files.write_artifact('more.json', [1])\n"
+    workspace.task("analysis", stages=stages)
+    workspace.task("sum", prompt="Sum: {{ artifacts.research.content }}\n")
+    assert workspace.popbuild("run").code == 0
+    before = [path for path, _ in workspace.tree("pipeline-data/complete/first")]
+    assert any("analysis" in path for path in before)
+    workspace.pipeline(tasks)
+    assert "complete" in workspace.popbuild("list").out
+    assert "no longer its task: analysis" in workspace.popbuild("list").out
+    assert workspace.popbuild("check").code == 1
+    assert workspace.popbuild("run").code == 0
+    assert workspace.runs()[-1]["built"] == tasks[1:]
+    for command in (["check"], ["verify"], ["validate"]):
+        assert workspace.popbuild(*command).code == 0
+    assert "analysis-output.json removed" in workspace.popbuild("diff", "first").out
+    assert workspace.popbuild("run").out == "-- first  up to date\n"
+    incremental = files_of(workspace)
+    shutil.rmtree(workspace.root / "pipeline-data")
+    assert workspace.popbuild("run", "--store", "only").code == 0
+    assert files_of(workspace) == incremental
+    assert len(provider.requests) == 1 + len(tasks)
+
+
+def files_of(workspace: Workspace) -> tuple[list[str], Any]:
+    """The names of all files of the job, what its artifacts say, and its index."""
+    names = [path for path, _ in workspace.tree("pipeline-data/complete/first")]
+    artifacts = workspace.tree("pipeline-data/complete/first/files/artifacts")
+    return names, (artifacts, workspace.status("first")["files"])

@@ -99,7 +99,7 @@ class Builder:
         self.claims = claims
         self._stopping = False
         self._draining = False
-        Finder(around.config.snapshot).install()
+        Finder(around.config.snapshot, around.root.config).install()
 
     async def prepare(self) -> None:
         """Before the first job: check all templates, and keep the configuration's files. Raises
@@ -188,6 +188,7 @@ class _JobBuild:
     async def run(self) -> JobResult:
         options = self._shared.options
         self._refuse_links()
+        self._around.look_for_frozen()
         endings.finish_promotion(self._root, self._id, self._builder.previous_kept)
         # Another command may have built it while this one waited for the lock.
         job = jobs.find(self._id, self._around)
@@ -232,8 +233,8 @@ class _JobBuild:
 
     def _draw_again(self, exam: Exam, name: str) -> None:
         """Let a task draw the sample after its last one."""
-        samples, task = self._shared.samples, exam.pipeline.task(name)
-        samples.set(self._id, name, exam.next_sample(task, samples.get(self._id, name)))
+        number = exam.draw_again(exam.pipeline.task(name))
+        self._shared.samples.set(self._id, name, number)
         exam.asked[name] = FRESH
         for task in exam.pipeline.in_order:
             exam.look(task)
@@ -297,7 +298,7 @@ class _JobBuild:
         """The job's directory in current/, with today's seed in it."""
         assert job.seed is not None
         current = self._root.job(CURRENT, self._id)
-        if job.matches and job.damage:
+        if job.matches:
             for state in (CURRENT, REJECTED):  # as where there is nothing to do
                 disk.remove(self._root.job(state, self._id).path)
         if not current.path.is_dir():

@@ -101,6 +101,9 @@ class Events:
 
     def task_kept(self, job: str, task: str) -> None: ...
 
+    def task_frozen(self, job: str, task: str) -> None:
+        """It was asked for, and stays as it is."""
+
     def task_failed(self, job: str, task: str, message: str) -> None: ...
 
     def job_done(self, result: JobResult) -> None: ...

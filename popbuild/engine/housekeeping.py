@@ -7,39 +7,38 @@ from collections.abc import Iterable, Iterator
 from popbuild import config, disk, jobs, runs, seals
 from popbuild.claims import JobLocks
 from popbuild.engine import session
-from popbuild.errors import LockedError, UsageError
+from popbuild.errors import LockedError
 from popbuild.exam import Surroundings
 from popbuild.layout import COMPLETE, CURRENT, REJECTED, Root
 from popbuild.model.clock import timestamp
 
 
 def forget(root: Root, job: str | None, names: Iterable[str]) -> Iterator[str]:
-    """Set letters aside under .popbuild/forgotten/. Gives a line for each."""
+    """Set letters aside under .popbuild/forgotten/. Gives a line for each. Those of frozen tasks
+    stay, and it is an error to name one: without its letter it would be built."""
     selection = session.select(root, job, names)
     around = Surroundings(config.load(root))
     session.check_tasks(selection, around)
+    session.check_not_frozen("forget", selection, around)
     for each, tasks in selection.items():
-        for frozen in around.frozen(each):
-            if tasks is None or frozen in tasks:
-                raise UsageError(
-                    "the task is frozen: without its letter it would be built again",
-                    {"job": each, "task": frozen},
-                    hint=f"popbuild thaw {each} {frozen}",
-                )
-    for each, tasks in selection.items():
+        frozen = around.frozen(each)
         with _locked(root, each):
             for state in (COMPLETE, CURRENT, REJECTED):
                 folder = root.job(state, each)
                 found = folder.path / "tasks"
                 for task in sorted(found.iterdir()) if found.is_dir() else ():
                     letter = folder.letter(task.name)
-                    if (tasks is None or task.name in tasks) and letter.exists():
-                        shelf = root.private / "forgotten" / each
-                        disk.make_folder(shelf)
-                        stamp = timestamp().replace(":", "-").replace(".", "-")
-                        with seals.changing(folder, letter):
-                            disk.rename_new(letter, shelf / f"{task.name}-{stamp}.json")
-                        yield f"forgetting {each}:{task.name}"
+                    if (tasks is not None and task.name not in tasks) or not letter.exists():
+                        continue
+                    if task.name in frozen:
+                        yield f"keeping {each}:{task.name}: frozen"
+                        continue
+                    shelf = root.private / "forgotten" / each
+                    disk.make_folder(shelf)
+                    stamp = timestamp().replace(":", "-").replace(".", "-")
+                    with seals.changing(folder, letter):
+                        disk.rename_new(letter, shelf / f"{task.name}-{stamp}.json")
+                    yield f"forgetting {each}:{task.name}"
 
 
 def clean(

@@ -106,6 +106,9 @@ class Plain(Events):
     def task_kept(self, job: str, task: str) -> None:
         self.line(f"   {job}:{task}  kept as edited by hand")
 
+    def task_frozen(self, job: str, task: str) -> None:
+        self.line(f"   {job}:{task}  frozen: left as it is")
+
     def task_failed(self, job: str, task: str, message: str) -> None:
         self.line(f"!  {job}:{task}  {message}")
 

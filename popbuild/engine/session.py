@@ -104,6 +104,7 @@ def check_tasks(selection: Selection, around: Surroundings) -> None:
 
 def _check_fresh(selection: Selection, around: Surroundings, fresh: Iterable[str]) -> None:
     """UsageError for a fresh task that a job does not have, or that it is told not to build."""
+    check_not_frozen("fresh", dict.fromkeys(selection, tuple(fresh)), around)
     for job, tasks in selection.items() if fresh else ():
         found = jobs.find(job, around)
         known = found.pipeline.names if found.pipeline else ()
@@ -115,10 +116,16 @@ def _check_fresh(selection: Selection, around: Surroundings, fresh: Iterable[str
                     "a fresh task must be among those that are built",
                     {"fresh": task, "job": job, "builds": ", ".join(tasks)},
                 )
+
+
+def check_not_frozen(what: str, tasks: Selection, around: Surroundings) -> None:
+    """UsageError where one of the tasks that are named for this is frozen."""
+    for job, names in tasks.items():
+        for task in names or ():
             if task in around.frozen(job):
                 raise UsageError(
                     "the task is frozen",
-                    {"fresh": task, "job": job},
+                    {what: task, "job": job},
                     hint=f"popbuild thaw {job} {task}",
                 )
 

@@ -52,8 +52,10 @@ def settle_without_building(
             return None  # never built: there is nothing to hold against the inputs
         found = index.examine(job)
         exam = found.exam
-        if exam is None or found.folder is None or found.state == REJECTED or found.damage:
+        if exam is None or found.folder is None or found.state == REJECTED:
             return None
+        if found.damage or found.removed:
+            return None  # nothing to call, but the job is not as a clean build would have it
         wanted = set(exam.pipeline.names)
         if tasks is not None:
             wanted &= set(tasks)

@@ -92,6 +92,7 @@ class TaskBuild:
         verdict = self._exam.verdicts[self._task.id]
         options = self._shared.options
         if verdict.frozen and not verdict.edited:
+            self._events.task_frozen(self._id, self._task.id)
             return None  # `--always-execute` means everything else
         if verdict.edited and (verdict.frozen or not options.discard_edits):
             if verdict.stale and not options.keep_edits:
@@ -215,7 +216,7 @@ class TaskBuild:
             endpoint=inputs.endpoint,
             weights=inputs.weights,
             place_of=lambda model: self._around.place_of(model, task.settings),
-            first_sample=self._shared.samples.get(self._id, task.id),
+            first_sample=inputs.sample,
             on_stage=lambda stage, cycle: self._events.stage(self._id, task.id, stage, cycle),
         )
 

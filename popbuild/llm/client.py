@@ -27,9 +27,9 @@ import litellm.utils
 
 from popbuild.errors import PopbuildError, ProviderError
 from popbuild.llm import local
-from popbuild.llm.endpoint import EMBEDDED_MODEL, is_local
+from popbuild.llm.endpoint import EMBEDDED_MODEL
 from popbuild.llm.lanes import ANSWERED, DOWN, REFUSED
-from popbuild.llm.request import Answer, Request
+from popbuild.llm.request import Answer, Request, is_local
 from popbuild.redact import redact, without_secrets
 
 litellm.suppress_debug_info = True

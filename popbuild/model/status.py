@@ -61,7 +61,7 @@ def _new_task() -> dict[str, Any]:
 
 def start_run(status: Status, run: str, name: str, tasks: Iterable[str]) -> Status:
     """A further run of a job: a new pipeline ID; tasks that are no longer configured are dropped
-    from the list, their files stay in the index."""
+    from the list."""
     known = status["tasks"]
     status = move_job(status, RUNNING, pipelineId=run, name=name, current=None)
     status["tasks"] = {task: known.get(task) or _new_task() for task in tasks}

@@ -14,6 +14,7 @@ import reprlib
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -24,10 +25,11 @@ from popbuild.stages.names import FUNCTIONS
 
 
 class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Python's import system, over a snapshot."""
+    """Python's import system, over a snapshot of the files in `folder`."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, folder: Path) -> None:
         self._snapshot = snapshot
+        self._folder = folder
         self._folders = {
             "/".join(parts[:depth])
             for path in snapshot.files
@@ -65,6 +67,7 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def exec_module(self, module: ModuleType) -> None:
         file = file_of(module.__name__, self._snapshot.files)
         assert file is not None  # find_spec gave this loader
+        module.__file__ = str(self._folder / file)  # for the files that it opens beside itself
         code = compile(self._snapshot.text(file), f"pipeline-config/{file}", "exec")
         exec(code, module.__dict__)  # noqa: S102 - running the user's stages is what this is for
 

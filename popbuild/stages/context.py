@@ -80,7 +80,6 @@ class Context:
         logger: logging.Logger,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        self.job = job
         self.task = task
         self.config = copy.deepcopy(dict(config))
         self.artifacts = Artifacts(artifacts, trace)
@@ -96,6 +95,7 @@ class Context:
         self.critique = ""
         self.problems: list[dict[str, Any]] = []
         self.previous = ""
+        self._job = job
         self._seed = seed
         self._documents = artifacts
         self._trace = trace
@@ -107,6 +107,12 @@ class Context:
         self._call_time_s = 0.0
         self._call_started: dict[int, float] = {}
         self._call_numbers = itertools.count()
+
+    @property
+    def job(self) -> str:
+        """The job's ID; the task then depends on it."""
+        self._trace.job(self._job)
+        return self._job
 
     @property
     def seed(self) -> Any:
@@ -135,7 +141,7 @@ class Context:
         raise TaskError("no such value", {"document": name, "pointer": pointer})
 
     def render(self, template: str, **variables: Any) -> str:
-        """A template of the task's folder, with further variables."""
+        """A template of the task's folder, or from pipeline-config/, with further variables."""
         self._check()
         return self._render(template, variables)
 

@@ -225,6 +225,7 @@ class _Runner:
         for name, value in work.seen.artifacts.items():
             work.trace.read(f"artifact:{name}", "", value)
         work.trace.read("seed", "", work.seen.seed)
+        work.trace.job(work.job)
         return await command.run(
             self._task,
             work.config.root.config / self._task.folder,
@@ -543,11 +544,16 @@ class _Runner:
 
     def _render(self, template: str, variables: Mapping[str, Any]) -> str:
         work, context = self._work, self._context
-        path = f"{self._task.folder}/{template}"
+        path, beside = template, f"{self._task.folder}/{template}"
+        if beside in work.config.snapshot.files:
+            path = beside
+        else:
+            work.trace.file(beside, jsonio.ABSENT)  # one that appears there comes first
         if path not in work.config.snapshot.files:
             raise TaskError(
                 "the task has no such template",
-                {"task": self._task.id, "missing": f"pipeline-config/{path}"},
+                {"task": self._task.id, "missing": f"pipeline-config/{beside}"},
+                hint="a name is looked up beside the task's own files, then from pipeline-config/",
             )
         text, names = work.templates.render(
             path,
