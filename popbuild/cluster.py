@@ -61,8 +61,9 @@ def build_on(address: str) -> Build:
         events: Events,
         _mode: str,  # each worker chooses it by the options, and its own environment
     ) -> Mapping[str, JobResult]:
-        shared = replace(options, spending_name=secrets.token_hex(4))
         with _client(address, options.in_flight or _IN_FLIGHT) as client:
+            together = sum(client.nthreads().values())
+            shared = replace(options, spending_name=secrets.token_hex(4), together=together)
             return _Coordinator(client, around.root, claims, shared, events).run(selection)
 
     return build

@@ -33,17 +33,18 @@ def _list(given: Given) -> int:
     from popbuild import commands
 
     root = root_of(given)
-    found = list(commands.look(root, given.names))
+    ids = commands.named(root, given.names)
+    found = commands.look(root, ids)
     if given.json:
         print_json([commands.describe_job(job, root) for job in found])
         return OK
-    if not found:
+    if not ids:
         from popbuild.engine.session import NO_JOBS
 
         print(NO_JOBS, file=sys.stderr)
     from popbuild.units import line_of
 
-    width = max((len(shown_name(job.id)) for job in found), default=0)
+    width = max((len(shown_name(job)) for job in ids), default=0)
     for job in found:
         print(f"{shown_name(job.id):<{width}}  {job.description}")
         if given.tasks and job.exam is not None and job.bad_name is None:
@@ -62,7 +63,7 @@ def _status(given: Given) -> int:
         given.tasks = False
         return _list(given)
     root = root_of(given)
-    listed = commands.look(root, given.names)
+    listed = commands.look(root, commands.named(root, given.names))
     found = [(job, commands.describe_job(job, root)) for job in listed]
     if given.json:
         print_json([body for _, body in found])

@@ -23,7 +23,7 @@ from popbuild.errors import FencedError
 from popbuild.layout import Root
 
 JOBS = [f"job-{number:02d}" for number in range(24)]
-GIVEN_UP_S = 6  # how long a worker may be silent: longer than an import holds the interpreter
+GIVEN_UP_S = 6  # how long a worker may be silent
 
 # Workers without a nanny, which would kill one that has fallen silent: none can on a machine that
 # the network has cut off.
@@ -34,7 +34,8 @@ if __name__ == "__main__":
     with LocalCluster(host="127.0.0.1", n_workers=0, dashboard_address=None) as cluster:
         address = cluster.scheduler_address
         command = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--no-nanny",
-                   "--nthreads", "4", "--host", "127.0.0.1", "--no-dashboard"]
+                   "--nthreads", "4", "--host", "127.0.0.1", "--no-dashboard",
+                   "--preload", "popbuild.llm.client"]
         workers = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(3)]
         pids = [worker.pid for worker in workers]
         print(json.dumps({"address": address, "pids": pids}), flush=True)

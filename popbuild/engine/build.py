@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -56,7 +57,7 @@ async def building(
     """A builder, for as long as it is needed in this event loop. Raises UsageError for a variable
     of the environment that is not what it should be."""
     environment, pipelines = around.config.environment, around.config.pipelines
-    patience = Patience.from_environment(environment, options.in_flight)
+    patience = Patience.from_environment(environment, options.in_flight, options.together)
     export_environment(environment)
     calls = Calls(
         around.root,
@@ -325,6 +326,7 @@ class _JobBuild:
         self._shared.events.job_started(self._id, self._run, reasons)
         opened.catch_up(exam)
 
+        check = functools.partial(self._builder.claims.check, self._id)
         under_way: list[str] = []  # the tasks that the disk cut short
 
         def decide(name: str) -> Verdict:
@@ -332,8 +334,8 @@ class _JobBuild:
 
         async def execute(doit_task: DoitTask) -> BaseFail | None:
             task = exam.pipeline.task(doit_task.name.partition(":")[2])
-            self._builder.claims.check(self._id)
-            build = TaskBuild(self._shared, self._run, opened, exam, task, self._tally)
+            check()
+            build = TaskBuild(self._shared, self._run, opened, exam, task, self._tally, check)
             try:
                 return await build.run()
             except OSError:

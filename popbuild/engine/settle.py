@@ -18,8 +18,9 @@ class Options:
     """How to build. `always` builds what is up to date too, from the store where it can; `fresh`
     are tasks that draw a new sample. `budget` is what the command may spend, in US dollars;
     above `ask_above` a person is asked first; `unknown_allowed` sends calls of an unknown price
-    under a budget too; `spending_name` is shared by the processes that spend from one budget.
-    `store` is the store's mode as it was asked for, None where the environment decides."""
+    under a budget too. `spending_name` is shared by the processes that spend from one budget, and
+    `together` they have so many calls in flight. `store` is the store's mode as it was asked for,
+    None where the environment decides."""
 
     in_flight: int | None = None
     continue_: bool = False
@@ -33,6 +34,7 @@ class Options:
     ask_above: float | None = None
     unknown_allowed: bool = False
     spending_name: str | None = None
+    together: int | None = None
 
 
 def settle_without_building(

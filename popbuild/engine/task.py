@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +15,7 @@ from doit.exceptions import TaskFailed as DoitTaskFailed
 from popbuild import __version__, disk, endings, jobs, jsonio
 from popbuild.engine.events import Events
 from popbuild.engine.settle import Options
-from popbuild.errors import BudgetError, DrainingError, PopbuildError, StoppedError
+from popbuild.errors import BudgetError, DrainingError, FencedError, PopbuildError, StoppedError
 from popbuild.exam import Exam, Surroundings
 from popbuild.fingerprint import Seen, Verdict, fixed
 from popbuild.guard import in_our_words
@@ -61,7 +62,8 @@ class Tally:
 
 
 class TaskBuild:
-    """One attempt at one task, from its verdict to its letter."""
+    """One attempt at one task, from its verdict to its letter. `check` raises FencedError where the
+    job was given to somebody else since: nothing more is written."""
 
     def __init__(
         self,
@@ -71,6 +73,7 @@ class TaskBuild:
         exam: Exam,
         task: Task,
         tally: Tally,
+        check: Callable[[], None],
     ) -> None:
         self._shared = shared
         self._around = shared.around
@@ -82,6 +85,7 @@ class TaskBuild:
         self._task = task
         self._tally = tally
         self._id = opened.folder.id
+        self._check = check
 
     async def run(self) -> BaseFail | None:
         """None for success; doit's failure for a gate's no, a crash, or what a person decides."""
@@ -168,10 +172,15 @@ class TaskBuild:
         try:
             work = self._work()
             outcome = await run_task(work)
+            self._check()
+        except FencedError:
+            raise
         except (BudgetError, DrainingError) as error:
+            self._check()
             await asyncio.to_thread(self._stop, work, error, started)
             return DoitTaskError(error.message)
         except Exception as error:
+            self._check()
             ours = error if isinstance(error, PopbuildError) else in_our_words(error)
             await asyncio.to_thread(self._fail, work, ours, started)
             return DoitTaskError(ours.message)

@@ -45,11 +45,13 @@ _POLL_S = 0.05
 
 @dataclass(frozen=True)
 class Patience:
-    """How many calls of a command are in flight, how often each is tried, and how long anything is
-    waited for. `patience_s` is for a provider that is down, or that refuses with 429. Times in
-    seconds; `minute_s` is the provider's minute, for tests."""
+    """How many calls of a process are in flight, and of all processes of its command `together`;
+    how often each is tried, and how long anything is waited for. `patience_s` is for a provider
+    that is down, or that refuses with 429. Times in seconds; `minute_s` is the provider's minute,
+    for tests."""
 
     in_flight: int = START
+    together: int = START
     tries: int = 5
     backoff_s: float = 1.0
     max_backoff_s: float = 60.0
@@ -59,7 +61,9 @@ class Patience:
     minute_s: float = 60.0
 
     @staticmethod
-    def from_environment(environment: Mapping[str, str], in_flight: int | None) -> Patience:
+    def from_environment(
+        environment: Mapping[str, str], in_flight: int | None, together: int | None = None
+    ) -> Patience:
         """The defaults, with POPBUILD_TRIES, POPBUILD_BACKOFF_S, POPBUILD_TIMEOUT_S,
         POPBUILD_PATIENCE_S and POPBUILD_MINUTE_S.
 
@@ -68,6 +72,7 @@ class Patience:
         default = Patience()
         return Patience(
             in_flight=in_flight or default.in_flight,
+            together=together or default.together,
             tries=round(_number(environment, "POPBUILD_TRIES", default.tries, 1)),
             backoff_s=_number(environment, "POPBUILD_BACKOFF_S", default.backoff_s, 0),
             timeout_s=_number(environment, "POPBUILD_TIMEOUT_S", default.timeout_s, 0.001),

@@ -281,7 +281,7 @@ class Traffic:
         return min(wake_at, default=None)
 
     def _wait_until(self, board: Board, caller: Caller) -> float | None:
-        start = max(START, self._patience.in_flight)
+        start = max(self._patience.together, self._patience.in_flight)
         until = board.wait_until(caller, start)
         if until is None:
             # Perhaps for somebody who will never end.

@@ -79,7 +79,10 @@ class _Orchestrator:
         capacity = -(-settings.in_flight // size)  # each its share, rounded up
         # All workers spend from one budget.
         name = secrets.token_hex(4)
-        shared = replace(options, in_flight=capacity, wait=False, spending_name=name)
+        together = settings.in_flight
+        shared = replace(
+            options, in_flight=capacity, together=together, wait=False, spending_name=name
+        )
         terms = Terms(root.path, shared, shown_by(events), settings.grace_s)
         self._pool = Pool(terms, size, capacity, events, self._ended, self._refused)
         # This process holds no job's lock, it only asks who does.
