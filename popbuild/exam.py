@@ -32,7 +32,6 @@ from popbuild.model.letter import Letter, open_letter
 from popbuild.model.pipeline import Pipeline, Task
 from popbuild.model.problem import MISSING, Problem, value_at
 
-FRESH = "a fresh sample was asked for"
 MAX_SEED_BYTES = jsonio.MAX_BYTES
 
 

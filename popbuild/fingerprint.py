@@ -31,6 +31,7 @@ from popbuild.model.problem import MISSING, value_at
 
 _MAX_SHOWN = 40  # characters of a value in a reason
 LISTED = "listed"  # of a fallback
+FRESH = "a fresh sample was asked for"
 STAGES_VERSION = "2"  # raised when a default stage gives another result for the same inputs
 
 
@@ -299,7 +300,10 @@ def check(
     if letter is None:
         return Verdict(("never built",))
     now = current(letter.fingerprint, task, inputs)
-    reasons = [str(each) for each in changes(letter.fingerprint, now, task, inputs, past)]
+    found = changes(letter.fingerprint, now, task, inputs, past)
+    if asked == FRESH:  # which is why it is at another draw: said once
+        found = tuple(each for each in found if each.dependency != "sample")
+    reasons = [str(each) for each in found]
     if letter.refinements > task.refinements:
         reasons.append(f"built with {letter.refinements} refinements, now {task.refinements}")
     if artifact is None:

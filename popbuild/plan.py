@@ -25,7 +25,8 @@ from popbuild.estimate import (
     learned,
     most_tokens,
 )
-from popbuild.exam import FRESH, Exam, Surroundings, read_json
+from popbuild.exam import Exam, Surroundings, read_json
+from popbuild.fingerprint import FRESH
 from popbuild.index import Index
 from popbuild.jobs import Job
 from popbuild.layout import REJECTED

@@ -306,10 +306,6 @@ FILES: dict[str, tuple[Arrange, list[str]]] = {
         write("tasks/analysis/prompt.md", b"\xff"),
         ["file is not UTF-8", "tasks/analysis/prompt.md", "byte 0"],
     ),
-    "a filter that draws": (
-        write("tasks/analysis/prompt.md", "{{ seed.data.topic | random }}"),
-        ["No filter named 'random'", "tasks/analysis/prompt.md", "line 1"],
-    ),
     "a syntax error in code": (
         write("tasks/analysis/stages.py", "def parsing(context:\n"),
         ["Python cannot read this", "tasks/analysis/stages.py", "line 1", "never closed"],

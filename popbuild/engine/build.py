@@ -30,8 +30,8 @@ from popbuild.errors import (
     PopbuildError,
     StoppedError,
 )
-from popbuild.exam import FRESH, Exam, Surroundings, examine, read_json
-from popbuild.fingerprint import Verdict
+from popbuild.exam import Exam, Surroundings, examine, read_json
+from popbuild.fingerprint import FRESH, Verdict
 from popbuild.guard import in_our_words
 from popbuild.jobs import Job, OpenJob, Samples
 from popbuild.layout import COMPLETE, CURRENT, REJECTED, JobFolder
