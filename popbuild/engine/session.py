@@ -66,15 +66,16 @@ def select(
                 hint="job=<id>, job=<id>,<id>",
             )
         patterns += given
+    more = list(more)
     if not patterns:
-        return dict.fromkeys(jobs.known_jobs(root))
+        return dict.fromkeys(sorted({*jobs.known_jobs(root), *more}))
     found: Selection = {}
     for pattern in patterns:
         name, separator, task = pattern.partition(":")
         if any(sign in name for sign in "*?["):
-            matching = fnmatch.filter(jobs.known_jobs(root), name)
+            matching = fnmatch.filter(sorted({*jobs.known_jobs(root), *more}), name)
         else:
-            matching = [name] if jobs.is_known(root, name) else []
+            matching = [name] if name in more or jobs.is_known(root, name) else []
         if not matching:
             raise UsageError(
                 "no such job",
