@@ -86,7 +86,7 @@ def test_the_model_is_a_dependency(demo: Workspace, provider: Provider) -> None:
     """POPBUILD_MODEL is part of what every task depends on."""
     provider.answer = strong_model
     assert demo.doit("run", "job=market-analysis", env=MODEL).code == 0
-    assert "setting:model changed" in demo.doit("list", "-s", "--all").out
+    assert "setting:model changed" in demo.popbuild("status", "market-analysis").out
     assert demo.doit("run", "job=market-analysis", env=MODEL).out.startswith("-- market-analysis")
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 from provider import Provider, Reply, Request
 from workspace import MODEL, Workspace
@@ -182,7 +182,7 @@ class Follower:
             if kind in ("several", "made") or stale & {f"t{each}" for each in range(number)}:
                 assert task["storedCalls"] is None
                 assert task["calls"]["low"] == 0
-                assert "stored unknown" in told.splitlines()[-1]
+                assert "stored unknown" in told.rpartition("total: ")[2]
             if kind in ASKING and task["task"] not in self.bought:
                 assert task["calls"]["high"] is None
                 assert "or more calls" in told
@@ -209,6 +209,7 @@ def test_a_run_comes_to_what_its_plan_said(provider: Provider, tmp_path: Path) -
         derandomize=EXAMPLES is None,
         deadline=None,
         database=None,
+        phases=[Phase.generate],  # to make a failing example smaller takes an hour of commands
         suppress_health_check=[HealthCheck.too_slow],
     )
     @given(SCENARIOS)
