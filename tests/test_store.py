@@ -847,6 +847,8 @@ def bucket() -> Iterator[dict[str, str]]:
     try:
         host, port = server.get_host_and_port()
         url = f"http://{host}:{port}"
+        # The buckets of all its servers are one process's: what another test left there goes.
+        put(f"{url}/moto-api/reset", b"", method="POST")
         put(f"{url}/answers", b"")
         yield {
             "AWS_ENDPOINT_URL": url,
@@ -858,8 +860,8 @@ def bucket() -> Iterator[dict[str, str]]:
         server.stop()
 
 
-def put(url: str, data: bytes) -> None:
-    request = urllib.request.Request(url, data, method="PUT")  # noqa: S310 - a server of our own
+def put(url: str, data: bytes, method: str = "PUT") -> None:
+    request = urllib.request.Request(url, data, method=method)  # noqa: S310 - a server of our own
     with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - the same
         assert answer.status == 200
 

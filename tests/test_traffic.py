@@ -256,7 +256,7 @@ def test_a_provider_that_is_down_for_a_while(workspace: Workspace, provider: Pro
         down.set()
 
     provider.at(10, go_down)
-    env = QUICK | {"POPBUILD_TRIES": "3"}
+    env = QUICK | {"POPBUILD_TRIES": "8"}
     running = [
         workspace.start("popbuild", "run", "-n", "8", *half, env=env) for half in _halves(names)
     ]
@@ -264,7 +264,7 @@ def test_a_provider_that_is_down_for_a_while(workspace: Workspace, provider: Pro
     provider.go_down()
     for each in running:
         each.wait_for("openai is down")
-    time.sleep(3)  # far longer than three tries take
+    time.sleep(3)  # far longer than eight tries take
     assert len(workspace.runs()) < 40
     provider.come_back()
     results = [each.wait(120) for each in running]

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from commands import Running
-from provider import Provider
+from provider import Provider, Reply
 from workspace import Workspace
 
 
@@ -128,6 +128,25 @@ def test_a_new_seed_for_a_complete_job_rebuilds_it(root: Workspace, provider: Pr
         assert list(pending(root).iterdir()) == []
         seed = root.read("pipeline-data/complete/one/seed.json")
         assert seed["data"]["topic"] == topic
+
+
+@pytest.mark.parametrize("state", ["complete", "rejected"])
+def test_a_job_that_was_about_to_leave_is_taken_up(
+    state: str, root: Workspace, provider: Provider
+) -> None:
+    """Killed between its last word and the move: it is built to its end, without a call."""
+    if state == "rejected":
+        schema = {"type": "object", "required": ["x"], "properties": {"x": {"type": "integer"}}}
+        root.task("analysis", schema=schema)
+        provider.answer = lambda _: Reply("no form")
+    drop(root, "one")
+    assert root.popbuild("watch", "--once").code == (state == "rejected")
+    calls = len(provider.requests)
+    root.job("one", state).rename(root.job("one", "current"))
+    (root.job("one", "current") / "rejection.json").unlink(missing_ok=True)
+    assert root.popbuild("watch", "--once").code == (state == "rejected")
+    assert root.states("one") == [state]
+    assert len(provider.requests) == calls
 
 
 CRASHING = """\

@@ -14,9 +14,10 @@ from popbuild.claims import JobLocks
 from popbuild.errors import InputError
 from popbuild.exam import read_json
 from popbuild.layout import CURRENT, PENDING, Root, name_problem
-from popbuild.model.status import RUNNING
+from popbuild.model.status import COMPLETE, REJECTED, RUNNING
 
 _ENDING = "-seed.json"
+_UNFINISHED = (RUNNING, COMPLETE, REJECTED)  # in current/: it was about to leave
 _SETTLED_S = 2.0  # a broken seed that nobody has touched for so long will not become whole
 _AGAIN_S = 60.0  # before a seed that could not be taken up is tried once more
 
@@ -101,8 +102,8 @@ class Waiting:
                 yield job
 
     def is_abandoned(self, job: str) -> bool:
-        """Whether a job is said to run, or was just being claimed or promoted, and nobody holds its
-        lock: whoever built it died."""
+        """Whether a job is said to run, or was just being claimed, promoted or rejected, and nobody
+        holds its lock: whoever built it died."""
         if not self._locks.is_free(job):
             return False
         if endings.is_promotion_unfinished(self._root, job):
@@ -115,7 +116,7 @@ class Waiting:
         if self._idle.get(job) == changed:
             return False
         status = read_json(folder.status)
-        if isinstance(status, dict) and status.get("state") == RUNNING:
+        if isinstance(status, dict) and status.get("state") in _UNFINISHED:
             return True
         self._idle[job] = changed
         return False
