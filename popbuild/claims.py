@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-from popbuild import disk
+from popbuild import disk, locks
 from popbuild.errors import FencedError, PopbuildError
 from popbuild.layout import Root
 
@@ -45,7 +45,7 @@ class JobLocks:
     """Jobs by their locks."""
 
     def __init__(self, root: Root) -> None:
-        self._locks = disk.locks_of(root.private / "locks" / "jobs")
+        self._locks = locks.locks_of(root.private / "locks" / "jobs")
         self._fences = _Fences(root)
 
     def acquire(self, job: str) -> bool:
@@ -107,7 +107,7 @@ class _Fences:
 
     def __init__(self, root: Root) -> None:
         self._folder = root.private / "fences"
-        self._guards = disk.locks_of(root.private / "locks" / "fences")
+        self._guards = locks.locks_of(root.private / "locks" / "fences")
 
     def draw(self, job: str) -> str:
         number = secrets.token_hex(8)

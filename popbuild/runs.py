@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from popbuild import disk, jsonio
+from popbuild import disk, jsonio, locks
 from popbuild.errors import InputError
 from popbuild.layout import COMPLETE, Root
 from popbuild.model.clock import timestamp
@@ -58,7 +58,7 @@ def start_anew(root: Root) -> None:
 
 def _turn(root: Root) -> AbstractContextManager[None]:
     """Jobs are promoted side by side; the order of the lines must be the same in both files."""
-    return disk.turn(root.private / "locks" / "runs")
+    return locks.turn(root.private / "locks" / "runs")
 
 
 def _last_digest(path: Path) -> str | None:

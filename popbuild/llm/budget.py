@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from popbuild import disk
+from popbuild import locks
 from popbuild.errors import BudgetError
 from popbuild.layout import Root
 from popbuild.llm.ledger import Ledger, Origin
@@ -100,7 +100,7 @@ class Purse:
         self._ledger = ledger
         self._spending = spending
         self._spent = Spent(ledger.path)
-        self._locks = disk.Locks(root.private / "locks" / "budget")
+        self._locks = locks.Locks(root.private / "locks" / "budget")
         self._turn = asyncio.Lock()
 
     async def reserve(self, request: Request, origin: Origin, maximum: float | None) -> str:

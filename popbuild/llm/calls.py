@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from popbuild import disk
+from popbuild import disk, locks
 from popbuild.errors import (
     DrainingError,
     PopbuildError,
@@ -125,7 +125,7 @@ class Calls:
         spending = spending or Spending()
         self._ledger = Ledger(root.private / "ledger.jsonl", spending.name)
         self._purse = Purse(root, self._ledger, spending)
-        self._locks = disk.Locks(root.private / "locks" / "calls")
+        self._locks = locks.Locks(root.private / "locks" / "calls")
         self.patience = patience
         self._traffic = Traffic(root, patience, limits or {}, on_wait, uniform)
         self._in_flight: dict[str, asyncio.Future[Answer]] = {}

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from popbuild import disk
+from popbuild import locks
 from popbuild.errors import PopbuildError, ProviderError
 from popbuild.layout import Root
 from popbuild.llm.lanes import ARRIVED_S, REFUSED, UNSENT, Board, Call, End
@@ -79,7 +79,7 @@ class Traffic:
         uniform: Callable[[float, float], float],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._shared = disk.Shared(root.private / "limits" / machine())
+        self._shared = locks.Shared(root.private / "limits" / machine())
         self._patience = patience
         self._limits = limits
         self._on_wait = on_wait
