@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -28,12 +29,21 @@ def redact(text: str, environment: Mapping[str, str]) -> str:
 
 def without_secrets(text: str, environment: Mapping[str, str]) -> str:
     """The text with every value of a secret variable replaced."""
-    for name, value in environment.items():
+    for form, name in _forms(tuple(environment.items())):
+        text = text.replace(form, f"[{name}]")
+    return text
+
+
+@functools.lru_cache(maxsize=8)
+def _forms(environment: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """Each text that a secret may stand as, with its variable."""
+    found: dict[str, str] = {}
+    for name, value in environment:
         if len(value) >= _MIN_CHARS and _SECRET_NAME.search(name):
             # Also as JSON and Python quote it: a private key has several lines.
-            for form in dict.fromkeys((value, json.dumps(value)[1:-1], repr(value)[1:-1])):
-                text = text.replace(form, f"[{name}]")
-    return text
+            for form in (value, json.dumps(value)[1:-1], repr(value)[1:-1]):
+                found.setdefault(form, name)
+    return tuple(found.items())
 
 
 def redact_value(value: Any, environment: Mapping[str, str]) -> Any:
