@@ -120,7 +120,7 @@ class Calls:
         on_store_trouble: Callable[[str], None] = lambda text: None,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
-        self.commits: Batches[disk.Prepared] = Batches(disk.commit)
+        self.commits: Batches[Sequence[disk.Change]] = Batches(disk.commit)
         self._stored = Stored(root, mode, self.commits, on_store_trouble)
         spending = spending or Spending()
         self._ledger = Ledger(root.private / "ledger.jsonl", spending.name)
@@ -255,8 +255,8 @@ class Calls:
                 raise
             else:
                 self._traffic.leave(caller, ANSWERED, tokens=answer.tokens)
-                await self._stored.keep(request, answer, has_room)
-                await self._ledger.settle(entry, answer)
+                settled = self._ledger.settlement(entry, answer)
+                await self._stored.keep(request, answer, has_room, settled)
                 return answer
             after = await self._traffic.leave(
                 caller, failure.outcome, failure.error.message, failure.retry_after_s
