@@ -30,7 +30,7 @@ from popbuild.llm import local
 from popbuild.llm.endpoint import EMBEDDED_MODEL
 from popbuild.llm.lanes import ANSWERED, DOWN, REFUSED
 from popbuild.llm.request import Answer, Request, is_local
-from popbuild.redact import redact, without_secrets
+from popbuild.redact import redact, redact_value, without_secrets
 
 litellm.suppress_debug_info = True
 litellm.telemetry = False
@@ -136,8 +136,9 @@ def _keepable(response: dict[str, Any]) -> dict[str, Any]:
     """The response as it may be kept: JSON on the wire may hold half a surrogate pair, and a
     provider may repeat the key that it was called with."""
     text = json.dumps(response, ensure_ascii=False)
-    clean = without_secrets(text.encode(errors="replace").decode(), os.environ)
-    found: dict[str, Any] = response if clean == text else json.loads(clean)
+    whole = text.encode(errors="replace").decode()
+    kept = response if whole == text else json.loads(whole)
+    found: dict[str, Any] = redact_value(kept, os.environ, without_secrets)
     return found
 
 
