@@ -19,7 +19,7 @@ from popbuild.arguments import (
     print_lines,
     root_of,
 )
-from popbuild.errors import OK, REJECTED
+from popbuild.errors import OK, REJECTED, printable
 
 
 def _show(given: Given) -> int:
@@ -40,6 +40,7 @@ def _show(given: Given) -> int:
             print_json({**place, "text": content.decode(errors="replace")})
             return OK
         text = redact(content.decode(errors="surrogateescape"), environment_of(root, os.environ))
+        text = printable(text) if sys.stdout.isatty() else text
         sys.stdout.flush()
         sys.stdout.buffer.write(text.encode(errors="surrogateescape"))
         return OK
@@ -68,7 +69,9 @@ def _prompt(given: Given) -> int:
     for number, message in enumerate(messages):
         if number:
             print()
-        print_lines([f"--- {message['role']}", str(message["content"])])
+        content = str(message["content"])
+        content = printable(content) if sys.stdout.isatty() else content
+        print_lines([f"--- {message['role']}", content])
     return OK
 
 

@@ -163,8 +163,8 @@ FAULTS: dict[str, Fault] = {
     },
     "a slow first token": Fault(({"type": "slow_first_token", "seconds": 60},), COMPLETE, 1),
 }
-# The breaker is the provider's, so these meet nobody else; how often one that is down is asked hangs
-# on when it opens.
+# The breaker is the provider's, so these meet nobody else; how often one that is down is asked
+# hangs on when it opens.
 ONCE = {f"{status} once": Fault((fails(status),), COMPLETE, 2) for status in (500, 502, 503, 529)}
 DOWN: dict[str, Fault] = {
     **{f"{status}": Fault((fails(status, **ALWAYS),), FAILED, -1, "provider") for status in BROKEN},

@@ -111,18 +111,24 @@ async def send(request: Request, timeout_s: float) -> Answer:
     """One HTTP request, one complete answer. Raises TransportError; never retries."""
     parameters, warnings = _supported(request)
     started = time.monotonic()
+    # litellm's own is for each byte: whoever sends one now and then would hold a call for ever. The
+    # embedded model is in a thread, which goes on.
+    whole = asyncio.timeout(None if is_local(request.model) else timeout_s)
     try:
-        response = await litellm.acompletion(
-            model=request.model,
-            messages=[dict(message) for message in request.messages],
-            max_retries=0,
-            num_retries=0,
-            timeout=timeout_s,
-            **parameters,
-        )
+        async with whole:
+            response = await litellm.acompletion(
+                model=request.model,
+                messages=[dict(message) for message in request.messages],
+                max_retries=0,
+                num_retries=0,
+                timeout=timeout_s,
+                **parameters,
+            )
     except asyncio.CancelledError:
         raise
     except Exception as error:
+        if whole.expired():
+            raise _too_slow(request, timeout_s) from None
         raise _transport_error(error, request) from None
     return Answer(
         _keepable(response.model_dump(mode="json", exclude_none=True)),
@@ -130,6 +136,13 @@ async def send(request: Request, timeout_s: float) -> Answer:
         round((time.monotonic() - started) * 1000, 1),
         tuple(warnings),
     )
+
+
+def _too_slow(request: Request, timeout_s: float) -> TransportError:
+    values = {"model": request.model, "allowed": f"{timeout_s:g} s"}
+    error = ProviderError("the provider did not answer in time", values, _AGAIN)
+    error.elsewhere = True
+    return TransportError(error, DOWN, spent=True)
 
 
 def _keepable(response: dict[str, Any]) -> dict[str, Any]:
