@@ -525,6 +525,25 @@ def empty_folders(folder: Path) -> Iterator[str]:
             yield from (f"{entry.name}/{each}" for each in empty_folders(Path(entry.path)))
 
 
+def first_link(path: str) -> str | None:
+    """A symbolic link: the path itself, or something below it; None where there is none."""
+    if os.path.islink(path):
+        return path
+    try:
+        with os.scandir(path) as entries:
+            below = list(entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    for entry in below:
+        if entry.is_symlink():
+            return entry.path
+        if entry.is_dir(follow_symlinks=False):
+            found = first_link(entry.path)
+            if found is not None:
+                return found
+    return None
+
+
 def walk_all(folder: Path) -> Iterator[tuple[str, Path]]:
     """Everything below a folder that is no folder itself, hidden files and links too, as (relative
     POSIX path, path), sorted; links are not followed."""

@@ -179,13 +179,28 @@ def place_of(root: Root, job: str) -> str:
     return job
 
 
+def refuse_links(root: Root, job: str) -> None:
+    """A job's directory is moved, replaced, read and written: neither it nor anything in it may
+    stand elsewhere. One that came from somebody else may say so all the same."""
+    for state in (CURRENT, COMPLETE, REJECTED):
+        link = disk.first_link(root.at(job_place(state, job)))
+        if link is not None:
+            inside = link != root.at(job_place(state, job))
+            raise InputError(
+                f"a job's directory {'holds' if inside else 'is'} a symbolic link",
+                {"job": job, "link": shown_name(root.show(Path(link)))},
+                hint="put what it points to in its place, or remove it",
+            )
+
+
 def find(job: str, around: Surroundings) -> Job:
     """Which directory answers for a job, and how it stands against today's inputs.
 
     complete/ if it matches the inputs; otherwise current/, then rejected/, then complete/ as
-    stale. Reads; writes nothing.
+    stale. Reads; writes nothing. Raises InputError where a link leads out of one.
     """
     root = around.root
+    refuse_links(root, job)
     folders = {
         state: root.job(state, job)
         for state in (COMPLETE, CURRENT, REJECTED)
