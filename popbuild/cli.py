@@ -49,7 +49,7 @@ docs: README.md and docs/ of the project"""
 
 _ORDER = (
     "init submit run watch list status plan explain check show prompt "
-    "export retry accept diff trace verify freeze thaw validate cache prune"
+    "export retry accept diff trace verify freeze thaw validate cache prune doctor"
 ).split()
 _ALL = BUILDING | LOOKING | SHOWING | SHARING | TIDYING
 COMMANDS: Table = {name: _ALL[name] for name in sorted(_ALL, key=_ORDER.index)}

@@ -8,7 +8,7 @@ import functools
 import json
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -516,14 +516,27 @@ def _indexed_anew(status: states.Status, folder: JobFolder, pipeline: Pipeline) 
         for file in sorted(path.name for path in folder.files(kind).glob("[!.]*")):
             if states.owner(status, kind, file) is not None:
                 continue  # as its task's letter has it
-            begins = [name for name in letters if file.startswith(f"{name}-")]
             owner = owners.get(file) if kind == "artifacts" else None
-            owner = owner or max(begins, key=len, default=None)
-            if owner in pipeline.names:
-                status = states.add_file(status, owner, kind, file)
-            else:
-                status = states.add_ownerless(status, kind, file)
+            status = _index(status, kind, file, owner, letters)
     return status
+
+
+def _index(
+    status: states.Status, kind: str, file: str, owner: str | None, tasks: Collection[str]
+) -> states.Status:
+    begins = [name for name in tasks if file.startswith(f"{name}-")]
+    owner = owner or max(begins, key=len, default=None)
+    if owner is not None and owner in status["tasks"]:
+        return states.add_file(status, owner, kind, file)
+    return states.add_ownerless(status, kind, file)
+
+
+def index_anew(status: states.Status, folder: JobFolder, kind: str, file: str) -> states.Status:
+    """A copy of a job's status with a file that is in no index: by its task's letter, or its
+    name."""
+    letters = {task: read_letter(folder, task) for task in status["tasks"]}
+    owners = {each: task for task, letter in letters.items() if letter for each in letter.files}
+    return _index(status, kind, file, owners.get((kind, file)), letters)
 
 
 def source_of(root: Root, job: str, folder: JobFolder | None) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from popbuild.cache_text import size
+from popbuild.doctor import Checkup
 from popbuild.layout import shown_name
 from popbuild.prune import Pruning
 from popbuild.units import count
@@ -32,3 +33,17 @@ def pruning_lines(pruning: Pruning) -> Iterator[str]:
         yield f"left alone, since they are being built: {names}"
     if pruning.dropped and not pruning.done:
         yield "nothing was dropped yet: --yes does it"
+
+
+def checkup_lines(checkup: Checkup) -> Iterator[str]:
+    """How it ended: how much was found, and how much of it was mended."""
+    if not checkup.found:
+        yield "nothing to mend"
+        return
+    for each in sorted(checkup.busy, key=lambda each: each.path):
+        yield f"left alone, since its job is being built: {next(each.lines(checkup.root))}"
+    yield f"{count(len(checkup.found), 'finding')}, {len(checkup.mended):,} mended"
+    if checkup.shelf is not None:
+        yield f"what was moved, and copies of what was changed: {checkup.root.show(checkup.shelf)}/"
+    if not checkup.mended:
+        yield "nothing was changed: --yes mends all of it"

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
+from typing import TYPE_CHECKING
 
 from popbuild.arguments import JSON, Given, Table, argument, flag, print_json, print_lines, root_of
-from popbuild.errors import OK
+from popbuild.errors import OK, REJECTED
+
+if TYPE_CHECKING:
+    from popbuild.ailments import Ailment
 
 
 def _prune(given: Given) -> int:
@@ -38,6 +43,38 @@ def _prune(given: Given) -> int:
     return OK
 
 
+def _doctor(given: Given) -> int:
+    """Find what crashes and hands left behind and no run mends by itself, say of each what it
+    is and what mending does, and mend it if told so: on a terminal it asks, --yes mends all.
+    Otherwise it only says. Nothing is deleted: what must go is moved to .popbuild/doctor/.
+    Exits with 1 when something is left to mend."""
+    from popbuild.config import environment_of
+    from popbuild.doctor import examine
+    from popbuild.endings import previous_kept
+    from popbuild.tidy_text import checkup_lines
+
+    root = root_of(given)
+
+    def ask(ailment: Ailment) -> bool:
+        if not given.json:
+            print_lines(ailment.lines(root))
+        if given.yes:
+            return True
+        print("Mend it? [y/N] ", end="", flush=True)
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+    asks = given.yes or (sys.stdin.isatty() and not given.json)
+    previous = previous_kept(environment_of(root, os.environ))
+    checkup = examine(root, previous, ask if asks else None)
+    if given.json:
+        print_json(checkup.as_json())
+    else:
+        for each in () if asks else checkup.found:
+            print_lines(each.lines(root))
+        print_lines(checkup_lines(checkup))
+    return OK if checkup.healthy else REJECTED
+
+
 TIDYING: Table = {
     "prune": (
         _prune,
@@ -58,5 +95,10 @@ TIDYING: Table = {
             flag("--yes", help="really drop it"),
             JSON,
         ),
+    ),
+    "doctor": (
+        _doctor,
+        "find and mend what crashes left behind",
+        (flag("--yes", help="mend all of it"), JSON),
     ),
 }
