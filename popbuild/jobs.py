@@ -384,7 +384,8 @@ class OpenJob:
             files = self._status["tasks"][task]["files"]
             found = {(kind, name) for kind in FILE_KINDS for name in files[kind]}
             for kind, name in found - keep:
-                disk.remove(self.folder.files(kind) / name)
+                if file_name_problem(name) is None:  # whoever wrote the status
+                    disk.remove(self.folder.files(kind) / name)
                 self._status = states.drop_file(self._status, task, kind, name)
 
 
@@ -398,7 +399,12 @@ def _say_done(status: states.Status, letter: Letter) -> states.Status:
         "usage": letter.body.get("usage"),
         "artifacts": states.LEGACY_ARTIFACTS,
     }
-    return states.move_task(status, letter.task, "done", **more)
+    status = states.move_task(status, letter.task, "done", **more)
+    for kind, name in letter.files:
+        owner = states.owner(status, kind, name)
+        if owner is None and file_name_problem(name) is None:
+            status = states.add_file(status, letter.task, kind, name)
+    return status
 
 
 def prepare_root(root: Root) -> None:
@@ -487,8 +493,8 @@ def _drop_removed(status: states.Status, folder: JobFolder, pipeline: Pipeline) 
 
 def _indexed_anew(status: states.Status, folder: JobFolder, pipeline: Pipeline) -> states.Status:
     """A new status with what the folder tells: a task that has its letter is done, and every file
-    is in the index. An output belongs to the task whose letter names it, all else to the longest
-    task name that it begins with."""
+    is in the index. A file belongs to the task whose letter names it, all else to the longest task
+    name that it begins with."""
     built = {path.name for path in (folder.path / "tasks").iterdir() if path.is_dir()}
     letters = {name: read_letter(folder, name) for name in {*built, *pipeline.names}}
     owners = {task.artifact: task.id for task in pipeline.tasks}
@@ -498,6 +504,8 @@ def _indexed_anew(status: states.Status, folder: JobFolder, pipeline: Pipeline) 
             status = _say_done(status, letter)
     for kind in FILE_KINDS:
         for file in sorted(path.name for path in folder.files(kind).glob("[!.]*")):
+            if states.owner(status, kind, file) is not None:
+                continue  # as its task's letter has it
             begins = [name for name in letters if file.startswith(f"{name}-")]
             owner = owners.get(file) if kind == "artifacts" else None
             owner = owner or max(begins, key=len, default=None)

@@ -57,14 +57,21 @@ def secret_in(text: str, environment: Mapping[str, str]) -> str | None:
     return None
 
 
-def _secrets(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """What must not be shown, by the name of its variable: the password of a URL too."""
-    for name, value in environment.items():
+def _secrets(environment: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """What must not be shown, behind the name of its variable: the password of a URL too."""
+    return _secrets_among(tuple(environment.items()))
+
+
+@functools.lru_cache(maxsize=8)  # a task asks twenty times
+def _secrets_among(environment: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    found: list[tuple[str, str]] = []
+    for name, value in environment:
         if len(value) >= _MIN_CHARS:
             if _is_secret_variable(name):
-                yield name, value
+                found.append((name, value))
             elif "@" in value:
-                yield from ((name, each) for each in _URL_PASSWORD.findall(value) if each)
+                found += ((name, each) for each in _URL_PASSWORD.findall(value) if each)
+    return tuple(found)
 
 
 @functools.cache

@@ -45,6 +45,7 @@ from popbuild.objects import Objects
 from popbuild.redact import redact
 from popbuild.stages.code import Finder
 from popbuild.threads import heartbeat, heartbeat_limit_s
+from popbuild.turns import Turns
 
 _LOCK_POLL_S = 0.1
 
@@ -96,6 +97,7 @@ class Builder:
         self.shared = Shared(around, calls, options, events, Samples(around.root), templates)
         self.previous_kept = endings.previous_kept(around.config.environment)
         self.claims = claims
+        self._turns = Turns()
         self._stopping = False
         self._draining = False
         Finder(around.config.snapshot, around.root.config).install()
@@ -141,7 +143,9 @@ class Builder:
                 told = True
             await asyncio.sleep(_LOCK_POLL_S)
         try:
-            return self._ended(await _JobBuild(self, job, tasks).run())
+            async with self._turns.turn():
+                result = await _JobBuild(self, job, tasks).run()
+            return self._ended(result)
         except PopbuildError as error:
             return self._ended(JobResult(job, "stopped", error=error))
         except Exception as error:  # a full disk, or a mistake of ours: the other jobs go on

@@ -32,6 +32,7 @@ from popbuild.stages.context import AnswerRejected, Context, RevokedError, as_me
 from popbuild.stages.files import Files
 from popbuild.stages.names import STAGES, kept_name
 from popbuild.threads import abandon, start_daemon
+from popbuild.turns import away
 
 _UNRUN = object()
 _PROBLEM_KEYS = ("message", "pointer", "schemaPath")
@@ -226,21 +227,22 @@ class _Runner:
             work.trace.read(f"artifact:{name}", "", value)
         work.trace.read("seed", "", work.seen.seed)
         work.trace.job(work.job)
-        return await command.run(
-            self._task,
-            work.config.root.config / self._task.folder,
-            {
-                "job": work.job,
-                "task": self._task.id,
-                "seed": work.seen.seed,
-                "artifacts": dict(work.seen.artifacts),
-                "config": dict(work.seen.config),
-                "cycle": context.cycle,
-                "problems": context.problems,
-                "previous": context.previous,
-            },
-            lambda text: self._context.log.info("%s", text),
-        )
+        async with away():
+            return await command.run(
+                self._task,
+                work.config.root.config / self._task.folder,
+                {
+                    "job": work.job,
+                    "task": self._task.id,
+                    "seed": work.seen.seed,
+                    "artifacts": dict(work.seen.artifacts),
+                    "config": dict(work.seen.config),
+                    "cycle": context.cycle,
+                    "problems": context.problems,
+                    "previous": context.previous,
+                },
+                lambda text: self._context.log.info("%s", text),
+            )
 
     def _parse(self) -> Any:
         text = self._context.answer
@@ -315,7 +317,8 @@ class _Runner:
                 raise _Raised(error) from None
 
         try:
-            return await self._in_time(stage, call)
+            async with away():
+                return await self._in_time(stage, call)
         except _Raised as raised:
             error = raised.error
         if isinstance(error, RevokedError):
