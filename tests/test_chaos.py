@@ -22,7 +22,7 @@ from commands import Result
 from workspace import Workspace
 
 # A number here is how many jobs the random faults meet.
-JOBS = int(os.environ.get("POPBUILD_TEST_EXAMPLES", "12"))
+JOBS = int(os.environ.get("POPBUILD_TEST_EXAMPLES", "4"))
 
 SCHEMA = {
     "type": "object",
@@ -293,7 +293,7 @@ def test_every_fault_ends_well(group: str, workspace: Workspace, mock: Mock) -> 
 
 def test_what_failed_goes_on_when_the_provider_is_back(workspace: Workspace, mock: Mock) -> None:
     """Every job of a provider that was down is complete after one more run, each bought once."""
-    faults = {f"job {number}": Fault((), COMPLETE, 1) for number in range(5)}
+    faults = {f"job {number}": Fault((), COMPLETE, 1) for number in range(3)}
     prepare(workspace, faults, mock)
     mock.ask("POST", "scenario", {"behaviors": [fails(503, **ALWAYS)]})
     assert run(workspace, mock, POPBUILD_PATIENCE_S="0").code == 2
