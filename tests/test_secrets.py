@@ -16,7 +16,7 @@ from workspace import Workspace
 from popbuild.redact import redact, secret_in, without_secrets
 
 # It looks like no key, so only its variable tells; quoting it in any way makes another text of it.
-CANARY = 'Canary/0123+456789=="abc def'
+CANARY = 'Canary/0123+456789=="~~~~???? def'
 PASSWORD = "URL-password-of-a-proxy"
 ENV = {
     "OPENAI_API_KEY": CANARY,
