@@ -50,20 +50,23 @@ now, now_ns = time.time, time.time_ns
 time.time = lambda: now() + shift
 time.time_ns = lambda: now_ns() + int(shift * 1e9)
 
-def step(function):
+counting = kind != "late"
+
+def step(function, moves=False):
     def stepping(*arguments, **keywords):
-        global left
-        left -= 1
-        if left == 0 and kind == "kill":
+        global left, counting
+        counting = counting or (moves and "/complete/" in str(arguments[1]))
+        left -= counting
+        if left == 0 and kind in ("kill", "late"):
             os.kill(os.getpid(), signal.SIGKILL)
-        if left == 0 and kind != "none":
+        if left == 0 and counting and kind != "none":
             raise OSError(getattr(errno, kind), os.strerror(getattr(errno, kind)))
         return function(*arguments, **keywords)
     return stepping
 
 for name in ("fsync", "replace", "mkdir", "unlink", "write", "rename"):
     setattr(os, name, step(getattr(os, name)))
-disk._renameat2 = step(disk._renameat2)
+disk._renameat2 = step(disk._renameat2, moves=True)
 sys.exit(cli.main(sys.argv[4:]))
 """
 ENV = {"POPBUILD_TRIES": "2", "POPBUILD_BACKOFF_S": "0.01", "POPBUILD_PATIENCE_S": "0"}
@@ -71,7 +74,9 @@ ENV = {"POPBUILD_TRIES": "2", "POPBUILD_BACKOFF_S": "0.01", "POPBUILD_PATIENCE_S
 JOBS = ("first", "queued")  # one has its seed under seeds/, the other was submitted
 TOPICS = ("wind", "sun", "bad")  # the last is one that the gate says no to
 SHIFTS = (0, 0, 0, -90_000, 3600, 40_000_000)
-FAULTS = st.sampled_from(["none", "none", "kill", "ENOSPC", "EIO"])
+# Few of all steps come after a job's move to complete/: `late` kills at one of those.
+FAULTS = st.sampled_from(["none", "kill", "late", "ENOSPC", "EIO"])
+LATE_STEPS = 28
 SCHEMA = {
     "type": "object",
     "properties": {"topic": {"enum": ["wind", "sun", "mended"]}, "words": {"type": "integer"}},
@@ -126,6 +131,7 @@ class Machine(RuleBasedStateMachine):
     def command(self, *words: str, fault: str = "none", at: int = 0, shift: float = 0) -> Result:
         """A command to its end, which is never one that nobody foresaw."""
         note(f"{' '.join(words)} [{fault} {at}, clock {shift:+}]")
+        at = at % LATE_STEPS + 1 if fault == "late" else at
         argv = ["python", "-c", PROGRAM, str(shift), fault, str(at), *words]
         result = self.workspace.run(*argv, env=ENV)
         return self.ended(result, fault)
@@ -135,7 +141,11 @@ class Machine(RuleBasedStateMachine):
         note(f"-> {result.code}: {said[-600:]}")
         assert "Traceback" not in said, said
         assert "mistake in popbuild" not in said, said
-        assert result.code == -9 if fault == "kill" and result.code < 0 else result.code in range(7)
+        assert (
+            result.code == -9
+            if fault in ("kill", "late") and result.code < 0
+            else result.code in range(7)
+        )
         if fault != "none":
             self.lost += 2 * len(JOBS)
         self.look(may_lack=fault != "none")
