@@ -81,6 +81,8 @@ class Prepared:
     path: Path
     temporary: Path
     file: int
+    # Files that were written without a sync, and that it speaks of: durable before it stands.
+    others: tuple[Path, ...] = ()
 
 
 def write(path: Path, data: bytes, *, sync: bool = True) -> None:
@@ -115,6 +117,7 @@ def commit(several: Sequence[Prepared]) -> list[OSError | None]:
     errors: dict[Path, OSError] = {}
     for each in several:
         try:
+            _sync_others(each)
             _replace(each, sync=True)
         except OSError as error:
             errors[each.temporary] = error
@@ -124,6 +127,25 @@ def commit(several: Sequence[Prepared]) -> list[OSError | None]:
         except OSError as error:
             errors.update({each.temporary: error for each in several if each.path.parent == folder})
     return [errors.get(each.temporary) for each in several]
+
+
+def _sync_others(prepared: Prepared) -> None:
+    try:
+        for path in prepared.others:
+            sync_file(path)
+        # Its own folder is synced behind it; a journal keeps the order of names in a folder.
+        for folder in {path.parent for path in prepared.others} - {prepared.path.parent}:
+            sync_folder(folder)
+    except BaseException:
+        discard(prepared)
+        raise
+
+
+def discard(prepared: Prepared) -> None:
+    """Leave the file as it is: what was prepared is dropped."""
+    os.close(prepared.file)
+    with contextlib.suppress(OSError):
+        prepared.temporary.unlink()
 
 
 def _replace(prepared: Prepared, *, sync: bool) -> None:
@@ -170,6 +192,26 @@ def _write_all(file: int, data: bytes) -> None:
     view = memoryview(data)
     while view:  # a full disk or a signal may cut a write short
         view = view[os.write(file, view) :]
+
+
+def sync_file(path: Path) -> None:
+    """Make the bytes of a file durable that were written without."""
+    with _naming(path):
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
+
+
+def sync_all(folder: Path) -> None:
+    """Make everything below a folder durable, and the names in it. Links are not followed."""
+    for entry in list(os.scandir(folder)):
+        if entry.is_dir(follow_symlinks=False):
+            sync_all(Path(entry.path))
+        elif entry.is_file(follow_symlinks=False):
+            sync_file(Path(entry.path))
+    sync_folder(folder)
 
 
 def sync_folder(path: Path) -> None:
@@ -406,6 +448,7 @@ def copy_folder(source: Path, target: Path) -> None:
     """Copy a folder so that no file shares an inode with the original; appears in one step."""
     temporary = target.parent / f".tmp-{secrets.token_hex(8)}"
     shutil.copytree(source, temporary, symlinks=True, copy_function=_copy_file)
+    sync_all(temporary)
     if not rename_new(temporary, target):
         remove(temporary)
         raise FileExistsError(str(target))

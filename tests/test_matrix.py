@@ -70,6 +70,39 @@ def test_the_matrix_finds_what_is_broken(bench: Bench) -> None:
     assert bench.reached() != bench.result
 
 
+@pytest.mark.parametrize("bench", ["build", "rebuild", "rejection"], indirect=True)
+def test_what_is_told_is_durable(bench: Bench) -> None:
+    """Every file of a job is synced before the rename that ends it, whoever wrote it: else a cut of
+    power leaves it empty, in a job that was told to be complete."""
+    unsynced: set[str] = set()
+    ended = None
+    for call in bench.calls:
+        folder, _, _ = call.path.partition("/first")
+        if call.name == "renameat2" and folder in (
+            "pipeline-data/complete",
+            "pipeline-data/rejected",
+        ):
+            ended = sorted(unsynced)
+        if call.name in (*faults.WRITES, "sendfile"):
+            unsynced.add(call.path)
+        if call.name == "fsync":
+            unsynced.discard(call.path)
+        if call.name == "replace":  # which temporary file it was is not told
+            before = {each for each in unsynced if _is_temporary(each, call.path)}
+            unsynced -= before
+            if before:
+                unsynced.add(call.path)
+    inside = [each for each in ended or () if "/first/" in each]
+    assert ended is not None
+    # Written again and again while the job runs, and once more, synced, when it ends.
+    assert [each for each in inside if not each.endswith("tasks-status.json")] == []
+
+
+def _is_temporary(path: str, target: str) -> bool:
+    same = Path(path).parent == Path(target).parent
+    return same and Path(path).name.startswith(".tmp-")
+
+
 @pytest.mark.parametrize("bench", ["build"], indirect=True)
 def test_all_that_is_written_is_counted(bench: Bench) -> None:
     """Every file that stands after a build came into being by a call that could be broken."""
@@ -102,6 +135,17 @@ def test_a_full_disk(room_pages: int, provider: Provider) -> None:
     cells = disks.full_disks(BY_NAME["build"], provider, room_pages * 4096, most=1)
     assert len(cells) == 1
     assert [cell for cell in cells if cell.broken] == []
+
+
+@pytest.mark.parametrize(("unsynced", "caught"), [((), False), (("file",), True)])
+def test_a_power_cut(unsynced: tuple[str, ...], caught: bool, provider: Provider) -> None:
+    """What was told to be done survives it; and would not without the sync of files."""
+    reason = disks.missing("ext4")
+    if reason is not None:
+        pytest.skip(reason)
+    cells = disks.cuts("ext4", BY_NAME["rejection"], provider, 1000, unsynced)
+    assert len(cells) == 2
+    assert any(cell.broken for cell in cells) == caught
 
 
 def test_a_program_without_a_fault_is_popbuild(workspace: Workspace) -> None:
