@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from popbuild import disk, fingerprint, jsonio, seals
+from popbuild import disk, fingerprint, jsonio, locks, seals
 from popbuild.claims import JobLocks
 from popbuild.errors import InputError
 from popbuild.exam import (
@@ -400,6 +400,17 @@ def prepare_root(root: Root) -> None:
                 {"file": root.show(path)},
                 hint="move it away; popbuild makes the file anew",
             )
+
+
+def doubts_about_locks(root: Root) -> str | None:
+    """What to tell a person where the locks of a root keep nobody apart; None where they do."""
+    reason = locks.why_not_held(root.private / "locks")
+    if reason is None:
+        return None
+    return (
+        f"warning: locks do not hold on the file system of {root.show(root.private)}/ ({reason}): "
+        "run one command at a time, or what two build may be paid for twice"
+    )
 
 
 def make_folders(folder: JobFolder) -> None:
