@@ -64,8 +64,8 @@ def wait_for(root: Path, jobs: list[str]) -> None:
         time.sleep(0.02)
 
 
-def latency(rounds: int) -> str:
-    """From a seed's rename to its first call, one at a time."""
+def latency(rounds: int) -> list[float]:
+    """Seconds from a seed's rename to its first call, one at a time."""
     with helpers.root(0) as root:
         note = root / ARRIVAL
         with helpers.provider(SETUP.format(note=str(note), delay=0)) as environment:
@@ -77,12 +77,12 @@ def latency(rounds: int) -> str:
                     at = drop(root, f"job-{number}")
                     wait_for(root, [f"job-{number}"])
                     took.append(float(note.read_text().splitlines()[before]) - at)
-    return f"{statistics.median(took) * 1000:.0f} ms (most {max(took) * 1000:.0f})"
+    return took
 
 
-def many(jobs: int, delay_s: float, rounds: int) -> str:
-    """All jobs of a round at once, as many calls in flight as there are jobs."""
-    ideal_s = len(helpers.TASKS) * delay_s
+def many(jobs: int, delay_s: float, rounds: int) -> list[float]:
+    """Seconds for all jobs of a round, dropped at once; as many calls in flight as there are
+    jobs."""
     with helpers.root(0) as root:
         note = root / ARRIVAL
         with helpers.provider(SETUP.format(note=str(note), delay=delay_s)) as environment:
@@ -95,8 +95,7 @@ def many(jobs: int, delay_s: float, rounds: int) -> str:
                         drop(root, job)
                     wait_for(root, names)
                     took.append(time.monotonic() - started)
-    median_s = statistics.median(took)
-    return f"{median_s:.2f} s, {median_s / ideal_s:.2f} times the ideal {ideal_s:g} s"
+    return took
 
 
 def main() -> None:
@@ -104,10 +103,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     rounds = parser.parse_args().rounds
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    print(f"seed to first call               {latency(10 * rounds)}")
+    took = [1000 * each for each in latency(10 * rounds)]
+    print(
+        f"seed to first call               {statistics.median(took):.0f} ms (most {max(took):.0f})"
+    )
     for jobs, delay_s in ((50, 0.5), (250, 2.0)):
+        median_s, ideal_s = statistics.median(many(jobs, delay_s, rounds)), 4 * delay_s
         shown = f"{jobs} jobs, 4 calls of {delay_s:g} s each"
-        print(f"{shown:<32} {many(jobs, delay_s, rounds)}")
+        print(
+            f"{shown:<32} {median_s:.2f} s, {median_s / ideal_s:.2f} times the ideal {ideal_s:g} s"
+        )
 
 
 if __name__ == "__main__":

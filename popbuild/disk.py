@@ -18,7 +18,7 @@ import signal
 import stat
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,21 +112,59 @@ def put(prepared: Prepared, *, sync: bool) -> None:
         sync_folder(prepared.path.parent)
 
 
-def commit(several: Sequence[Prepared]) -> list[OSError | None]:
-    """`put` for several, durably. For each None, or what went wrong with it."""
-    errors: dict[Path, OSError] = {}
-    for each in several:
-        try:
-            _sync_others(each)
-            _replace(each, sync=True)
-        except OSError as error:
-            errors[each.temporary] = error
-    for folder in {each.path.parent for each in several}:
-        try:
-            sync_folder(folder)
-        except OSError as error:
-            errors.update({each.temporary: error for each in several if each.path.parent == folder})
-    return [errors.get(each.temporary) for each in several]
+def discard(prepared: Prepared) -> None:
+    """A prepared file is not wanted after all."""
+    with contextlib.suppress(OSError):
+        os.close(prepared.file)
+    with contextlib.suppress(OSError):
+        prepared.temporary.unlink()
+
+
+@dataclass(frozen=True)
+class Line:
+    """Bytes to be appended to a file whose folder exists."""
+
+    path: Path
+    data: bytes
+
+
+Change = Prepared | Line
+
+
+def commit(several: Sequence[Sequence[Change]]) -> list[OSError | None]:
+    """`put` and `append` for several groups, durably. In a group each change is durable before the
+    next one is seen. For each group None, or what went wrong: what stands behind it is not done."""
+    errors: dict[int, OSError] = {}
+    for rank in range(max(map(len, several), default=0)):
+        turn = {number: group[rank] for number, group in enumerate(several) if rank < len(group)}
+        files = {number: each for number, each in turn.items() if isinstance(each, Prepared)}
+        lines: dict[Path, dict[int, bytes]] = {}
+        for number, each in turn.items():
+            if isinstance(each, Line) and number not in errors:
+                lines.setdefault(each.path, {})[number] = each.data
+        for number, each in files.items():
+            if number in errors:
+                discard(each)
+            else:
+                with _blaming(errors, [number]):
+                    _sync_others(each)
+                    _replace(each, sync=True)
+        for folder in {each.path.parent for each in files.values()}:
+            with _blaming(errors, [no for no, each in files.items() if each.path.parent == folder]):
+                sync_folder(folder)
+        for path, data in lines.items():
+            with _blaming(errors, data):
+                append(path, b"".join(data.values()))
+    return [errors.get(number) for number in range(len(several))]
+
+
+@contextlib.contextmanager
+def _blaming(errors: dict[int, OSError], numbers: Iterable[int]) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        for number in numbers:
+            errors.setdefault(number, error)
 
 
 def _sync_others(prepared: Prepared) -> None:
@@ -139,13 +177,6 @@ def _sync_others(prepared: Prepared) -> None:
     except BaseException:
         discard(prepared)
         raise
-
-
-def discard(prepared: Prepared) -> None:
-    """Leave the file as it is: what was prepared is dropped."""
-    os.close(prepared.file)
-    with contextlib.suppress(OSError):
-        prepared.temporary.unlink()
 
 
 def _replace(prepared: Prepared, *, sync: bool) -> None:
@@ -528,6 +559,25 @@ def empty_folders(folder: Path) -> Iterator[str]:
             if not os.listdir(entry.path):
                 yield entry.name
             yield from (f"{entry.name}/{each}" for each in empty_folders(Path(entry.path)))
+
+
+def first_link(path: str) -> str | None:
+    """A symbolic link: the path itself, or something below it; None where there is none."""
+    if os.path.islink(path):
+        return path
+    try:
+        with os.scandir(path) as entries:
+            below = list(entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    for entry in below:
+        if entry.is_symlink():
+            return entry.path
+        if entry.is_dir(follow_symlinks=False):
+            found = first_link(entry.path)
+            if found is not None:
+                return found
+    return None
 
 
 def walk_all(folder: Path) -> Iterator[tuple[str, Path]]:

@@ -179,13 +179,28 @@ def place_of(root: Root, job: str) -> str:
     return job
 
 
+def refuse_links(root: Root, job: str) -> None:
+    """A job's directory is moved, replaced, read and written: neither it nor anything in it may
+    stand elsewhere. One that came from somebody else may say so all the same."""
+    for state in (CURRENT, COMPLETE, REJECTED):
+        link = disk.first_link(root.at(job_place(state, job)))
+        if link is not None:
+            inside = link != root.at(job_place(state, job))
+            raise InputError(
+                f"a job's directory {'holds' if inside else 'is'} a symbolic link",
+                {"job": job, "link": shown_name(root.show(Path(link)))},
+                hint="put what it points to in its place, or remove it",
+            )
+
+
 def find(job: str, around: Surroundings) -> Job:
     """Which directory answers for a job, and how it stands against today's inputs.
 
     complete/ if it matches the inputs; otherwise current/, then rejected/, then complete/ as
-    stale. Reads; writes nothing.
+    stale. Reads; writes nothing. Raises InputError where a link leads out of one.
     """
     root = around.root
+    refuse_links(root, job)
     folders = {
         state: root.job(state, job)
         for state in (COMPLETE, CURRENT, REJECTED)
@@ -369,7 +384,8 @@ class OpenJob:
             files = self._status["tasks"][task]["files"]
             found = {(kind, name) for kind in FILE_KINDS for name in files[kind]}
             for kind, name in found - keep:
-                disk.remove(self.folder.files(kind) / name)
+                if file_name_problem(name) is None:  # whoever wrote the status
+                    disk.remove(self.folder.files(kind) / name)
                 self._status = states.drop_file(self._status, task, kind, name)
 
 
@@ -383,7 +399,12 @@ def _say_done(status: states.Status, letter: Letter) -> states.Status:
         "usage": letter.body.get("usage"),
         "artifacts": states.LEGACY_ARTIFACTS,
     }
-    return states.move_task(status, letter.task, "done", **more)
+    status = states.move_task(status, letter.task, "done", **more)
+    for kind, name in letter.files:
+        owner = states.owner(status, kind, name)
+        if owner is None and file_name_problem(name) is None:
+            status = states.add_file(status, letter.task, kind, name)
+    return status
 
 
 def prepare_root(root: Root) -> None:
@@ -483,8 +504,8 @@ def _drop_removed(status: states.Status, folder: JobFolder, pipeline: Pipeline) 
 
 def _indexed_anew(status: states.Status, folder: JobFolder, pipeline: Pipeline) -> states.Status:
     """A new status with what the folder tells: a task that has its letter is done, and every file
-    is in the index. An output belongs to the task whose letter names it, all else to the longest
-    task name that it begins with."""
+    is in the index. A file belongs to the task whose letter names it, all else to the longest task
+    name that it begins with."""
     built = {path.name for path in (folder.path / "tasks").iterdir() if path.is_dir()}
     letters = {name: read_letter(folder, name) for name in {*built, *pipeline.names}}
     owners = {task.artifact: task.id for task in pipeline.tasks}
@@ -494,6 +515,8 @@ def _indexed_anew(status: states.Status, folder: JobFolder, pipeline: Pipeline) 
             status = _say_done(status, letter)
     for kind in FILE_KINDS:
         for file in sorted(path.name for path in folder.files(kind).glob("[!.]*")):
+            if states.owner(status, kind, file) is not None:
+                continue  # as its task's letter has it
             begins = [name for name in letters if file.startswith(f"{name}-")]
             owner = owners.get(file) if kind == "artifacts" else None
             owner = owner or max(begins, key=len, default=None)

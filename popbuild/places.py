@@ -83,7 +83,7 @@ class Folder:
             for name, data in entries.items():
                 path = self._path / name
                 disk.make_folder(path.parent)
-                prepared.append(disk.prepare(path, data))
+                prepared.append((disk.prepare(path, data),))
         finally:
             errors = disk.commit(prepared)
         for error in errors:

@@ -32,6 +32,47 @@ def check_whole(workspace: Workspace, runs: int) -> None:
     assert job.up_to_date
 
 
+# Runs popbuild and dies as soon as the first letter stands.
+RECEIPT = """
+import os, signal, sys
+from popbuild import cli
+
+replace = os.replace
+
+def last(source, target):
+    replace(source, target)
+    if str(target).endswith("letter.json"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+os.replace = last
+sys.exit(cli.main(["run", "first"]))
+"""
+
+
+def test_killed_behind_a_letter(workspace: Workspace, provider: Provider) -> None:
+    """The task is done, and every file of it is in the index, by whatever name: the letter says
+    so."""
+    workspace.write(
+        "pipeline-config/tasks/research/stages.py",
+        "def ingestion(context):\n"
+        "    context.files.write_log('notes.txt', 'read')\n"
+        "    context.files.write_tmp('scratch', 'x')\n",
+    )
+    assert workspace.run("python", "-c", RECEIPT).code == -9
+    before = workspace.status("first", "current")
+    assert before["tasks"]["research"]["state"] == "running"
+    assert "notes.txt" not in before["files"]["logs"]
+    assert workspace.popbuild("run", "first").code == 0
+    check_whole(workspace, 1)
+    assert len(provider.requests) == 2
+    files = workspace.status("first")["tasks"]["research"]["files"]
+    assert "notes.txt" in files["logs"]
+    assert files["tmp"] == ["scratch"]
+    assert workspace.letter("first", "research")["files"] == {
+        kind: sorted(names) for kind, names in files.items()
+    }
+
+
 # Runs popbuild on a disk that takes no output.json of a task.
 FULL = """
 import errno, os, sys

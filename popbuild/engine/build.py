@@ -25,7 +25,6 @@ from popbuild.errors import (
     BudgetError,
     FencedError,
     GateError,
-    InputError,
     LockedError,
     PopbuildError,
     StoppedError,
@@ -34,7 +33,7 @@ from popbuild.exam import Exam, Surroundings, examine, read_json
 from popbuild.fingerprint import FRESH, Verdict
 from popbuild.guard import in_our_words
 from popbuild.jobs import Job, OpenJob, Samples
-from popbuild.layout import COMPLETE, CURRENT, REJECTED, JobFolder
+from popbuild.layout import CURRENT, REJECTED, JobFolder
 from popbuild.llm.budget import Spending
 from popbuild.llm.calls import Calls, Patience
 from popbuild.llm.limits import strictest
@@ -46,6 +45,7 @@ from popbuild.objects import Objects
 from popbuild.redact import redact
 from popbuild.stages.code import Finder
 from popbuild.threads import heartbeat, heartbeat_limit_s
+from popbuild.turns import Turns
 
 _LOCK_POLL_S = 0.1
 
@@ -97,6 +97,7 @@ class Builder:
         self.shared = Shared(around, calls, options, events, Samples(around.root), templates)
         self.previous_kept = endings.previous_kept(around.config.environment)
         self.claims = claims
+        self._turns = Turns()
         self._stopping = False
         self._draining = False
         Finder(around.config.snapshot, around.root.config).install()
@@ -142,7 +143,9 @@ class Builder:
                 told = True
             await asyncio.sleep(_LOCK_POLL_S)
         try:
-            return self._ended(await _JobBuild(self, job, tasks).run())
+            async with self._turns.turn():
+                result = await _JobBuild(self, job, tasks).run()
+            return self._ended(result)
         except PopbuildError as error:
             return self._ended(JobResult(job, "stopped", error=error))
         except Exception as error:  # a full disk, or a mistake of ours: the other jobs go on
@@ -187,7 +190,7 @@ class _JobBuild:
 
     async def run(self) -> JobResult:
         options = self._shared.options
-        self._refuse_links()
+        jobs.refuse_links(self._root, self._id)
         self._around.look_for_frozen()
         endings.finish_promotion(self._root, self._id, self._builder.previous_kept)
         # Another command may have built it while this one waited for the lock.
@@ -238,17 +241,6 @@ class _JobBuild:
         exam.asked[name] = FRESH
         for task in exam.pipeline.in_order:
             exam.look(task)
-
-    def _refuse_links(self) -> None:
-        """A job's directory is moved and replaced: it must not stand elsewhere."""
-        for state in (CURRENT, COMPLETE, REJECTED):
-            folder = self._root.job(state, self._id)
-            if folder.path.is_symlink():
-                raise InputError(
-                    "a job's directory is a symbolic link",
-                    {"job": self._id, "link": self._show(folder)},
-                    hint="put the directory itself in its place",
-                )
 
     def _reject_seed(self, job: Job) -> JobResult:
         assert job.bad_seed is not None

@@ -236,19 +236,37 @@ class TaskBuild:
     async def _passed(self, work: Work, built: Built, started_at: str, started: float) -> None:
         task, folder = self._task, self._folder
         duration_ms = (time.monotonic() - started) * 1000
-        commits = self._shared.calls.commits
-        await commits.add(work.files.prepare_main(built.output))
-        self._opened.drop_old_files(task.id, work.files.written)
-        jobs.write_output(folder, task, built.output, self._run)
-        self._write_log(work)
-        body = seal(
+        artifact = work.files.prepare_main(built.output)
+        try:
+            self._opened.drop_old_files(task.id, work.files.written)
+            jobs.write_output(folder, task, built.output, self._run)
+            self._write_log(work)
+            body = self._letter(work, built, started_at, duration_ms)
+            letter = jobs.prepare_letter(folder, task.id, body, self._unsynced(work))
+        except BaseException:
+            disk.discard(artifact)
+            raise
+        await self._shared.calls.commits.add((artifact, letter))
+        receipt = open_letter(body, task.id)
+        assert receipt is not None
+        self._exam.settle(task, built.output, receipt)
+        self._tally.built.append(task.id)
+        self._count(work, duration_ms, built.cycles)
+        self._end("done", work, duration_ms, built.cycles)
+        self._events.task_done(self._id, task.id, Usage.of(work.made), duration_ms, built.cycles)
+
+    def _letter(
+        self, work: Work, built: Built, started_at: str, duration_ms: float
+    ) -> dict[str, Any]:
+        return seal(
             {
                 "formatVersion": FORMAT_VERSION,
-                "task": task.id,
+                "task": self._task.id,
                 "pipelineId": self._run,
                 "fingerprint": self._fingerprint(work),
                 "outputs": self._outputs(work, built.output),
-                "configuration": task.configuration,
+                "files": states.by_kind(work.files.written),
+                "configuration": self._task.configuration,
                 "execution": {
                     "startedAt": started_at,
                     "endedAt": timestamp(),
@@ -263,16 +281,6 @@ class TaskBuild:
                 "edited": False,
             }
         )
-        # The index of files goes first: after a crash behind the letter nobody writes it again.
-        self._opened.change(lambda each: each)
-        await commits.add(jobs.prepare_letter(folder, task.id, body, self._unsynced(work)))
-        letter = open_letter(body, task.id)
-        assert letter is not None
-        self._exam.settle(task, built.output, letter)
-        self._tally.built.append(task.id)
-        self._count(work, duration_ms, built.cycles)
-        self._end("done", work, duration_ms, built.cycles)
-        self._events.task_done(self._id, task.id, Usage.of(work.made), duration_ms, built.cycles)
 
     def _not_passed(self, work: Work, outcome: NotPassed, started: float) -> None:
         duration_ms = (time.monotonic() - started) * 1000
@@ -377,7 +385,7 @@ class TaskBuild:
         found = {
             name: jsonio.digest_bytes(disk.read(self._folder.artifact(name)))
             for kind, name in sorted(work.files.written)
-            if kind == "artifacts"
+            if kind == "artifacts" and name != self._task.artifact
         }
         found[self._task.artifact] = jsonio.digest(output)
         return found

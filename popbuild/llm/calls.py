@@ -33,6 +33,7 @@ from popbuild.llm.stored import Stored
 from popbuild.llm.traffic import PATIENCE_HINT, START, After, Caller, Traffic
 from popbuild.model.pipeline import Limit
 from popbuild.threads import Batches
+from popbuild.turns import away
 from popbuild.units import seconds
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ class Calls:
         on_store_trouble: Callable[[str], None] = lambda text: None,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
-        self.commits: Batches[disk.Prepared] = Batches(disk.commit)
+        self.commits: Batches[Sequence[disk.Change]] = Batches(disk.commit)
         self._stored = Stored(root, mode, self.commits, on_store_trouble)
         spending = spending or Spending()
         self._ledger = Ledger(root.private / "ledger.jsonl", spending.name)
@@ -179,7 +180,8 @@ class Calls:
         running = self._in_flight.get(digest)
         if running is not None:
             try:
-                answer = await asyncio.shield(running)
+                async with away():
+                    answer = await asyncio.shield(running)
             except PopbuildError as error:
                 # A copy: whoever shows it adds the task that it belongs to.
                 raise copy.deepcopy(error) from None
@@ -217,15 +219,16 @@ class Calls:
         known = await self._stored.known(request)
         if known is not None:
             return known
-        # No event tells that another process gave a lock back: ask again.
-        while not self._locks.acquire(request.digest):  # noqa: ASYNC110
-            await asyncio.sleep(_POLL_S)
-        try:
-            # Another process may have stored it while this one waited for the lock.
-            known = await self._stored.known(request)
-            return known or await self._send(request, origin, has_other)
-        finally:
-            self._locks.release(request.digest)
+        async with away():
+            # No event tells that another process gave a lock back: ask again.
+            while not self._locks.acquire(request.digest):  # noqa: ASYNC110
+                await asyncio.sleep(_POLL_S)
+            try:
+                # Another process may have stored it while this one waited for the lock.
+                known = await self._stored.known(request)
+                return known or await self._send(request, origin, has_other)
+            finally:
+                self._locks.release(request.digest)
 
     async def _send(self, request: Request, origin: Origin, has_other: bool) -> Answer:
         if self._client is None:
@@ -255,8 +258,8 @@ class Calls:
                 raise
             else:
                 self._traffic.leave(caller, ANSWERED, tokens=answer.tokens)
-                await self._stored.keep(request, answer, has_room)
-                await self._ledger.settle(entry, answer)
+                settled = self._ledger.settlement(entry, answer)
+                await self._stored.keep(request, answer, has_room, settled)
                 return answer
             after = await self._traffic.leave(
                 caller, failure.outcome, failure.error.message, failure.retry_after_s

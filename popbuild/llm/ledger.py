@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,23 +25,26 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lines: Batches[bytes] = Batches(self._append)
+        self._lines: Batches[Sequence[disk.Change]] = Batches(self._append)
+
+    def line(self, entry: Mapping[str, Any]) -> disk.Line:
+        """What is to be appended for an entry."""
+        return disk.Line(self._path, jsonio.compact(dict(entry)).encode() + b"\n")
 
     async def add(self, entry: Mapping[str, Any]) -> None:
         """Append one line; returns when it is on disk."""
-        await self._lines.add(jsonio.compact(dict(entry)).encode() + b"\n")
+        await self._lines.add((self.line(entry),))
 
     async def drain(self) -> None:
         """Returns when every line is on disk."""
         await self._lines.drain()
 
-    def _append(self, lines: list[bytes]) -> list[OSError | None]:
+    def _append(self, lines: Sequence[Sequence[disk.Change]]) -> Sequence[OSError | None]:
         try:
             disk.make_folder(self._path.parent)
-            disk.append(self._path, b"".join(lines))
         except OSError as error:
             return [error] * len(lines)
-        return [None] * len(lines)
+        return disk.commit(lines)
 
 
 @dataclass(frozen=True)
@@ -90,9 +93,10 @@ class Ledger:
         )
         return entry
 
-    async def settle(self, entry: str, answer: Answer) -> None:
-        """The answer came; what it cost, and its tokens, from which plans learn."""
-        await self._journal.add(
+    def settlement(self, entry: str, answer: Answer) -> disk.Line:
+        """To be appended when the answer came: what it cost, and its tokens, from which plans
+        learn."""
+        return self._journal.line(
             {
                 "event": "settled",
                 "entry": entry,
@@ -117,7 +121,7 @@ def size_of(messages: Iterable[Message]) -> int:
 
 
 def read_entries(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """Every entry of a JSON Lines file, and how many lines could not be read."""
+    """Every entry of a JSON Lines file, and how many lines are none."""
     try:
         lines = path.read_bytes().splitlines()
     except FileNotFoundError:
@@ -125,8 +129,12 @@ def read_entries(path: Path) -> tuple[list[dict[str, Any]], int]:
     entries, bad = [], 0
     for line in lines:
         try:
-            entries.append(json.loads(line))
-        except ValueError:
+            entry = json.loads(line)
+        except (ValueError, RecursionError):
+            entry = None
+        if isinstance(entry, dict):
+            entries.append(entry)
+        else:
             bad += bool(line.strip())
     return entries, bad
 
@@ -135,8 +143,9 @@ def unsettled(entries: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, An
     """The reservations that were never settled or released, by entry: unknown spend."""
     open_entries: dict[str, Mapping[str, Any]] = {}
     for entry in entries:
-        if entry["event"] == "reserved":
-            open_entries[entry["entry"]] = entry
+        name = str(entry.get("entry"))
+        if entry.get("event") == "reserved":
+            open_entries[name] = entry
         else:
-            open_entries.pop(entry["entry"], None)
+            open_entries.pop(name, None)
     return open_entries

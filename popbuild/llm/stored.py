@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from popbuild import disk
@@ -30,7 +30,7 @@ class Stored:
         self,
         root: Root,
         mode: str,
-        commits: Batches[disk.Prepared],
+        commits: Batches[Sequence[disk.Change]],
         on_trouble: Callable[[str], None],
     ) -> None:
         self._root = root
@@ -71,19 +71,24 @@ class Stored:
             return False
         return True
 
-    async def keep(self, request: Request, answer: Answer, has_room: bool) -> None:
-        """Store an answer, durably; at least do not ask for it again in this command."""
-        try:
-            if has_room:
+    async def keep(
+        self, request: Request, answer: Answer, has_room: bool, settled: disk.Line
+    ) -> None:
+        """Store an answer and then write what it cost, durably; at least do not ask for it again in
+        this command. Raises OSError where the cost cannot be written."""
+        if has_room:
+            try:
                 # Nothing waits before this: whoever stops the command now does not lose what is
                 # paid for.
-                await self._commits.add(self._store.prepare(request, answer))
+                await self._commits.add((self._store.prepare(request, answer), settled))
+            except OSError as error:
+                self._tell_of_disk("written", error)
+            else:
                 if self._mode == REFRESH:
                     self._refreshed.add(request.digest)
                 return
-        except OSError as error:
-            self._tell_of_disk("written", error)
         self._unstored[request.digest] = answer
+        await self._commits.add((settled,))
 
     def served(self, request: Request, answer: Answer) -> None:
         """An answer came without a call: count what that saved."""

@@ -106,13 +106,17 @@ class Usage:
 @dataclass(frozen=True)
 class Letter:
     """`outputs` are the digests of the task's artifacts by file name; the main one by its value,
-    every other by its bytes. `body` is the whole document, own digest included."""
+    every other by its bytes. `files` are the kind and the name of each file that the task made,
+    none in a letter from before they were written down. `body` is the whole document, own digest
+    included.
+    """
 
     task: str
     fingerprint: Fingerprint
     outputs: Mapping[str, str]
     refinements: int
     edited: bool = False
+    files: tuple[tuple[str, str], ...] = ()
     body: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -126,7 +130,10 @@ def is_sealed(body: Mapping[str, Any]) -> bool:
     """Whether a document is as `seal` gave it."""
     rest = dict(body)
     own: object = rest.pop("digest", None)
-    return own == jsonio.digest(rest)
+    try:
+        return own == jsonio.digest(rest)
+    except (ValueError, RecursionError):  # what no document of ours holds: NaN, half a character
+        return False
 
 
 def open_letter(body: Any, task: str) -> Letter | None:
@@ -142,7 +149,8 @@ def open_letter(body: Any, task: str) -> Letter | None:
             dict(body["outputs"]),
             int(body["refinementAttempts"]),
             bool(body.get("edited", False)),
+            tuple((kind, name) for kind, names in body.get("files", {}).items() for name in names),
             body,
         )
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, AttributeError):
         return None

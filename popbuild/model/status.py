@@ -126,6 +126,12 @@ def add_file(status: Status, task: str, kind: str, name: str) -> Status:
     return _with_names(status, task, kind, lambda names: names if name in names else [*names, name])
 
 
+def by_kind(files: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Names of files, sorted, by their kind."""
+    files = sorted(files)
+    return {kind: [name for its, name in files if its == kind] for kind in FILE_KINDS}
+
+
 def drop_file(status: Status, task: str, kind: str, name: str) -> Status:
     """A copy with a file in neither index."""
     return _with_names(status, task, kind, lambda names: [each for each in names if each != name])
