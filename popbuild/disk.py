@@ -81,6 +81,8 @@ class Prepared:
     path: Path
     temporary: Path
     file: int
+    # Files that were written without a sync, and that it speaks of: durable before it stands.
+    others: tuple[Path, ...] = ()
 
 
 def write(path: Path, data: bytes, *, sync: bool = True) -> None:
@@ -145,6 +147,7 @@ def commit(several: Sequence[Sequence[Change]]) -> list[OSError | None]:
                 discard(each)
             else:
                 with _blaming(errors, [number]):
+                    _sync_others(each)
                     _replace(each, sync=True)
         for folder in {each.path.parent for each in files.values()}:
             with _blaming(errors, [no for no, each in files.items() if each.path.parent == folder]):
@@ -162,6 +165,18 @@ def _blaming(errors: dict[int, OSError], numbers: Iterable[int]) -> Iterator[Non
     except OSError as error:
         for number in numbers:
             errors.setdefault(number, error)
+
+
+def _sync_others(prepared: Prepared) -> None:
+    try:
+        for path in prepared.others:
+            sync_file(path)
+        # Its own folder is synced behind it; a journal keeps the order of names in a folder.
+        for folder in {path.parent for path in prepared.others} - {prepared.path.parent}:
+            sync_folder(folder)
+    except BaseException:
+        discard(prepared)
+        raise
 
 
 def _replace(prepared: Prepared, *, sync: bool) -> None:
@@ -208,6 +223,26 @@ def _write_all(file: int, data: bytes) -> None:
     view = memoryview(data)
     while view:  # a full disk or a signal may cut a write short
         view = view[os.write(file, view) :]
+
+
+def sync_file(path: Path) -> None:
+    """Make the bytes of a file durable that were written without."""
+    with _naming(path):
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
+
+
+def sync_all(folder: Path) -> None:
+    """Make everything below a folder durable, and the names in it. Links are not followed."""
+    for entry in list(os.scandir(folder)):
+        if entry.is_dir(follow_symlinks=False):
+            sync_all(Path(entry.path))
+        elif entry.is_file(follow_symlinks=False):
+            sync_file(Path(entry.path))
+    sync_folder(folder)
 
 
 def sync_folder(path: Path) -> None:
@@ -444,6 +479,7 @@ def copy_folder(source: Path, target: Path) -> None:
     """Copy a folder so that no file shares an inode with the original; appears in one step."""
     temporary = target.parent / f".tmp-{secrets.token_hex(8)}"
     shutil.copytree(source, temporary, symlinks=True, copy_function=_copy_file)
+    sync_all(temporary)
     if not rename_new(temporary, target):
         remove(temporary)
         raise FileExistsError(str(target))
