@@ -81,8 +81,6 @@ class Prepared:
     path: Path
     temporary: Path
     file: int
-    # Files that were written without a sync, and that it speaks of: durable before it stands.
-    others: tuple[Path, ...] = ()
 
 
 def write(path: Path, data: bytes, *, sync: bool = True) -> None:
@@ -128,7 +126,36 @@ class Line:
     data: bytes
 
 
-Change = Prepared | Line
+@dataclass(frozen=True)
+class Unsynced:
+    """Files, and folders, that were written without a sync, open; `release` closes them."""
+
+    files: tuple[tuple[Path, int], ...]
+
+
+Change = Prepared | Line | Unsynced
+
+
+def unsynced(paths: Sequence[Path]) -> Unsynced:
+    """Open files to be made durable, with their folders."""
+    files: list[tuple[Path, int]] = []
+    try:
+        for path in (*paths, *dict.fromkeys(path.parent for path in paths)):
+            with _naming(path):
+                file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            files.append((path, file))
+    except BaseException:
+        release((Unsynced(tuple(files)),))
+        raise
+    return Unsynced(tuple(files))
+
+
+def release(group: Sequence[Change]) -> None:
+    """A group was committed: close what was open for it alone."""
+    for each in group:
+        if isinstance(each, Unsynced):
+            for _, file in each.files:
+                os.close(file)
 
 
 def commit(several: Sequence[Sequence[Change]]) -> list[OSError | None]:
@@ -142,12 +169,17 @@ def commit(several: Sequence[Sequence[Change]]) -> list[OSError | None]:
         for number, each in turn.items():
             if isinstance(each, Line) and number not in errors:
                 lines.setdefault(each.path, {})[number] = each.data
+        for number, each in turn.items():
+            if isinstance(each, Unsynced) and number not in errors:
+                with _blaming(errors, [number]):
+                    for place, file in each.files:
+                        with _naming(place):
+                            os.fsync(file)
         for number, each in files.items():
             if number in errors:
                 discard(each)
             else:
                 with _blaming(errors, [number]):
-                    _sync_others(each)
                     _replace(each, sync=True)
         for folder in {each.path.parent for each in files.values()}:
             with _blaming(errors, [no for no, each in files.items() if each.path.parent == folder]):
@@ -165,18 +197,6 @@ def _blaming(errors: dict[int, OSError], numbers: Iterable[int]) -> Iterator[Non
     except OSError as error:
         for number in numbers:
             errors.setdefault(number, error)
-
-
-def _sync_others(prepared: Prepared) -> None:
-    try:
-        for path in prepared.others:
-            sync_file(path)
-        # Its own folder is synced behind it; a journal keeps the order of names in a folder.
-        for folder in {path.parent for path in prepared.others} - {prepared.path.parent}:
-            sync_folder(folder)
-    except BaseException:
-        discard(prepared)
-        raise
 
 
 def _replace(prepared: Prepared, *, sync: bool) -> None:

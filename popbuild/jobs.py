@@ -8,8 +8,8 @@ import functools
 import json
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -572,17 +572,10 @@ def write_output(
     disk.write(folder.output(task.id), jsonio.dumps(body, sort=False), sync=sync)
 
 
-def prepare_letter(
-    folder: JobFolder, task: str, body: Mapping[str, Any], files: Iterable[Path] = ()
-) -> disk.Prepared:
-    """The receipt, to be written after everything that it vouches for; valid once committed.
-
-    `files` are the task's that were written without a sync: nobody writes them again once the
-    letter stands, so they are made durable before it.
-    """
+def prepare_letter(folder: JobFolder, task: str, body: Mapping[str, Any]) -> disk.Prepared:
+    """The receipt, to be written after everything that it vouches for; valid once committed."""
     disk.make_folder(folder.task(task))
-    prepared = disk.prepare(folder.letter(task), jsonio.dumps(dict(body), sort=False))
-    return replace(prepared, others=tuple(files))
+    return disk.prepare(folder.letter(task), jsonio.dumps(dict(body), sort=False))
 
 
 def write_letter(folder: JobFolder, task: str, body: Mapping[str, Any]) -> None:

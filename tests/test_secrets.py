@@ -10,10 +10,12 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 from commands import Result
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from provider import Provider, Reply, Request, fail
 from workspace import Workspace
 
-from popbuild.redact import redact, secret_in, without_secrets
+from popbuild.redact import _KEY_SHAPED, redact, secret_in, without_secrets
 
 # It looks like no key, so only its variable tells; quoting it in any way makes another text of it.
 CANARY = 'Canary/0123+456789=="~~~~???? def'
@@ -369,3 +371,10 @@ def test_what_a_run_makes_is_its_owners_alone(workspace: Workspace) -> None:
     for top in ("pipeline-data", ".popbuild"):
         for path in [workspace.root / top, *(workspace.root / top).rglob("*")]:
             assert path.stat().st_mode & 0o077 == 0, path
+
+
+@given(st.from_regex(_KEY_SHAPED))
+@settings(max_examples=200)
+def test_no_key_is_without_a_sign(text: str) -> None:
+    """What is looked for at first stands in everything that the pattern would take out."""
+    assert redact(text, {}) == _KEY_SHAPED.sub("[key]", text)

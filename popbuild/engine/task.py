@@ -242,11 +242,13 @@ class TaskBuild:
             jobs.write_output(folder, task, built.output, self._run)
             self._write_log(work)
             body = self._letter(work, built, started_at, duration_ms)
-            letter = jobs.prepare_letter(folder, task.id, body, self._unsynced(work))
+            # Nobody writes the other files again once the letter stands.
+            others = disk.unsynced(self._unsynced(work))
+            letter = jobs.prepare_letter(folder, task.id, body)
         except BaseException:
             disk.discard(artifact)
             raise
-        await self._shared.calls.commits.add((artifact, letter))
+        await self._shared.calls.commits.add((others, artifact, letter))
         receipt = open_letter(body, task.id)
         assert receipt is not None
         self._exam.settle(task, built.output, receipt)
