@@ -127,7 +127,36 @@ class Line:
     data: bytes
 
 
-Change = Prepared | Line
+@dataclass(frozen=True)
+class Unsynced:
+    """Files, and folders, that were written without a sync, open; `release` closes them."""
+
+    files: tuple[tuple[Path, int], ...]
+
+
+Change = Prepared | Line | Unsynced
+
+
+def unsynced(paths: Sequence[Path]) -> Unsynced:
+    """Open files to be made durable, with their folders."""
+    files: list[tuple[Path, int]] = []
+    try:
+        for path in (*paths, *dict.fromkeys(path.parent for path in paths)):
+            with _naming(path):
+                file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            files.append((path, file))
+    except BaseException:
+        release((Unsynced(tuple(files)),))
+        raise
+    return Unsynced(tuple(files))
+
+
+def release(group: Sequence[Change]) -> None:
+    """A group was committed: close what was open for it alone."""
+    for each in group:
+        if isinstance(each, Unsynced):
+            for _, file in each.files:
+                os.close(file)
 
 
 def commit(several: Sequence[Sequence[Change]]) -> list[OSError | None]:
@@ -141,6 +170,12 @@ def commit(several: Sequence[Sequence[Change]]) -> list[OSError | None]:
         for number, each in turn.items():
             if isinstance(each, Line) and number not in errors:
                 lines.setdefault(each.path, {})[number] = each.data
+        for number, each in turn.items():
+            if isinstance(each, Unsynced) and number not in errors:
+                with _blaming(errors, [number]):
+                    for place, file in each.files:
+                        with _naming(place):
+                            os.fsync(file)
         for number, each in files.items():
             if number in errors:
                 discard(each)
@@ -209,6 +244,26 @@ def _write_all(file: int, data: bytes) -> None:
     view = memoryview(data)
     while view:  # a full disk or a signal may cut a write short
         view = view[os.write(file, view) :]
+
+
+def sync_file(path: Path) -> None:
+    """Make the bytes of a file durable that were written without."""
+    with _naming(path):
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
+
+
+def sync_all(folder: Path) -> None:
+    """Make everything below a folder durable, and the names in it. Links are not followed."""
+    for entry in list(os.scandir(folder)):
+        if entry.is_dir(follow_symlinks=False):
+            sync_all(Path(entry.path))
+        elif entry.is_file(follow_symlinks=False):
+            sync_file(Path(entry.path))
+    sync_folder(folder)
 
 
 def sync_folder(path: Path) -> None:
@@ -445,6 +500,7 @@ def copy_folder(source: Path, target: Path) -> None:
     """Copy a folder so that no file shares an inode with the original; appears in one step."""
     temporary = target.parent / f".tmp-{secrets.token_hex(8)}"
     shutil.copytree(source, temporary, symlinks=True, copy_function=_copy_file)
+    sync_all(temporary)
     if not rename_new(temporary, target):
         remove(temporary)
         raise FileExistsError(str(target))

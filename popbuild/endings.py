@@ -137,6 +137,7 @@ def _number_of(path: Path) -> int:
 
 def reject(root: Root, folder: JobFolder, body: Mapping[str, Any]) -> JobFolder:
     """Move a job to rejected/ with its rejection.json; an older rejection of it is replaced."""
+    disk.sync_all(folder.path)  # the task that failed has no letter, which would have done so
     disk.write(folder.rejection, jsonio.dumps(dict(body), sort=False))
     target = root.job(REJECTED, folder.id)
     if not disk.rename_new(folder.path, target.path):

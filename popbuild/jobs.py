@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from popbuild import disk, fingerprint, jsonio, seals
+from popbuild import disk, fingerprint, jsonio, locks, seals
 from popbuild.claims import JobLocks
 from popbuild.errors import InputError
 from popbuild.exam import (
@@ -424,6 +424,17 @@ def prepare_root(root: Root) -> None:
             )
 
 
+def doubts_about_locks(root: Root) -> str | None:
+    """What to tell a person where the locks of a root keep nobody apart; None where they do."""
+    reason = locks.why_not_held(root.private / "locks")
+    if reason is None:
+        return None
+    return (
+        f"warning: locks do not hold on the file system of {root.show(root.private)}/ ({reason}): "
+        "run one command at a time, or what two build may be paid for twice"
+    )
+
+
 def make_folders(folder: JobFolder) -> None:
     """Everything inside a job's directory that is always there."""
     for kind in FILE_KINDS:
@@ -591,7 +602,9 @@ def write_seed(folder: JobFolder, seed: Mapping[str, Any]) -> None:
     disk.write(folder.seed, jsonio.dumps(seed, sort=False))
 
 
-def write_output(folder: JobFolder, task: Task, value: Any, run: str) -> None:
+def write_output(
+    folder: JobFolder, task: Task, value: Any, run: str, *, sync: bool = False
+) -> None:
     """output.json of the storage format (section 5): the artifact as text."""
     whole_text = isinstance(value, dict) and value.keys() == {"content"}
     text = value["content"] if whole_text and isinstance(value["content"], str) else None
@@ -602,7 +615,7 @@ def write_output(folder: JobFolder, task: Task, value: Any, run: str) -> None:
             "timestamp": timestamp(),
         }
     }
-    disk.write(folder.output(task.id), jsonio.dumps(body, sort=False), sync=False)
+    disk.write(folder.output(task.id), jsonio.dumps(body, sort=False), sync=sync)
 
 
 def prepare_letter(folder: JobFolder, task: str, body: Mapping[str, Any]) -> disk.Prepared:
@@ -637,7 +650,7 @@ def keep(folder: JobFolder, exam: Exam, task: Task, run: str | None, edited: boo
         changed += [folder.artifact(task.artifact), folder.output(task.id)]
     with seals.changing(folder, *changed):
         if edited:
-            write_output(folder, task, value, run or "")
+            write_output(folder, task, value, run or "", sync=True)
         write_letter(folder, task.id, seal(body))
 
 

@@ -22,6 +22,13 @@ _KEY_SHAPED = re.compile(
     r"|(?<=://)[^\s/:@\"']{1,100}:[^\s/:@\"']{1,200}(?=@)",  # of a URL: who, and the password
     re.DOTALL,
 )
+# One of these stands in every text that the pattern finds something in: to look for them takes a
+# hundredth of the time.
+_KEY_SIGNS = (
+    *("sk-", "pk-", "rk-", "AKIA", "ASIA", "AIza", "ghp_", "gho_", "ghu_", "ghs_", "ghr_"),
+    *("github_pat_", "glpat-", "xox", "hf_", "gsk_", "npm_", "AGE-SECRET-KEY-1", "eyJ"),
+    *("PRIVATE KEY-----", "://"),
+)
 _URL_PASSWORD = re.compile(r"://[^\s/:@]*:([^\s/@]+)@")
 _MIN_CHARS = 8  # a shorter value is no key, and might be a word of the text
 _MIN_KEY_CHARS = 16  # one that is shorter may well be a word of a prompt
@@ -38,7 +45,8 @@ _HARMLESS_AFTER = frozenset("file path url uri cost limit budget count type ids"
 
 def redact(text: str, environment: Mapping[str, str]) -> str:
     """The text with every value of a secret variable, and what looks like a key, replaced."""
-    return _KEY_SHAPED.sub("[key]", without_secrets(text, environment))
+    text = without_secrets(text, environment)
+    return _KEY_SHAPED.sub("[key]", text) if any(each in text for each in _KEY_SIGNS) else text
 
 
 def without_secrets(text: str, environment: Mapping[str, str]) -> str:

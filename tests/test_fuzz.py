@@ -330,11 +330,15 @@ def elsewhere(workspace: Workspace) -> Path:
     return folder
 
 
-LINKED = ["files", "files/artifacts", "files/artifacts/research-output.json", "tasks/research"]
+LINKED = [
+    ("complete", "files"),
+    ("complete", "files/artifacts/research-output.json"),
+    ("complete", "tasks/research"),
+    ("current", "files/artifacts"),
+]
 
 
-@pytest.mark.parametrize("place", LINKED)
-@pytest.mark.parametrize("state", ["complete", "current"])
+@pytest.mark.parametrize(("state", "place"), LINKED)
 def test_no_link_leaves_a_job(
     place: str, state: str, workspace: Workspace, provider: Provider
 ) -> None:

@@ -60,6 +60,9 @@ def watch(
 ) -> int:
     """Build what comes until a signal says to end. Gives the exit code."""
     jobs.prepare_root(root)
+    doubts = jobs.doubts_about_locks(root)
+    if doubts is not None:
+        events.note(doubts)
     return asyncio.run(_Orchestrator(root, settings, options, events, on_result).run())
 
 
