@@ -15,6 +15,7 @@ from popbuild.guard import guarded
 from popbuild.looking import LOOKING
 from popbuild.sharing import SHARING
 from popbuild.showing import SHOWING
+from popbuild.tidying import TIDYING
 
 _DESCRIPTION = """\
 Make for prompts: a seed, a chain of prompts and a gate become a document, and a
@@ -48,9 +49,9 @@ docs: README.md and docs/ of the project"""
 
 _ORDER = (
     "init submit run watch list status plan explain check show prompt "
-    "export retry accept diff trace verify freeze thaw validate cache"
+    "export retry accept diff trace verify freeze thaw validate cache prune doctor"
 ).split()
-_ALL = BUILDING | LOOKING | SHOWING | SHARING
+_ALL = BUILDING | LOOKING | SHOWING | SHARING | TIDYING
 COMMANDS: Table = {name: _ALL[name] for name in sorted(_ALL, key=_ORDER.index)}
 
 

@@ -25,6 +25,7 @@ from pathlib import Path
 
 from popbuild.errors import InputError, PopbuildError, UsageError
 
+LEFT_OVER_S = 3600.0
 _PRIVATE = "600"
 
 _REMOTE = frozenset(
@@ -533,20 +534,25 @@ def remove(path: Path) -> None:
     shutil.rmtree(doomed, ignore_errors=True)
 
 
-def sweep(folder: Path, older_than_s: float = 3600.0) -> None:
-    """Remove what crashes left behind: temporary names that nobody has touched for an hour."""
-    limit = time.time() - older_than_s
+def left_overs(folder: Path) -> Iterator[Path]:
+    """What crashes left behind: temporary names that nobody has touched for an hour."""
+    # By the time that nobody can set: a folder gets that of what it is a copy of.
+    limit = time.time() - LEFT_OVER_S
     with contextlib.suppress(FileNotFoundError):
-        for entry in os.scandir(folder):
-            if (
-                entry.name.startswith(".tmp-")
-                and entry.stat(follow_symlinks=False).st_mtime < limit
-            ):
-                path = Path(entry.path)
-                if entry.is_dir(follow_symlinks=False):
-                    shutil.rmtree(path, ignore_errors=True)
-                else:
-                    path.unlink(missing_ok=True)
+        for entry in sorted(os.scandir(folder), key=lambda each: each.name):
+            if entry.name.startswith(".tmp-"):
+                with contextlib.suppress(FileNotFoundError):
+                    if entry.stat(follow_symlinks=False).st_ctime < limit:
+                        yield Path(entry.path)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what crashes left behind."""
+    for path in left_overs(folder):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def require_one_file_system(folders: list[Path]) -> None:

@@ -8,7 +8,7 @@ import functools
 import json
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ from popbuild.model.pipeline import Pipeline, Task
 from popbuild.model.problem import Problem
 
 CLAIMED = ".claimed-seed.json"
+SUBMITTED = "submit"  # the source of a job that has none under seeds/
 PROMOTIONS = ".popbuild/promotions"  # below a root
 _PLACES = (CURRENT, COMPLETE, REJECTED)
 _DAMAGE = f"{STATUS} is damaged or altered"
@@ -479,9 +480,16 @@ def finish_claim(folder: JobFolder) -> None:
 
 
 def open_job(
-    folder: JobFolder, job: str, run: str, seed: Mapping[str, Any], pipeline: Pipeline
+    folder: JobFolder,
+    job: str,
+    run: str,
+    seed: Mapping[str, Any],
+    pipeline: Pipeline,
+    source: str | None,
 ) -> OpenJob:
-    """Start a run of a job that stands in current/: its status says running from here on."""
+    """Start a run of a job that stands in current/: its status says running from here on.
+
+    `source` is where its seed came from, None where that is what its status says, if anything."""
     make_folders(folder)
     seals.remove(folder)
     status = read_status(folder)
@@ -497,6 +505,8 @@ def open_job(
     else:
         status = states.new(run, job, seed["name"], pipeline.names, timestamp())
         status = _indexed_anew(status, folder, pipeline)
+    if source is not None:
+        status["source"] = source
     opened = OpenJob(folder, status)
     opened.change(lambda each: each)
     return opened
@@ -531,14 +541,50 @@ def _indexed_anew(status: states.Status, folder: JobFolder, pipeline: Pipeline) 
         for file in sorted(path.name for path in folder.files(kind).glob("[!.]*")):
             if states.owner(status, kind, file) is not None:
                 continue  # as its task's letter has it
-            begins = [name for name in letters if file.startswith(f"{name}-")]
             owner = owners.get(file) if kind == "artifacts" else None
-            owner = owner or max(begins, key=len, default=None)
-            if owner in pipeline.names:
-                status = states.add_file(status, owner, kind, file)
-            else:
-                status = states.add_ownerless(status, kind, file)
+            status = _index(status, kind, file, owner, letters)
     return status
+
+
+def _index(
+    status: states.Status, kind: str, file: str, owner: str | None, tasks: Collection[str]
+) -> states.Status:
+    begins = [name for name in tasks if file.startswith(f"{name}-")]
+    owner = owner or max(begins, key=len, default=None)
+    if owner is not None and owner in status["tasks"]:
+        return states.add_file(status, owner, kind, file)
+    return states.add_ownerless(status, kind, file)
+
+
+def index_anew(status: states.Status, folder: JobFolder, kind: str, file: str) -> states.Status:
+    """A copy of a job's status with a file that is in no index: by its task's letter, or its
+    name."""
+    letters = {task: read_letter(folder, task) for task in status["tasks"]}
+    owners = {each: task for task, letter in letters.items() if letter for each in letter.files}
+    return _index(status, kind, file, owners.get((kind, file)), letters)
+
+
+def source_of(root: Root, job: str, folder: JobFolder | None) -> str | None:
+    """Where today's seed of a job comes from: the name of its file under seeds/, or SUBMITTED;
+    None for a job that was built before and has no such file any more."""
+    if disk.stands(root.seed(job)):
+        return root.seed(job).name
+    waits = [root.pending(job), root.job(CURRENT, job).path / CLAIMED]
+    return SUBMITTED if folder is None or any(map(disk.stands, waits)) else None
+
+
+def is_orphan(root: Root, folder: JobFolder) -> bool:
+    """Whether a job was built from a file under seeds/ that is gone. One that was submitted never
+    had one; where a job does not say what it came from, it is none."""
+    source = None
+    for place in (folder.rejection, folder.status):  # a bad seed never had a status
+        body = read_json(place)
+        if source is None and isinstance(body, dict):
+            source = body.get("source")
+    if not isinstance(source, str) or not source.endswith(".json") or file_name_problem(source):
+        return False
+    places = [root.seeds / source, root.seed(folder.id), root.pending(folder.id)]
+    return not any(map(disk.stands, places))
 
 
 def holds_seed(folder: JobFolder, seed: Mapping[str, Any]) -> bool:

@@ -45,6 +45,21 @@ def removed(root: Root, job: str) -> None:
         disk.append(root.runs_copy, jsonio.compact(line).encode() + b"\n")
 
 
+def mend_end(root: Root, path: Path) -> None:
+    """Give runs.jsonl, or our copy, an end. A line that was cut short is taken from the other one,
+    which may have it whole; where it has not, it is cut off."""
+    with _turn(root):
+        whole, newline, torn = _bytes_of(path).rpartition(b"\n")
+        if not torn:
+            return
+        if _json_of(torn) is None:
+            other = root.runs if path == root.runs_copy else root.runs_copy
+            here = set(whole.split(b"\n"))
+            lines = [line for line in _bytes_of(other).split(b"\n")[:-1] if line not in here]
+            torn = next((line for line in lines if line.startswith(torn)), b"")
+        disk.write(path, whole + newline + (torn + b"\n" if torn else b""))
+
+
 def start_anew(root: Root) -> None:
     """Before a promotion into a root without any result, and without runs.jsonl: they were deleted,
     to be made again. What our copy says of them must not be missed: it is set aside."""

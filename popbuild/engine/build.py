@@ -220,8 +220,9 @@ class _JobBuild:
             for task in job.pipeline.tasks:
                 self._check_edit(job.exam, task)
         last_seed = read_json(job.folder.seed) if job.folder is not None else None
+        source = jobs.source_of(self._root, self._id, job.folder)  # before pending/ is emptied
         folder = await asyncio.to_thread(self._prepare, job)
-        opened = jobs.open_job(folder, self._id, self._run, job.seed, job.pipeline)
+        opened = jobs.open_job(folder, self._id, self._run, job.seed, job.pipeline, source)
         exam = examine(folder, job.seed, job.pipeline, self._around, last_seed)
         for name in options.fresh:
             self._draw_again(exam, name)
