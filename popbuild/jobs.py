@@ -54,6 +54,7 @@ from popbuild.model.problem import Problem
 CLAIMED = ".claimed-seed.json"
 SUBMITTED = "submit"  # the source of a job that has none under seeds/
 PROMOTIONS = ".popbuild/promotions"  # below a root
+_PLACES = (CURRENT, COMPLETE, REJECTED)
 _DAMAGE = f"{STATUS} is damaged or altered"
 
 
@@ -64,7 +65,8 @@ class Job:
     `state` is complete, running, stopped, failed, waiting, rejected, pending or new. `seed` is
     today's input; None with `bad_seed` where it cannot be read. `damage` says why its status cannot
     be used: the next build makes it anew. `removed` are tasks that its pipeline has no longer: the
-    next build drops what they made. `bad_name` says why its ID cannot be one.
+    next build drops what they made. `bad_name` says why its ID cannot be one, `bad_link`
+    which symbolic link its directory is or holds: nothing of it is read.
     """
 
     id: str
@@ -77,6 +79,7 @@ class Job:
     damage: str | None = None
     removed: tuple[str, ...] = ()
     bad_name: str | None = None
+    bad_link: str | None = None
 
     @property
     def up_to_date(self) -> bool:
@@ -93,6 +96,8 @@ class Job:
         """The state in a few words: `complete`, `complete, stale: research`, `failed`, …"""
         if self.bad_name is not None:
             return f"bad name: {self.bad_name}"
+        if self.bad_link is not None:
+            return f"bad link: {self.bad_link}"
         if self.bad_seed is not None:
             return f"bad seed: {self.bad_seed.problems[0]}"
         if self.exam is None or self.folder is None or self.up_to_date:
@@ -181,33 +186,42 @@ def place_of(root: Root, job: str) -> str:
 
 
 def refuse_links(root: Root, job: str) -> None:
-    """A job's directory is moved, replaced, read and written: neither it nor anything in it may
-    stand elsewhere. One that came from somebody else may say so all the same."""
-    for state in (CURRENT, COMPLETE, REJECTED):
-        link = disk.first_link(root.at(job_place(state, job)))
+    """InputError where a job's directory is a symbolic link, or holds one. It is moved, replaced,
+    read and written: nothing of it may stand elsewhere, whoever it came from."""
+    for state in _PLACES:
+        place = root.at(job_place(state, job))
+        link = disk.first_link(place)
         if link is not None:
-            inside = link != root.at(job_place(state, job))
             raise InputError(
-                f"a job's directory {'holds' if inside else 'is'} a symbolic link",
+                f"a job's directory {'is' if link == place else 'holds'} a symbolic link",
                 {"job": job, "link": shown_name(root.show(Path(link)))},
                 hint="put what it points to in its place, or remove it",
             )
+
+
+def _link_of(root: Root, job: str) -> str | None:
+    """What `refuse_links` refuses, as a listing shows it."""
+    links = (disk.first_link(root.at(job_place(state, job))) for state in _PLACES)
+    link = next((each for each in links if each is not None), None)
+    return None if link is None else shown_name(root.show(Path(link)))
 
 
 def find(job: str, around: Surroundings) -> Job:
     """Which directory answers for a job, and how it stands against today's inputs.
 
     complete/ if it matches the inputs; otherwise current/, then rejected/, then complete/ as
-    stale. Reads; writes nothing. Raises InputError where a link leads out of one.
+    stale. Reads; writes nothing, and nothing of a job that a link leads out of.
     """
     root = around.root
-    refuse_links(root, job)
     folders = {
         state: root.job(state, job)
         for state in (COMPLETE, CURRENT, REJECTED)
         if disk.is_folder(root.at(job_place(state, job)))
     }
     present = list(folders)
+    link = _link_of(root, job)
+    if link is not None:
+        return Job(job, (present or ["new"])[0], None, None, None, None, bad_link=link)
     try:
         seed = _todays_seed(job, root)
     except BadSeed as bad:

@@ -356,7 +356,12 @@ def test_no_link_leaves_a_job(
     file = behind / "research-output.json"
     target.symlink_to(file if place.endswith(".json") else behind)
     workspace.seed("first", {"topic": "another one"})
-    for command in ("run", "list", "plan", "show first research-output.json", "retry first"):
+    for command in ("list", "plan", "status"):
+        result = workspace.popbuild(*command.split())
+        assert result.code == 0, result
+        assert f"bad link: pipeline-data/{state}/first/{place}" in result.out.replace("\n", "")
+        assert "CANARY" not in result.out + result.err
+    for command in ("run", "show first research-output.json", "retry first"):
         result = workspace.popbuild(*command.split())
         assert result.code == 3, result
         assert "holds a symbolic link" in result.err
