@@ -264,6 +264,8 @@ SCENARIOS = (
     Scenario("rebuild", ("run", "first"), _edited, stands=("first",)),
     Scenario("rejection", ("run", "first"), _gated, code=1, answer=_bad_answer),
     Scenario("retry", ("retry", "first"), _rejected, again=_retry_or_run),
+    Scenario("prune", ("prune", "--older-than", "0h", "--yes"), _built),
+    Scenario("prune logs", ("prune", "--logs", "--yes"), _built, stands=("first",)),
     Scenario("cache prune", PRUNE, _built, stands=("first",)),
     Scenario(
         "orchestrator",
