@@ -417,6 +417,10 @@ def _say_done(status: states.Status, letter: Letter) -> states.Status:
         "artifacts": states.LEGACY_ARTIFACTS,
     }
     status = states.move_task(status, letter.task, "done", **more)
+    indexed = status["tasks"][letter.task]["files"]
+    earlier = {(kind, name) for kind in FILE_KINDS for name in indexed[kind]} - {*letter.files}
+    for kind, name in earlier if letter.files else ():
+        status = states.drop_file(status, letter.task, kind, name)
     for kind, name in letter.files:
         owner = states.owner(status, kind, name)
         if owner is None and file_name_problem(name) is None:

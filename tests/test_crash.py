@@ -73,6 +73,20 @@ def test_killed_behind_a_letter(workspace: Workspace, provider: Provider) -> Non
     }
 
 
+def test_killed_behind_the_letter_of_another_draw(workspace: Workspace, provider: Provider) -> None:
+    """What an earlier attempt wrote, and this one did not, is neither there nor in the index."""
+    provider.script(["", "", "", "What the first task says."])
+    assert workspace.popbuild("run", "first").code == 1
+    assert workspace.run("python", "-c", RECEIPT.replace('"run"', '"retry"')).code == -9
+    before = workspace.status("first", "current")
+    assert "research-prompt-2.json" in before["files"]["logs"]
+    assert workspace.popbuild("run", "first").code == 0
+    check_whole(workspace, 1)
+    assert len(provider.requests) == 5
+    files = workspace.status("first")["tasks"]["research"]["files"]
+    assert files["logs"] == ["research-prompt-0.json", "research-answer-0.txt"]
+
+
 # Runs popbuild on a disk that takes no output.json of a task.
 FULL = """
 import errno, os, sys
