@@ -377,8 +377,6 @@ class OpenJob:
             done = self._status["tasks"][task]["state"] == "done"
             if letter is None or done or exam.verdicts[task].stale:
                 continue
-            if letter.files:  # what earlier attempts made may be gone from the disk alone
-                self.drop_old_files(task, set(letter.files))
             self.change(functools.partial(_say_done, letter=letter))
 
     def leave(self, state: str, error: str) -> None:
