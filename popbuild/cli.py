@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from popbuild import __version__
+from popbuild.archiving import ARCHIVING
 from popbuild.arguments import Given, Parser, RawText, Table, add_commands, formatter
 from popbuild.building import BUILDING
 from popbuild.errors import OK, UsageError, unknown
@@ -48,9 +49,9 @@ docs: README.md and docs/ of the project"""
 
 _ORDER = (
     "init submit run watch list status plan explain check show prompt "
-    "export retry accept diff trace verify freeze thaw validate cache"
+    "export retry accept diff trace verify freeze thaw validate cache archive restore backup"
 ).split()
-_ALL = BUILDING | LOOKING | SHOWING | SHARING
+_ALL = BUILDING | LOOKING | SHOWING | SHARING | ARCHIVING
 COMMANDS: Table = {name: _ALL[name] for name in sorted(_ALL, key=_ORDER.index)}
 
 
