@@ -92,6 +92,8 @@ def archive(
         else:
             raise _in_the_way(file)
         removed = [_remove(root, each) for each in contents.jobs] if remove else []
+        for state in STATES if remove else ():
+            disk.sweep(root.data / state)  # what a killed command had begun to remove
     total = len((held or contents).files)
     encrypted = _is_encrypted(file)
     return Archived(file, tuple(selected), total, size, encrypted, there, tuple(removed))

@@ -112,7 +112,9 @@ def _set_aside(root: Root, folder: JobFolder, kept: int) -> None:
 def keep_copy(root: Root, folder: JobFolder, kept: int) -> None:
     """Keep a copy of a good result that is about to be replaced, before it is."""
     if kept:
-        disk.copy_folder(folder.path, _next_previous(root, folder.id))
+        place = _next_previous(root, folder.id)
+        disk.sweep(place.parent)
+        disk.copy_folder(folder.path, place)
     _drop_previous(root, folder.id, kept)
 
 

@@ -57,9 +57,12 @@ def restore(
     keys = age.identities(identity, root.path) if identity is not None else []
     jobs.prepare_root(root)
     with locks.turn(root.private / "locks" / "restore"):
-        shelf = root.private / "restoring"
-        disk.remove(shelf)  # of a command that was killed
+        shelves = root.private / "restoring"
+        shelf = shelves / secrets.token_hex(8)
         disk.make_folder(shelf)
+        for path in shelves.iterdir():
+            if path != shelf:
+                disk.remove(path)  # what a killed command left, in this folder and no other
         try:
             contents = _extract(file, keys, max_bytes, shelf, "jobs")
             return _place(root, Root(shelf), contents, names, force)
@@ -150,7 +153,14 @@ def _place(
             stack.enter_context(job_lock(root, job))
             finish_promotion(root, job, kept)
         new = []
+        by_folded = {each.casefold(): each for each in jobs.known_jobs(root)}
         for each in wanted:
+            other = by_folded.get(each["id"].casefold(), each["id"])
+            if other != each["id"]:
+                raise InputError(
+                    "there is a job whose ID differs only by upper and lower case",
+                    {"job": each["id"], "other": other},
+                )
             came, stands = (base.job(each["state"], each["id"]) for base in (source, root))
             line = _check_job(root, came, each)
             shown = root.show(stands.path)
@@ -197,7 +207,8 @@ def _check_job(root: Root, came: JobFolder, described: Mapping[str, Any]) -> Any
         return line  # from before there were seals: its digests in the archive must do
     altered = body is None or seals.digests(came) != body["files"] or body.get("changing")
     promoted = seals.promotion_of(body) if body is not None else None
-    known = runs.Runs(root).result(promoted, (line or {}).get("pipelineId"))
+    run = line["pipelineId"] if line else (jobs.read_status(came) or {}).get("pipelineId")
+    known = runs.Runs(root).result(promoted, run)
     said = [each["seal"] for each in (line, known) if each is not None and "seal" in each]
     if altered or any(each != promoted for each in said):
         raise InputError(

@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import io
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any
 
@@ -27,7 +27,7 @@ _BLOCK = tarfile.BLOCKSIZE
 _CHUNK = 1 << 20
 _LEVEL = 10
 _MAX_WINDOW = 27  # bits: 128 MiB of memory, zstd's own default
-_MAX_CONTENTS_BYTES = 256 << 20
+_MAX_CONTENTS_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def read(source: IO[bytes], shown: str, max_bytes: int, opened: Callable[[Conten
     try:
         with zstd.ZstdFile(source, "rb", options=options) as stream:
             _Reader(stream, max_bytes).read(opened)
-    except (zstd.ZstdError, EOFError, tarfile.HeaderError, _Wrong) as error:
+    except (zstd.ZstdError, EOFError, tarfile.HeaderError, UnicodeError, _Wrong) as error:
         raise InputError(
             "not a whole archive of popbuild", {"file": shown, "found": str(error)}
         ) from None
@@ -165,7 +165,16 @@ def _contents_of(data: bytes) -> Contents:
     for place, digest in files.items():
         if not is_safe(place) or not isinstance(digest, str):
             raise _Wrong(f"the path {place!a}")
+    folders = {above for place in files for above in _folders_of(place)}
+    for place in folders & files.keys():
+        raise _Wrong(f"{place!a} as a file and as a folder")
     return Contents(body["kind"], files, jobs)
+
+
+def _folders_of(place: str) -> Iterator[str]:
+    while place:
+        place = place.rpartition("/")[0]
+        yield place
 
 
 def is_safe(place: str) -> bool:
