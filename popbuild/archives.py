@@ -269,7 +269,7 @@ def _recipients(root: Root, file: Path, plain: bool) -> list[Any]:
         raise UsageError(
             "archives of this root are encrypted, and the name says otherwise",
             {"file": file, "recipients": shown},
-            hint=f"-o {file.name}.age; --plain writes it unencrypted all the same",
+            hint=f"-o {file}.age; --plain writes it unencrypted all the same",
         )
     return []
 
