@@ -103,29 +103,67 @@ def _text_lines(data: bytes) -> list[str]:
     return ["" if line.startswith("#") else line for line in lines]
 
 
-def encrypting(
-    target: IO[bytes], to: Sequence[Any]
-) -> contextlib.AbstractContextManager[IO[bytes]]:
+@contextlib.contextmanager
+def encrypting(target: IO[bytes], to: Sequence[Any]) -> Iterator[IO[bytes]]:
     """What is written to the stream reaches the target encrypted; nothing else of it is on disk."""
     age = _library()
-    return _beside(lambda stream: age.encrypt_io(stream, target, to), writing=True)
+    watched = _Watched(target)
+    try:
+        with _beside(lambda stream: age.encrypt_io(stream, watched, to), writing=True) as stream:
+            yield stream
+    except age.EncryptError:
+        if watched.error is None:
+            raise
+    if watched.error is not None:
+        raise watched.error  # a full disk, say: pyrage says nothing of one at the very end
 
 
 @contextlib.contextmanager
 def decrypting(source: IO[bytes], keys: Sequence[Any]) -> Iterator[IO[bytes]]:
     """The stream gives what the source holds. InputError where no key fits, or it was altered."""
     age = _library()
+    watched = _Watched(source)
     try:
-        with _beside(lambda out: age.decrypt_io(source, out, keys), writing=False) as stream:
+        with _beside(lambda out: age.decrypt_io(watched, out, keys), writing=False) as stream:
             yield stream
     except (age.DecryptError, OSError) as error:
+        if watched.error is not None:
+            raise watched.error from None
         if getattr(error, "errno", None) is not None:
-            raise  # the disk's
+            raise  # of whoever reads the stream
         raise InputError(
             "the archive cannot be decrypted",
             {"found": str(error)},
             hint="is it the private key of one of its recipients, and is the file whole?",
         ) from None
+
+
+class _Watched:
+    """A stream whose own error is remembered: pyrage makes a text of it."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self.error: OSError | None = None
+
+    def read(self, size: int = -1) -> bytes:
+        with self._remembering():
+            return self._stream.read(size)
+
+    def write(self, data: bytes) -> int:
+        with self._remembering():
+            return self._stream.write(data)
+
+    def flush(self) -> None:
+        with self._remembering():
+            self._stream.flush()
+
+    @contextlib.contextmanager
+    def _remembering(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.error = error
+            raise
 
 
 @contextlib.contextmanager

@@ -390,6 +390,21 @@ def test_an_encrypted_archive_that_was_altered(built: Workspace, keys: Path, whe
     assert built.states("first") == []
 
 
+def test_a_full_disk(built: Workspace, keys: Path) -> None:
+    """It is told as what it is, encrypted or not, and leaves no archive."""
+    full = (
+        "import errno, sys\nfrom popbuild import archives, cli\n"
+        "def write(stream, data):\n    raise OSError(errno.ENOSPC, 'No space left on device')\n"
+        "archives._Digesting.write = write\n"
+        "sys.exit(cli.main(['archive', 'first', *sys.argv[1:]]))\n"
+    )
+    for arguments in (["-o", "a.age"], ["-o", "a.tar.zst", "--plain"]):
+        result = built.run("python", "-c", full, *arguments)
+        assert (result.code, "No space left" in result.err) == (3, True), result.err
+        assert "Traceback" not in result.err
+        assert [*built.root.glob("a.*"), *left_over(built)] == []
+
+
 def test_private_keys_never_lie_in_a_root(built: Workspace, keys: Path) -> None:
     """Not as an identity, also by a link; and not among the recipients. No message shows one."""
     done(built, "archive", "first", "-o", "a.age")
