@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import statistics
 import sys
@@ -109,6 +110,8 @@ def calls(waiting: Waiting, rounds: int) -> dict[str, float]:
     with helpers.provider(setup) as environment:
         for number in range(rounds + 1):
             for tool in (PLAIN_DOIT, COCOINDEX, DOCETL):
+                if waiting.jobs > tool.most_calls:
+                    continue
                 with _project(tool, waiting.jobs, calls=True) as folder:
                     words = tool.words(tool.calling, waiting.jobs)
                     took = helpers.run(words, folder, {**environment, **tool.variables()})
@@ -138,13 +141,15 @@ def _project(tool: Tool, jobs: int, *, calls: bool = False) -> Iterator[Path]:
         others.write_seeds(folder, jobs)
         tool.write(folder, jobs, calls)
         yield folder
-        if tool is not DOCETL and _made(folder) != len(helpers.TASKS) * jobs:
-            raise SystemExit(
-                f"{tool.name} made {_made(folder)} files: this measured something else"
-            )
+        made = _made(folder)
+        if made != len(helpers.TASKS) * jobs:
+            raise SystemExit(f"{tool.name} made {made} texts: this measured something else")
 
 
 def _made(folder: Path) -> int:
+    if (folder / "out.json").exists():
+        rows = json.loads((folder / "out.json").read_bytes())
+        return sum(bool(row.get(task)) for row in rows for task in helpers.TASKS)
     return sum(1 for path in (folder / "out").rglob("*.txt") if path.stat().st_size)
 
 

@@ -45,7 +45,21 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=20, help="a round and kind, of four tasks each")
     parser.add_argument("--rounds", type=int, default=10)
     given = parser.parse_args()
-    size, rounds = given.jobs, given.rounds
+    times = measure(given.jobs, given.rounds)
+    cpu = {kind: statistics.quantiles(each.cpu for each in times[kind]) for kind in KINDS}
+    shape = f"{given.rounds} rounds of {given.jobs} jobs of {len(helpers.TASKS)} tasks"
+    print(f"{shape}, {IN_FLIGHT} in flight")
+    print("ms a task               CPU: quartile, median   wall: median")
+    for kind in KINDS:
+        wall = statistics.median(each.wall for each in times[kind])
+        print(f"{kind:<22} {cpu[kind][0]:15.2f} {cpu[kind][1]:8.2f} {wall:14.2f}")
+    for name, more, less in (("popbuild above litellm", 0, 2), ("syncing", 1, 0)):
+        above = [x - y for x, y in zip(cpu[KINDS[more]], cpu[KINDS[less]], strict=True)]
+        print(f"{name:<22} {above[0]:15.2f} {above[1]:8.2f}")
+
+
+def measure(size: int, rounds: int) -> dict[str, list[Took]]:
+    """By kind of work: what each round took, of so many jobs."""
     times: dict[str, list[Took]] = {kind: [] for kind in KINDS}
     with helpers.provider() as environment, helpers.root(2 * size * (rounds + 1)) as folder:
         os.environ.update(environment)
@@ -55,15 +69,7 @@ def main() -> None:
             for kind, each in zip(KINDS, took, strict=True):
                 if number:
                     times[kind].append(each)
-    cpu = {kind: statistics.quantiles(each.cpu for each in times[kind]) for kind in KINDS}
-    print(f"{rounds} rounds of {size} jobs of {len(helpers.TASKS)} tasks, {IN_FLIGHT} in flight")
-    print("ms a task               CPU: quartile, median   wall: median")
-    for kind in KINDS:
-        wall = statistics.median(each.wall for each in times[kind])
-        print(f"{kind:<22} {cpu[kind][0]:15.2f} {cpu[kind][1]:8.2f} {wall:14.2f}")
-    for name, more, less in (("popbuild above litellm", 0, 2), ("syncing", 1, 0)):
-        above = [x - y for x, y in zip(cpu[KINDS[more]], cpu[KINDS[less]], strict=True)]
-        print(f"{name:<22} {above[0]:15.2f} {above[1]:8.2f}")
+    return times
 
 
 def _round(folder: Path, jobs: list[list[str]]) -> tuple[Took, Took, Took]:

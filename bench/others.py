@@ -109,7 +109,8 @@ class Tool:
     command: tuple[str, ...] = ()
     calling: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)  # {packages}: where they are
-    most_jobs: int = 100_000
+    most_jobs: int = 100_000  # with nothing to do
+    most_calls: int = 100_000  # in flight
 
     def words(self, command: tuple[str, ...], in_flight: int = 1) -> tuple[str, ...]:
         """A command of this tool's own environment."""
@@ -232,5 +233,6 @@ DOCETL = Tool(
         # The encodings that litellm carries: it would fetch them otherwise.
         "TIKTOKEN_CACHE_DIR": "{packages}/litellm/litellm_core_utils/tokenizers",
     },
+    most_calls=50,  # with 250 threads, one call or another was waited for ten minutes
 )
 TOOLS = (PLAIN_DOIT, NINJA, SNAKEMAKE, COCOINDEX, DOCETL)

@@ -48,30 +48,48 @@ _RUN = ("doit", "run")
 _LIST = ("popbuild", "list")
 
 
+PLAIN, NOTHING, ALONE = "plain doit, nothing to do", "doit run", "doit run, one job in all"
+NAMED, NAMED_ALONE = "doit run job=<id>", "doit run job=<id>, one job in all"
+FIRST, EDITED = "doit run, first index", "doit run, one seed edited"
+EDITED_ALONE = "doit run, its seed edited, one job in all"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--largest", type=int, default=100_000, help="of the growth's sizes")
     given = parser.parse_args()
-    with helpers.provider() as environment:
-        _beside_plain_doit(given.jobs, given.rounds, environment)
-        _growth(given.largest, given.rounds, environment)
+    took = beside_plain_doit(given.jobs, given.rounds)
+    print(f"{given.jobs} complete jobs of {len(helpers.TASKS)} tasks, {given.rounds} rounds")
+    for name, each in took.items():
+        print(f"{name:<42}{each}")
+    for name, found, bound in ratios(took, given.jobs):
+        print(f"{name:<46}{found:8.2f}   at most {bound:g}")
+    print(f"{'jobs':>7}  {'doit run':<36}  popbuild list")
+    for size, (run, listed) in growth(given.largest, given.rounds).items():
+        print(f"{size:>7}  {run}  {listed}")
 
 
-def _beside_plain_doit(jobs: int, rounds: int, environment: Mapping[str, str]) -> None:
-    with _tree(1, environment) as one, _tree(jobs, environment) as many, _plain_tree(jobs) as plain:
+def beside_plain_doit(jobs: int, rounds: int) -> dict[str, Timed]:
+    """By command: the medians over a tree of so many jobs."""
+    with (
+        helpers.provider() as environment,
+        _tree(1, environment) as one,
+        _tree(jobs, environment) as many,
+        _plain_tree(jobs) as plain,
+    ):
         job = ("doit", "run", f"job={_JOB}")
         commands: dict[str, Command] = {
-            "plain doit, nothing to do": (_RUN, plain, {}),
-            "doit run": (_RUN, many, environment),
+            PLAIN: (_RUN, plain, {}),
+            NOTHING: (_RUN, many, environment),
             "popbuild list": (_LIST, many, environment),
             "popbuild status": (("popbuild", "status"), many, environment),
             "popbuild plan": (("popbuild", "plan"), many, environment),
             "doit list": (("doit", "list"), many, environment),
-            "doit run, one job in all": (_RUN, one, environment),
-            "doit run job=<id>": (job, many, environment),
-            "doit run job=<id>, one job in all": (job, one, environment),
+            ALONE: (_RUN, one, environment),
+            NAMED: (job, many, environment),
+            NAMED_ALONE: (job, one, environment),
         }
         took = helpers.alternately(commands, rounds)
         first, edited, edited_one = [], [], []
@@ -85,40 +103,32 @@ def _beside_plain_doit(jobs: int, rounds: int, environment: Mapping[str, str]) -
                 )
                 times.append(helpers.run(_RUN, root, environment))
                 helpers.run(_RUN, root, environment)
-        took["doit run, first index"] = helpers.median(first)
-        took["doit run, one seed edited"] = helpers.median(edited)
-        took["doit run, its seed edited, one job in all"] = helpers.median(edited_one)
-        print(f"{jobs} complete jobs of {len(helpers.TASKS)} tasks, {rounds} rounds")
-        for name, each in took.items():
-            print(f"{name:<42}{each}")
-        _print_ratios(took, jobs)
+        took[FIRST] = helpers.median(first)
+        took[EDITED] = helpers.median(edited)
+        took[EDITED_ALONE] = helpers.median(edited_one)
+        return took
 
 
-def _print_ratios(took: Mapping[str, Timed], jobs: int) -> None:
-    plain, nothing = took["plain doit, nothing to do"], took["doit run"]
-    alone = took["doit run, one job in all"]
-    named, named_alone = took["doit run job=<id>"], took["doit run job=<id>, one job in all"]
-    edited = took["doit run, one seed edited"]
-    edited_alone = took["doit run, its seed edited, one job in all"]
-    apart = nothing.wall + edited_alone.wall - alone.wall
+def ratios(took: Mapping[str, Timed], jobs: int) -> list[tuple[str, float, float]]:
+    """What was compared, what was found, and what it should be at most."""
+    plain, nothing, alone = took[PLAIN], took[NOTHING], took[ALONE]
+    apart = nothing.wall + took[EDITED_ALONE].wall - alone.wall
     memory = (nothing.memory - alone.memory) / 1000 / max(jobs - 1, 1)
-    rows = [
-        ("one job among all, to the same alone", named.wall / named_alone.wall, "1.2"),
-        ("nothing to do, to plain doit", nothing.wall / plain.wall, "0.2"),
-        ("nothing to do, MB", nothing.memory / 1e6, "100"),
-        ("one seed edited, to nothing to do + that job", edited.wall / apart, "1"),
-        ("first index, to plain doit", took["doit run, first index"].wall / plain.wall, "0.7"),
-        ("memory, KB a job", memory, "4"),
+    return [
+        ("one job among all, to the same alone", took[NAMED].wall / took[NAMED_ALONE].wall, 1.2),
+        ("nothing to do, to plain doit", nothing.wall / plain.wall, 0.2),
+        ("nothing to do, MB", nothing.memory / 1e6, 100),
+        ("one seed edited, to nothing to do + that job", took[EDITED].wall / apart, 1),
+        ("first index, to plain doit", took[FIRST].wall / plain.wall, 0.7),
+        ("memory, KB a job", memory, 4),
     ]
-    for name, found, bound in rows:
-        print(f"{name:<46}{found:8.2f}   at most {bound}")
 
 
-def _growth(largest: int, rounds: int, environment: Mapping[str, str]) -> None:
+def growth(largest: int, rounds: int) -> dict[int, tuple[Timed, Timed]]:
     """No-op and list by the number of jobs: what a job more costs must not grow."""
-    with _tree(1, environment) as root:
+    found = {}
+    with helpers.provider() as environment, _tree(1, environment) as root:
         there, sizes = 1, [size for size in (1, 100, 1_000, 10_000, 100_000) if size <= largest]
-        print(f"{'jobs':>7}  {'doit run':<36}  popbuild list")
         for size in sizes:
             names = (f"copy-{each:06}" for each in range(there, size))
             helpers.multiply(root, _JOB, names, bare=True)
@@ -127,12 +137,8 @@ def _growth(largest: int, rounds: int, environment: Mapping[str, str]) -> None:
             took = helpers.alternately(
                 {"run": (_RUN, root, environment), "list": (_LIST, root, environment)}, rounds
             )
-            print(f"{size:>7}  {took['run']}  {took['list']}")
-            if size == 1:
-                start = took
-            else:
-                more = [(took[each].wall - start[each].wall) / (size - 1) * 1e6 for each in took]
-                print(f"{'':>7}  {more[0]:7.1f} µs a job {'':<20}  {more[1]:7.1f} µs a job")
+            found[size] = took["run"], took["list"]
+    return found
 
 
 @contextlib.contextmanager

@@ -44,6 +44,8 @@ class Budget(threading.local):
 
     def spend(self, value: Any) -> None:
         """Count a text, or a container by its length."""
+        if isinstance(value, int):
+            _limit_bits(value.bit_length())  # the next division would take hours
         self.made(len(value) if isinstance(value, str | bytes | list | tuple | dict) else 1)
 
     def made(self, chars: int) -> None:
@@ -140,6 +142,8 @@ def before_method(
         check = _TEXT_METHODS.get(method)
         if check is not None:
             check(owner, *args, **kwargs)
+    elif isinstance(owner, int) and method == "to_bytes":
+        _width(owner, *args, *kwargs.values())
     elif isinstance(owner, list) and method in ("extend", "insert") and args:
         limit(len(owner) + (len(args[-1]) if isinstance(args[-1], Sized) else 1))
 
@@ -232,6 +236,10 @@ def _summed(value: Any, attribute: Any = None, start: Any = 0) -> None:
         limit(sum(len(each) if isinstance(each, Sized) else 1 for each in value))
 
 
+def _rounded(_value: Any, precision: Any = 0, *_: Any, **__: Any) -> None:
+    _limit_bits(4 * abs(precision) if isinstance(precision, int) else 0)  # ten to its power
+
+
 def _as_json(_value: Any, indent: Any = None) -> None:
     step = len(indent) if isinstance(indent, str) else indent
     if isinstance(step, int) and step > _MAX_INDENT:
@@ -250,6 +258,7 @@ _FILTERS: dict[str, _Check] = {
     "indent": _indented,
     "join": _joined_by,
     "replace": _replaced,
+    "round": _rounded,
     "sum": _summed,
     "tojson": _as_json,
     "wordwrap": _wrapped,

@@ -10,11 +10,11 @@ import copy
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import quote, unquote, urldefrag, urljoin
+from urllib.parse import quote, unquote
 
 from popbuild.errors import ConfigError
 from popbuild.model.problem import MISSING, value_at
-from popbuild.schemas import base_of, not_here, parts, paths_by_uri
+from popbuild.schemas import base_of, not_here, parts, paths_by_uri, whole
 
 _ANCHORS = ("$anchor", "$dynamicAnchor")
 
@@ -75,7 +75,7 @@ def _moved(
         if isinstance(part.get("$ref"), str):
             # What a fragment alone is relative to is this document, whatever kind of URI it has.
             full = base + part["$ref"] if part["$ref"].startswith("#") else part["$ref"]
-            url, fragment = urldefrag(urljoin(base, full))
+            url, fragment = whole(base, full)
             target = uris.get(url, "")
             place = _pointer(fragment, documents[target]) if target in places else None
             if place is None:

@@ -294,9 +294,10 @@ def _files(root: Root) -> list[_File]:
 
 def _referenced(root: Root) -> set[str]:
     """Every digest that a letter or a rejection names, of jobs in any state and of previous
-    results. Taken from the bytes: one that is torn still says what it refers to."""
+    results, and those that doctor moved away. Taken from the bytes: one that is torn still says
+    what it refers to."""
     found: set[str] = set()
-    for top in (root.data, root.private / "previous"):
+    for top in (root.data, root.private / "previous", root.private / "doctor"):
         for folder, _, names in os.walk(top, onerror=_raise):
             for name in names:
                 if name in _RECEIPTS:

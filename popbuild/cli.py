@@ -16,6 +16,7 @@ from popbuild.guard import guarded
 from popbuild.looking import LOOKING
 from popbuild.sharing import SHARING
 from popbuild.showing import SHOWING
+from popbuild.tidying import TIDYING
 
 _DESCRIPTION = """\
 Make for prompts: a seed, a chain of prompts and a gate become a document, and a
@@ -49,9 +50,10 @@ docs: README.md and docs/ of the project"""
 
 _ORDER = (
     "init submit run watch list status plan explain check show prompt "
-    "export retry accept diff trace verify freeze thaw validate cache archive restore backup"
+    "export retry accept diff trace verify freeze thaw validate cache prune doctor "
+    "archive restore backup"
 ).split()
-_ALL = BUILDING | LOOKING | SHOWING | SHARING | ARCHIVING
+_ALL = BUILDING | LOOKING | SHOWING | SHARING | TIDYING | ARCHIVING
 COMMANDS: Table = {name: _ALL[name] for name in sorted(_ALL, key=_ORDER.index)}
 
 

@@ -119,6 +119,8 @@ def describe_job(job: Job, root: Root) -> dict[str, Any]:
     entries = status["tasks"] if status else {}
     if job.bad_name is not None:
         body["badName"] = job.bad_name
+    if job.bad_link is not None:
+        body["badLink"] = job.bad_link
     if job.damage is not None:
         body["damage"] = job.damage
     if job.removed:
@@ -158,6 +160,7 @@ def find_job(root: Root, name: str) -> Job:
             unknown("job", name, known),
             hint="a job is a file seeds/<id>.json, or comes from popbuild submit",
         )
+    jobs.refuse_links(root, name)
     return jobs.find(name, around(root))
 
 

@@ -153,6 +153,10 @@ def environment_of(root: Root, process: Mapping[str, str]) -> dict[str, str]:
                 "file is not UTF-8", {"file": ".env", "at": f"byte {error.start}"}
             ) from None
         for key, value in found.items():
+            if "\0" in f"{key}{value}":
+                raise ConfigError(
+                    "a variable cannot hold a zero byte", {"file": ".env", "variable": ascii(key)}
+                )
             if value is not None and not variables.get(key):
                 variables[key] = value
     return variables

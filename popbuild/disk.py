@@ -26,6 +26,7 @@ from typing import IO
 
 from popbuild.errors import InputError, PopbuildError, UsageError
 
+LEFT_OVER_S = 3600.0
 _PRIVATE = "600"
 
 _REMOTE = frozenset(
@@ -127,7 +128,36 @@ class Line:
     data: bytes
 
 
-Change = Prepared | Line
+@dataclass(frozen=True)
+class Unsynced:
+    """Files, and folders, that were written without a sync, open; `release` closes them."""
+
+    files: tuple[tuple[Path, int], ...]
+
+
+Change = Prepared | Line | Unsynced
+
+
+def unsynced(paths: Sequence[Path]) -> Unsynced:
+    """Open files to be made durable, with their folders."""
+    files: list[tuple[Path, int]] = []
+    try:
+        for path in (*paths, *dict.fromkeys(path.parent for path in paths)):
+            with _naming(path):
+                file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            files.append((path, file))
+    except BaseException:
+        release((Unsynced(tuple(files)),))
+        raise
+    return Unsynced(tuple(files))
+
+
+def release(group: Sequence[Change]) -> None:
+    """A group was committed: close what was open for it alone."""
+    for each in group:
+        if isinstance(each, Unsynced):
+            for _, file in each.files:
+                os.close(file)
 
 
 def commit(several: Sequence[Sequence[Change]]) -> list[OSError | None]:
@@ -141,6 +171,12 @@ def commit(several: Sequence[Sequence[Change]]) -> list[OSError | None]:
         for number, each in turn.items():
             if isinstance(each, Line) and number not in errors:
                 lines.setdefault(each.path, {})[number] = each.data
+        for number, each in turn.items():
+            if isinstance(each, Unsynced) and number not in errors:
+                with _blaming(errors, [number]):
+                    for place, file in each.files:
+                        with _naming(place):
+                            os.fsync(file)
         for number, each in files.items():
             if number in errors:
                 discard(each)
@@ -228,6 +264,26 @@ def _write_all(file: int, data: bytes) -> None:
     view = memoryview(data)
     while view:  # a full disk or a signal may cut a write short
         view = view[os.write(file, view) :]
+
+
+def sync_file(path: Path) -> None:
+    """Make the bytes of a file durable that were written without."""
+    with _naming(path):
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
+
+
+def sync_all(folder: Path) -> None:
+    """Make everything below a folder durable, and the names in it. Links are not followed."""
+    for entry in list(os.scandir(folder)):
+        if entry.is_dir(follow_symlinks=False):
+            sync_all(Path(entry.path))
+        elif entry.is_file(follow_symlinks=False):
+            sync_file(Path(entry.path))
+    sync_folder(folder)
 
 
 def sync_folder(path: Path) -> None:
@@ -464,6 +520,7 @@ def copy_folder(source: Path, target: Path) -> None:
     """Copy a folder so that no file shares an inode with the original; appears in one step."""
     temporary = target.parent / f".tmp-{secrets.token_hex(8)}"
     shutil.copytree(source, temporary, symlinks=True, copy_function=_copy_file)
+    sync_all(temporary)
     if not rename_new(temporary, target):
         remove(temporary)
         raise FileExistsError(str(target))
@@ -497,20 +554,25 @@ def remove(path: Path) -> None:
     shutil.rmtree(doomed, ignore_errors=True)
 
 
-def sweep(folder: Path, older_than_s: float = 3600.0) -> None:
-    """Remove what crashes left behind: temporary names that nobody has touched for an hour."""
-    limit = time.time() - older_than_s
+def left_overs(folder: Path) -> Iterator[Path]:
+    """What crashes left behind: temporary names that nobody has touched for an hour."""
+    # By the time that nobody can set: a folder gets that of what it is a copy of.
+    limit = time.time() - LEFT_OVER_S
     with contextlib.suppress(FileNotFoundError):
-        for entry in os.scandir(folder):
-            if (
-                entry.name.startswith(".tmp-")
-                and entry.stat(follow_symlinks=False).st_mtime < limit
-            ):
-                path = Path(entry.path)
-                if entry.is_dir(follow_symlinks=False):
-                    shutil.rmtree(path, ignore_errors=True)
-                else:
-                    path.unlink(missing_ok=True)
+        for entry in sorted(os.scandir(folder), key=lambda each: each.name):
+            if entry.name.startswith(".tmp-"):
+                with contextlib.suppress(FileNotFoundError):
+                    if entry.stat(follow_symlinks=False).st_ctime < limit:
+                        yield Path(entry.path)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what crashes left behind."""
+    for path in left_overs(folder):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def require_one_file_system(folders: list[Path]) -> None:
@@ -536,14 +598,6 @@ def walk_files(folder: Path, skip: frozenset[str] = frozenset()) -> Iterator[tup
             yield entry.name, Path(entry.path)
 
 
-def sync_all(folder: Path) -> None:
-    """Make the names in a folder, and in those below it, durable."""
-    for entry in os.scandir(folder):
-        if entry.is_dir(follow_symlinks=False):
-            sync_all(Path(entry.path))
-    sync_folder(folder)
-
-
 def empty_folders(folder: Path) -> Iterator[str]:
     """The folders below a folder that hold nothing at all, as relative POSIX paths."""
     for entry in sorted(os.scandir(folder), key=lambda each: each.name):
@@ -551,6 +605,25 @@ def empty_folders(folder: Path) -> Iterator[str]:
             if not os.listdir(entry.path):
                 yield entry.name
             yield from (f"{entry.name}/{each}" for each in empty_folders(Path(entry.path)))
+
+
+def first_link(path: str) -> str | None:
+    """A symbolic link: the path itself, or something below it; None where there is none."""
+    if os.path.islink(path):
+        return path
+    try:
+        with os.scandir(path) as entries:
+            below = list(entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    for entry in below:
+        if entry.is_symlink():
+            return entry.path
+        if entry.is_dir(follow_symlinks=False):
+            found = first_link(entry.path)
+            if found is not None:
+                return found
+    return None
 
 
 def walk_all(folder: Path) -> Iterator[tuple[str, Path]]:

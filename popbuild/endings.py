@@ -11,7 +11,7 @@ from typing import Any
 from popbuild import disk, jsonio, runs, seals
 from popbuild.errors import UsageError
 from popbuild.exam import BadSeed, read_json
-from popbuild.jobs import PROMOTIONS, named, state_in
+from popbuild.jobs import PROMOTIONS, SUBMITTED, named, state_in
 from popbuild.layout import COMPLETE, CURRENT, REJECTED, JobFolder, Root
 from popbuild.model import status as states
 from popbuild.model.clock import timestamp
@@ -154,6 +154,7 @@ def _number_of(path: Path) -> int:
 
 def reject(root: Root, folder: JobFolder, body: Mapping[str, Any]) -> JobFolder:
     """Move a job to rejected/ with its rejection.json; an older rejection of it is replaced."""
+    disk.sync_all(folder.path)  # the task that failed has no letter, which would have done so
     disk.write(folder.rejection, jsonio.dumps(dict(body), sort=False))
     target = root.job(REJECTED, folder.id)
     if not disk.rename_new(folder.path, target.path):
@@ -169,7 +170,9 @@ def reject_seed(root: Root, job: str, bad: BadSeed) -> JobFolder:
     an earlier rejection left of the job stays beside it.
     """
     target = root.job(REJECTED, job)
-    body = jsonio.dumps(rejection(job, None, None, None, bad.problems, None, 0, {}), sort=False)
+    source = root.seed(job).name if disk.stands(root.seed(job)) else SUBMITTED
+    why = rejection(job, None, None, None, bad.problems, None, 0, {}, source=source)
+    body = jsonio.dumps(why, sort=False)
     if target.path.is_dir():
         _take_seed(root, job, target.seed)
         disk.write(target.rejection, body)

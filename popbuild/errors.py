@@ -16,6 +16,7 @@ PopbuildError
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 
 OK = 0
@@ -27,6 +28,7 @@ LOCKED = 5  # another command builds this job, and --no-wait was given
 BUDGET = 6  # the next call may go over a budget
 INTERRUPTED = 130
 
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _MAX_SAID = 2_000  # characters of an exception's text: it may hold a whole answer
 
 
@@ -136,8 +138,10 @@ class StoreError(PopbuildError):
 
 
 def printable(text: str) -> str:
-    """The text as UTF-8 can say it: half a surrogate pair is shown by its number."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    """The text as UTF-8 and a terminal can say it: half a surrogate pair is shown by its number,
+    and what would move the cursor, change colours or turn the text around does not."""
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def said(error: BaseException) -> str:

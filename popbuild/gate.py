@@ -10,6 +10,7 @@ from popbuild.model.problem import Problem, pointer_of
 from popbuild.schemas import Schema
 
 MAX_PROBLEMS = 100
+_MAX_ERRORS = 100 * MAX_PROBLEMS
 _MAX_VALUE_CHARS = 120
 _LIMITS = {
     "minimum": "at least",
@@ -36,13 +37,15 @@ def judge(document: Any, schema: Schema) -> tuple[Problem, ...]:
             errors.append(error)
             if isinstance(error.cause, TimeoutError):
                 break  # a pattern that is too slow for one text is so for the next thousand
+            if len(errors) >= _MAX_ERRORS:
+                break  # eight million wrong items would take more memory than there is
     except RecursionError:
         return (Problem("the document is nested too deeply to be judged"),)
     found = [_problem(leaf) for error in errors for leaf in _leaves(error)]
     unique = list(dict.fromkeys(found))
     unique.sort(key=lambda problem: problem.pointer)
     if len(unique) > MAX_PROBLEMS:
-        rest = len(unique) - MAX_PROBLEMS
+        rest = f"{len(unique) - MAX_PROBLEMS}" + (" or more" if len(errors) >= _MAX_ERRORS else "")
         unique = [*unique[:MAX_PROBLEMS], Problem(f"and {rest} further problems")]
     return tuple(unique)
 
@@ -53,7 +56,9 @@ def _leaves(error: Any) -> list[Any]:
         return [error]
     branches: dict[int, list[Any]] = {}
     for child in error.context:
-        branches.setdefault(child.schema_path[0], []).append(child)
+        # A branch that is `false` says no by itself, and not where.
+        branch = child.schema_path[0] if child.schema_path else -1
+        branches.setdefault(branch, []).append(child)
     # The branch whose errors lie deepest got the furthest; a wrong type at the top says the least.
     best = max(
         branches.values(), key=lambda each: (min(len(e.absolute_path) for e in each), -len(each))
@@ -104,9 +109,10 @@ def _message(error: Any) -> str:  # noqa: PLR0911, PLR0912 - a table, a return a
             if allowed in _RULES:
                 return f"{_shown(value)} is not a valid name: {_RULES[allowed]}"
             return f"{_shown(value)} does not match {allowed}"
+        case "oneOf" if not error.context:
+            return f"fits more than one of {len(allowed)} alternatives: {_shown(value)}"
         case "oneOf" | "anyOf":
-            titles = [each.get("title") or each.get("type") for each in allowed]
-            return f"must be {' or '.join(str(each) for each in titles)}, found {_shown(value)}"
+            return f"must be {_titles(allowed)}, found {_shown(value)}"
         case "not" if allowed == {}:
             # Our own formats forbid a key this way: after `false` jsonschema does not say which.
             reason = error.schema.get("description")
@@ -115,6 +121,12 @@ def _message(error: Any) -> str:  # noqa: PLR0911, PLR0912 - a table, a return a
             return "not allowed here"
         case _:
             return str(error.message)[: 2 * _MAX_VALUE_CHARS]
+
+
+def _titles(branches: list[Any]) -> str:
+    """What the branches of a oneOf or anyOf call themselves."""
+    known = [each for each in branches if isinstance(each, dict)]
+    return " or ".join(str(each.get("title") or each.get("type")) for each in known) or "nothing"
 
 
 def _unknown_key(key: str, known: list[str]) -> str:

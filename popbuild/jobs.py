@@ -8,12 +8,12 @@ import functools
 import json
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from popbuild import disk, fingerprint, jsonio, seals
+from popbuild import disk, fingerprint, jsonio, locks, seals
 from popbuild.claims import JobLocks
 from popbuild.errors import InputError
 from popbuild.exam import (
@@ -52,7 +52,9 @@ from popbuild.model.pipeline import Pipeline, Task
 from popbuild.model.problem import Problem
 
 CLAIMED = ".claimed-seed.json"
+SUBMITTED = "submit"  # the source of a job that has none under seeds/
 PROMOTIONS = ".popbuild/promotions"  # below a root
+_PLACES = (CURRENT, COMPLETE, REJECTED)
 _DAMAGE = f"{STATUS} is damaged or altered"
 
 
@@ -63,7 +65,8 @@ class Job:
     `state` is complete, running, stopped, failed, waiting, rejected, pending or new. `seed` is
     today's input; None with `bad_seed` where it cannot be read. `damage` says why its status cannot
     be used: the next build makes it anew. `removed` are tasks that its pipeline has no longer: the
-    next build drops what they made. `bad_name` says why its ID cannot be one.
+    next build drops what they made. `bad_name` says why its ID cannot be one, `bad_link`
+    which symbolic link its directory is or holds: nothing of it is read.
     """
 
     id: str
@@ -76,6 +79,7 @@ class Job:
     damage: str | None = None
     removed: tuple[str, ...] = ()
     bad_name: str | None = None
+    bad_link: str | None = None
 
     @property
     def up_to_date(self) -> bool:
@@ -92,6 +96,8 @@ class Job:
         """The state in a few words: `complete`, `complete, stale: research`, `failed`, …"""
         if self.bad_name is not None:
             return f"bad name: {self.bad_name}"
+        if self.bad_link is not None:
+            return f"bad link: {self.bad_link}"
         if self.bad_seed is not None:
             return f"bad seed: {self.bad_seed.problems[0]}"
         if self.exam is None or self.folder is None or self.up_to_date:
@@ -179,11 +185,32 @@ def place_of(root: Root, job: str) -> str:
     return job
 
 
+def refuse_links(root: Root, job: str) -> None:
+    """InputError where a job's directory is a symbolic link, or holds one. It is moved, replaced,
+    read and written: nothing of it may stand elsewhere, whoever it came from."""
+    for state in _PLACES:
+        place = root.at(job_place(state, job))
+        link = disk.first_link(place)
+        if link is not None:
+            raise InputError(
+                f"a job's directory {'is' if link == place else 'holds'} a symbolic link",
+                {"job": job, "link": shown_name(root.show(Path(link)))},
+                hint="put what it points to in its place, or remove it",
+            )
+
+
+def _link_of(root: Root, job: str) -> str | None:
+    """What `refuse_links` refuses, as a listing shows it."""
+    links = (disk.first_link(root.at(job_place(state, job))) for state in _PLACES)
+    link = next((each for each in links if each is not None), None)
+    return None if link is None else shown_name(root.show(Path(link)))
+
+
 def find(job: str, around: Surroundings) -> Job:
     """Which directory answers for a job, and how it stands against today's inputs.
 
     complete/ if it matches the inputs; otherwise current/, then rejected/, then complete/ as
-    stale. Reads; writes nothing.
+    stale. Reads; writes nothing, and nothing of a job that a link leads out of.
     """
     root = around.root
     folders = {
@@ -192,6 +219,9 @@ def find(job: str, around: Surroundings) -> Job:
         if disk.is_folder(root.at(job_place(state, job)))
     }
     present = list(folders)
+    link = _link_of(root, job)
+    if link is not None:
+        return Job(job, (present or ["new"])[0], None, None, None, None, bad_link=link)
     try:
         seed = _todays_seed(job, root)
     except BadSeed as bad:
@@ -408,6 +438,17 @@ def prepare_root(root: Root) -> None:
             )
 
 
+def doubts_about_locks(root: Root) -> str | None:
+    """What to tell a person where the locks of a root keep nobody apart; None where they do."""
+    reason = locks.why_not_held(root.private / "locks")
+    if reason is None:
+        return None
+    return (
+        f"warning: locks do not hold on the file system of {root.show(root.private)}/ ({reason}): "
+        "run one command at a time, or what two build may be paid for twice"
+    )
+
+
 def make_folders(folder: JobFolder) -> None:
     """Everything inside a job's directory that is always there."""
     for kind in FILE_KINDS:
@@ -439,9 +480,16 @@ def finish_claim(folder: JobFolder) -> None:
 
 
 def open_job(
-    folder: JobFolder, job: str, run: str, seed: Mapping[str, Any], pipeline: Pipeline
+    folder: JobFolder,
+    job: str,
+    run: str,
+    seed: Mapping[str, Any],
+    pipeline: Pipeline,
+    source: str | None,
 ) -> OpenJob:
-    """Start a run of a job that stands in current/: its status says running from here on."""
+    """Start a run of a job that stands in current/: its status says running from here on.
+
+    `source` is where its seed came from, None where that is what its status says, if anything."""
     make_folders(folder)
     seals.remove(folder)
     status = read_status(folder)
@@ -457,6 +505,8 @@ def open_job(
     else:
         status = states.new(run, job, seed["name"], pipeline.names, timestamp())
         status = _indexed_anew(status, folder, pipeline)
+    if source is not None:
+        status["source"] = source
     opened = OpenJob(folder, status)
     opened.change(lambda each: each)
     return opened
@@ -491,14 +541,50 @@ def _indexed_anew(status: states.Status, folder: JobFolder, pipeline: Pipeline) 
         for file in sorted(path.name for path in folder.files(kind).glob("[!.]*")):
             if states.owner(status, kind, file) is not None:
                 continue  # as its task's letter has it
-            begins = [name for name in letters if file.startswith(f"{name}-")]
             owner = owners.get(file) if kind == "artifacts" else None
-            owner = owner or max(begins, key=len, default=None)
-            if owner in pipeline.names:
-                status = states.add_file(status, owner, kind, file)
-            else:
-                status = states.add_ownerless(status, kind, file)
+            status = _index(status, kind, file, owner, letters)
     return status
+
+
+def _index(
+    status: states.Status, kind: str, file: str, owner: str | None, tasks: Collection[str]
+) -> states.Status:
+    begins = [name for name in tasks if file.startswith(f"{name}-")]
+    owner = owner or max(begins, key=len, default=None)
+    if owner is not None and owner in status["tasks"]:
+        return states.add_file(status, owner, kind, file)
+    return states.add_ownerless(status, kind, file)
+
+
+def index_anew(status: states.Status, folder: JobFolder, kind: str, file: str) -> states.Status:
+    """A copy of a job's status with a file that is in no index: by its task's letter, or its
+    name."""
+    letters = {task: read_letter(folder, task) for task in status["tasks"]}
+    owners = {each: task for task, letter in letters.items() if letter for each in letter.files}
+    return _index(status, kind, file, owners.get((kind, file)), letters)
+
+
+def source_of(root: Root, job: str, folder: JobFolder | None) -> str | None:
+    """Where today's seed of a job comes from: the name of its file under seeds/, or SUBMITTED;
+    None for a job that was built before and has no such file any more."""
+    if disk.stands(root.seed(job)):
+        return root.seed(job).name
+    waits = [root.pending(job), root.job(CURRENT, job).path / CLAIMED]
+    return SUBMITTED if folder is None or any(map(disk.stands, waits)) else None
+
+
+def is_orphan(root: Root, folder: JobFolder) -> bool:
+    """Whether a job was built from a file under seeds/ that is gone. One that was submitted never
+    had one; where a job does not say what it came from, it is none."""
+    source = None
+    for place in (folder.rejection, folder.status):  # a bad seed never had a status
+        body = read_json(place)
+        if source is None and isinstance(body, dict):
+            source = body.get("source")
+    if not isinstance(source, str) or not source.endswith(".json") or file_name_problem(source):
+        return False
+    places = [root.seeds / source, root.seed(folder.id), root.pending(folder.id)]
+    return not any(map(disk.stands, places))
 
 
 def holds_seed(folder: JobFolder, seed: Mapping[str, Any]) -> bool:
@@ -530,7 +616,9 @@ def write_seed(folder: JobFolder, seed: Mapping[str, Any]) -> None:
     disk.write(folder.seed, jsonio.dumps(seed, sort=False))
 
 
-def write_output(folder: JobFolder, task: Task, value: Any, run: str) -> None:
+def write_output(
+    folder: JobFolder, task: Task, value: Any, run: str, *, sync: bool = False
+) -> None:
     """output.json of the storage format (section 5): the artifact as text."""
     whole_text = isinstance(value, dict) and value.keys() == {"content"}
     text = value["content"] if whole_text and isinstance(value["content"], str) else None
@@ -541,7 +629,7 @@ def write_output(folder: JobFolder, task: Task, value: Any, run: str) -> None:
             "timestamp": timestamp(),
         }
     }
-    disk.write(folder.output(task.id), jsonio.dumps(body, sort=False), sync=False)
+    disk.write(folder.output(task.id), jsonio.dumps(body, sort=False), sync=sync)
 
 
 def prepare_letter(folder: JobFolder, task: str, body: Mapping[str, Any]) -> disk.Prepared:
@@ -576,7 +664,7 @@ def keep(folder: JobFolder, exam: Exam, task: Task, run: str | None, edited: boo
         changed += [folder.artifact(task.artifact), folder.output(task.id)]
     with seals.changing(folder, *changed):
         if edited:
-            write_output(folder, task, value, run or "")
+            write_output(folder, task, value, run or "", sync=True)
         write_letter(folder, task.id, seal(body))
 
 

@@ -21,7 +21,9 @@ MAX_OWN_BYTES = 256 * MAX_BYTES
 
 _HALF_A_PAIR = "text has half a surrogate pair"
 _MAX_DIGITS = 4_300  # Python's own limit for an integer
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|-?Infinity|NaN|-?\d[0-9.eE+-]*|[{}\[\],:]', re.DOTALL)
+_TOKEN = re.compile(
+    r'"(?:[^"\\]|\\.)*"|-?Infinity|NaN|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|[{}\[\],:]', re.DOTALL
+)
 
 _COMPACT = json.JSONEncoder(
     sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False

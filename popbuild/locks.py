@@ -14,7 +14,7 @@ import itertools
 import os
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from popbuild.disk import file_mode, make_folder
@@ -167,6 +167,58 @@ def turn(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(file)
+
+
+def why_not_held(folder: Path) -> str | None:
+    """Why locks of files in a folder keep nobody out: some file systems accept every lock, and do
+    nothing. None where they hold, as far as one machine can tell.
+
+    A lock that belongs to a descriptor conflicts with another one's, and with the process's own:
+    so nobody else is needed to try.
+    """
+    kinds = {"fcntl": _is_held_by_process, "flock": _is_held_by_descriptor}
+    make_folder(folder)
+    path = folder / "check"
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    # Shared by all who check at the same time: each has a byte of its own.
+    one, other = os.open(path, flags, file_mode()), os.open(path, flags, file_mode())
+    try:
+        for kind, is_held in kinds.items():
+            try:
+                if not is_held(one, other):
+                    return f"two holders got the same {kind} lock"
+            except OSError as error:
+                return f"{kind}: {error.strerror}"
+    finally:
+        os.close(other)
+        os.close(one)
+    return None
+
+
+def _is_held_by_process(one: int, other: int) -> bool:
+    if not sys.platform.startswith("linux"):
+        return True  # elsewhere it takes a second process to tell
+    own = os.getpid()
+    if _is_refused(lambda: fcntl.lockf(one, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, own)):
+        return True  # a process of another machine has this number, and the lock
+    question = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, own, 1, 0)
+    return _is_refused(lambda: fcntl.fcntl(other, fcntl.F_OFD_SETLK, question))
+
+
+def _is_held_by_descriptor(one: int, other: int) -> bool:
+    # Shared locks of all who check never wait for each other; a writer's would.
+    fcntl.flock(one, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    return _is_refused(lambda: fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB))
+
+
+def _is_refused(take: Callable[[], object]) -> bool:
+    try:
+        take()
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            return True
+        raise
+    return False
 
 
 def _offset(name: str) -> int:

@@ -27,7 +27,7 @@ class Objects:
             place = self._path(digest)
             if not os.path.exists(place):  # noqa: PTH110 - called for every file of every build
                 disk.make_folder(place.parent)
-                disk.write(place, snapshot.files[path], sync=False)
+                disk.write(place, snapshot.files[path])
 
     def get(self, digest: str) -> bytes | None:
         """A file as it was, or None if no build here has used it."""

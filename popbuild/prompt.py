@@ -245,6 +245,8 @@ class Templates:
             _fail("a template has a syntax error", error.name or path, error.lineno, error)
         except RecursionError as error:
             _fail("a template is nested too deeply", path, None, error)
+        except Exception as error:  # Python has its own limits: of nested blocks, of digits
+            _fail("a template cannot be compiled", path, None, error)
 
     def render(self, path: str, variables: Mapping[str, Any], trace: Trace) -> tuple[str, set[str]]:
         """The text of a template, and every name that it or an included one mentions.

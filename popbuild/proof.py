@@ -23,7 +23,7 @@ from popbuild.exam import read_frozen, read_json, read_letter
 from popbuild.fingerprint import digest_of, kind_of
 from popbuild.layout import COMPLETE, FILE_KINDS, JobFolder, Root
 from popbuild.llm.store import Store
-from popbuild.model.letter import Letter, seal
+from popbuild.model.letter import Letter, is_sealed
 from popbuild.model.problem import value_at
 from popbuild.objects import Objects
 from popbuild.runs import Line, Runs, complete_jobs
@@ -239,7 +239,7 @@ def _is_answer(body: Any, digest: str) -> bool:
         isinstance(body, dict)
         and body.get("digestOfRequest") == digest
         and jsonio.digest(body.get("request")) == digest
-        and seal(body) == body
+        and is_sealed(body)
     )
 
 

@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 _SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL)S?$", re.IGNORECASE)
-_KEY_SHAPED = re.compile(r"\b(sk|pk|rk)-[A-Za-z0-9_-]{12,}")
+_KEY_SHAPED = re.compile(
+    r"\b(?:sk|pk|rk)-[A-Za-z0-9_-]{12,}"
+    r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bAIza[A-Za-z0-9_-]{35}"
+    r"|\bgh[pousr]_[A-Za-z0-9]{36}|\bgithub_pat_[A-Za-z0-9_]{40,}|\bglpat-[A-Za-z0-9_-]{20,}"
+    r"|\bxox[abprs]-[A-Za-z0-9-]{10,}|\bhf_[A-Za-z0-9]{30,}|\bgsk_[A-Za-z0-9]{40,}"
+    r"|\bnpm_[A-Za-z0-9]{36}|\bAGE-SECRET-KEY-1[0-9A-Z]{50,}"
+    r"|\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}"
+    r"|-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----.{0,20000}?-----END (?:[A-Z]+ )*PRIVATE KEY-----"
+    r"|(?<=://)[^\s/:@\"']{1,100}:[^\s/:@\"']{1,200}(?=@)",  # of a URL: who, and the password
+    re.DOTALL,
+)
+# One of these stands in every text that the pattern finds something in: to look for them takes a
+# hundredth of the time.
+_KEY_SIGNS = (
+    *("sk-", "pk-", "rk-", "AKIA", "ASIA", "AIza", "ghp_", "gho_", "ghu_", "ghs_", "ghr_"),
+    *("github_pat_", "glpat-", "xox", "hf_", "gsk_", "npm_", "AGE-SECRET-KEY-1", "eyJ"),
+    *("PRIVATE KEY-----", "://"),
+)
+_URL_PASSWORD = re.compile(r"://[^\s/:@]*:([^\s/@]+)@")
 _MIN_CHARS = 8  # a shorter value is no key, and might be a word of the text
+_MIN_KEY_CHARS = 16  # one that is shorter may well be a word of a prompt
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _SECRET_WORDS = frozenset(
     "key keys apikey apikeys secret secrets token password passwords passwd passphrase "
@@ -24,32 +45,72 @@ _HARMLESS_AFTER = frozenset("file path url uri cost limit budget count type ids"
 
 def redact(text: str, environment: Mapping[str, str]) -> str:
     """The text with every value of a secret variable, and what looks like a key, replaced."""
-    return _KEY_SHAPED.sub("[key]", without_secrets(text, environment))
+    text = without_secrets(text, environment)
+    return _KEY_SHAPED.sub("[key]", text) if any(each in text for each in _KEY_SIGNS) else text
 
 
 def without_secrets(text: str, environment: Mapping[str, str]) -> str:
     """The text with every value of a secret variable replaced."""
-    for form, name in _forms(tuple(environment.items())):
-        text = text.replace(form, f"[{name}]")
+    for name, value in _secrets(environment):
+        for form in _forms(value):
+            text = text.replace(form, f"[{name}]")
     return text
 
 
-@functools.lru_cache(maxsize=8)
-def _forms(environment: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-    """Each text that a secret may stand as, with its variable."""
-    found: dict[str, str] = {}
+def secret_in(text: str, environment: Mapping[str, str]) -> str | None:
+    """The name of a secret variable whose value stands in a text, in whatever form, or None."""
+    for name, value in _secrets(environment):
+        if len(value) >= _MIN_KEY_CHARS and any(form in text for form in _forms(value)):
+            return name
+    return None
+
+
+def _secrets(environment: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """What must not be shown, behind the name of its variable: the password of a URL too."""
+    return _secrets_among(tuple(environment.items()))
+
+
+@functools.lru_cache(maxsize=8)  # a task asks twenty times
+def _secrets_among(environment: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    found: list[tuple[str, str]] = []
     for name, value in environment:
-        if len(value) >= _MIN_CHARS and _SECRET_NAME.search(name):
-            # Also as JSON and Python quote it: a private key has several lines.
-            for form in (value, json.dumps(value)[1:-1], repr(value)[1:-1]):
-                found.setdefault(form, name)
-    return tuple(found.items())
+        if len(value) >= _MIN_CHARS:
+            if _is_secret_variable(name):
+                found.append((name, value))
+            elif "@" in value:
+                found += ((name, each) for each in _URL_PASSWORD.findall(value) if each)
+    return tuple(found)
 
 
-def redact_value(value: Any, environment: Mapping[str, str]) -> Any:
-    """A JSON value with every text in it, names of fields too, as `redact` leaves it."""
+@functools.cache
+def _is_secret_variable(name: str) -> bool:
+    return bool(_SECRET_NAME.search(name)) or names_secret(name)
+
+
+@functools.lru_cache(maxsize=256)
+def _forms(value: str) -> tuple[str, ...]:
+    """A secret as it is, as JSON, Python and URLs quote it (a private key has several lines), and
+    in base64, also amid other text: `Authorization: Basic` holds it so. The longest first."""
+    quoted = [json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]]
+    quoted.append(json.dumps(quoted[0])[1:-1])  # a text of JSON in JSON
+    data = value.encode("utf-8", "surrogateescape")
+    quoted += [repr(value)[1:-1], quote(data, safe=""), quote(data), quote_plus(data)]
+    for before in range(3):
+        # Without the ends, which depend on what stands before and behind.
+        start, end = (0, 2, 3)[before], (before + len(data)) * 8 // 6
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            quoted.append(encode(b"\0" * before + data).decode()[start:end])
+    return tuple(sorted({value, *quoted}, key=len, reverse=True))
+
+
+def redact_value(
+    value: Any, environment: Mapping[str, str], clean: Callable[..., str] = redact
+) -> Any:
+    """A JSON value with every text in it, names of fields too, as `clean` leaves it."""
     whole = "\n".join(_texts(value))  # mostly there is nothing to find, and one look is enough
-    return value if redact(whole, environment) == whole else _redacted(value, environment)
+    if clean(whole, environment) == whole:
+        return value
+    return _cleaned(value, lambda text: clean(text, environment))
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -64,15 +125,13 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(each)
 
 
-def _redacted(value: Any, environment: Mapping[str, str]) -> Any:
+def _cleaned(value: Any, clean: Callable[[str], str]) -> Any:
     if isinstance(value, str):
-        return redact(value, environment)
+        return clean(value)
     if isinstance(value, list):
-        return [_redacted(each, environment) for each in value]
+        return [_cleaned(each, clean) for each in value]
     if isinstance(value, dict):
-        return {
-            redact(name, environment): _redacted(each, environment) for name, each in value.items()
-        }
+        return {clean(name): _cleaned(each, clean) for name, each in value.items()}
     return value
 
 

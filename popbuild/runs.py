@@ -19,7 +19,7 @@ from popbuild import disk, jsonio, locks
 from popbuild.errors import InputError
 from popbuild.layout import COMPLETE, Root
 from popbuild.model.clock import timestamp
-from popbuild.model.letter import seal
+from popbuild.model.letter import is_sealed, seal
 
 Line = Mapping[str, Any]
 
@@ -52,6 +52,21 @@ def restored(root: Root, job: str, line: Line | None) -> None:
     body = {"restored": job, "restoredAt": timestamp(), "line": dict(line) if line else None}
     with _turn(root):
         disk.append(root.runs_copy, jsonio.compact(seal(body)).encode() + b"\n")
+
+
+def mend_end(root: Root, path: Path) -> None:
+    """Give runs.jsonl, or our copy, an end. A line that was cut short is taken from the other one,
+    which may have it whole; where it has not, it is cut off."""
+    with _turn(root):
+        whole, newline, torn = _bytes_of(path).rpartition(b"\n")
+        if not torn:
+            return
+        if _json_of(torn) is None:
+            other = root.runs if path == root.runs_copy else root.runs_copy
+            here = set(whole.split(b"\n"))
+            lines = [line for line in _bytes_of(other).split(b"\n")[:-1] if line not in here]
+            torn = next((line for line in lines if line.startswith(torn)), b"")
+        disk.write(path, whole + newline + (torn + b"\n" if torn else b""))
 
 
 def start_anew(root: Root) -> None:
@@ -118,7 +133,7 @@ def is_line(body: dict[str, Any]) -> bool:
 
 def _is_whole(body: dict[str, Any]) -> bool:
     """Whether a line has its own digest, or is from before lines had one."""
-    return "digest" not in body or seal(body) == body
+    return "digest" not in body or is_sealed(body)
 
 
 def complete_jobs(root: Root) -> list[str]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import functools
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urldefrag, urljoin
 
-from popbuild import jsonio
+from popbuild import jsonio, keywords
 from popbuild.errors import ConfigError, unknown
 from popbuild.model.problem import pointer_of
 from popbuild.redact import names_secret
@@ -36,7 +35,6 @@ FORMATS = (
 )
 _COMMON = "common"  # what several formats share
 _COMMON_URI = "urn:popbuild:schema:common"
-PATTERN_TIMEOUT_S = 1.0
 _TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
 # Below these, names are fields of documents: a response format may ask for a `token`.
 _FIELDS = frozenset({"properties", "patternProperties", "$defs", "definitions"})
@@ -92,27 +90,63 @@ def compile_schema(
     reference to anything else is an error here and now: jsonschema by itself would fetch it from
     the network while it validates.
     """
+    _check_schema(document, where)
+    if isinstance(document, dict):
+        base = urljoin(base, document.get("$id", base))
+    registry = _registry(resources or {}).with_resource(base, _resource(document))
+    _check_references(document, registry.resolver(base), where)
+    anchored = {**document, "$id": base} if isinstance(document, dict) and base else document
+    return Schema(document, where, _validator_class()(anchored, registry=registry))
+
+
+def _check_schema(document: Any, where: str) -> None:
     # Imported here: it takes longer than a whole command that has nothing to do.
     import jsonschema
-    import referencing.exceptions
 
     try:
-        _validator_class().check_schema(document)
+        _validator_class().check_schema(document, format_checker=_formats())
     except jsonschema.SchemaError as error:
         raise _wrong_schema(error, where) from None
     except RecursionError:
         raise ConfigError("the schema is nested too deeply", {"file": where}) from None
-    if isinstance(document, dict):
-        base = urljoin(base, document.get("$id", base))
-    registry = _registry(resources or {}).with_resource(base, _resource(document))
-    resolver = registry.resolver(base)
-    for reference in references(document):
-        try:
-            resolver.lookup(reference)
-        except referencing.exceptions.Unresolvable:
-            raise not_here(where, reference) from None
-    anchored = {**document, "$id": base} if isinstance(document, dict) and base else document
-    return Schema(document, where, _validator_class()(anchored, registry=registry))
+
+
+@functools.cache
+def _formats() -> Any:
+    """The metaschema's formats, by what will use them: Python's own regular expressions warn of
+    some, and refuse others."""
+    import jsonschema
+
+    checker = jsonschema.FormatChecker(formats=())
+    checker.checks("regex")(
+        lambda each: not isinstance(each, str) or keywords.pattern_problem(each) is None
+    )
+    checker.checks("uri-reference", raises=ValueError)(
+        lambda each: not isinstance(each, str) or bool(urljoin(_BASE, each))
+    )
+    return checker
+
+
+def _check_references(document: Any, resolver: Any, where: str) -> None:
+    """Every reference leads to a schema, also from there on: one that is found under `default`,
+    say, was never looked at as one."""
+    import referencing.exceptions
+
+    seen: set[int] = set()
+    waiting = [(document, resolver)]
+    while waiting:
+        current, resolver = waiting.pop()
+        for reference in references(current):
+            try:
+                found = resolver.lookup(reference)
+            except (referencing.exceptions.Unresolvable, ValueError, TypeError):
+                raise not_here(where, reference) from None
+            if not isinstance(found.contents, dict | bool):
+                raise not_here(where, reference)
+            if id(found.contents) not in seen:
+                seen.add(id(found.contents))
+                _check_schema(found.contents, where)
+                waiting.append((found.contents, found.resolver))
 
 
 def not_here(where: str, reference: str) -> ConfigError:
@@ -151,7 +185,7 @@ def compile_task_schema(
         current = waiting.pop()
         base = base_of(current, documents[current])
         for reference in references(documents[current]):
-            target = by_uri.get(urldefrag(urljoin(base, reference)).url)
+            target = by_uri.get(whole(base, reference)[0])
             if target is not None and target != path and target not in used:
                 used.add(target)
                 waiting.append(target)
@@ -171,7 +205,17 @@ def paths_by_uri(documents: Mapping[str, Any]) -> dict[str, str]:
 def base_of(path: str, document: Any) -> str:
     """What relative references in a document are relative to."""
     own = document.get("$id") if isinstance(document, dict) else None
-    return urldefrag(urljoin(_BASE + path, own)).url if isinstance(own, str) else _BASE + path
+    return whole(_BASE + path, own)[0] if isinstance(own, str) else _BASE + path
+
+
+def whole(base: str, reference: str) -> tuple[str, str]:
+    """A reference as a URI and its fragment; as it stands where it is none, so that nothing has
+    this name."""
+    try:
+        url, fragment = urldefrag(urljoin(base, reference))
+    except ValueError:
+        return reference, ""
+    return url, fragment
 
 
 def references(document: Any) -> Iterator[str]:
@@ -217,11 +261,8 @@ def _registry(resources: Mapping[str, Any]) -> referencing.Registry[Any]:
 
 @functools.cache
 def _validator_class() -> Any:
-    """Draft 2020-12, with patterns matched under a time limit.
-
-    Python's `re` takes 5.5 s for 26 characters of a hostile pattern; a schema is a person's own,
-    but the text it judges comes from a model.
-    """
+    """Draft 2020-12, with keywords of our own where jsonschema's are slow, or fail, on a document
+    of a stranger's: a schema is a person's own, but what it judges comes from a model."""
     import jsonschema
 
     extend: Any = jsonschema.validators.extend  # has no types
@@ -229,6 +270,8 @@ def _validator_class() -> Any:
         "pattern": _pattern,
         "patternProperties": _pattern_properties,
         "additionalProperties": _additional_properties,
+        "multipleOf": _multiple_of,
+        "uniqueItems": _unique_items,
         "noSecrets": _no_secrets,
     }
     return extend(jsonschema.Draft202012Validator, own)
@@ -240,7 +283,7 @@ def _pattern(_validator: Any, pattern: str, instance: Any, _schema: Any) -> Iter
     if not isinstance(instance, str):
         return
     try:
-        if not _matches(pattern, instance):
+        if not keywords.matches(pattern, instance):
             yield jsonschema.ValidationError(f"{instance!r} does not match {pattern!r}")
     except TimeoutError as error:
         yield _too_slow(pattern, error)
@@ -254,7 +297,7 @@ def _pattern_properties(
     for pattern, subschema in patterns.items():
         for key, value in instance.items():
             try:
-                matches = _matches(pattern, key)
+                matches = keywords.matches(pattern, key)
             except TimeoutError as error:
                 yield _too_slow(pattern, error)
                 return
@@ -275,7 +318,7 @@ def _additional_properties(
             key
             for key in instance
             if key not in schema.get("properties", {})
-            and not any(_matches(pattern, key) for pattern in patterns)
+            and not any(keywords.matches(pattern, key) for pattern in patterns)
         ]
     except TimeoutError:
         return  # patternProperties has said so
@@ -284,6 +327,22 @@ def _additional_properties(
     elif isinstance(allowed, dict):
         for key in extras:
             yield from validator.descend(instance[key], allowed, path=key)
+
+
+def _multiple_of(_validator: Any, divisor: Any, instance: Any, _schema: Any) -> Iterator[Any]:
+    import jsonschema
+
+    if keywords.is_number(instance) and not keywords.is_multiple(instance, divisor):
+        yield jsonschema.ValidationError(f"{instance!r} is not a multiple of {divisor!r}")
+
+
+def _unique_items(_validator: Any, wanted: Any, instance: Any, _schema: Any) -> Iterator[Any]:
+    import jsonschema
+
+    again = keywords.first_again(instance) if wanted and isinstance(instance, list) else None
+    if again is not None:
+        first, second = again
+        yield jsonschema.ValidationError(f"must be unique, but item {second} is item {first} again")
 
 
 def _no_secrets(_validator: Any, _wanted: Any, instance: Any, _schema: Any) -> Iterator[Any]:
@@ -309,26 +368,8 @@ def _no_secrets(_validator: Any, _wanted: Any, instance: Any, _schema: Any) -> I
 def _too_slow(pattern: str, error: TimeoutError) -> Any:
     import jsonschema
 
-    message = f"matching {pattern!r} took longer than {PATTERN_TIMEOUT_S:g} s"
+    message = f"matching {pattern!r} took longer than {keywords.PATTERN_TIMEOUT_S:g} s"
     return jsonschema.ValidationError(message, cause=error)
-
-
-def _matches(pattern: str, text: str) -> bool:
-    """Whether a pattern of JSON Schema is found in a text. Raises TimeoutError."""
-    import regex
-
-    return regex.search(_as_python(pattern), text, timeout=PATTERN_TIMEOUT_S) is not None
-
-
-@functools.cache
-def _as_python(pattern: str) -> str:
-    """A pattern as Python means it: there `$` also matches before a final newline."""
-    parts: list[str] = []
-    in_class = False
-    for part in re.findall(r"\\.|.", pattern, re.DOTALL):
-        in_class = part == "[" or (in_class and part != "]")
-        parts.append(r"\Z" if part == "$" and not in_class else part)
-    return "".join(parts)
 
 
 def version() -> str:

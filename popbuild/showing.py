@@ -3,6 +3,7 @@ help page."""
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -18,14 +19,16 @@ from popbuild.arguments import (
     print_lines,
     root_of,
 )
-from popbuild.errors import OK, REJECTED
+from popbuild.errors import OK, REJECTED, printable
 
 
 def _show(given: Given) -> int:
     """List a job's files, or print one: an artifact, a log, a prompt as it was sent, or
     <task>/letter.json. NAME is a task, to list its files, or a file; artifacts/NAME,
-    logs/NAME or tmp/NAME where two have the same name."""
+    logs/NAME or tmp/NAME where two have the same name. What looks like a key is masked."""
     from popbuild import commands
+    from popbuild.config import environment_of
+    from popbuild.redact import redact
 
     root = root_of(given)
     job = commands.find_job(root, given.job)
@@ -36,8 +39,10 @@ def _show(given: Given) -> int:
             place = {"kind": file.kind, "name": file.name, "path": root.show(file.path)}
             print_json({**place, "text": content.decode(errors="replace")})
             return OK
+        text = redact(content.decode(errors="surrogateescape"), environment_of(root, os.environ))
+        text = printable(text) if sys.stdout.isatty() else text
         sys.stdout.flush()
-        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.write(text.encode(errors="surrogateescape"))
         return OK
     files = commands.files_of(job, given.name)
     if given.json:
@@ -64,8 +69,9 @@ def _prompt(given: Given) -> int:
     for number, message in enumerate(messages):
         if number:
             print()
-        print(f"--- {message['role']}")
-        print(message["content"])
+        content = str(message["content"])
+        content = printable(content) if sys.stdout.isatty() else content
+        print_lines([f"--- {message['role']}", content])
     return OK
 
 

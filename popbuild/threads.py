@@ -132,12 +132,17 @@ class Batches(Generic[T]):
     """Work on many items in a thread: while one batch is under way, the next gathers. To go there
     and back costs more than most of the work.
 
-    `work` gives for each item None, or what went wrong with it. Must be used inside one event
-    loop.
+    `work` gives for each item None, or what went wrong with it; `after` is called for each when it
+    was worked on, in the event loop. Must be used inside one event loop.
     """
 
-    def __init__(self, work: Callable[[list[T]], Sequence[Exception | None]]) -> None:
+    def __init__(
+        self,
+        work: Callable[[list[T]], Sequence[Exception | None]],
+        after: Callable[[T], None] = lambda item: None,
+    ) -> None:
         self._work = work
+        self._after = after
         self._waiting: list[tuple[T, asyncio.Future[None]]] = []
         self._worker: asyncio.Task[None] | None = None
 
@@ -167,7 +172,8 @@ class Batches(Generic[T]):
                 outcomes = await asyncio.to_thread(self._work, items)
             except Exception as error:  # nobody may wait for ever
                 outcomes = [error] * len(items)
-            for (_, done), outcome in zip(batch, outcomes, strict=True):
+            for (item, done), outcome in zip(batch, outcomes, strict=True):
+                self._after(item)
                 if done.done():
                     continue  # whoever waited was stopped
                 if outcome is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import yaml
@@ -31,10 +32,38 @@ class _Loader(_SafeLoader):  # type: ignore[misc]  # the C loader is chosen at r
             seen.add(key)
         return super().construct_mapping(node, deep)
 
+    def construct_number(self, node: Any) -> Any:
+        """A scalar that says it is a number, or true or false; it may say so and be none."""
+        kind = node.tag.removeprefix(_YAML)
+        try:
+            if ":" in node.value:
+                raise ValueError
+            return _SafeLoader.yaml_constructors[node.tag](self, node)
+        except (ValueError, LookupError):
+            found = f"{node.value[:40]!r}, which is no {kind}"
+            raise yaml.constructor.ConstructorError(None, None, found, node.start_mark) from None
 
-# `2024-01-01` is a date in YAML and nothing in JSON: it stays the text that the person wrote.
+
+_YAML = "tag:yaml.org,2002:"
+_NUMBERS = {f"{_YAML}{kind}": _Loader.construct_number for kind in ("int", "float", "bool")}
+# No set, no pairs, no bytes, no date: JSON has nothing for them.
+_Loader.yaml_constructors = _NUMBERS | {
+    tag: _SafeLoader.yaml_constructors[tag]
+    for tag in (*(f"{_YAML}{kind}" for kind in ("null", "str", "seq", "map")), None)
+}
+# `2024-01-01` is a date in YAML, `12:30` the number 750, and both nothing in JSON: they stay the
+# text that the person wrote.
+_PLAIN = {
+    f"{_YAML}int": r"[-+]?(0b[01_]+|0x[0-9a-fA-F_]+|0[0-7_]*|[1-9][0-9_]*)$",
+    f"{_YAML}float": r"([-+]?[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)([eE][-+][0-9]+)?$"
+    r"|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$",
+}
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+    first: [
+        (tag, re.compile(_PLAIN[tag]) if tag in _PLAIN else pattern)
+        for tag, pattern in resolvers
+        if tag != f"{_YAML}timestamp"
+    ]
     for first, resolvers in _SafeLoader.yaml_implicit_resolvers.items()
 }
 

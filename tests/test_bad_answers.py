@@ -48,6 +48,10 @@ ANSWERS: dict[str, tuple[Reply, list[str]]] = {
     "filtered": (Reply('{"a": "x"}', "content_filter"), ["content filter cut the answer off"]),
     "prose": (Reply("I cannot do that."), ["no JSON document in the answer: Expecting value"]),
     "half JSON": (Reply('{"a": "x'), ["no JSON document in the answer: Unterminated string"]),
+    "a number too large, and more": (
+        Reply('{"a": 1e999e9}'),
+        ["no JSON document in the answer: 1e999, which is too large a number"],
+    ),
     "NaN": (Reply('{"a": NaN}'), ["no JSON document in the answer: NaN", "line 1, column 7"]),
     "duplicate keys": (Reply('{"a": "x", "a": "y"}'), ["duplicate key 'a'", "column 12"]),
     "half a character": (Reply('{"a": "\\ud800"}'), ["half a surrogate pair"]),
@@ -179,6 +183,18 @@ def test_a_pattern_means_what_json_schema_says(judged: Workspace, provider: Prov
     for _ in range(2):
         assert judged.popbuild("run").code == 0
     assert judged.letter("first", "research")["refinementAttempts"] == 1
+    assert len(provider.requests) == 3
+
+
+def test_a_price_of_400_digits(judged: Workspace, provider: Provider) -> None:
+    """A number that no float can hold is judged like any other one."""
+    judged.task("research", schema={"properties": {"a": {"multipleOf": 0.01, "maximum": 1e6}}})
+    provider.script(['{"a": 1' + "0" * 400 + "}", '{"a": 12.35}'])
+    for _ in range(2):
+        result = judged.popbuild("run")
+        assert result.code == 0, result
+    assert "is outside the limit: at most" in provider.requests[1].said("user")
+    assert judged.artifact("first", "research") == {"a": 12.35}
     assert len(provider.requests) == 3
 
 

@@ -161,6 +161,10 @@ TEMPLATES: dict[str, tuple[str, list[str]]] = {
         "{{ seed|tojson(indent=' ' * 3000000) }}",
         ["a template indents JSON too far", f"{PROMPT}, line 1"],
     ),
+    "a rounding": ("{{ 1.5|round(1000000000, 'ceil') }}", LARGE),
+    "a rounding of a whole number": ("{{ 5|round(-1000000000) }}", LARGE),
+    "a number as bytes": ("{{ (5).to_bytes(1000000000, 'big')|length }}", LARGE),
+    "a number of many digits": ("{{ ('f' * 1000000)|int(0, 16) // 3 > 1 }}", LARGE),
     "tojson with an indent": ("{{ ([1] * 1000000)|tojson(indent=1000) }}", LARGE),
     "map": ("{{ range(99999)|map('center', 100000)|list }}", LARGE),
     "loops": (LOOPS, [LARGE[0], PROMPT]),
@@ -205,6 +209,9 @@ EARLY = [
     "many widths in braces",
     "many widths by percent",
     "an indent of JSON",
+    "a rounding",
+    "a rounding of a whole number",
+    "a number as bytes",
 ]
 
 

@@ -1,11 +1,9 @@
-"""kill -9 before steps on disk, every single one: the next run finishes, and buys nothing twice."""
+"""A full disk, and what is said after kill -9. Every call that a crash may hit: test_matrix.py."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 
 import pytest
 from provider import Provider
@@ -14,33 +12,6 @@ from workspace import Workspace
 from popbuild import commands, proof, validate
 from popbuild.layout import Root
 
-# Runs popbuild and dies just before the n-th of its steps that change the disk.
-PROGRAM = """
-import os, pathlib, signal, sys
-from popbuild import cli, disk
-
-left = int(os.environ["STEPS"])
-
-def step(function):
-    def stepping(*arguments, **keywords):
-        global left
-        left -= 1
-        if left < 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return function(*arguments, **keywords)
-    return stepping
-
-for name in ("fsync", "replace", "mkdir", "unlink", "write", "rename"):
-    setattr(os, name, step(getattr(os, name)))
-disk._renameat2 = step(disk._renameat2)
-sys.exit(cli.main(["run", "first"]))
-"""
-# Each test takes every n-th step, so that they can run side by side: together a third of all steps,
-# or with POPBUILD_TEST_EVERY_STEP every one.
-EVERY = bool(os.environ.get("POPBUILD_TEST_EVERY_STEP"))
-STRIDE = 3 if EVERY else 9
-OFFSETS = (0, 1, 2) if EVERY else (0, 4, 8)
-
 
 @pytest.fixture(autouse=True)
 def _same_endpoint(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,10 +19,6 @@ def _same_endpoint(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Non
     for key, value in workspace.environment().items():
         if key.startswith("OPENAI"):
             monkeypatch.setenv(key, value)
-
-
-def build(workspace: Workspace, steps: int) -> int:
-    return workspace.run("python", "-c", PROGRAM, env={"STEPS": str(steps)}).code
 
 
 def check_whole(workspace: Workspace, runs: int) -> None:
@@ -63,57 +30,6 @@ def check_whole(workspace: Workspace, runs: int) -> None:
     assert proof.verify(Root(workspace.root)).proven
     (job,) = commands.look(Root(workspace.root), ["first"])
     assert job.up_to_date
-
-
-@pytest.mark.parametrize("offset", OFFSETS)
-def test_killed_at_every_step_of_a_first_build(
-    workspace: Workspace, provider: Provider, offset: int
-) -> None:
-    """At most the one call whose answer was under way is sent again."""
-    done = False
-    steps = offset
-    while not done:
-        for name in ("pipeline-data", ".popbuild"):
-            _remove(workspace, name)
-        before = len(provider.requests)
-        done = build(workspace, steps) == 0
-        result = workspace.doit("run", "job=first")
-        assert result.code == 0, (steps, result.out, result.err)
-        assert len(provider.requests) - before in (2, 3), steps
-        check_whole(workspace, 1)
-        steps += STRIDE
-    assert steps > 30  # the steps were really counted
-
-
-@pytest.mark.parametrize("offset", OFFSETS)
-def test_killed_at_every_step_of_a_rebuild(
-    workspace: Workspace, provider: Provider, offset: int
-) -> None:
-    """The good result stands at every moment, until the better one has taken its place."""
-    assert workspace.doit("run", "job=first").code == 0
-    good = {"topic": "grid batteries", "tone": "plain"}
-    old = workspace.artifact("first", "research")
-    done = False
-    steps = offset
-    runs = 1
-    while not done:
-        workspace.seed("first", good)
-        workspace.doit("run", "job=first")
-        assert workspace.artifact("first", "research") == old
-        runs = len(workspace.runs())
-        workspace.seed("first", {"topic": "wind"})
-        before = len(provider.requests)
-        done = build(workspace, steps) == 0
-        assert proof.verify(Root(workspace.root)).proven, steps
-        seed = json.loads((workspace.job("first") / "seed.json").read_bytes())
-        topic, artifact = seed["data"]["topic"], workspace.artifact("first", "research")
-        assert (topic == "wind") == (artifact != old), steps
-        result = workspace.doit("run", "job=first")
-        assert result.code == 0, (steps, result.out, result.err)
-        assert len(provider.requests) - before <= 3, steps
-        check_whole(workspace, runs + 1)
-        steps += STRIDE
-    assert steps > 30
 
 
 # Runs popbuild and dies as soon as the first letter stands.
@@ -155,10 +71,6 @@ def test_killed_behind_a_letter(workspace: Workspace, provider: Provider) -> Non
     assert workspace.letter("first", "research")["files"] == {
         kind: sorted(names) for kind, names in files.items()
     }
-
-
-def _remove(workspace: Workspace, name: str) -> None:
-    shutil.rmtree(workspace.root / name, ignore_errors=True)
 
 
 # Runs popbuild on a disk that takes no output.json of a task.

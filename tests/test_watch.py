@@ -375,6 +375,39 @@ def test_seeds_are_built_as_one_edits(root: Workspace, provider: Provider) -> No
     assert root.popbuild("check").code == 0
 
 
+# An orchestrator on a file system that tells of nothing.
+DEAF = """
+import asyncio, sys, watchfiles
+from popbuild import cli
+
+async def nothing(*_, **__):
+    await asyncio.Event().wait()
+    yield
+
+watchfiles.awatch = nothing
+sys.exit(cli.main(["watch", "--seeds", "--workers", "1", "--rescan", "0.3"]))
+"""
+
+
+def test_what_nobody_tells_of_is_found(root: Workspace, provider: Provider) -> None:
+    """On a network file system only looking helps: a seed that is dropped, added, edited."""
+    root.seed("one", {"topic": "wind"})
+    root.seed("two", {"topic": "rain"})
+    assert root.popbuild("run").code == root.popbuild("run").code == 0  # the second one's index
+    with root.start("python", "-c", DEAF) as orchestrator:
+        orchestrator.wait_for("watching")
+        drop(root, "dropped")
+        eventually(lambda: root.states("dropped") == ["complete"])
+        root.seed("one", {"topic": "waves"})
+        eventually(lambda: len(root.runs()) == 4)
+        root.seed("three", {"topic": "sun"})
+        eventually(lambda: root.states("three") == ["complete"])
+        orchestrator.terminate()
+        assert orchestrator.wait().code == 0
+    assert len(provider.requests) == 10
+    assert root.popbuild("check").code == 0
+
+
 def test_a_budget_ends_it(root: Workspace, provider: Provider) -> None:
     """All workers spend from one budget; what was not claimed waits in pending/."""
     limited = {"maxTokens": 100}

@@ -25,7 +25,6 @@ from popbuild.errors import (
     BudgetError,
     FencedError,
     GateError,
-    InputError,
     LockedError,
     PopbuildError,
     StoppedError,
@@ -34,7 +33,7 @@ from popbuild.exam import Exam, Surroundings, examine, read_json
 from popbuild.fingerprint import FRESH, Verdict
 from popbuild.guard import in_our_words
 from popbuild.jobs import Job, OpenJob, Samples
-from popbuild.layout import COMPLETE, CURRENT, REJECTED, JobFolder
+from popbuild.layout import CURRENT, REJECTED, JobFolder
 from popbuild.llm.budget import Spending
 from popbuild.llm.calls import Calls, Patience
 from popbuild.llm.limits import strictest
@@ -191,7 +190,7 @@ class _JobBuild:
 
     async def run(self) -> JobResult:
         options = self._shared.options
-        self._refuse_links()
+        jobs.refuse_links(self._root, self._id)
         self._around.look_for_frozen()
         endings.finish_promotion(self._root, self._id, self._builder.previous_kept)
         # Another command may have built it while this one waited for the lock.
@@ -221,8 +220,9 @@ class _JobBuild:
             for task in job.pipeline.tasks:
                 self._check_edit(job.exam, task)
         last_seed = read_json(job.folder.seed) if job.folder is not None else None
+        source = jobs.source_of(self._root, self._id, job.folder)  # before pending/ is emptied
         folder = await asyncio.to_thread(self._prepare, job)
-        opened = jobs.open_job(folder, self._id, self._run, job.seed, job.pipeline)
+        opened = jobs.open_job(folder, self._id, self._run, job.seed, job.pipeline, source)
         exam = examine(folder, job.seed, job.pipeline, self._around, last_seed)
         for name in options.fresh:
             self._draw_again(exam, name)
@@ -242,17 +242,6 @@ class _JobBuild:
         exam.asked[name] = FRESH
         for task in exam.pipeline.in_order:
             exam.look(task)
-
-    def _refuse_links(self) -> None:
-        """A job's directory is moved and replaced: it must not stand elsewhere."""
-        for state in (CURRENT, COMPLETE, REJECTED):
-            folder = self._root.job(state, self._id)
-            if folder.path.is_symlink():
-                raise InputError(
-                    "a job's directory is a symbolic link",
-                    {"job": self._id, "link": self._show(folder)},
-                    hint="put the directory itself in its place",
-                )
 
     def _reject_seed(self, job: Job) -> JobResult:
         assert job.bad_seed is not None

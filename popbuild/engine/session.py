@@ -239,6 +239,9 @@ def run(
     _check_fresh(selection, around, options.fresh)
     events = events or Events()
     jobs.prepare_root(root)
+    doubts = jobs.doubts_about_locks(root)
+    if doubts is not None:
+        events.note(doubts)
     claims = JobLocks(root)
     results: dict[str, JobResult] = {}
     with contextlib.closing(events):

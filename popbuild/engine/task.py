@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from doit.exceptions import BaseFail
@@ -241,11 +242,13 @@ class TaskBuild:
             jobs.write_output(folder, task, built.output, self._run)
             self._write_log(work)
             body = self._letter(work, built, started_at, duration_ms)
+            # Nobody writes the other files again once the letter stands.
+            others = disk.unsynced(self._unsynced(work))
             letter = jobs.prepare_letter(folder, task.id, body)
         except BaseException:
             disk.discard(artifact)
             raise
-        await self._shared.calls.commits.add((artifact, letter))
+        await self._shared.calls.commits.add((others, artifact, letter))
         receipt = open_letter(body, task.id)
         assert receipt is not None
         self._exam.settle(task, built.output, receipt)
@@ -365,6 +368,13 @@ class TaskBuild:
     def _write_log(self, work: Work) -> None:
         path = self._folder.execution_logs(self._task.id)
         disk.write(path, jsonio.dumps(work.log, sort=False), sync=False)
+
+    def _unsynced(self, work: Work) -> list[Path]:
+        """What the task wrote that is not durable yet: a stage may remove what it wrote."""
+        folder = self._folder
+        written = [folder.files(kind) / name for kind, name in sorted(work.files.written)]
+        own = [folder.output(self._task.id), folder.execution_logs(self._task.id)]
+        return [path for path in [*written, *own] if disk.is_regular(path)]
 
     def _fingerprint(self, work: Work) -> dict[str, str]:
         return {

@@ -121,7 +121,7 @@ class Calls:
         on_store_trouble: Callable[[str], None] = lambda text: None,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
-        self.commits: Batches[Sequence[disk.Change]] = Batches(disk.commit)
+        self.commits: Batches[Sequence[disk.Change]] = Batches(disk.commit, disk.release)
         self._stored = Stored(root, mode, self.commits, on_store_trouble)
         spending = spending or Spending()
         self._ledger = Ledger(root.private / "ledger.jsonl", spending.name)

@@ -30,7 +30,7 @@ from popbuild.llm import local
 from popbuild.llm.endpoint import EMBEDDED_MODEL
 from popbuild.llm.lanes import ANSWERED, DOWN, REFUSED
 from popbuild.llm.request import Answer, Request, is_local
-from popbuild.redact import redact, without_secrets
+from popbuild.redact import redact, redact_value, without_secrets
 
 litellm.suppress_debug_info = True
 litellm.telemetry = False
@@ -111,18 +111,24 @@ async def send(request: Request, timeout_s: float) -> Answer:
     """One HTTP request, one complete answer. Raises TransportError; never retries."""
     parameters, warnings = _supported(request)
     started = time.monotonic()
+    # litellm's own is for each byte: whoever sends one now and then would hold a call for ever. The
+    # embedded model is in a thread, which goes on.
+    whole = asyncio.timeout(None if is_local(request.model) else timeout_s)
     try:
-        response = await litellm.acompletion(
-            model=request.model,
-            messages=[dict(message) for message in request.messages],
-            max_retries=0,
-            num_retries=0,
-            timeout=timeout_s,
-            **parameters,
-        )
+        async with whole:
+            response = await litellm.acompletion(
+                model=request.model,
+                messages=[dict(message) for message in request.messages],
+                max_retries=0,
+                num_retries=0,
+                timeout=timeout_s,
+                **parameters,
+            )
     except asyncio.CancelledError:
         raise
     except Exception as error:
+        if whole.expired():
+            raise _too_slow(request, timeout_s) from None
         raise _transport_error(error, request) from None
     return Answer(
         _keepable(response.model_dump(mode="json", exclude_none=True)),
@@ -132,12 +138,20 @@ async def send(request: Request, timeout_s: float) -> Answer:
     )
 
 
+def _too_slow(request: Request, timeout_s: float) -> TransportError:
+    values = {"model": request.model, "allowed": f"{timeout_s:g} s"}
+    error = ProviderError("the provider did not answer in time", values, _AGAIN)
+    error.elsewhere = True
+    return TransportError(error, DOWN, spent=True)
+
+
 def _keepable(response: dict[str, Any]) -> dict[str, Any]:
     """The response as it may be kept: JSON on the wire may hold half a surrogate pair, and a
     provider may repeat the key that it was called with."""
     text = json.dumps(response, ensure_ascii=False)
-    clean = without_secrets(text.encode(errors="replace").decode(), os.environ)
-    found: dict[str, Any] = response if clean == text else json.loads(clean)
+    whole = text.encode(errors="replace").decode()
+    kept = response if whole == text else json.loads(whole)
+    found: dict[str, Any] = redact_value(kept, os.environ, without_secrets)
     return found
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _KEPT = 50  # attempts a task and model: the prompt of long ago was another one
+_PARTS = {"task", "model", "run", "job"}
 _Key = tuple[str, str, str]  # pipeline, task, model
 
 
@@ -60,10 +61,11 @@ class History:
         models: dict[tuple[str, ...], set[str]] = {}
         found: dict[_Key, dict[tuple[str, str], Attempt]] = {}
         for entry in entries:
-            if entry.get("event") == "reserved":
-                reserved[entry["entry"]] = entry
+            name = str(entry.get("entry"))
+            if entry.get("event") == "reserved" and entry.keys() >= _PARTS:
+                reserved[name] = entry
             elif entry.get("event") == "settled" and "outputTokens" in entry:
-                start = reserved.pop(entry["entry"], None)
+                start = reserved.pop(name, None)
                 if start is None:
                     continue
                 key = start.get("pipeline", ""), start["task"], start["model"]

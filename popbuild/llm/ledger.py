@@ -121,7 +121,7 @@ def size_of(messages: Iterable[Message]) -> int:
 
 
 def read_entries(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """Every entry of a JSON Lines file, and how many lines could not be read."""
+    """Every entry of a JSON Lines file, and how many lines are none."""
     try:
         lines = path.read_bytes().splitlines()
     except FileNotFoundError:
@@ -129,8 +129,12 @@ def read_entries(path: Path) -> tuple[list[dict[str, Any]], int]:
     entries, bad = [], 0
     for line in lines:
         try:
-            entries.append(json.loads(line))
-        except ValueError:
+            entry = json.loads(line)
+        except (ValueError, RecursionError):
+            entry = None
+        if isinstance(entry, dict):
+            entries.append(entry)
+        else:
             bad += bool(line.strip())
     return entries, bad
 
@@ -139,8 +143,9 @@ def unsettled(entries: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, An
     """The reservations that were never settled or released, by entry: unknown spend."""
     open_entries: dict[str, Mapping[str, Any]] = {}
     for entry in entries:
-        if entry["event"] == "reserved":
-            open_entries[entry["entry"]] = entry
+        name = str(entry.get("entry"))
+        if entry.get("event") == "reserved":
+            open_entries[name] = entry
         else:
-            open_entries.pop(entry["entry"], None)
+            open_entries.pop(name, None)
     return open_entries

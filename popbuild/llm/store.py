@@ -16,7 +16,7 @@ from typing import Any
 from popbuild import disk, jsonio
 from popbuild.errors import UsageError
 from popbuild.llm.request import Answer, Request
-from popbuild.model.letter import seal
+from popbuild.model.letter import is_sealed, seal
 
 FORMAT_VERSION = 1
 SET_ASIDE = ".damaged"
@@ -120,7 +120,7 @@ def open_entry(data: bytes, digest: str) -> dict[str, Any] | None:
             isinstance(body, dict)
             and body.get("formatVersion") == FORMAT_VERSION
             and body.get("digestOfRequest") == digest == jsonio.digest(body.get("request"))
-            and seal(body) == body
+            and is_sealed(body)
             and _has_its_parts(body)
         )
     # A flipped bit may make text of bytes that are none, a number that is none, or a depth.

@@ -22,6 +22,15 @@ def _to_the_second(now_s: int) -> str:
     return datetime.fromtimestamp(now_s, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
+def seconds_at(text: object) -> float | None:
+    """The seconds since the epoch of a timestamp; None for what is none."""
+    try:
+        found = datetime.fromisoformat(text) if isinstance(text, str) else None
+        return found.timestamp() if found is not None and found.tzinfo is not None else None
+    except (ValueError, OverflowError):
+        return None
+
+
 def run_id(now_s: float | None = None, suffix: str | None = None) -> str:
     """A run's pipeline ID: `pl-2025-10-02T06-37-29-980Z-0d57ec`."""
     stamp = timestamp(now_s).replace(":", "-").replace(".", "-")

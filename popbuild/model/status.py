@@ -137,6 +137,24 @@ def drop_file(status: Status, task: str, kind: str, name: str) -> Status:
     return _with_names(status, task, kind, lambda names: [each for each in names if each != name])
 
 
+def drop_name(status: Status, kind: str, name: str) -> Status:
+    """A copy with a name in no index of files at all."""
+    for task in status["tasks"]:
+        status = drop_file(status, task, kind, name)
+    rest = [each for each in status["files"][kind] if each != name]
+    return {**status, "files": {**status["files"], kind: rest}}
+
+
+def without_files(status: Status, kinds: Iterable[str]) -> Status:
+    """A copy in which no file of these kinds is in any index."""
+    none: dict[str, list[str]] = {kind: [] for kind in kinds}
+    tasks = {
+        task: {**entry, "files": {**entry["files"], **none}}
+        for task, entry in status["tasks"].items()
+    }
+    return {**status, "files": {**status["files"], **none}, "tasks": tasks}
+
+
 def add_ownerless(status: Status, kind: str, name: str) -> Status:
     """A copy with a file in the job's index alone: its task is no longer configured."""
     files = status["files"]

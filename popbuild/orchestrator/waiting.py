@@ -122,6 +122,21 @@ class Waiting:
         return False
 
 
+class Sources:
+    """The seeds under seeds/, as they were when they were last looked at."""
+
+    def __init__(self, root: Root) -> None:
+        self._root = root
+        self._marks: dict[str, _Mark | None] = {}
+
+    def changed(self) -> list[str]:
+        """The jobs whose seed is new or was changed since the last time; at first, all."""
+        marks = {job: disk.stamp(self._root.seed(job)) for job in jobs.known_seeds(self._root)}
+        found = [job for job, mark in marks.items() if self._marks.get(job) != mark]
+        self._marks = marks
+        return found
+
+
 def _is_object(path: Path) -> bool:
     try:
         return isinstance(json.loads(disk.read(path)), dict)

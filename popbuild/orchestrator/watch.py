@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from popbuild import disk, jobs
+from popbuild import config, disk, jobs
 from popbuild.claims import JobLocks
-from popbuild.config import configured
 from popbuild.engine import session
 from popbuild.engine.events import Events, JobResult, shown_by
 from popbuild.engine.settle import Options
@@ -26,9 +25,11 @@ from popbuild.errors import (
     LockedError,
     PopbuildError,
 )
+from popbuild.exam import Surroundings
+from popbuild.index import Index
 from popbuild.layout import Root, name_problem, shown_name
 from popbuild.orchestrator.pool import Pool
-from popbuild.orchestrator.waiting import Waiting
+from popbuild.orchestrator.waiting import Sources, Waiting
 from popbuild.orchestrator.worker import Terms
 
 _GATHER_MS = 5  # changes that come together are heard together
@@ -59,6 +60,9 @@ def watch(
 ) -> int:
     """Build what comes until a signal says to end. Gives the exit code."""
     jobs.prepare_root(root)
+    doubts = jobs.doubts_about_locks(root)
+    if doubts is not None:
+        events.note(doubts)
     return asyncio.run(_Orchestrator(root, settings, options, events, on_result).run())
 
 
@@ -88,11 +92,12 @@ class _Orchestrator:
         # This process holds no job's lock, it only asks who does.
         self._waiting = Waiting(root, JobLocks(root))
         self._queue: deque[str] = deque()
+        self._seeds = Sources(root)
         self._sources: set[str] = set()  # queued since their source under seeds/ may have changed
         self._told: set[str] = set()
         self._codes: list[int] = []
         self._signals = 0
-        self._ending = self._look_again = False
+        self._ending = self._look_again = self._look_at_seeds = False
         self._woken = asyncio.Event()
         self._next_scan_s = 0.0
         self._configured = ""
@@ -101,9 +106,9 @@ class _Orchestrator:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._signalled)
-        self._configured = await asyncio.to_thread(configured, self._root)
+        self._configured = await asyncio.to_thread(config.configured, self._root)
         if self._settings.seeds:
-            self._add_sources(jobs.known_seeds(self._root))
+            await self._add_stale(self._seeds.changed())
         listening = [asyncio.create_task(self._listen(*each)) for each in self._ears()]
         self._events.note(f"watching {', '.join(self._watched())}; Ctrl-C ends it")
         try:
@@ -156,6 +161,9 @@ class _Orchestrator:
             return
         self._look_again = False
         self._add(self._waiting.seeds())
+        if self._settings.seeds and (scan or self._look_at_seeds):
+            self._look_at_seeds = False
+            self._add_sources(self._seeds.changed())
         if scan:
             self._next_scan_s = now + self._settings.rescan_s
             self._add(self._waiting.abandoned())
@@ -170,6 +178,14 @@ class _Orchestrator:
         found = list(names)
         self._sources.update(found)
         self._add(found)
+
+    async def _add_stale(self, names: list[str]) -> None:
+        """Add those that the index does not know to be unchanged. Each will be looked at once more
+        by whoever builds it."""
+        with contextlib.suppress(PopbuildError, OSError):  # workers will tell
+            unchanged = await asyncio.to_thread(_unchanged, self._root, names)
+            names = [job for job in names if job not in unchanged]
+        self._add_sources(names)
 
     def _say_ill_named(self) -> None:
         for job, problem in self._waiting.ill_named():
@@ -264,28 +280,28 @@ class _Orchestrator:
     def _watched(self) -> list[str]:
         return [self._root.show(folder) for folder, _, _ in self._ears()]
 
-    def _ears(self) -> list[tuple[Path, bool, Callable[[set[str]], None]]]:
-        """Folders to listen at, whether all below them counts, and whom to tell of the paths."""
-        ears: list[tuple[Path, bool, Callable[[set[str]], None]]] = [
-            (self._root.pending("x").parent, False, lambda _: self._heard()),
-            (self._root.config, True, lambda _: self._heard(scan=True)),
+    def _ears(self) -> list[tuple[Path, bool, Callable[[], None]]]:
+        """Folders to listen at, whether all below them counts, and whom to tell."""
+        ears: list[tuple[Path, bool, Callable[[], None]]] = [
+            (self._root.pending("x").parent, False, self._heard),
+            (self._root.config, True, lambda: self._heard(scan=True)),
         ]
         if self._settings.seeds:
             ears.append((self._root.seeds, False, self._heard_of_seeds))
         return [each for each in ears if each[0].is_dir()]
 
-    async def _listen(self, folder: Path, below: bool, tell: Callable[[set[str]], None]) -> None:
+    async def _listen(self, folder: Path, below: bool, tell: Callable[[], None]) -> None:
         import watchfiles
 
         with contextlib.suppress(OSError):  # none left to be had: the scans find it too
-            async for changes in watchfiles.awatch(
+            async for _ in watchfiles.awatch(
                 folder,
                 watch_filter=None,
                 recursive=below,
                 step=_GATHER_MS,
                 debounce=10 * _GATHER_MS,
             ):
-                tell({path for _, path in changes})
+                tell()
 
     def _heard(self, *, scan: bool = False) -> None:
         self._look_again = True
@@ -293,20 +309,21 @@ class _Orchestrator:
             self._next_scan_s = 0.0
         self._woken.set()
 
-    def _heard_of_seeds(self, paths: set[str]) -> None:
-        names = [Path(path).name for path in paths]
-        self._add_sources(
-            name.removesuffix(".json")
-            for name in names
-            if name.endswith(".json") and not name.startswith(".")
-        )
+    def _heard_of_seeds(self) -> None:
+        self._look_at_seeds = True
         self._heard()
 
     async def _renew_if_configured_anew(self) -> None:
-        found = await asyncio.to_thread(configured, self._root)
+        found = await asyncio.to_thread(config.configured, self._root)
         if found == self._configured:
             return
         self._configured = found
         self._pool.renew()
         if self._settings.seeds:
-            self._add_sources(jobs.known_seeds(self._root))
+            await self._add_stale(jobs.known_seeds(self._root))
+
+
+def _unchanged(root: Root, names: list[str]) -> set[str]:
+    """The jobs that are complete and up to date with the configuration of just now."""
+    with Index(Surroundings(config.load(root)), names) as index:
+        return {job for job in names if index.knows(job)}

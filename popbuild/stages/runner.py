@@ -25,7 +25,7 @@ from popbuild.model.letter import Call
 from popbuild.model.pipeline import Task
 from popbuild.model.problem import Problem
 from popbuild.prompt import ArtifactsView, Templates, Trace, plain, view
-from popbuild.redact import redact, redact_value
+from popbuild.redact import redact, redact_value, secret_in
 from popbuild.schemas import Schema
 from popbuild.stages import code, command, defaults
 from popbuild.stages.context import AnswerRejected, Context, RevokedError, as_messages
@@ -272,6 +272,7 @@ class _Runner:
             result = take(await self._returned(stage, default))
         except (AnswerRejected, _Failed) as no:
             problems = no.problems if isinstance(no, _Failed) else (no.problem,)
+            problems = tuple(map(self._masked, problems))
             message = str(problems[0]) if len(problems) == 1 else f"{len(problems)} problems"
             self._entry(stage, "failed", message, started, problems)
             self._note_validation(stage, problems)
@@ -396,6 +397,7 @@ class _Runner:
         own = self._task.fallbacks if model == self._task.model else ()
         fallbacks = merged.pop("fallbacks", own)
         _as_json(schema)
+        self._refuse_key([list(messages), merged, schema])
         request = Request(
             model,
             tuple(messages),
@@ -439,6 +441,16 @@ class _Runner:
         for warning in answer.warnings:
             self._entry(stage, None, warning, 0.0, level="warning")
         return answer
+
+    def _refuse_key(self, request: Any) -> None:
+        """What is sent is also kept, in the store: no key may be in it."""
+        name = secret_in(jsonio.compact(request), self._work.config.environment)
+        if name is not None:
+            raise TaskError(
+                "a prompt holds a key, so it is not sent",
+                {"task": self._task.id, "variable": name},
+                hint="take it out of the prompt, the seed or the code that it comes from",
+            )
 
     # What stages return.
 
@@ -574,6 +586,14 @@ class _Runner:
         )
         self._mentioned |= names
         return text
+
+    def _masked(self, problem: Problem) -> Problem:
+        """A problem that names no key: it stands in logs, and in the next prompt."""
+        environment = self._work.config.environment
+        message, pointer = (
+            redact(each, environment) for each in (problem.message, problem.pointer)
+        )
+        return replace(problem, message=message, pointer=pointer)
 
     def _keep(self, what: str, ending: str, value: Any) -> str:
         """Keep a cycle's prompt or raw answer among the task's logs; gives the path in the job."""

@@ -1,0 +1,225 @@
+"""Every strict reader as one function of bytes, which fails where the reader breaks its promise.
+
+The promise: a value, or one of our own errors that says what is wrong; never another exception, and
+what was read is the same when it is written and read again. tests/test_fuzz.py gives them what
+hypothesis draws, `tools/fuzz` what atheris finds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from popbuild import config, disk, gate, jsonio, layout, runs, schemas, yamlio
+from popbuild.bundle import bundle
+from popbuild.errors import ConfigError, InputError, PopbuildError, TaskError
+from popbuild.llm import ledger
+from popbuild.llm.store import open_entry
+from popbuild.model.letter import open_letter
+from popbuild.model.problem import Problem, parts_of, pointer_of, value_at
+from popbuild.prompt import Templates, Trace, view
+from popbuild.stages.defaults import NoJson, find_json
+
+READERS: dict[str, Callable[[bytes], None]] = {}
+DIGEST = "sha256:" + "0" * 64
+SEED = {
+    "name": "x",
+    "data": {"topic": "grid", "n": 5, "list": [1, "a", None], "object": {"items": 1}},
+}
+
+
+def reader(function: Callable[[bytes], None]) -> Callable[[bytes], None]:
+    READERS[function.__name__.rstrip("_")] = function
+    return function
+
+
+@reader
+def json_(data: bytes) -> None:
+    """Strict JSON, and every way to write it."""
+    try:
+        value = jsonio.loads(data, "file")
+    except InputError as error:
+        told(error)
+        return
+    written_again(value)
+
+
+@reader
+def yaml(data: bytes) -> None:
+    """Strict YAML gives only what JSON can say; each of its places has a line."""
+    try:
+        value = yamlio.loads(data, "file")
+    except ConfigError as error:
+        told(error)
+        return
+    written_again(value)
+    lines = data.count(b"\n") + data.count(b"\r") + data.count(b"\xc2\x85") + data.count(b"\xe2")
+    for pointer, _ in places(value) if value is not None else ():
+        line = yamlio.line_of(data, pointer)
+        assert line is None or 1 <= line <= lines + 1, (pointer, line)
+
+
+@reader
+def schema(data: bytes) -> None:
+    """Two lines, a schema and a document: it can judge, or is refused before anybody is paid."""
+    first, _, second = data.partition(b"\n")
+    try:
+        document, judged = jsonio.loads(first, "schema"), jsonio.loads(second, "document")
+    except InputError:
+        return
+    documents = {"a.json": document, "b.json": judged}
+    try:
+        compiled, used = schemas.compile_task_schema("a.json", documents, "a.json")
+        judging(compiled, judged)
+        written_again(bundle("a.json", used, documents, "a.json"))
+    except ConfigError as error:
+        told(error)
+
+
+@reader
+def answer(data: bytes) -> None:
+    """A model's answer: the document in it, or what the model can act on."""
+    text = data.decode(errors="replace")
+    try:
+        value = find_json(text)
+    except NoJson:
+        return
+    written_again(value)
+
+
+@reader
+def configuration(data: bytes) -> None:
+    """Each file of the configuration, as JSON and as YAML."""
+    for kind in ("pipeline", "registry", "task"):
+        for ending in ("json", "yaml"):
+            try:
+                value = config._parse_and_validate(data, f"file.{ending}", kind)
+            except ConfigError as error:
+                told(error)
+            else:
+                written_again(value)
+
+
+@reader
+def template(data: bytes) -> None:
+    """A template has a text, a bounded one, or says where it is wrong."""
+    source = data.decode(errors="replace")
+    templates = Templates(lambda path: source if path == "p.md" else None, {})
+    trace = Trace()
+    variables = {"seed": view(SEED, "seed", "", trace), "config": {"model": "m"}, "cycle": 0}
+    try:
+        templates.check("p.md")
+        text, _ = templates.render("p.md", variables, trace)
+    except TaskError as error:
+        told(error)
+        return
+    assert len(text) <= 4_000_000
+    written_again(trace.dependencies())
+
+
+@reader
+def name(data: bytes) -> None:
+    """A name that is let through is one plain file, wherever it is joined to a folder."""
+    text = data.decode("utf-8", "surrogateescape")
+    for check in (layout.check_file_name, lambda each: layout.check_name("job", each)):
+        try:
+            found = check(text)
+        except InputError as error:
+            told(error)
+            continue
+        assert found == text
+        assert os.path.normpath(f"/root/{found}") == f"/root/{found}"
+        assert Path("/root", found).parent == Path("/root")
+        assert len(os.fsencode(found)) <= 64
+        assert not found.startswith((".", "-"))
+
+
+@reader
+def pointer(data: bytes) -> None:
+    """A JSON Pointer leads to a value or to nothing, and is the same when it is put together."""
+    text = data.decode(errors="replace")
+    try:
+        parts = parts_of(text)
+    except ValueError:
+        assert text[0] != "/"
+        return
+    value_at(SEED, text)
+    assert parts_of(pointer_of(list(parts))) == parts
+
+
+@reader
+def environment(data: bytes) -> None:
+    """A root's `.env`: variables that a process can have, or what is wrong with the file."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = layout.Root(Path(folder))
+        root.environment_file.write_bytes(data)
+        try:
+            found = config.environment_of(root, {})
+        except ConfigError as error:
+            told(error)
+            return
+    for key, value in found.items():
+        assert "\0" not in key + value
+        assert key
+        assert "=" not in key
+
+
+@reader
+def ours(data: bytes) -> None:
+    """What only popbuild writes, damaged or made by somebody else: read as missing."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "file"
+        path.write_bytes(data)
+        entries, _ = ledger.read_entries(path)
+        ledger.unsettled(entries)
+        assert disk.read(path) == data
+    open_entry(data, DIGEST)
+    runs.body_of(data)
+    try:
+        body = json.loads(data)
+    except (ValueError, RecursionError):
+        return
+    if isinstance(body, dict):
+        body |= {"formatVersion": 1, "task": "research"}
+        open_letter(body, "research")
+        runs._is_whole(body)
+
+
+def judging(compiled: schemas.Schema, document: Any) -> None:
+    """A gate gives problems, each at a place of the document."""
+    for problem in gate.judge(document, compiled):
+        assert isinstance(problem, Problem)
+        assert problem.message
+        parts_of(problem.pointer)
+
+
+def told(error: PopbuildError) -> None:
+    """An error can be printed, as a text, a line and JSON, and is no novel."""
+    for text in (str(error), error.as_line(), json.dumps(error.as_json())):
+        assert text
+        text.encode()
+    assert error.message
+
+
+def written_again(value: Any) -> None:
+    """What was read is read again from what is written, down to the kinds of its numbers."""
+    again = jsonio.loads(jsonio.dumps(value), "again", max_bytes=jsonio.MAX_OWN_BYTES)
+    assert jsonio.compact(again) == jsonio.compact(value)
+    assert jsonio.compact(jsonio.normal(value, "value")) == jsonio.compact(value)
+    assert again == value
+    assert jsonio.digest(again) == jsonio.digest(value)
+
+
+def places(value: Any, pointer: str = "") -> Iterator[tuple[str, Any]]:
+    """Every place in a document with its value."""
+    yield pointer, value
+    if isinstance(value, dict):
+        for key, each in value.items():
+            yield from places(each, pointer + pointer_of([key]))
+    elif isinstance(value, list):
+        for number, each in enumerate(value):
+            yield from places(each, f"{pointer}/{number}")

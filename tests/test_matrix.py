@@ -1,0 +1,160 @@
+"""The fast part of the crash matrix: some calls of each scenario, each kind of fault, every time.
+
+All of it is `tools/crash_matrix`; docs/reliability.md has what it found.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import disks
+import faults
+import invariants
+import matrix
+import pytest
+import syscalls
+from faults import Fault
+from matrix import Bench
+from provider import Provider
+from workspace import Workspace
+
+BY_NAME = {scenario.name: scenario for scenario in matrix.SCENARIOS}
+# Each test takes every n-th call of a scenario for each kind of fault, or all of them.
+EVERY = bool(os.environ.get("POPBUILD_TEST_EVERY_STEP"))
+STRIDES = {"build": 47, "rebuild": 67, "rejection": 61, "retry": 43, "cache prune": 2}
+
+
+@pytest.fixture
+def bench(request: pytest.FixtureRequest, tmp_path: Path, provider: Provider) -> Iterator[Bench]:
+    bench = Bench(BY_NAME[request.param], tmp_path, provider)
+    try:
+        bench.measure()
+        yield bench
+    finally:
+        bench.close()
+
+
+@pytest.mark.parametrize("bench", STRIDES, indirect=True)
+def test_every_kind_of_fault(bench: Bench) -> None:
+    """Killed, failed or cut short at a call, whichever it is: what matrix.Bench checks holds."""
+    cells = [
+        cell
+        for place, kind in enumerate(faults.KINDS)
+        for cell in matrix.every(bench, [kind], *_share(bench, place))
+    ]
+    assert {faults.KILL, "EIO", "ENOSPC", "EINTR"} == {cell.kind for cell in cells} - {faults.SHORT}
+    assert [cell for cell in cells if cell.broken] == []
+
+
+def _share(bench: Bench, place: int) -> tuple[int, int]:
+    """The stride and the first of the calls of a kind; most are taken of the first, kill."""
+    stride = STRIDES[bench.scenario.name]
+    stride = 1 if EVERY else stride if place else -(-stride // 5)
+    return stride, 7 * place % stride
+
+
+@pytest.mark.parametrize("bench", ["build"], indirect=True)
+def test_the_matrix_finds_what_is_broken(bench: Bench) -> None:
+    """A disk layer that writes in place is found: a file cut short stands under its final name."""
+    torn = bench.root / "pipeline-data/complete/first/tasks/research/output.json"
+    torn.write_bytes(torn.read_bytes()[:10])
+    (bench.root / "pipeline-data/complete/runs.jsonl").write_bytes(b"")
+    (bench.root / ".popbuild/key").write_text(matrix.CANARY)
+    wrong = "\n".join(bench.look(None))
+    assert "torn: pipeline-data/complete/first/tasks/research/output.json" in wrong
+    assert "not as it was sealed: first/tasks/research/output.json" in wrong
+    assert "the key is in .popbuild/key" in wrong
+    assert bench.reached() != bench.result
+
+
+@pytest.mark.parametrize("bench", ["build", "rebuild", "rejection"], indirect=True)
+def test_what_is_told_is_durable(bench: Bench) -> None:
+    """Every file of a job is synced before the rename that ends it, whoever wrote it: else a cut of
+    power leaves it empty, in a job that was told to be complete."""
+    unsynced: set[str] = set()
+    ended = None
+    for call in bench.calls:
+        folder, _, _ = call.path.partition("/first")
+        if call.name == "renameat2" and folder in (
+            "pipeline-data/complete",
+            "pipeline-data/rejected",
+        ):
+            ended = sorted(unsynced)
+        if call.name in (*faults.WRITES, "sendfile"):
+            unsynced.add(call.path)
+        if call.name == "fsync":
+            unsynced.discard(call.path)
+        if call.name == "replace":  # which temporary file it was is not told
+            before = {each for each in unsynced if _is_temporary(each, call.path)}
+            unsynced -= before
+            if before:
+                unsynced.add(call.path)
+    inside = [each for each in ended or () if "/first/" in each]
+    assert ended is not None
+    # Written again and again while the job runs, and once more, synced, when it ends.
+    assert [each for each in inside if not each.endswith("tasks-status.json")] == []
+
+
+def _is_temporary(path: str, target: str) -> bool:
+    same = Path(path).parent == Path(target).parent
+    return same and Path(path).name.startswith(".tmp-")
+
+
+@pytest.mark.parametrize("bench", ["build"], indirect=True)
+def test_all_that_is_written_is_counted(bench: Bench) -> None:
+    """Every file that stands after a build came into being by a call that could be broken."""
+    named = {call.path for call in bench.calls}
+    made = [name for name, _ in invariants.files(bench.root)]
+    moved = [name.replace("/complete/", "/current/") for name in made]
+    missed = [
+        one
+        for one, other in zip(made, moved, strict=True)
+        if one not in named and other not in named
+    ]
+    assert missed == []
+
+
+def test_strace_sees_no_call_that_was_not_counted(tmp_path: Path) -> None:
+    """The kernel's own trace of a build has as many calls of each name as the injector met."""
+    reason = syscalls.missing()
+    if reason is not None:
+        pytest.skip(reason)
+    seen, counted = syscalls.compared(tmp_path)
+    assert seen == counted
+
+
+@pytest.mark.parametrize("room_pages", [8, 40])
+def test_a_full_disk(room_pages: int, provider: Provider) -> None:
+    """The error is told, nothing is lost, and with more room the next run completes."""
+    reason = disks.missing("tmpfs")
+    if reason is not None:
+        pytest.skip(reason)
+    cells = disks.full_disks(BY_NAME["build"], provider, room_pages * 4096, most=1)
+    assert len(cells) == 1
+    assert [cell for cell in cells if cell.broken] == []
+
+
+@pytest.mark.parametrize(("unsynced", "caught"), [((), False), (("file",), True)])
+def test_a_power_cut(unsynced: tuple[str, ...], caught: bool, provider: Provider) -> None:
+    """What was told to be done survives it; and would not without the sync of files."""
+    reason = disks.missing("ext4")
+    if reason is not None:
+        pytest.skip(reason)
+    cells = disks.cuts("ext4", BY_NAME["rejection"], provider, 1000, unsynced)
+    assert len(cells) == 2
+    assert any(cell.broken for cell in cells) == caught
+
+
+def test_a_program_without_a_fault_is_popbuild(workspace: Workspace) -> None:
+    """The injector alone changes nothing, and counts from 1 what a command does."""
+    log = workspace.root.parent / "log"
+    fault = Fault(str(workspace.root), str(log))
+    result = workspace.run(*faults.program("run", "first"), env=fault.environment())
+    assert result.code == 0
+    calls = faults.calls(log)
+    assert [call.number for call in calls] == list(range(1, len(calls) + 1))
+    assert {"open", "write", "fsync", "replace", "renameat2", "send"} <= {c.name for c in calls}
+    assert not any(re.match("/|\\.\\.", call.path) for call in calls)

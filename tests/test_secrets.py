@@ -1,0 +1,380 @@
+"""A planted key is found in no file, output or error, however a run ends and whoever repeats it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Callable
+from urllib.parse import quote, quote_plus
+
+import pytest
+from commands import Result
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from provider import Provider, Reply, Request, fail
+from workspace import Workspace
+
+from popbuild.redact import _KEY_SHAPED, redact, secret_in, without_secrets
+
+# It looks like no key, so only its variable tells; quoting it in any way makes another text of it.
+CANARY = 'Canary/0123+456789=="~~~~???? def'
+PASSWORD = "URL-password-of-a-proxy"
+ENV = {
+    "OPENAI_API_KEY": CANARY,
+    "OTHER_API_KEY_2": "another/secret+value",
+    "SOME_PROXY": f"http://user:{PASSWORD}@127.0.0.1:1",
+    "POPBUILD_BACKOFF_S": "0.01",
+    "POPBUILD_TRIES": "2",
+    "POPBUILD_PATIENCE_S": "0",
+}
+BASIC = base64.b64encode(f"user:{CANARY}".encode()).decode()
+FORMS = {
+    "plain": CANARY,
+    "as JSON": json.dumps(CANARY),
+    "in a URL": f"http://x/?key={quote(CANARY, safe='')}&q={quote_plus(CANARY)}",
+    "in base64": BASIC,
+    "in base64, whole": base64.b64encode(CANARY.encode()).decode(),
+    "of a proxy": f"cannot reach http://user:{PASSWORD}@127.0.0.1:1",
+    "by another name": "another/secret+value",
+}
+# Pieces that stand nowhere else. Of base64 the middle: its ends depend on what is around it.
+PIECES = [
+    "Canary",
+    "0123+456789",
+    PASSWORD,
+    "another/secret",
+    *(base64.b64encode(b"\0" * n + CANARY.encode()).decode()[4:-4] for n in range(3)),
+    quote(CANARY[6:18], safe=""),
+]
+
+
+def found_in(data: bytes) -> list[str]:
+    return [piece for piece in PIECES if piece.encode() in data]
+
+
+def nothing_leaked(workspace: Workspace, *results: Result) -> None:
+    """No piece of a key in what was printed, or in any file below the root and the home."""
+    for result in results:
+        assert found_in((result.out + result.err).encode()) == [], result
+    for path in workspace.root.parent.rglob("*"):
+        if path.is_file() and path.name != ".env":
+            assert found_in(path.read_bytes()) == [], path
+
+
+SHOWN = [
+    "list",
+    "status first --json",
+    "show first",
+    "show first research-output.json",
+    "show first research/execution-logs.json",
+    "show first research/letter.json --json",
+    "show first research-prompt-0.json",
+    "show first research-answer-0.txt",
+    "prompt first research",
+    "plan --json",
+    "explain first",
+    "trace first",
+    "verify --json",
+    "validate",
+    "check",
+    "cache status",
+]
+
+
+def looked_at(workspace: Workspace) -> list[Result]:
+    """Every command that shows something, whatever it says of this job."""
+    return [workspace.popbuild(*each.split(), "--debug", env=ENV) for each in SHOWN]
+
+
+def echo(text: str) -> Callable[[Request], Reply]:
+    """A provider, or a proxy before it, that repeats a text wherever an answer has room for one."""
+    body = {
+        "id": text,
+        "object": "chat.completion",
+        "created": 1,
+        "model": text,
+        "system_fingerprint": text,
+        "choices": [
+            {
+                "index": 0,
+                "finish_reason": "stop",
+                "message": {"role": "assistant", "content": f"Here: {text}.", "refusal": text},
+            }
+        ],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+    }
+    headers = {"x-request-id": text.replace("\n", " "), "retry-after": "soon"}
+    return lambda _: Reply(body=json.dumps(body).encode(), headers=headers)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_answer_that_repeats_the_key(
+    form: str, workspace: Workspace, provider: Provider
+) -> None:
+    """Plain or encoded, in each member and header: the job is complete, and nothing has it."""
+    provider.answer = echo(FORMS[form])
+    results = [workspace.popbuild("run", "--debug", env=ENV) for _ in range(2)]
+    assert [each.code for each in results] == [0, 0]
+    assert len(provider.requests) == 2
+    assert provider.requests[0].headers["authorization"] == f"Bearer {CANARY}"
+    nothing_leaked(workspace, *results)
+
+
+@pytest.mark.parametrize("status", [401, 500])
+def test_an_error_that_repeats_the_key(
+    status: int, workspace: Workspace, provider: Provider
+) -> None:
+    """In every form at once, in the text and in headers, also where it is cut off."""
+    text = "; ".join(FORMS.values())
+    provider.answer = lambda _: fail(status, text=f"{'y' * 300} {text} {text}")
+    results = [workspace.popbuild("run", *more, env=ENV) for more in ((), ("--debug",))]
+    results.append(workspace.popbuild("run", "--json", env=ENV))
+    assert {each.code for each in results} == {2}
+    nothing_leaked(workspace, *results)
+
+
+STAGES = {
+    "raises it": "def parsing(context):\n    raise ValueError(FOUND)\n",
+    "rejects with it": "def parsing(context):\n    raise context.reject(FOUND)\n",
+    "finds it as a problem": "def validate_quality(context):\n    return [FOUND]\n",
+    "logs and prints it": (
+        "def parsing(context):\n"
+        "    context.log.warning('%s', FOUND)\n"
+        "    context.files.write_log('own.log', FOUND)\n"
+        "    context.files.write_tmp('own.bin', FOUND.encode())\n"
+        "    return {'content': FOUND, FOUND: [FOUND]}\n"
+    ),
+    "returns the wrong thing": "def parsing(context):\n    return {FOUND}\n",
+}
+
+
+@pytest.mark.parametrize("kind", STAGES)
+def test_code_that_spills_the_key(kind: str, workspace: Workspace, provider: Provider) -> None:
+    """A stage that raises, rejects, logs, writes or returns every key: masked everywhere."""
+    workspace.task(
+        "research",
+        stages="import json, os\nfrom base64 import b64encode\n\n"
+        "KEYS = [v for k, v in sorted(os.environ.items()) if k.endswith(('KEY', '_2', 'PROXY'))]\n"
+        "FOUND = ' '.join(KEYS + [b64encode(('x:' + v).encode()).decode() for v in KEYS])\n\n"
+        + STAGES[kind],
+    )
+    results = [workspace.popbuild("run", "--debug", env=ENV) for _ in range(2)]
+    results.append(workspace.popbuild("retry", "first", env=ENV))
+    if kind == "logs and prints it":
+        results += looked_at(workspace)
+    nothing_leaked(workspace, *results)
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_command_that_spills_the_key(code: int, workspace: Workspace, provider: Provider) -> None:
+    """On its output and its errors, and with whatever exit code."""
+    workspace.write(
+        "pipeline-config/tasks/index.yaml",
+        'research:\n  command: [sh, -c, \'cat >/dev/null; echo "$OPENAI_API_KEY";'
+        f' echo "$SOME_PROXY" >&2; exit {code}\']\n' + "analysis: ./analysis\n",
+    )
+    workspace.task("research", task_yaml="config: {}\n")
+    result = workspace.popbuild("run", "--debug", env=ENV)
+    assert result.code == (2 if code else 0), result
+    nothing_leaked(workspace, result)
+
+
+def test_a_run_that_is_killed(workspace: Workspace, provider: Provider) -> None:
+    """While it waits for an answer, and taken up again: temporary files have it no more."""
+    provider.answer = echo(CANARY)
+    provider.kill_at(2, lambda: running.pid)
+    running = workspace.start("popbuild", "run", env=ENV)
+    killed = running.wait()
+    assert killed.code == -9
+    nothing_leaked(workspace, killed)
+    result = workspace.popbuild("run", env=ENV)
+    assert result.code == 0
+    assert len(provider.requests) == 3
+    nothing_leaked(workspace, result)
+
+
+# --- what is not sent ---
+
+SPILLING = {
+    "a template": {"prompt": f"Use {CANARY}."},
+    "code": {
+        "stages": "import os\n\n\ndef prompt_templating(context):\n"
+        "    return 'Use ' + os.environ['OPENAI_API_KEY']\n"
+    },
+    "code, in base64": {
+        "stages": "import base64, os\n\n\ndef prompt_templating(context):\n"
+        "    key = base64.b64encode(b'me:' + os.environ['OPENAI_API_KEY'].encode())\n"
+        "    return 'Use ' + key.decode()\n"
+    },
+    "a setting": {
+        "stages": "import os\n\n\ndef parsing(context):\n"
+        "    return context.llm('x', stop=os.environ['OPENAI_API_KEY']).text\n"
+    },
+}
+
+
+@pytest.mark.parametrize("kind", SPILLING)
+def test_a_prompt_with_a_key_is_not_sent(
+    kind: str, workspace: Workspace, provider: Provider
+) -> None:
+    """A model's provider need not know it, and the store keeps what was sent."""
+    workspace.task("research", **SPILLING[kind])
+    result = workspace.popbuild("run", env=ENV)
+    assert result.code == 2
+    assert "a prompt holds a key, so it is not sent" in result.err
+    assert "OPENAI_API_KEY" in result.err
+    assert len(provider.requests) == (kind == "a setting")
+    files = [path for path in (workspace.root / "pipeline-data").rglob("*") if path.is_file()]
+    files += [path for path in (workspace.root / ".popbuild/store").rglob("*") if path.is_file()]
+    assert [path for path in files if found_in(path.read_bytes())] == []
+
+
+def test_a_short_password_is_a_word_like_any_other(
+    workspace: Workspace, provider: Provider
+) -> None:
+    """`DB_PASSWORD=batteries` in an environment does not stop prompts on batteries."""
+    assert workspace.popbuild("run", env={"DB_PASSWORD": "batteries"}).code == 0
+    assert "grid batteries" in provider.requests[0].said("user")
+
+
+# --- .env ---
+
+
+def test_only_the_roots_own_env_is_read(workspace: Workspace, provider: Provider) -> None:
+    """Never one of a job, of the configuration, of the working directory or of the home."""
+    trap = "OPENAI_API_KEY=from-a-trap\nOPENAI_BASE_URL=http://127.0.0.1:1\n"
+    places = ["seeds", "pipeline-config", "pipeline-config/tasks/research", "below", "../home"]
+    places += ["pipeline-data", "pipeline-data/current", "pipeline-data/complete/first"]
+    for place in places:
+        workspace.write(f"{place}/.env", trap)
+    workspace.write(".env", "OPENAI_API_KEY=the-roots-own-key\n")
+    for folder in ("pipeline-data", "pipeline-data/current", "pipeline-data/complete"):
+        (workspace.root / folder).chmod(0o700)
+    for cwd in ("below", "pipeline-config/tasks/research", "pipeline-data/complete/first"):
+        workspace.seed("first", {"topic": cwd, "tone": "plain"})
+        result = workspace.popbuild("run", cwd=cwd, env={"OPENAI_API_KEY": ""})
+        assert result.code == 0, result
+        sent = {each.headers["authorization"] for each in provider.requests}
+        assert sent == {"Bearer the-roots-own-key"}
+
+
+# --- what looks like a key ---
+
+SHAPES = [
+    "sk-abcdefghijklmnop",
+    "AKIAABCDEFGHIJKLMNOP",
+    "AIza" + "a1_-" * 8 + "abc",
+    "ghp_" + "a1B2" * 9,
+    "github_pat_" + "a1B2_" * 9,
+    "glpat-" + "a1B2-" * 4,
+    "xoxb-1234567890-abcdef",
+    "hf_" + "aB1" * 11,
+    "gsk_" + "aB1c" * 11,
+    "npm_" + "a1B2" * 9,
+    "AGE-SECRET-KEY-1" + "QPZRY" * 11,
+    "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.dozjgNryP4J3jVmN",
+    "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nIBAAKC\n-----END RSA PRIVATE KEY-----",
+]
+NO_KEYS = [
+    "sk-learn",
+    "a task-by-task list",
+    "http://127.0.0.1:8123/v1",
+    "mail me@example.org",
+    "sha256:" + "0" * 64,
+    "pl-2025-10-02T06-37-29-980Z-0d57ec",
+    "-----BEGIN CERTIFICATE-----\nMIIEow\n-----END CERTIFICATE-----",
+    "eyJ is how base64 of an object begins",
+]
+
+
+def test_what_looks_like_a_key() -> None:
+    """Of the kinds that providers give out, amid other text; what merely begins so is left."""
+    for key in SHAPES:
+        assert redact(f"found {key}, no?", {}) == "found [key], no?", key
+    for text in NO_KEYS:
+        assert redact(text, {}) == text
+    assert redact("at postgres://me:secret@db/x", {}) == "at postgres://[key]@db/x"
+
+
+def test_show_masks_what_looks_like_a_key(workspace: Workspace, provider: Provider) -> None:
+    """A seed with somebody's keys: shown without them, as text and as JSON; its logs too."""
+    keys = [each for each in SHAPES if "\n" not in each]
+    workspace.seed("first", {"topic": " ".join(keys), "tone": "plain"})
+    for _ in range(2):
+        result = workspace.popbuild("run")
+        assert result.code == 0
+    assert len(provider.requests) == 2
+    for each in [each for each in SHOWN if each.split()[0] in ("show", "prompt", "explain")]:
+        shown = workspace.popbuild(*each.split())
+        assert [key for key in keys if key in shown.out + shown.err] == [], each
+    assert "[key] [key]" in workspace.popbuild("prompt", "first", "research").out
+    edited = workspace.job("first") / "files/artifacts/research-output.json"
+    edited.write_text(json.dumps({"content": f"by hand: {SHAPES[0]}"}))
+    shown = workspace.popbuild("show", "first", "research-output.json")
+    assert json.loads(shown.out) == {"content": "by hand: [key]"}
+    logs = [path.read_text() for path in (workspace.job("first") / "files/logs").iterdir()]
+    assert logs
+    assert [key for key in keys if any(key in log for log in logs)] == []
+
+
+def test_show_leaves_everything_else_as_it_is(workspace: Workspace, provider: Provider) -> None:
+    """Bytes that are no text come out as they are."""
+    workspace.task(
+        "research",
+        stages="def ingestion(context):\n"
+        "    context.files.write_artifact('a.bin', bytes(range(256)))\n",
+    )
+    code = (
+        "import subprocess, sys\n"
+        "out = subprocess.run(['popbuild', 'show', 'first', 'a.bin'], stdout=-1, check=True)\n"
+        "sys.exit(0 if out.stdout == bytes(range(256)) else repr(out.stdout))\n"
+    )
+    assert workspace.popbuild("run").code == 0
+    result = workspace.run("python", "-c", code, real=True)
+    assert result.code == 0, result
+
+
+def test_a_secret_is_known_in_every_form() -> None:
+    """Longer texts around it change base64, and nothing else."""
+    for before in ("", "a", "ab", "abc"):
+        encoded = base64.b64encode(f"{before}{CANARY} and more".encode()).decode()
+        assert found_in(without_secrets(encoded, ENV).encode()) == []
+        assert secret_in(f"x {encoded}", ENV) == "OPENAI_API_KEY"
+    assert secret_in("nothing here", ENV) is None
+    assert without_secrets("12345678", {"A_KEY": ""}) == "12345678"
+    assert redact("/usr/bin", dict(os.environ) | {"SSH_KEY_PATH": "/usr/bin"}) == "/usr/bin"
+
+
+def test_keys_follow_nobody_elsewhere(workspace: Workspace, provider: Provider) -> None:
+    """A provider that redirects to another address: the key is not sent there."""
+    with Provider() as other:
+        target = f"{other.base_url}/chat/completions"
+        provider.answer = lambda _: Reply(status=307, headers={"location": target}, text="go")
+        workspace.popbuild("run", env=ENV)
+        assert [each.headers.get("authorization") for each in other.requests] == [None] * 2
+
+
+OPEN = """
+import os, sys
+from popbuild.cli import entry
+os.umask(0)
+sys.argv = ["popbuild", "run"]
+sys.exit(entry())
+"""
+
+
+def test_what_a_run_makes_is_its_owners_alone(workspace: Workspace) -> None:
+    """Whatever the umask says: no other user of the machine can read or enter it."""
+    result = workspace.run("python", "-c", OPEN)
+    assert result.code == 0, result
+    for top in ("pipeline-data", ".popbuild"):
+        for path in [workspace.root / top, *(workspace.root / top).rglob("*")]:
+            assert path.stat().st_mode & 0o077 == 0, path
+
+
+@given(st.from_regex(_KEY_SHAPED))
+@settings(max_examples=200)
+def test_no_key_is_without_a_sign(text: str) -> None:
+    """What is looked for at first stands in everything that the pattern would take out."""
+    assert redact(text, {}) == _KEY_SHAPED.sub("[key]", text)
