@@ -24,7 +24,7 @@ from workspace import Workspace
 BY_NAME = {scenario.name: scenario for scenario in matrix.SCENARIOS}
 # Each test takes every n-th call of a scenario for each kind of fault, or all of them.
 EVERY = bool(os.environ.get("POPBUILD_TEST_EVERY_STEP"))
-STRIDES = {"build": 47, "rebuild": 67, "rejection": 61, "retry": 43, "cache prune": 2}
+STRIDES = {"build": 94, "rebuild": 134, "rejection": 122, "retry": 86, "cache prune": 2}
 
 
 @pytest.fixture
