@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from popbuild import __version__
+from popbuild.archiving import ARCHIVING
 from popbuild.arguments import Given, Parser, RawText, Table, add_commands, formatter
 from popbuild.building import BUILDING
 from popbuild.errors import OK, UsageError, unknown
@@ -49,9 +50,10 @@ docs: README.md and docs/ of the project"""
 
 _ORDER = (
     "init submit run watch list status plan explain check show prompt "
-    "export retry accept diff trace verify freeze thaw validate cache prune doctor"
+    "export retry accept diff trace verify freeze thaw validate cache prune doctor "
+    "archive restore backup"
 ).split()
-_ALL = BUILDING | LOOKING | SHOWING | SHARING | TIDYING
+_ALL = BUILDING | LOOKING | SHOWING | SHARING | TIDYING | ARCHIVING
 COMMANDS: Table = {name: _ALL[name] for name in sorted(_ALL, key=_ORDER.index)}
 
 

@@ -22,6 +22,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from popbuild.errors import InputError, PopbuildError, UsageError
 
@@ -213,6 +214,25 @@ def _replace(prepared: Prepared, *, sync: bool) -> None:
         with contextlib.suppress(OSError):
             prepared.temporary.unlink()
         raise
+
+
+@contextlib.contextmanager
+def creating(path: Path) -> Iterator[IO[bytes]]:
+    """A file that is not there yet, written in pieces and synced at the end; its name is durable
+    with `sync_folder`. Gone if anything goes wrong."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with _naming(path), os.fdopen(os.open(path, flags, file_mode()), "wb") as stream:
+        try:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+            # Who reads it back should read the disk, where the kernel lets us ask for that.
+            if hasattr(os, "posix_fadvise"):
+                os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                path.unlink()
+            raise
 
 
 @contextlib.contextmanager

@@ -103,15 +103,32 @@ def _promotion_note(root: Root, job: str) -> Path:
 
 def _set_aside(root: Root, folder: JobFolder, kept: int) -> None:
     """Keep the previous good result in .popbuild/previous/<id>/, and no more than are wanted."""
-    shelf = root.private / "previous" / folder.id
     if kept:
-        disk.make_folder(shelf)
-        newest = next(iter(previous_results(root, folder.id)), None)
-        number = _number_of(newest.path) + 1 if newest is not None else 1
-        stamp = timestamp().replace(":", "-").replace(".", "-")
-        disk.rename_new(folder.path, shelf / f"{number:06d}-{stamp}")
+        disk.rename_new(folder.path, _next_previous(root, folder.id))
     disk.remove(folder.path)
-    for result in previous_results(root, folder.id)[kept:]:
+    _drop_previous(root, folder.id, kept)
+
+
+def keep_copy(root: Root, folder: JobFolder, kept: int) -> None:
+    """Keep a copy of a good result that is about to be replaced, before it is."""
+    if kept:
+        place = _next_previous(root, folder.id)
+        disk.sweep(place.parent)
+        disk.copy_folder(folder.path, place)
+    _drop_previous(root, folder.id, kept)
+
+
+def _next_previous(root: Root, job: str) -> Path:
+    shelf = root.private / "previous" / job
+    disk.make_folder(shelf)
+    newest = next(iter(previous_results(root, job)), None)
+    number = _number_of(newest.path) + 1 if newest is not None else 1
+    stamp = timestamp().replace(":", "-").replace(".", "-")
+    return shelf / f"{number:06d}-{stamp}"
+
+
+def _drop_previous(root: Root, job: str, kept: int) -> None:
+    for result in previous_results(root, job)[kept:]:
         disk.remove(result.path)
 
 

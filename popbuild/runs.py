@@ -1,7 +1,8 @@
 """runs.jsonl, a line for each promotion, and our own copy of it: what must stand in complete/.
 
 Each line has its own digest and the one of the line above it. Our copy in .popbuild/ tells of lines
-that were taken away, and has a line too for each job that was removed on purpose.
+that were taken away, and has a line too for each job that was removed on purpose, or that
+came back from an archive.
 """
 
 from __future__ import annotations
@@ -43,6 +44,14 @@ def removed(root: Root, job: str) -> None:
     line = seal({"removed": job, "removedAt": timestamp()})
     with _turn(root):
         disk.append(root.runs_copy, jsonio.compact(line).encode() + b"\n")
+
+
+def restored(root: Root, job: str, line: Line | None) -> None:
+    """Write into our copy that a result came back from an archive; after it did. `line` is the one
+    of the run that made it, if the archive has it: from now on that result must stand."""
+    body = {"restored": job, "restoredAt": timestamp(), "line": dict(line) if line else None}
+    with _turn(root):
+        disk.append(root.runs_copy, jsonio.compact(seal(body)).encode() + b"\n")
 
 
 def mend_end(root: Root, path: Path) -> None:
@@ -117,6 +126,11 @@ def _stamp(root: Root) -> list[tuple[int, int, int] | None]:
     return [disk.stamp(path) for path in (root.runs, root.runs_copy)]
 
 
+def is_line(body: dict[str, Any]) -> bool:
+    """Whether this is the line of a run, as it was written."""
+    return isinstance(body.get("pipelineId"), str) and _is_whole(body)
+
+
 def _is_whole(body: dict[str, Any]) -> bool:
     """Whether a line has its own digest, or is from before lines had one."""
     return "digest" not in body or is_sealed(body)
@@ -161,19 +175,30 @@ class Runs:
                 self._here.setdefault(body["pipelineId"], body)
         self._ours: dict[str, Line] = {}
         self._removed: set[str] = set()
+        self._restored: dict[str, Line] = {}  # by job, where that is newer than its last run
         for body in filter(None, map(_json_of, copy.split(b"\n"))):
             if not _is_whole(body):
                 continue
             if isinstance(body.get("pipelineId"), str):
                 self._ours[body["pipelineId"]] = body
                 self._removed.discard(_job_of(body))
+                self._restored.pop(_job_of(body), None)
             elif isinstance(body.get("removed"), str):
                 self._removed.add(body["removed"])
-        known = {**self._here, **self._ours}
+                self._restored.pop(body["removed"], None)
+            elif isinstance(body.get("restored"), str):
+                self._take_restored(body["restored"], body.get("line"))
+        restored = {line["pipelineId"]: line for line in self._restored.values()}
+        known = {**self._here, **restored, **self._ours}
         self._by_run: dict[object, Line] = dict(known.items())
         self._by_seal = {line["seal"]: line for line in known.values() if "seal" in line}
         self._last_here = {_job_of(line): line for line in self._here.values()}
         self._last_ours = {_job_of(line): line for line in self._ours.values()}
+
+    def _take_restored(self, job: str, line: Any) -> None:
+        self._removed.discard(job)
+        if isinstance(line, dict) and is_line(line):
+            self._restored[job] = line
 
     def again(self) -> Runs:
         """The same as they are now; this very object where nothing was written since."""
@@ -182,9 +207,12 @@ class Runs:
     def last(self, job: str) -> Line | None:
         """The line of the last run that was promoted as this job: its result must stand.
 
-        By our copy where it knows the last line that is here, since lines may have been taken away
+        What was restored from an archive since then is that result. By our copy where it knows the
+        last line that is here, since lines may have been taken away
         behind that; by runs.jsonl where it does not, which then came from elsewhere.
         """
+        if job in self._restored:
+            return self._restored[job]
         here = self._last_here.get(job)
         if here is None or here["pipelineId"] in self._ours:
             return self._last_ours.get(job)
@@ -197,7 +225,8 @@ class Runs:
     def missing(self, standing: Iterable[str]) -> tuple[list[str], list[str]]:
         """The jobs that were promoted and do not stand here: those that we saw promoted here and
         nobody removed on purpose, and those of which only runs.jsonl tells."""
-        jobs = sorted({*self._last_here, *self._last_ours} - {*standing, *self._removed, ""})
+        known = {*self._last_here, *self._last_ours, *self._restored}
+        jobs = sorted(known - {*standing, *self._removed, ""})
         return (
             [job for job in jobs if self.is_missed(job)],
             [job for job in jobs if not self.is_missed(job)],
@@ -206,7 +235,8 @@ class Runs:
     def is_missed(self, job: str) -> bool:
         """Whether we saw this job promoted here last, and nobody removed it on purpose."""
         last = self.last(job)
-        return last is not None and last["pipelineId"] in self._ours and job not in self._removed
+        ours = last is not None and (last["pipelineId"] in self._ours or job in self._restored)
+        return ours and job not in self._removed
 
     def flaws(self, job: str | None = None) -> list[Flaw]:
         """What is wrong with the lines; with a job, with its lines only."""

@@ -72,6 +72,8 @@ def test_a_file_imports_only_what_stands_above_it(path: Path) -> None:
 IMPORTERS = {
     "litellm": {"popbuild.llm.client"},
     "fsspec": {"popbuild.places"},
+    "pyrage": {"popbuild.age"},
+    "backports": {"popbuild.tarball"},
     "distributed": {"popbuild.cluster"},
     "watchfiles": {"popbuild.orchestrator.watch"},
     "xllamacpp": {"popbuild.llm.local"},
