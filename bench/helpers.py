@@ -9,7 +9,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,23 +124,42 @@ class Timed:
 
 def run(command: Sequence[str], cwd: Path, environment: Mapping[str, str] | None = None) -> Timed:
     """Run a command of this environment to its end; fails if the command does."""
-    started = time.perf_counter()
-    with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(
-            [SCRIPTS / command[0], *command[1:]],
+    with tempfile.TemporaryFile() as output, tempfile.NamedTemporaryFile() as times:
+        done = subprocess.run(
+            [*_LAUNCHER, times.name, SCRIPTS / command[0], *command[1:]],
             cwd=cwd,
             env={**os.environ, **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
+            check=False,
         )
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        wall = time.perf_counter() - started
-        if process.returncode:
+        if done.returncode:
             output.seek(0)
             raise SystemExit(f"{' '.join(command)} failed:\n{output.read().decode()[-5000:]}")
-    return Timed(wall, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
+        return Timed(*json.loads(Path(times.name).read_bytes()))
+
+
+# A small process of its own starts each command: Linux counts what a process had before it became
+# another program to the most memory that program had.
+_LAUNCHER = (
+    sys.executable,
+    "-I",
+    "-S",
+    "-c",
+    """\
+import os, sys, time
+started = time.perf_counter()
+process = os.fork()
+if not process:
+    os.execv(sys.argv[2], sys.argv[2:])
+_, status, used = os.wait4(process, 0)
+wall = time.perf_counter() - started
+with open(sys.argv[1], "w") as file:
+    file.write(f"[{wall}, {used.ru_utime + used.ru_stime}, {used.ru_maxrss * 1024}]")
+sys.exit(os.waitstatus_to_exitcode(status) != 0)
+""",
+)
 
 
 Command = tuple[Sequence[str], Path, Mapping[str, str]]  # words, working directory, environment
