@@ -101,8 +101,7 @@ def measure(jobs: int, largest: int, rounds: int) -> Found:
     )
 
 
-# In a process of its own: litellm makes this one large, and Linux counts what a process had before
-# it became another program to the most memory that program had.
+# In a process of its own: it imports litellm, and changes the environment.
 _ENGINE = """\
 import json, statistics, sys
 import engine

@@ -17,32 +17,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import helpers
+import others
 from helpers import Command, Timed
 
-_PLAIN = """\
-TASKS = {tasks}
-JOBS = {jobs}
-
-
-def write(targets):
-    with open(targets[0], "w") as target:
-        target.write("text")
-
-
-def task_jobs():
-    for number in range(JOBS):
-        files = [f"seeds/{{number}}.json"]
-        for task in TASKS:
-            target = f"files/{{number}}-{{task}}.json"
-            yield {{
-                "basename": f"job-{{number}}",
-                "name": task,
-                "actions": [write],
-                "file_dep": list(files),
-                "targets": [target],
-            }}
-            files.append(target)
-"""
 _JOB = "job-00000"
 _RUN = ("doit", "run")
 _LIST = ("popbuild", "list")
@@ -154,10 +131,8 @@ def _tree(jobs: int, environment: Mapping[str, str]) -> Iterator[Path]:
 def _plain_tree(jobs: int) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="popbuild-bench-") as folder:
         plain = Path(folder)
-        helpers.write(plain / "dodo.py", _PLAIN.format(tasks=helpers.TASKS, jobs=jobs))
-        (plain / "files").mkdir()
-        for number in range(jobs):
-            helpers.write(plain / f"seeds/{number}.json", "{}")
+        others.write_seeds(plain, jobs)
+        others.PLAIN_DOIT.write(plain, jobs, False)
         helpers.run(_RUN, plain)
         yield plain
 

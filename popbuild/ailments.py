@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -206,8 +206,3 @@ def _job_of(root: Root, path: Path) -> str | None:
         if path.is_relative_to(folder) and path.parent != folder:
             return path.relative_to(folder).parts[0]
     return None
-
-
-def still(ailment: Ailment, found: Iterable[Ailment]) -> bool:
-    """Whether an ailment is among those that were just found."""
-    return any(each == ailment for each in found)

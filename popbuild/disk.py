@@ -157,7 +157,8 @@ def release(group: Sequence[Change]) -> None:
     for each in group:
         if isinstance(each, Unsynced):
             for _, file in each.files:
-                os.close(file)
+                with contextlib.suppress(OSError):  # they are synced: nothing is lost with them
+                    os.close(file)
 
 
 def commit(several: Sequence[Sequence[Change]]) -> list[OSError | None]:

@@ -14,7 +14,7 @@ from popbuild.ailments import Ailment
 from popbuild.claims import JobLocks
 from popbuild.layout import COMPLETE, CURRENT, REJECTED, JobFolder, Root
 from popbuild.model import status as states
-from popbuild.model.clock import timestamp
+from popbuild.model.clock import name_stamp
 
 Ask = Callable[[Ailment], bool]
 
@@ -78,7 +78,7 @@ def _still_ails(root: Root, ailment: Ailment) -> bool:
     """Another one that was mended before may have taken it along."""
     if ailment.kind == ailments.LEFT_OVER:
         return disk.stands(ailment.path)
-    return ailments.still(ailment, ailments.look_at(root, ailment.job or ""))
+    return ailment in ailments.look_at(root, ailment.job or "")
 
 
 class _Shelf:
@@ -87,7 +87,7 @@ class _Shelf:
 
     def __init__(self, root: Root) -> None:
         self._root = root
-        stamp = timestamp().replace(":", "-").replace(".", "-")
+        stamp = name_stamp()
         self._path = root.private / "doctor" / stamp
         self.used: Path | None = None
 

@@ -14,7 +14,7 @@ from popbuild.exam import BadSeed, read_json
 from popbuild.jobs import PROMOTIONS, SUBMITTED, named, state_in
 from popbuild.layout import COMPLETE, CURRENT, REJECTED, JobFolder, Root
 from popbuild.model import status as states
-from popbuild.model.clock import timestamp
+from popbuild.model.clock import name_stamp, timestamp
 from popbuild.model.letter import seal
 from popbuild.model.problem import Problem
 
@@ -123,7 +123,7 @@ def _next_previous(root: Root, job: str) -> Path:
     disk.make_folder(shelf)
     newest = next(iter(previous_results(root, job)), None)
     number = _number_of(newest.path) + 1 if newest is not None else 1
-    stamp = timestamp().replace(":", "-").replace(".", "-")
+    stamp = name_stamp()
     return shelf / f"{number:06d}-{stamp}"
 
 

@@ -188,19 +188,18 @@ def place_of(root: Root, job: str) -> str:
 def refuse_links(root: Root, job: str) -> None:
     """InputError where a job's directory is a symbolic link, or holds one. It is moved, replaced,
     read and written: nothing of it may stand elsewhere, whoever it came from."""
-    for state in _PLACES:
-        place = root.at(job_place(state, job))
-        link = disk.first_link(place)
-        if link is not None:
-            raise InputError(
-                f"a job's directory {'is' if link == place else 'holds'} a symbolic link",
-                {"job": job, "link": shown_name(root.show(Path(link)))},
-                hint="put what it points to in its place, or remove it",
-            )
+    link = _link_of(root, job)
+    if link is not None:
+        is_job = link in [shown_name(job_place(state, job)) for state in _PLACES]
+        raise InputError(
+            f"a job's directory {'is' if is_job else 'holds'} a symbolic link",
+            {"job": job, "link": link},
+            hint="put what it points to in its place, or remove it",
+        )
 
 
 def _link_of(root: Root, job: str) -> str | None:
-    """What `refuse_links` refuses, as a listing shows it."""
+    """A symbolic link that a job's directory is or holds, as it is shown; None if there is none."""
     links = (disk.first_link(root.at(job_place(state, job))) for state in _PLACES)
     link = next((each for each in links if each is not None), None)
     return None if link is None else shown_name(root.show(Path(link)))

@@ -7,7 +7,7 @@ import os
 import stat
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -175,11 +175,7 @@ def _items(root: Root, rule: Rule, locks: JobLocks) -> Iterator[Item]:
                     item = _item(root, rule, state, Path(entry.path))
                     if item is not None:
                         held = not locks.is_free(item.job)
-                        yield _as_busy(item) if held or _is_open(root, item.job) else item
-
-
-def _as_busy(item: Item) -> Item:
-    return Item(item.job, item.state, item.path, item.at_s, item.size_bytes, busy=True)
+                        yield replace(item, busy=held or _is_open(root, item.job))
 
 
 def _is_open(root: Root, job: str) -> bool:

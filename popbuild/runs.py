@@ -18,7 +18,7 @@ from typing import Any
 from popbuild import disk, jsonio, locks
 from popbuild.errors import InputError
 from popbuild.layout import COMPLETE, Root
-from popbuild.model.clock import timestamp
+from popbuild.model.clock import name_stamp, timestamp
 from popbuild.model.letter import is_sealed, seal
 
 Line = Mapping[str, Any]
@@ -76,7 +76,7 @@ def start_anew(root: Root) -> None:
         return
     with _turn(root):
         if not disk.stands(root.runs) and not complete_jobs(root):
-            stamp = timestamp().replace(":", "-").replace(".", "-")
+            stamp = name_stamp()
             disk.rename_new(root.runs_copy, root.private / f"runs-{stamp}.jsonl")
 
 

@@ -137,19 +137,6 @@ def runs(root: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if _is_json(line)]
 
 
-def stored(root: Path) -> int:
-    """How many answers are in the store."""
-    return len([name for name, _ in files(root) if name.startswith(".popbuild/store/")])
-
-
-def reserved(root: Path) -> int:
-    """How many calls the ledger knows of."""
-    path = root / ".popbuild/ledger.jsonl"
-    lines = path.read_bytes().split(b"\n") if path.exists() else []
-    entries = [json.loads(line) for line in lines if _is_json(line)]
-    return sum(entry.get("event") == "reserved" for entry in entries)
-
-
 def result(root: Path, jobs: Iterable[str]) -> dict[str, Any]:
     """What a command is run for: where each job stands, the values of its artifacts, the number of
     its runs. Two builds of the same inputs have the same."""

@@ -15,6 +15,7 @@ import pytest
 from backports import zstd
 from provider import Provider
 from pyrage import x25519
+from steps import EVERY, run_killed
 from workspace import Workspace
 
 from popbuild import proof
@@ -453,29 +454,6 @@ def test_backup_and_back(built: Workspace, provider: Provider) -> None:
 
 # --- kill -9 ---
 
-# Runs popbuild and dies just before the n-th of its steps that change the disk.
-PROGRAM = """
-import os, signal, sys
-from popbuild import cli, disk
-
-left = int(os.environ["STEPS"])
-
-def step(function):
-    def stepping(*arguments, **keywords):
-        global left
-        left -= 1
-        if left < 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return function(*arguments, **keywords)
-    return stepping
-
-for name in ("fsync", "replace", "mkdir", "unlink", "write", "rename", "rmdir"):
-    setattr(os, name, step(getattr(os, name)))
-disk._renameat2 = step(disk._renameat2)
-sys.exit(cli.main(sys.argv[1:]))
-"""
-EVERY = bool(os.environ.get("POPBUILD_TEST_EVERY_STEP"))
-
 
 def killed(
     workspace: Workspace, stride: int, command: list[str], prepare: Callable[[], object]
@@ -485,7 +463,7 @@ def killed(
     code = None
     while code != 0:
         prepare()
-        code = workspace.run("python", "-c", PROGRAM, *command, env={"STEPS": str(steps)}).code
+        code = run_killed(workspace, steps, *command)
         assert code in (0, -9)
         yield steps
         steps += 1 if EVERY else stride

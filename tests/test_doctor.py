@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from provider import Provider
+from steps import EVERY, run_killed
 from workspace import Workspace
 
 from popbuild import ailments, disk, proof, validate
@@ -320,28 +321,7 @@ def test_asks_on_a_terminal(workspace: Workspace, said: str, code: int) -> None:
     assert (workspace.tree() == before) == bool(code)
 
 
-# Mends everything, and dies just before the n-th of its steps that change the disk.
-PROGRAM = """
-import os, signal, sys
-from popbuild import cli, disk
-
-left = int(os.environ["STEPS"])
-
-def step(function):
-    def stepping(*arguments, **keywords):
-        global left
-        left -= 1
-        if left < 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return function(*arguments, **keywords)
-    return stepping
-
-for name in ("fsync", "replace", "mkdir", "unlink", "write", "rename"):
-    setattr(os, name, step(getattr(os, name)))
-disk._renameat2 = step(disk._renameat2)
-sys.exit(cli.main(["doctor", "--yes"]))
-"""
-STRIDE = 1 if os.environ.get("POPBUILD_TEST_EVERY_STEP") else 6
+STRIDE = 1 if EVERY else 6
 
 
 def test_killed_at_every_step(workspace: Workspace, provider: Provider) -> None:
@@ -357,7 +337,7 @@ def test_killed_at_every_step(workspace: Workspace, provider: Provider) -> None:
         for name in ("pipeline-data", ".popbuild"):
             shutil.rmtree(workspace.root / name)
             shutil.copytree(shelf / name, workspace.root / name)
-        code = workspace.run("python", "-c", PROGRAM, env={"STEPS": str(left)}).code
+        code = run_killed(workspace, left, "doctor", "--yes")
         assert code in (0, -9)
         doctor(workspace, "--yes", code=0)
         assert ailments.look(Root(workspace.root)) == [], left

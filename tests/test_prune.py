@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from provider import Provider, fail
+from steps import EVERY, run_killed
 from workspace import Workspace
 
 from popbuild import proof, validate
@@ -17,29 +18,7 @@ from popbuild.layout import Root
 from popbuild.prune import Item, Rule, choose
 
 # A part of the steps, or with POPBUILD_TEST_EVERY_STEP every one.
-STRIDE = 1 if os.environ.get("POPBUILD_TEST_EVERY_STEP") else 5
-
-# Prunes as the arguments say, and dies just before the n-th of its steps that change the disk.
-PROGRAM = """
-import os, pathlib, signal, sys
-from popbuild import cli, disk
-
-left = int(os.environ["STEPS"])
-
-def step(function):
-    def stepping(*arguments, **keywords):
-        global left
-        left -= 1
-        if left < 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return function(*arguments, **keywords)
-    return stepping
-
-for name in ("fsync", "replace", "mkdir", "unlink", "write", "rename", "rmdir"):
-    setattr(os, name, step(getattr(os, name)))
-disk._renameat2 = step(disk._renameat2)
-sys.exit(cli.main(["prune", *sys.argv[1:], "--yes"]))
-"""
+STRIDE = 1 if EVERY else 5
 
 
 def prune(workspace: Workspace, *args: str, code: int = 0) -> Any:
@@ -303,7 +282,7 @@ def test_killed_at_every_step(
         for name in ("pipeline-data", ".popbuild"):
             shutil.rmtree(workspace.root / name)
             shutil.copytree(kept / name, workspace.root / name)
-        code = workspace.run("python", "-c", PROGRAM, *args, env={"STEPS": str(left)}).code
+        code = run_killed(workspace, left, "prune", *args, "--yes")
         assert code in (0, -9)
         assert proof.verify(Root(workspace.root)).proven, left
         if workspace.states("first"):

@@ -10,7 +10,7 @@ from popbuild.engine import session
 from popbuild.errors import LockedError
 from popbuild.exam import Surroundings
 from popbuild.layout import COMPLETE, CURRENT, REJECTED, Root
-from popbuild.model.clock import timestamp
+from popbuild.model.clock import name_stamp
 
 
 def forget(root: Root, job: str | None, names: Iterable[str]) -> Iterator[str]:
@@ -35,7 +35,7 @@ def forget(root: Root, job: str | None, names: Iterable[str]) -> Iterator[str]:
                         continue
                     shelf = root.private / "forgotten" / each
                     disk.make_folder(shelf)
-                    stamp = timestamp().replace(":", "-").replace(".", "-")
+                    stamp = name_stamp()
                     with seals.changing(folder, letter):
                         disk.rename_new(letter, shelf / f"{task.name}-{stamp}.json")
                     yield f"forgetting {each}:{task.name}"

@@ -236,19 +236,20 @@ class TaskBuild:
     async def _passed(self, work: Work, built: Built, started_at: str, started: float) -> None:
         task, folder = self._task, self._folder
         duration_ms = (time.monotonic() - started) * 1000
-        artifact = work.files.prepare_main(built.output)
+        prepared = [work.files.prepare_main(built.output)]
         try:
             self._opened.drop_old_files(task.id, work.files.written)
             jobs.write_output(folder, task, built.output, self._run)
             self._write_log(work)
             body = self._letter(work, built, started_at, duration_ms)
+            prepared.append(jobs.prepare_letter(folder, task.id, body))
             # Nobody writes the other files again once the letter stands.
             others = disk.unsynced(self._unsynced(work))
-            letter = jobs.prepare_letter(folder, task.id, body)
         except BaseException:
-            disk.discard(artifact)
+            for each in prepared:
+                disk.discard(each)
             raise
-        await self._shared.calls.commits.add((others, artifact, letter))
+        await self._shared.calls.commits.add((others, *prepared))
         receipt = open_letter(body, task.id)
         assert receipt is not None
         self._exam.settle(task, built.output, receipt)

@@ -137,15 +137,3 @@ def read_entries(path: Path) -> tuple[list[dict[str, Any]], int]:
         else:
             bad += bool(line.strip())
     return entries, bad
-
-
-def unsettled(entries: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """The reservations that were never settled or released, by entry: unknown spend."""
-    open_entries: dict[str, Mapping[str, Any]] = {}
-    for entry in entries:
-        name = str(entry.get("entry"))
-        if entry.get("event") == "reserved":
-            open_entries[name] = entry
-        else:
-            open_entries.pop(name, None)
-    return open_entries

@@ -31,7 +31,11 @@ def seconds_at(text: object) -> float | None:
         return None
 
 
+def name_stamp(now_s: float | None = None) -> str:
+    """The same for the names of files and runs: `2025-10-02T06-37-29-984Z`."""
+    return timestamp(now_s).replace(":", "-").replace(".", "-")
+
+
 def run_id(now_s: float | None = None, suffix: str | None = None) -> str:
     """A run's pipeline ID: `pl-2025-10-02T06-37-29-980Z-0d57ec`."""
-    stamp = timestamp(now_s).replace(":", "-").replace(".", "-")
-    return f"pl-{stamp}-{suffix or secrets.token_hex(3)}"
+    return f"pl-{name_stamp(now_s)}-{suffix or secrets.token_hex(3)}"
