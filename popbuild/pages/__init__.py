@@ -1,0 +1,1 @@
+"""Pages about jobs, as HTML: what the server shows and what a report holds."""
