@@ -14,6 +14,7 @@ from popbuild.building import BUILDING
 from popbuild.errors import OK, UsageError, unknown
 from popbuild.guard import guarded
 from popbuild.looking import LOOKING
+from popbuild.reporting import REPORTING
 from popbuild.sharing import SHARING
 from popbuild.showing import SHOWING
 from popbuild.tidying import TIDYING
@@ -50,10 +51,11 @@ docs: README.md and docs/ of the project"""
 
 _ORDER = (
     "init submit run watch list status plan explain check show prompt "
-    "export retry accept diff trace verify freeze thaw validate cache prune doctor "
+    "export graph report summary retry accept diff trace verify freeze thaw validate cache "
+    "prune doctor "
     "archive restore backup"
 ).split()
-_ALL = BUILDING | LOOKING | SHOWING | SHARING | TIDYING | ARCHIVING
+_ALL = BUILDING | LOOKING | SHOWING | SHARING | TIDYING | ARCHIVING | REPORTING
 COMMANDS: Table = {name: _ALL[name] for name in sorted(_ALL, key=_ORDER.index)}
 
 
