@@ -50,7 +50,7 @@ environment:
 docs: README.md and docs/ of the project"""
 
 _ORDER = (
-    "init submit run watch approve reject list status plan explain check show "
+    "init submit run watch stop approve reject list status plan explain check show "
     "prompt export retry accept diff trace verify freeze thaw validate cache prune doctor "
     "archive restore backup"
 ).split()
