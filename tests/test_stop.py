@@ -120,7 +120,9 @@ def test_watch_does_not_take_it_up_again(two: Workspace, provider: Provider) -> 
     with watching(two, "--seeds") as orchestrator:
         provider.wait_for(1)
         eventually(lambda: two.states("second") == ["complete"])
-        assert run(two, 0, "stop", "first").out == "first: stopped\n"
+        assert stops.ask(Root(two.root), "first")
+        eventually(lambda: two.status("first", "current")["state"] == "stopped")
+        eventually(lambda: not requests_left(two))
         sent = len(provider.requests)
         run(two, 0, "submit", str(two.write("x.json", {"name": "x", "data": {"topic": "sun"}})))
         eventually(lambda: len(two.runs()) == 2)
