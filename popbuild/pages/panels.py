@@ -12,7 +12,8 @@ from popbuild.model.clock import seconds_at
 from popbuild.model.letter import Usage
 from popbuild.model.problem import Problem
 from popbuild.pages.calls import TaskCalls
-from popbuild.pages.room import Text, Tree
+from popbuild.pages.documents import Document
+from popbuild.pages.room import Text
 from popbuild.trace import TracedTask
 
 
@@ -38,25 +39,6 @@ class TaskView:
     @property
     def tokens(self) -> int:
         return self.usage.input_tokens + self.usage.output_tokens
-
-
-@dataclass(frozen=True)
-class Document:
-    """The seed or an artifact: its file, the task that it comes from, and its value as JSON, as
-    Markdown or as text, one of them. `size` is the file's, in bytes."""
-
-    name: str
-    task: str | None
-    path: str
-    size: int
-    tree: Tree | None = None
-    markdown: Text | None = None
-    text: Text | None = None
-
-    @property
-    def whole(self) -> bool:
-        text = self.markdown or self.text
-        return (self.tree is None or self.tree.whole) and (text is None or not text.left_out)
 
 
 @dataclass(frozen=True)
@@ -166,6 +148,7 @@ class JobView:
     origin: tuple[TracedTask, ...]
     logged: tuple[LogLine, ...]
     logs: tuple[Document, ...]
+    logs_left_out: int
     notes: tuple[str, ...]
 
     @property

@@ -51,6 +51,8 @@ class Row:
         """The first problem, in a line."""
         if not self.problems:
             return (self.error or "").split("\n", maxsplit=1)[0]
+        if str(self.problems[0]) in self.description:
+            return ""  # a bad seed's state names it
         more = len(self.problems) - 1
         return f"{self.problems[0]}" + (f" (and {more} more)" if more else "")
 
@@ -102,7 +104,7 @@ def _row(root: Root, job: Job) -> Row:
         cost=usage.cost,
         head=head,
         problems=problems,
-        error=errors[0] if errors else None,
+        error=errors[0] if errors and not problems else None,
         times=tuple(times),
     )
 
