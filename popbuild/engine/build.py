@@ -122,7 +122,7 @@ class Builder:
                 result = await self.build(job, tasks)
                 results[job] = result
                 over = isinstance(result.error, BudgetError)
-                if over or (result.exit_code and not self.shared.options.continue_):
+                if over or (result.ends_command and not self.shared.options.continue_):
                     self._stopping = True
 
         await asyncio.gather(*(one(job, tasks) for job, tasks in selection.items()))
@@ -321,6 +321,7 @@ class _JobBuild:
 
         check = functools.partial(self._builder.claims.check, self._id)
         under_way: list[str] = []  # the tasks that the disk cut short
+        held: list[str] = []  # the tasks that wait for a person's word about one above
 
         def decide(name: str) -> Verdict:
             return exam.look(exam.pipeline.task(name))
@@ -328,6 +329,9 @@ class _JobBuild:
         async def execute(doit_task: DoitTask) -> BaseFail | None:
             task = exam.pipeline.task(doit_task.name.partition(":")[2])
             check()
+            if exam.held_by(task):
+                held.append(task.id)
+                return None  # no failure: what does not need that word goes on
             build = TaskBuild(self._shared, self._run, opened, exam, task, self._tally, check)
             try:
                 return await build.run()
@@ -338,7 +342,11 @@ class _JobBuild:
         control = TaskControl(graph.tasks_of(exam, decide))
         control.process(selected)
         always, builder = self._shared.options.always, self._builder
-        runner = AsyncRunner(graph.dependencies(), execute, lambda: builder.stopping, always)
+
+        def stopped() -> bool:
+            return builder.stopping or exam.refused is not None
+
+        runner = AsyncRunner(graph.dependencies(), execute, stopped, always)
         try:
             await runner.run(control)
         except asyncio.CancelledError:
@@ -356,9 +364,9 @@ class _JobBuild:
             opened.leave(states.FAILED, ours.message)
             return self._result("failed", opened.folder, task=cut_short or None, error=ours)
         with self._builder.claims.final(self._id):
-            return await asyncio.to_thread(self._finish, opened, exam)
+            return await asyncio.to_thread(self._finish, opened, exam, held)
 
-    def _finish(self, opened: OpenJob, exam: Exam) -> JobResult:
+    def _finish(self, opened: OpenJob, exam: Exam, held: list[str]) -> JobResult:
         """Promote, reject, or leave the job in current/."""
         tally, folder = self._tally, opened.folder
         ended = {"finishedAt": timestamp(), "usage": tally.usage.as_json()}
@@ -366,43 +374,68 @@ class _JobBuild:
             message = redact(tally.failure.message, self._around.config.environment)
             opened.change(lambda each: states.move_job(each, states.FAILED, error=message, **ended))
             return self._result("failed", folder, task=tally.failed_task, error=tally.failure)
-        if tally.rejection is not None:
-            body = tally.rejection
-            opened.change(lambda each: states.move_job(each, states.REJECTED, **ended), sync=True)
-            body["usage"] = tally.usage.as_json()
-            target = endings.reject(self._root, folder, body)
-            problems = tuple(Problem.from_json(each) for each in body["problems"])
-            return self._result("rejected", target, task=body["task"], problems=problems)
-        if self._builder.draining and not exam.up_to_date():
-            opened.change(lambda each: states.move_job(each, states.RUNNING))
-            return self._result("stopped", folder, notes=("taken up again at the next start",))
-        if tally.stopped is not None:
-            message = tally.stopped.message
-            over = isinstance(tally.stopped, BudgetError)
-            state = states.STOPPED if over else states.WAITING
-            opened.change(lambda each: states.move_job(each, state, error=message, **ended))
-            return self._result(state, folder, error=tally.stopped)
-        if self._builder.claims.is_shared():
-            # Whoever was given up for lost may have written here as well: what counts is the disk.
-            for task in exam.pipeline.in_order:
-                exam.look(task)
-        if not exam.up_to_date():
-            opened.change(lambda each: states.move_job(each, states.STOPPED, **ended))
-            outcome = "built" if self._tasks is not None else "stopped"
-            return self._result(outcome, folder)
-        for task in exam.pipeline.tasks:
-            found = self._judge_file(exam, task)
-            if found:
-                body = endings.rejection(
-                    self._id, self._run, task.id, "finalValidation", found, None, 0, {}
-                )
-                opened.change(lambda each: states.move_job(each, states.REJECTED, **ended))
-                target = endings.reject(self._root, folder, body)
-                return self._result("rejected", target, task=task.id, problems=found)
+        body = tally.rejection
+        if body is None and exam.refused is not None:
+            body = endings.refusal(exam, exam.refused, self._run)
+        if body is None:
+            stays = self._stays(opened, exam, held, ended)
+            if stays is not None:
+                return stays
+            body = self._last_look(exam)
+        if body is not None:
+            return self._reject(opened, body, ended)
         opened.change(lambda each: states.move_job(each, states.COMPLETE, **ended), sync=True)
         line = self._run_line(opened, exam)
         target = endings.promote(self._root, folder, line, self._builder.previous_kept)
         return self._result("complete", target, frozen=exam.frozen)
+
+    def _stays(
+        self, opened: OpenJob, exam: Exam, held: list[str], ended: Mapping[str, Any]
+    ) -> JobResult | None:
+        """The result for a job that stays in current/, since something is left to be done, or to be
+        decided by a person; None for one that is done."""
+        folder, stopped = opened.folder, self._tally.stopped
+        if self._builder.draining and self._could_go_on(exam):
+            opened.change(lambda each: states.move_job(each, states.RUNNING))
+            return self._result("stopped", folder, notes=("taken up again at the next start",))
+        if stopped is not None:
+            message = stopped.message
+            state = states.STOPPED if isinstance(stopped, BudgetError) else states.WAITING
+            opened.change(lambda each: states.move_job(each, state, error=message, **ended))
+            return self._result(state, folder, error=stopped)
+        if self._builder.claims.is_shared():
+            # Whoever was given up for lost may have written here as well: what counts is the disk.
+            for task in exam.pipeline.in_order:
+                exam.look(task)
+        asked = exam.questions
+        if asked and (held or exam.up_to_date()):
+            opened.change(lambda each: states.move_job(each, states.WAITING, **ended))
+            return self._result("waiting", folder, questions=asked, spares_others=True)
+        if not exam.up_to_date():
+            opened.change(lambda each: states.move_job(each, states.STOPPED, **ended))
+            return self._result("built" if self._tasks is not None else "stopped", folder)
+        return None
+
+    def _last_look(self, exam: Exam) -> dict[str, Any] | None:
+        """Judge every main artifact once more: the body of a rejection, None if all pass."""
+        for task in exam.pipeline.tasks:
+            found = self._judge_file(exam, task)
+            if found:
+                stage = "finalValidation"
+                return endings.rejection(self._id, self._run, task.id, stage, found, None, 0, {})
+        return None
+
+    def _reject(self, opened: OpenJob, body: dict[str, Any], ended: Mapping[str, Any]) -> JobResult:
+        opened.change(lambda each: states.move_job(each, states.REJECTED, **ended), sync=True)
+        body["usage"] = self._tally.usage.as_json()
+        target = endings.reject(self._root, opened.folder, body)
+        problems = tuple(Problem.from_json(each) for each in body["problems"])
+        return self._result("rejected", target, task=body["task"], problems=problems)
+
+    def _could_go_on(self, exam: Exam) -> bool:
+        """Whether something is left to be built, or promoted, without a person's word."""
+        left = [task for task in exam.pipeline.tasks if not exam.up_to_date([task.id])]
+        return bool(left) and not all(exam.held_by(task) for task in left)
 
     @property
     def _left(self) -> str:
