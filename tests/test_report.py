@@ -85,8 +85,9 @@ def test_the_table_comes_first(refined: Workspace) -> None:
     assert second[:2] == ["second", "rejected, stale: analysis"]
     assert second[5] == "/title: too short: 1 characters, at least 3"
     assert [each.attributes["href"] for each in table.all("a")] == ["#job:first", "#job:second"]
-    newest = json.loads((refined.job("second", "rejected") / "rejection.json").read_bytes())
-    assert f"as of {newest['rejectedAt']}" in page.text
+    rejection = json.loads((refined.job("second", "rejected") / "rejection.json").read_bytes())
+    newest = max(rejection["rejectedAt"], refined.status("second", "rejected")["finishedAt"])
+    assert f"as of {newest}" in page.text
 
 
 def test_a_complete_job(refined: Workspace) -> None:
@@ -180,7 +181,7 @@ def test_a_rejected_job(refined: Workspace) -> None:
         "origin",
     ]
     problems = panel(page, "problems", "second")
-    assert "analysis did not pass validateStructure after 2 refinements" in problems.text
+    assert "analysis did not pass validateStructure after 2 refinements:" in problems.text
     assert [each.text for each in problems.all("code")] == ["/title"]
     assert "files/logs/analysis-answer-2.txt" in problems.text
     graph = panel(page, "graph", "second")
@@ -226,6 +227,32 @@ def test_a_job_that_failed_and_one_that_is_new(workspace: Workspace, provider: P
     workspace.seed("second", {"topic": "wind"})
     page = report(workspace, "second")
     assert panels(page, "second") == ["graph", "tasks", "artifacts"]
+
+
+def test_a_human_gate(workspace: Workspace, provider: Provider) -> None:
+    """What is asked stands first, and its task waits; then who said what, and of a rejection that a
+    person said no."""
+    workspace.task("research", task_yaml={"gate": {"message": "Is <b>this</b> fit to print?"}})
+    run(workspace, 4)
+    page = report(workspace)
+    assert panels(page)[0] == "questions"
+    assert "research: Is <b>this</b> fit to print? about" in panel(page, "questions").text
+    row = panel(page, "tasks").one("tr", id="job:first:task-research").text
+    assert row.startswith("research waiting")
+    assert "? waiting" in panel(page, "graph").text
+    said = workspace.popbuild("approve", "first", "--by", "Ada", "--note", "No typos.")
+    assert said.code == 0
+    run(workspace)
+    page = report(workspace)
+    assert "questions" not in panels(page)
+    for name in ("tasks", "origin"):
+        assert "approved by Ada, " in panel(page, name).text
+    provider.answer = lambda _: Reply("Another.")
+    assert workspace.popbuild("run", "fresh=research").code == 4
+    assert workspace.popbuild("reject", "first", "--by", "Ada", "--note", "Too long.").code == 0
+    problems = panel(report(workspace), "problems")
+    assert "a person rejected what research made: Too long." in problems.text
+    assert "`a person rejected what research made`" in workspace.popbuild("summary").out
 
 
 def test_jobs_that_cannot_be_read(workspace: Workspace, provider: Provider) -> None:
@@ -412,6 +439,9 @@ def test_the_file(refined: Workspace) -> None:
     assert "default-src 'none'; style-src 'unsafe-inline'; img-src data:" in text
     assert "url(" not in text
     assert "@import" not in text
+    said = [refined.popbuild("report", "-o", each, "--json").out for each in ("report.html", "-")]
+    assert json.loads(said[0]) == {"path": "report.html"}
+    assert json.loads(said[1]) == {"path": None, "text": text}
     assert refined.popbuild("report").code == 3
     assert refined.popbuild("report", "-o", "no/such/report.html").code == 3
     assert refined.popbuild("report", "-o", ".").code == 3

@@ -18,7 +18,7 @@ from popbuild.model.letter import Usage
 from popbuild.model.problem import Problem
 from popbuild.pages import foreign
 from popbuild.pages.html import render
-from popbuild.pages.panels import mark_of, newest
+from popbuild.pages.panels import mark_of, newest, rejected_by
 from popbuild.pages.room import Room
 from popbuild.pages.view import graph_of_job, view_of
 from popbuild.units import count, money, seconds
@@ -112,8 +112,7 @@ def _row(root: Root, job: Job) -> Row:
 def _rejection(body: Any) -> tuple[str, tuple[Problem, ...], list[str]]:
     if not isinstance(body, dict):
         return "rejected", (), []
-    task, stage = foreign.text(body, "task"), foreign.text(body, "stage")
-    head = f"{task} did not pass {stage}" if task else "its seed was rejected"
+    head = rejected_by(foreign.text(body, "task"), foreign.text(body, "stage"))
     at = foreign.text(body, "rejectedAt")
     return head, foreign.problems(body.get("problems")), [at] if at else []
 

@@ -19,6 +19,7 @@ from popbuild.explain import explain
 from popbuild.jobs import Job, read_status
 from popbuild.layout import COMPLETE, REJECTED, JobFolder, Root, shown_name
 from popbuild.model.clock import seconds_at
+from popbuild.model.decision import in_words
 from popbuild.model.pipeline import Task
 from popbuild.model.problem import MISSING
 from popbuild.pages import foreign
@@ -110,6 +111,7 @@ class _Viewer:
             documents=documents,
             documents_left_out=documents_left_out,
             calls=self._told("calls", lambda: tuple(self._calls()), ()),
+            questions=job.questions,
             problems=job.bad_seed.problems if job.bad_seed else (),
             rejection=self._rejection,
             stale=self._told("stale", lambda: tuple(self._stale(tasks)), ()),
@@ -155,13 +157,16 @@ class _Viewer:
             reasons=tuple(said["reasons"]),
             edited=said["edited"],
             frozen=said["frozen"],
+            decision=in_words(said["decision"]) if "decision" in said else None,
             error=foreign.text(said, "error"),
         )
 
     def _mark(self, task: str, said: Mapping[str, Any]) -> str:
         state = str(said["state"])
-        if self._rejection is not None and self._rejection.task == task and state == "error":
+        if self._rejection is not None and self._rejection.task == task:
             return "rejected"
+        if any(question.task == task for question in self._job.questions):
+            return "waiting"
         if said["frozen"]:
             return "frozen"
         return "stale" if state == "done" and said["stale"] else state
