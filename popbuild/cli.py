@@ -51,8 +51,8 @@ environment:
 docs: README.md and docs/ of the project"""
 
 _ORDER = (
-    "init submit run watch approve reject list status plan explain check show "
-    "prompt export graph report summary retry accept diff trace verify freeze thaw "
+    "init submit run watch stop approve reject list status plan explain check "
+    "show prompt export graph report summary retry accept diff trace verify freeze thaw "
     "validate cache prune doctor archive restore backup"
 ).split()
 _ALL = BUILDING | DECIDING | LOOKING | SHOWING | SHARING | TIDYING | ARCHIVING | REPORTING

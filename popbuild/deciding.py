@@ -6,13 +6,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from popbuild.arguments import JOB, JSON, Given, Table, argument, print_json, print_lines, root_of
-from popbuild.errors import OK
+from popbuild.errors import OK, STOPPED
 
 if TYPE_CHECKING:
     from popbuild.decisions import Decided
     from popbuild.layout import Root
 
     Decide = Callable[[Root, str, str | None, str | None, str | None], Decided]
+
+_PATIENCE_S = 10.0
 
 
 def _approve(given: Given) -> int:
@@ -42,6 +44,23 @@ def _say(given: Given, decide: Decide) -> int:
     return OK
 
 
+def _stop(given: Given) -> int:
+    """Stop the build of jobs, whoever builds them: a run in another terminal, or a worker of
+    popbuild watch, which does not take them up again. What is under way is given up, as by
+    Ctrl-C; answers that came are kept, and the next run goes on from there. The other jobs of
+    that command go on. A job that nobody builds stays as it is. Exits with 4 where a job is
+    still under way after ten seconds: it stops as soon as it can."""
+    from popbuild import commands, stops
+
+    root = root_of(given)
+    found = stops.stop(root, commands.named(root, given.names), _PATIENCE_S)
+    if given.json:
+        print_json([each.as_json() for each in found])
+    else:
+        print_lines(line for each in found for line in each.lines())
+    return OK if all(each.ended for each in found) else STOPPED
+
+
 _SAID = (
     JOB,
     argument("--task", metavar="TASK", help="which task, where several wait"),
@@ -53,4 +72,9 @@ _SAID = (
 DECIDING: Table = {
     "approve": (_approve, "say yes at a human gate", _SAID),
     "reject": (_reject, "say no at a human gate", _SAID),
+    "stop": (
+        _stop,
+        "stop the build of jobs",
+        (argument("names", nargs="+", metavar="JOB", help="a job's ID or a glob"), JSON),
+    ),
 }

@@ -281,10 +281,13 @@ def test_a_rebuild_keeps_the_decision_about_the_same_value(
     run(gated, 0, "approve", "first", "--by", "Ada")
     run(gated, 0)
     value = gated.artifact("first", "research")
+    before = (gated.root / "pipeline-config/tasks/analysis/prompt.md").read_text()
     gated.task("research", prompt="Say again: {{ seed.data.topic }}.\n")
-    (planned,) = json.loads(run(gated, 0, "plan", "--json").out)["jobs"]
-    runs = [(task["task"], task["runs"]) for task in planned["tasks"]]
-    assert runs == [("research", "will"), ("analysis", "may")]
+    for prompt in ("Of another: {{ artifacts.research.content }}\n", before):
+        gated.task("analysis", prompt=prompt)
+        (planned,) = json.loads(run(gated, 0, "plan", "--json").out)["jobs"]
+        runs = [(task["task"], task["runs"]) for task in planned["tasks"]]
+        assert runs == [("research", "will"), ("analysis", "may")]
     provider.script([value["content"]])
     run(gated, 0)
     assert decision(gated, state="complete")["by"] == "Ada"
@@ -516,6 +519,7 @@ def test_a_decision_survives_a_kill_at_every_step(
         assert status(gated)["state"] in ("waiting", "stopped", "rejected")
         run(gated, 0, "validate")
         run(gated, 0, command, "first", "--by", "Ada")
+        assert gated.states("first") == ["current" if command == "approve" else "rejected"]
         run(gated, 0 if command == "approve" else 1)
         assert gated.states("first") == ["complete" if command == "approve" else "rejected"]
         assert len(provider.requests) == sent + (command == "approve")

@@ -44,6 +44,7 @@ from popbuild.model.problem import Problem
 from popbuild.objects import Objects
 from popbuild.redact import redact
 from popbuild.stages.code import Finder
+from popbuild.stops import POLL_S, SAID, Stops
 from popbuild.threads import heartbeat, heartbeat_limit_s
 from popbuild.turns import Turns
 
@@ -74,10 +75,13 @@ async def building(
         on_store_trouble=events.store_trouble,
     )
     timeouts_s = [task.timeout_s for each in pipelines.values() for task in each.tasks]
+    builder = Builder(around, calls, claims, options, events)
     beating = asyncio.create_task(heartbeat(heartbeat_limit_s(timeouts_s)))
+    heeding = asyncio.create_task(builder.heed_stops())
     try:
-        yield Builder(around, calls, claims, options, events)
+        yield builder
     finally:
+        heeding.cancel()
         beating.cancel()
         await calls.close()
 
@@ -100,6 +104,8 @@ class Builder:
         self._turns = Turns()
         self._stopping = False
         self._draining = False
+        self._stops = Stops(around.root)
+        self._under_way: dict[str, _JobBuild] = {}
         Finder(around.config.snapshot, around.root.config).install()
 
     async def prepare(self) -> None:
@@ -143,15 +149,28 @@ class Builder:
                 told = True
             await asyncio.sleep(_LOCK_POLL_S)
         try:
+            self._stops.drop(job)  # it was for whoever built the job before
+            build = self._under_way[job] = _JobBuild(self, job, tasks)
             async with self._turns.turn():
-                result = await _JobBuild(self, job, tasks).run()
+                result = await build.run()
             return self._ended(result)
         except PopbuildError as error:
             return self._ended(JobResult(job, "stopped", error=error))
         except Exception as error:  # a full disk, or a mistake of ours: the other jobs go on
             return self._ended(JobResult(job, "failed", error=in_our_words(error)))
         finally:
+            self._under_way.pop(job, None)
+            self._stops.drop(job)
             self.claims.release(job)
+
+    async def heed_stops(self) -> None:
+        """Stop what somebody asks to be stopped, as long as this runs."""
+        while True:
+            await asyncio.sleep(POLL_S)
+            if self._under_way:
+                with contextlib.suppress(OSError):  # then nobody can ask
+                    for job in self._stops.asked().intersection(self._under_way):
+                        self._under_way[job].stop()
 
     def drain(self) -> None:
         """Start nothing more, and send nothing more. Jobs that are not done by then stay running,
@@ -187,6 +206,16 @@ class _JobBuild:
         self._run = run_id()
         self._tally = Tally()
         self._started = time.monotonic()
+        self._is_to_stop = False
+        self._running: asyncio.Task[None] | None = None
+
+    def stop(self) -> None:
+        """Give up what is under way, as Ctrl-C would, and leave the job stopped. Without effect
+        once the tasks have ended: the job is about to be promoted, or rejected."""
+        if not self._is_to_stop:
+            self._is_to_stop = True
+            if self._running is not None:
+                self._running.cancel()
 
     async def run(self) -> JobResult:
         options = self._shared.options
@@ -347,11 +376,17 @@ class _JobBuild:
             return builder.stopping or exam.refused is not None
 
         runner = AsyncRunner(graph.dependencies(), execute, stopped, always)
+        self._running = asyncio.ensure_future(runner.run(control))
+        if self._is_to_stop:
+            self._running.cancel()
         try:
-            await runner.run(control)
+            await self._running
         except asyncio.CancelledError:
-            opened.leave(self._left, "interrupted")
-            raise
+            if not self._is_to_stop or _is_cancelled():
+                opened.leave(self._left, "interrupted")
+                raise
+            opened.leave(states.STOPPED, SAID)
+            return self._result("stopped", opened.folder, notes=(SAID,), spares_others=True)
         except FencedError:
             raise  # it is another worker's now: not a word more is written here
         except PopbuildError as error:
@@ -471,3 +506,9 @@ class _JobBuild:
 
     def _show(self, folder: JobFolder) -> str:
         return self._root.show(folder.path)
+
+
+def _is_cancelled() -> bool:
+    """Whether this very asyncio task was cancelled, and not one that it waits for."""
+    this = asyncio.current_task()
+    return this is not None and this.cancelling() > 0

@@ -158,7 +158,8 @@ def _ending(result: JobResult) -> list[str]:
         case _ if isinstance(result.error, LockedError):
             return [f"{job}: built by another command"]
         case _:
-            return [f"{job}: {result.outcome}", *([f"  -> {result.path}"] if result.path else [])]
+            head = ": ".join([f"{job}: {result.outcome}", *result.notes])
+            return [head, *([f"  -> {result.path}"] if result.path else [])]
 
 
 def _asked(result: JobResult) -> Iterator[str]:
