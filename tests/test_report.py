@@ -242,6 +242,23 @@ def test_a_job_that_failed_and_one_that_is_new(workspace: Workspace, provider: P
     assert panels(page, "second") == ["graph", "tasks", "artifacts"]
 
 
+def test_a_running_job(workspace: Workspace, provider: Provider) -> None:
+    """What is under way says so, and what is above it is there already."""
+    provider.hold(after=1)
+    with workspace.start("popbuild", "run", "first") as running:
+        provider.wait_for(2)
+        result = workspace.popbuild("report", "-o", "-")
+        assert result.code == 0, result.err
+        page = markup.parse(result.out)
+        assert [each.text for each in panel(page, "graph").all("text", class_="note")][1] == (
+            "▸ running"
+        )
+        assert "research done" in panel(page, "tasks").text
+        assert "analysis running" in panel(page, "tasks").text
+        provider.release()
+        assert running.wait().code == 0
+
+
 def test_a_human_gate(workspace: Workspace, provider: Provider) -> None:
     """What is asked stands first, and its task waits; then who said what, and of a rejection that a
     person said no."""

@@ -19,6 +19,7 @@ _WIDTH, _MARGIN, _CUT = 760.0, 4.0, 30.0
 _LANE, _BAR, _HEAD, _FOOT = 46.0, 15.0, 26.0, 8.0
 _IDLE_S = 2.0  # and a quarter of all that ran: idle time that is longer is cut out
 _LEAST_WIDTH = 2.0
+_UNITS = ((3_600.0, "h"), (60.0, "min"))
 _TICK = 110.0  # from one to the next, about
 
 
@@ -104,14 +105,15 @@ def _axis(stretch: _Stretch, height: float) -> list[str]:
     length_s = stretch.end_s - stretch.start_s
     parts = []
     about = int(length_s * stretch.scale / _TICK)
-    shown = steps(length_s, about) if about > 1 else [0.0]
-    for after_s in shown:
-        x = stretch.at(stretch.start_s + after_s)
+    unit_s, unit = next((each for each in _UNITS if length_s >= 2 * each[0]), (1.0, "s"))
+    for step in steps(length_s / unit_s, about) if about > 1 else [0.0]:
+        after_s = step * unit_s
         if after_s > length_s:
             continue
+        x = stretch.at(stretch.start_s + after_s)
         line = f"M{shapes.number(x)} {shapes.number(_HEAD - 6)}V{shapes.number(height)}"
         parts.append(shapes.element("path", d=line, class_="grid"))
-        said = seconds(after_s * 1000) if after_s else timestamp(stretch.start_s)[11:19]
+        said = f"{step:g} {unit}" if step else timestamp(stretch.start_s)[11:19]
         anchor = "start" if x < _WIDTH * 0.93 else "end"
         parts.append(shapes.text(said, x, _HEAD - 12, class_="tick", text_anchor=anchor))
     return parts
