@@ -13,8 +13,16 @@ from markup import Element, svg_of
 from provider import Provider, Reply
 from workspace import CHECKOUT, Workspace
 
-from popbuild.pages import room
+from popbuild.errors import UsageError
+from popbuild.jobs import Job
+from popbuild.layout import Root
+from popbuild.model.letter import seal
+from popbuild.pages import room, view
+from popbuild.pages.html import age
+from popbuild.pages.html import panels as panels_of
 from popbuild.pages.markdown import html_of
+from popbuild.pages.panels import JobView
+from popbuild.pages.view import job_view
 
 SCHEMA = {
     "type": "object",
@@ -85,8 +93,9 @@ def test_the_table_comes_first(refined: Workspace) -> None:
     assert second[:2] == ["second", "rejected, stale: analysis"]
     assert second[5] == "/title: too short: 1 characters, at least 3"
     assert [each.attributes["href"] for each in table.all("a")] == ["#job:first", "#job:second"]
-    newest = json.loads((refined.job("second", "rejected") / "rejection.json").read_bytes())
-    assert f"as of {newest['rejectedAt']}" in page.text
+    rejection = json.loads((refined.job("second", "rejected") / "rejection.json").read_bytes())
+    newest = max(rejection["rejectedAt"], refined.status("second", "rejected")["finishedAt"])
+    assert f"as of {newest}" in page.text
 
 
 def test_a_complete_job(refined: Workspace) -> None:
@@ -180,14 +189,19 @@ def test_a_rejected_job(refined: Workspace) -> None:
         "origin",
     ]
     problems = panel(page, "problems", "second")
-    assert "analysis did not pass validateStructure after 2 refinements" in problems.text
+    assert "analysis did not pass validateStructure after 2 refinements:" in problems.text
     assert [each.text for each in problems.all("code")] == ["/title"]
     assert "files/logs/analysis-answer-2.txt" in problems.text
     graph = panel(page, "graph", "second")
     assert [each.text for each in graph.all("text", class_="note")][1].startswith("✗ rejected")
     tries = [each.text for each in panel(page, "calls", "second").all("h5")]
     assert tries == ["First try", "Refinement 1", "Refinement 2"]
-    assert len(list(panel(page, "calls", "second").all("div", class_="notice"))) == 3
+    signs = [
+        each.tag
+        for each in panel(page, "calls", "second").all()
+        if each.tag == "h5" or each.attributes.get("class") == "notice bad"
+    ]
+    assert signs == ["h5", "div"] * 3
 
 
 def test_what_is_stale_and_what_changed(refined: Workspace, provider: Provider) -> None:
@@ -228,6 +242,49 @@ def test_a_job_that_failed_and_one_that_is_new(workspace: Workspace, provider: P
     assert panels(page, "second") == ["graph", "tasks", "artifacts"]
 
 
+def test_a_running_job(workspace: Workspace, provider: Provider) -> None:
+    """What is under way says so, and what is above it is there already."""
+    provider.hold(after=1)
+    with workspace.start("popbuild", "run", "first") as running:
+        provider.wait_for(2)
+        result = workspace.popbuild("report", "-o", "-")
+        assert result.code == 0, result.err
+        page = markup.parse(result.out)
+        assert [each.text for each in panel(page, "graph").all("text", class_="note")][1] == (
+            "▸ running"
+        )
+        assert "research done" in panel(page, "tasks").text
+        assert "analysis running" in panel(page, "tasks").text
+        provider.release()
+        assert running.wait().code == 0
+
+
+def test_a_human_gate(workspace: Workspace, provider: Provider) -> None:
+    """What is asked stands first, and its task waits; then who said what, and of a rejection that a
+    person said no."""
+    workspace.task("research", task_yaml={"gate": {"message": "Is <b>this</b> fit to print?"}})
+    run(workspace, 4)
+    page = report(workspace)
+    assert panels(page)[0] == "questions"
+    assert "research: Is <b>this</b> fit to print? about" in panel(page, "questions").text
+    row = panel(page, "tasks").one("tr", id="job:first:task-research").text
+    assert row.startswith("research waiting")
+    assert "? waiting" in panel(page, "graph").text
+    said = workspace.popbuild("approve", "first", "--by", "Ada", "--note", "No typos.")
+    assert said.code == 0
+    run(workspace)
+    page = report(workspace)
+    assert "questions" not in panels(page)
+    for name in ("tasks", "origin"):
+        assert "approved by Ada, " in panel(page, name).text
+    provider.answer = lambda _: Reply("Another.")
+    assert workspace.popbuild("run", "fresh=research").code == 4
+    assert workspace.popbuild("reject", "first", "--by", "Ada", "--note", "Too long.").code == 0
+    problems = panel(report(workspace), "problems")
+    assert "a person rejected what research made: Too long." in problems.text
+    assert "`a person rejected what research made`" in workspace.popbuild("summary").out
+
+
 def test_jobs_that_cannot_be_read(workspace: Workspace, provider: Provider) -> None:
     """A bad seed, a bad name, a link, damaged and foreign files: each is told, none stops the
     report or the summary."""
@@ -250,8 +307,11 @@ def test_jobs_that_cannot_be_read(workspace: Workspace, provider: Provider) -> N
     logs = workspace.job("first") / "tasks/analysis/execution-logs.json"
     logs.write_text('[1, {"stage": []}, {"timestamp": "x", "level": "", "message": "m"}]')
     (workspace.job("first") / "files/logs/analysis-prompt-0.json").write_text("[1, {}]")
+    letter = {**workspace.letter("first", "analysis"), "calls": [{}, 7], "configuration": [1]}
+    workspace.write("pipeline-data/complete/first/tasks/analysis/letter.json", seal(letter))
     page = report(workspace, "first")
     assert "[not a text]" in panel(page, "calls").text
+    assert "origin cannot be told: " in page.text
     logs.write_text('{"a": ')
     (workspace.job("first") / "tasks/analysis/letter.json").write_text("[]")
     (workspace.job("first") / "files/artifacts/analysis-output.json").unlink()
@@ -351,22 +411,22 @@ def test_a_table_of_markdown_has_no_style() -> None:
 
 
 def test_a_page_is_bounded(workspace: Workspace, provider: Provider) -> None:
-    """5 MB of text, 100,000 values, a hundred files: the page says what is left out and where it
+    """5 MB of text, 20,000 values, dozens of files: the page says what is left out and where it
     is."""
     code = (
         "def integration(context):\n"
         "    context.files.write_artifact('long.txt', 'word ' * 1_000_000)\n"
-        "    context.files.write_artifact('many.json', [{'n': n} for n in range(100_000)])\n"
-        "    for n in range(100):\n"
-        "        context.files.write_artifact(f'more-{n:03}.txt', 'text ' * 10_000)\n"
+        "    context.files.write_artifact('many.json', [{'n': n} for n in range(10_000)])\n"
+        "    for n in range(45):\n"
+        "        context.files.write_artifact(f'more-{n}.txt', 'text ' * 6_000)\n"
     )
     workspace.task("research", stages=code)
-    provider.answer = lambda _: Reply("long " * 200_000)
+    provider.answer = lambda _: Reply("long " * 20_000)
     run(workspace)
     page = report(workspace)
     artifacts = panel(page, "artifacts")
-    assert len(page.raw) < 1_500_000
-    assert "64 artifacts more; all of it is in pipeline-data/complete/first" in artifacts.text
+    assert len(page.raw) < 750_000
+    assert "9 artifacts more; all of it is in pipeline-data/complete/first" in artifacts.text
     long, many = (
         next(each for each in artifacts.all("article") if name in each.one("h4").text)
         for name in ("long.txt", "many.json")
@@ -374,7 +434,7 @@ def test_a_page_is_bounded(workspace: Workspace, provider: Provider) -> None:
     assert len(long.one("pre").raw) == room.MAX_TEXT
     assert "4,934,464 characters more; all of it is in" in long.text
     assert "files/artifacts/long.txt" in long.text
-    assert len(list(many.all("span", class_="key"))) <= room.MAX_NODES
+    assert len(list(many.all("span", class_="key"))) <= 2_000
     assert "not all of it; the rest is in pipeline-data/complete/first" in many.text
     assert "more items" in many.text
     answer = panel(page, "calls")
@@ -389,7 +449,7 @@ def test_keys_are_masked(workspace: Workspace, provider: Provider) -> None:
     environment = {"OTHER_API_KEY": key, "OPENAI_API_KEY": "sk-proj-abcdefghijklmnop"}
     places = workspace.job("first") / "files"
     (places / "artifacts/research-output.json").write_text(json.dumps({"content": key, key: key}))
-    (places / "logs/analysis-answer-0.txt").write_text("x" * (16 * 1024 - 5) + key)
+    (places / "logs/analysis-answer-0.txt").write_text("x" * (16 * 1024 - 12) + key)
     (places / "logs/research-prompt-0.json").write_text(json.dumps([{"role": key, "content": key}]))
     status = workspace.status("first")
     status["tasks"]["analysis"]["error"] = f"refused: {key}"
@@ -412,6 +472,9 @@ def test_the_file(refined: Workspace) -> None:
     assert "default-src 'none'; style-src 'unsafe-inline'; img-src data:" in text
     assert "url(" not in text
     assert "@import" not in text
+    said = [refined.popbuild("report", "-o", each, "--json").out for each in ("report.html", "-")]
+    assert json.loads(said[0]) == {"path": "report.html"}
+    assert json.loads(said[1]) == {"path": None, "text": text}
     assert refined.popbuild("report").code == 3
     assert refined.popbuild("report", "-o", "no/such/report.html").code == 3
     assert refined.popbuild("report", "-o", ".").code == 3
@@ -470,6 +533,54 @@ def test_a_root_without_jobs(workspace: Workspace) -> None:
     (workspace.root / "seeds/first.json").unlink()
     assert list(report(workspace).all("article")) == []
     assert workspace.popbuild("summary").out.startswith("## popbuild: 0 jobs\n")
+
+
+def test_the_panels_of_a_page_about_one_job(refined: Workspace) -> None:
+    """Without a prefix, and one level higher: what a server includes into a page of its own."""
+    page = markup.parse(str(panels_of(job_view(Root(refined.root), "second"))))
+    sections = list(page.all("section"))
+    assert [each.attributes["id"] for each in sections][:3] == ["problems", "graph", "tasks"]
+    assert [next(each.all("h2")).text for each in sections][:3] == ["Problems", "Graph", "Tasks"]
+    assert next(page.one("section", id="graph").all("a")).attributes["href"] == "#task-research"
+    assert markup.acts(page) == []
+    with pytest.raises(UsageError, match="no such job"):
+        job_view(Root(refined.root), "third")
+
+
+def test_a_job_that_moves_while_it_is_read(
+    refined: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is looked at again: a promotion in between leaves no page of half a job."""
+    real, moved = view.view_of, []
+
+    def moving(root: Root, job: Job) -> JobView:
+        if not moved:
+            moved.append(refined.job("first").rename(refined.job("first", "current")))
+        return real(root, job)
+
+    monkeypatch.setattr(view, "view_of", moving)
+    found = job_view(Root(refined.root), "first")
+    assert found.path == "pipeline-data/current/first"
+    assert found.calls
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-5, "just now"),
+        (59, "just now"),
+        (60, "1 min ago"),
+        (3_599, "59 min ago"),
+        (7_200, "2 h ago"),
+        (86_400, "1 day ago"),
+        (200 * 86_400, "200 days ago"),
+    ],
+)
+def test_ages(seconds: float, text: str) -> None:
+    """How long ago, in the largest unit that fits; nothing of what is no time."""
+    assert age("2026-01-02T00:00:00.000Z", 1_767_312_000 + seconds) == text
+    assert age("soon", 0) == ""
+    assert age(None, 0) == ""
 
 
 TEMPLATES = sorted((CHECKOUT / "popbuild/pages/templates").rglob("*.html"))

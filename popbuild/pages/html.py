@@ -16,6 +16,7 @@ from popbuild.cache_text import size
 from popbuild.errors import printable
 from popbuild.fingerprint import brief
 from popbuild.model.clock import seconds_at
+from popbuild.model.decision import in_words
 from popbuild.pages.markdown import html_of
 from popbuild.pages.panels import JobView
 from popbuild.units import count, money, seconds
@@ -60,7 +61,14 @@ def _environment() -> jinja2.Environment:
         cache_size=-1,
     )
     environment.filters.update(
-        age=age, brief=brief, count=count, money=money, seconds=seconds, size=size, tokens=tokens
+        age=age,
+        brief=brief,
+        count=count,
+        in_words=in_words,
+        money=money,
+        seconds=seconds,
+        size=size,
+        tokens=tokens,
     )
     environment.globals.update(
         graph=_graph,

@@ -18,7 +18,7 @@ from popbuild.model.letter import Usage
 from popbuild.model.problem import Problem
 from popbuild.pages import foreign
 from popbuild.pages.html import render
-from popbuild.pages.panels import mark_of, newest
+from popbuild.pages.panels import mark_of, newest, rejected_by
 from popbuild.pages.room import Room
 from popbuild.pages.view import graph_of_job, view_of
 from popbuild.units import count, money, seconds
@@ -51,6 +51,8 @@ class Row:
         """The first problem, in a line."""
         if not self.problems:
             return (self.error or "").split("\n", maxsplit=1)[0]
+        if str(self.problems[0]) in self.description:
+            return ""  # a bad seed's state names it
         more = len(self.problems) - 1
         return f"{self.problems[0]}" + (f" (and {more} more)" if more else "")
 
@@ -102,7 +104,7 @@ def _row(root: Root, job: Job) -> Row:
         cost=usage.cost,
         head=head,
         problems=problems,
-        error=errors[0] if errors else None,
+        error=errors[0] if errors and not problems else None,
         times=tuple(times),
     )
 
@@ -110,8 +112,7 @@ def _row(root: Root, job: Job) -> Row:
 def _rejection(body: Any) -> tuple[str, tuple[Problem, ...], list[str]]:
     if not isinstance(body, dict):
         return "rejected", (), []
-    task, stage = foreign.text(body, "task"), foreign.text(body, "stage")
-    head = f"{task} did not pass {stage}" if task else "its seed was rejected"
+    head = rejected_by(foreign.text(body, "task"), foreign.text(body, "stage"))
     at = foreign.text(body, "rejectedAt")
     return head, foreign.problems(body.get("problems")), [at] if at else []
 
