@@ -298,8 +298,17 @@ def _in_the_way(file: Path) -> UsageError:
 
 
 def _is_encrypted(file: Path) -> bool:
+    return _begins_with(file, age.MAGIC)
+
+
+def looks_like_one(file: Path) -> bool:
+    """Whether a file begins as an archive does, encrypted or not."""
+    return _begins_with(file, tarball.MAGIC) or _is_encrypted(file)
+
+
+def _begins_with(file: Path, magic: bytes) -> bool:
     with file.open("rb") as stream:
-        return stream.read(len(age.MAGIC)) == age.MAGIC
+        return stream.read(len(magic)) == magic
 
 
 def read_archive(
