@@ -27,6 +27,7 @@ MAX_JOBS = 50  # of which a report has all panels
 _MAX_ROWS = 200  # of a summary: the page of a CI run takes a megabyte
 _MAX_TOLD = 20  # jobs of which a summary tells the problems
 _MAX_PROBLEMS = 10  # of each
+_MAX_PROBLEM = 240  # characters, in the table
 _MAX_GRAPHS = 5
 
 
@@ -58,8 +59,9 @@ class Row:
             return (self.error or "").split("\n", maxsplit=1)[0]
         if str(self.problems[0]) in self.description:
             return ""  # a bad seed's state names it
-        more = len(self.problems) - 1
-        return f"{self.problems[0]}" + (f" (and {more} more)" if more else "")
+        first, more = str(self.problems[0]), len(self.problems) - 1
+        first = first if len(first) <= _MAX_PROBLEM else first[: _MAX_PROBLEM - 1] + "…"
+        return first + (f" (and {more} more)" if more else "")
 
 
 def report(root: Root, names: Iterable[str]) -> str:
