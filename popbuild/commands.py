@@ -81,6 +81,12 @@ def submit(root: Root, file: Path, job: str | None = None) -> str:
         raise UsageError("no such seed file", {"file": file}) from None
     except BadSeed as bad:
         raise seed_error(bad) from None
+    return queue(root, seed, job)
+
+
+def queue(root: Root, seed: Mapping[str, Any], job: str | None = None) -> str:
+    """Queue a one-off job from a seed that is valid; gives its ID."""
+    job = run_id() if job is None else check_name("job", job)
     if job.casefold() in {each.casefold() for each in jobs.known_jobs(root)}:
         raise UsageError(
             "there is a job with this ID already",
