@@ -528,6 +528,27 @@ def test_the_summary(refined: Workspace) -> None:
     assert refined.popbuild("summary", "-o", "no/such.md").code == 3
 
 
+def test_many_jobs(workspace: Workspace, provider: Provider) -> None:
+    """A summary fits the page of a CI run, a report has the panels of some: what is not complete
+    comes first, and what is left out is said."""
+    run(workspace, 0, "first")
+    workspace.write("seeds/torn.json", "{")
+    for number in range(199):
+        workspace.seed(f"next-{number:03}", {"topic": "wind"})
+    lines = workspace.popbuild("summary").out.splitlines()
+    assert lines[0] == "## popbuild: 201 jobs, 1 with problems"
+    rows = [line for line in lines if line.startswith("| `")]
+    assert len(rows) == 200
+    assert rows[0].startswith("| `torn` |")
+    assert not any("first" in row for row in rows)
+    assert "And 1 more, none of them worse." in lines
+    page = report(workspace)
+    assert len(list(next(page.all("table")).all("tr"))) == 202
+    assert len(list(page.all("article", class_="job"))) == 50
+    assert "50 jobs are shown below" in page.text
+    assert "job:first" not in [each.attributes.get("id") for each in page.all("article")]
+
+
 def test_a_root_without_jobs(workspace: Workspace) -> None:
     """An empty table, and no panel."""
     (workspace.root / "seeds/first.json").unlink()
@@ -588,7 +609,8 @@ TEMPLATES = sorted((CHECKOUT / "popbuild/pages/templates").rglob("*.html"))
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
 def test_no_template_trusts_or_styles(path: Path) -> None:
-    """Templates mark nothing as safe, and have neither scripts nor styles of their own: a page may
-    forbid them."""
+    """Templates mark nothing as safe, and no script or style is written into one: a page may forbid
+    them. A script is a file, and in a panel there is none at all."""
     text = path.read_text()
-    assert not re.search(r"\|\s*safe\b|autoescape|<script|\sstyle=|\son\w+=", text)
+    assert not re.search(r"\|\s*safe\b|autoescape|\sstyle=|\son\w+=", text)
+    assert not re.search(r"<script(?![^>]*\ssrc=)" if path.name == "site.html" else "<script", text)
