@@ -25,11 +25,12 @@ from popbuild.layout import (
 from popbuild.model.letter import FORMAT_VERSION
 
 # Kinds, in the order in which they are mended: a line that is added must find an end before it.
-TORN, UNFINISHED, CLAIMED, SEEDLESS, LETTER, UNKNOWN, MISSING, ADDED, LEFT_OVER = (
+TORN, UNFINISHED, CLAIMED, SEEDLESS, EMPTY, LETTER, UNKNOWN, MISSING, ADDED, LEFT_OVER = (
     "torn line",
     "promotion cut short",
     "claim cut short",
     "no seed",
+    "empty folder",
     "broken letter",
     "not in the index",
     "missing file",
@@ -52,6 +53,10 @@ _SAID = {
     SEEDLESS: (
         "the job has no seed, neither here nor in seeds/ or pending/: nothing can build it",
         "moves it away",
+    ),
+    EMPTY: (
+        "holds nothing, though the job has a seed: a claim was cut short",
+        "moves the folder away",
     ),
     LETTER: (
         "does not have its own digest: the letter was altered or is damaged",
@@ -131,6 +136,8 @@ def look_at(root: Root, job: str) -> Iterator[Ailment]:
             elif _is_seedless(root, job):
                 yield Ailment(SEEDLESS, folder.path, job)
                 continue
+            elif not any(disk.walk_all(folder.path)):
+                yield Ailment(EMPTY, folder.path, job)
         yield from _letters(folder)
         yield from _index(folder, state)
 

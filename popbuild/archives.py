@@ -160,43 +160,52 @@ def select(known: Sequence[str], names: Iterable[str]) -> list[str]:
 
 def _contents_of(root: Root, selected: Iterable[str]) -> Contents:
     """What an archive of these jobs holds. The caller has their locks."""
-    files: dict[str, str] = {}
-    described = []
     kept = previous_kept(environment_of(root, os.environ))
+    folders = []
     for job in selected:
         finish_promotion(root, job, kept)
-        for state in STATES:
-            folder = root.job(state, job)
-            if not disk.is_folder(folder.path):
-                continue
-            body: dict[str, Any] = {"id": job, "state": state}
-            if state == COMPLETE:
-                body["line"] = _proven(root, folder)
-            described.append(body)
-            for name, path in disk.walk_all(folder.path):
-                if not disk.is_regular(path):
-                    raise InputError("not a regular file", {"file": root.show(path)})
-                files[f"{job_place(state, job)}/{name}"] = seals.digest_of(path)
+        places = (root.job(state, job) for state in STATES)
+        folders += [each for each in places if disk.is_folder(each.path)]
+    _must_be_proven(root, [each for each in folders if _is_complete(each)])
+    known = runs.Runs(root)
+    files: dict[str, str] = {}
+    described = []
+    for folder in folders:
+        state = folder.path.parent.name
+        body: dict[str, Any] = {"id": folder.id, "state": state}
+        if _is_complete(folder):
+            body["line"] = line_of(known, folder)
+        described.append(body)
+        for name, path in disk.walk_all(folder.path):
+            if not disk.is_regular(path):
+                raise InputError("not a regular file", {"file": root.show(path)})
+            files[f"{job_place(state, folder.id)}/{name}"] = seals.digest_of(path)
     return Contents("jobs", files, described)
 
 
-def _proven(root: Root, folder: JobFolder) -> Mapping[str, Any] | None:
-    """The line of a complete job's run, once nothing was found to be altered."""
-    found = [each for one in proof.verify(root, [folder.id]).proofs for each in one.alterations]
-    if found:
-        raise InputError(
-            "the job was altered since its promotion",
-            {"job": folder.id, "file": found[0].file, "found": found[0].what},
-            hint=f"popbuild verify {folder.id} tells all of it; popbuild run -a makes it anew",
-        )
-    return line_of(root, folder)
+def _is_complete(folder: JobFolder) -> bool:
+    return folder.path.parent.name == COMPLETE
 
 
-def line_of(root: Root, folder: JobFolder) -> Mapping[str, Any] | None:
+def _must_be_proven(root: Root, folders: Sequence[JobFolder]) -> None:
+    """Nothing may be found that was altered in these complete jobs."""
+    if not folders:
+        return
+    for one in proof.verify(root, [each.id for each in folders]).proofs:
+        for found in one.alterations[:1]:
+            raise InputError(
+                "the job was altered since its promotion",
+                {"job": one.job, "file": found.file, "found": found.what},
+                hint=f"popbuild verify {one.job} tells all of it; popbuild run -a makes it anew",
+            )
+
+
+def line_of(known: runs.Runs, folder: JobFolder) -> Mapping[str, Any] | None:
+    """The line of the run that made a complete job."""
     body = seals.read(folder)
     promoted = seals.promotion_of(body) if body is not None else None
     status = jobs.read_status(folder) or {}
-    return runs.Runs(root).result(promoted, status.get("pipelineId"))
+    return known.result(promoted, status.get("pipelineId"))
 
 
 def _remove(root: Root, described: Mapping[str, Any]) -> str:
@@ -298,8 +307,17 @@ def _in_the_way(file: Path) -> UsageError:
 
 
 def _is_encrypted(file: Path) -> bool:
+    return _begins_with(file, age.MAGIC)
+
+
+def looks_like_one(file: Path) -> bool:
+    """Whether a file begins as an archive does, encrypted or not."""
+    return _begins_with(file, tarball.MAGIC) or _is_encrypted(file)
+
+
+def _begins_with(file: Path, magic: bytes) -> bool:
     with file.open("rb") as stream:
-        return stream.read(len(age.MAGIC)) == age.MAGIC
+        return stream.read(len(magic)) == magic
 
 
 def read_archive(

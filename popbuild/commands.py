@@ -81,6 +81,12 @@ def submit(root: Root, file: Path, job: str | None = None) -> str:
         raise UsageError("no such seed file", {"file": file}) from None
     except BadSeed as bad:
         raise seed_error(bad) from None
+    return queue(root, seed, job)
+
+
+def queue(root: Root, seed: Mapping[str, Any], job: str | None = None) -> str:
+    """Queue a one-off job from a seed that is valid; gives its ID."""
+    job = run_id() if job is None else check_name("job", job)
     if job.casefold() in {each.casefold() for each in jobs.known_jobs(root)}:
         raise UsageError(
             "there is a job with this ID already",
@@ -360,14 +366,18 @@ def export(root: Root, job: Job, target: Path, artifact: str | None = None) -> P
         raise UsageError("no such artifact", unknown("artifact", name, found))
     if target.is_dir():
         target = target / name
+    hand_over(target, disk.read(found[name]))
+    return target
+
+
+def hand_over(target: Path, data: bytes) -> None:
+    """Write a file that leaves the private root: it takes the permissions that the person's files
+    have. UsageError where there is no such folder."""
     if not target.parent.is_dir():
         raise UsageError("no such folder", {"folder": target.parent})
-    data = disk.read(found[name])
-    # The file leaves the private root: it takes the permissions that the person's files have.
     temporary = target.with_name(f".{target.name}.tmp")
     temporary.write_bytes(data)
     temporary.replace(target)
-    return target
 
 
 def retry(root: Root, name: str) -> tuple[str, str]:

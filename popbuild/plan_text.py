@@ -27,7 +27,7 @@ def plan_lines(jobs: Sequence[PlannedJob]) -> Iterator[str]:
             indent = " " * len(head)
             for number, reason in enumerate(task.reasons):
                 yield line_of(indent if number else head, reason)
-            yield from _wrapped(indent, _price(task))
+            yield from _wrapped(indent, price_text(task))
             yield from textwrap.wrap(
                 f"({task.basis})", 80, initial_indent=indent, subsequent_indent=f"{indent} "
             )
@@ -36,7 +36,7 @@ def plan_lines(jobs: Sequence[PlannedJob]) -> Iterator[str]:
     if planned:
         total = totals(planned)
         up_to_date = f"; {idle} up to date" if idle else ""
-        yield from _wrapped("total: ", f"{_sum(total)}{up_to_date}")
+        yield from _wrapped("total: ", f"{sum_text(total)}{up_to_date}")
     elif idle:
         yield f"{count(idle, 'job')} up to date: nothing to do"
 
@@ -60,12 +60,14 @@ def _how_many(tasks: Iterable[PlannedTask]) -> str:
     return ", ".join(parts)
 
 
-def _price(task: PlannedTask) -> str:
+def price_text(task: PlannedTask) -> str:
+    """What a task may cost: its calls, those of them that are stored, tokens, dollars."""
     tokens = task.input_tokens + task.output_tokens
     return f"{_calls(task.calls, task.stored)}; {_range(tokens, 'token')}; {_cost(task.cost)}"
 
 
-def _sum(total: Totals) -> str:
+def sum_text(total: Totals) -> str:
+    """The same of a whole plan."""
     tokens = total.input_tokens + total.output_tokens
     cost = _cost(total.cost)
     if total.unknown:

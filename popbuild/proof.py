@@ -152,8 +152,9 @@ def _beside(evidence: _Evidence, elsewhere: list[str]) -> Iterator[Finding]:
 
 
 def _select(known: list[str], names: Iterable[str]) -> Iterator[str]:
+    exact = set(known)
     for name in names:
-        found = fnmatch.filter(known, name)
+        found = [name] if name in exact else fnmatch.filter(known, name)
         if not found:
             raise UsageError(
                 "no such complete job",

@@ -122,18 +122,21 @@ def _check_kind(file: Path, contents: Contents, kind: str) -> None:
             {"file": file},
             hint=hint if kind == "jobs" else "popbuild restore FILE, without --into",
         )
-    allowed = [f"{name}/" for name in BACKED_UP]
+    allowed, depth = [*BACKED_UP], 1
     if kind == "jobs":
         for each in contents.jobs:
             job = check_name("job", str(each.get("id")), str(file))
             if each.get("state") not in STATES:
                 raise InputError("not a state of a job in an archive", {"file": file, "job": job})
-        allowed = [f"{job_place(each['state'], each['id'])}/" for each in contents.jobs]
-        if len(set(allowed)) != len(allowed):
-            raise InputError("a job is twice in the archive", {"file": file})
+        allowed = [job_place(each["state"], each["id"]) for each in contents.jobs]
+        depth = job_place(COMPLETE, "any").count("/") + 1
+    tops = set(allowed)
+    if len(tops) != len(allowed):
+        raise InputError("a job is twice in the archive", {"file": file})
     for place in contents.files:
         # No folder of another job, and nothing that a command would take for its own.
-        if not place.startswith(tuple(allowed)):
+        parts = place.split("/")
+        if len(parts) == depth or "/".join(parts[:depth]) not in tops:
             raise InputError(
                 "the archive has a file that belongs to none of its jobs",
                 {"file": file, "path": ascii(place)},
@@ -153,6 +156,7 @@ def _place(
             stack.enter_context(job_lock(root, job))
             finish_promotion(root, job, kept)
         new = []
+        runs_now = runs.Runs(root)
         by_folded = {each.casefold(): each for each in jobs.known_jobs(root)}
         for each in wanted:
             other = by_folded.get(each["id"].casefold(), each["id"])
@@ -162,14 +166,14 @@ def _place(
                     {"job": each["id"], "other": other},
                 )
             came, stands = (base.job(each["state"], each["id"]) for base in (source, root))
-            line = _check_job(root, came, each)
+            line = _check_job(runs_now, came, each)
             shown = root.show(stands.path)
             if not disk.stands(stands.path):
                 restored.append(shown)
                 new.append((came, stands, line))
             elif _is_same(came, stands):
                 there.append(shown)
-                if each["state"] == COMPLETE and not _is_expected(root, stands):
+                if each["state"] == COMPLETE and not _is_expected(runs_now, stands):
                     runs.restored(root, stands.id, line)  # a killed command placed it
             elif force and each["state"] == COMPLETE and disk.is_folder(stands.path):
                 restored.append(shown)
@@ -195,7 +199,7 @@ def _job_in_the_way(state: str, stands: JobFolder, shown: str) -> InputError:
     )
 
 
-def _check_job(root: Root, came: JobFolder, described: Mapping[str, Any]) -> Any:
+def _check_job(runs_now: runs.Runs, came: JobFolder, described: Mapping[str, Any]) -> Any:
     """A complete job must be as its seal says, and its seal as this root knows it. Gives the line
     of its run."""
     if described["state"] != COMPLETE:
@@ -208,7 +212,7 @@ def _check_job(root: Root, came: JobFolder, described: Mapping[str, Any]) -> Any
     altered = body is None or seals.digests(came) != body["files"] or body.get("changing")
     promoted = seals.promotion_of(body) if body is not None else None
     run = line["pipelineId"] if line else (jobs.read_status(came) or {}).get("pipelineId")
-    known = runs.Runs(root).result(promoted, run)
+    known = runs_now.result(promoted, run)
     said = [each["seal"] for each in (line, known) if each is not None and "seal" in each]
     if altered or any(each != promoted for each in said):
         raise InputError(
@@ -228,8 +232,7 @@ def _all(folder: JobFolder) -> dict[str, str]:
     return {name: seals.digest_of(path) for name, path in disk.walk_all(folder.path)}
 
 
-def _is_expected(root: Root, folder: JobFolder) -> bool:
+def _is_expected(runs_now: runs.Runs, folder: JobFolder) -> bool:
     """Whether our copy of runs.jsonl says that this result must stand."""
-    now = runs.Runs(root)
-    last, line = now.last(folder.id), line_of(root, folder)
-    return last is not None and last == line and now.is_missed(folder.id)
+    last, line = runs_now.last(folder.id), line_of(runs_now, folder)
+    return last is not None and last == line and runs_now.is_missed(folder.id)

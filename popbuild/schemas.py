@@ -31,11 +31,14 @@ FORMATS = (
     "decision",
     "execution-logs",
     "run",
+    "runs-copy",
     "rejection",
     "seal",
+    "archive",
 )
 _COMMON = "common"  # what several formats share
-_COMMON_URI = "urn:popbuild:schema:common"
+_URI = "urn:popbuild:schema:"
+_COMMON_URI = f"{_URI}{_COMMON}"
 _TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
 # Below these, names are fields of documents: a response format may ask for a `token`.
 _FIELDS = frozenset({"properties", "patternProperties", "$defs", "definitions"})
@@ -79,7 +82,8 @@ def for_settings() -> Schema:
 
 
 def _common() -> dict[str, Any]:
-    return {_COMMON_URI: json.loads(text_of(_COMMON))}
+    """What formats refer to: their common parts, and the line of a run."""
+    return {f"{_URI}{name}": json.loads(text_of(name)) for name in (_COMMON, "run")}
 
 
 def compile_schema(

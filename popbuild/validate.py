@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from popbuild import config, disk, gate, jobs, jsonio, schemas
+from popbuild import config, disk, gate, jobs, jsonio, schemas, tarball
 from popbuild.config import Config
 from popbuild.errors import InputError, PopbuildError, UsageError
 from popbuild.exam import (
@@ -87,13 +87,14 @@ def validate(root: Root, paths: Iterable[Path] = ()) -> Validation:
                 count, more = _validate_job(root, JobFolder(path), state, surroundings)
                 checked += count
                 found += more
-    if wanted(root.runs) and root.runs.exists():
-        checked += 1
-        found += _validate_runs(root)
+    for path, look in _loose_files(root):
+        if wanted(path) and path.exists():
+            checked += 1
+            found += look()
     for path in given:
         if path not in met and not path.is_dir():
-            checked += 1  # a draft of a seed, wherever it lies
-            found += _validate_seed(root, path, None, surroundings)
+            checked += 1
+            found += _validate_stranger(root, path, surroundings)
     return Validation(checked, found, time.monotonic() - started)
 
 
@@ -295,11 +296,35 @@ def _validate_artifacts(
                 yield Finding(where, problem)
 
 
-def _validate_runs(root: Root) -> list[Finding]:
-    where = root.show(root.runs)
+def _loose_files(root: Root) -> Iterator[tuple[Path, Callable[[], list[Finding]]]]:
+    """The files of a root that belong to no job, and what looks at them."""
+    yield root.runs, lambda: _validate_lines(root, root.runs, "run")
+    yield root.runs_copy, lambda: _validate_lines(root, root.runs_copy, "runs-copy")
+    unpacked = root.path / tarball.CONTENTS  # tar leaves it there
+    yield unpacked, lambda: _validate_file(root, unpacked, "archive")
+
+
+def _validate_stranger(root: Root, path: Path, surroundings: Surroundings | None) -> list[Finding]:
+    """A file wherever it lies: an archive, or else a draft of a seed."""
+    from popbuild import archives
+
+    if not disk.is_regular(path) or not archives.looks_like_one(path):
+        return _validate_seed(root, path, None, surroundings)
+    # It is read in full: every file in it against its digest, and what it says of them.
+    where = root.show(path)
+    try:
+        contents = archives.check(path, ())
+    except PopbuildError as error:
+        return [Finding(where, Problem(error.as_line(without=("file",))))]
+    problems = gate.judge(contents.as_json(), schemas.for_format("archive"))
+    return [Finding(where, problem) for problem in problems]
+
+
+def _validate_lines(root: Root, path: Path, kind: str) -> list[Finding]:
+    where = root.show(path)
     found: list[Finding] = []
     try:
-        data = disk.read(root.runs)
+        data = disk.read(path)
     except InputError as error:
         return [Finding(where, Problem(error.as_line()))]
     for number, line in enumerate(data.splitlines(), 1):
@@ -311,6 +336,6 @@ def _validate_runs(root: Root) -> list[Finding]:
             continue
         found += [
             Finding(where, Problem(f"line {number}: {problem}"))
-            for problem in gate.judge(body, schemas.for_format("run"))
+            for problem in gate.judge(body, schemas.for_format(kind))
         ]
     return found

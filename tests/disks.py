@@ -143,14 +143,13 @@ def full_disks(
                 used = (stat.f_blocks - stat.f_bfree) * stat.f_frsize
                 room = (len(cells) + 1) * step_bytes
                 disk.grow(used + room)
-                before = len(provider.requests)
                 result = bench.run(Fault(str(bench.root), bench.log))
                 wrong = [*bench.told(result, "ENOSPC"), *bench.look(result)]
                 succeeded = result.code == scenario.code
                 if not succeeded and "No space left" not in result.out + result.err:
                     wrong.append(f"not told why: {result.err[-600:]}")
                 disk.grow(large)
-                wrong += bench.finish(before)
+                wrong += bench.finish()
                 call = Call(len(cells) + 1, "room", f"{room:,} bytes")
                 cells.append(Cell(scenario.name, "full disk", call, tuple(wrong)))
         finally:
@@ -179,7 +178,6 @@ def cuts(
 def _cut_at(bench: Bench, power: PowerSupply, call: Call) -> Cell:
     bench.reset()
     power.settle()
-    before = len(bench.provider.requests)
     kind = faults.NONE if call.name == "end" else faults.KILL_ALL
     fault = Fault(str(bench.root), bench.log, kind, call.number, bench.unsynced)
     bench.run(fault)
@@ -187,5 +185,5 @@ def _cut_at(bench: Bench, power: PowerSupply, call: Call) -> Cell:
     wrong = list(bench.look(None, after_cut=True))
     if kind == faults.NONE and bench.reached() != bench.result:
         wrong.append("it was told to be done, and is gone")
-    wrong += bench.finish(before)
+    wrong += bench.finish()
     return Cell(bench.scenario.name, "power cut", call, tuple(wrong))

@@ -106,6 +106,11 @@ def install() -> None:
         _Injector(Fault(**values)).install()
 
 
+class _Raw(io.FileIO):
+    def write(self, data: Any) -> int:
+        return os.write(self.fileno(), data)
+
+
 class _Injector:
     def __init__(self, fault: Fault) -> None:
         self._fault = fault
@@ -165,6 +170,9 @@ class _Injector:
                     place = self._of_path(path)
                     if place is not None:
                         self._meet("open", place)
+                if first and isinstance(path, int) and self._of_file(path) and "b" in mode:
+                    # Its writes are made in C: here by a function that can be broken.
+                    return io.BufferedWriter(_Raw(path, mode))
                 return io_open(path, mode, *arguments, **keywords)
 
         os.open = opened

@@ -15,7 +15,9 @@ from typing import Any
 
 COMPLETE, CURRENT, REJECTED = "complete", "current", "rejected"
 # Made to be lost: nothing that is told to anybody is in them, and each is read with suspicion.
-_TRANSIENT = (".popbuild/index/", ".popbuild/limits/", ".popbuild/locks/", ".popbuild/tmp/")
+_TRANSIENT = tuple(
+    f".popbuild/{name}/" for name in ("index", "limits", "locks", "restoring", "tmp")
+)
 _DIGEST = "sha256:"
 
 

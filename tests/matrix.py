@@ -1,12 +1,13 @@
 """The crash matrix: each scenario once for every call that changes something, with every fault.
 
-A scenario is a real command on a real root. It is run whole once, which gives its calls and its
-result; then once for each call and fault, from the same beginning, and again to its end. What
-must hold after each is in invariants.py.
+A scenario, see scenarios.py, is a real command on a real root. It is run whole once, which gives
+its calls and its result; then once for each call and fault, from the same beginning, and again to
+its end. What must hold after each is in invariants.py and accounts.py.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import tempfile
@@ -17,13 +18,13 @@ from typing import Any
 
 import faults
 import invariants
+from accounts import Accounts
 from commands import Result
 from faults import Call, Fault
 from provider import Provider, Reply, Request, default_answer
 from workspace import Workspace
 
 CANARY = "sk-canary-7f3a91c5d2e84b06"
-SCHEMA = {"type": "object", "properties": {"title": {"type": "string"}}, "required": ["title"]}
 # Exit codes that docs/design.md names: a crash of popbuild itself is none of them.
 _TOLD = (0, 1, 2, 3, 4)
 _TIMEOUT_S = 120.0
@@ -32,7 +33,11 @@ _TIMEOUT_S = 120.0
 @dataclass(frozen=True)
 class Scenario:
     """`prepare` makes the root as it is before the command; `answer` is the provider's while the
-    command runs, and `again` the command that must bring it to its end after a fault."""
+    command runs, and `again` the command that must bring it to its end after a fault.
+
+    Below the root, `made` is a file or folder that is there whole or not at all. `holds` says what
+    is wrong at a moment, of what is this scenario's own to promise.
+    """
 
     name: str
     argv: tuple[str, ...]
@@ -43,6 +48,9 @@ class Scenario:
     again: Callable[[Workspace], tuple[str, ...]] | None = None
     in_flight: int = 1  # calls of which a crash may lose the answers
     stands: tuple[str, ...] = ()  # jobs that are in complete/ at every moment
+    made: str = ""
+    holds: Callable[[Workspace], Iterator[str]] = lambda workspace: iter(())
+    keeps_answers: bool = True  # nothing of it drops answers from the store
 
 
 @dataclass(frozen=True)
@@ -67,17 +75,21 @@ class Bench:
     provider: Provider
     unsynced: tuple[str, ...] = ()
     calls: list[Call] = field(init=False)
-    result: dict[str, Any] = field(init=False)
+    result: dict[str, Any] = field(init=False)  # none before `measure`
     needed: int = field(init=False)  # calls to the provider in an undisturbed run
     verified: int = field(init=False)  # verify's exit code after one
 
     def __post_init__(self) -> None:
         self.workspace = Workspace(self.folder / "work", self.provider)
         self.root = self.workspace.root
+        self.result = {}
         self.aside = Path(tempfile.mkdtemp(prefix="matrix-"))  # what no cut of power may touch
         self.provider.answer = default_answer
+        first = len(self.provider.requests)
         self.scenario.prepare(self.workspace)
         self.provider.answer = self.scenario.answer
+        self._prepared = self.provider.requests[first:]
+        self._begun = len(self.provider.requests)
         shutil.copytree(self.root, self.aside / "before", symlinks=True)
 
     def close(self) -> None:
@@ -86,13 +98,12 @@ class Bench:
 
     def measure(self) -> None:
         """The run that nothing disturbs: what all others must come to."""
-        before = len(self.provider.requests)
         result = self.run(Fault(str(self.root), self.log))
         self.calls = faults.calls(Path(self.log))
-        self.needed = len(self.provider.requests) - before
+        self.needed = len(self.sent())
         self.result = self.reached()
         self.verified = self.verify().code
-        wrong = invariants.broken(self.root, CANARY)
+        wrong = [*self.look(result), *self.accounts().wrong(0, self.scenario.keeps_answers)]
         if result.code != self.scenario.code or wrong:
             raise AssertionError(f"{self.scenario.name} fails undisturbed: {result}, {wrong}")
 
@@ -103,14 +114,13 @@ class Bench:
     def try_at(self, kind: str, call: Call) -> Cell:
         """Begin anew, let a fault happen at this call, look, run it to its end, look again."""
         self.reset()
-        before = len(self.provider.requests)
         fault = Fault(str(self.root), self.log, kind, call.number, self.unsynced)
         result = self.run(fault)
         wrong = [*self.told(result, kind), *self.look(result)]
-        wrong += self.finish(before)
+        wrong += self.finish()
         return Cell(self.scenario.name, kind, call, tuple(wrong))
 
-    def finish(self, requests_before: int) -> Iterator[str]:
+    def finish(self) -> Iterator[str]:
         """The next run comes to the same result, for no more calls than were under way."""
         again = self.scenario.again
         argv = again(self.workspace) if again else self.scenario.argv
@@ -119,7 +129,7 @@ class Bench:
             yield f"the next run ended with {result.code}: {result.err[-600:]}"
         if self.reached() != self.result:
             yield f"another result: {_difference(self.reached(), self.result)}"
-        spent = len(self.provider.requests) - requests_before
+        spent = len(self.sent())
         if spent > self.needed + self.scenario.in_flight:
             yield f"{spent} calls, {self.needed} needed"
         verified = self.verify()
@@ -130,6 +140,11 @@ class Bench:
     def look(self, result: Result | None, after_cut: bool = False) -> Iterator[str]:
         """What must hold at any moment."""
         yield from invariants.broken(self.root, CANARY, after_cut)
+        yield from self.accounts().wrong(self.scenario.in_flight, self.scenario.keeps_answers)
+        yield from self.scenario.holds(self.workspace)
+        made = self.made()
+        if made is not None and made != self.result.get("made", made):
+            yield f"neither whole nor missing: {self.scenario.made}"
         for job in self.scenario.stands:
             if job not in [path.name for path in invariants.job_folders(self.root, "complete")]:
                 yield f"the good result is gone: {job}"
@@ -149,21 +164,44 @@ class Bench:
         for path in self.root.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         shutil.copytree(self.aside / "before", self.root, symlinks=True, dirs_exist_ok=True)
+        self._begun = len(self.provider.requests)
+
+    def sent(self) -> list[Request]:
+        """What the provider saw since the root was as at its beginning."""
+        return self.provider.requests[self._begun :]
+
+    def accounts(self) -> Accounts:
+        """Store and ledger as they stand now, beside all requests that made this root."""
+        return Accounts(self.root, [*self._prepared, *self.sent()])
 
     def reached(self) -> dict[str, Any]:
         return invariants.result(self.root, self.scenario.jobs) | {
-            "sources": sorted(path.name for path in self.root.glob("pipeline-data/pending/[!.]*"))
+            "sources": sorted(path.name for path in self.root.glob("pipeline-data/pending/[!.]*")),
+            "made": self.made(),
         }
+
+    def made(self) -> str | None:
+        """The digest of what the command is to make, None where it is not there."""
+        path = self.root / self.scenario.made
+        if not self.scenario.made or not path.exists():
+            return None
+        files = sorted(path.rglob("*")) if path.is_dir() else [path]
+        digest = hashlib.sha256()
+        for each in files:
+            digest.update(f"{each.relative_to(path)}\n".encode())
+            digest.update(each.read_bytes() if each.is_file() else b"")
+        return digest.hexdigest()
 
     @property
     def log(self) -> str:
         return str(self.aside / "log")
 
-    def run(self, fault: Fault) -> Result:
-        """The scenario's command with a fault in it."""
+    def run(self, fault: Fault, on_start: Callable[[int], object] = lambda process: None) -> Result:
+        """The scenario's command with a fault in it. `on_start` is told the number of its process
+        before it can have sent anything."""
         Path(self.log).unlink(missing_ok=True)
         argv = faults.program(*self.scenario.argv)
-        return self._run(*argv, env=fault.environment())
+        return self._run(*argv, env=fault.environment(), on_start=on_start)
 
     def verify(self) -> Result:
         return self._popbuild("verify")
@@ -171,9 +209,16 @@ class Bench:
     def _popbuild(self, *argv: str) -> Result:
         return self._run("popbuild", *argv, env={})
 
-    def _run(self, *argv: str, env: dict[str, str]) -> Result:
+    def _run(
+        self,
+        *argv: str,
+        env: dict[str, str],
+        on_start: Callable[[int], object] = lambda process: None,
+    ) -> Result:
         keys = {"OPENAI_API_KEY": CANARY, "POPBUILD_TRIES": "1", "POPBUILD_BACKOFF_S": "0.01"}
-        return self.workspace.run(*argv, env=keys | env, timeout_s=_TIMEOUT_S)
+        with self.workspace.start(*argv, env=keys | env) as running:
+            on_start(running.pid)
+            return running.wait(_TIMEOUT_S)
 
 
 def every(bench: Bench, kinds: Sequence[str], stride: int = 1, offset: int = 0) -> Iterator[Cell]:
@@ -190,97 +235,3 @@ def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
         if found.get(job) != value
     ]
     return "; ".join(parts)
-
-
-# --- the scenarios ---
-
-
-def _two_tasks(workspace: Workspace) -> None:
-    workspace.seed("first", {"topic": "grid batteries"})
-    workspace.task("research", prompt="Research: {{ seed.data.topic }}.\n")
-    workspace.task("analysis", prompt="Analysis of: {{ artifacts.research.content }}\n")
-    workspace.pipeline(["research", "analysis"])
-
-
-def _built(workspace: Workspace) -> None:
-    _two_tasks(workspace)
-    _must(workspace, 0, "run", "first")
-
-
-def _edited(workspace: Workspace) -> None:
-    _built(workspace)
-    workspace.seed("first", {"topic": "wind"})
-
-
-def _gated(workspace: Workspace) -> None:
-    _two_tasks(workspace)
-    workspace.task("analysis", schema=SCHEMA, task_yaml={"gate": {"refinements": 1}})
-
-
-def _rejected(workspace: Workspace) -> None:
-    _gated(workspace)
-    assert workspace.provider is not None
-    workspace.provider.answer = _bad_answer
-    _must(workspace, 1, "run", "first")
-
-
-def _bad_answer(request: Request) -> Reply:
-    return Reply('{"title": 3}') if request.schema else default_answer(request)
-
-
-def _waiting(workspace: Workspace) -> None:
-    _two_tasks(workspace)
-    workspace.task("research", task_yaml={"gate": {"message": "Is this fit to print?"}})
-    _must(workspace, 4, "run", "first")
-
-
-def _submitted(workspace: Workspace) -> None:
-    _two_tasks(workspace)
-    (workspace.root / "seeds/first.json").unlink()
-    for job in ("one", "two", "three"):
-        seed = workspace.write("seed.json", {"name": job, "data": {"topic": f"topic of {job}"}})
-        _must(workspace, 0, "submit", "--id", job, str(seed))
-        seed.unlink()
-
-
-def _must(workspace: Workspace, code: int, *argv: str) -> None:
-    result = workspace.popbuild(*argv, env={"OPENAI_API_KEY": CANARY})
-    assert result.code == code, result
-
-
-def _retry_or_run(workspace: Workspace) -> tuple[str, ...]:
-    """A retry that was cut short goes on as a run, as its message says."""
-    rejected = workspace.states("first") == ["rejected"]
-    return ("retry", "first") if rejected else ("run", "first")
-
-
-def _watch_or_run(workspace: Workspace) -> tuple[str, ...]:
-    """What failed waits for a person, who runs it; an orchestrator goes on with all else."""
-    jobs = ("one", "two", "three")
-    current = [workspace.job(job, "current") / "tasks-status.json" for job in jobs]
-    failed = any('"failed"' in path.read_text() for path in current if path.exists())
-    return ("run", *jobs) if failed else WATCH
-
-
-WATCH = ("watch", "--once", "--workers", "2", "-n", "4", "--rescan", "0.2")
-PRUNE = ("cache", "prune", "--older-than", "0h", "--referenced", "--yes")
-
-SCENARIOS = (
-    Scenario("build", ("run", "first"), _two_tasks),
-    Scenario("rebuild", ("run", "first"), _edited, stands=("first",)),
-    Scenario("rejection", ("run", "first"), _gated, code=1, answer=_bad_answer),
-    Scenario("retry", ("retry", "first"), _rejected, again=_retry_or_run),
-    Scenario("approve", ("approve", "first"), _waiting),
-    Scenario("reject", ("reject", "first", "--note", "Too long."), _waiting),
-    Scenario("prune", ("prune", "--older-than", "0h", "--yes"), _built),
-    Scenario("prune logs", ("prune", "--logs", "--yes"), _built, stands=("first",)),
-    Scenario("cache prune", PRUNE, _built, stands=("first",)),
-    Scenario(
-        "orchestrator",
-        WATCH,
-        _submitted,
-        jobs=("one", "two", "three"),
-        again=_watch_or_run,
-        in_flight=4,
-    ),
-)

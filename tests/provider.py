@@ -18,11 +18,13 @@ from types import TracebackType
 from typing import Any, Self
 
 PATHS = ("/v1/chat/completions", "/chat/completions")
+_A_MOMENT_S = 0.05
 
 
 @dataclass
 class Request:
-    """One request as it came in. `answered` turns true when the whole answer is being sent."""
+    """One request as it came in. `answered` turns true when the whole answer is being sent, and
+    `sent` is then its body."""
 
     number: int  # from 1, in order of arrival
     method: str
@@ -31,6 +33,7 @@ class Request:
     body: dict[str, Any]  # empty if the body was no JSON object
     at: float  # time.monotonic()
     answered: bool = False
+    sent: bytes = b""
 
     @property
     def model(self) -> str:
@@ -65,7 +68,9 @@ class Reply:
     """What to answer. Token counts left out are counted from the texts, four characters a token.
 
     `drop` closes the connection: without any answer, or with a `body` after the start of an
-    answer that promised more. With a `status` other than 200 the text is the error's message.
+    answer that promised more. `part` closes it after this share of the answer's bytes, head and
+    all. `then` is called once the client had a moment to read what was sent, before the connection
+    closes. With a `status` other than 200 the text is the error's message.
     """
 
     text: str = ""
@@ -78,6 +83,8 @@ class Reply:
     delay_s: float = 0.0
     body: bytes | None = None  # sent as it is, in place of the JSON document
     drop: bool = False
+    part: float | None = None
+    then: Callable[[], object] | None = None
 
 
 def fail(status: int, retry_after: float | None = None, text: str = "scripted failure") -> Reply:
@@ -314,15 +321,24 @@ class _Connection(asyncio.Protocol):
 
     async def _handle(self, message: _Message) -> None:
         request, reply = await self._provider.reply(message)
-        if not reply.drop:
+        if reply.drop:
+            whole, data = False, _encode(request, reply, 100) if reply.body is not None else b""
+        else:
+            data = _encode(request, reply)
+            size = len(data) if reply.part is None else round(len(data) * reply.part)
+            whole, data = size == len(data), data[:size]
+        if whole:
+            request.sent = data.partition(b"\r\n\r\n")[2]
             request.answered = True
-            self._transport.write(_encode(request, reply))
-            self._task = None
-            self._advance()
+        self._transport.write(data)
+        if reply.then is not None:
+            await asyncio.sleep(_A_MOMENT_S)
+            reply.then()
+        if reply.drop or reply.part is not None:
+            self._transport.close()
             return
-        if reply.body is not None:
-            self._transport.write(_encode(request, reply, missing_bytes=100))
-        self._transport.close()
+        self._task = None
+        self._advance()
 
 
 def _take(buffer: bytearray) -> _Message | None:

@@ -1,7 +1,7 @@
 """Whether the faults could happen at every system call that changes the root: strace says.
 
-A build is traced once in a fresh interpreter, and the calls that the kernel saw under the root are
-held against those that faults.py counted.
+A scenario is traced once in a fresh interpreter, and the calls that the kernel saw under the root
+are held against those that faults.py counted.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import faults
-import matrix
 from faults import Fault
+from matrix import Bench, Scenario
 from provider import Provider
-from workspace import Workspace
+from scenarios import BY_NAME
 
 _TRACED = (
     "openat,write,pwrite64,writev,pwritev,pwritev2,fsync,fdatasync,rename,renameat,renameat2,unlink,"
@@ -26,7 +27,10 @@ _TRACED = (
     "symlink,symlinkat,sendfile,copy_file_range,fallocate,creat"
 )
 _CALL = re.compile(r"(?:\d+ +)?(\w+)\((.*)$")
-_OWN = {"pwrite64": "pwrite", "openat": "open", "rename": "replace", "utimensat": "utime"}
+_OWN = {"pwrite64": "pwrite", "openat": "open", "utimensat": "utime"}
+_KERNELS = {"replace": "rename", "remove": "unlink"}
+# The working directory is the root.
+_RELATIVE = re.compile(r'(?:\w\(|AT_FDCWD, )"[^/"]')
 
 
 def missing() -> str | None:
@@ -34,38 +38,55 @@ def missing() -> str | None:
     return None if shutil.which("strace") else "strace is missing (Debian: apt-get install strace)"
 
 
-def missed(folder: Path | None = None) -> str:
-    """A sentence on how many of the kernel's calls were counted, and which were not."""
+# One that builds, one that says no and asks again, one that removes, one that writes a file of its
+# own in pieces.
+HELD = ("build", "rejection", "prune", "archive")
+
+
+def missed() -> Iterator[str]:
+    """A sentence on how many of the kernel's calls were counted, and which were not, for each."""
     reason = missing()
     if reason is not None:
-        return f"Not held against the kernel's own trace: {reason}."
-    seen, counted = compared(folder or Path(tempfile.mkdtemp(prefix="syscalls-")))
-    left = seen - counted
-    names = ", ".join(f"{count} {name}" for name, count in sorted(left.items())) or "none"
-    return (
-        f"strace saw {seen.total()} calls of one build that change files under its root; faults "
-        f"could happen at {counted.total()}; not at: {names}."
-    )
-
-
-def compared(folder: Path) -> tuple[Counter[str], Counter[str]]:
-    """What strace saw, and what was counted, by name: of the same build in one process."""
-    with Provider() as provider, Workspace(folder, provider) as workspace:
-        matrix.SCENARIOS[0].prepare(workspace)
-        trace, log = folder / "trace", folder / "log"
-        fault = Fault(str(workspace.root), str(log))
-        _, option, code = faults.program("run", "first")
-        argv = ["strace", "-f", "-qq", "-y", "-s", "0", "-o", str(trace), "-e", f"trace={_TRACED}"]
-        subprocess.run(
-            [*argv, sys.executable, option, code],
-            cwd=workspace.root,
-            env=workspace.environment() | fault.environment() | {"PYTHONDONTWRITEBYTECODE": "1"},
-            check=True,
-            capture_output=True,
-            timeout=120,
+        yield f"Not held against the kernel's own trace: {reason}."
+        return
+    for name in HELD:
+        seen, counted = compared(BY_NAME[name], Path(tempfile.mkdtemp(prefix="syscalls-")))
+        left = seen - counted
+        names = ", ".join(f"{count} {call}" for call, count in sorted(left.items())) or "none"
+        yield (
+            f"{name}: strace saw {seen.total()} calls that change files under the root; faults "
+            f"could happen at {counted.total()}; not at: {names}."
         )
-        counted = Counter(call.name for call in faults.calls(log) if call.name != "send")
-        return _seen(trace.read_text(), str(workspace.root)), counted
+
+
+def compared(scenario: Scenario, folder: Path) -> tuple[Counter[str], Counter[str]]:
+    """What strace saw, and what was counted, by name: of the same command in one process."""
+    with Provider() as provider:
+        bench = Bench(scenario, folder, provider)
+        try:
+            return _traced(bench, folder / "trace")
+        finally:
+            bench.close()
+
+
+def _traced(bench: Bench, trace: Path) -> tuple[Counter[str], Counter[str]]:
+    fault = Fault(str(bench.root), bench.log)
+    _, option, code = faults.program(*bench.scenario.argv)
+    argv = ["strace", "-f", "-qq", "-y", "-s", "0", "-o", str(trace), "-e", f"trace={_TRACED}"]
+    done = subprocess.run(
+        [*argv, sys.executable, option, code],
+        cwd=bench.root,
+        env=bench.workspace.environment() | fault.environment() | {"PYTHONDONTWRITEBYTECODE": "1"},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    if done.returncode != bench.scenario.code:
+        raise AssertionError(f"{bench.scenario.name} fails under strace: {done}")
+    names = (call.name for call in faults.calls(Path(bench.log)))
+    counted = Counter(_KERNELS.get(name, name) for name in names if name != "send")
+    return _seen(trace.read_text(), str(bench.root)), counted
 
 
 def _seen(trace: str, root: str) -> Counter[str]:
@@ -74,9 +95,12 @@ def _seen(trace: str, root: str) -> Counter[str]:
         match = _CALL.match(line)
         # The working directory is the root: it stands in every call that takes a path.
         told = line.replace(f"AT_FDCWD<{root}>", "AT_FDCWD")
-        if match is None or (f"{root}/" not in told and f"{root}>" not in told):
+        below = f"{root}/" in told or f"{root}>" in told or _RELATIVE.search(told)
+        if match is None or not below:
             continue
         name = match[1]
+        if name == "unlinkat":
+            name = "rmdir" if "AT_REMOVEDIR" in line else "unlink"
         if name == "openat" and not re.search(r"O_(WRONLY|RDWR|CREAT|TRUNC|APPEND)", line):
             continue
         found[_OWN.get(name, name)] += 1

@@ -83,6 +83,7 @@ def test_there_and_back(built: Workspace, provider: Provider) -> None:
     assert built.tree() == after
     done(built, "verify")
     done(built, "check")
+    done(built, "validate")
     assert len(provider.requests) == calls
     # Once it is back, it must stand: verify misses it if somebody takes it away.
     shutil.rmtree(built.job("first"))
@@ -340,6 +341,47 @@ def test_a_complete_job_must_be_as_it_was_promoted(built: Workspace, with_seal: 
         del body["jobs"][0]["line"]
     built.write("a.tar.zst", archive_of(files, jobs=body["jobs"]))
     fails(built, "not as it was promoted", "restore", "a.tar.zst")
+
+
+# --- formats ---
+
+
+def test_what_an_archive_says_is_validated(built: Workspace) -> None:
+    """Its first file has a schema of its own, wherever it stands; the archive is read in full."""
+    done(built, "archive", "first", "-o", "a.tar.zst")
+    done(built, "validate", "a.tar.zst")
+    data = zstd.decompress((built.root / "a.tar.zst").read_bytes())
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        tar.extract("archive.json", built.root, filter="data")
+    done(built, "validate")
+    body = built.read("archive.json")
+    body["jobs"][0]["state"] = "current"
+    body["files"]["x"] = "no digest"
+    built.write("archive.json", body)
+    result = built.popbuild("validate")
+    assert result.code == 1
+    assert "/jobs/0/state" in result.out
+    assert "/files/x" in result.out
+    alter(built.root / "a.tar.zst")
+    assert "not a whole archive" in built.popbuild("validate", "a.tar.zst").out
+    built.write("a.tar.zst", archive_of(ONE, jobs=[{"id": "evil", "state": "current"}]))
+    assert "/jobs/0/state" in built.popbuild("validate", "a.tar.zst").out
+
+
+@pytest.mark.parametrize("key", ["removed", "restored"])
+def test_lines_of_our_copy_are_validated(built: Workspace, key: str) -> None:
+    """What archive and restore write into it has a schema, and anything else is found."""
+    done(built, "archive", "first", "-o", "a.tar.zst", "--remove")
+    if key == "restored":
+        done(built, "restore", "a.tar.zst")
+    path = built.root / ".popbuild/runs.jsonl"
+    *lines, last = path.read_text().splitlines()
+    assert key in json.loads(last)
+    done(built, "validate")
+    path.write_text("\n".join([*lines, json.dumps({**json.loads(last), key: "../up"})]) + "\n")
+    result = built.popbuild("validate")
+    assert result.code == 1
+    assert f".popbuild/runs.jsonl: line {len(lines) + 1}: " in result.out.replace("\n", " ")
 
 
 # --- encryption ---

@@ -11,6 +11,21 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from harms import (
+    COMPLETE,
+    CURRENT,
+    add_file,
+    break_letter,
+    cut_claim,
+    cut_mending,
+    cut_promotion,
+    forget_file,
+    lose_file,
+    lose_seed,
+    tear_copy,
+    tear_ledger,
+    tear_runs,
+)
 from provider import Provider
 from steps import EVERY, run_killed
 from workspace import Workspace
@@ -41,74 +56,7 @@ def check_whole(workspace: Workspace) -> None:
     assert verification.proven, list(verification.lines())
 
 
-COMPLETE = "pipeline-data/complete"
-CURRENT = "pipeline-data/current"
 EMPTY = hashlib.sha256(b"").hexdigest()
-
-
-def tear_runs(workspace: Workspace) -> None:
-    path = workspace.root / COMPLETE / "runs.jsonl"
-    path.write_bytes(path.read_bytes()[:-20])
-
-
-def tear_copy(workspace: Workspace) -> None:
-    path = workspace.root / ".popbuild/runs.jsonl"
-    path.write_bytes(path.read_bytes()[:-1])
-
-
-def tear_ledger(workspace: Workspace) -> None:
-    with (workspace.root / ".popbuild/ledger.jsonl").open("ab") as file:
-        file.write(b'{"event":"reserved","entr')
-
-
-def cut_promotion(workspace: Workspace) -> None:
-    """As a kill between the rename and the line of runs.jsonl leaves it."""
-    (line,) = workspace.runs()
-    workspace.write(".popbuild/promotions/first.json", line)
-    (workspace.root / COMPLETE / "runs.jsonl").write_bytes(b"")
-    (workspace.root / ".popbuild/runs.jsonl").write_bytes(b"")
-
-
-def cut_claim(workspace: Workspace) -> None:
-    seed = (workspace.root / "seeds/first.json").read_bytes()
-    workspace.write(f"{CURRENT}/claimed/.claimed-seed.json", seed)
-
-
-def lose_seed(workspace: Workspace) -> None:
-    workspace.write(f"{CURRENT}/lost/files/logs/notes.txt", "x")
-
-
-def break_letter(workspace: Workspace) -> None:
-    workspace.write(f"{COMPLETE}/first/tasks/analysis/letter.json", b'{"formatVersion": 1, "ta')
-
-
-def forget_file(workspace: Workspace) -> None:
-    """A file that the promotion knew, and that the index has not: an index of before letters named
-    all files."""
-    status = workspace.status("first")
-    name = status["files"]["logs"][0]
-    for files in (status["files"], *(task["files"] for task in status["tasks"].values())):
-        files["logs"] = [each for each in files["logs"] if each != name]
-    workspace.write(f"{COMPLETE}/first/tasks-status.json", status)
-    (workspace.job("first") / "seal.json").unlink()
-    forget_seal(workspace)
-
-
-def lose_file(workspace: Workspace) -> None:
-    status = workspace.status("first")
-    (workspace.job("first") / "files/logs" / status["files"]["logs"][0]).unlink()
-    (workspace.job("first") / "seal.json").unlink()
-    forget_seal(workspace)
-
-
-def forget_seal(workspace: Workspace) -> None:
-    """As a result of before there were seals."""
-    for path in (f"{COMPLETE}/runs.jsonl", ".popbuild/runs.jsonl"):
-        (workspace.root / path).write_bytes(b"")
-
-
-def add_file(workspace: Workspace) -> None:
-    workspace.write(f"{COMPLETE}/first/files/artifacts/mine.json", {"x": 1})
 
 
 @pytest.mark.parametrize(
@@ -120,6 +68,7 @@ def add_file(workspace: Workspace) -> None:
         (cut_promotion, "promotion cut short", f"{COMPLETE}/first"),
         (cut_claim, "claim cut short", f"{CURRENT}/claimed/.claimed-seed.json"),
         (lose_seed, "no seed", f"{CURRENT}/lost"),
+        (cut_mending, "empty folder", f"{CURRENT}/claimed"),
         (break_letter, "broken letter", f"{COMPLETE}/first/tasks/analysis/letter.json"),
         (forget_file, "not in the index", f"{COMPLETE}/first/files/logs/"),
         (lose_file, "missing file", f"{COMPLETE}/first/files/logs/"),
@@ -154,7 +103,7 @@ def test_finds_and_mends(
     assert gone <= changed | empty
     assert ailments.look(Root(workspace.root)) == []
     check_whole(workspace)
-    names = ["first", *(["claimed"] if kind == "claim cut short" else [])]
+    names = ["first", *(["claimed"] if where.startswith(f"{CURRENT}/claimed") else [])]
     assert workspace.popbuild("run", *names).code == 0
     assert len(provider.requests) == 2
     check_whole(workspace)

@@ -40,7 +40,8 @@ EXAMPLES = os.environ.get("POPBUILD_TEST_EXAMPLES")
 STEPS = 30 if EXAMPLES else 9
 
 # popbuild, with a clock that is wrong by so many seconds, and a disk on which the n-th step that
-# changes something fails with an error, or is never taken, since the process dies before it.
+# changes something fails with an error, or is never taken, since the process dies before it. For
+# `late` they count from a job's move to complete/, for `line` from its line in runs.jsonl.
 PROGRAM = """
 import errno, os, signal, sys, time
 from popbuild import cli, disk
@@ -50,23 +51,31 @@ now, now_ns = time.time, time.time_ns
 time.time = lambda: now() + shift
 time.time_ns = lambda: now_ns() + int(shift * 1e9)
 
-counting = kind != "late"
+counting = kind not in ("late", "line")
 
-def step(function, moves=False):
+def begins(function, arguments):
+    if kind == "late":
+        return function is renameat2 and "/complete/" in str(arguments[1])
+    if function is not write:
+        return False
+    return os.readlink(f"/proc/self/fd/{arguments[0]}").endswith("/complete/runs.jsonl")
+
+def step(function):
     def stepping(*arguments, **keywords):
         global left, counting
-        counting = counting or (moves and "/complete/" in str(arguments[1]))
+        counting = counting or begins(function, arguments)
         left -= counting
-        if left == 0 and kind in ("kill", "late"):
+        if left == 0 and kind in ("kill", "late", "line"):
             os.kill(os.getpid(), signal.SIGKILL)
         if left == 0 and counting and kind != "none":
             raise OSError(getattr(errno, kind), os.strerror(getattr(errno, kind)))
         return function(*arguments, **keywords)
     return stepping
 
+renameat2, write = disk._renameat2, os.write
 for name in ("fsync", "replace", "mkdir", "unlink", "write", "rename"):
     setattr(os, name, step(getattr(os, name)))
-disk._renameat2 = step(disk._renameat2, moves=True)
+disk._renameat2 = step(renameat2)
 sys.exit(cli.main(sys.argv[4:]))
 """
 ENV = {"POPBUILD_TRIES": "2", "POPBUILD_BACKOFF_S": "0.01", "POPBUILD_PATIENCE_S": "0"}
@@ -74,9 +83,10 @@ ENV = {"POPBUILD_TRIES": "2", "POPBUILD_BACKOFF_S": "0.01", "POPBUILD_PATIENCE_S
 JOBS = ("first", "queued")  # one has its seed under seeds/, the other was submitted
 TOPICS = ("wind", "sun", "bad")  # the last is one that the gate says no to
 SHIFTS = (0, 0, 0, -90_000, 3600, 40_000_000)
-# Few of all steps come after a job's move to complete/: `late` kills at one of those.
-FAULTS = st.sampled_from(["none", "kill", "late", "ENOSPC", "EIO"])
-LATE_STEPS = 28
+# Few of all steps come after a job's move to complete/, and fewer after its line: there it hangs on
+# each whether the next command finishes the promotion, once. By kind, how many of them are tried.
+LATE = {"late": 28, "line": 4}
+FAULTS = st.sampled_from(["none", "kill", *LATE, "ENOSPC", "EIO"])
 SCHEMA = {
     "type": "object",
     "properties": {"topic": {"enum": ["wind", "sun", "mended"]}, "words": {"type": "integer"}},
@@ -95,6 +105,7 @@ class Machine(RuleBasedStateMachine):
         self.folder = folder
         self.workspace = Workspace(folder, provider)
         self.copies = itertools.count(1)
+        self.versions = itertools.count(3)
         self.before = len(provider.requests)
         self.lenient = False
         self.topics = {"first": "wind"}
@@ -131,7 +142,7 @@ class Machine(RuleBasedStateMachine):
     def command(self, *words: str, fault: str = "none", at: int = 0, shift: float = 0) -> Result:
         """A command to its end, which is never one that nobody foresaw."""
         note(f"{' '.join(words)} [{fault} {at}, clock {shift:+}]")
-        at = at % LATE_STEPS + 1 if fault == "late" else at
+        at = at % LATE[fault] + 1 if fault in LATE else at
         argv = ["python", "-c", PROGRAM, str(shift), fault, str(at), *words]
         result = self.workspace.run(*argv, env=ENV)
         return self.ended(result, fault)
@@ -143,7 +154,7 @@ class Machine(RuleBasedStateMachine):
         assert "mistake in popbuild" not in said, said
         assert (
             result.code == -9
-            if fault in ("kill", "late") and result.code < 0
+            if fault in ("kill", *LATE) and result.code < 0
             else result.code in range(7)
         )
         if fault != "none":
@@ -178,6 +189,11 @@ class Machine(RuleBasedStateMachine):
     )
     def run(self, fault: str, at: int, shift: float, more: tuple[str, ...]) -> None:
         self.command("run", *more, fault=fault, at=at, shift=shift)
+
+    @rule(fault=st.sampled_from([*LATE]), at=st.integers(0, 27))
+    def die_behind_a_promotion(self, fault: str, at: int) -> None:
+        self.edit_prompt(next(self.versions))
+        self.command("run", "first", fault=fault, at=at)
 
     @rule(status=st.sampled_from([500, 429, 401, 0]))
     def run_while_the_provider_fails(self, status: int) -> None:
@@ -229,8 +245,33 @@ class Machine(RuleBasedStateMachine):
         if job in self.topics:
             self.command(said, job, fault=fault, at=at)
 
+    @rule(
+        words=st.sampled_from(
+            [
+                ("--older-than", "0s"),
+                ("complete", "--keep", "1"),
+                ("rejected", "--older-than", "0s"),
+                ("--logs",),
+                ("--orphans",),
+            ]
+        ),
+        fault=FAULTS,
+        at=st.integers(1, 12),
+        shift=st.sampled_from(SHIFTS),
+    )
+    def prune(self, words: tuple[str, ...], fault: str, at: int, shift: float) -> None:
+        """A job whose seed is under seeds/ is made again; one that was submitted is gone."""
+        self.command("prune", *words, "--yes", fault=fault, at=at, shift=shift)
+        pending = self.workspace.root / "pipeline-data/pending/queued-seed.json"
+        if not self.workspace.states("queued") and not pending.exists():
+            self.topics.pop("queued", None)
+
+    @rule(fault=FAULTS, at=st.integers(1, 12), shift=st.sampled_from(SHIFTS))
+    def doctor(self, fault: str, at: int, shift: float) -> None:
+        self.command("doctor", "--yes", fault=fault, at=at, shift=shift)
+
     @rule(more=st.sampled_from([(), ("--referenced",)]), fault=FAULTS, at=st.integers(1, 5))
-    def prune(self, more: tuple[str, ...], fault: str, at: int) -> None:
+    def prune_the_store(self, more: tuple[str, ...], fault: str, at: int) -> None:
         words = ("cache", "prune", "--max-size", "0", "--yes", *more)
         note(" ".join(words))
         argv = ["python", "-c", PROGRAM, "0", fault, str(at), *words]

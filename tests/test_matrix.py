@@ -15,13 +15,14 @@ import faults
 import invariants
 import matrix
 import pytest
+import received
 import syscalls
 from faults import Fault
 from matrix import Bench
 from provider import Provider
+from scenarios import BY_NAME
 from workspace import Workspace
 
-BY_NAME = {scenario.name: scenario for scenario in matrix.SCENARIOS}
 # Each test takes every n-th call of a scenario for each kind of fault, or all of them.
 EVERY = bool(os.environ.get("POPBUILD_TEST_EVERY_STEP"))
 STRIDES = {
@@ -32,6 +33,12 @@ STRIDES = {
     "prune": 22,
     "prune logs": 18,
     "cache prune": 2,
+    "doctor": 40,
+    "archive": 30,
+    "restore": 90,
+    "restore over": 250,
+    "backup": 3,
+    "restore root": 165,
 }
 
 
@@ -58,10 +65,48 @@ def test_every_kind_of_fault(bench: Bench) -> None:
 
 
 def _share(bench: Bench, place: int) -> tuple[int, int]:
-    """The stride and the first of the calls of a kind; most are taken of the first, kill."""
+    """The stride and the first of the calls of a kind, at least one of which there is; most are
+    taken of the first, kill."""
     stride = STRIDES[bench.scenario.name]
     stride = 1 if EVERY else stride if place else -(-stride // 5)
-    return stride, 7 * place % stride
+    there = len(bench.points(faults.KINDS[place])) or 1
+    return stride, 7 * place % min(stride, there)
+
+
+@pytest.mark.parametrize("bench", ["retry"], indirect=True)
+@pytest.mark.parametrize("kind", received.KINDS)
+def test_an_answer_that_does_not_come_whole(bench: Bench, kind: str) -> None:
+    """What came before is stored and settled; the next run buys just this call again, unless all of
+    it had come."""
+    parts = received.PARTS if EVERY else (0.5, 1.0)
+    cells = list(received.every(bench, kind, parts))
+    assert len(cells) == len(parts) * bench.needed
+    assert [cell for cell in cells if cell.broken] == []
+
+
+@pytest.mark.parametrize("bench", ["build"], indirect=True)
+def test_the_matrix_finds_an_answer_that_is_lost(bench: Bench) -> None:
+    """One that is missing in the store, or is another than was sent; a call that the ledger does
+    not have, or has as settled where nothing was."""
+    assert list(bench.accounts().wrong(0)) == []
+    one, _ = sorted(bench.root.glob(".popbuild/store/*/*.json"))
+    kept = one.read_text()
+    one.unlink()
+    assert "answers lost" in " ".join(bench.accounts().wrong(0))
+    assert "settled, and not in the store" in " ".join(bench.accounts().wrong(0))
+    one.write_text(kept.replace('"stop"', '"length"'))
+    assert "instead of" in " ".join(bench.accounts().wrong(0))
+    one.write_text(kept.replace("chatcmpl-", "made-up-"))
+    assert "did not finish" in " ".join(bench.accounts().wrong(0))
+    one.write_text(kept)
+    ledger = bench.root / ".popbuild/ledger.jsonl"
+    lines = ledger.read_text().splitlines(keepends=True)
+    ledger.write_text("".join(lines[:-1]))
+    assert "without an end" in " ".join(bench.accounts().wrong(0))
+    ledger.write_text("".join([*lines, lines[-1]]))
+    assert "ended twice" in " ".join(bench.accounts().wrong(0))
+    ledger.write_text("".join(lines[1:]))
+    assert "2 requests, 1 reservations" in " ".join(bench.accounts().wrong(0))
 
 
 @pytest.mark.parametrize("bench", ["build"], indirect=True)
@@ -125,12 +170,13 @@ def test_all_that_is_written_is_counted(bench: Bench) -> None:
     assert missed == []
 
 
-def test_strace_sees_no_call_that_was_not_counted(tmp_path: Path) -> None:
-    """The kernel's own trace of a build has as many calls of each name as the injector met."""
+@pytest.mark.parametrize("name", syscalls.HELD if EVERY else ["build", "prune", "archive"])
+def test_strace_sees_no_call_that_was_not_counted(name: str, tmp_path: Path) -> None:
+    """The kernel's own trace of a command has as many calls of each name as the injector met."""
     reason = syscalls.missing()
     if reason is not None:
         pytest.skip(reason)
-    seen, counted = syscalls.compared(tmp_path)
+    seen, counted = syscalls.compared(BY_NAME[name], tmp_path)
     assert seen == counted
 
 

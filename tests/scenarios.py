@@ -1,0 +1,207 @@
+"""What the crash matrix breaks: real commands, the roots that they begin with, and what they owe.
+
+Where `again` is another command than the first: one that made its file has nothing more to do, and
+refuses to make it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import harms
+from matrix import CANARY, Scenario
+from provider import Reply, Request, default_answer
+from workspace import Workspace
+
+SCHEMA = {"type": "object", "properties": {"title": {"type": "string"}}, "required": ["title"]}
+
+
+def _two_tasks(workspace: Workspace) -> None:
+    workspace.seed("first", {"topic": "grid batteries"})
+    workspace.task("research", prompt="Research: {{ seed.data.topic }}.\n")
+    workspace.task("analysis", prompt="Analysis of: {{ artifacts.research.content }}\n")
+    workspace.pipeline(["research", "analysis"])
+
+
+def _built(workspace: Workspace) -> None:
+    _two_tasks(workspace)
+    _must(workspace, 0, "run", "first")
+
+
+def _edited(workspace: Workspace) -> None:
+    _built(workspace)
+    workspace.seed("first", {"topic": "wind"})
+
+
+def _gated(workspace: Workspace) -> None:
+    _two_tasks(workspace)
+    workspace.task("analysis", schema=SCHEMA, task_yaml={"gate": {"refinements": 1}})
+
+
+def _rejected(workspace: Workspace) -> None:
+    _gated(workspace)
+    assert workspace.provider is not None
+    workspace.provider.answer = _bad_answer
+    _must(workspace, 1, "run", "first")
+
+
+def _bad_answer(request: Request) -> Reply:
+    return Reply('{"title": 3}') if request.schema else default_answer(request)
+
+
+def _waiting(workspace: Workspace) -> None:
+    _two_tasks(workspace)
+    workspace.task("research", task_yaml={"gate": {"message": "Is this fit to print?"}})
+    _must(workspace, 4, "run", "first")
+
+
+def _submitted(workspace: Workspace) -> None:
+    _two_tasks(workspace)
+    (workspace.root / "seeds/first.json").unlink()
+    for job in ("one", "two", "three"):
+        seed = workspace.write("seed.json", {"name": job, "data": {"topic": f"topic of {job}"}})
+        _must(workspace, 0, "submit", "--id", job, str(seed))
+        seed.unlink()
+
+
+def _must(workspace: Workspace, code: int, *argv: str) -> None:
+    result = workspace.popbuild(*argv, env={"OPENAI_API_KEY": CANARY})
+    assert result.code == code, result
+
+
+def _retry_or_run(workspace: Workspace) -> tuple[str, ...]:
+    """A retry that was cut short goes on as a run, as its message says."""
+    rejected = workspace.states("first") == ["rejected"]
+    return ("retry", "first") if rejected else ("run", "first")
+
+
+def _watch_or_run(workspace: Workspace) -> tuple[str, ...]:
+    """What failed waits for a person, who runs it; an orchestrator goes on with all else."""
+    jobs = ("one", "two", "three")
+    current = [workspace.job(job, "current") / "tasks-status.json" for job in jobs]
+    failed = any('"failed"' in path.read_text() for path in current if path.exists())
+    return ("run", *jobs) if failed else WATCH
+
+
+def _archived(workspace: Workspace) -> None:
+    _built(workspace)
+    _must(workspace, 0, "archive", "first", "-o", ARCHIVE, "--remove")
+
+
+def _replaced(workspace: Workspace) -> None:
+    """An archive of the last result but one."""
+    _built(workspace)
+    _must(workspace, 0, "archive", "first", "-o", ARCHIVE)
+    workspace.seed("first", {"topic": "wind"})
+    _must(workspace, 0, "run", "first")
+
+
+def _backed_up(workspace: Workspace) -> None:
+    _built(workspace)
+    _must(workspace, 0, "backup", "-o", ARCHIVE)
+
+
+def _ailing(workspace: Workspace) -> None:
+    """One of each that doctor mends. The letter is a rejected job's: of a complete one nothing
+    could be said until it is built again."""
+    _gated(workspace)
+    workspace.task("analysis", prompt="{{ seed.data.topic }}: {{ artifacts.research.content }}\n")
+    workspace.seed("second", {"topic": "bad"})
+    assert workspace.provider is not None
+    workspace.provider.answer = lambda request: (
+        _bad_answer(request) if "bad: " in str(request.messages) else default_answer(request)
+    )
+    _must(workspace, 0, "run", "first")
+    _must(workspace, 1, "run", "second")
+    for harm in (harms.tear_runs, harms.tear_ledger, harms.cut_claim, harms.lose_seed):
+        harm(workspace)
+    harms.add_file(workspace)
+    letter = workspace.job("second", "rejected") / "tasks/research/letter.json"
+    letter.write_text(letter.read_text().replace('Attempts": 0', 'Attempts": 1'))
+
+
+def _either(workspace: Workspace) -> Iterator[str]:
+    """A job goes only once its archive is there."""
+    if not workspace.states("first") and not (workspace.root / ARCHIVE).exists():
+        yield "neither the job nor its archive is there"
+
+
+def _nothing_deleted(workspace: Workspace) -> Iterator[str]:
+    """What doctor moves is still somewhere, byte for byte."""
+    there = {path.read_bytes() for path in workspace.root.rglob("*") if path.is_file()}
+    for name, data in {"notes": b"x", "added file": b'{\n  "x": 1\n}\n'}.items():
+        if data not in there:
+            yield f"deleted: {name}"
+
+
+def _unless_made(name: str, *argv: str) -> Callable[[Workspace], tuple[str, ...]]:
+    def again(workspace: Workspace) -> tuple[str, ...]:
+        return ("verify",) if (workspace.root / name).exists() else argv
+
+    return again
+
+
+ARCHIVE = "a.tar.zst"
+WATCH = ("watch", "--once", "--workers", "2", "-n", "4", "--rescan", "0.2")
+CACHE_PRUNE = ("cache", "prune", "--older-than", "0h", "--referenced", "--yes")
+BACKUP = ("backup", "-o", ARCHIVE)
+RESTORE_ROOT = ("restore", ARCHIVE, "--into", "again")
+
+SCENARIOS = (
+    Scenario("build", ("run", "first"), _two_tasks),
+    Scenario("rebuild", ("run", "first"), _edited, stands=("first",)),
+    Scenario("rejection", ("run", "first"), _gated, code=1, answer=_bad_answer),
+    Scenario("retry", ("retry", "first"), _rejected, again=_retry_or_run),
+    Scenario("approve", ("approve", "first"), _waiting),
+    Scenario("reject", ("reject", "first", "--note", "Too long."), _waiting),
+    Scenario("prune", ("prune", "--older-than", "0h", "--yes"), _built),
+    Scenario("prune logs", ("prune", "--logs", "--yes"), _built, stands=("first",)),
+    Scenario("cache prune", CACHE_PRUNE, _built, stands=("first",), keeps_answers=False),
+    Scenario(
+        "doctor",
+        ("doctor", "--yes"),
+        _ailing,
+        jobs=("first", "second", "claimed", "lost"),
+        stands=("first",),
+        holds=_nothing_deleted,
+    ),
+    Scenario(
+        "archive",
+        ("archive", "first", "-o", ARCHIVE, "--remove"),
+        _built,
+        made=ARCHIVE,
+        holds=_either,
+    ),
+    Scenario("restore", ("restore", ARCHIVE), _archived),
+    Scenario(
+        "restore over",
+        ("restore", ARCHIVE, "--force"),
+        _replaced,
+        stands=("first",),
+    ),
+    Scenario(
+        "backup",
+        BACKUP,
+        _built,
+        stands=("first",),
+        made=ARCHIVE,
+        again=_unless_made(ARCHIVE, *BACKUP),
+    ),
+    Scenario(
+        "restore root",
+        RESTORE_ROOT,
+        _backed_up,
+        stands=("first",),
+        made="again",
+        again=_unless_made("again", *RESTORE_ROOT),
+    ),
+    Scenario(
+        "orchestrator",
+        WATCH,
+        _submitted,
+        jobs=("one", "two", "three"),
+        again=_watch_or_run,
+        in_flight=4,
+    ),
+)
+BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
