@@ -11,9 +11,11 @@ from popbuild import __version__
 from popbuild.archiving import ARCHIVING
 from popbuild.arguments import Given, Parser, RawText, Table, add_commands, formatter
 from popbuild.building import BUILDING
+from popbuild.deciding import DECIDING
 from popbuild.errors import OK, UsageError, unknown
 from popbuild.guard import guarded
 from popbuild.looking import LOOKING
+from popbuild.reporting import REPORTING
 from popbuild.sharing import SHARING
 from popbuild.showing import SHOWING
 from popbuild.tidying import TIDYING
@@ -49,11 +51,11 @@ environment:
 docs: README.md and docs/ of the project"""
 
 _ORDER = (
-    "init submit run watch list status plan explain check show prompt "
-    "export retry accept diff trace verify freeze thaw validate cache prune doctor "
-    "archive restore backup"
+    "init submit run watch stop approve reject list status plan explain check "
+    "show prompt export graph report summary retry accept diff trace verify freeze thaw "
+    "validate cache prune doctor archive restore backup"
 ).split()
-_ALL = BUILDING | LOOKING | SHOWING | SHARING | TIDYING | ARCHIVING
+_ALL = BUILDING | DECIDING | LOOKING | SHOWING | SHARING | TIDYING | ARCHIVING | REPORTING
 COMMANDS: Table = {name: _ALL[name] for name in sorted(_ALL, key=_ORDER.index)}
 
 

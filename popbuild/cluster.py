@@ -183,7 +183,7 @@ class _Coordinator:
         self._results[result.id] = result
         self._events.job_done(result)
         over = isinstance(result.error, BudgetError)
-        if over or (result.exit_code and not self._options.continue_):
+        if over or (result.ends_command and not self._options.continue_):
             self._stopping = True
 
     def _tell(self, event: tuple[float, Any]) -> None:

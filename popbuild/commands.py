@@ -11,11 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 from popbuild import config, disk, gate, index, jobs, jsonio, seals
 from popbuild.errors import ConfigError, GateError, InputError, TaskError, UsageError, unknown
-from popbuild.exam import BadSeed, Exam, Surroundings, examine, read_json, read_seed
+from popbuild.exam import (
+    BadSeed,
+    Exam,
+    Surroundings,
+    examine,
+    read_decision,
+    read_json,
+    read_seed,
+)
 from popbuild.jobs import Job, Samples
 from popbuild.layout import COMPLETE, CURRENT, REJECTED, JobFolder, Root, check_name, shown_name
 from popbuild.model import status as states
 from popbuild.model.clock import run_id
+from popbuild.model.decision import Decision
+from popbuild.model.pipeline import Task
 from popbuild.model.problem import Problem
 from popbuild.units import count
 
@@ -70,7 +80,7 @@ def submit(root: Root, file: Path, job: str | None = None) -> str:
     except FileNotFoundError:
         raise UsageError("no such seed file", {"file": file}) from None
     except BadSeed as bad:
-        raise _seed_error(bad) from None
+        raise seed_error(bad) from None
     if job.casefold() in {each.casefold() for each in jobs.known_jobs(root)}:
         raise UsageError(
             "there is a job with this ID already",
@@ -82,7 +92,8 @@ def submit(root: Root, file: Path, job: str | None = None) -> str:
     return job
 
 
-def _seed_error(bad: BadSeed) -> InputError:
+def seed_error(bad: BadSeed) -> InputError:
+    """What is wrong with a seed, as an error."""
     problems = {f"problem {n}": str(each) for n, each in enumerate(bad.problems, 1)}
     return InputError("not a valid seed", {"file": bad.where, **problems})
 
@@ -128,6 +139,8 @@ def describe_job(job: Job, root: Root) -> dict[str, Any]:
     if status is not None:
         body["pipelineId"] = status.get("pipelineId")
         body["usage"] = status.get("usage")
+    if job.questions:
+        body["waiting"] = [question.as_json() for question in job.questions]
     if job.exam is not None:
         for task in job.exam.pipeline.tasks:
             verdict = job.exam.verdicts[task.id]
@@ -148,7 +161,19 @@ def describe_job(job: Job, root: Root) -> dict[str, Any]:
                 "usage": entry.get("usage"),
                 "error": entry.get("error"),
             }
+            decision = _decision(job, task) if job.folder else None
+            if decision is not None:
+                body["tasks"][task.id]["decision"] = decision.as_json()
     return body
+
+
+def _decision(job: Job, task: Task) -> Decision | None:
+    """What a person said about a task's artifact, if that is the one that stands there."""
+    assert job.exam is not None
+    decision = read_decision(job.exam.folder, task.id)
+    found = job.exam.digests.get(task.id)  # not read where the job is as it was
+    same = decision is None or found in (None, decision.artifacts.get(task.artifact))
+    return decision if same else None
 
 
 def find_job(root: Root, name: str) -> Job:
@@ -193,7 +218,8 @@ def files_of(job: Job, task: str | None = None) -> list[ShownFile]:
         for name in index.get(kind, [])
     ]
     for each in [task] if task else list(entries):
-        for path in (folder.output(each), folder.letter(each), folder.execution_logs(each)):
+        own = (folder.output, folder.letter, folder.decision, folder.execution_logs)
+        for path in (place(each) for place in own):
             if path.exists():
                 found.append(ShownFile("tasks", f"{each}/{path.name}", path))
     if task is None and folder.rejection.exists():
@@ -221,7 +247,7 @@ def prompt(root: Root, job: Job, task_name: str) -> list[dict[str, Any]]:
     from popbuild.preview import render
 
     if job.bad_seed is not None:
-        raise _seed_error(job.bad_seed)
+        raise seed_error(job.bad_seed)
     assert job.exam is not None
     pipeline = job.exam.pipeline
     if task_name not in pipeline.names:
@@ -334,14 +360,18 @@ def export(root: Root, job: Job, target: Path, artifact: str | None = None) -> P
         raise UsageError("no such artifact", unknown("artifact", name, found))
     if target.is_dir():
         target = target / name
+    hand_over(target, disk.read(found[name]))
+    return target
+
+
+def hand_over(target: Path, data: bytes) -> None:
+    """Write a file that leaves the private root: it takes the permissions that the person's files
+    have. UsageError where there is no such folder."""
     if not target.parent.is_dir():
         raise UsageError("no such folder", {"folder": target.parent})
-    data = disk.read(found[name])
-    # The file leaves the private root: it takes the permissions that the person's files have.
     temporary = target.with_name(f".{target.name}.tmp")
     temporary.write_bytes(data)
     temporary.replace(target)
-    return target
 
 
 def retry(root: Root, name: str) -> tuple[str, str]:
@@ -397,7 +427,7 @@ def accept(root: Root, name: str, tasks: Iterable[str] = ()) -> list[str]:
 
     job = find_job(root, name)
     if job.bad_seed is not None:
-        raise _seed_error(job.bad_seed)
+        raise seed_error(job.bad_seed)
     folder = _folder(job)
     with job_lock(root, name):
         assert job.seed is not None
@@ -474,7 +504,7 @@ def _with_task(root: Root, name: str, task: str | None) -> Job:
     """A job whose seed can be read and which has this task, if one is named."""
     job = find_job(root, name)
     if job.bad_seed is not None:
-        raise _seed_error(job.bad_seed)
+        raise seed_error(job.bad_seed)
     assert job.pipeline is not None
     known = job.pipeline.names
     if task is not None and task not in known:

@@ -26,7 +26,7 @@ from popbuild.errors import (
     unknown,
 )
 from popbuild.layout import Root, file_name_problem, name_problem
-from popbuild.model.pipeline import Budget, Limit, Pipeline, Task, find_cycle
+from popbuild.model.pipeline import Budget, HumanGate, Limit, Pipeline, Task, find_cycle
 from popbuild.redact import redact
 
 DEFAULT = ""  # the name of the pipeline that lies directly in pipeline-config/
@@ -271,7 +271,13 @@ class _Reader:
             except ConfigError as error:
                 problems.append(error)
         if len(tasks) == len(entries):
-            problems.extend([*_wrong_needs(tasks, where), *_same_artifacts(tasks, where)])
+            problems.extend(
+                [
+                    *_wrong_needs(tasks, where),
+                    *_same_artifacts(tasks, where),
+                    *_gates_of_others(tasks, where),
+                ]
+            )
         return Pipeline(
             document["name"],
             where,
@@ -344,6 +350,7 @@ class _Reader:
                 unknown("folder", given, folders, where={"task": name, "file": registry}),
             )
         own = self._own_settings(folder)
+        artifact, gate = own.get("artifact", f"{name}-output.json"), own.get("gate", {})
         for pattern in own.get("files", ()):
             files.update(self._further_files(pattern, name, f"{folder}/{_TASK_FILE}"))
         merged = {**own.get("config", {}), **settings}
@@ -359,14 +366,17 @@ class _Reader:
             folder=folder,
             needs=tuple(own.get("needs", earlier)),
             settings=merged,
-            artifact=own.get("artifact", f"{name}-output.json"),
+            artifact=artifact,
             answer=own.get("answer", "json" if f"{folder}/output.schema.json" in files else "text"),
-            refinements=own.get("gate", {}).get("refinements", 2),
+            refinements=gate.get("refinements", 2),
             timeout_s=float(own.get("timeout", 600)),
             call_timeout_s=call_timeout_s,
             command=command,
             files=files,
             fallbacks=fallbacks,
+            human_gate=HumanGate(gate["message"], tuple(gate.get("artifacts", (artifact,))))
+            if "message" in gate
+            else None,
         )
         _check_task(task)
         if task.stages is None or command is not None:
@@ -612,6 +622,26 @@ def _same_artifacts(tasks: list[Task], where: str) -> Iterator[ConfigError]:
                 },
             )
         owners[name] = task.id
+
+
+def _gates_of_others(tasks: list[Task], where: str) -> Iterator[ConfigError]:
+    """A decision is about the task's own artifacts: those of another are built anew without it."""
+    owners = {task.artifact.casefold(): task for task in tasks}
+    for task in tasks:
+        for name in task.human_gate.artifacts if task.human_gate else ():
+            owner = owners.get(name.casefold())
+            if owner is not None and owner.id != task.id:
+                yield ConfigError(
+                    "a human gate names an artifact of another task",
+                    {
+                        "task": task.id,
+                        "file": f"pipeline-config/{task.folder}/{_TASK_FILE}",
+                        "pipeline": where,
+                        "artifact": name,
+                        "made by": owner.id,
+                    },
+                    hint=f"give {owner.id} a gate of its own",
+                )
 
 
 def check_pipeline_name(config: Config, name: str) -> Pipeline:

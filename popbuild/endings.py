@@ -10,12 +10,14 @@ from typing import Any
 
 from popbuild import disk, jsonio, runs, seals
 from popbuild.errors import UsageError
-from popbuild.exam import BadSeed, read_json
+from popbuild.exam import BadSeed, Exam, read_json
 from popbuild.jobs import PROMOTIONS, SUBMITTED, named, state_in
 from popbuild.layout import COMPLETE, CURRENT, REJECTED, JobFolder, Root
 from popbuild.model import status as states
 from popbuild.model.clock import name_stamp, timestamp
+from popbuild.model.decision import STAGE as HUMAN_GATE
 from popbuild.model.letter import seal
+from popbuild.model.pipeline import Task
 from popbuild.model.problem import Problem
 
 _PREVIOUS_KEPT = 1
@@ -226,3 +228,22 @@ def rejection(
         "fingerprint": dict(fingerprint),
         **more,
     }
+
+
+def refusal(exam: Exam, task: Task, run: str) -> dict[str, Any]:
+    """The body of rejection.json where a person said no to what a task made. It stands until the
+    task makes something else, or the person thinks otherwise."""
+    decision, letter = exam.decisions[task.id], exam.letters[task.id]
+    assert decision is not None
+    assert letter is not None
+    return rejection(
+        exam.folder.id,
+        run,
+        task.id,
+        HUMAN_GATE,
+        [Problem(decision.note or f"rejected by {decision.by}")],
+        None,
+        letter.refinements,
+        letter.fingerprint,
+        calls=letter.body.get("calls", []),
+    )

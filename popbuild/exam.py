@@ -22,12 +22,21 @@ from popbuild.layout import (
     JobFolder,
     Root,
     artifact_place,
+    decision_place,
     letter_place,
     name_problem,
     samples_place,
 )
 from popbuild.llm.endpoint import address_digest, weights_digest
 from popbuild.llm.request import is_local
+from popbuild.model.decision import (
+    APPROVED,
+    OPEN,
+    REJECTED,
+    Decision,
+    Question,
+    open_decision,
+)
 from popbuild.model.letter import Letter, open_letter
 from popbuild.model.pipeline import Pipeline, Task
 from popbuild.model.problem import MISSING, Problem, value_at
@@ -98,6 +107,11 @@ def read_json(path: str | Path) -> Any:
 def read_letter(folder: JobFolder, task: str) -> Letter | None:
     """A task's letter, or None: missing, truncated, altered and foreign ones are all the same."""
     return open_letter(read_json(folder.at(letter_place(task))), task)
+
+
+def read_decision(folder: JobFolder, task: str) -> Decision | None:
+    """What a person said about a task, or None: nothing, or what is damaged or altered."""
+    return open_decision(read_json(folder.at(decision_place(task))), task)
 
 
 def read_artifact(folder: JobFolder, task: Task) -> tuple[Any, str | None]:
@@ -279,6 +293,7 @@ class Exam:
     digests: dict[str, str | None] = field(default_factory=dict)
     letters: dict[str, Letter | None] = field(default_factory=dict)
     verdicts: dict[str, Verdict] = field(default_factory=dict)
+    decisions: dict[str, Decision | None] = field(default_factory=dict)  # of gated tasks
     asked: dict[str, str] = field(default_factory=dict)  # tasks a person wants built, and why
     samples: Mapping[str, int] = field(default_factory=dict)  # which draw a task is at, from 0
     last_seed: Any = None  # what the job's own copy was, where today's seed stands in its place
@@ -293,6 +308,8 @@ class Exam:
             self.artifacts.pop(task.id, None)
         self.digests[task.id] = digest
         letter = self.letters[task.id] = read_letter(self.folder, task.id)
+        if task.human_gate is not None:
+            self.decisions[task.id] = read_decision(self.folder, task.id)
         last = self.last_letter(task)
         stale = tuple(
             name for name in task.needs if name in self.verdicts and self.verdicts[name].stale
@@ -399,6 +416,55 @@ class Exam:
         number = max([self.samples.get(task.id, 0), *drawn]) + 1
         self.samples = {**self.samples, task.id: number}
         return number
+
+    # Human gates.
+
+    def decided_about(self, task: Task) -> dict[str, str]:
+        """The digests of a gated task's artifacts as they stand: the main one, and those that the
+        gate names. One that is missing has none."""
+        found = {task.artifact: self.digests.get(task.id) or jsonio.ABSENT}
+        for name in task.human_gate.artifacts if task.human_gate else ():
+            if name not in found:
+                path = self.folder.artifact(name)
+                there = disk.is_regular(path)
+                found[name] = jsonio.digest_bytes(disk.read(path)) if there else jsonio.ABSENT
+        return found
+
+    def standing(self, task: Task) -> str | None:
+        """What a person said about a task's artifacts as they stand: approved, rejected, or open
+        where nobody did. None without a human gate, and while the task is to be built."""
+        if task.human_gate is None or self.digests.get(task.id) is None:
+            return None
+        if self.verdicts[task.id].stale:
+            return None
+        decision = self.decisions.get(task.id)
+        if decision is None or not decision.holds_for(self.decided_about(task)):
+            return OPEN
+        return decision.decision
+
+    def held_by(self, task: Task) -> tuple[str, ...]:
+        """The tasks above, directly or not, whose human gates hold this one back: nobody has
+        approved what they made, or they are still to be built."""
+        gated = self.pipeline.gated
+        above = self.pipeline.upstream(task.id) if gated else ()
+        return tuple(
+            each.id for each in gated if each.id in above and self.standing(each) != APPROVED
+        )
+
+    @property
+    def questions(self) -> tuple[Question, ...]:
+        """What a person is to decide: every open gate."""
+        return tuple(
+            Question(task.id, task.human_gate.message, task.human_gate.artifacts)
+            for task in self.pipeline.gated
+            if task.human_gate is not None and self.standing(task) == OPEN
+        )
+
+    @property
+    def refused(self) -> Task | None:
+        """A task whose artifacts, as they stand, a person rejected."""
+        gated = self.pipeline.gated
+        return next((task for task in gated if self.standing(task) == REJECTED), None)
 
     @property
     def frozen(self) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from popbuild.exam import (
     read_samples,
     read_seed,
 )
+from popbuild.fingerprint import brief
 from popbuild.layout import (
     COMPLETE,
     CURRENT,
@@ -47,6 +48,9 @@ from popbuild.layout import (
 )
 from popbuild.model import status as states
 from popbuild.model.clock import timestamp
+from popbuild.model.decision import REJECTED as REFUSED
+from popbuild.model.decision import STAGE as HUMAN_GATE
+from popbuild.model.decision import Decision, Question
 from popbuild.model.letter import FORMAT_VERSION, Letter, Usage, seal
 from popbuild.model.pipeline import Pipeline, Task
 from popbuild.model.problem import Problem
@@ -102,9 +106,19 @@ class Job:
             return f"bad seed: {self.bad_seed.problems[0]}"
         if self.exam is None or self.folder is None or self.up_to_date:
             return ", ".join([self.state, *self._frozen])
-        changed = [name for name, verdict in self.exam.verdicts.items() if verdict.stale]
+        asked = self.questions
+        held = {each.id for each in self.exam.pipeline.tasks if self.exam.held_by(each)}
+        changed = [
+            name
+            for name, verdict in self.exam.verdicts.items()
+            if verdict.stale and not (asked and name in held)
+        ]
         edited = [name for name, verdict in self.exam.verdicts.items() if verdict.edited]
         parts = [self.state]
+        if asked:
+            waiting = ", ".join(f"{each.task} ({brief(each.message)})" for each in asked)
+            parts = [] if self.state == states.WAITING else parts
+            parts.append(f"waiting: {waiting}")
         if changed:
             parts.append(f"stale: {', '.join(changed)}")
         if edited:
@@ -114,6 +128,13 @@ class Job:
         if self.damage:
             parts.append(self.damage)
         return ", ".join([*parts, *self._frozen])
+
+    @property
+    def questions(self) -> tuple[Question, ...]:
+        """What the job waits for a person to decide; nothing while it is built, and once it is
+        complete: a gate that was added since asks at the next build."""
+        asks = self.state in (states.WAITING, states.STOPPED, states.FAILED)
+        return self.exam.questions if asks and self.exam is not None else ()
 
     @property
     def _frozen(self) -> list[str]:
@@ -331,6 +352,8 @@ def rejection_stands(exam: Exam, rejection: Any) -> str | None:
     if name not in exam.pipeline.names or not isinstance(last, dict):
         return None
     task = exam.pipeline.task(name)
+    if rejection.get("stage") == HUMAN_GATE:
+        return task.id if exam.standing(task) == REFUSED else None
     if not exam.up_to_date(exam.pipeline.upstream(name)):
         return None
     inputs = exam.inputs(task)
@@ -669,6 +692,11 @@ def keep(folder: JobFolder, exam: Exam, task: Task, run: str | None, edited: boo
         if edited:
             write_output(folder, task, value, run or "", sync=True)
         write_letter(folder, task.id, seal(body))
+
+
+def write_decision(folder: JobFolder, decision: Decision) -> None:
+    """What a person said about a task, durably."""
+    disk.write(folder.decision(decision.task), jsonio.dumps(decision.as_document(), sort=False))
 
 
 def _empty_letter(task: Task) -> dict[str, Any]:

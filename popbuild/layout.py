@@ -106,6 +106,11 @@ def letter_place(task: str) -> str:
     return f"tasks/{task}/letter.json"
 
 
+def decision_place(task: str) -> str:
+    """Where a person's decision about a task is."""
+    return f"tasks/{task}/decision.json"
+
+
 @dataclass(frozen=True)
 class JobFolder:
     """The paths inside one job's directory, wherever it stands."""
@@ -152,6 +157,9 @@ class JobFolder:
 
     def letter(self, task: str) -> Path:
         return self.path / letter_place(task)
+
+    def decision(self, task: str) -> Path:
+        return self.path / decision_place(task)
 
     def output(self, task: str) -> Path:
         return self.path / f"tasks/{task}/output.json"

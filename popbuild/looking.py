@@ -76,6 +76,7 @@ def _status(given: Given) -> int:
 
 
 def _print_status(job: Job, body: dict[str, Any]) -> None:
+    from popbuild.model.decision import in_words
     from popbuild.units import line_of, money, seconds
 
     head, place = f"{shown_name(job.id)}: {job.description}", body["path"]
@@ -98,6 +99,8 @@ def _print_status(job: Job, body: dict[str, Any]) -> None:
             print(f"  {'':<{width}}  {job.exam.verdicts[name] if job.exam else 'frozen'}")
         if task["edited"]:
             print(f"  {'':<{width}}  its artifact was edited by hand")
+        if "decision" in task:
+            print(line_of(f"  {'':<{width}}  ", in_words(task["decision"])))
         if task["error"]:
             print(f"  {'':<{width}}  error: {task['error'].splitlines()[0]}")
 

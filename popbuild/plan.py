@@ -35,6 +35,7 @@ from popbuild.llm.ledger import read_entries
 from popbuild.llm.prices import Price, price_of
 from popbuild.llm.request import Message, Request
 from popbuild.llm.store import OFF, ONLY, REFRESH, Store
+from popbuild.model.decision import APPROVED
 from popbuild.model.pipeline import Task
 from popbuild.preview import Code
 
@@ -201,10 +202,14 @@ class _Planner:
         frozen = [name for name in exam.pipeline.names if exam.verdicts[name].held]
         if frozen and not note:
             note = f"frozen, else stale: {', '.join(frozen)}"
+        gates = self._gates(job, exam)
+        if not note and wanted.intersection(gates):
+            note = f"waits for a person at {', '.join(name for name in gates if name in wanted)}"
         planned = tuple(
             self._task(exam, task)
             for task in exam.pipeline.in_order
             if task.id in wanted and exam.verdicts[task.id].stale
+            if exam.pipeline.upstream(task.id).isdisjoint(gates)
             if not (exam.verdicts[task.id].edited and self.asked.keep_edits)
         )
         if not planned and not note and tasks is None and not job.up_to_date:
@@ -229,6 +234,12 @@ class _Planner:
             for task in exam.pipeline.in_order:
                 exam.look(task)
 
+    def _gates(self, job: Job, exam: Exam) -> list[str]:
+        """The tasks at whose human gates a run waits: what stands below is not reached."""
+        if job.up_to_date and not self._forced:
+            return []
+        return [task.id for task in exam.pipeline.gated if not _may_pass(exam, task)]
+
     def _stopping(self, exam: Exam) -> list[str]:
         """The tasks at which a run stops and asks a person, before it builds anything."""
         if self.asked.keep_edits or self.asked.discard_edits:
@@ -241,7 +252,9 @@ class _Planner:
     def _task(self, exam: Exam, task: Task) -> PlannedTask:
         reasons = exam.verdicts[task.id].reasons
         below = [name for name in task.needs if exam.verdicts[name].stale]
-        will = any(not _only_above(reason, below) for reason in reasons)
+        # A gate that holds it back just now: what was approved may come out otherwise.
+        sure_of_gates = not exam.held_by(task)
+        will = sure_of_gates and any(not _only_above(reason, below) for reason in reasons)
         sure = will and not self._stopping(exam)
         code, model = self._code(task), task.model
         if task.command is not None or (model is None and not code.calls):
@@ -360,6 +373,15 @@ class _Planner:
 def _listed(task: Task) -> Price | None:
     """The listed price of a task's model."""
     return price_of(task.model) if task.model else None
+
+
+def _may_pass(exam: Exam, task: Task) -> bool:
+    """Whether what stands below a human gate may be built without a further word: it was approved,
+    and what is built anew may come out as it was."""
+    standing, decision = exam.standing(task), exam.decisions.get(task.id)
+    if standing is None and exam.verdicts[task.id].stale:
+        return decision is not None and decision.decision == APPROVED
+    return standing == APPROVED
 
 
 def _only_above(reason: str, stale: Iterable[str]) -> bool:

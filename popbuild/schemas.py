@@ -28,6 +28,7 @@ FORMATS = (
     "tasks-status",
     "output",
     "letter",
+    "decision",
     "execution-logs",
     "run",
     "runs-copy",

@@ -13,11 +13,12 @@ from popbuild import disk, jsonio
 from popbuild.config import take_snapshot
 from popbuild.endings import previous_results
 from popbuild.errors import InputError, UsageError, unknown
-from popbuild.exam import read_frozen, read_json, read_letter
+from popbuild.exam import read_decision, read_frozen, read_json, read_letter
 from popbuild.fingerprint import brief, digest_of
 from popbuild.jobs import known_jobs
 from popbuild.layout import COMPLETE, CURRENT, REJECTED, JobFolder, Root
 from popbuild.llm.store import Store
+from popbuild.model.decision import in_words
 from popbuild.model.letter import Letter
 from popbuild.model.problem import value_at
 from popbuild.units import money, seconds
@@ -246,6 +247,7 @@ def _traced(
         "executionTime": execution.get("executionTime"),
         "edited": letter.edited,
         "frozen": frozen,
+        "decision": _decision(folder, letter),
         "refinementAttempts": letter.refinements,
         "model": settings.pop("model", None),
         "settings": settings,
@@ -257,6 +259,14 @@ def _traced(
         "artifacts": artifacts,
     }
     return TracedTask(traced, tuple(dict.fromkeys(each["task"] for each in artifacts)))
+
+
+def _decision(folder: JobFolder, letter: Letter) -> dict[str, Any] | None:
+    """What a person said about the artifact that the letter speaks of."""
+    found, main = read_decision(folder, letter.task), _main(letter)
+    if found is None or main is None or found.artifacts.get(main) != letter.outputs.get(main):
+        return None
+    return found.as_json()
 
 
 def _call(root: Root, folder: JobFolder, letter: Letter, call: Mapping[str, Any]) -> dict[str, Any]:
@@ -294,6 +304,8 @@ def _task_lines(task: Mapping[str, Any]) -> Iterator[str]:
         yield from _row("edited", "by hand, and accepted")
     if task["frozen"]:
         yield from _row("frozen", "not built again whatever changes")
+    if task["decision"]:
+        yield from _row("decision", in_words(task["decision"]))
     if task["model"]:
         settings = [f"{name} {brief(value)}" for name, value in task["settings"].items()]
         yield from _row("model", ", ".join([task["model"], *settings]))

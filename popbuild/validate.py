@@ -16,6 +16,7 @@ from popbuild.exam import (
     BadSeed,
     Surroundings,
     read_artifact,
+    read_decision,
     read_json,
     read_letter,
     read_seed,
@@ -177,6 +178,7 @@ def _validate_job(
             (path, kind)
             for path, kind in (
                 (folder.letter(task.name), "letter"),
+                (folder.decision(task.name), "decision"),
                 (folder.output(task.name), "output"),
                 (folder.execution_logs(task.name), "execution-logs"),
             )
@@ -187,6 +189,7 @@ def _validate_job(
         found += _validate_file(root, path, kind)
     found += _validate_index(root, folder, state)
     found += _validate_letters(root, folder)
+    found += _validate_decisions(root, folder)
     if surroundings is not None:
         found += _validate_artifacts(root, folder, surroundings)
     return len(files), found
@@ -248,6 +251,16 @@ def _validate_letters(root: Root, folder: JobFolder) -> list[Finding]:
                 problem = Problem(f"its artifact {name} is missing", f"/outputs/{name}")
                 found.append(Finding(where, problem))
     return found
+
+
+def _validate_decisions(root: Root, folder: JobFolder) -> Iterator[Finding]:
+    """Every decision is whole: one that is not holds for nothing."""
+    tasks = folder.path / "tasks"
+    for task in sorted(tasks.iterdir()) if tasks.is_dir() else ():
+        body = read_json(folder.decision(task.name))
+        if body is not None and read_decision(folder, task.name) is None:
+            where = root.show(folder.decision(task.name))
+            yield Finding(where, Problem("the decision was altered or is damaged", "/digest"))
 
 
 def _validate_artifacts(

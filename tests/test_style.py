@@ -77,7 +77,9 @@ IMPORTERS = {
     "distributed": {"popbuild.cluster"},
     "watchfiles": {"popbuild.orchestrator.watch"},
     "xllamacpp": {"popbuild.llm.local"},
-    "jinja2": {"popbuild.prompt"},
+    # Prompts are rendered in a sandbox of their own, pages from templates of ours.
+    "jinja2": {"popbuild.prompt", "popbuild.pages.html"},
+    "markdown_it": {"popbuild.pages.markdown"},
     "yaml": {"popbuild.yamlio"},
     "jsonschema": {"popbuild.schemas"},
     "argparse": {"popbuild.arguments"},

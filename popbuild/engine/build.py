@@ -44,6 +44,7 @@ from popbuild.model.problem import Problem
 from popbuild.objects import Objects
 from popbuild.redact import redact
 from popbuild.stages.code import Finder
+from popbuild.stops import POLL_S, SAID, Stops
 from popbuild.threads import heartbeat, heartbeat_limit_s
 from popbuild.turns import Turns
 
@@ -74,10 +75,13 @@ async def building(
         on_store_trouble=events.store_trouble,
     )
     timeouts_s = [task.timeout_s for each in pipelines.values() for task in each.tasks]
+    builder = Builder(around, calls, claims, options, events)
     beating = asyncio.create_task(heartbeat(heartbeat_limit_s(timeouts_s)))
+    heeding = asyncio.create_task(builder.heed_stops())
     try:
-        yield Builder(around, calls, claims, options, events)
+        yield builder
     finally:
+        heeding.cancel()
         beating.cancel()
         await calls.close()
 
@@ -100,6 +104,8 @@ class Builder:
         self._turns = Turns()
         self._stopping = False
         self._draining = False
+        self._stops = Stops(around.root)
+        self._under_way: dict[str, _JobBuild] = {}
         Finder(around.config.snapshot, around.root.config).install()
 
     async def prepare(self) -> None:
@@ -122,7 +128,7 @@ class Builder:
                 result = await self.build(job, tasks)
                 results[job] = result
                 over = isinstance(result.error, BudgetError)
-                if over or (result.exit_code and not self.shared.options.continue_):
+                if over or (result.ends_command and not self.shared.options.continue_):
                     self._stopping = True
 
         await asyncio.gather(*(one(job, tasks) for job, tasks in selection.items()))
@@ -143,15 +149,28 @@ class Builder:
                 told = True
             await asyncio.sleep(_LOCK_POLL_S)
         try:
+            self._stops.drop(job)  # it was for whoever built the job before
+            build = self._under_way[job] = _JobBuild(self, job, tasks)
             async with self._turns.turn():
-                result = await _JobBuild(self, job, tasks).run()
+                result = await build.run()
             return self._ended(result)
         except PopbuildError as error:
             return self._ended(JobResult(job, "stopped", error=error))
         except Exception as error:  # a full disk, or a mistake of ours: the other jobs go on
             return self._ended(JobResult(job, "failed", error=in_our_words(error)))
         finally:
+            self._under_way.pop(job, None)
+            self._stops.drop(job)
             self.claims.release(job)
+
+    async def heed_stops(self) -> None:
+        """Stop what somebody asks to be stopped, as long as this runs."""
+        while True:
+            await asyncio.sleep(POLL_S)
+            if self._under_way:
+                with contextlib.suppress(OSError):  # then nobody can ask
+                    for job in self._stops.asked().intersection(self._under_way):
+                        self._under_way[job].stop()
 
     def drain(self) -> None:
         """Start nothing more, and send nothing more. Jobs that are not done by then stay running,
@@ -187,6 +206,16 @@ class _JobBuild:
         self._run = run_id()
         self._tally = Tally()
         self._started = time.monotonic()
+        self._is_to_stop = False
+        self._running: asyncio.Task[None] | None = None
+
+    def stop(self) -> None:
+        """Give up what is under way, as Ctrl-C would, and leave the job stopped. Without effect
+        once the tasks have ended: the job is about to be promoted, or rejected."""
+        if not self._is_to_stop:
+            self._is_to_stop = True
+            if self._running is not None:
+                self._running.cancel()
 
     async def run(self) -> JobResult:
         options = self._shared.options
@@ -321,6 +350,7 @@ class _JobBuild:
 
         check = functools.partial(self._builder.claims.check, self._id)
         under_way: list[str] = []  # the tasks that the disk cut short
+        held: list[str] = []  # the tasks that wait for a person's word about one above
 
         def decide(name: str) -> Verdict:
             return exam.look(exam.pipeline.task(name))
@@ -328,6 +358,9 @@ class _JobBuild:
         async def execute(doit_task: DoitTask) -> BaseFail | None:
             task = exam.pipeline.task(doit_task.name.partition(":")[2])
             check()
+            if exam.held_by(task):
+                held.append(task.id)
+                return None  # no failure: what does not need that word goes on
             build = TaskBuild(self._shared, self._run, opened, exam, task, self._tally, check)
             try:
                 return await build.run()
@@ -338,12 +371,22 @@ class _JobBuild:
         control = TaskControl(graph.tasks_of(exam, decide))
         control.process(selected)
         always, builder = self._shared.options.always, self._builder
-        runner = AsyncRunner(graph.dependencies(), execute, lambda: builder.stopping, always)
+
+        def stopped() -> bool:
+            return builder.stopping or exam.refused is not None
+
+        runner = AsyncRunner(graph.dependencies(), execute, stopped, always)
+        self._running = asyncio.ensure_future(runner.run(control))
+        if self._is_to_stop:
+            self._running.cancel()
         try:
-            await runner.run(control)
+            await self._running
         except asyncio.CancelledError:
-            opened.leave(self._left, "interrupted")
-            raise
+            if not self._is_to_stop or _is_cancelled():
+                opened.leave(self._left, "interrupted")
+                raise
+            opened.leave(states.STOPPED, SAID)
+            return self._result("stopped", opened.folder, notes=(SAID,), spares_others=True)
         except FencedError:
             raise  # it is another worker's now: not a word more is written here
         except PopbuildError as error:
@@ -356,9 +399,9 @@ class _JobBuild:
             opened.leave(states.FAILED, ours.message)
             return self._result("failed", opened.folder, task=cut_short or None, error=ours)
         with self._builder.claims.final(self._id):
-            return await asyncio.to_thread(self._finish, opened, exam)
+            return await asyncio.to_thread(self._finish, opened, exam, held)
 
-    def _finish(self, opened: OpenJob, exam: Exam) -> JobResult:
+    def _finish(self, opened: OpenJob, exam: Exam, held: list[str]) -> JobResult:
         """Promote, reject, or leave the job in current/."""
         tally, folder = self._tally, opened.folder
         ended = {"finishedAt": timestamp(), "usage": tally.usage.as_json()}
@@ -366,43 +409,68 @@ class _JobBuild:
             message = redact(tally.failure.message, self._around.config.environment)
             opened.change(lambda each: states.move_job(each, states.FAILED, error=message, **ended))
             return self._result("failed", folder, task=tally.failed_task, error=tally.failure)
-        if tally.rejection is not None:
-            body = tally.rejection
-            opened.change(lambda each: states.move_job(each, states.REJECTED, **ended), sync=True)
-            body["usage"] = tally.usage.as_json()
-            target = endings.reject(self._root, folder, body)
-            problems = tuple(Problem.from_json(each) for each in body["problems"])
-            return self._result("rejected", target, task=body["task"], problems=problems)
-        if self._builder.draining and not exam.up_to_date():
-            opened.change(lambda each: states.move_job(each, states.RUNNING))
-            return self._result("stopped", folder, notes=("taken up again at the next start",))
-        if tally.stopped is not None:
-            message = tally.stopped.message
-            over = isinstance(tally.stopped, BudgetError)
-            state = states.STOPPED if over else states.WAITING
-            opened.change(lambda each: states.move_job(each, state, error=message, **ended))
-            return self._result(state, folder, error=tally.stopped)
-        if self._builder.claims.is_shared():
-            # Whoever was given up for lost may have written here as well: what counts is the disk.
-            for task in exam.pipeline.in_order:
-                exam.look(task)
-        if not exam.up_to_date():
-            opened.change(lambda each: states.move_job(each, states.STOPPED, **ended))
-            outcome = "built" if self._tasks is not None else "stopped"
-            return self._result(outcome, folder)
-        for task in exam.pipeline.tasks:
-            found = self._judge_file(exam, task)
-            if found:
-                body = endings.rejection(
-                    self._id, self._run, task.id, "finalValidation", found, None, 0, {}
-                )
-                opened.change(lambda each: states.move_job(each, states.REJECTED, **ended))
-                target = endings.reject(self._root, folder, body)
-                return self._result("rejected", target, task=task.id, problems=found)
+        body = tally.rejection
+        if body is None and exam.refused is not None:
+            body = endings.refusal(exam, exam.refused, self._run)
+        if body is None:
+            stays = self._stays(opened, exam, held, ended)
+            if stays is not None:
+                return stays
+            body = self._last_look(exam)
+        if body is not None:
+            return self._reject(opened, body, ended)
         opened.change(lambda each: states.move_job(each, states.COMPLETE, **ended), sync=True)
         line = self._run_line(opened, exam)
         target = endings.promote(self._root, folder, line, self._builder.previous_kept)
         return self._result("complete", target, frozen=exam.frozen)
+
+    def _stays(
+        self, opened: OpenJob, exam: Exam, held: list[str], ended: Mapping[str, Any]
+    ) -> JobResult | None:
+        """The result for a job that stays in current/, since something is left to be done, or to be
+        decided by a person; None for one that is done."""
+        folder, stopped = opened.folder, self._tally.stopped
+        if self._builder.draining and self._could_go_on(exam):
+            opened.change(lambda each: states.move_job(each, states.RUNNING))
+            return self._result("stopped", folder, notes=("taken up again at the next start",))
+        if stopped is not None:
+            message = stopped.message
+            state = states.STOPPED if isinstance(stopped, BudgetError) else states.WAITING
+            opened.change(lambda each: states.move_job(each, state, error=message, **ended))
+            return self._result(state, folder, error=stopped)
+        if self._builder.claims.is_shared():
+            # Whoever was given up for lost may have written here as well: what counts is the disk.
+            for task in exam.pipeline.in_order:
+                exam.look(task)
+        asked = exam.questions
+        if asked and (held or exam.up_to_date()):
+            opened.change(lambda each: states.move_job(each, states.WAITING, **ended))
+            return self._result("waiting", folder, questions=asked, spares_others=True)
+        if not exam.up_to_date():
+            opened.change(lambda each: states.move_job(each, states.STOPPED, **ended))
+            return self._result("built" if self._tasks is not None else "stopped", folder)
+        return None
+
+    def _last_look(self, exam: Exam) -> dict[str, Any] | None:
+        """Judge every main artifact once more: the body of a rejection, None if all pass."""
+        for task in exam.pipeline.tasks:
+            found = self._judge_file(exam, task)
+            if found:
+                stage = "finalValidation"
+                return endings.rejection(self._id, self._run, task.id, stage, found, None, 0, {})
+        return None
+
+    def _reject(self, opened: OpenJob, body: dict[str, Any], ended: Mapping[str, Any]) -> JobResult:
+        opened.change(lambda each: states.move_job(each, states.REJECTED, **ended), sync=True)
+        body["usage"] = self._tally.usage.as_json()
+        target = endings.reject(self._root, opened.folder, body)
+        problems = tuple(Problem.from_json(each) for each in body["problems"])
+        return self._result("rejected", target, task=body["task"], problems=problems)
+
+    def _could_go_on(self, exam: Exam) -> bool:
+        """Whether something is left to be built, or promoted, without a person's word."""
+        left = [task for task in exam.pipeline.tasks if not exam.up_to_date([task.id])]
+        return bool(left) and not all(exam.held_by(task) for task in left)
 
     @property
     def _left(self) -> str:
@@ -438,3 +506,9 @@ class _JobBuild:
 
     def _show(self, folder: JobFolder) -> str:
         return self._root.show(folder.path)
+
+
+def _is_cancelled() -> bool:
+    """Whether this very asyncio task was cancelled, and not one that it waits for."""
+    this = asyncio.current_task()
+    return this is not None and this.cancelling() > 0

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from popbuild.errors import FAILED, OK, REJECTED, STOPPED, PopbuildError
+from popbuild.model.decision import Question
 from popbuild.model.letter import Usage
 from popbuild.model.problem import Problem
 
@@ -20,6 +21,8 @@ class JobResult:
 
     `outcome` is one of up to date, complete, built (a partial build), rejected, unchanged
     (rejected before, with the same inputs), failed, stopped, waiting. Times in milliseconds.
+    `questions` are what a person is to decide. `spares_others` says that it ended as somebody
+    wanted it to: the other jobs of the command go on.
     """
 
     id: str
@@ -34,6 +37,8 @@ class JobResult:
     error: PopbuildError | None = None
     notes: tuple[str, ...] = ()
     frozen: tuple[str, ...] = ()
+    questions: tuple[Question, ...] = ()
+    spares_others: bool = False
 
     @property
     def exit_code(self) -> int:
@@ -46,6 +51,11 @@ class JobResult:
             "stopped": STOPPED,
             "waiting": STOPPED,
         }.get(self.outcome, OK)
+
+    @property
+    def ends_command(self) -> bool:
+        """Whether no further job should be started after this one, unless one is told to go on."""
+        return bool(self.exit_code) and not self.spares_others
 
     def as_json(self) -> dict[str, Any]:
         body: dict[str, Any] = {
@@ -61,6 +71,8 @@ class JobResult:
             body["task"] = self.task
         if self.frozen:
             body["frozen"] = list(self.frozen)
+        if self.questions:
+            body["waiting"] = [question.as_json() for question in self.questions]
         if self.problems:
             body["problems"] = [problem.as_json() for problem in self.problems]
         if self.error is not None:

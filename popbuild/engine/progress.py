@@ -8,12 +8,13 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from popbuild.engine.events import Events, JobResult
-from popbuild.errors import LockedError, describe
+from popbuild.errors import LockedError, describe, printable
 from popbuild.guard import show_traceback
+from popbuild.layout import artifact_place
 from popbuild.model.letter import Usage
 from popbuild.model.problem import Problem
 from popbuild.redact import redact
@@ -152,10 +153,28 @@ def _ending(result: JobResult) -> list[str]:
         case "failed":
             head = f"{job}: failed" + (f" at {result.task}" if result.task else "")
             return [head, *([f"  -> {result.path}"] if result.path else [])]
+        case "waiting" if result.questions:
+            return list(_asked(result))
         case _ if isinstance(result.error, LockedError):
             return [f"{job}: built by another command"]
         case _:
-            return [f"{job}: {result.outcome}", *([f"  -> {result.path}"] if result.path else [])]
+            head = ": ".join([f"{job}: {result.outcome}", *result.notes])
+            return [head, *([f"  -> {result.path}"] if result.path else [])]
+
+
+def _asked(result: JobResult) -> Iterator[str]:
+    """What a person is to decide, what to look at, and how to say it."""
+    job = result.id
+    yield f"{job}: waiting for a person"
+    for question in result.questions:
+        first, *rest = question.message.strip().splitlines() or [""]
+        yield f"  {question.task}: {printable(first)}"
+        yield from (f"    {printable(line)}" for line in rest)
+        for name in question.artifacts:
+            yield f"    {result.path}/{artifact_place(name)}"
+    task = f" --task {result.questions[0].task}" if len(result.questions) > 1 else ""
+    yield f"hint: popbuild approve {job}{task}, or popbuild reject {job}{task} --note TEXT"
+    yield f"  -> {result.path}"
 
 
 def _listed(problems: Sequence[Problem]) -> list[str]:

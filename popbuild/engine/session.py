@@ -257,7 +257,8 @@ def run(
             results.update((build or _build)(rest, around, claims, options, events, mode))
         if any(isinstance(result.error, BudgetError) for result in results.values()):
             done = ("complete", "up to date", "built")
-            events.left([name for name in selection if results[name].outcome not in done])
+            left = [name for name in selection if results[name].outcome not in done]
+            events.left([name for name in left if not results[name].spares_others])
     ordered = [results[name] for name in selection]
     return overall(result.exit_code for result in ordered), ordered
 

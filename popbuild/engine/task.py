@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -109,8 +109,8 @@ class TaskBuild:
                     },
                     "--keep-edits keeps the file as it is, --discard-edits builds it anew",
                 )
-            await asyncio.to_thread(
-                jobs.keep, self._folder, self._exam, self._task, self._run, True
+            await _to_its_end(
+                asyncio.to_thread(jobs.keep, self._folder, self._exam, self._task, self._run, True)
             )
             self._opened.change(lambda each: states.move_task(each, self._task.id, "done"))
             self._exam.look(self._task)
@@ -178,17 +178,17 @@ class TaskBuild:
             raise
         except (BudgetError, DrainingError) as error:
             self._check()
-            await asyncio.to_thread(self._stop, work, error, started)
+            await _to_its_end(asyncio.to_thread(self._stop, work, error, started))
             return DoitTaskError(error.message)
         except Exception as error:
             self._check()
             ours = error if isinstance(error, PopbuildError) else in_our_words(error)
-            await asyncio.to_thread(self._fail, work, ours, started)
+            await _to_its_end(asyncio.to_thread(self._fail, work, ours, started))
             return DoitTaskError(ours.message)
         if isinstance(outcome, NotPassed):
-            await asyncio.to_thread(self._not_passed, work, outcome, started)
+            await _to_its_end(asyncio.to_thread(self._not_passed, work, outcome, started))
             return DoitTaskFailed(f"{task.id} did not pass its gate")
-        await self._passed(work, outcome, started_at, started)
+        await _to_its_end(self._passed(work, outcome, started_at, started))
         return None
 
     def _work(self) -> Work:
@@ -392,6 +392,17 @@ class TaskBuild:
         }
         found[self._task.artifact] = jsonio.digest(output)
         return found
+
+
+async def _to_its_end(writing: Coroutine[Any, Any, object]) -> None:
+    """Wait for what is being written, also where this task is stopped meanwhile: the job's lock
+    must not be given back before."""
+    task = asyncio.ensure_future(writing)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.gather(task, return_exceptions=True)
+        raise
 
 
 def _warnings(calls: list[Call]) -> list[str]:

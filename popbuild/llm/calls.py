@@ -177,11 +177,12 @@ class Calls:
 
     async def _ask(self, request: Request, origin: Origin, has_other: bool) -> Answer:
         digest = request.digest
-        running = self._in_flight.get(digest)
-        if running is not None:
+        while (running := self._in_flight.get(digest)) is not None:
             try:
                 async with away():
                     answer = await asyncio.shield(running)
+            except _GivenUp:
+                continue  # by the one job that was stopped: this one asks by itself
             except PopbuildError as error:
                 # A copy: whoever shows it adds the task that it belongs to.
                 raise copy.deepcopy(error) from None
@@ -191,9 +192,7 @@ class Calls:
         try:
             answer = await self._stored_or_sent(request, origin, has_other)
         except BaseException as error:
-            future.set_exception(
-                error if isinstance(error, PopbuildError) else ProviderError("the call was stopped")
-            )
+            future.set_exception(_told(error))
             future.exception()  # whether anybody else waited or not
             raise
         else:
@@ -301,6 +300,18 @@ class Calls:
         error.values["waited"] = seconds(waited_s * 1000)
         error.hint = f"{PATIENCE_HINT}; limits in pipeline.json keep calls below the provider's"
         return True
+
+
+class _GivenUp(Exception):
+    """Whoever sent a request that others wait for was stopped before the answer came."""
+
+
+def _told(error: BaseException) -> Exception:
+    """What those are told who wait for a call that raised this."""
+    if isinstance(error, PopbuildError):
+        return error
+    given_up = isinstance(error, asyncio.CancelledError)
+    return _GivenUp() if given_up else ProviderError("the call was stopped")
 
 
 def _import_client() -> ModuleType:

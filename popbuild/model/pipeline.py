@@ -14,6 +14,15 @@ MAX_REFINEMENTS = 2  # storage format, "Job Failure": max 2 attempts
 
 
 @dataclass(frozen=True)
+class HumanGate:
+    """What a person is asked before anything is built from a task's artifacts. `artifacts` are the
+    names of those to look at."""
+
+    message: str
+    artifacts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Task:
     """One step. `folder` is relative to pipeline-config/, POSIX; `command` replaces the stages.
 
@@ -21,7 +30,8 @@ class Task:
     `modules` those of the files elsewhere that stages.py imports. `schema`, `prompt`, `system` and
     `stages` are such paths, or None. `timeout_s` is a stage's, `call_timeout_s` a call's: it
     changes no answer, so it is none of the settings. None leaves it to the command. `fallbacks` are
-    the models to ask, in order, where the one of the settings cannot be had.
+    the models to ask, in order, where the one of the settings cannot be had. `human_gate` changes
+    no answer either: it holds builds back.
     """
 
     id: str
@@ -38,6 +48,7 @@ class Task:
     files: Mapping[str, str] = field(default_factory=dict)
     fallbacks: tuple[str, ...] = ()
     modules: Mapping[str, str] = field(default_factory=dict)
+    human_gate: HumanGate | None = None
 
     def path(self, name: str) -> str | None:
         """The path of a file in the task's folder, or None if there is no such file."""
@@ -116,6 +127,11 @@ class Pipeline:
         """The tasks so that each stands behind what it needs."""
         order = graphlib.TopologicalSorter({task.id: task.needs for task in self.tasks})
         return tuple(self.task(name) for name in order.static_order())
+
+    @functools.cached_property
+    def gated(self) -> tuple[Task, ...]:
+        """The tasks that have a human gate."""
+        return tuple(task for task in self.tasks if task.human_gate is not None)
 
     def upstream(self, name: str) -> set[str]:
         """Every task that this one needs, directly or not."""

@@ -346,7 +346,12 @@ class _Runner:
                 self._context.revoke()
                 abandon()
                 raise self._timeout(stage)
-            done, _ = await asyncio.wait({future}, timeout=remaining)
+            try:
+                done, _ = await asyncio.wait({future}, timeout=remaining)
+            except asyncio.CancelledError:
+                self._context.revoke()
+                abandon()  # what it computes on, nobody waits for
+                raise
             if done:
                 return future.result()
 

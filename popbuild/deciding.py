@@ -1,0 +1,80 @@
+"""The commands by which a person has a say while jobs are built. Each docstring is a help page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from popbuild.arguments import JOB, JSON, Given, Table, argument, print_json, print_lines, root_of
+from popbuild.errors import OK, STOPPED
+
+if TYPE_CHECKING:
+    from popbuild.decisions import Decided
+    from popbuild.layout import Root
+
+    Decide = Callable[[Root, str, str | None, str | None, str | None], Decided]
+
+_PATIENCE_S = 10.0
+
+
+def _approve(given: Given) -> int:
+    """Say yes at a human gate: what a task made is fit, and what needs it can be built. The job
+    goes on at its next run, and popbuild watch takes it up by itself. Holds for the artifacts as
+    they stand; who said it, when and the note are kept with the job."""
+    from popbuild import decisions
+
+    return _say(given, decisions.approve)
+
+
+def _reject(given: Given) -> int:
+    """Say no at a human gate: the job goes to rejected/ with the note as its problem. It is not
+    built again until something changes that the task depends on, popbuild retry draws another
+    sample, or popbuild approve takes the rejection back."""
+    from popbuild import decisions
+
+    return _say(given, decisions.reject)
+
+
+def _say(given: Given, decide: Decide) -> int:
+    decided = decide(root_of(given), given.job, given.task, given.note, given.by)
+    if given.json:
+        print_json(decided.as_json())
+    else:
+        print_lines(decided.lines())
+    return OK
+
+
+def _stop(given: Given) -> int:
+    """Stop the build of jobs, whoever builds them: a run in another terminal, or a worker of
+    popbuild watch, which does not take them up again. What is under way is given up, as by
+    Ctrl-C; answers that came are kept, and the next run goes on from there. The other jobs of
+    that command go on. A job that nobody builds stays as it is. Exits with 4 where a job is
+    still under way after ten seconds: it stops as soon as it can."""
+    from popbuild import commands, stops
+
+    root = root_of(given)
+    found = stops.stop(root, commands.named(root, given.names), _PATIENCE_S)
+    if given.json:
+        print_json([each.as_json() for each in found])
+    else:
+        print_lines(line for each in found for line in each.lines())
+    return OK if all(each.ended for each in found) else STOPPED
+
+
+_SAID = (
+    JOB,
+    argument("--task", metavar="TASK", help="which task, where several wait"),
+    argument("--note", metavar="TEXT", help="why"),
+    argument("--by", metavar="NAME", help="who says it; the login name if absent"),
+    JSON,
+)
+
+DECIDING: Table = {
+    "approve": (_approve, "say yes at a human gate", _SAID),
+    "reject": (_reject, "say no at a human gate", _SAID),
+    "stop": (
+        _stop,
+        "stop the build of jobs",
+        (argument("names", nargs="+", metavar="JOB", help="a job's ID or a glob"), JSON),
+    ),
+}

@@ -1,0 +1,246 @@
+"""`approve` and `reject`: what a person says at a task's human gate, written down with the job.
+
+The job goes on first, and what was said is written after that. Killed in between, it runs with its
+lock free: whoever takes it up finds the gate open, and it waits again.
+"""
+
+from __future__ import annotations
+
+import functools
+import getpass
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from popbuild import commands, endings, jobs
+from popbuild.engine.housekeeping import job_lock
+from popbuild.errors import InputError, UsageError, unknown
+from popbuild.exam import Exam
+from popbuild.jobs import Job, OpenJob
+from popbuild.layout import COMPLETE, CURRENT, JobFolder, Root
+from popbuild.model import status as states
+from popbuild.model.clock import timestamp
+from popbuild.model.decision import APPROVED, OPEN, REJECTED, Decision, in_words
+from popbuild.model.pipeline import Task
+from popbuild.redact import redact
+
+_MAX_NAME = 200
+_MAX_NOTE = 4_000
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What was said about a task of a job, just now or `before`; where the job stands since, and
+    what else it waits for."""
+
+    job: str
+    decision: Decision
+    before: bool
+    path: str
+    waiting: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "job": self.job,
+            **self.decision.as_json(),
+            "before": self.before,
+            "path": self.path,
+            "waiting": list(self.waiting),
+        }
+
+    def lines(self) -> Iterator[str]:
+        """As a person reads it, with what comes next."""
+        was = "was " if self.before else ""
+        yield f"{self.job}: {self.decision.task} {was}{in_words(self.decision.as_json())}"
+        if self.decision.decision == REJECTED:
+            yield f"  -> {self.path}"
+        elif self.waiting:
+            yield f"waiting: {', '.join(self.waiting)}"
+        elif not self.before:
+            yield f"next: doit run job={self.job}"
+
+
+def approve(
+    root: Root, job: str, task: str | None = None, note: str | None = None, by: str | None = None
+) -> Decided:
+    """Say yes to what a task made: what needs it can be built. `task` is needed where several wait,
+    `by` is the login name if absent.
+
+    A job that was rejected at the gate goes on by this, too. Raises UsageError where nothing waits,
+    and LockedError while another command builds the job.
+    """
+    return _decide(root, job, APPROVED, task, note, by)
+
+
+def reject(
+    root: Root, job: str, task: str | None = None, note: str | None = None, by: str | None = None
+) -> Decided:
+    """Say no to what a task made: the job goes to rejected/, with the note as the problem. As
+    `approve` otherwise; a task that is named may have been approved before."""
+    return _decide(root, job, REJECTED, task, note, by)
+
+
+def _decide(
+    root: Root, name: str, said: str, task: str | None, note: str | None, by: str | None
+) -> Decided:
+    who = _one_line("--by", by if by is not None else _login())
+    why = _text("--note", note)
+    _examined(commands.find_job(root, name))
+    with job_lock(root, name):
+        job = commands.find_job(root, name)
+        exam = _examined(job)
+        chosen = _chosen(job, exam, said, task)
+        why = redact(why, exam.around.config.environment) if why else None
+        before = exam.standing(chosen) == said
+        decision = exam.decisions.get(chosen.id)
+        if not before or decision is None:
+            decision = Decision(
+                chosen.id, said, who, timestamp(), why, _artifacts(job, exam, chosen)
+            )
+            _go_on(job, exam.folder, said)
+            jobs.write_decision(exam.folder, decision)
+            exam.look(chosen)
+        folder = exam.folder
+        if said == REJECTED and folder == root.job(CURRENT, name):
+            folder = _move(root, folder, exam, chosen)
+        waiting = tuple(each.task for each in exam.questions)
+        return Decided(name, decision, before, root.show(folder.path), waiting)
+
+
+def _examined(job: Job) -> Exam:
+    if job.bad_seed is not None:
+        raise commands.seed_error(job.bad_seed)
+    assert job.exam is not None
+    return job.exam
+
+
+def _chosen(job: Job, exam: Exam, said: str, name: str | None) -> Task:
+    """The task that is meant: the one that is named, or the only one that waits."""
+    gated = {task.id: task for task in exam.pipeline.gated}
+    where = {"job": job.id}
+    if name is not None:
+        if name not in exam.pipeline.names:
+            raise UsageError(
+                "no such task", unknown("task", name, exam.pipeline.names, where=where)
+            )
+        if name not in gated:
+            raise UsageError(
+                "the task has no human gate",
+                unknown("task", name, gated, where=where),
+                hint="a gate with a message, in its task.yaml, makes one",
+            )
+        _check(job, exam, gated[name], said)
+        return gated[name]
+    standing = {each: exam.standing(task) for each, task in gated.items()}
+    # Asked under its lock, a job that was about to go on is said to run.
+    at_rest = job.state in (COMPLETE, states.REJECTED)
+    opened = [] if at_rest else [each for each, found in standing.items() if found == OPEN]
+    if len(opened) > 1:
+        raise UsageError(
+            "several tasks wait",
+            {**where, "tasks": ", ".join(opened)},
+            hint=f"--task {opened[0]} says which",
+        )
+    same = [each for each, found in standing.items() if found == said]
+    # A rejection can be taken back by who made it, or by somebody else.
+    taken_back = [each for each, found in standing.items() if found == REJECTED]
+    for found in (opened, same, taken_back if said == APPROVED else []):
+        if found:
+            return gated[found[0]]
+    raise _does_not_wait(job)
+
+
+def _check(job: Job, exam: Exam, task: Task, said: str) -> None:
+    """UsageError where nothing can be said about a task just now."""
+    standing = exam.standing(task)
+    if standing == said:
+        return
+    if job.state == COMPLETE:
+        raise _does_not_wait(job)
+    if standing is None:
+        raise UsageError(
+            "there is nothing to decide about yet: the task is to be built",
+            {"job": job.id, "task": task.id, "stale": str(exam.verdicts[task.id])},
+            hint=f"doit run {job.id}:{task.id}",
+        )
+
+
+def _does_not_wait(job: Job) -> UsageError:
+    return UsageError(
+        "the job does not wait for a person",
+        {"job": job.id, "state": job.description},
+        hint="popbuild list says which jobs wait",
+    )
+
+
+def _artifacts(job: Job, exam: Exam, task: Task) -> dict[str, str]:
+    """The digests of what is decided about. InputError where the gate names what is not there."""
+    found = exam.decided_about(task)
+    missing = [name for name, digest in found.items() if not digest.startswith("sha256:")]
+    if missing:
+        raise InputError(
+            "an artifact that the gate names is not there",
+            {"job": job.id, "task": task.id, "missing": ", ".join(missing)},
+            hint=f"correct `artifacts` in pipeline-config/{task.folder}/task.yaml",
+        )
+    return found
+
+
+def _go_on(job: Job, folder: JobFolder, said: str) -> None:
+    """Say that a job runs that waited for this. One that failed or was stopped stays so: who
+    approves something does not start it."""
+    status = jobs.read_status(folder)
+    if status is None:
+        raise InputError(
+            "the job's status is damaged",
+            {"job": job.id},
+            hint=f"doit run job={job.id} makes it anew",
+        )
+    waits = status.get("state") == states.WAITING and "error" not in status
+    if waits and job.state == states.WAITING:
+        OpenJob(folder, status).change(_running, sync=True)
+
+
+_running = functools.partial(states.move_job, state=states.RUNNING)
+
+
+def _move(root: Root, folder: JobFolder, exam: Exam, task: Task) -> JobFolder:
+    """Move a job whose artifact was rejected to rejected/."""
+    status = jobs.read_status(folder) or {}
+    status.setdefault("state", states.STOPPED)  # one from before there were any
+    opened = OpenJob(folder, status)
+    if status["state"] != states.RUNNING:
+        opened.change(_running)
+    opened.change(functools.partial(states.move_job, state=states.REJECTED), sync=True)
+    body = endings.refusal(exam, task, status["pipelineId"])
+    return endings.reject(root, folder, body)
+
+
+def _login() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a process whose user has no name
+        return f"user {os.getuid()}"
+
+
+def _one_line(option: str, text: str) -> str:
+    text = text.strip()
+    if not text or len(text) > _MAX_NAME or not text.isprintable():
+        raise UsageError(
+            f"{option} must be a name",
+            {"found": text[:_MAX_NAME] or "nothing"},
+            hint=f"one line, at most {_MAX_NAME} characters",
+        )
+    return text
+
+
+def _text(option: str, text: str | None) -> str | None:
+    """A text without what is around it, None for an empty one."""
+    text = (text or "").strip()
+    if len(text) > _MAX_NOTE:
+        raise UsageError(
+            f"{option} is too long",
+            {"found": f"{len(text):,} characters", "allowed": f"{_MAX_NOTE:,}"},
+        )
+    return text.encode("utf-8", "backslashreplace").decode() or None

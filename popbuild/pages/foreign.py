@@ -1,0 +1,64 @@
+"""Values out of files that anybody may have written: what is not of its kind counts as absent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from popbuild.model.letter import Usage
+from popbuild.model.problem import Problem
+
+_MAX_ENTRIES = 2_000  # of one list
+
+
+def number(value: Any) -> float:
+    """A number, else 0."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number else 0.0
+
+
+def text(body: Mapping[str, Any], name: str) -> str | None:
+    """The text of this name, else None."""
+    found = body.get(name)
+    return found if isinstance(found, str) else None
+
+
+def objects(value: Any) -> list[dict[str, Any]]:
+    """The objects of a list, not more than a page can show; none where it is no list."""
+    found = value[:_MAX_ENTRIES] if isinstance(value, list | tuple) else ()
+    return [each for each in found if isinstance(each, dict)]
+
+
+def problems(value: Any) -> tuple[Problem, ...]:
+    """The problems of a list that have a message."""
+    return tuple(
+        Problem(each["message"], text(each, "pointer") or "", text(each, "schemaPath"))
+        for each in objects(value)
+        if isinstance(each.get("message"), str)
+    )
+
+
+def usage(value: Any) -> Usage:
+    """What calls came to; nothing where nothing is said."""
+    if not isinstance(value, dict):
+        return Usage()
+    cost = value.get("cost", 0.0)
+    return Usage(
+        int(number(value.get("calls"))),
+        int(number(value.get("storedCalls"))),
+        int(number(value.get("inputTokens"))),
+        int(number(value.get("outputTokens"))),
+        None if cost is None else number(cost),
+    )
+
+
+def log_entries(value: Any) -> list[dict[str, Any]]:
+    """The entries of an execution log that have what each must have."""
+    return [
+        each
+        for each in objects(value)
+        if all(isinstance(each.get(name), str) for name in ("timestamp", "level", "message"))
+        and isinstance(each.get("stage", ""), str)
+        and isinstance(each.get("cycle", 0), int)
+        and ("outcome" not in each or {"stage", "cycle"} <= each.keys())
+    ]

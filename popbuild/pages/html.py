@@ -1,0 +1,114 @@
+"""Templates to HTML. Whatever a value holds is escaped, and shown instead of obeyed; the one
+importer of jinja2 beside prompts, and nothing of theirs is shared."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from popbuild import drawing
+from popbuild.cache_text import size
+from popbuild.errors import printable
+from popbuild.fingerprint import brief
+from popbuild.model.clock import seconds_at
+from popbuild.pages.markdown import html_of
+from popbuild.pages.panels import JobView
+from popbuild.units import count, money, seconds
+
+_FOLDER = Path(__file__).parent
+_DRAWINGS_END = "/* Pages. */"  # what stands above it, a drawing needs as well
+
+
+def render(name: str, **values: Any) -> str:
+    """A page from its template; jinja2.UndefinedError where a value is missing."""
+    return _environment().get_template(name).render(**values)
+
+
+def panels(view: JobView, at: str = "", level: int = 2) -> Markup:
+    """All panels about a job: a section each. `at` begins their IDs, where a page has several jobs;
+    `level` is that of their headings."""
+    # Ours: the template has escaped what it was given.
+    return Markup(render("panels.html", view=view, at=at, level=level))  # noqa: S704
+
+
+@functools.cache
+def style() -> str:
+    """The style sheet of all pages."""
+    return (_FOLDER / "static/popbuild.css").read_text(encoding="utf-8")
+
+
+def drawing_style() -> str:
+    """The part of it that a drawing brings along where it stands alone."""
+    return style().split(_DRAWINGS_END)[0]
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_FOLDER / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+        cache_size=-1,
+    )
+    environment.filters.update(
+        age=age, brief=brief, count=count, money=money, seconds=seconds, size=size, tokens=tokens
+    )
+    environment.globals.update(
+        graph=_graph,
+        markdown=html_of,
+        panels=panels,
+        style=lambda: Markup(style()),  # noqa: S704 - a file of ours
+        timeline=_timeline,
+    )
+    return environment
+
+
+def _shown(value: Any) -> Any:
+    """What would turn a text around, or is no text at all, is seen as what it is."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return printable(value)
+    return value
+
+
+# A drawing escapes the texts that it is given.
+
+
+def _graph(view: JobView, at: str) -> Markup:
+    assert view.graph is not None
+    return Markup(  # noqa: S704
+        drawing.svg(view.graph, link=lambda task: f"#{at}task-{task}")
+    )
+
+
+def _timeline(view: JobView) -> Markup:
+    return Markup(drawing.timeline_svg(view.id, view.lanes))  # noqa: S704
+
+
+def tokens(value: int) -> str:
+    """`1,338`."""
+    return f"{value:,}"
+
+
+def age(time: str | None, now_s: float) -> str:
+    """How long ago a time is: `just now`, `3 min ago`, `5 h ago`, `12 days ago`; nothing where it
+    is no time."""
+    then_s = seconds_at(time)
+    if then_s is None:
+        return ""
+    past_s = now_s - then_s
+    steps: Iterable[tuple[float, str]] = ((86_400, "day"), (3_600, "h"), (60, "min"))
+    for unit_s, unit in steps:
+        if past_s >= unit_s:
+            number = int(past_s // unit_s)
+            plural = "s" if unit == "day" and number != 1 else ""
+            return f"{number:,} {unit}{plural} ago"
+    return "just now"

@@ -1,0 +1,205 @@
+"""What the panels of a page about a job show, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from popbuild.diff import TaskChange
+from popbuild.drawing import Graph, Lane
+from popbuild.layout import COMPLETE
+from popbuild.model.clock import seconds_at
+from popbuild.model.letter import Usage
+from popbuild.model.problem import Problem
+from popbuild.pages.calls import TaskCalls
+from popbuild.pages.room import Text, Tree
+from popbuild.trace import TracedTask
+
+
+@dataclass(frozen=True)
+class TaskView:
+    """A task. `mark` is its state as a drawing has it: done, stale, rejected and so on; `time_ms`
+    and `usage` are of its last build."""
+
+    id: str
+    label: str
+    mark: str
+    needs: tuple[str, ...]
+    artifact: str
+    attempts: int
+    refinements: int
+    time_ms: float
+    usage: Usage
+    reasons: tuple[str, ...]
+    edited: bool
+    frozen: bool
+    error: str | None
+
+    @property
+    def tokens(self) -> int:
+        return self.usage.input_tokens + self.usage.output_tokens
+
+
+@dataclass(frozen=True)
+class Document:
+    """The seed or an artifact: its file, the task that it comes from, and its value as JSON, as
+    Markdown or as text, one of them. `size` is the file's, in bytes."""
+
+    name: str
+    task: str | None
+    path: str
+    size: int
+    tree: Tree | None = None
+    markdown: Text | None = None
+    text: Text | None = None
+
+    @property
+    def whole(self) -> bool:
+        text = self.markdown or self.text
+        return (self.tree is None or self.tree.whole) and (text is None or not text.left_out)
+
+
+@dataclass(frozen=True)
+class StageRow:
+    """What one stage did in one cycle, and when it ended."""
+
+    at: str
+    task: str
+    stage: str
+    cycle: int
+    outcome: str
+    time_ms: float
+    message: str
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """What a stage logged."""
+
+    at: str
+    level: str
+    task: str
+    stage: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """Why a gate said no, and when; `task` is None where it was the seed."""
+
+    at: str
+    task: str | None
+    stage: str | None
+    refinements: int
+    problems: tuple[Problem, ...]
+    answer: str | None
+
+
+@dataclass(frozen=True)
+class StaleTask:
+    """A task that is stale, edited by hand or frozen: what it is, when and by which run it was
+    built, and each reason with its difference as lines of a unified diff."""
+
+    task: str
+    verdict: str
+    built: tuple[str, str] | None
+    reasons: tuple[tuple[str, Text], ...]
+
+
+@dataclass(frozen=True)
+class ChangedPlace:
+    """A place of an artifact, before and after; None where there was none, or is none."""
+
+    pointer: str
+    before: Text | None
+    after: Text | None
+
+
+@dataclass(frozen=True)
+class ChangedArtifact:
+    """An artifact that the last rebuild added, removed or changed. `left_out` counts the places
+    that are not shown."""
+
+    name: str
+    kind: str
+    places: tuple[ChangedPlace, ...]
+    left_out: int
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What the last rebuild changed against the result that it replaced."""
+
+    run_before: str | None
+    run_after: str | None
+    tasks: tuple[TaskChange, ...]
+    artifacts: tuple[ChangedArtifact, ...]
+
+
+@dataclass(frozen=True)
+class JobView:
+    """A job. Panels that have nothing to show are empty; `notes` say of which it cannot be told."""
+
+    id: str
+    name: str
+    state: str
+    up_to_date: bool
+    description: str
+    path: str | None
+    pipeline: str | None
+    run: str | None
+    source: str | None
+    created: str | None
+    finished: str | None
+    error: str | None
+    tasks: tuple[TaskView, ...]
+    graph: Graph | None
+    lanes: tuple[Lane, ...]
+    stages: tuple[StageRow, ...]
+    documents: tuple[Document, ...]
+    documents_left_out: int
+    calls: tuple[TaskCalls, ...]
+    problems: tuple[Problem, ...]
+    rejection: Rejection | None
+    stale: tuple[StaleTask, ...]
+    changes: Changes | None
+    origin: tuple[TracedTask, ...]
+    logged: tuple[LogLine, ...]
+    logs: tuple[Document, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def mark(self) -> str:
+        """Its state as a page marks it: a good result that a run would replace is stale."""
+        return mark_of(self.state, self.up_to_date)
+
+    @property
+    def usage(self) -> Usage:
+        """What the last builds of all its tasks came to."""
+        return sum((task.usage for task in self.tasks), Usage())
+
+    @property
+    def tokens(self) -> int:
+        return sum(task.tokens for task in self.tasks)
+
+    @property
+    def time_ms(self) -> float:
+        """How long the last builds of its tasks took, one after the other."""
+        return sum(task.time_ms for task in self.tasks)
+
+    @property
+    def as_of(self) -> str | None:
+        """The newest time that its files have."""
+        rejected = [self.rejection.at] if self.rejection else []
+        return newest([self.created, self.finished, *rejected, *(row.at for row in self.stages)])
+
+
+def mark_of(state: str, up_to_date: bool) -> str:
+    """A job's state, or `stale` where it is complete and today's inputs want another result."""
+    return "stale" if state == COMPLETE and not up_to_date else state
+
+
+def newest(times: Iterable[str | None]) -> str | None:
+    """The last of these times; what is no time is passed over."""
+    known = [(at_s, each) for each in times if (at_s := seconds_at(each)) is not None]
+    return max(known)[1] if known else None

@@ -1,0 +1,175 @@
+"""Reports on jobs: one HTML file that needs nothing else, and a summary in Markdown."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from popbuild import __version__, commands, drawing
+from popbuild.config import environment_of
+from popbuild.errors import printable
+from popbuild.exam import read_json
+from popbuild.jobs import Job, find
+from popbuild.layout import REJECTED, Root, shown_name
+from popbuild.model.letter import Usage
+from popbuild.model.problem import Problem
+from popbuild.pages import foreign
+from popbuild.pages.html import render
+from popbuild.pages.panels import mark_of, newest
+from popbuild.pages.room import Room
+from popbuild.pages.view import graph_of_job, view_of
+from popbuild.units import count, money, seconds
+
+MAX_JOBS = 50  # of which a report has all panels
+_MAX_TOLD = 20  # jobs of which a summary tells the problems
+_MAX_PROBLEMS = 10  # of each
+_MAX_GRAPHS = 5
+
+
+@dataclass(frozen=True)
+class Row:
+    """A job in the table. `built` says whether anything was; time, tokens and cost are of the last
+    builds of its tasks. `head` says what `problems` are about; `times` are those that it has."""
+
+    id: str
+    mark: str
+    description: str
+    built: bool
+    time_ms: float
+    tokens: int
+    cost: float | None
+    head: str
+    problems: tuple[Problem, ...]
+    error: str | None
+    times: tuple[str, ...]
+
+    @property
+    def problem(self) -> str:
+        """The first problem, in a line."""
+        if not self.problems:
+            return (self.error or "").split("\n", maxsplit=1)[0]
+        more = len(self.problems) - 1
+        return f"{self.problems[0]}" + (f" (and {more} more)" if more else "")
+
+
+def report(root: Root, names: Iterable[str]) -> str:
+    """The report on jobs, by names and globs, or on all: a page of HTML. It has no time but those
+    of the jobs' files, so that it is the same as long as they are."""
+    ids = commands.named(root, names)
+    rows = list(_rows(root, ids))
+    around = commands.around(root)
+    views = [view_of(root, find(job, around)) for job in ids[:MAX_JOBS]]
+    title = f"Report on {shown_name(ids[0]) if len(ids) == 1 else count(len(ids), 'job')}"
+    return render(
+        "report.html",
+        title=title,
+        version=__version__,
+        as_of=newest([each for row in rows for each in row.times] + [v.as_of for v in views]),
+        rows=rows,
+        views=views,
+        shown={view.id for view in views},
+    )
+
+
+def _rows(root: Root, ids: Collection[str]) -> Iterator[Row]:
+    environment = environment_of(root, os.environ)
+    for job in commands.look(root, ids):
+        yield Room(environment).masked(_row(root, job))
+
+
+def _row(root: Root, job: Job) -> Row:
+    body = commands.describe_job(job, root)
+    tasks = body["tasks"].values()
+    usage = sum((foreign.usage(task["usage"]) for task in tasks), Usage())
+    head, problems = "", tuple[Problem, ...]()
+    times: list[str] = []
+    if job.bad_seed is not None:
+        head, problems = "its seed cannot start a job", job.bad_seed.problems
+    elif job.state == REJECTED and job.folder is not None:
+        head, problems, times = _rejection(read_json(job.folder.rejection))
+    errors = [task["error"] for task in tasks if isinstance(task["error"], str)]
+    times += [body[name] for name in ("createdAt", "finishedAt") if isinstance(body.get(name), str)]
+    return Row(
+        id=shown_name(job.id),
+        mark=mark_of(job.state, job.up_to_date),
+        description=job.description,
+        built=any(task["attempts"] for task in tasks),
+        time_ms=sum(foreign.number(task["executionTime"]) for task in tasks),
+        tokens=usage.input_tokens + usage.output_tokens,
+        cost=usage.cost,
+        head=head,
+        problems=problems,
+        error=errors[0] if errors else None,
+        times=tuple(times),
+    )
+
+
+def _rejection(body: Any) -> tuple[str, tuple[Problem, ...], list[str]]:
+    if not isinstance(body, dict):
+        return "rejected", (), []
+    task, stage = foreign.text(body, "task"), foreign.text(body, "stage")
+    head = f"{task} did not pass {stage}" if task else "its seed was rejected"
+    at = foreign.text(body, "rejectedAt")
+    return head, foreign.problems(body.get("problems")), [at] if at else []
+
+
+# The summary.
+
+
+def summary(root: Root, names: Iterable[str]) -> str:
+    """How jobs stand, as Markdown for the page of a CI run: a table, the problems of those that did
+    not pass, and graphs."""
+    ids = commands.named(root, names)
+    rows = dict(zip(ids, _rows(root, ids), strict=True))
+    wrong = {job: row for job, row in rows.items() if row.problems or row.error}
+    lines = [*_table(list(rows.values()), len(wrong)), *_wrong(list(wrong.values()))]
+    around = commands.around(root)
+    for job in list(wrong or rows)[: _MAX_GRAPHS if wrong else 1]:
+        graph = graph_of_job(root, find(job, around))
+        if graph is not None:
+            lines += ["", f"{_code(rows[job].id)}:", "", _fenced(drawing.mermaid(graph), "mermaid")]
+    return "\n".join([*lines, ""])
+
+
+def _table(rows: Sequence[Row], wrong: int) -> Iterator[str]:
+    said = f", {wrong} with problems" if wrong else ""
+    yield f"## popbuild: {count(len(rows), 'job')}{said}"
+    yield ""
+    yield "| job | state | cost | tokens | time |"
+    yield "|---|---|---:|---:|---:|"
+    for row in rows:
+        numbers = [money(row.cost), f"{row.tokens:,}", seconds(row.time_ms)]
+        cells = [_code(row.id), _code(row.description), *(numbers if row.built else ["", "", ""])]
+        yield f"| {' | '.join(each.replace('|', chr(92) + '|') for each in cells)} |"
+
+
+def _wrong(rows: Sequence[Row]) -> Iterator[str]:
+    """What the gates, or the errors, of jobs say."""
+    for row in rows[:_MAX_TOLD]:
+        yield from ("", f"### {_code(row.id)}", "")
+        if row.problems:
+            yield from (f"{_code(row.head)}:", "")
+        yield from (f"- {_code(str(each))}" for each in row.problems[:_MAX_PROBLEMS])
+        if len(row.problems) > _MAX_PROBLEMS:
+            yield f"- and {len(row.problems) - _MAX_PROBLEMS} more"
+        if row.error:
+            yield _fenced(row.error)
+    if len(rows) > _MAX_TOLD:
+        yield from ("", f"And {len(rows) - _MAX_TOLD} more.")
+
+
+def _code(text: str) -> str:
+    """A text as code: no sign in it means anything to Markdown, whoever wrote it."""
+    line = " ".join(printable(text).split())
+    fence = "`" * (max((len(each) for each in re.findall("`+", line)), default=0) + 1)
+    padding = " " if line.startswith("`") or line.endswith("`") else ""
+    return f"{fence}{padding}{line}{padding}{fence}" if line else ""
+
+
+def _fenced(text: str, kind: str = "") -> str:
+    text = printable(text).rstrip("\n")
+    fence = "`" * max(3, max((len(each) for each in re.findall("`+", text)), default=0) + 1)
+    return f"{fence}{kind}\n{text}\n{fence}"

@@ -1,0 +1,393 @@
+"""All that one page about a job shows, gathered from what the commands give: nothing here reads a
+format by itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from os.path import commonpath
+from pathlib import Path
+from typing import Any, TypeVar
+
+from popbuild import commands, disk, jsonio
+from popbuild.config import environment_of
+from popbuild.diff import Change, diff
+from popbuild.drawing import Bar, Graph, Lane, graph_of
+from popbuild.endings import previous_results
+from popbuild.errors import InputError, PopbuildError
+from popbuild.exam import read_json
+from popbuild.explain import explain
+from popbuild.jobs import Job, read_status
+from popbuild.layout import COMPLETE, REJECTED, JobFolder, Root, shown_name
+from popbuild.model.clock import seconds_at
+from popbuild.model.pipeline import Task
+from popbuild.model.problem import MISSING
+from popbuild.pages import foreign
+from popbuild.pages.calls import TaskCalls, calls_of
+from popbuild.pages.panels import (
+    ChangedArtifact,
+    ChangedPlace,
+    Changes,
+    Document,
+    JobView,
+    LogLine,
+    Rejection,
+    StageRow,
+    StaleTask,
+    TaskView,
+)
+from popbuild.pages.room import Room
+from popbuild.stages.names import is_kept_name
+from popbuild.trace import TracedTask, trace
+from popbuild.units import count, seconds
+
+_MAX_FILES = 40  # artifacts, and logs, that are shown
+_MAX_LOG = 16 * 1024  # characters of a log
+_MAX_LINES = 200  # that the stages of one task logged
+_MAX_PLACES = 50  # of an artifact that changed
+_MAX_PLACE = 4 * 1024  # characters of one
+_LEAD = 120  # before the first that differs
+_LOOKS = 3
+_Part = TypeVar("_Part")
+# What a job's directory that somebody else wrote may make of a panel.
+_FOREIGN = (PopbuildError, OSError, KeyError, TypeError, ValueError, AttributeError)
+
+
+def job_view(root: Root, name: str) -> JobView:
+    """The view of a job by its ID. UsageError where there is none."""
+    for _ in range(_LOOKS):
+        job = commands.find_job(root, name)
+        view = view_of(root, job)
+        # While it was read it may have been promoted: what is left of that is no view.
+        if job.folder is None or disk.is_folder(str(job.folder.path)):
+            break
+    return view
+
+
+def view_of(root: Root, job: Job) -> JobView:
+    """The view of a job as it was found. Reads; writes nothing, calls nothing."""
+    return _Viewer(root, job).view()
+
+
+def graph_of_job(root: Root, job: Job) -> Graph | None:
+    """The graph of a job's pipeline with the states of its tasks; None where its seed, name or
+    place does not let it be told."""
+    return _Viewer(root, job).graph()
+
+
+class _Viewer:
+    def __init__(self, root: Root, job: Job) -> None:
+        self._root = root
+        self._job = job
+        self._room = Room(environment_of(root, os.environ))
+        self._notes: list[str] = []
+        self._status = (read_status(job.folder) if job.folder else None) or {}
+        self._rejection = self._told("problems", self._read_rejection, None)
+        tasks = job.pipeline.names if job.pipeline and job.folder else ()
+        self._logs = {task: _log(job.folder, task) for task in tasks if job.folder}
+
+    def view(self) -> JobView:
+        job, status = self._job, self._status
+        tasks = self._tasks()
+        none: tuple[tuple[Document, ...], int] = (), 0
+        documents, documents_left_out = self._told("artifacts", self._documents, none)
+        view = JobView(
+            id=shown_name(job.id),
+            name=str((job.seed or {}).get("name", "")),
+            state=job.state,
+            up_to_date=job.up_to_date,
+            description=job.description,
+            path=self._root.show(job.folder.path) if job.folder else None,
+            pipeline=job.pipeline.name if job.pipeline else None,
+            run=foreign.text(status, "pipelineId"),
+            source=foreign.text(status, "source"),
+            created=foreign.text(status, "createdAt"),
+            finished=foreign.text(status, "finishedAt"),
+            error=foreign.text(status, "error"),
+            tasks=tasks,
+            graph=self._graph(tasks),
+            lanes=self._told("timeline", lambda: tuple(self._lanes(tasks)), ()),
+            stages=self._told("timeline", lambda: tuple(self._stages()), ()),
+            documents=documents,
+            documents_left_out=documents_left_out,
+            calls=self._told("calls", lambda: tuple(self._calls()), ()),
+            problems=job.bad_seed.problems if job.bad_seed else (),
+            rejection=self._rejection,
+            stale=self._told("stale", lambda: tuple(self._stale(tasks)), ()),
+            changes=self._told("diff", self._changes, None),
+            origin=self._told("origin", lambda: tuple(self._origin()), ()),
+            logged=self._told("logs", lambda: tuple(self._logged()), ()),
+            logs=self._told("logs", lambda: tuple(self._own_logs()), ()),
+            notes=tuple(dict.fromkeys(self._notes)),
+        )
+        masked: JobView = self._room.masked(view)
+        return masked
+
+    def _told(self, panel: str, tell: Callable[[], _Part], otherwise: _Part) -> _Part:
+        """A part of the view; where a file does not let it be told, a note says so."""
+        try:
+            return tell()
+        except _FOREIGN as error:
+            said = error.as_line() if isinstance(error, PopbuildError) else type(error).__name__
+            self._notes.append(f"{panel} cannot be told: {said}")
+            return otherwise
+
+    # Tasks.
+
+    def _tasks(self) -> tuple[TaskView, ...]:
+        job = self._job
+        if job.pipeline is None or job.exam is None:
+            return ()
+        body = commands.describe_job(job, self._root)["tasks"]
+        return tuple(self._task(task, body[task.id]) for task in job.pipeline.tasks)
+
+    def _task(self, task: Task, said: Mapping[str, Any]) -> TaskView:
+        return TaskView(
+            id=task.id,
+            label=task.label,
+            mark=self._mark(task.id, said),
+            needs=task.needs,
+            artifact=task.artifact,
+            attempts=int(foreign.number(said["attempts"])),
+            refinements=int(foreign.number(said["refinementAttempts"])),
+            time_ms=foreign.number(said["executionTime"]),
+            usage=foreign.usage(said["usage"]),
+            reasons=tuple(said["reasons"]),
+            edited=said["edited"],
+            frozen=said["frozen"],
+            error=foreign.text(said, "error"),
+        )
+
+    def _mark(self, task: str, said: Mapping[str, Any]) -> str:
+        state = str(said["state"])
+        if self._rejection is not None and self._rejection.task == task and state == "error":
+            return "rejected"
+        if said["frozen"]:
+            return "frozen"
+        return "stale" if state == "done" and said["stale"] else state
+
+    def graph(self) -> Graph | None:
+        """The graph alone."""
+        graph: Graph | None = self._room.masked(self._graph(self._tasks()))
+        return graph
+
+    def _graph(self, tasks: Iterable[TaskView]) -> Graph | None:
+        if self._job.pipeline is None:
+            return None
+        states = {task.id: task.mark for task in tasks}
+        notes = {task.id: seconds(task.time_ms) for task in tasks if task.time_ms}
+        return graph_of(self._job.pipeline, shown_name(self._job.id), states, notes)
+
+    # What the execution logs have.
+
+    def _lanes(self, tasks: Iterable[TaskView]) -> Iterator[Lane]:
+        for task in tasks:
+            log = self._logs.get(task.id, ())
+            bars = [each for each in map(_bar, log) if each is not None]
+            if bars:
+                refined = count(task.refinements, "refinement") if task.refinements else ""
+                took = seconds(task.time_ms or 1000 * sum(b.end_s - b.start_s for b in bars))
+                note = ", ".join(filter(None, [took, refined]))
+                yield Lane(task.label, note, tuple(sorted(bars, key=lambda bar: bar.start_s)))
+
+    def _stages(self) -> Iterator[StageRow]:
+        for task, entries in self._logs.items():
+            for each in entries:
+                if "outcome" in each:
+                    yield StageRow(
+                        each["timestamp"],
+                        task,
+                        each["stage"],
+                        int(each["cycle"]),
+                        each["outcome"],
+                        foreign.number(each.get("durationMs")),
+                        each["message"],
+                    )
+
+    def _logged(self) -> Iterator[LogLine]:
+        for task, entries in self._logs.items():
+            own = [each for each in entries if "outcome" not in each]
+            for each in own[:_MAX_LINES]:
+                where = str(each.get("stage", ""))
+                yield LogLine(each["timestamp"], each["level"], task, where, each["message"])
+            if len(own) > _MAX_LINES:
+                self._notes.append(f"logs: {len(own) - _MAX_LINES} more lines of {task}")
+
+    def _calls(self) -> Iterator[TaskCalls]:
+        job = self._job
+        if job.exam is None or job.folder is None:
+            return
+        rejected = read_json(job.folder.rejection) if self._rejection is not None else None
+        for task in job.exam.pipeline.tasks:
+            letter = job.exam.letters.get(task.id)
+            calls = letter.body.get("calls") if letter is not None else None
+            if rejected is not None and rejected.get("task") == task.id:
+                calls = rejected.get("calls")
+            names = task.id, task.label
+            found = calls_of(self._root, job.folder, names, calls, self._logs[task.id], self._room)
+            if found is not None:
+                yield found
+
+    # Files.
+
+    def _documents(self) -> tuple[tuple[Document, ...], int]:
+        job = self._job
+        found = []
+        if job.folder is not None and job.folder.seed.exists():
+            found.append(self._document("seed.json", None, job.folder.seed, job.seed))
+        elif job.seed is not None:
+            path = self._root.seed(job.id)
+            found.append(self._document("seed.json", None, path, job.seed))
+        if job.folder is None or not self._status:
+            return tuple(found), 0
+        tasks = job.exam.pipeline.tasks if job.exam else ()
+        main = {task.artifact: task for task in tasks}
+        owners = self._owners("artifacts")
+        names = [each.name for each in commands.files_of(job) if each.kind == "artifacts"]
+        order = {task.id: number for number, task in enumerate(tasks)}
+        # What tasks made besides comes behind, where there is room for it.
+        names.sort(key=lambda name: (name not in main, order.get(owners.get(name, ""), len(order))))
+        for name in names[:_MAX_FILES]:
+            task = main.get(name)
+            value = job.exam.artifacts.get(task.id) if task is not None and job.exam else None
+            path = job.folder.artifact(name)
+            if path.exists():
+                found.append(self._document(name, owners.get(name), path, value))
+        return tuple(found), max(len(names) - _MAX_FILES, 0)
+
+    def _document(self, name: str, task: str | None, path: Path, value: Any) -> Document:
+        size, shown = path.stat().st_size, self._root.show(path)
+        if value is None and name.endswith(".json"):
+            value = read_json(path)
+        answered = value.get("content") if isinstance(value, dict) and len(value) == 1 else None
+        if isinstance(answered, str):  # by a task that answers in text
+            return Document(name, task, shown, size, markdown=self._room.text(answered))
+        if value is not None:
+            return Document(name, task, shown, size, tree=self._room.tree(value))
+        text = self._room.text(_read(path))
+        if name.endswith((".md", ".markdown")):
+            return Document(name, task, shown, size, markdown=text)
+        return Document(name, task, shown, size, text=text)
+
+    def _own_logs(self) -> Iterator[Document]:
+        """The logs that stages wrote: kept prompts and answers are among the calls."""
+        job = self._job
+        if job.folder is None or not self._status:
+            return
+        owners = self._owners("logs")
+        files = [f for f in commands.files_of(job) if f.kind == "logs" and not is_kept_name(f.name)]
+        if len(files) > _MAX_FILES:
+            self._notes.append(f"logs: {len(files) - _MAX_FILES} more files")
+        for file in files[:_MAX_FILES]:
+            if file.path.exists():
+                yield Document(
+                    file.name,
+                    owners.get(file.name),
+                    self._root.show(file.path),
+                    file.path.stat().st_size,
+                    text=self._room.text(_read(file.path), _MAX_LOG),
+                )
+
+    def _owners(self, kind: str) -> dict[str, str]:
+        entries = self._status["tasks"].items()
+        return {name: task for task, entry in entries for name in entry["files"][kind]}
+
+    # Why and whence.
+
+    def _read_rejection(self) -> Rejection | None:
+        job = self._job
+        if job.state != REJECTED or job.folder is None:
+            return None
+        body = read_json(job.folder.rejection)
+        if not isinstance(body, dict):
+            return None
+        return Rejection(
+            str(body.get("rejectedAt", "")),
+            foreign.text(body, "task"),
+            foreign.text(body, "stage"),
+            int(foreign.number(body.get("refinementAttempts"))),
+            foreign.problems(body.get("problems")),
+            foreign.text(body, "answer"),
+        )
+
+    def _stale(self, tasks: Iterable[TaskView]) -> Iterator[StaleTask]:
+        """What is stale and why; of a task that was never built there is nothing to say."""
+        exam = self._job.exam
+        if exam is None or self._job.folder is None:
+            return
+        wanted = [
+            task.id
+            for task in tasks
+            if (task.reasons or task.edited or task.frozen)
+            and exam.last_letter(exam.pipeline.task(task.id)) is not None
+        ]
+        for each in explain(self._job, wanted):
+            reasons = tuple(
+                (reason.text, self._room.text("\n".join(reason.difference), _MAX_LOG))
+                for reason in each.reasons
+            )
+            verdict = "stale" if each.verdict.stale else str(each.verdict)
+            yield StaleTask(each.task, verdict, each.built, reasons)
+
+    def _changes(self) -> Changes | None:
+        job = self._job
+        if job.state != COMPLETE or not previous_results(self._root, job.id):
+            return None
+        found = diff(self._root, job.id)
+        artifacts = tuple(
+            ChangedArtifact(
+                each.name,
+                each.kind,
+                tuple(self._place(change) for change in each.changes[:_MAX_PLACES]),
+                max(len(each.changes) - _MAX_PLACES, 0),
+            )
+            for each in found.artifacts
+        )
+        return Changes(found.run_before, found.run_after, found.tasks, artifacts)
+
+    def _place(self, change: Change) -> ChangedPlace:
+        """A place, both texts from a little before where they differ."""
+        values = [change.before, change.after]
+        texts = [
+            None if v is MISSING else v if isinstance(v, str) else jsonio.compact(v) for v in values
+        ]
+        same = len(commonpath([text for text in texts if text is not None]))
+        start = max(same - _LEAD, 0) if None not in texts else 0
+        before, after = (
+            None if text is None else self._room.text(text, _MAX_PLACE, start) for text in texts
+        )
+        return ChangedPlace(change.pointer, before, after)
+
+    def _origin(self) -> Iterator[TracedTask]:
+        """Where each artifact came from: the chains of the last ones hold those above them."""
+        job, told = self._job, set[str]()
+        if job.folder is None or job.exam is None:
+            return
+        for task in reversed(job.exam.pipeline.in_order):
+            path = job.folder.artifact(task.artifact)
+            if task.id in told or not job.exam.letters.get(task.id) or not disk.is_regular(path):
+                continue
+            for each in trace(self._root, str(path)).tasks:
+                if each.body["task"] not in told:
+                    told.add(each.body["task"])
+                    yield each
+
+
+def _log(folder: JobFolder, task: str) -> list[dict[str, Any]]:
+    return foreign.log_entries(read_json(folder.execution_logs(task)))
+
+
+def _bar(entry: Mapping[str, Any]) -> Bar | None:
+    """A stage that ran; one that was skipped took no time."""
+    end_s, took_ms = seconds_at(entry["timestamp"]), foreign.number(entry.get("durationMs"))
+    if entry.get("outcome") in (None, "skipped") or end_s is None:
+        return None
+    start_s = end_s - took_ms / 1000
+    return Bar(entry["stage"], entry["cycle"], start_s, end_s, str(entry["outcome"]))
+
+
+def _read(path: Path) -> str:
+    try:
+        return disk.read(path).decode(errors="replace")
+    except InputError as error:
+        return error.as_line()

@@ -1,0 +1,143 @@
+"""`popbuild graph`, `report` and `summary`. Each docstring is a help page."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from popbuild.arguments import JOBS, Given, Table, argument, root_of
+from popbuild.errors import OK, UsageError
+
+if TYPE_CHECKING:
+    from popbuild.drawing import Graph
+    from popbuild.layout import Root
+
+_ENDINGS = {".svg": "svg", ".mmd": "mermaid", ".dot": "dot", ".gv": "dot"}
+FORMATS = ("svg", "mermaid", "dot")
+
+
+def _graph(given: Given) -> int:
+    """Draw which task needs which: of a job, with the states of its tasks, or of a pipeline,
+    the default one if none is named. An arrow that others imply is left out."""
+    from popbuild import drawing
+    from popbuild.pages.html import drawing_style
+
+    graph = _wanted(root_of(given), given)
+    ending = Path(given.output).suffix if given.output else ""
+    form = given.format or _ENDINGS.get(ending, "svg")
+    if form == "svg":
+        text = drawing.svg(graph, style=drawing_style()) + "\n"
+    elif form == "mermaid":
+        text = drawing.mermaid(graph)
+    elif form == "dot":
+        text = drawing.dot(graph)
+    else:
+        raise UsageError("no such format", {"format": form, "known": ", ".join(FORMATS)})
+    return _give(text, given.output or "-")
+
+
+def _wanted(root: Root, given: Given) -> Graph:
+    from popbuild import commands, config, drawing
+    from popbuild.pages.room import Room
+    from popbuild.pages.view import graph_of_job
+
+    if given.job is not None:
+        if given.pipeline is not None:
+            raise UsageError(
+                "a job or a pipeline, not both", {"job": given.job, "--pipeline": given.pipeline}
+            )
+        job = commands.find_job(root, given.job)
+        graph = graph_of_job(root, job)
+        if graph is None:
+            raise UsageError(
+                "the job has no pipeline that is known",
+                {"job": job.id, "state": job.description},
+                hint="popbuild validate tells more",
+            )
+        return graph
+    loaded = config.load(root)
+    if given.pipeline is None:
+        pipeline = loaded.pipeline_for({})
+    else:
+        pipeline = config.check_pipeline_name(loaded, given.pipeline)
+    masked: Graph = Room(loaded.environment).masked(drawing.graph_of(pipeline))
+    return masked
+
+
+def _report(given: Given) -> int:
+    """Write a report on jobs as one HTML file that needs nothing else, to send to somebody: a
+    table, and of each job its graph, tasks, timeline, artifacts, calls with prompts and
+    answers, problems, origin and logs. What looks like a key is masked. The same files give
+    the same bytes. Makes no call."""
+    from popbuild.pages.report import report
+
+    return _give(report(root_of(given), given.names), given.output)
+
+
+def _summary(given: Given) -> int:
+    """Say how jobs stand as Markdown, for the page of a CI run: a table, the problems of those
+    that did not pass, and a graph. Makes no call."""
+    from popbuild.pages.report import summary
+
+    text = summary(root_of(given), given.names)
+    if given.output is None:
+        return _give(text, "-")
+    target = Path(given.output)
+    if not target.parent.is_dir():
+        raise UsageError("no such folder", {"folder": target.parent})
+    # The page of a CI run is one file to which each step adds its own.
+    with target.open("a", encoding="utf-8") as file:
+        file.write(text)
+    print(target)
+    return OK
+
+
+def _give(text: str, output: str) -> int:
+    """Write a text to a file, and say where, or print it."""
+    from popbuild.commands import hand_over
+
+    data = text.encode()
+    if output == "-":
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        return OK
+    target = Path(output)
+    if target.is_dir():
+        raise UsageError("a file is wanted, this is a folder", {"file": target})
+    hand_over(target, data)
+    print(os.fspath(target))
+    return OK
+
+
+REPORTING: Table = {
+    "graph": (
+        _graph,
+        "draw a job's or a pipeline's tasks",
+        (
+            argument("job", nargs="?", metavar="JOB", help="the job's ID"),
+            argument("--pipeline", metavar="NAME", help="a pipeline, without states"),
+            argument("--format", metavar="FORMAT", help="svg, mermaid or dot; else by FILE (svg)"),
+            argument("-o", "--output", metavar="FILE", help="a file; printed if absent"),
+        ),
+    ),
+    "report": (
+        _report,
+        "write one HTML file about jobs",
+        (
+            JOBS,
+            argument(
+                "-o", "--output", metavar="FILE", required=True, help="report.html; - prints it"
+            ),
+        ),
+    ),
+    "summary": (
+        _summary,
+        "print how jobs stand as Markdown, for CI",
+        (
+            JOBS,
+            argument("-o", "--output", metavar="FILE", help="add it to this file's end"),
+        ),
+    ),
+}

@@ -1,0 +1,483 @@
+"""`popbuild report`, `graph` and `summary`: what stands where, and that nothing in it acts."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import markup
+import pytest
+from markup import Element, svg_of
+from provider import Provider, Reply
+from workspace import CHECKOUT, Workspace
+
+from popbuild.pages import room
+from popbuild.pages.markdown import html_of
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"title": {"type": "string", "minLength": 3}, "points": {"type": "array"}},
+    "required": ["title"],
+}
+GOOD = '{"title": "Batteries", "points": [1, {"deep": null}]}'
+BAD = '{"title": "B"}'
+PANELS = "problems graph tasks stale timeline artifacts diff calls origin logs".split()
+
+
+def report(workspace: Workspace, *names: str, **options: Any) -> Element:
+    """The report on jobs, printed; nothing is called or changed by it, and twice it is the same."""
+    assert workspace.provider is not None
+    calls, before = len(workspace.provider.requests), workspace.tree()
+    printed = [workspace.popbuild("report", *names, "-o", "-", **options) for _ in range(2)]
+    assert [each.code for each in printed] == [0, 0], printed[0].err
+    assert printed[0].out == printed[1].out
+    assert workspace.tree() == before
+    assert len(workspace.provider.requests) == calls
+    page = markup.parse(printed[0].out)
+    assert markup.acts(page) == []
+    ids = [each.attributes["id"] for each in page.all() if "id" in each.attributes]
+    assert len(ids) == len(set(ids))
+    return page
+
+
+def panel(page: Element, name: str, job: str = "first") -> Element:
+    return page.one("section", id=f"job:{job}:{name}")
+
+
+def panels(page: Element, job: str = "first") -> list[str]:
+    sections = page.one("article", id=f"job:{job}").all("section")
+    return [each.attributes["id"].rpartition(":")[2] for each in sections]
+
+
+def run(workspace: Workspace, code: int = 0, *args: str) -> None:
+    result = workspace.popbuild("run", *args)
+    assert result.code == code, result.out + result.err
+
+
+@pytest.fixture
+def refined(workspace: Workspace, provider: Provider) -> Workspace:
+    """`first` is complete, its analysis after a refinement; `second` was rejected."""
+    workspace.task("analysis", schema=SCHEMA)
+    provider.script(["# Research\n\nIt is *good*.", BAD, Reply(GOOD, prompt_tokens=1200)])
+    run(workspace, 0, "first")
+    workspace.seed("second", {"topic": "tidal power"})
+    provider.script(["Research.", BAD, BAD, BAD])
+    run(workspace, 1, "second")
+    return workspace
+
+
+def test_the_table_comes_first(refined: Workspace) -> None:
+    """Each job with state, time, tokens, cost and its first problem, and a link to its part."""
+    page = report(refined)
+    table = next(page.all("table"))
+    rows = [
+        [cell.text for cell in row.inside if isinstance(cell, Element)] for row in table.all("tr")
+    ]
+    assert rows[0] == ["Job", "State", "Time", "Tokens", "Cost", "Problem"]
+    first, second = rows[1:]
+    assert first[:2] == ["first", "complete"]
+    assert re.fullmatch(r"\d+\.\d s", first[2])
+    assert re.fullmatch(r"1,\d{3}", first[3])
+    assert first[4].startswith("$0.00")
+    assert first[5] == ""
+    assert second[:2] == ["second", "rejected, stale: analysis"]
+    assert second[5] == "/title: too short: 1 characters, at least 3"
+    assert [each.attributes["href"] for each in table.all("a")] == ["#job:first", "#job:second"]
+    newest = json.loads((refined.job("second", "rejected") / "rejection.json").read_bytes())
+    assert f"as of {newest['rejectedAt']}" in page.text
+
+
+def test_a_complete_job(refined: Workspace) -> None:
+    """Graph, tasks, timeline, artifacts, calls and origin, each under its heading; no panel that
+    has nothing to say."""
+    page = report(refined, "first")
+    assert panels(page) == ["graph", "tasks", "timeline", "artifacts", "calls", "origin"]
+    for section in page.one("article", id="job:first").all("section"):
+        heading = section.one(id=section.attributes["aria-labelledby"])
+        assert heading.tag == "h3"
+    graph = panel(page, "graph")
+    assert [each.attributes["href"] for each in graph.all("a")] == [
+        "#job:first:task-research",
+        "#job:first:task-analysis",
+    ]
+    assert next(each.text for each in graph.all("text")) == "research"
+    row = panel(page, "tasks").one("tr", id="job:first:task-analysis")
+    cells = [each.text for each in row.inside if isinstance(each, Element)]
+    assert (cells[0], cells[1], cells[5], cells[6], cells[7]) == (
+        "analysis",
+        "done",
+        "1",
+        "1",
+        "research",
+    )
+    timeline = panel(page, "timeline")
+    assert next(each.text for each in timeline.all("g", class_="refinement")).endswith("↻1")
+    stages = [[td.text for td in tr.all("td")] for tr in timeline.all("tr")]
+    assert ["analysis", "validateStructure", "", "failed"] in [row[:4] for row in stages]
+    origin = panel(page, "origin").text
+    assert "prompt.md" in origin
+    assert "/data/topic grid batteries" in origin
+
+
+def test_artifacts_as_a_tree_and_as_markdown(refined: Workspace) -> None:
+    """JSON as nested details with its keys; what a task answered in text, as Markdown."""
+    artifacts = panel(report(refined, "first"), "artifacts")
+    seed, research, analysis = artifacts.all("article")
+    assert next(seed.all("h4")).text.startswith("seed.json")
+    assert "topic: grid batteries" in seed.text
+    (document,) = research.all("div", class_="document")
+    assert document.one("h5").text == "Research"
+    assert document.one("em").text == "good"
+    tree = analysis.one("ul", class_="tree")
+    assert [each.text for each in tree.all("span", class_="key")] == [
+        "points:",
+        "0:",
+        "1:",
+        "deep:",
+        "title:",
+    ]
+    assert len(list(tree.all("details"))) == 3
+    assert [each.text for each in tree.all("code")] == ["1", "null"]
+
+
+def test_prompts_and_answers_side_by_side(refined: Workspace) -> None:
+    """Of each try the prompt, the answer, and the problems that made it refine; each call with its
+    tokens."""
+    calls = panel(report(refined, "first"), "calls")
+    research, analysis = calls.all("details")
+    assert "open" not in research.attributes
+    assert "open" in analysis.attributes
+    assert [each.text for each in analysis.all("h5")] == ["First try", "Refinement 1"]
+    first, second = analysis.all("div", class_="beside")
+    left, right = (each for each in first.inside if isinstance(each, Element))
+    assert left.one("span", class_="role").text == "user"
+    assert left.one("pre").raw == "Analysis of: # Research\n\nIt is *good*."
+    assert right.one("pre").raw == BAD
+    left, right = (each for each in second.inside if isinstance(each, Element))
+    assert [each.text for each in left.all("span", class_="role")] == ["user", "assistant", "user"]
+    assert right.one("pre").raw == GOOD
+    (no,) = analysis.all("div", class_="notice")
+    assert "validateStructure said no" in no.text
+    assert [each.text for each in no.all("li")] == ["/title too short: 1 characters, at least 3"]
+    rows = [[td.text for td in tr.all("td")] for tr in analysis.one("table").all("tr")][1:]
+    assert [row[0] for row in rows] == ["inference", "inference"]
+    assert rows[1][4] == "1,200"
+
+
+def test_a_rejected_job(refined: Workspace) -> None:
+    """What the gate said stands first: task, stage, each problem with its place, the answer's file;
+    the task is marked in graph and table."""
+    page = report(refined, "second")
+    assert panels(page, "second") == [
+        "problems",
+        "graph",
+        "tasks",
+        "timeline",
+        "artifacts",
+        "calls",
+        "origin",
+    ]
+    problems = panel(page, "problems", "second")
+    assert "analysis did not pass validateStructure after 2 refinements" in problems.text
+    assert [each.text for each in problems.all("code")] == ["/title"]
+    assert "files/logs/analysis-answer-2.txt" in problems.text
+    graph = panel(page, "graph", "second")
+    assert [each.text for each in graph.all("text", class_="note")][1].startswith("✗ rejected")
+    tries = [each.text for each in panel(page, "calls", "second").all("h5")]
+    assert tries == ["First try", "Refinement 1", "Refinement 2"]
+    assert len(list(panel(page, "calls", "second").all("div", class_="notice"))) == 3
+
+
+def test_what_is_stale_and_what_changed(refined: Workspace, provider: Provider) -> None:
+    """After a rebuild what it changed, before and after; after an edit why a task is stale, with
+    the difference."""
+    refined.task("analysis", prompt="Otherwise: {{ artifacts.research.content }}\n")
+    provider.script([GOOD.replace("Batteries", "Accumulators")])
+    run(refined, 0, "first")
+    page = report(refined, "first")
+    diff = panel(page, "diff")
+    assert "research kept, analysis rebuilt" in diff.text
+    assert [each.text for each in diff.all("pre")] == ["Batteries", "Accumulators"]
+    assert "/title" in diff.text
+    assert "stale" not in panels(page)
+    refined.task("analysis", prompt="Once more: {{ artifacts.research.content }}\n")
+    page = report(refined, "first")
+    stale = panel(page, "stale")
+    assert stale.one("h4").text == "analysis stale"
+    assert "file:tasks/analysis/prompt.md changed" in stale.text
+    assert stale.one("del").text.startswith("-Otherwise:")
+    assert stale.one("ins").text.startswith("+Once more:")
+    state = next(page.all("table")).one("span", class_="state")
+    assert "stale" in state.attributes["class"]
+    graph = panel(page, "graph")
+    assert [each.text for each in graph.all("text", class_="note")][1].startswith("~ stale")
+
+
+def test_a_job_that_failed_and_one_that_is_new(workspace: Workspace, provider: Provider) -> None:
+    """The error stands at its task; a job that nobody built has its graph and its seed."""
+    workspace.task("analysis", stages="def parsing(context):\n    raise ValueError('no such')\n")
+    run(workspace, 2)
+    page = report(workspace)
+    tasks = panel(page, "tasks")
+    assert "ValueError: no such" in tasks.one("pre").text
+    assert "error" in tasks.one("tr", id="job:first:task-analysis").text
+    workspace.seed("second", {"topic": "wind"})
+    page = report(workspace, "second")
+    assert panels(page, "second") == ["graph", "tasks", "artifacts"]
+
+
+def test_jobs_that_cannot_be_read(workspace: Workspace, provider: Provider) -> None:
+    """A bad seed, a bad name, a link, damaged and foreign files: each is told, none stops the
+    report or the summary."""
+    run(workspace)
+    workspace.write("seeds/torn.json", '{"name": "torn", "data": ')
+    workspace.seed("con", {"topic": "a device"})
+    workspace.job("first").joinpath("linked").symlink_to("/etc/passwd")
+    page = report(workspace)
+    assert "not valid JSON" in panel(page, "problems", "torn").text
+    table = next(page.all("table")).text
+    assert "bad name" in table
+    assert "bad link: pipeline-data/complete/first/linked" in table
+    summary = workspace.popbuild("summary")
+    assert summary.code == 0
+    assert "not valid JSON" in summary.out
+    workspace.job("first").joinpath("linked").unlink()
+    status = workspace.status("first")
+    status["tasks"]["analysis"] |= {"usage": {"cost": "much"}, "executionTime": [1], "error": 7}
+    workspace.write("pipeline-data/complete/first/tasks-status.json", status)
+    logs = workspace.job("first") / "tasks/analysis/execution-logs.json"
+    logs.write_text('[1, {"stage": []}, {"timestamp": "x", "level": "", "message": "m"}]')
+    (workspace.job("first") / "files/logs/analysis-prompt-0.json").write_text("[1, {}]")
+    page = report(workspace, "first")
+    assert "[not a text]" in panel(page, "calls").text
+    logs.write_text('{"a": ')
+    (workspace.job("first") / "tasks/analysis/letter.json").write_text("[]")
+    (workspace.job("first") / "files/artifacts/analysis-output.json").unlink()
+    (workspace.job("first") / "files/logs/analysis-answer-0.txt").unlink()
+    page = report(workspace, "first")
+    assert "none was kept" in panel(page, "calls").text
+
+
+HOSTILE = (
+    "</pre></style></script><script>alert(1)</script>",
+    "<svg onload=alert(1)><img src=x onerror=alert(1)>",
+    "[x](javascript:alert(1)) ![y](https://evil.example/p.png) <javascript:alert(1)>",
+    "{{ 7 * 7 }} {% raw %} | `x` @all\n## head",
+    "\u202egnikcah \u2066x",
+    "\"' onmouseover=alert(1) style=color:red x='",
+)
+EVIL = "\n\n".join(HOSTILE)
+
+
+def test_nothing_foreign_acts(workspace: Workspace, provider: Provider) -> None:
+    """Hostile text in every place that a seed, a model or code has: it is shown, and no more."""
+    code = (
+        "def validate_quality(context):\n"
+        "    evil = context.seed['data']['evil']\n"
+        "    context.log.warning('%s', evil)\n"
+        "    context.files.write_log('own.log', evil)\n"
+        "    context.files.write_artifact('own.md', evil)\n"
+        "    context.files.write_artifact('own.txt', evil + chr(0))\n"
+        "    context.files.write_artifact('own.json', {evil: [evil]})\n"
+        "    return [{'message': evil, 'pointer': '/' + evil}] * (context.cycle < 2)\n"
+    )
+    workspace.write("seeds/first.json", {"name": EVIL[:150], "data": {"evil": EVIL, EVIL: EVIL}})
+    workspace.task("research", prompt="{{ seed.data.evil }}", stages=code, task_yaml={"label": "l"})
+    workspace.task("research", task_yaml="{}")
+    workspace.task("analysis", prompt="{{ artifacts.research.content }}")
+    provider.answer = lambda _: Reply(EVIL)
+    run(workspace)
+    workspace.write("seeds/second.json", {"name": "x", "data": EVIL})
+    page = report(workspace)  # which asks `acts`
+    text = page.raw
+    for each in HOSTILE[:2]:
+        assert text.count(each) > 10
+    assert "{{ 7 * 7 }}" in text
+    assert "\u202e" not in text
+    assert "\\u202egnikcah" in text
+    assert "\\x00" in panel(page, "artifacts").text
+    assert "https://evil.example/p.png" in panel(page, "artifacts").text
+    workspace.task("research", task_yaml={"gate": {"refinements": 0}})
+    run(workspace, 1, "first")
+    report(workspace, "first")
+    summary = workspace.popbuild("summary")
+    assert summary.code == 0
+    assert_is_code(summary.out)
+
+
+def assert_is_code(text: str) -> None:
+    """Nothing of the hostile text stands outside of a code span or a fenced block."""
+    text = re.sub(r"^(`{3,})\w*\n.*?\n\1$", "", text, flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"(?<!`)(`+)(?!`).*?(?<!`)\1(?!`)", "", text)
+    assert not re.search(r"[<>\[\]@{}\u202e]", text), text
+
+
+MARKDOWN = {
+    "[a](https://x.example/?a=1&b=2)": '<a href="https://x.example/?a=1&amp;b=2"',
+    "[a](mailto:a@b.example)": 'href="mailto:a@b.example"',
+    "[a](javascript:alert(1))": "[a](javascript:alert(1))",
+    "[a](JaVaScRiPt&#58;alert(1))": "[a](",
+    "[a](data:text/html,x)": "[a](data:",
+    "[a](//evil.example)": "[a](//evil.example)",
+    "[a](file:///etc/passwd)": "[a](file:",
+    "<javascript:alert(1)>": "&lt;javascript:alert(1)&gt;",
+    "![alt <b>](https://x.example/p.png)": "[image: alt &lt;b&gt;] (https://x.example/p.png)",
+    "<b>x</b>": "&lt;b&gt;x&lt;/b&gt;",
+    "<!-- x -->": "&lt;!-- x --&gt;",
+    "```js onload\nx\n```": '<code class="language-js">',
+    "a\u202eb\x00": "a\\u202eb\\x00",
+    "# One\n\n####### seven\n\n###### Six": "<h3>One</h3>",
+}
+
+
+@pytest.mark.parametrize("text", MARKDOWN)
+def test_markdown_does_nothing(text: str) -> None:
+    """Links lead to the web or to a mailbox, images are named, HTML is text."""
+    html = str(html_of(text, 3))
+    assert MARKDOWN[text] in html
+    page = markup.parse(html)
+    assert markup.acts(page) == []
+    assert all(each.attributes["rel"] == "noreferrer noopener" for each in page.all("a"))
+    assert not list(page.all("h1")) + list(page.all("h2"))
+
+
+def test_a_table_of_markdown_has_no_style() -> None:
+    """How a column is aligned is a class: a page may forbid style attributes."""
+    page = markup.parse(str(html_of("|a|b|\n|:-|-:|\n|1|2|", 2)))
+    assert markup.acts(page) == []
+    assert [each.attributes.get("class") for each in page.all("td")] == [None, "number"]
+
+
+def test_a_page_is_bounded(workspace: Workspace, provider: Provider) -> None:
+    """5 MB of text, 100,000 values, a hundred files: the page says what is left out and where it
+    is."""
+    code = (
+        "def integration(context):\n"
+        "    context.files.write_artifact('long.txt', 'word ' * 1_000_000)\n"
+        "    context.files.write_artifact('many.json', [{'n': n} for n in range(100_000)])\n"
+        "    for n in range(100):\n"
+        "        context.files.write_artifact(f'more-{n:03}.txt', 'text ' * 10_000)\n"
+    )
+    workspace.task("research", stages=code)
+    provider.answer = lambda _: Reply("long " * 200_000)
+    run(workspace)
+    page = report(workspace)
+    artifacts = panel(page, "artifacts")
+    assert len(page.raw) < 1_500_000
+    assert "64 artifacts more; all of it is in pipeline-data/complete/first" in artifacts.text
+    long, many = (
+        next(each for each in artifacts.all("article") if name in each.one("h4").text)
+        for name in ("long.txt", "many.json")
+    )
+    assert len(long.one("pre").raw) == room.MAX_TEXT
+    assert "4,934,464 characters more; all of it is in" in long.text
+    assert "files/artifacts/long.txt" in long.text
+    assert len(list(many.all("span", class_="key"))) <= room.MAX_NODES
+    assert "not all of it; the rest is in pipeline-data/complete/first" in many.text
+    assert "more items" in many.text
+    answer = panel(page, "calls")
+    assert "files/logs/research-answer-0.txt" in answer.text
+
+
+def test_keys_are_masked(workspace: Workspace, provider: Provider) -> None:
+    """A key that somebody put into a job's files by hand is in no report, also where the text is
+    cut in its middle; nor in a summary or a graph."""
+    run(workspace)
+    key = "Canary-0123456789-of-a-key"
+    environment = {"OTHER_API_KEY": key, "OPENAI_API_KEY": "sk-proj-abcdefghijklmnop"}
+    places = workspace.job("first") / "files"
+    (places / "artifacts/research-output.json").write_text(json.dumps({"content": key, key: key}))
+    (places / "logs/analysis-answer-0.txt").write_text("x" * (16 * 1024 - 5) + key)
+    (places / "logs/research-prompt-0.json").write_text(json.dumps([{"role": key, "content": key}]))
+    status = workspace.status("first")
+    status["tasks"]["analysis"]["error"] = f"refused: {key}"
+    workspace.write("pipeline-data/complete/first/tasks-status.json", status)
+    for command in ("report -o -", "summary", "graph first", "graph first --format dot"):
+        result = workspace.popbuild(*command.split(), env=environment)
+        assert result.code == 0, result.err
+        assert "Canary" not in result.out + result.err
+    assert "[OTHER_API_KEY]" in report(workspace, env=environment).text
+
+
+def test_the_file(refined: Workspace) -> None:
+    """`-o` writes the file whole, with the person's permissions, and names it; a place that cannot
+    be is refused before anything is written."""
+    refined.popbuild("report", "-o", "report.html")
+    result = refined.popbuild("report", "-o", "report.html")
+    assert (result.code, result.out) == (0, "report.html\n")
+    text = (refined.root / "report.html").read_text()
+    assert text == refined.popbuild("report", "-o", "-").out
+    assert "default-src 'none'; style-src 'unsafe-inline'; img-src data:" in text
+    assert "url(" not in text
+    assert "@import" not in text
+    assert refined.popbuild("report").code == 3
+    assert refined.popbuild("report", "-o", "no/such/report.html").code == 3
+    assert refined.popbuild("report", "-o", ".").code == 3
+    assert refined.popbuild("report", "third", "-o", "-").code == 3
+
+
+def test_a_graph_of_a_job_and_of_a_pipeline(refined: Workspace) -> None:
+    """In each format, printed or in a file whose ending says which; an SVG stands alone."""
+    svg = refined.popbuild("graph", "second").out
+    tree = svg_of(svg)
+    assert "✗ rejected" in "".join(tree.itertext())
+    assert "prefers-color-scheme: dark" in svg
+    plain = svg_of(refined.popbuild("graph").out)
+    texts = ["".join(e.itertext()) for e in plain.iter("{http://www.w3.org/2000/svg}text")]
+    assert texts == ["research", "analysis"]
+    assert refined.popbuild("graph", "first", "-o", "g.dot").out == "g.dot\n"
+    assert (refined.root / "g.dot").read_text().startswith("digraph")
+    assert refined.popbuild("graph", "-o", "g.dot", "--format", "mermaid").code == 0
+    assert (refined.root / "g.dot").read_text().startswith("graph TD")
+    for wrong in (
+        ["third"],
+        ["first", "--pipeline", "letters"],
+        ["--pipeline", "letters"],
+        ["--format", "png"],
+    ):
+        assert refined.popbuild("graph", *wrong).code == 3
+
+
+def test_the_summary(refined: Workspace) -> None:
+    """A table, the problems of the rejected job, its graph; added to a file, once a call."""
+    printed = refined.popbuild("summary").out
+    lines = printed.splitlines()
+    assert lines[0] == "## popbuild: 2 jobs, 1 with problems"
+    assert lines[2:4] == ["| job | state | cost | tokens | time |", "|---|---|---:|---:|---:|"]
+    assert re.fullmatch(r"\| `first` \| `complete` \| \$0\.\d+ \| 1,\d{3} \| \d\.\d s \|", lines[4])
+    assert lines[5].startswith("| `second` | `rejected, stale: analysis` |")
+    at = lines.index("### `second`")
+    assert lines[at + 2 : at + 5] == [
+        "`analysis did not pass validateStructure`:",
+        "",
+        "- `/title: too short: 1 characters, at least 3`",
+    ]
+    assert '  t1["analysis<br/>#10007; rejected' in printed
+    (refined.root / "page.md").write_text("# Before\n")
+    for _ in range(2):
+        assert refined.popbuild("summary", "-o", "page.md").code == 0
+    assert (refined.root / "page.md").read_text() == "# Before\n" + printed * 2
+    only = refined.popbuild("summary", "first").out
+    assert only.startswith("## popbuild: 1 job\n")
+    assert "```mermaid\ngraph TD" in only
+    assert refined.popbuild("summary", "-o", "no/such.md").code == 3
+
+
+def test_a_root_without_jobs(workspace: Workspace) -> None:
+    """An empty table, and no panel."""
+    (workspace.root / "seeds/first.json").unlink()
+    assert list(report(workspace).all("article")) == []
+    assert workspace.popbuild("summary").out.startswith("## popbuild: 0 jobs\n")
+
+
+TEMPLATES = sorted((CHECKOUT / "popbuild/pages/templates").rglob("*.html"))
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
+def test_no_template_trusts_or_styles(path: Path) -> None:
+    """Templates mark nothing as safe, and have neither scripts nor styles of their own: a page may
+    forbid them."""
+    text = path.read_text()
+    assert not re.search(r"\|\s*safe\b|autoescape|<script|\sstyle=|\son\w+=", text)
