@@ -30,6 +30,13 @@ def render(name: str, **values: Any) -> str:
     return _environment().get_template(name).render(**values)
 
 
+def prepare() -> None:
+    """Compile every template, so that the first page need not wait for it."""
+    environment = _environment()
+    for name in environment.list_templates():
+        environment.get_template(name)
+
+
 def panels(view: JobView, at: str = "", level: int = 2) -> Markup:
     """All panels about a job: a section each. `at` begins their IDs, where a page has several jobs;
     `level` is that of their headings."""
