@@ -259,13 +259,20 @@ def test_a_running_job(workspace: Workspace, provider: Provider) -> None:
         assert running.wait().code == 0
 
 
-def test_a_human_gate(workspace: Workspace, provider: Provider) -> None:
+def test_a_human_gate(
+    workspace: Workspace, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What is asked stands first, and its task waits; then who said what, and of a rejection that a
     person said no."""
     workspace.task("research", task_yaml={"gate": {"message": "Is <b>this</b> fit to print?"}})
     run(workspace, 4)
     page = report(workspace)
     assert panels(page)[0] == "questions"
+    for name, value in provider.environment().items():
+        monkeypatch.setenv(name, value)
+    found = job_view(Root(workspace.root), "first")
+    assert 'id="questions"' in panels_of(found)
+    assert 'id="questions"' not in panels_of(found, questions=False)  # of who asks by itself
     assert "research: Is <b>this</b> fit to print? about" in panel(page, "questions").text
     row = panel(page, "tasks").one("tr", id="job:first:task-research").text
     assert row.startswith("research waiting")
