@@ -111,9 +111,11 @@ def age(time: str | None, now_s: float) -> str:
     """How long ago a time is: `just now`, `3 min ago`, `5 h ago`, `12 days ago`; nothing where it
     is no time."""
     then_s = seconds_at(time)
-    if then_s is None:
-        return ""
-    past_s = now_s - then_s
+    return "" if then_s is None else ago(now_s - then_s)
+
+
+def ago(past_s: float) -> str:
+    """How long ago something was, as `age` says it."""
     steps: Iterable[tuple[float, str]] = ((86_400, "day"), (3_600, "h"), (60, "min"))
     for unit_s, unit in steps:
         if past_s >= unit_s:
