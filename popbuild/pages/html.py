@@ -37,11 +37,12 @@ def prepare() -> None:
         environment.get_template(name)
 
 
-def panels(view: JobView, at: str = "", level: int = 2) -> Markup:
+def panels(view: JobView, at: str = "", level: int = 2, *, questions: bool = True) -> Markup:
     """All panels about a job: a section each. `at` begins their IDs, where a page has several jobs;
-    `level` is that of their headings."""
+    `level` is that of their headings. A page that asks by itself leaves the `questions` out."""
     # Ours: the template has escaped what it was given.
-    return Markup(render("panels.html", view=view, at=at, level=level))  # noqa: S704
+    values = {"view": view, "at": at, "level": level, "questions": questions}
+    return Markup(render("panels.html", **values))  # noqa: S704
 
 
 @functools.cache

@@ -13,6 +13,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 from popbuild import __version__, commands, runs, schemas
+from popbuild.board.board import Page, Query, query_of
+from popbuild.board.row import STALE, row_of
 from popbuild.config import load
 from popbuild.errors import PopbuildError, UsageError, unknown
 from popbuild.jobs import Job
@@ -22,9 +24,7 @@ from popbuild.plan import totals
 from popbuild.plan_text import price_text, sum_text
 from popbuild.units import count
 from popbuild.web import verbs
-from popbuild.web.board import Page, Query, query_of
 from popbuild.web.pictures import graph_of, plots_of
-from popbuild.web.rows import STALE, row_of
 from popbuild.web.server import HTML, Ask, NotAnswered, Reply, Server
 
 Show = Callable[[Server, Ask], Awaitable[Reply]]
