@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 
-from popbuild.arguments import JSON, Given, Table, argument, print_json, root_of
+from popbuild.arguments import JSON, Given, Table, argument, root_of
 from popbuild.errors import UsageError
 
 _PORTS = 65_535
@@ -25,7 +26,8 @@ def _serve(given: Given) -> int:
 
     def say(address: str) -> None:
         if given.json:
-            print_json({"root": str(root.path), "address": address}, lines=True)
+            # Not print_json: it would mask a token of the environment.
+            print(json.dumps({"root": str(root.path), "address": address}), flush=True)
             return
         print(f"popbuild serves {root.path}", "open", f"  {address}", sep="\n")
         if not is_loopback(host):
