@@ -14,7 +14,8 @@ What a command prints with --json has the same shape here, and in the HTTP API. 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from popbuild.layout import Root, find_root
 from popbuild.model.problem import Problem
 
 if TYPE_CHECKING:
+    from popbuild.board.hub import Event
     from popbuild.commands import ShownFile
     from popbuild.decisions import Decided
     from popbuild.diff import Difference
@@ -95,6 +97,24 @@ class Popbuild:
 
         options = Options(always=always, fresh=tuple(fresh), store=store)
         return session.plan(self.root, None, names, options)
+
+    async def events(self, job: str | None = None) -> AsyncIterator[Event]:
+        """What happens from now on, as it happens: the kinds and bodies of the HTTP API. `job` is
+        one whose files are watched closely. Ends when you stop asking."""
+        from popbuild.board.board import Board
+        from popbuild.board.eyes import Eyes
+        from popbuild.board.hub import Hub
+
+        hub = Hub()
+        eyes = Eyes(self.root, Board(), hub)
+        looking = asyncio.create_task(eyes.run())
+        try:
+            with eyes.open_page(job):
+                async for event in hub.follow():
+                    yield event
+        finally:
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
 
     # Doing.
 

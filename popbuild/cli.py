@@ -46,7 +46,7 @@ environment:
   POPBUILD_KEEP_PREVIOUS
                         how many replaced results of a job are kept (1)
   POPBUILD_FILE_MODE    permissions of files, octal (600); folders follow
-  POPBUILD_TOKEN        the token of popbuild serve; each start draws one if absent
+  POPBUILD_TOKEN        the token of popbuild serve, drawn at each start if absent
   POPBUILD_DEBUG        tracebacks, as --debug
   OPENAI_API_KEY, ...   keys, from here or from .env at the root
 

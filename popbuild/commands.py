@@ -184,11 +184,10 @@ def _decision(job: Job, task: Task) -> Decision | None:
 
 def find_job(root: Root, name: str) -> Job:
     """One job by its exact ID; UsageError that names the known ones."""
-    known = jobs.known_jobs(root)
-    if name not in known:
+    if not jobs.is_known(root, name):
         raise UsageError(
             "no such job",
-            unknown("job", name, known),
+            unknown("job", name, jobs.known_jobs(root)),
             hint="a job is a file seeds/<id>.json, or comes from popbuild submit",
         )
     jobs.refuse_links(root, name)

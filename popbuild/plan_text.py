@@ -106,7 +106,7 @@ def _rounded(cost: float) -> float:
 def explain_lines(explanations: Iterable[Explanation], *, dependencies: bool) -> Iterator[str]:
     """Why tasks are stale; with `dependencies` also all that each depends on."""
     for each in explanations:
-        yield f"{each.task}: {_state(each)}"
+        yield f"{each.task}: {each.state}"
         for reason in each.reasons:
             yield f"  {reason.text}"
             yield from (f"    {line}" for line in reason.difference[:_MAX_DIFFERENCE])
@@ -117,13 +117,6 @@ def explain_lines(explanations: Iterable[Explanation], *, dependencies: bool) ->
         if dependencies:
             yield f"  depends on {len(each.dependencies)}:"
             yield from (f"    {name}  {_short(digest)}" for name, digest in each.dependencies)
-
-
-def _state(explanation: Explanation) -> str:
-    verdict = explanation.verdict
-    if verdict.stale:
-        return "stale"
-    return ("frozen, else stale" if verdict.held else "frozen") if verdict.frozen else str(verdict)
 
 
 def _short(digest: str) -> str:

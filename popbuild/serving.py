@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from popbuild.arguments import Given, Table, argument, root_of
+from popbuild.arguments import JSON, Given, Table, argument, print_json, root_of
 from popbuild.errors import UsageError
 
 _PORTS = 65_535
@@ -24,6 +24,9 @@ def _serve(given: Given) -> int:
     root = root_of(given)
 
     def say(address: str) -> None:
+        if given.json:
+            print_json({"root": str(root.path), "address": address}, lines=True)
+            return
         print(f"popbuild serves {root.path}", "open", f"  {address}", sep="\n")
         if not is_loopback(host):
             print("warning: others reach this address; what goes there is not encrypted")
@@ -52,6 +55,7 @@ SERVING: Table = {
                 action="append",
                 help="a name under which --host is reached; several are possible",
             ),
+            JSON,
         ),
     ),
 }

@@ -178,6 +178,50 @@ def test_an_edit_is_planned(workspace: Workspace, tab: Tab, provider: Provider) 
     tab.check()
 
 
+def test_a_gate_is_approved(workspace: Workspace, tab: Tab, provider: Provider) -> None:
+    """A job that waits for a person asks its question on its page; a yes with a note builds on, and
+    is recorded; a no rejects the job with the note as the reason."""
+    gate = {"gate": {"message": "Is this fit to print?"}}
+    workspace.task("research", task_yaml=gate)
+    workspace.seed("second", {"topic": "wind", "tone": "plain"})
+    assert workspace.popbuild("run").code == 4
+    page = tab.open("/")
+    page.locator("td .state.waiting").nth(1).wait_for()
+    tab.is_accessible()
+    page.get_by_role("link", name="first").click()
+    page.get_by_role("heading", name="Is this fit to print?").wait_for()
+    tab.is_accessible()
+    page.get_by_label("A note").fill("Well said.")
+    page.get_by_role("button", name="Approve, and build on").click()
+    page.locator("#main .state.complete").first.wait_for()
+    decision = workspace.read("pipeline-data/complete/first/tasks/research/decision.json")
+    assert (decision["decision"], decision["note"]) == ("approved", "Well said.")
+    page = tab.open("/jobs/second")
+    page.get_by_label("A note").fill("Too short.")
+    page.get_by_role("button", name="Reject").click()
+    page.locator("#main .state.rejected").first.wait_for()
+    assert page.get_by_text("Too short.").count() >= 1
+    tab.check()
+    assert len(provider.requests) == 3
+
+
+def test_a_build_is_stopped(workspace: Workspace, tab: Tab, provider: Provider) -> None:
+    """Stop ends a build of another command too, and the job says that it was stopped."""
+    provider.hold(after=1)
+    with workspace.start("popbuild", "run", "first") as running:
+        provider.wait_for(2)
+        page = tab.open("/jobs/first")
+        page.get_by_role("button", name="Stop").click()
+        assert running.wait().code == 4
+    provider.release()
+    page.locator("#main .state.stopped").first.wait_for()
+    with page.expect_download() as downloading:
+        assert workspace.popbuild("run", "first").code == 0
+        page.get_by_role("link", name="Download").click()
+    assert downloading.value.suggested_filename == "first.tar.zst"
+    tab.check()
+
+
 HOSTILE = [
     "<script>document.title = 'taken'; alert(1)</script>",
     "<img src=x onerror=alert(1)>",

@@ -85,6 +85,18 @@ def test_an_answer_that_does_not_come_whole(bench: Bench, kind: str) -> None:
 
 
 @pytest.mark.parametrize("bench", ["build"], indirect=True)
+def test_a_cost_is_settled_once(bench: Bench) -> None:
+    """Where the ledger cannot be synced, its line stands there all the same: it is not written
+    again, and the answer is served by the next run."""
+    ledger = ".popbuild/ledger.jsonl"
+    syncs = [call for call in bench.points("EIO") if call.name == "fsync" and call.path == ledger]
+    assert len(syncs) == 4  # a reservation and a settlement of each call
+    cell = bench.try_at("EIO", syncs[1])
+    assert cell.broken == ()
+    assert len(bench.sent()) == bench.needed
+
+
+@pytest.mark.parametrize("bench", ["build"], indirect=True)
 def test_the_matrix_finds_an_answer_that_is_lost(bench: Bench) -> None:
     """One that is missing in the store, or is another than was sent; a call that the ledger does
     not have, or has as settled where nothing was."""

@@ -82,6 +82,8 @@ class Stored:
                 # paid for.
                 await self._commits.add((self._store.prepare(request, answer), settled))
             except OSError as error:
+                if error.filename == str(settled.path):
+                    raise  # the answer is stored; its cost may be written, and must not be twice
                 self._tell_of_disk("written", error)
             else:
                 if self._mode == REFRESH:

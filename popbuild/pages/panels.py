@@ -91,7 +91,7 @@ class StaleTask:
     built, and each reason with its difference as lines of a unified diff."""
 
     task: str
-    verdict: str
+    state: str
     built: tuple[str, str] | None
     reasons: tuple[tuple[str, Text], ...]
 

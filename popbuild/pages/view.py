@@ -267,8 +267,7 @@ class _Viewer:
                 (reason.text, self._room.text("\n".join(reason.difference), _MAX_DIFFERENCE))
                 for reason in each.reasons
             )
-            verdict = "stale" if each.verdict.stale else str(each.verdict)
-            yield StaleTask(each.task, verdict, each.built, reasons)
+            yield StaleTask(each.task, each.state, each.built, reasons)
 
     def _changes(self) -> Changes | None:
         job = self._job

@@ -31,8 +31,8 @@ from popbuild.guard import in_our_words, show_traceback
 from popbuild.redact import redact, redact_value
 from popbuild.web.operations import OPERATIONS, PREFIX, Operation, check_query, document, judge
 from popbuild.web.pages import PAGES, Show, error_page, static
-from popbuild.web.safety import MAX_BODY_BYTES, Guard, Refusal, Safety
-from popbuild.web.server import Ask, NotAnswered, Reply, Server, reply_json
+from popbuild.web.safety import MAX_BODY_BYTES, Guard, Refusal, Safety, refusal
+from popbuild.web.server import JSON, Ask, NotAnswered, Reply, Server, reply_json
 
 # The HTTP status of what a command says; the first that fits.
 _STATUS: tuple[tuple[type[PopbuildError], int], ...] = (
@@ -128,6 +128,10 @@ async def _ask_of(request: Request, operation: Operation) -> Ask:
     check_query(operation, query)
     body = None
     if operation.takes:
+        # Nothing that a form of another page could send without being asked first.
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != JSON:
+            raise refusal(415, "only JSON is taken", {"found": kind, "allowed": JSON})
         data = await request.body()
         body = jsonio.loads(data, "request", max_bytes=MAX_BODY_BYTES)
         problems = judge(operation, body)

@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from popbuild.board.hub import Hub
 from popbuild.errors import UsageError, unknown
 from popbuild.layout import Root
 from popbuild.model.clock import timestamp
 from popbuild.redact import redact
-from popbuild.web.hub import Hub
 
 QUEUED, RUNNING, ENDED = "queued", "running", "ended"
 _AT_A_TIME = 4  # each has litellm in its memory

@@ -6,24 +6,25 @@ import asyncio
 import functools
 import json
 import mimetypes
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 from popbuild import __version__, commands, runs, schemas
+from popbuild.board.board import Page, Query, query_of
+from popbuild.board.row import STALE, row_of
 from popbuild.config import load
 from popbuild.errors import PopbuildError, UsageError, unknown
 from popbuild.jobs import Job
-from popbuild.pages.html import render
+from popbuild.pages.html import ago, render
 from popbuild.pages.view import view_of
 from popbuild.plan import totals
 from popbuild.plan_text import price_text, sum_text
 from popbuild.units import count
 from popbuild.web import verbs
-from popbuild.web.board import Page, Query, query_of
-from popbuild.web.pictures import ago, graph_of, plots_of
-from popbuild.web.rows import STALE, row_of
+from popbuild.web.pictures import graph_of, plots_of
 from popbuild.web.server import HTML, Ask, NotAnswered, Reply, Server
 
 Show = Callable[[Server, Ask], Awaitable[Reply]]
@@ -79,8 +80,12 @@ async def jobs(server: Server, ask: Ask) -> Reply:
         to_build_says=count(to_build, "job"),
         plan_words={name: value for name, value in words.items() if value},
         url_of=_url_of,
-        ago=ago,
+        ago=_ago,
     )
+
+
+def _ago(then_s: float) -> str:
+    return ago(time.time() - then_s)
 
 
 def _said(counts: Mapping[str, int]) -> str:
@@ -117,7 +122,7 @@ async def job(server: Server, ask: Ask) -> Reply:
         can_stop=row.standing == "running",
         can_retry=row.standing == "rejected" and found.bad_seed is None and under_way is None,
         can_fresh=found.pipeline.names if found.pipeline and row.done else (),
-        ago=ago,
+        ago=_ago,
     )
 
 

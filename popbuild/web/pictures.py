@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,8 +11,6 @@ from popbuild import drawing
 from popbuild.model.clock import seconds_at
 from popbuild.model.pipeline import Pipeline
 from popbuild.units import money
-
-_STEPS_S = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"))
 
 
 def graph_of(pipeline: Pipeline) -> Markup:
@@ -45,12 +42,3 @@ def _seconds(value: float) -> str:
 
 def _rate(run: Mapping[str, Any]) -> float:
     return float(run["totalRefinementAttempts"]) / max(len(run["built"]), 1)
-
-
-def ago(then_s: float) -> str:
-    """`3 min ago`, `2 d ago`."""
-    past_s = time.time() - then_s
-    for unit_s, unit in _STEPS_S:
-        if past_s >= unit_s:
-            return f"{past_s // unit_s:,.0f} {unit} ago"
-    return "just now"

@@ -65,12 +65,6 @@ class Guard:
                 {"allowed": "the address that popbuild serve printed, or Authorization: Bearer"},
                 "each start has a token of its own",
             )
-        if method not in _READING:
-            kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-            if kind != "application/json":
-                raise refusal(
-                    415, "only JSON is taken", {"found": kind, "allowed": "application/json"}
-                )
 
     def _check_host(self, headers: Mapping[str, str]) -> None:
         host = headers.get("host", "").lower()

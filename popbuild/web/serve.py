@@ -17,6 +17,7 @@ import uvicorn
 
 from popbuild.errors import OK, UsageError
 from popbuild.layout import Root
+from popbuild.pages.html import prepare
 from popbuild.web.app import make_app
 from popbuild.web.safety import Guard
 from popbuild.web.server import Server
@@ -51,6 +52,7 @@ def serve(root: Root, place: Place, say: Callable[[str], None]) -> int:
         token = place.token or secrets.token_urlsafe(32)
         guard = Guard(frozenset(_hosts(place, port)), token, f"popbuild-{port}")
         server = Server(root)
+        prepare()
         config = uvicorn.Config(
             make_app(server, guard),
             log_level="error",

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from popbuild.api import Popbuild
+from popbuild.board.board import Board
+from popbuild.board.eyes import Eyes
+from popbuild.board.hub import Hub
 from popbuild.config import environment_of
 from popbuild.errors import PopbuildError, UsageError
 from popbuild.layout import Root
 from popbuild.model.problem import Problem
-from popbuild.web.board import Board
 from popbuild.web.builds import Builds
-from popbuild.web.eyes import Eyes
-from popbuild.web.hub import Hub
 
 HTML, JSON = "text/html; charset=utf-8", "application/json"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from popbuild.web.board import MOST_ON_A_PAGE, SORTS, UNKNOWN
-from popbuild.web.rows import STANDINGS
+from popbuild.board.board import MOST_ON_A_PAGE, SORTS, UNKNOWN
+from popbuild.board.row import STANDINGS
 
 Shape = dict[str, Any]
 

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 from popbuild import runs
+from popbuild.board.board import UNKNOWN, query_of
+from popbuild.board.hub import Event
 from popbuild.errors import LockedError, UsageError
 from popbuild.layout import name_problem
 from popbuild.model.pipeline import Pipeline
 from popbuild.plan import totals
-from popbuild.web.board import UNKNOWN, query_of
 from popbuild.web.builds import Build
 from popbuild.web.server import Ask, NotAnswered, Reply, Server, reply_json
 
 _MOST_RUNS = 1_000
+_SILENCE_S = 15.0  # after that, a comment shows that the line still stands
 _PATIENCE_S = 5.0  # of a request that waits for a build to stop
 _KINDS = {".json": "application/json", ".txt": "text/plain", ".md": "text/plain"}
 
@@ -240,7 +243,28 @@ async def events(server: Server, ask: Ask) -> Reply:
 
     async def follow() -> AsyncIterator[bytes]:
         with server.eyes.open_page(job):
-            async for some in server.hub.follow(ask.last_event):
+            async for some in _framed(server.hub.follow(ask.last_event)):
                 yield some
 
     return Reply(follow(), "text/event-stream", headers={"x-accel-buffering": "no"})
+
+
+async def _framed(events: AsyncIterator[Event]) -> AsyncIterator[bytes]:
+    """Events as a browser's EventSource reads them, and a comment where there is none for long, by
+    which a line that is gone is noticed."""
+    yield b"retry: 1000\n\n"
+    coming = asyncio.ensure_future(anext(events))
+    try:
+        while True:
+            done, _ = await asyncio.wait({coming}, timeout=_SILENCE_S)
+            if not done:
+                yield b": still here\n\n"
+                continue
+            event = coming.result()
+            data = json.dumps(event.body, separators=(",", ":"))
+            yield f"id: {event.id}\nevent: {event.kind}\ndata: {data}\n\n".encode()
+            coming = asyncio.ensure_future(anext(events))
+    except StopAsyncIteration:
+        return
+    finally:
+        coming.cancel()

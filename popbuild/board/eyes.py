@@ -13,15 +13,15 @@ from collections.abc import Awaitable, Callable, Collection, Iterator
 from pathlib import Path
 
 from popbuild import config, disk, jobs
+from popbuild.board.board import UNKNOWN, Board, Query
+from popbuild.board.hub import Hub
+from popbuild.board.look import look
+from popbuild.board.row import Row
 from popbuild.ears import listen
 from popbuild.errors import PopbuildError
 from popbuild.guard import in_our_words
 from popbuild.layout import COMPLETE, CURRENT, PENDING, REJECTED, Root, job_place
 from popbuild.model.status import RUNNING
-from popbuild.web.board import UNKNOWN, Board, Query
-from popbuild.web.hub import Hub
-from popbuild.web.look import look
-from popbuild.web.rows import Row
 
 _RESCAN_S = 30.0  # all is looked at again: edits by hand below complete/ are heard of by nobody
 _POLL_S = 0.2  # the same of the jobs whose page somebody has open
@@ -193,7 +193,7 @@ class Eyes:
             self._hub.publish("reset", {})
         self._expect()
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "popbuild.web.look", str(self._root.path)),
+            *(sys.executable, "-m", "popbuild.board.look", str(self._root.path)),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from popbuild import commands, jobs
+from popbuild.board.row import Row, row_of
 from popbuild.guard import guarded
 from popbuild.layout import Root
-from popbuild.web.rows import Row, row_of
 
 _TOGETHER = 100  # rows in a line
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from popbuild.board.row import STANDINGS, Row
 from popbuild.errors import UsageError, unknown
-from popbuild.web.rows import STANDINGS, Row
 
 PAGE = 50
 MOST_ON_A_PAGE = 500

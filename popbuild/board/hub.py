@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
@@ -11,13 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 KEPT = 2_000  # events that somebody who was away can still have
-_SILENCE_S = 15.0  # after that, a comment shows that the line still stands
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened: its kind, and what is said of it."""
+    """Something that happened: its kind, and what is said of it. `id` is what a reader comes back
+    with; `number` counts from 1."""
 
+    id: str
     number: int
     kind: str
     body: Mapping[str, Any]
@@ -42,7 +42,7 @@ class Hub:
 
     def publish(self, kind: str, body: Mapping[str, Any]) -> None:
         self._last += 1
-        self._ring.append(Event(self._last, kind, body))
+        self._ring.append(self._event(self._last, kind, body))
         self._wake()
 
     def close(self) -> None:
@@ -54,38 +54,32 @@ class Hub:
         news, self._news = self._news, asyncio.Event()
         news.set()
 
-    async def follow(self, last_id: str | None = None) -> AsyncIterator[bytes]:
-        """Server-sent events from here on, or from behind the one that a reader had last."""
+    async def follow(self, last_id: str | None = None) -> AsyncIterator[Event]:
+        """Events from here on, or from behind the one that a reader had last: a `hello` first, or a
+        `reset` where what was missed is not known any more."""
         self._followers += 1
         try:
-            async for some in self._follow(last_id):
-                yield some
+            async for event in self._follow(last_id):
+                yield event
         finally:
             self._followers -= 1
 
-    async def _follow(self, last_id: str | None) -> AsyncIterator[bytes]:
+    async def _follow(self, last_id: str | None) -> AsyncIterator[Event]:
         place = self._place_of(last_id)
-        if place is None:
-            place = self._last
-            yield self._line(Event(place, "reset", {}))
-        else:
-            # So that a browser that loses the line at once can say from where to go on.
-            yield b"retry: 1000\n" + self._line(Event(place, "hello", {}))
+        kind = "reset" if place is None else "hello"
+        place = self._last if place is None else place
+        # So that a browser that loses the line at once can say from where to go on.
+        yield self._event(place, kind, {})
         while not self._closed:
             news = self._news
-            if self._ring and place < self._ring[0].number - 1:
-                place = self._last
-                yield self._line(Event(place, "reset", {}))
-            if place < self._last:
-                skipped = len(self._ring) - (self._last - place)
-                some = [self._ring[at] for at in range(skipped, len(self._ring))]
-                place = self._last
-                yield b"".join(self._line(event) for event in some)
-                continue
-            try:
-                await asyncio.wait_for(news.wait(), _SILENCE_S)
-            except TimeoutError:
-                yield b": still here\n\n"
+            while place < self._last:
+                if place + 1 < self._ring[0].number:
+                    place = self._last
+                    yield self._event(place, "reset", {})
+                else:
+                    place += 1
+                    yield self._ring[place - self._last - 1]
+            await news.wait()
 
     def _place_of(self, last_id: str | None) -> int | None:
         """The number behind which a reader goes on; None where that is not known any more."""
@@ -98,6 +92,5 @@ class Hub:
         oldest = self._ring[0].number if self._ring else self._last + 1
         return int(number) if int(number) >= oldest - 1 else None
 
-    def _line(self, event: Event) -> bytes:
-        data = json.dumps(event.body, separators=(",", ":"))
-        return f"id: {self._launch}-{event.number}\nevent: {event.kind}\ndata: {data}\n\n".encode()
+    def _event(self, number: int, kind: str, body: Mapping[str, Any]) -> Event:
+        return Event(f"{self._launch}-{number}", number, kind, body)
