@@ -396,7 +396,9 @@ def retry(root: Root, name: str) -> tuple[str, str]:
         raise UsageError(
             "the job is not rejected",
             {"job": name, "state": job.description},
-            hint=f"doit run job={name} goes on with a job that failed or stopped",
+            hint=f"popbuild reject {name} says no to what waits; then retry draws another sample"
+            if job.questions
+            else f"doit run job={name} goes on with a job that failed or stopped",
         )
     task = rejection.get("task")
     if not isinstance(task, str):

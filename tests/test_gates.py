@@ -145,6 +145,7 @@ def test_who_asks_is_told_what_waits(gated: Workspace, provider: Provider) -> No
 def test_a_rejected_job_stands_with_its_reason(gated: Workspace, provider: Provider) -> None:
     """The note is the problem; no run buys anything, `retry` draws another sample and asks anew."""
     run(gated, 4)
+    assert "popbuild reject first says no" in run(gated, 3, "retry", "first").err
     said = run(gated, 0, "reject", "first", "--note", "Too long.", "--by", "Ada").out
     assert "-> pipeline-data/rejected/first" in said
     assert gated.states("first") == ["rejected"]
