@@ -110,7 +110,7 @@ class Eyes:
     async def _hear(self) -> None:
         """Hear of what changes, until one of the folders itself comes or goes: who listens to one
         that was made anew does not hear of it."""
-        while not self._root.path.is_dir():
+        while not self._root.path.is_dir():  # noqa: ASYNC110 - nobody tells of it
             await asyncio.sleep(_AGAIN_S)
         root, data = self._root.path, self._root.data
         above = [root, data, data / PENDING, data / COMPLETE, data / REJECTED, self._root.seeds]
