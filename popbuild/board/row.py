@@ -56,6 +56,8 @@ def row_of(root: Root, job: Job) -> Row:
     standing = job.state
     if job.state == COMPLETE and not job.up_to_date:
         standing = STALE
+    if job.state == states.WAITING and not job.questions:
+        standing = states.STOPPED  # nobody is asked any more: a run goes on
     stale = {name for name, each in (job.exam.verdicts if job.exam else {}).items() if each.stale}
     return Row(
         job.id,
@@ -79,8 +81,16 @@ def _why(job: Job, status: Mapping[str, Any]) -> str:
             first, more = problems[0], len(problems) - 1
             text = f"{rejection.get('task')}: {first.get('message')}"
             return text + (f" (and {more} more)" if more else "")
+    if job.questions:
+        return "; ".join(f"{question.task}: {question.message}" for question in job.questions)
+    entries = status.get("tasks", {})
+    if job.state == states.RUNNING:
+        return ", ".join(name for name, each in entries.items() if each.get("state") == "running")
     if isinstance(status.get("error"), str) and job.state != COMPLETE:
-        return str(status["error"]).partition("\n")[0]
+        broke = [name for name, each in entries.items() if each.get("state") == "error"]
+        if not broke:
+            return _in_a_line(status["error"])
+        return f"{broke[0]}: {_in_a_line(str(entries[broke[0]].get('error') or status['error']))}"
     if job.exam is not None and not job.up_to_date and job.folder is not None:
         reasons = [
             f"{name}: {verdict.brief}"
@@ -89,6 +99,11 @@ def _why(job: Job, status: Mapping[str, Any]) -> str:
         ]
         return reasons[0] if reasons else job.description
     return ""
+
+
+def _in_a_line(error: str) -> str:
+    """An error and its values, one after the other."""
+    return "; ".join(" ".join(line.split()) for line in error.splitlines())
 
 
 def _changed_s(root: Root, job: Job) -> float:
