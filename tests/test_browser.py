@@ -323,6 +323,70 @@ def test_what_somebody_opened_stays_open(workspace: Workspace, tab: Tab) -> None
     assert page.evaluate("document.activeElement.localName") == "summary"
 
 
+def test_what_somebody_types_stays(workspace: Workspace, tab: Tab) -> None:
+    """A note that is being written keeps its text, its caret and the focus while the page around it
+    changes, and so does what was opened, though more comes to be opened."""
+    workspace.task("research", task_yaml={"gate": {"message": "Is this fit to print?"}})
+    assert workspace.popbuild("run", "first").code == 4
+    page = tab.open("/jobs/first")
+    page.locator("#calls summary").first.click()
+    note = page.get_by_label("A note")
+    note.fill("Too short.")
+    note.evaluate("(field) => { field.setSelectionRange(3, 3); window.before = field; }")
+    folder = workspace.job("first", "current")
+    for number in range(3):
+        file = folder / f"files/logs/more-{number}.txt"
+        file.write_text("more\n")
+        file = folder / "tasks-status.json"
+        status = json.loads(file.read_text())
+        status["tasks"]["research"]["error"] = f"said {number}"
+        file.write_text(json.dumps(status))
+        page.get_by_text(f"said {number}").first.wait_for()
+        page.keyboard.type("x")
+    assert note.input_value() == "Tooxxx short."
+    assert page.evaluate("window.before.isConnected && document.activeElement === window.before")
+    assert page.locator("#calls details").first.get_attribute("open") is not None
+    tab.check()
+
+
+def test_many_tabs(workspace: Workspace, tab: Tab) -> None:
+    """Pages that nobody sees leave a browser's few lines to others, and are as the disk is once
+    somebody looks at them again."""
+    hide = (
+        "Object.defineProperty(document, 'hidden', {get: () => window.away, configurable: true});"
+    )
+    pages = [tab.context.new_page() for _ in range(7)]
+    for page in pages:
+        page.add_init_script(f"window.away = false; {hide}")
+        page.goto(f"http://{tab.served.host}/")
+        page.locator("html[data-line=open]").wait_for()
+        page.evaluate("window.away = true; document.dispatchEvent(new Event('visibilitychange'))")
+    workspace.seed("second", {"topic": "wind", "tone": "plain"})
+    page = pages[0]
+    assert page.get_by_role("link", name="second").count() == 0
+    page.evaluate("window.away = false; document.dispatchEvent(new Event('visibilitychange'))")
+    page.get_by_role("link", name="second").wait_for()
+    tab.check()
+
+
+def test_the_server_is_started_anew(workspace: Workspace, browser: Any) -> None:
+    """A page says that the server is away, and follows the next one by itself; one of another token
+    says what to do."""
+    token = {"POPBUILD_TOKEN": "a-token-that-is-long-enough"}
+    with serve(workspace, env=token) as served:
+        tab = Tab(browser, served)
+        tab.page.locator("html[data-line=open]").wait_for()
+    page, port = tab.page, str(served.port)
+    page.locator("html[data-line=lost]").wait_for()
+    with serve(workspace, "--port", port, env=token):
+        workspace.seed("second", {"topic": "wind", "tone": "plain"})
+        page.get_by_role("link", name="second").wait_for()
+        page.locator("html[data-line=open]").wait_for()
+    with serve(workspace, "--port", port):
+        page.locator("html[data-line=locked]").wait_for()
+    tab.context.close()
+
+
 def test_pictures(workspace: Workspace, browser: Any, provider: Provider, tmp_path: Path) -> None:
     """The screenshots of the documentation come from here (POPBUILD_TEST_PICTURES=1)."""
     for number, job in enumerate(("cargo-bikes", "grid-batteries", "heat-pumps", "tidal-power")):

@@ -3,16 +3,21 @@
 
 const page = document.body.dataset;
 
-// What happens. The browser itself goes on behind the last event that it had.
+// What happens. The browser itself goes on behind the last event that it had. A page that nobody sees
+// holds no line: a browser has only six to one server, and the seventh page would wait for ever.
 
 let waiting = false;
 let stale = false;
 let last = 0;
+let events = null;
 const LEAST_MS = 120;
+const AGAIN_MS = 2_000;
+const AGE_MS = 60_000;
 
 function follow() {
+  if (events || document.hidden) return;
   const job = page.job ? `?job=${encodeURIComponent(page.job)}` : "";
-  const events = new EventSource(`/api/v1/events${job}`);
+  events = new EventSource(`/api/v1/events${job}`);
   const concerned = (event) => {
     const body = JSON.parse(event.data);
     if (!page.job || event.type === "reset" || event.type === "trouble") return true;
@@ -21,9 +26,28 @@ function follow() {
   for (const kind of ["job", "gone", "files", "build", "reset", "trouble"]) {
     events.addEventListener(kind, (event) => concerned(event) && refresh());
   }
-  events.addEventListener("open", () => { document.documentElement.dataset.line = "open"; });
-  events.addEventListener("error", () => { document.documentElement.dataset.line = "lost"; });
+  events.addEventListener("open", () => line("open"));
+  events.addEventListener("hello", refresh);  // for what happened before there was a line
+  events.addEventListener("error", () => {
+    if (events.readyState !== EventSource.CLOSED) { line("lost"); return; }
+    // Answered, and refused: a browser does not ask again by itself. The page tells why.
+    leave();
+    refresh();
+    setTimeout(follow, AGAIN_MS);
+  });
 }
+
+function leave() {
+  events?.close();
+  events = null;
+}
+
+function line(state) { document.documentElement.dataset.line = state; }
+
+document.addEventListener("visibilitychange", () => {
+  if (!("live" in page)) return;
+  if (document.hidden) leave(); else { refresh(); follow(); }
+});
 
 function refresh() {
   if (waiting) { stale = true; return; }
@@ -38,6 +62,9 @@ function fetchPage() {
   request.responseType = "document";
   request.onloadend = () => {
     if (request.status === 200 && request.responseXML) take(request.responseXML);
+    else if (request.status === 401) line("locked");
+    else if (request.status === 404) line("gone");
+    else if (request.status === 0) line("lost");
     waiting = false;
     last = performance.now();
     if (stale) { stale = false; refresh(); }
@@ -45,31 +72,74 @@ function fetchPage() {
   request.send();
 }
 
-// Put what changed in its place; what somebody opened, chose or scrolled stays as it was.
+// Put what changed in its place. An element that is still there is kept, and with it what somebody
+// opened, typed, chose or scrolled.
 
 function take(fresh) {
+  const focused = document.activeElement;
+  const name = mark(focused);
   for (const now of document.querySelectorAll("[data-live]")) {
     const then = fresh.querySelector(`[data-live="${CSS.escape(now.dataset.live)}"]`);
-    if (!then || now.outerHTML === then.outerHTML) continue;
-    const opened = [...now.querySelectorAll("details")].map((each) => each.open);
-    const details = [...then.querySelectorAll("details")];
-    if (details.length === opened.length) details.forEach((each, at) => { each.open = opened[at]; });
-    const scrolled = [...now.querySelectorAll("pre, .scroll")].map((each) => [each.scrollLeft, each.scrollTop]);
-    const focused = now.contains(document.activeElement) ? mark(document.activeElement) : null;
-    const typed = [...now.querySelectorAll("input, textarea, select")].map((each) => each.value);
-    const taken = document.importNode(then, true);
-    now.replaceWith(taken);
-    [...taken.querySelectorAll("pre, .scroll")].forEach((each, at) => {
-      if (scrolled[at]) [each.scrollLeft, each.scrollTop] = scrolled[at];
-    });
-    const fields = [...taken.querySelectorAll("input, textarea, select")];
-    if (fields.length === typed.length) fields.forEach((each, at) => { each.value = typed[at]; });
-    if (focused) [...taken.querySelectorAll(focused.name)].find((each) => mark(each).text === focused.text)?.focus();
+    if (then) become(now, then);
+  }
+  if (!focused.isConnected) {
+    [...document.querySelectorAll(name.name)].find((each) => mark(each).text === name.text)?.focus();
   }
   if (document.title !== fresh.title) document.title = fresh.title;
   const said = fresh.querySelector("[data-said]")?.textContent ?? "";
   const voice = document.querySelector("[data-said]");
   if (voice && voice.textContent !== said) voice.textContent = said;
+}
+
+const OURS = ["open", "disabled", "aria-invalid"];  // attributes that are the reader's and this script's
+
+function become(now, then) {
+  if (now.isEqualNode(then)) return;
+  if (now.nodeType !== Node.ELEMENT_NODE) { now.data = then.data; return; }
+  for (const each of [...now.attributes]) {
+    if (!then.hasAttribute(each.name) && !OURS.includes(each.name)) now.removeAttribute(each.name);
+  }
+  for (const each of then.attributes) {
+    if (!OURS.includes(each.name) && now.getAttribute(each.name) !== each.value) {
+      now.setAttributeNS(each.namespaceURI, each.name, each.value);
+    }
+  }
+  let place = now.firstChild;
+  for (const wanted of then.childNodes) {
+    const same = sameAs(wanted, place);
+    if (!same) { now.insertBefore(document.importNode(wanted, true), place); continue; }
+    while (place !== same) place = without(place);
+    become(same, wanted);
+    place = same.nextSibling;
+  }
+  while (place) place = without(place);
+}
+
+function without(node) {
+  const next = node.nextSibling;
+  if (!("ours" in (node.dataset ?? {}))) node.remove();
+  return next;
+}
+
+// What one place of the page is, wherever it has moved to: an element by its name; without one, the
+// next of its kind.
+
+function sameAs(wanted, place) {
+  const key = keyOf(wanted);
+  for (let each = place; each; each = each.nextSibling) {
+    if (each.nodeName === wanted.nodeName && keyOf(each) === key) return each;
+    const passed = each.nodeType !== Node.ELEMENT_NODE || "ours" in each.dataset;
+    if (key === null && !passed) return null;
+  }
+  return null;
+}
+
+function keyOf(node) {
+  if (node.nodeType !== Node.ELEMENT_NODE) return null;
+  const named = node.id || node.getAttribute("aria-labelledby") || node.dataset?.post;
+  if (named) return named;
+  const head = { details: ":scope > summary", tr: ":scope > th", article: ":scope > h2" }[node.localName];
+  return (head && node.querySelector(head)?.textContent) || null;
 }
 
 function mark(element) {
@@ -158,7 +228,7 @@ function place(form, problem) {
 }
 
 function tell(form, said) {
-  const alert = form.querySelector("[role=alert]") ?? form.appendChild(element("div", "", { role: "alert" }));
+  const alert = form.querySelector("[role=alert]") ?? form.appendChild(element("div", "", { role: "alert", "data-ours": "" }));
   alert.replaceChildren();
   alert.className = said ? "notice bad" : "";
   for (const spot of form.querySelectorAll("[data-problem]")) spot.textContent = "";
@@ -215,4 +285,7 @@ if (seed) {
   });
 }
 
-if ("live" in page) follow();
+if ("live" in page) {
+  follow();
+  setInterval(() => { if (!document.hidden) refresh(); }, AGE_MS);  // "3 min ago" grows older
+}
