@@ -7,8 +7,9 @@ const page = document.body.dataset;
 
 let waiting = false;
 let stale = false;
-let last = 0;
-const LEAST_MS = 120;
+let next = 0;
+const LEAST_MS = 100;
+const SHARE = 3; // a page that takes long, on a busy server, is asked for less often
 
 function follow() {
   const job = page.job ? `?job=${encodeURIComponent(page.job)}` : "";
@@ -26,24 +27,32 @@ function follow() {
 }
 
 function refresh() {
-  if (waiting) { stale = true; return; }
+  if (waiting || document.hidden) { stale = true; return; }
   waiting = true;
-  const pause = Math.max(0, last + LEAST_MS - performance.now());
-  setTimeout(fetchPage, pause);
+  setTimeout(fetchPage, Math.max(0, next - performance.now()));
 }
 
 function fetchPage() {
   const request = new XMLHttpRequest();
+  const started = performance.now();
   request.open("GET", location.href);
   request.responseType = "document";
   request.onloadend = () => {
     if (request.status === 200 && request.responseXML) take(request.responseXML);
     waiting = false;
-    last = performance.now();
-    if (stale) { stale = false; refresh(); }
+    next = performance.now() + Math.max(LEAST_MS, SHARE * (performance.now() - started));
+    goOn();
   };
   request.send();
 }
+
+function goOn() {
+  if (!stale) return;
+  stale = false;
+  refresh();
+}
+
+document.addEventListener("visibilitychange", goOn);
 
 // Put what changed in its place; what somebody opened, chose or scrolled stays as it was.
 
