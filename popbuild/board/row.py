@@ -32,7 +32,7 @@ _MAX_WHY = 200  # characters
 class Row:
     """How one job stands. `done` of `tasks` have their result; tokens and cost (US dollars, None
     where no price is known) are those of its last run; `changed` is in seconds since 1970; `why`
-    says in a line what is wrong, or what would be built."""
+    says in a line what is wrong, what a person is asked, what runs, or what would be built."""
 
     id: str
     standing: str
@@ -72,6 +72,12 @@ def row_of(root: Root, job: Job) -> Row:
 def _why(job: Job, status: Mapping[str, Any]) -> str:
     if job.bad_seed is not None or job.bad_name is not None or job.bad_link is not None:
         return job.description
+    if job.questions:
+        question, more = job.questions[0], len(job.questions) - 1
+        return f"{question.task}: {question.message}" + (f" (and {more} more)" if more else "")
+    if job.state == states.RUNNING:
+        entries = status.get("tasks", {}).items()
+        return ", ".join(name for name, each in entries if each.get("state") == "running")
     if job.state == REJECTED and job.folder is not None:
         rejection = read_json(job.folder.rejection)
         problems = rejection.get("problems") if isinstance(rejection, dict) else None
