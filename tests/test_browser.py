@@ -170,10 +170,12 @@ def test_an_edit_is_planned(workspace: Workspace, tab: Tab, provider: Provider) 
     assert page.get_by_role("row").filter(has_text="research").count() == 0
     assert len(provider.requests) == 2
     tab.is_accessible()
+    page.get_by_label("no limit if empty").fill("0.5")
     page.get_by_role("button", name="Build").click()
     page.wait_for_url("**/jobs/first")
     page.locator("#main .state.complete").first.wait_for()
     assert len(provider.requests) == 3
+    assert "--budget 0.5" in tab.open("/builds").locator("code").first.inner_text()
     tab.check()
 
 

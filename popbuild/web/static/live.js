@@ -98,7 +98,8 @@ document.addEventListener("submit", async (event) => {
   for (const field of form.elements) {
     if (!field.name || field.disabled) continue;
     if (field.type === "checkbox") { if (field.checked) body[field.name] = true; continue; }
-    if (field.value.trim() !== "") body[field.name] = field.value;
+    if (field.value.trim() === "") continue;
+    body[field.name] = field.type === "number" ? field.valueAsNumber : field.value;
   }
   if ("compose" in form.dataset && !body.text) {
     body.text = compose(form);
