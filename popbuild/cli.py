@@ -16,6 +16,7 @@ from popbuild.errors import OK, UsageError, unknown
 from popbuild.guard import guarded
 from popbuild.looking import LOOKING
 from popbuild.reporting import REPORTING
+from popbuild.serving import SERVING
 from popbuild.sharing import SHARING
 from popbuild.showing import SHOWING
 from popbuild.tidying import TIDYING
@@ -45,17 +46,18 @@ environment:
   POPBUILD_KEEP_PREVIOUS
                         how many replaced results of a job are kept (1)
   POPBUILD_FILE_MODE    permissions of files, octal (600); folders follow
+  POPBUILD_TOKEN        popbuild serve's token; each start draws one if absent
   POPBUILD_DEBUG        tracebacks, as --debug
   OPENAI_API_KEY, ...   keys, from here or from .env at the root
 
 docs: README.md and docs/ of the project"""
 
 _ORDER = (
-    "init submit run watch stop approve reject list status plan explain check "
-    "show prompt export graph report summary retry accept diff trace verify freeze thaw "
-    "validate cache prune doctor archive restore backup"
+    "init submit run watch stop serve approve reject list status plan explain "
+    "check show prompt export graph report summary retry accept diff trace verify freeze "
+    "thaw validate cache prune doctor archive restore backup"
 ).split()
-_ALL = BUILDING | DECIDING | LOOKING | SHOWING | SHARING | TIDYING | ARCHIVING | REPORTING
+_ALL = BUILDING | DECIDING | LOOKING | SHOWING | SHARING | TIDYING | ARCHIVING | REPORTING | SERVING
 COMMANDS: Table = {name: _ALL[name] for name in sorted(_ALL, key=_ORDER.index)}
 
 

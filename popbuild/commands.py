@@ -81,6 +81,12 @@ def submit(root: Root, file: Path, job: str | None = None) -> str:
         raise UsageError("no such seed file", {"file": file}) from None
     except BadSeed as bad:
         raise seed_error(bad) from None
+    return queue(root, seed, job)
+
+
+def queue(root: Root, seed: Mapping[str, Any], job: str | None = None) -> str:
+    """Queue a one-off job from a seed that is valid; gives its ID."""
+    job = run_id() if job is None else check_name("job", job)
     if job.casefold() in {each.casefold() for each in jobs.known_jobs(root)}:
         raise UsageError(
             "there is a job with this ID already",
@@ -178,11 +184,10 @@ def _decision(job: Job, task: Task) -> Decision | None:
 
 def find_job(root: Root, name: str) -> Job:
     """One job by its exact ID; UsageError that names the known ones."""
-    known = jobs.known_jobs(root)
-    if name not in known:
+    if not jobs.is_known(root, name):
         raise UsageError(
             "no such job",
-            unknown("job", name, known),
+            unknown("job", name, jobs.known_jobs(root)),
             hint="a job is a file seeds/<id>.json, or comes from popbuild submit",
         )
     jobs.refuse_links(root, name)
@@ -391,7 +396,9 @@ def retry(root: Root, name: str) -> tuple[str, str]:
         raise UsageError(
             "the job is not rejected",
             {"job": name, "state": job.description},
-            hint=f"doit run job={name} goes on with a job that failed or stopped",
+            hint=f"popbuild reject {name} says no to what waits; then retry draws another sample"
+            if job.questions
+            else f"doit run job={name} goes on with a job that failed or stopped",
         )
     task = rejection.get("task")
     if not isinstance(task, str):

@@ -58,13 +58,22 @@ def read_seed(path: str | Path, where: str, *, ours: bool = False) -> dict[str, 
     and may be larger."""
     most = jsonio.MAX_OWN_BYTES if ours else MAX_SEED_BYTES
     try:
-        seed = jsonio.loads(disk.read(path, max_bytes=most), where, max_bytes=most)
+        data = disk.read(path, max_bytes=most)
     except InputError as error:
         raise BadSeed(where, (Problem(error.as_line()),)) from None
     except FileNotFoundError:
         raise
     except OSError as error:
         raise BadSeed(where, (Problem(f"cannot be read: {error.strerror}"),)) from None
+    return seed_of(data, where, max_bytes=most)
+
+
+def seed_of(data: bytes, where: str, *, max_bytes: int = MAX_SEED_BYTES) -> dict[str, Any]:
+    """A seed from the bytes of its file, strict and valid. Raises BadSeed."""
+    try:
+        seed = jsonio.loads(data, where, max_bytes=max_bytes)
+    except InputError as error:
+        raise BadSeed(where, (Problem(error.as_line()),)) from None
     if not _looks_valid(seed):
         problems = gate.judge(seed, schemas.for_format("seed"))
         # The one rule of ours that a schema cannot say: no device names.

@@ -39,6 +39,15 @@ class Explanation:
     dependencies: tuple[tuple[str, str], ...]
     built: tuple[str, str] | None
 
+    @property
+    def state(self) -> str:
+        """How the task stands, without the reasons."""
+        if self.verdict.stale:
+            return "stale"
+        if self.verdict.frozen:
+            return "frozen, else stale" if self.verdict.held else "frozen"
+        return str(self.verdict)
+
     def as_json(self) -> dict[str, Any]:
         return {
             "task": self.task,

@@ -27,7 +27,7 @@ def plan_lines(jobs: Sequence[PlannedJob]) -> Iterator[str]:
             indent = " " * len(head)
             for number, reason in enumerate(task.reasons):
                 yield line_of(indent if number else head, reason)
-            yield from _wrapped(indent, _price(task))
+            yield from _wrapped(indent, price_text(task))
             yield from textwrap.wrap(
                 f"({task.basis})", 80, initial_indent=indent, subsequent_indent=f"{indent} "
             )
@@ -36,7 +36,7 @@ def plan_lines(jobs: Sequence[PlannedJob]) -> Iterator[str]:
     if planned:
         total = totals(planned)
         up_to_date = f"; {idle} up to date" if idle else ""
-        yield from _wrapped("total: ", f"{_sum(total)}{up_to_date}")
+        yield from _wrapped("total: ", f"{sum_text(total)}{up_to_date}")
     elif idle:
         yield f"{count(idle, 'job')} up to date: nothing to do"
 
@@ -60,12 +60,14 @@ def _how_many(tasks: Iterable[PlannedTask]) -> str:
     return ", ".join(parts)
 
 
-def _price(task: PlannedTask) -> str:
+def price_text(task: PlannedTask) -> str:
+    """What a task may cost: its calls, those of them that are stored, tokens, dollars."""
     tokens = task.input_tokens + task.output_tokens
     return f"{_calls(task.calls, task.stored)}; {_range(tokens, 'token')}; {_cost(task.cost)}"
 
 
-def _sum(total: Totals) -> str:
+def sum_text(total: Totals) -> str:
+    """The same of a whole plan."""
     tokens = total.input_tokens + total.output_tokens
     cost = _cost(total.cost)
     if total.unknown:
@@ -104,7 +106,7 @@ def _rounded(cost: float) -> float:
 def explain_lines(explanations: Iterable[Explanation], *, dependencies: bool) -> Iterator[str]:
     """Why tasks are stale; with `dependencies` also all that each depends on."""
     for each in explanations:
-        yield f"{each.task}: {_state(each)}"
+        yield f"{each.task}: {each.state}"
         for reason in each.reasons:
             yield f"  {reason.text}"
             yield from (f"    {line}" for line in reason.difference[:_MAX_DIFFERENCE])
@@ -115,13 +117,6 @@ def explain_lines(explanations: Iterable[Explanation], *, dependencies: bool) ->
         if dependencies:
             yield f"  depends on {len(each.dependencies)}:"
             yield from (f"    {name}  {_short(digest)}" for name, digest in each.dependencies)
-
-
-def _state(explanation: Explanation) -> str:
-    verdict = explanation.verdict
-    if verdict.stale:
-        return "stale"
-    return ("frozen, else stale" if verdict.held else "frozen") if verdict.frozen else str(verdict)
 
 
 def _short(digest: str) -> str:

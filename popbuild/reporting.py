@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from popbuild.arguments import JOBS, Given, Table, argument, root_of
+from popbuild.arguments import JOBS, JSON, Given, Table, argument, print_json, root_of
 from popbuild.errors import OK, UsageError
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ def _graph(given: Given) -> int:
         text = drawing.dot(graph)
     else:
         raise UsageError("no such format", {"format": form, "known": ", ".join(FORMATS)})
-    return _give(text, given.output or "-")
+    return _give(text, given.output or "-", given)
 
 
 def _wanted(root: Root, given: Given) -> Graph:
@@ -73,7 +72,7 @@ def _report(given: Given) -> int:
     the same bytes. Makes no call."""
     from popbuild.pages.report import report
 
-    return _give(report(root_of(given), given.names), given.output)
+    return _give(report(root_of(given), given.names), given.output, given)
 
 
 def _summary(given: Given) -> int:
@@ -83,23 +82,25 @@ def _summary(given: Given) -> int:
 
     text = summary(root_of(given), given.names)
     if given.output is None:
-        return _give(text, "-")
+        return _give(text, "-", given)
     target = Path(given.output)
     if not target.parent.is_dir():
         raise UsageError("no such folder", {"folder": target.parent})
     # The page of a CI run is one file to which each step adds its own.
     with target.open("a", encoding="utf-8") as file:
         file.write(text)
-    print(target)
-    return OK
+    return _say(target, given)
 
 
-def _give(text: str, output: str) -> int:
+def _give(text: str, output: str, given: Given) -> int:
     """Write a text to a file, and say where, or print it."""
     from popbuild.commands import hand_over
 
     data = text.encode()
     if output == "-":
+        if given.json:
+            print_json({"path": None, "text": text})
+            return OK
         sys.stdout.flush()
         sys.stdout.buffer.write(data)
         return OK
@@ -107,7 +108,14 @@ def _give(text: str, output: str) -> int:
     if target.is_dir():
         raise UsageError("a file is wanted, this is a folder", {"file": target})
     hand_over(target, data)
-    print(os.fspath(target))
+    return _say(target, given)
+
+
+def _say(target: Path, given: Given) -> int:
+    if given.json:
+        print_json({"path": str(target)})
+    else:
+        print(target)
     return OK
 
 
@@ -120,6 +128,7 @@ REPORTING: Table = {
             argument("--pipeline", metavar="NAME", help="a pipeline, without states"),
             argument("--format", metavar="FORMAT", help="svg, mermaid or dot; else by FILE (svg)"),
             argument("-o", "--output", metavar="FILE", help="a file; printed if absent"),
+            JSON,
         ),
     ),
     "report": (
@@ -130,6 +139,7 @@ REPORTING: Table = {
             argument(
                 "-o", "--output", metavar="FILE", required=True, help="report.html; - prints it"
             ),
+            JSON,
         ),
     ),
     "summary": (
@@ -138,6 +148,7 @@ REPORTING: Table = {
         (
             JOBS,
             argument("-o", "--output", metavar="FILE", help="add it to this file's end"),
+            JSON,
         ),
     ),
 }

@@ -8,6 +8,7 @@ came back from an archive.
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -23,6 +24,7 @@ from popbuild.model.letter import is_sealed, seal
 
 Line = Mapping[str, Any]
 
+_MOST_A_LINE = 2_048  # bytes of a line, mostly fewer
 _TAIL = 1 << 20  # bytes at the end of runs.jsonl in which its last line is found
 
 
@@ -98,6 +100,13 @@ def _last_digest(path: Path) -> str | None:
 def _line_of(path: Path, run: str) -> dict[str, Any] | None:
     lines = (body_of(line) for line in _bytes_of(path).split(b"\n"))
     return next((body for body in lines if body is not None and body["pipelineId"] == run), None)
+
+
+def recent(root: Root, most: int) -> list[Line]:
+    """The last runs, the newest first. What is no line of a run is passed over."""
+    lines = disk.read_end(root.runs, most * _MOST_A_LINE).split(b"\n")
+    bodies = (body_of(line) for line in reversed(lines))
+    return list(itertools.islice((body for body in bodies if body is not None), most))
 
 
 def body_of(line: bytes) -> dict[str, Any] | None:

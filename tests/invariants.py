@@ -140,8 +140,8 @@ def runs(root: Path) -> list[dict[str, Any]]:
 
 
 def result(root: Path, jobs: Iterable[str]) -> dict[str, Any]:
-    """What a command is run for: where each job stands, the values of its artifacts, the number of
-    its runs. Two builds of the same inputs have the same."""
+    """What a command is run for: where each job stands, the values of its artifacts, what a person
+    said of them, the number of its runs. Two builds of the same inputs have the same."""
     found: dict[str, Any] = {}
     lines = Counter(line["id"] for line in runs(root))
     for job in jobs:
@@ -153,7 +153,17 @@ def result(root: Path, jobs: Iterable[str]) -> dict[str, Any]:
             for state in states
             for path in sorted((_place(root, state, job) / "files/artifacts").glob("*.json"))
         }
-        found[job] = {"states": states, "artifacts": artifacts, "runs": lines[job]}
+        decisions = {
+            path.parent.name: (_json(path) or {}).get("decision")
+            for state in states
+            for path in sorted(_place(root, state, job).glob("tasks/*/decision.json"))
+        }
+        found[job] = {
+            "states": states,
+            "artifacts": artifacts,
+            "decisions": decisions,
+            "runs": lines[job],
+        }
     return found
 
 

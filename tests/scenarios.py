@@ -49,6 +49,12 @@ def _bad_answer(request: Request) -> Reply:
     return Reply('{"title": 3}') if request.schema else default_answer(request)
 
 
+def _waiting(workspace: Workspace) -> None:
+    _two_tasks(workspace)
+    workspace.task("research", task_yaml={"gate": {"message": "Is this fit to print?"}})
+    _must(workspace, 4, "run", "first")
+
+
 def _submitted(workspace: Workspace) -> None:
     _two_tasks(workspace)
     (workspace.root / "seeds/first.json").unlink()
@@ -146,6 +152,8 @@ SCENARIOS = (
     Scenario("rebuild", ("run", "first"), _edited, stands=("first",)),
     Scenario("rejection", ("run", "first"), _gated, code=1, answer=_bad_answer),
     Scenario("retry", ("retry", "first"), _rejected, again=_retry_or_run),
+    Scenario("approve", ("approve", "first"), _waiting),
+    Scenario("reject", ("reject", "first", "--note", "Too long."), _waiting),
     Scenario("prune", ("prune", "--older-than", "0h", "--yes"), _built),
     Scenario("prune logs", ("prune", "--logs", "--yes"), _built, stands=("first",)),
     Scenario("cache prune", CACHE_PRUNE, _built, stands=("first",), keeps_answers=False),

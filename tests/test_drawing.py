@@ -247,6 +247,23 @@ def test_a_timeline_has_a_lane_a_task() -> None:
     assert "analysis5.0 s, 1 refinement" in texts(svg)
 
 
+@pytest.mark.parametrize(
+    ("length_s", "said"),
+    [
+        (0.5, ["0.1 s", "0.2 s", "0.3 s", "0.4 s", "0.5 s"]),
+        (70, ["20 s", "40 s", "60 s"]),
+        (600, ["2 min", "4 min", "6 min", "8 min", "10 min"]),
+        (30_000, ["2 h", "4 h", "6 h", "8 h"]),
+    ],
+)
+def test_the_axis_of_time(length_s: float, said: list[str]) -> None:
+    """Round numbers of a unit that fits, behind the time of day at which it begins."""
+    bar = Bar("inference", 0, 3_600.0, 3_600.0 + length_s, "done")
+    svg = svg_of(drawing.timeline_svg("grid", [Lane("a", "", (bar,))]))
+    ticks = ["".join(each.itertext()) for each in classed(svg, "tick")]
+    assert ticks == ["01:00:00", *said]
+
+
 def test_a_timeline_of_nothing() -> None:
     """No lane, or stages that took no time at all: still a drawing."""
     svg_of(drawing.timeline_svg("grid", []))

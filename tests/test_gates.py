@@ -15,10 +15,20 @@ from provider import Provider
 from test_watch import eventually, watching
 from workspace import Workspace
 
-from popbuild import gate, schemas
+from popbuild import commands, gate, schemas, stops, validate
+from popbuild.engine import session
+from popbuild.engine.settle import Options
+from popbuild.layout import Root
 
 QUESTION = "Is this fit to print?"
 GATE: dict[str, Any] = {"gate": {"message": QUESTION}}
+
+
+@pytest.fixture(autouse=True)
+def _same_endpoint(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The looks in this process see what the commands see: the address is a dependency."""
+    for key, value in provider.environment().items():
+        monkeypatch.setenv(key, value)
 
 
 @pytest.fixture
@@ -38,9 +48,17 @@ def run(workspace: Workspace, code: int, *words: str, **options: Any) -> Result:
     return result
 
 
-def status(workspace: Workspace, job: str = "first") -> Any:
-    (body,) = json.loads(run(workspace, 0, "status", job, "--json").out)
-    return body
+def status(workspace: Workspace) -> Any:
+    """As `status first --json` shows it."""
+    root = Root(workspace.root)
+    return commands.describe_job(commands.find_job(root, "first"), root)
+
+
+def planned(workspace: Workspace) -> tuple[dict[str, str], str | None]:
+    """What `plan --json` says of the tasks of `first`, and its note."""
+    (job,) = session.plan(Root(workspace.root), None, ["first"], Options())
+    body = job.as_json()
+    return {task["task"]: task["runs"] for task in body["tasks"]}, body["note"]
 
 
 def decision(workspace: Workspace, task: str = "research", state: str = "current") -> Any:
@@ -93,10 +111,8 @@ def test_a_job_waits_and_goes_on_once_it_is_approved(gated: Workspace, provider:
 def test_who_asks_is_told_what_waits(gated: Workspace, provider: Provider) -> None:
     """status, list, doit list, plan and check name the task and the question; plan's price is
     that of what a run would reach."""
-    before = run(gated, 0, "plan", "--json").out
-    (planned,) = json.loads(before)["jobs"]
-    assert planned["note"] == "waits for a person at research"
-    assert [task["task"] for task in planned["tasks"]] == ["research", "aside"]
+    note = "waits for a person at research"
+    assert planned(gated) == ({"research": "will", "aside": "will"}, note)
     run(gated, 4)
     waiting = {"task": "research", "message": QUESTION, "artifacts": ["research-output.json"]}
     body = status(gated)
@@ -107,9 +123,8 @@ def test_who_asks_is_told_what_waits(gated: Workspace, provider: Provider) -> No
         assert f"waiting: research ({QUESTION})" in said
         assert "stale: analysis" not in said.splitlines()[0]
     assert f"waiting: research ({QUESTION})" in gated.doit("list").out
-    (planned,) = json.loads(run(gated, 0, "plan", "--json").out)["jobs"]
-    assert (planned["note"], planned["tasks"]) == ("waits for a person at research", [])
-    assert "waits for a person at research" in run(gated, 0, "plan").out
+    assert planned(gated) == ({}, note)
+    assert run(gated, 0, "plan").out == f"first: {note}\n"
     (result,) = json.loads(run(gated, 4, "run", "first", "--json").out)
     assert (result["outcome"], result["waiting"]) == ("waiting", [waiting])
 
@@ -117,20 +132,20 @@ def test_who_asks_is_told_what_waits(gated: Workspace, provider: Provider) -> No
     body = status(gated)
     assert body["tasks"]["research"]["decision"]["by"] == "Ada"
     assert "waiting" not in body
-    (planned,) = json.loads(run(gated, 0, "plan", "--json").out)["jobs"]
-    assert ([task["task"] for task in planned["tasks"]], planned["note"]) == (["analysis"], None)
+    assert planned(gated) == ({"analysis": "will"}, None)
     run(gated, 0)
     assert status(gated)["tasks"]["research"]["decision"]["decision"] == "approved"
     assert "approved by Ada" in run(gated, 0, "status", "first").out
     assert "approved by Ada" in run(gated, 0, "trace", "first/research").out
     assert '"by": "Ada"' in run(gated, 0, "show", "first", "research/decision.json").out
-    assert run(gated, 0, "plan").out == "1 job up to date: nothing to do\n"
+    assert planned(gated) == ({}, None)
     assert len(provider.requests) == 3
 
 
 def test_a_rejected_job_stands_with_its_reason(gated: Workspace, provider: Provider) -> None:
     """The note is the problem; no run buys anything, `retry` draws another sample and asks anew."""
     run(gated, 4)
+    assert "popbuild reject first says no" in run(gated, 3, "retry", "first").err
     said = run(gated, 0, "reject", "first", "--note", "Too long.", "--by", "Ada").out
     assert "-> pipeline-data/rejected/first" in said
     assert gated.states("first") == ["rejected"]
@@ -145,7 +160,7 @@ def test_a_rejected_job_stands_with_its_reason(gated: Workspace, provider: Provi
         said = run(gated, 1, *words).out
         assert "nothing changed since: not bought again" in said
         assert "Too long." in said
-    assert "rejected at research" in run(gated, 0, "plan").out
+    assert "rejected at research" in str(planned(gated)[1])
     assert gated.tree("pipeline-data") == before
     assert len(provider.requests) == 2
 
@@ -219,23 +234,21 @@ WRONG: list[tuple[list[str], str]] = [
 ]
 
 
-@pytest.mark.parametrize("command", ["approve", "reject"])
-def test_what_cannot_be_decided_is_a_usage_error(command: str, gated: Workspace) -> None:
+def test_what_cannot_be_decided_is_a_usage_error(gated: Workspace) -> None:
     """Nothing to decide yet, unknown names, an empty name: told in our words, nothing written."""
-    assert "does not wait for a person" in run(gated, 3, command, "first").err
-    said = run(gated, 3, command, "first", "--task", "research").err
+    for command in ("approve", "reject"):
+        assert "does not wait for a person" in run(gated, 3, command, "first").err
+    said = run(gated, 3, "approve", "first", "--task", "research").err
     assert "the task is to be built" in said
     run(gated, 4)
     before = gated.tree("pipeline-data")
     for words, found in WRONG:
-        assert found in run(gated, 3, command, *words).err
+        assert found in run(gated, 3, "approve", *words).err
     assert gated.tree("pipeline-data") == before
-    other = "reject" if command == "approve" else "approve"
     run(gated, 0, "approve", "first")
     run(gated, 0)
     before = gated.tree("pipeline-data")
-    if other == "approve":
-        assert "does not wait for a person" in run(gated, 3, command, "first").err
+    assert "does not wait for a person" in run(gated, 3, "reject", "first").err
     assert gated.tree("pipeline-data") == before
 
 
@@ -285,9 +298,7 @@ def test_a_rebuild_keeps_the_decision_about_the_same_value(
     gated.task("research", prompt="Say again: {{ seed.data.topic }}.\n")
     for prompt in ("Of another: {{ artifacts.research.content }}\n", before):
         gated.task("analysis", prompt=prompt)
-        (planned,) = json.loads(run(gated, 0, "plan", "--json").out)["jobs"]
-        runs = [(task["task"], task["runs"]) for task in planned["tasks"]]
-        assert runs == [("research", "will"), ("analysis", "may")]
+        assert planned(gated)[0] == {"research": "will", "analysis": "may"}
     provider.script([value["content"]])
     run(gated, 0)
     assert decision(gated, state="complete")["by"] == "Ada"
@@ -517,7 +528,7 @@ def test_a_decision_survives_a_kill_at_every_step(
         sent = len(provider.requests)
         assert len(gated.states("first")) == 1
         assert status(gated)["state"] in ("waiting", "stopped", "rejected")
-        run(gated, 0, "validate")
+        assert validate.validate(Root(gated.root)).findings == []
         run(gated, 0, command, "first", "--by", "Ada")
         assert gated.states("first") == ["current" if command == "approve" else "rejected"]
         run(gated, 0 if command == "approve" else 1)
@@ -528,31 +539,32 @@ def test_a_decision_survives_a_kill_at_every_step(
     assert step > 2
 
 
-def test_watch_takes_up_what_was_approved(gated: Workspace, provider: Provider) -> None:
-    """A job that waits keeps neither a lock nor a worker. Approved, it is built to its end, also
-    where the orchestrator is killed before it heard of that."""
-    for job in ("one", "two"):
-        seed = {"name": job, "data": {"topic": f"topic of {job}", "tone": job}}
-        gated.write(f"pipeline-data/pending/{job}-seed.json", seed)
-
-    def waits(job: str) -> bool:
-        path = gated.job(job, "current") / "tasks-status.json"
-        return path.exists() and json.loads(path.read_bytes())["state"] == "waiting"
-
+def test_watch_heeds_people(gated: Workspace, provider: Provider) -> None:
+    """It takes up what was approved while no orchestrator lived, and while one does; a job that
+    waits keeps neither a lock nor a worker; one that is stopped is not taken up again."""
+    gated.seed("second", {"topic": "wind", "tone": "dry"})
+    run(gated, 4, "run")
+    assert len(provider.requests) == 4
+    run(gated, 0, "approve", "first")
     with watching(gated, "-n", "1") as orchestrator:
-        eventually(lambda: waits("one") and waits("two"))
-        assert len(provider.requests) == 4
-        run(gated, 0, "approve", "one")
-        eventually(lambda: gated.states("one") == ["complete"])
-        assert waits("two")
+        eventually(lambda: gated.states("first") == ["complete"])
+        assert gated.status("second", "current")["state"] == "waiting"
+        provider.hold()
+        seed = {"name": "third", "data": {"topic": "rain", "tone": "wry"}}
+        gated.write("pipeline-data/pending/third-seed.json", seed)
+        provider.wait_for(6)
+        assert stops.ask(Root(gated.root), "third")
+        eventually(lambda: gated.status("third", "current")["state"] == "stopped")
+        eventually(lambda: stops.Stops(Root(gated.root)).asked() == set())
+        provider.release()
+        run(gated, 0, "approve", "second")
+        eventually(lambda: gated.states("second") == ["complete"])  # found by a look at everything
         orchestrator.kill()
-    run(gated, 0, "approve", "two")
-    assert gated.states("two") == ["current"]
-    run(gated, 0, "watch", "--once")
-    assert gated.states("two") == ["complete"]
-    assert len(provider.requests) == 6
-    run(gated, 0, "watch", "--once")
-    assert len(provider.requests) == 6
+    assert gated.status("third", "current")["state"] == "stopped"
+    assert len(provider.requests) == 7
+    run(gated, 4, "run")
+    assert gated.status("third", "current")["state"] == "waiting"
+    assert len(provider.requests) == 9
 
 
 def test_an_archive_keeps_the_decision(gated: Workspace, provider: Provider) -> None:

@@ -230,6 +230,21 @@ class Machine(RuleBasedStateMachine):
         if job in self.topics:
             self.command("accept", job, fault=fault, at=at)
 
+    @rule(has_gate=st.booleans())
+    def edit_gate(self, has_gate: bool) -> None:
+        """Below it is nothing: it holds the promotion back."""
+        self.workspace.task("analysis", task_yaml="gate:\n  message: Fit?\n" if has_gate else "")
+
+    @rule(
+        job=st.sampled_from(JOBS),
+        said=st.sampled_from(["approve", "approve", "reject"]),
+        fault=FAULTS,
+        at=st.integers(1, 12),
+    )
+    def decide(self, job: str, said: str, fault: str, at: int) -> None:
+        if job in self.topics:
+            self.command(said, job, fault=fault, at=at)
+
     @rule(
         words=st.sampled_from(
             [
@@ -254,21 +269,6 @@ class Machine(RuleBasedStateMachine):
     @rule(fault=FAULTS, at=st.integers(1, 12), shift=st.sampled_from(SHIFTS))
     def doctor(self, fault: str, at: int, shift: float) -> None:
         self.command("doctor", "--yes", fault=fault, at=at, shift=shift)
-
-    @rule(has_gate=st.booleans())
-    def edit_gate(self, has_gate: bool) -> None:
-        """Below it is nothing: it holds the promotion back."""
-        self.workspace.task("analysis", task_yaml="gate:\n  message: Fit?\n" if has_gate else "")
-
-    @rule(
-        job=st.sampled_from(JOBS),
-        said=st.sampled_from(["approve", "approve", "reject"]),
-        fault=FAULTS,
-        at=st.integers(1, 12),
-    )
-    def decide(self, job: str, said: str, fault: str, at: int) -> None:
-        if job in self.topics:
-            self.command(said, job, fault=fault, at=at)
 
     @rule(more=st.sampled_from([(), ("--referenced",)]), fault=FAULTS, at=st.integers(1, 5))
     def prune_the_store(self, more: tuple[str, ...], fault: str, at: int) -> None:

@@ -52,12 +52,14 @@ def test_the_wheel_works_outside_the_checkout(tmp_path: Path, installed: Path) -
 
 
 def test_what_is_in_the_wheel(wheel: Path) -> None:
-    """Schemas, the demo and the licence; no bytecode, no tests, no data of a run."""
+    """Schemas, the demo, templates and the licence; no bytecode, no tests, no data of a run."""
     names = zipfile.ZipFile(wheel).namelist()
     for kind in schemas.FORMATS:
         assert f"popbuild/_schemas/{kind}.schema.json" in names
     assert "popbuild/_demo/pipeline-config/pipeline.json" in names
     assert "popbuild/py.typed" in names
+    for page in ("templates/report.html", "templates/panels/graph.html", "static/popbuild.css"):
+        assert f"popbuild/pages/{page}" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     wrong = ("__pycache__", "tests/", "pipeline-data", ".popbuild/")
     assert [name for name in names if any(each in name for each in wrong)] == []

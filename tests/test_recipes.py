@@ -20,11 +20,13 @@ def recipe(name: str) -> str:
     return found[1]
 
 
-def run(workspace: Workspace, name: str, cache: str) -> subprocess.CompletedProcess[str]:
+def run(
+    workspace: Workspace, name: str, cache: str, **more: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["bash", "-c", recipe(name)],
         cwd=workspace.root,
-        env=workspace.environment() | {"CACHE": cache},
+        env=workspace.environment() | {"CACHE": cache} | more,
         capture_output=True,
         text=True,
         check=False,
@@ -63,6 +65,19 @@ def test_the_recipes_regenerate_and_prove(repository: Workspace, provider: Provi
     forget(repository)
     again = run(repository, "regenerate", cache)
     assert again.returncode == 0, again.stdout + again.stderr
+    assert len(provider.requests) == 2
+
+
+def test_the_recipe_shows_what_came_of_it(repository: Workspace, provider: Provider) -> None:
+    """Also of a job that was rejected: a summary behind what stood on the page, and a report."""
+    stages = "def validate_quality(context):\n    return ['bad']\n"
+    repository.task("analysis", stages=stages, task_yaml={"gate": {"refinements": 0}})
+    assert repository.popbuild("run").code == 1
+    page = repository.write("page.md", "# Before\n")
+    shown = run(repository, "show", "", GITHUB_STEP_SUMMARY=str(page))
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    assert page.read_text().startswith("# Before\n## popbuild: 1 job, 1 with problems\n")
+    assert "analysis did not pass validateQuality" in (repository.root / "report.html").read_text()
     assert len(provider.requests) == 2
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from commands import Result, Running
 from provider import Provider, Reply, Request
-from test_watch import eventually, watching
+from test_watch import eventually
 from workspace import Workspace
 
 from popbuild import cli, deciding, stops
@@ -112,27 +112,6 @@ def test_an_equal_request_of_another_job_is_sent_all_the_same(
     sent = len(provider.requests)
     run(two, 0, "run")
     assert len(provider.requests) == sent
-
-
-def test_watch_does_not_take_it_up_again(two: Workspace, provider: Provider) -> None:
-    """Its worker goes on with the other jobs; the next `run` builds the one that was stopped."""
-    hold(provider, "grid")
-    with watching(two, "--seeds") as orchestrator:
-        provider.wait_for(1)
-        eventually(lambda: two.states("second") == ["complete"])
-        assert stops.ask(Root(two.root), "first")
-        eventually(lambda: two.status("first", "current")["state"] == "stopped")
-        eventually(lambda: not requests_left(two))
-        sent = len(provider.requests)
-        run(two, 0, "submit", str(two.write("x.json", {"name": "x", "data": {"topic": "sun"}})))
-        eventually(lambda: len(two.runs()) == 2)
-        assert two.status("first", "current")["state"] == "stopped"
-        assert len(provider.requests) == sent + 2
-        orchestrator.terminate()
-        assert orchestrator.wait().code == 0
-    hold(provider, "nothing")
-    run(two, 0, "run", "first")
-    assert two.states("first") == ["complete"]
 
 
 STAGES = """\

@@ -19,7 +19,8 @@ _WIDTH, _MARGIN, _CUT = 760.0, 4.0, 30.0
 _LANE, _BAR, _HEAD, _FOOT = 46.0, 15.0, 26.0, 8.0
 _IDLE_S = 2.0  # and a quarter of all that ran: idle time that is longer is cut out
 _LEAST_WIDTH = 2.0
-_TICKS = 6
+_UNITS = ((3_600.0, "h"), (60.0, "min"))
+_TICK = 110.0  # from one to the next, about
 
 
 @dataclass(frozen=True)
@@ -103,14 +104,16 @@ def _axis(stretch: _Stretch, height: float) -> list[str]:
     """Lines at round seconds since the stretch began."""
     length_s = stretch.end_s - stretch.start_s
     parts = []
-    shown = steps(length_s, _TICKS) if length_s * stretch.scale > _WIDTH / 4 else [0.0]
-    for after_s in shown:
-        x = stretch.at(stretch.start_s + after_s)
+    about = int(length_s * stretch.scale / _TICK)
+    unit_s, unit = next((each for each in _UNITS if length_s >= 2 * each[0]), (1.0, "s"))
+    for step in steps(length_s / unit_s, about) if about > 1 else [0.0]:
+        after_s = step * unit_s
         if after_s > length_s:
             continue
+        x = stretch.at(stretch.start_s + after_s)
         line = f"M{shapes.number(x)} {shapes.number(_HEAD - 6)}V{shapes.number(height)}"
         parts.append(shapes.element("path", d=line, class_="grid"))
-        said = seconds(after_s * 1000) if after_s else timestamp(stretch.start_s)[11:19]
+        said = f"{step:g} {unit}" if step else timestamp(stretch.start_s)[11:19]
         anchor = "start" if x < _WIDTH * 0.93 else "end"
         parts.append(shapes.text(said, x, _HEAD - 12, class_="tick", text_anchor=anchor))
     return parts
@@ -156,9 +159,7 @@ def _stage(bar: Bar, x: float, width: float, y: float) -> str:
     if width > shapes.width_of(bar.stage, 12) + 8:
         parts.append(shapes.text(bar.stage, x + 5, y + 11.5, class_="inside"))
     if not passed:
-        parts.append(
-            shapes.text("\u2717", x + width / 2, y - 1, class_="mark", text_anchor="middle")
-        )
+        parts.append(shapes.text("\u2717", x + width, y - 2, class_="mark", text_anchor="end"))
     kind = "inference" if bar.stage == "inference" else ""
     return shapes.element("g", *parts, class_=" ".join(filter(None, ["stage", kind, bar.outcome])))
 
@@ -169,6 +170,6 @@ def _refinement(cycle: int, x: float, y: float) -> str:
         "g",
         shapes.title(f"refinement {cycle} begins"),
         shapes.element("path", d=line),
-        shapes.text(f"\u21bb{cycle}", x + 3, y - 1, class_="mark"),
+        shapes.text(f"\u21bb{cycle}", x + 3, y - 2, class_="mark"),
         class_="refinement",
     )

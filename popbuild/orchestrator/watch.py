@@ -14,6 +14,7 @@ from pathlib import Path
 
 from popbuild import config, disk, jobs
 from popbuild.claims import JobLocks
+from popbuild.ears import listen
 from popbuild.engine import session
 from popbuild.engine.events import Events, JobResult, shown_by
 from popbuild.engine.settle import Options
@@ -32,7 +33,6 @@ from popbuild.orchestrator.pool import Pool
 from popbuild.orchestrator.waiting import Sources, Waiting
 from popbuild.orchestrator.worker import Terms
 
-_GATHER_MS = 5  # changes that come together are heard together
 _UNSETTLED_S = 0.5  # how soon a seed is looked at again that was not whole
 
 
@@ -291,17 +291,8 @@ class _Orchestrator:
         return [each for each in ears if each[0].is_dir()]
 
     async def _listen(self, folder: Path, below: bool, tell: Callable[[], None]) -> None:
-        import watchfiles
-
-        with contextlib.suppress(OSError):  # none left to be had: the scans find it too
-            async for _ in watchfiles.awatch(
-                folder,
-                watch_filter=None,
-                recursive=below,
-                step=_GATHER_MS,
-                debounce=10 * _GATHER_MS,
-            ):
-                tell()
+        async for _ in listen([folder], below=below):
+            tell()
 
     def _heard(self, *, scan: bool = False) -> None:
         self._look_again = True

@@ -16,6 +16,7 @@ from popbuild.cache_text import size
 from popbuild.errors import printable
 from popbuild.fingerprint import brief
 from popbuild.model.clock import seconds_at
+from popbuild.model.decision import in_words
 from popbuild.pages.markdown import html_of
 from popbuild.pages.panels import JobView
 from popbuild.units import count, money, seconds
@@ -29,11 +30,19 @@ def render(name: str, **values: Any) -> str:
     return _environment().get_template(name).render(**values)
 
 
-def panels(view: JobView, at: str = "", level: int = 2) -> Markup:
+def prepare() -> None:
+    """Compile every template, so that the first page need not wait for it."""
+    environment = _environment()
+    for name in environment.list_templates():
+        environment.get_template(name)
+
+
+def panels(view: JobView, at: str = "", level: int = 2, *, questions: bool = True) -> Markup:
     """All panels about a job: a section each. `at` begins their IDs, where a page has several jobs;
-    `level` is that of their headings."""
+    `level` is that of their headings. A page that asks by itself leaves the `questions` out."""
     # Ours: the template has escaped what it was given.
-    return Markup(render("panels.html", view=view, at=at, level=level))  # noqa: S704
+    values = {"view": view, "at": at, "level": level, "questions": questions}
+    return Markup(render("panels.html", **values))  # noqa: S704
 
 
 @functools.cache
@@ -60,7 +69,14 @@ def _environment() -> jinja2.Environment:
         cache_size=-1,
     )
     environment.filters.update(
-        age=age, brief=brief, count=count, money=money, seconds=seconds, size=size, tokens=tokens
+        age=age,
+        brief=brief,
+        count=count,
+        in_words=in_words,
+        money=money,
+        seconds=seconds,
+        size=size,
+        tokens=tokens,
     )
     environment.globals.update(
         graph=_graph,
@@ -102,9 +118,11 @@ def age(time: str | None, now_s: float) -> str:
     """How long ago a time is: `just now`, `3 min ago`, `5 h ago`, `12 days ago`; nothing where it
     is no time."""
     then_s = seconds_at(time)
-    if then_s is None:
-        return ""
-    past_s = now_s - then_s
+    return "" if then_s is None else ago(now_s - then_s)
+
+
+def ago(past_s: float) -> str:
+    """How long ago something was, as `age` says it."""
     steps: Iterable[tuple[float, str]] = ((86_400, "day"), (3_600, "h"), (60, "min"))
     for unit_s, unit in steps:
         if past_s >= unit_s:

@@ -9,10 +9,13 @@ from popbuild.diff import TaskChange
 from popbuild.drawing import Graph, Lane
 from popbuild.layout import COMPLETE
 from popbuild.model.clock import seconds_at
+from popbuild.model.decision import STAGE as HUMAN_GATE
+from popbuild.model.decision import Question
 from popbuild.model.letter import Usage
 from popbuild.model.problem import Problem
 from popbuild.pages.calls import TaskCalls
-from popbuild.pages.room import Text, Tree
+from popbuild.pages.documents import Document
+from popbuild.pages.room import Text
 from popbuild.trace import TracedTask
 
 
@@ -33,30 +36,12 @@ class TaskView:
     reasons: tuple[str, ...]
     edited: bool
     frozen: bool
+    decision: str | None  # what a person said at its human gate
     error: str | None
 
     @property
     def tokens(self) -> int:
         return self.usage.input_tokens + self.usage.output_tokens
-
-
-@dataclass(frozen=True)
-class Document:
-    """The seed or an artifact: its file, the task that it comes from, and its value as JSON, as
-    Markdown or as text, one of them. `size` is the file's, in bytes."""
-
-    name: str
-    task: str | None
-    path: str
-    size: int
-    tree: Tree | None = None
-    markdown: Text | None = None
-    text: Text | None = None
-
-    @property
-    def whole(self) -> bool:
-        text = self.markdown or self.text
-        return (self.tree is None or self.tree.whole) and (text is None or not text.left_out)
 
 
 @dataclass(frozen=True)
@@ -94,6 +79,11 @@ class Rejection:
     problems: tuple[Problem, ...]
     answer: str | None
 
+    @property
+    def head(self) -> str:
+        """Who said no to what."""
+        return rejected_by(self.task, self.stage)
+
 
 @dataclass(frozen=True)
 class StaleTask:
@@ -101,7 +91,7 @@ class StaleTask:
     built, and each reason with its difference as lines of a unified diff."""
 
     task: str
-    verdict: str
+    state: str
     built: tuple[str, str] | None
     reasons: tuple[tuple[str, Text], ...]
 
@@ -159,6 +149,7 @@ class JobView:
     documents: tuple[Document, ...]
     documents_left_out: int
     calls: tuple[TaskCalls, ...]
+    questions: tuple[Question, ...]  # that a person is asked
     problems: tuple[Problem, ...]
     rejection: Rejection | None
     stale: tuple[StaleTask, ...]
@@ -166,6 +157,7 @@ class JobView:
     origin: tuple[TracedTask, ...]
     logged: tuple[LogLine, ...]
     logs: tuple[Document, ...]
+    logs_left_out: int
     notes: tuple[str, ...]
 
     @property
@@ -197,6 +189,15 @@ class JobView:
 def mark_of(state: str, up_to_date: bool) -> str:
     """A job's state, or `stale` where it is complete and today's inputs want another result."""
     return "stale" if state == COMPLETE and not up_to_date else state
+
+
+def rejected_by(task: str | None, stage: str | None) -> str:
+    """Which gate said no, as the head of its problems."""
+    if task is None:
+        return "its seed was rejected"
+    if stage == HUMAN_GATE:
+        return f"a person rejected what {task} made"
+    return f"{task} did not pass {stage or 'its gate'}"
 
 
 def newest(times: Iterable[str | None]) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,19 +13,21 @@ from popbuild.config import environment_of
 from popbuild.errors import printable
 from popbuild.exam import read_json
 from popbuild.jobs import Job, find
-from popbuild.layout import REJECTED, Root, shown_name
+from popbuild.layout import COMPLETE, REJECTED, Root, shown_name
 from popbuild.model.letter import Usage
 from popbuild.model.problem import Problem
 from popbuild.pages import foreign
 from popbuild.pages.html import render
-from popbuild.pages.panels import mark_of, newest
+from popbuild.pages.panels import mark_of, newest, rejected_by
 from popbuild.pages.room import Room
 from popbuild.pages.view import graph_of_job, view_of
 from popbuild.units import count, money, seconds
 
 MAX_JOBS = 50  # of which a report has all panels
+_MAX_ROWS = 200  # of a summary: the page of a CI run takes a megabyte
 _MAX_TOLD = 20  # jobs of which a summary tells the problems
 _MAX_PROBLEMS = 10  # of each
+_MAX_PROBLEM = 240  # characters, in the table
 _MAX_GRAPHS = 5
 
 
@@ -47,31 +49,48 @@ class Row:
     times: tuple[str, ...]
 
     @property
+    def has_problem(self) -> bool:
+        return bool(self.problems or self.error)
+
+    @property
     def problem(self) -> str:
         """The first problem, in a line."""
         if not self.problems:
             return (self.error or "").split("\n", maxsplit=1)[0]
-        more = len(self.problems) - 1
-        return f"{self.problems[0]}" + (f" (and {more} more)" if more else "")
+        if str(self.problems[0]) in self.description:
+            return ""  # a bad seed's state names it
+        first, more = str(self.problems[0]), len(self.problems) - 1
+        first = first if len(first) <= _MAX_PROBLEM else first[: _MAX_PROBLEM - 1] + "…"
+        return first + (f" (and {more} more)" if more else "")
 
 
 def report(root: Root, names: Iterable[str]) -> str:
     """The report on jobs, by names and globs, or on all: a page of HTML. It has no time but those
     of the jobs' files, so that it is the same as long as they are."""
     ids = commands.named(root, names)
-    rows = list(_rows(root, ids))
+    rows = dict(zip(ids, _rows(root, ids), strict=True))
     around = commands.around(root)
-    views = [view_of(root, find(job, around)) for job in ids[:MAX_JOBS]]
+    views = [view_of(root, find(job, around)) for job in _first(rows, MAX_JOBS)]
     title = f"Report on {shown_name(ids[0]) if len(ids) == 1 else count(len(ids), 'job')}"
     return render(
         "report.html",
         title=title,
         version=__version__,
-        as_of=newest([each for row in rows for each in row.times] + [v.as_of for v in views]),
-        rows=rows,
+        as_of=newest([t for row in rows.values() for t in row.times] + [v.as_of for v in views]),
+        rows=list(rows.values()),
         views=views,
         shown={view.id for view in views},
     )
+
+
+def _first(rows: Mapping[str, Row], most: int) -> list[str]:
+    """The jobs that there is room for, in their order; where there are more, those with problems
+    first, then those that are not complete."""
+    if len(rows) <= most:
+        return list(rows)
+    return sorted(rows, key=lambda job: (not rows[job].has_problem, rows[job].mark == COMPLETE))[
+        :most
+    ]
 
 
 def _rows(root: Root, ids: Collection[str]) -> Iterator[Row]:
@@ -102,7 +121,7 @@ def _row(root: Root, job: Job) -> Row:
         cost=usage.cost,
         head=head,
         problems=problems,
-        error=errors[0] if errors else None,
+        error=errors[0] if errors and not problems else None,
         times=tuple(times),
     )
 
@@ -110,8 +129,7 @@ def _row(root: Root, job: Job) -> Row:
 def _rejection(body: Any) -> tuple[str, tuple[Problem, ...], list[str]]:
     if not isinstance(body, dict):
         return "rejected", (), []
-    task, stage = foreign.text(body, "task"), foreign.text(body, "stage")
-    head = f"{task} did not pass {stage}" if task else "its seed was rejected"
+    head = rejected_by(foreign.text(body, "task"), foreign.text(body, "stage"))
     at = foreign.text(body, "rejectedAt")
     return head, foreign.problems(body.get("problems")), [at] if at else []
 
@@ -124,8 +142,9 @@ def summary(root: Root, names: Iterable[str]) -> str:
     not pass, and graphs."""
     ids = commands.named(root, names)
     rows = dict(zip(ids, _rows(root, ids), strict=True))
-    wrong = {job: row for job, row in rows.items() if row.problems or row.error}
-    lines = [*_table(list(rows.values()), len(wrong)), *_wrong(list(wrong.values()))]
+    wrong = {job: row for job, row in rows.items() if row.has_problem}
+    shown = [rows[job] for job in _first(rows, _MAX_ROWS)]
+    lines = [*_table(shown, len(rows), len(wrong)), *_wrong(list(wrong.values()))]
     around = commands.around(root)
     for job in list(wrong or rows)[: _MAX_GRAPHS if wrong else 1]:
         graph = graph_of_job(root, find(job, around))
@@ -134,9 +153,9 @@ def summary(root: Root, names: Iterable[str]) -> str:
     return "\n".join([*lines, ""])
 
 
-def _table(rows: Sequence[Row], wrong: int) -> Iterator[str]:
+def _table(rows: Sequence[Row], count_all: int, wrong: int) -> Iterator[str]:
     said = f", {wrong} with problems" if wrong else ""
-    yield f"## popbuild: {count(len(rows), 'job')}{said}"
+    yield f"## popbuild: {count(count_all, 'job')}{said}"
     yield ""
     yield "| job | state | cost | tokens | time |"
     yield "|---|---|---:|---:|---:|"
@@ -144,6 +163,8 @@ def _table(rows: Sequence[Row], wrong: int) -> Iterator[str]:
         numbers = [money(row.cost), f"{row.tokens:,}", seconds(row.time_ms)]
         cells = [_code(row.id), _code(row.description), *(numbers if row.built else ["", "", ""])]
         yield f"| {' | '.join(each.replace('|', chr(92) + '|') for each in cells)} |"
+    if count_all > len(rows):
+        yield from ("", f"And {count_all - len(rows):,} more, none of them worse.")
 
 
 def _wrong(rows: Sequence[Row]) -> Iterator[str]:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from os.path import commonpath
-from pathlib import Path
 from typing import Any, TypeVar
 
 from popbuild import commands, disk, jsonio
@@ -14,21 +13,22 @@ from popbuild.config import environment_of
 from popbuild.diff import Change, diff
 from popbuild.drawing import Bar, Graph, Lane, graph_of
 from popbuild.endings import previous_results
-from popbuild.errors import InputError, PopbuildError
+from popbuild.errors import PopbuildError
 from popbuild.exam import read_json
 from popbuild.explain import explain
 from popbuild.jobs import Job, read_status
 from popbuild.layout import COMPLETE, REJECTED, JobFolder, Root, shown_name
 from popbuild.model.clock import seconds_at
+from popbuild.model.decision import in_words
 from popbuild.model.pipeline import Task
 from popbuild.model.problem import MISSING
 from popbuild.pages import foreign
 from popbuild.pages.calls import TaskCalls, calls_of
+from popbuild.pages.documents import Document, Documents
 from popbuild.pages.panels import (
     ChangedArtifact,
     ChangedPlace,
     Changes,
-    Document,
     JobView,
     LogLine,
     Rejection,
@@ -37,12 +37,10 @@ from popbuild.pages.panels import (
     TaskView,
 )
 from popbuild.pages.room import Room
-from popbuild.stages.names import is_kept_name
 from popbuild.trace import TracedTask, trace
 from popbuild.units import count, seconds
 
-_MAX_FILES = 40  # artifacts, and logs, that are shown
-_MAX_LOG = 16 * 1024  # characters of a log
+_MAX_DIFFERENCE = 16 * 1024  # characters
 _MAX_LINES = 200  # that the stages of one task logged
 _MAX_PLACES = 50  # of an artifact that changed
 _MAX_PLACE = 4 * 1024  # characters of one
@@ -90,7 +88,9 @@ class _Viewer:
         job, status = self._job, self._status
         tasks = self._tasks()
         none: tuple[tuple[Document, ...], int] = (), 0
-        documents, documents_left_out = self._told("artifacts", self._documents, none)
+        files = Documents(self._root, job, status, self._room)
+        documents, documents_left_out = self._told("artifacts", files.seed_and_artifacts, none)
+        logs, logs_left_out = self._told("logs", files.logs, none)
         view = JobView(
             id=shown_name(job.id),
             name=str((job.seed or {}).get("name", "")),
@@ -111,13 +111,15 @@ class _Viewer:
             documents=documents,
             documents_left_out=documents_left_out,
             calls=self._told("calls", lambda: tuple(self._calls()), ()),
+            questions=job.questions,
             problems=job.bad_seed.problems if job.bad_seed else (),
             rejection=self._rejection,
             stale=self._told("stale", lambda: tuple(self._stale(tasks)), ()),
             changes=self._told("diff", self._changes, None),
             origin=self._told("origin", lambda: tuple(self._origin()), ()),
             logged=self._told("logs", lambda: tuple(self._logged()), ()),
-            logs=self._told("logs", lambda: tuple(self._own_logs()), ()),
+            logs=logs,
+            logs_left_out=logs_left_out,
             notes=tuple(dict.fromkeys(self._notes)),
         )
         masked: JobView = self._room.masked(view)
@@ -155,13 +157,16 @@ class _Viewer:
             reasons=tuple(said["reasons"]),
             edited=said["edited"],
             frozen=said["frozen"],
+            decision=in_words(said["decision"]) if "decision" in said else None,
             error=foreign.text(said, "error"),
         )
 
     def _mark(self, task: str, said: Mapping[str, Any]) -> str:
         state = str(said["state"])
-        if self._rejection is not None and self._rejection.task == task and state == "error":
+        if self._rejection is not None and self._rejection.task == task:
             return "rejected"
+        if any(question.task == task for question in self._job.questions):
+            return "waiting"
         if said["frozen"]:
             return "frozen"
         return "stale" if state == "done" and said["stale"] else state
@@ -228,70 +233,6 @@ class _Viewer:
             if found is not None:
                 yield found
 
-    # Files.
-
-    def _documents(self) -> tuple[tuple[Document, ...], int]:
-        job = self._job
-        found = []
-        if job.folder is not None and job.folder.seed.exists():
-            found.append(self._document("seed.json", None, job.folder.seed, job.seed))
-        elif job.seed is not None:
-            path = self._root.seed(job.id)
-            found.append(self._document("seed.json", None, path, job.seed))
-        if job.folder is None or not self._status:
-            return tuple(found), 0
-        tasks = job.exam.pipeline.tasks if job.exam else ()
-        main = {task.artifact: task for task in tasks}
-        owners = self._owners("artifacts")
-        names = [each.name for each in commands.files_of(job) if each.kind == "artifacts"]
-        order = {task.id: number for number, task in enumerate(tasks)}
-        # What tasks made besides comes behind, where there is room for it.
-        names.sort(key=lambda name: (name not in main, order.get(owners.get(name, ""), len(order))))
-        for name in names[:_MAX_FILES]:
-            task = main.get(name)
-            value = job.exam.artifacts.get(task.id) if task is not None and job.exam else None
-            path = job.folder.artifact(name)
-            if path.exists():
-                found.append(self._document(name, owners.get(name), path, value))
-        return tuple(found), max(len(names) - _MAX_FILES, 0)
-
-    def _document(self, name: str, task: str | None, path: Path, value: Any) -> Document:
-        size, shown = path.stat().st_size, self._root.show(path)
-        if value is None and name.endswith(".json"):
-            value = read_json(path)
-        answered = value.get("content") if isinstance(value, dict) and len(value) == 1 else None
-        if isinstance(answered, str):  # by a task that answers in text
-            return Document(name, task, shown, size, markdown=self._room.text(answered))
-        if value is not None:
-            return Document(name, task, shown, size, tree=self._room.tree(value))
-        text = self._room.text(_read(path))
-        if name.endswith((".md", ".markdown")):
-            return Document(name, task, shown, size, markdown=text)
-        return Document(name, task, shown, size, text=text)
-
-    def _own_logs(self) -> Iterator[Document]:
-        """The logs that stages wrote: kept prompts and answers are among the calls."""
-        job = self._job
-        if job.folder is None or not self._status:
-            return
-        owners = self._owners("logs")
-        files = [f for f in commands.files_of(job) if f.kind == "logs" and not is_kept_name(f.name)]
-        if len(files) > _MAX_FILES:
-            self._notes.append(f"logs: {len(files) - _MAX_FILES} more files")
-        for file in files[:_MAX_FILES]:
-            if file.path.exists():
-                yield Document(
-                    file.name,
-                    owners.get(file.name),
-                    self._root.show(file.path),
-                    file.path.stat().st_size,
-                    text=self._room.text(_read(file.path), _MAX_LOG),
-                )
-
-    def _owners(self, kind: str) -> dict[str, str]:
-        entries = self._status["tasks"].items()
-        return {name: task for task, entry in entries for name in entry["files"][kind]}
-
     # Why and whence.
 
     def _read_rejection(self) -> Rejection | None:
@@ -323,11 +264,10 @@ class _Viewer:
         ]
         for each in explain(self._job, wanted):
             reasons = tuple(
-                (reason.text, self._room.text("\n".join(reason.difference), _MAX_LOG))
+                (reason.text, self._room.text("\n".join(reason.difference), _MAX_DIFFERENCE))
                 for reason in each.reasons
             )
-            verdict = "stale" if each.verdict.stale else str(each.verdict)
-            yield StaleTask(each.task, verdict, each.built, reasons)
+            yield StaleTask(each.task, each.state, each.built, reasons)
 
     def _changes(self) -> Changes | None:
         job = self._job
@@ -384,10 +324,3 @@ def _bar(entry: Mapping[str, Any]) -> Bar | None:
         return None
     start_s = end_s - took_ms / 1000
     return Bar(entry["stage"], entry["cycle"], start_s, end_s, str(entry["outcome"]))
-
-
-def _read(path: Path) -> str:
-    try:
-        return disk.read(path).decode(errors="replace")
-    except InputError as error:
-        return error.as_line()

@@ -1,0 +1,204 @@
+"""popbuild for programs: a root, and the verbs of the command line on it.
+
+    from popbuild.api import Popbuild
+
+    here = Popbuild("demo")
+    job = here.submit({"name": "Bikes", "data": {"market": "cargo bikes"}})
+    for result in here.build(job):
+        print(result.id, result.outcome)
+    print(here.read(job, "analysis-output.json").decode())
+
+What a command prints with --json has the same shape here, and in the HTTP API. Every error is a
+`popbuild.errors.PopbuildError`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from popbuild import commands, jobs, jsonio
+from popbuild.config import load
+from popbuild.errors import InputError
+from popbuild.exam import BadSeed, seed_of
+from popbuild.layout import Root, find_root
+from popbuild.model.problem import Problem
+
+if TYPE_CHECKING:
+    from popbuild.board.hub import Event
+    from popbuild.commands import ShownFile
+    from popbuild.decisions import Decided
+    from popbuild.diff import Difference
+    from popbuild.engine.events import Events, JobResult
+    from popbuild.explain import Explanation
+    from popbuild.model.pipeline import Pipeline
+    from popbuild.plan import PlannedJob
+    from popbuild.stops import Stopped
+
+
+class Popbuild:
+    """A root. Nothing is kept between two calls: each reads what is on disk then, and any number
+    of them, and of commands, may work on one root."""
+
+    def __init__(self, root: str | Path | None = None) -> None:
+        """The root in or above this folder, else the one that `popbuild` would find from here."""
+        given = None if root is None else str(root)
+        self.root: Root = find_root(Path.cwd(), given)
+
+    # Looking.
+
+    def jobs(self, *names: str) -> list[dict[str, Any]]:
+        """The jobs that IDs and globs mean, or all, as `popbuild status --json` has them."""
+        found = commands.look(self.root, commands.named(self.root, names))
+        return [commands.describe_job(job, self.root) for job in found]
+
+    def job(self, job: str) -> dict[str, Any]:
+        """One job, by its exact ID."""
+        return commands.describe_job(commands.find_job(self.root, job), self.root)
+
+    def is_known(self, job: str) -> bool:
+        """Whether there is a job of this ID."""
+        return jobs.is_known(self.root, job)
+
+    def files(self, job: str, task: str | None = None) -> list[ShownFile]:
+        """The files of a job, or of one of its tasks."""
+        return commands.files_of(commands.find_job(self.root, job), task)
+
+    def read(self, job: str, name: str) -> bytes:
+        """A file of a job: by its name, `<kind>/<name>` or `<task>/letter.json`."""
+        return commands.read_file(commands.find_job(self.root, job), name)[1]
+
+    def pipelines(self) -> dict[str, Pipeline]:
+        """The pipelines by name; the default one's is empty."""
+        return dict(load(self.root).pipelines)
+
+    def explain(self, job: str, task: str | None = None) -> list[Explanation]:
+        """Why a job's tasks, or one of them, are stale, with the differences."""
+        return commands.explain(self.root, job, task)
+
+    def diff(self, job: str, against: int = 1) -> Difference:
+        """What a complete job's last rebuild changed, or the `against`-th before it until now."""
+        from popbuild.diff import diff
+
+        return diff(self.root, job, against)
+
+    def plan(
+        self,
+        *names: str,
+        fresh: Sequence[str] = (),
+        always: bool = False,
+        store: str | None = None,
+    ) -> list[PlannedJob]:
+        """What `build` with the same arguments would do and cost. Free: makes no call."""
+        from popbuild.engine import session
+        from popbuild.engine.settle import Options
+
+        options = Options(always=always, fresh=tuple(fresh), store=store)
+        return session.plan(self.root, None, names, options)
+
+    async def events(self, job: str | None = None) -> AsyncIterator[Event]:
+        """What happens from now on, as it happens: the kinds and bodies of the HTTP API. `job` is
+        one whose files are watched closely. Ends when you stop asking."""
+        from popbuild.board.board import Board
+        from popbuild.board.eyes import Eyes
+        from popbuild.board.hub import Hub
+
+        hub = Hub()
+        eyes = Eyes(self.root, Board(), hub)
+        looking = asyncio.create_task(eyes.run())
+        try:
+            with eyes.open_page(job):
+                async for event in hub.follow():
+                    yield event
+        finally:
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
+
+    # Doing.
+
+    def check(self, seed: Mapping[str, Any] | bytes) -> tuple[Problem, ...]:
+        """What is wrong with a seed; nothing if it can be submitted."""
+        try:
+            valid = _seed(seed)
+        except BadSeed as bad:
+            return bad.problems
+        try:
+            load(self.root).pipeline_for(valid)
+        except InputError as error:
+            return (Problem(error.as_line(), "/pipeline"),)
+        return ()
+
+    def submit(self, seed: Mapping[str, Any] | bytes, job: str | None = None) -> str:
+        """Queue a one-off job from a seed, or from the bytes of its file; gives its ID."""
+        try:
+            valid = _seed(seed)
+        except BadSeed as bad:
+            raise commands.seed_error(bad) from None
+        return commands.queue(self.root, valid, job)
+
+    def build(
+        self,
+        *names: str,
+        fresh: Sequence[str] = (),
+        always: bool = False,
+        store: str | None = None,
+        in_flight: int | None = None,
+        budget: float | None = None,
+        wait: bool = True,
+        events: Events | None = None,
+    ) -> list[JobResult]:
+        """Build what is stale of the named jobs, or of all, as `popbuild run --continue` does; a
+        result for each. `budget` is in US dollars; without `wait`, a job that another process
+        builds is left. `events` is told what happens, as it happens."""
+        from popbuild.engine import session
+        from popbuild.engine.settle import Options
+
+        options = Options(
+            always=always,
+            fresh=tuple(fresh),
+            store=store,
+            in_flight=in_flight,
+            budget=budget,
+            wait=wait,
+            continue_=True,
+        )
+        return session.run(self.root, None, names, options, events)[1]
+
+    def retry(self, job: str) -> list[JobResult]:
+        """Let the task that rejected a job draw another sample, then build the job."""
+        commands.retry(self.root, job)
+        return self.build(job)
+
+    def approve(
+        self, job: str, task: str | None = None, note: str | None = None, by: str | None = None
+    ) -> Decided:
+        """Say yes at a human gate. `task` is needed where several wait; `by` is the login name if
+        absent. The next `build` goes on."""
+        from popbuild import decisions
+
+        return decisions.approve(self.root, job, task, note, by)
+
+    def reject(
+        self, job: str, task: str | None = None, note: str | None = None, by: str | None = None
+    ) -> Decided:
+        """Say no at a human gate: the job goes to rejected/, with the note as its problem."""
+        from popbuild import decisions
+
+        return decisions.reject(self.root, job, task, note, by)
+
+    def stop(self, *jobs: str, patience_s: float = 30.0) -> list[Stopped]:
+        """Ask whoever builds these jobs to stop, and wait for it, at most so long."""
+        from popbuild import stops
+
+        return stops.stop(self.root, jobs, patience_s)
+
+    def accept(self, job: str, *tasks: str) -> list[str]:
+        """Take what stands there as up to date, without building; gives the tasks."""
+        return commands.accept(self.root, job, tasks)
+
+
+def _seed(given: Mapping[str, Any] | bytes) -> dict[str, Any]:
+    data = given if isinstance(given, bytes) else jsonio.dumps(given, sort=False)
+    return seed_of(data, "seed")

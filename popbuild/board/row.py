@@ -1,0 +1,101 @@
+"""A job as one line of a table, small enough that ten thousand of them are kept in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from popbuild import disk, jobs
+from popbuild.exam import read_json
+from popbuild.jobs import Job
+from popbuild.layout import COMPLETE, REJECTED, Root
+from popbuild.model import status as states
+
+STALE = "stale"  # complete, and not up to date any more
+# What somebody has to look at comes first.
+STANDINGS = (
+    states.FAILED,
+    states.REJECTED,
+    states.WAITING,
+    states.RUNNING,
+    states.STOPPED,
+    "pending",
+    "new",
+    STALE,
+    COMPLETE,
+)
+_MAX_WHY = 200  # characters
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """How one job stands. `done` of `tasks` have their result; tokens and cost (US dollars, None
+    where no price is known) are those of its last run; `changed` is in seconds since 1970; `why`
+    says in a line what is wrong, or what would be built."""
+
+    id: str
+    standing: str
+    why: str
+    done: int
+    tasks: int
+    tokens: int
+    cost: float | None
+    changed: float
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def row_of(root: Root, job: Job) -> Row:
+    """A job's row. Reads its status, and its rejection where there is one."""
+    status = (jobs.read_status(job.folder) if job.folder else None) or {}
+    entries = status.get("tasks", {})
+    names = job.pipeline.names if job.pipeline else tuple(entries)
+    usage = status.get("usage") or {}
+    standing = job.state
+    if job.state == COMPLETE and not job.up_to_date:
+        standing = STALE
+    stale = {name for name, each in (job.exam.verdicts if job.exam else {}).items() if each.stale}
+    return Row(
+        job.id,
+        standing if standing in STANDINGS else states.STOPPED,
+        _why(job, status)[:_MAX_WHY],
+        sum(entries.get(name, {}).get("state") == "done" and name not in stale for name in names),
+        len(names),
+        int(usage.get("inputTokens") or 0) + int(usage.get("outputTokens") or 0),
+        usage.get("cost", 0.0),
+        _changed_s(root, job),
+    )
+
+
+def _why(job: Job, status: Mapping[str, Any]) -> str:
+    if job.bad_seed is not None or job.bad_name is not None or job.bad_link is not None:
+        return job.description
+    if job.state == REJECTED and job.folder is not None:
+        rejection = read_json(job.folder.rejection)
+        problems = rejection.get("problems") if isinstance(rejection, dict) else None
+        if problems:
+            first, more = problems[0], len(problems) - 1
+            text = f"{rejection.get('task')}: {first.get('message')}"
+            return text + (f" (and {more} more)" if more else "")
+    if isinstance(status.get("error"), str) and job.state != COMPLETE:
+        return str(status["error"]).partition("\n")[0]
+    if job.exam is not None and not job.up_to_date and job.folder is not None:
+        reasons = [
+            f"{name}: {verdict.brief}"
+            for name, verdict in job.exam.verdicts.items()
+            if verdict.stale or verdict.edited
+        ]
+        return reasons[0] if reasons else job.description
+    return ""
+
+
+def _changed_s(root: Root, job: Job) -> float:
+    """When its status last changed; of a job that has none yet, its seed."""
+    own = [job.folder.status] if job.folder else []
+    for path in (*own, root.pending(job.id), root.seed(job.id)):
+        mark = disk.stamp(path)
+        if mark is not None:
+            return mark[2] / 1e9
+    return 0.0

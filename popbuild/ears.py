@@ -1,0 +1,28 @@
+"""Hears of files that change. The one importer of watchfiles."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+_GATHER_MS = 5  # changes that come together are heard together
+
+
+async def listen(folders: Sequence[Path], *, below: bool) -> AsyncIterator[set[str]]:
+    """The paths that changed, each time that some did; with `below`, in all folders below too.
+
+    Ends without a word where the operating system tells of nothing: whoever listens also looks
+    around once in a while, since a network file system tells nobody of what others write.
+    """
+    import watchfiles
+
+    with contextlib.suppress(OSError):  # no watches left to be had, or a folder is gone
+        async for changes in watchfiles.awatch(
+            *folders,
+            watch_filter=None,
+            recursive=below,
+            step=_GATHER_MS,
+            debounce=10 * _GATHER_MS,
+        ):
+            yield {path for _, path in changes}

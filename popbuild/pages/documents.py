@@ -1,0 +1,115 @@
+"""The seed, the artifacts and the logs of a job, as much of each as a page has room for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from popbuild import commands, disk
+from popbuild.errors import InputError
+from popbuild.exam import read_json
+from popbuild.jobs import Job
+from popbuild.layout import Root
+from popbuild.pages.room import Room, Text, Tree
+from popbuild.stages.names import is_kept_name
+
+_MAX_FILES = 40
+_MAX_MARKDOWN = 32 * 1024  # characters: some texts take a parser the square of their length
+_MAX_LOG = 16 * 1024
+
+
+@dataclass(frozen=True)
+class Document:
+    """The seed, an artifact or a log: its file, the task that it comes from, and its value as JSON,
+    as Markdown or as text, one of them. `size` is the file's, in bytes."""
+
+    name: str
+    task: str | None
+    path: str
+    size: int
+    tree: Tree | None = None
+    markdown: Text | None = None
+    text: Text | None = None
+
+
+Shown = tuple[tuple[Document, ...], int]  # and how many are left out
+
+
+class Documents:
+    """The files of a job as its status has them."""
+
+    def __init__(self, root: Root, job: Job, status: Mapping[str, Any], room: Room) -> None:
+        self._root = root
+        self._job = job
+        self._status = status
+        self._room = room
+
+    def seed_and_artifacts(self) -> Shown:
+        """The seed, then main artifacts in the pipeline's order, then what tasks made besides."""
+        job, found = self._job, []
+        copy = job.folder.seed if job.folder is not None else None
+        if copy is not None and disk.is_regular(copy):
+            found.append(self._document("seed.json", None, copy, None))
+        elif job.seed is not None:
+            found.append(self._document("seed.json", None, self._root.seed(job.id), job.seed))
+        tasks = job.exam.pipeline.tasks if job.exam is not None else ()
+        main = {task.artifact: task.id for task in tasks}
+        order = {task.id: number for number, task in enumerate(tasks)}
+        files = self._files("artifacts")
+        files.sort(key=lambda file: (file[0] not in main, order.get(file[1], len(order))))
+        values = job.exam.artifacts if job.exam is not None else {}
+        for name, task, path in files[:_MAX_FILES]:
+            found.append(self._document(name, task, path, values.get(main.get(name, ""))))
+        return tuple(found), max(len(files) - _MAX_FILES, 0)
+
+    def logs(self) -> Shown:
+        """What stages wrote: kept prompts and answers are among the calls."""
+        files = [file for file in self._files("logs") if not is_kept_name(file[0])]
+        found = [
+            Document(name, task, *self._place(path), text=self._room.text(_read(path), _MAX_LOG))
+            for name, task, path in files[:_MAX_FILES]
+        ]
+        return tuple(found), max(len(files) - _MAX_FILES, 0)
+
+    def _files(self, kind: str) -> list[tuple[str, str, Path]]:
+        """The files of a kind that are there, each with its task."""
+        if self._job.folder is None or not self._status:
+            return []
+        entries = self._status["tasks"].items()
+        owners = {name: task for task, entry in entries for name in entry["files"][kind]}
+        return [
+            (file.name, owners.get(file.name, ""), file.path)
+            for file in commands.files_of(self._job)
+            if file.kind == kind and disk.is_regular(file.path)
+        ]
+
+    def _document(self, name: str, task: str | None, path: Path, value: Any) -> Document:
+        if value is None and name.endswith(".json"):
+            value = read_json(path)
+        answered = value.get("content") if isinstance(value, dict) and len(value) == 1 else None
+        if isinstance(answered, str):  # by a task that answers in text
+            return self._text(name, task, path, answered)
+        if value is not None:
+            return Document(name, task, *self._place(path), tree=self._room.tree(value))
+        if name.endswith((".md", ".markdown")):
+            return self._text(name, task, path, _read(path))
+        return Document(name, task, *self._place(path), text=self._room.text(_read(path)))
+
+    def _text(self, name: str, task: str | None, path: Path, text: str) -> Document:
+        """A text that is laid out, if it is not too long for that."""
+        shown = self._room.text(text)
+        if len(text) <= _MAX_MARKDOWN:
+            return Document(name, task, *self._place(path), markdown=shown)
+        return Document(name, task, *self._place(path), text=shown)
+
+    def _place(self, path: Path) -> tuple[str, int]:
+        return self._root.show(path), path.stat().st_size
+
+
+def _read(path: Path) -> str:
+    try:
+        return disk.read(path).decode(errors="replace")
+    except InputError as error:
+        return error.as_line()

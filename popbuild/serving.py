@@ -1,0 +1,63 @@
+"""The command that shows everything in a browser. Each docstring is a help page."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from popbuild.arguments import JSON, Given, Table, argument, root_of
+from popbuild.errors import UsageError
+
+_PORTS = 65_535
+
+
+def _serve(given: Given) -> int:
+    """Show jobs in a browser, as they are and as they change: what runs, what failed and why,
+    what it cost, what a build would do; submit, build, stop, retry, decide. One process on
+    127.0.0.1, with a token of its own for each start, that is part of the address it prints.
+    Ctrl-C ends it, and the builds that it started; nothing is lost."""
+    from popbuild.web.serve import LOOPBACK, PORT, Place, is_loopback, serve
+
+    host = given.host or LOOPBACK
+    port = PORT if given.port is None else _port(given.port)
+    if given.name and not given.host:
+        raise UsageError("--name is for an address beyond 127.0.0.1", {}, hint="--host ADDRESS")
+    root = root_of(given)
+
+    def say(address: str) -> None:
+        if given.json:
+            # Not print_json: it would mask a token of the environment.
+            print(json.dumps({"root": str(root.path), "address": address}), flush=True)
+            return
+        print(f"popbuild serves {root.path}", "open", f"  {address}", sep="\n")
+        if not is_loopback(host):
+            print("warning: others reach this address; what goes there is not encrypted")
+        print("Ctrl-C ends it", flush=True)
+
+    token = os.environ.get("POPBUILD_TOKEN") or None
+    return serve(root, Place(host, port, tuple(given.name or ()), token), say)
+
+
+def _port(given: str) -> int:
+    if not (given.isascii() and given.isdecimal()) or len(given) > 5 or int(given) > _PORTS:
+        raise UsageError(f"--port is a number up to {_PORTS}", {"found": given or "nothing"})
+    return int(given)
+
+
+SERVING: Table = {
+    "serve": (
+        _serve,
+        "show jobs in a browser",
+        (
+            argument("--port", metavar="N", help="where to listen (8710); 0 takes a free one"),
+            argument("--host", metavar="ADDRESS", help="listen beyond 127.0.0.1: see docs"),
+            argument(
+                "--name",
+                metavar="NAME",
+                action="append",
+                help="a name under which --host is reached; several are possible",
+            ),
+            JSON,
+        ),
+    ),
+}

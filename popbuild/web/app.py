@@ -1,0 +1,181 @@
+"""Routes and requests: the one importer of starlette."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from popbuild import jsonio
+from popbuild.errors import (
+    ConfigError,
+    GateError,
+    InputError,
+    LockedError,
+    PopbuildError,
+    StoppedError,
+    UsageError,
+)
+from popbuild.guard import in_our_words, show_traceback
+from popbuild.redact import redact, redact_value
+from popbuild.web.operations import OPERATIONS, PREFIX, Operation, check_query, document, judge
+from popbuild.web.pages import PAGES, Show, error_page, static
+from popbuild.web.safety import MAX_BODY_BYTES, Guard, Refusal, Safety, refusal
+from popbuild.web.server import JSON, Ask, NotAnswered, Reply, Server, reply_json
+
+# The HTTP status of what a command says; the first that fits.
+_STATUS: tuple[tuple[type[PopbuildError], int], ...] = (
+    (LockedError, 409),
+    (StoppedError, 409),
+    (ConfigError, 409),  # the root is not as it should be: the request may be sent again
+    (GateError, 422),
+    (InputError, 422),
+    (UsageError, 400),
+)
+
+
+def make_app(server: Server, guard: Guard) -> ASGIApp:
+    """The whole application: safety first, then routes."""
+    routes = [
+        Route(PREFIX + each.path, _verb(server, each), methods=[each.method]) for each in OPERATIONS
+    ]
+    described = reply_json(document())
+    routes.append(Route(f"{PREFIX}/openapi.json", _always(described), methods=["GET"]))
+    routes += [Route(path, _page(server, show), methods=["GET"]) for path, show in PAGES.items()]
+    routes.append(Route("/static/{name}", _static, methods=["GET"]))
+
+    @contextlib.asynccontextmanager
+    async def living(app: Starlette) -> AsyncIterator[None]:
+        eyes = asyncio.create_task(server.eyes.run())
+        try:
+            yield
+        finally:
+            server.hub.close()
+            await server.builds.close()
+            eyes.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await eyes
+
+    async def http_error(request: Request, error: HTTPException) -> Response:
+        """No such route, or not with this method."""
+        values = {"path": request.url.path[:200], "method": request.method}
+        said = UsageError(str(error.detail).lower(), values, f"{PREFIX}/openapi.json names all")
+        response = _response(_error(server, request, NotAnswered(error.status_code, said)))
+        response.headers.update(error.headers or {})
+        return response
+
+    handlers: Mapping[Any, Callable[[Request, Any], Awaitable[Response]]] = {
+        HTTPException: http_error,
+    }
+    return Safety(Starlette(routes=routes, exception_handlers=handlers, lifespan=living), guard)
+
+
+def _always(reply: Reply) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        return _response(reply)
+
+    return endpoint
+
+
+def _verb(server: Server, operation: Operation) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        try:
+            answer = await operation.verb(server, await _ask_of(request, operation))
+        except ClientDisconnect:
+            return Response(status_code=400)
+        except Exception as error:
+            return _response(_error(server, request, error))
+        if isinstance(answer, Reply):
+            return _response(answer)
+        return _response(reply_json(redact_value(answer, server.environment), operation.status))
+
+    return endpoint
+
+
+def _page(server: Server, show: Show) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        try:
+            reply = await show(server, Ask(request.path_params, _query_of(request)))
+        except Exception as error:
+            return _response(_error(server, request, error))
+        assert isinstance(reply.body, bytes)
+        text = redact(reply.body.decode(), server.environment)
+        return _response(dataclasses.replace(reply, body=text.encode()))
+
+    return endpoint
+
+
+async def _static(request: Request) -> Response:
+    try:
+        return _response(static(request.path_params["name"]))
+    except NotAnswered as missing:
+        return _response(reply_json(missing.as_json(), missing.status))
+
+
+async def _ask_of(request: Request, operation: Operation) -> Ask:
+    query = _query_of(request)
+    check_query(operation, query)
+    body = None
+    if operation.takes:
+        # Nothing that a form of another page could send without being asked first.
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != JSON:
+            raise refusal(415, "only JSON is taken", {"found": kind, "allowed": JSON})
+        data = await request.body()
+        body = jsonio.loads(data, "request", max_bytes=MAX_BODY_BYTES)
+        problems = judge(operation, body)
+        if problems:
+            error = InputError("the request is not as it should be", {"sent to": operation.path})
+            raise NotAnswered(422, error, problems)
+    return Ask(request.path_params, query, body, request.headers.get("last-event-id"))
+
+
+def _query_of(request: Request) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        if name in found:
+            raise InputError("a parameter is given twice", {"parameter": name[:80]})
+        found[name] = value
+    return found
+
+
+def _error(server: Server, request: Request, error: Exception) -> Reply:
+    """What is answered where something went wrong: one envelope, and never a traceback."""
+    if isinstance(error, Refusal):
+        error = NotAnswered(error.status, error.error)
+    if not isinstance(error, NotAnswered):
+        error = _told(error)
+    if request.url.path.startswith("/api/"):
+        return reply_json(redact_value(error.as_json(), server.environment), error.status)
+    return error_page(server, error.error, error.status)
+
+
+def _told(error: Exception) -> NotAnswered:
+    """What a command would have said; told on stderr too where popbuild or the disk is at fault."""
+    if isinstance(error, PopbuildError):
+        found = (status for kind, status in _STATUS if isinstance(error, kind))
+        return NotAnswered(next(found, 500), error)
+    ours = in_our_words(error)
+    if os.environ.get("POPBUILD_DEBUG"):
+        show_traceback(error)
+    else:
+        print(f"error: {redact(str(ours), os.environ)}", file=sys.stderr)
+    return NotAnswered(500, ours)
+
+
+def _response(reply: Reply) -> Response:
+    headers = dict(reply.headers)
+    if isinstance(reply.body, bytes):
+        return Response(reply.body, reply.status, headers, reply.kind)
+    return StreamingResponse(reply.body, reply.status, headers, reply.kind)

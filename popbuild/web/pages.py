@@ -1,0 +1,264 @@
+"""The pages: what a person sees of the same things that the API gives."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import mimetypes
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from popbuild import __version__, commands, runs, schemas
+from popbuild.board.board import Page, Query, query_of
+from popbuild.board.row import STALE, row_of
+from popbuild.config import load
+from popbuild.errors import PopbuildError, UsageError, unknown
+from popbuild.jobs import Job
+from popbuild.pages.html import ago, render
+from popbuild.pages.view import view_of
+from popbuild.plan import totals
+from popbuild.plan_text import price_text, sum_text
+from popbuild.units import count
+from popbuild.web import verbs
+from popbuild.web.pictures import graph_of, plots_of
+from popbuild.web.server import HTML, Ask, NotAnswered, Reply, Server
+
+Show = Callable[[Server, Ask], Awaitable[Reply]]
+
+_STATIC = (Path(__file__).parent / "static", Path(__file__).parent.parent / "pages" / "static")
+_MOST_PLANNED = 500  # jobs on a page that says what a build would do
+_MOST_RUNS = 500
+_TO_BUILD = (STALE, "new", "pending", "stopped", "failed")  # what `popbuild run` would build
+
+
+def page(server: Server, name: str, here: str, status: int = 200, **values: Any) -> Reply:
+    """A page of the site."""
+    text = render(
+        name,
+        here=here,
+        root=str(server.root.path),
+        root_name=server.root.path.name or "/",
+        version=__version__,
+        trouble=server.eyes.trouble,
+        **values,
+    )
+    return Reply(text.encode("utf-8", "replace"), HTML, status)
+
+
+def error_page(server: Server, error: PopbuildError, status: int) -> Reply:
+    """A page that says what is wrong."""
+    return page(server, "message.html", "", status, title=error.message, error=error)
+
+
+async def jobs(server: Server, ask: Ask) -> Reply:
+    query = query_of(ask.query)
+    await verbs.jobs(server, ask)  # looks at what nobody has looked at yet
+    found = server.board.page(query)
+    counts = server.board.counts()
+    tokens, cost, unknown_cost = server.board.totals()
+    to_build = _matching_to_build(server, found)
+    words = {"standing": found.query.standing, "search": found.query.search}
+    return page(
+        server,
+        "jobs.html",
+        "/",
+        title="Jobs",
+        page=found,
+        first=(found.query.page - 1) * found.query.size + 1,
+        counts=counts,
+        all=len(server.board),
+        tokens=tokens,
+        cost=cost,
+        unknown_cost=unknown_cost,
+        whole=server.board.whole,
+        said=_said(counts),
+        to_build=to_build,
+        to_build_says=count(to_build, "job"),
+        plan_words={name: value for name, value in words.items() if value},
+        url_of=_url_of,
+        ago=_ago,
+    )
+
+
+def _ago(then_s: float) -> str:
+    return ago(time.time() - then_s)
+
+
+def _said(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{number:,} {standing}" for standing, number in counts.items())
+
+
+def _matching_to_build(server: Server, found: Page) -> int:
+    rows = server.board.matching(found.query)
+    return sum(row.standing in _TO_BUILD for row in rows)
+
+
+def _url_of(query: Query) -> str:
+    words = query.words()
+    return "/?" + urlencode(words) if words else "/"
+
+
+async def job(server: Server, ask: Ask) -> Reply:
+    """All about one job, with what can be done about it now."""
+    name = server.known(ask.path["job"])
+    found = await asyncio.to_thread(commands.find_job, server.root, name)
+    row = await asyncio.to_thread(row_of, server.root, found)
+    view = await asyncio.to_thread(view_of, server.root, found)
+    under_way = server.builds.building(name)
+    return page(
+        server,
+        "job.html",
+        "",
+        title=name,
+        id=name,
+        row=row,
+        view=view,
+        questions=_questions(found),
+        can_build=row.standing in _TO_BUILD and under_way is None,
+        can_stop=row.standing == "running",
+        can_retry=row.standing == "rejected" and found.bad_seed is None and under_way is None,
+        can_fresh=found.pipeline.names if found.pipeline and row.done else (),
+        ago=_ago,
+    )
+
+
+def _questions(found: Job) -> list[dict[str, Any]]:
+    """What a person is asked, with what the two answers send."""
+    return [
+        {
+            **question.as_json(),
+            "approve": json.dumps({"task": question.task, "build": True}),
+            "reject": json.dumps({"task": question.task}),
+        }
+        for question in found.questions
+    ]
+
+
+async def plan(server: Server, ask: Ask) -> Reply:
+    """What building some jobs, or those that a table shows, would do and cost."""
+    words = dict(ask.query)
+    fresh = [name for name in words.pop("fresh", "").split(",") if name]
+    if "job" in words:
+        names, back = [server.known(words["job"])], f"/jobs/{words['job']}"
+        then = "/jobs/" + words["job"]
+    else:
+        query = query_of(words)
+        rows = [row for row in server.board.matching(query) if row.standing in _TO_BUILD]
+        names, back = sorted(row.id for row in rows), _url_of(query)
+        then = "/builds"
+    some = names[:_MOST_PLANNED]
+    planned = await asyncio.to_thread(lambda: server.api.plan(*some, fresh=fresh) if some else [])
+    building = [job.id for job in planned if job.tasks]
+    total = totals(task for job in planned for task in job.tasks)
+    summary = f"{count(len(building), 'job')} would be built: {sum_text(total)}."
+    order: dict[str, Any] = {"jobs": building} | ({"fresh": fresh} if fresh else {})
+    return page(
+        server,
+        "plan.html",
+        "",
+        title="Plan",
+        planned=planned,
+        price_text=price_text,
+        summary=summary if building else "Nothing is to be built.",
+        build=json.dumps(order) if building else None,
+        then=then,
+        back=back,
+        more=len(names) - len(some),
+    )
+
+
+async def pipelines(server: Server, ask: Ask) -> Reply:
+    found = await asyncio.to_thread(server.api.pipelines)
+    return page(server, "pipelines.html", "/pipelines", title="Pipelines", pipelines=found)
+
+
+async def pipeline(server: Server, ask: Ask) -> Reply:
+    """A pipeline: its graph, and each task with its settings and its files as they are now."""
+    config = await asyncio.to_thread(load, server.root)
+    name = ask.path["name"]
+    found = config.pipelines.get("" if name == "default" else name)
+    if found is None:
+        known = [each or "default" for each in config.pipelines]
+        raise NotAnswered(404, UsageError("no such pipeline", unknown("pipeline", name, known)))
+    texts = {
+        task.id: [
+            (path, config.snapshot.text(path)) for path in sorted(task.files, key=_prompt_first)
+        ]
+        for task in found.tasks
+    }
+    return page(
+        server,
+        "pipeline.html",
+        "",
+        title=found.name or "default",
+        pipeline=found,
+        graph=graph_of(found),
+        files=texts,
+    )
+
+
+def _prompt_first(path: str) -> tuple[bool, str]:
+    return not path.endswith("prompt.md"), path
+
+
+async def all_runs(server: Server, ask: Ask) -> Reply:
+    job = ask.query.get("job")
+    most = 10 * _MOST_RUNS if job else _MOST_RUNS
+    lines = await asyncio.to_thread(runs.recent, server.root, most)
+    found = [_run(line) for line in lines if job is None or line.get("id") == job][:_MOST_RUNS]
+    return page(
+        server, "runs.html", "/runs", title="Runs", runs=found, job=job, plots=plots_of(found)
+    )
+
+
+def _run(line: Mapping[str, Any]) -> dict[str, Any]:
+    """A line of runs.jsonl with what an older one lacks."""
+    usage = line.get("usage") or {}
+    return {
+        "id": str(line.get("id", line.get("name", ""))),
+        "finishedAt": line.get("finishedAt", ""),
+        "built": line.get("built", ()),
+        "totalExecutionTime": line.get("totalExecutionTime", 0),
+        "totalRefinementAttempts": line.get("totalRefinementAttempts", 0),
+        "tokens": int(usage.get("inputTokens") or 0) + int(usage.get("outputTokens") or 0),
+        "cost": usage.get("cost", 0.0),
+    }
+
+
+async def builds(server: Server, ask: Ask) -> Reply:
+    return page(server, "builds.html", "/builds", title="Builds", builds=server.builds.all())
+
+
+async def submit(server: Server, ask: Ask) -> Reply:
+    """A form from the schema of seeds."""
+    found = await asyncio.to_thread(server.api.pipelines)
+    schema = schemas.for_format("seed").document
+    return page(server, "submit.html", "/submit", title="Submit", schema=schema, pipelines=found)
+
+
+@functools.cache
+def static(name: str) -> Reply:
+    """A file of ours, by its name; NotAnswered for any other."""
+    for folder in _STATIC:
+        known = {path.name: path for path in folder.iterdir()}
+        if name in known:
+            kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+            kind += "; charset=utf-8" if kind.startswith("text/") else ""
+            return Reply(known[name].read_bytes(), kind)
+    raise NotAnswered(404, UsageError("no such file", {"file": name[:80]}))
+
+
+PAGES: Mapping[str, Show] = {
+    "/": jobs,
+    "/jobs/{job}": job,
+    "/pipelines/{name}": pipeline,
+    "/plan": plan,
+    "/pipelines": pipelines,
+    "/runs": all_runs,
+    "/builds": builds,
+    "/submit": submit,
+}

@@ -1,0 +1,44 @@
+"""Drawings for pages: a pipeline's graph, and what runs came to over time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from popbuild import drawing
+from popbuild.model.clock import seconds_at
+from popbuild.model.pipeline import Pipeline
+from popbuild.units import money
+
+
+def graph_of(pipeline: Pipeline) -> Markup:
+    """A pipeline's tasks; each leads to its section of the page."""
+    graph = drawing.graph_of(pipeline)
+    # A drawing escapes the texts that it is given.
+    return Markup(drawing.svg(graph, link=lambda task: f"#task-{task}"))  # noqa: S704
+
+
+def plots_of(runs: Sequence[Mapping[str, Any]]) -> Iterable[tuple[str, Markup]]:
+    """Cost, duration and the rate of refinement of runs, each over time, the oldest first."""
+    for name, value_of, said in (
+        ("Cost", lambda run: run["cost"], money),
+        ("Duration", lambda run: run["totalExecutionTime"] / 1000, _seconds),
+        ("Refinements a task", _rate, lambda value: f"{value:.2g}"),
+    ):
+        points = [
+            drawing.Point(at_s, value_of(run), str(run["id"]))
+            for run in runs
+            if (at_s := seconds_at(run["finishedAt"])) is not None
+        ]
+        picture = drawing.plot_svg(name, points, said=said)
+        yield name, Markup(picture)  # noqa: S704 - as above
+
+
+def _seconds(value: float) -> str:
+    return f"{value:g} s"
+
+
+def _rate(run: Mapping[str, Any]) -> float:
+    return float(run["totalRefinementAttempts"]) / max(len(run["built"]), 1)

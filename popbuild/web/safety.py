@@ -1,0 +1,219 @@
+"""Who may ask, decided before anything is looked up: host, origin, token, kind of request.
+
+A page on the web can make a browser send requests to this server, and with a name that it makes
+point to 127.0.0.1 even read the answers. So the name in `Host` must be one of ours, with the port;
+an `Origin`, if there is one, ours; and nobody is answered without the token of this launch.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, quote, urlencode
+
+from popbuild.errors import InputError, PopbuildError
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+MAX_BODY_BYTES = 17 * 1024 * 1024  # a seed of 16 MB, and what is around it
+_READING = ("GET", "HEAD")
+_URL = "/?=&%+:;,~()!*'$@"  # stays as it is in an address
+
+HEADERS = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "connect-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types popbuild",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
+}
+
+
+@dataclass(frozen=True)
+class Refusal(Exception):
+    """A request that is not answered: the HTTP status, and why."""
+
+    status: int
+    error: PopbuildError
+
+
+@dataclass(frozen=True)
+class Guard:
+    """What a request must have. `hosts` are the names under which this server is reached, each with
+    its port."""
+
+    hosts: frozenset[str]
+    token: str
+    cookie: str
+
+    def check(self, method: str, path: str, headers: Mapping[str, str]) -> None:
+        """Raise a Refusal unless this request may be answered."""
+        self._check_host(headers)
+        self._check_origin(method, path, headers)
+        if not self.has_token(headers):
+            raise refusal(
+                401,
+                "the token is missing",
+                {"allowed": "the address that popbuild serve printed, or Authorization: Bearer"},
+                "each start has a token of its own",
+            )
+
+    def _check_host(self, headers: Mapping[str, str]) -> None:
+        host = headers.get("host", "").lower()
+        if host not in self.hosts:
+            raise refusal(
+                421,
+                "this server has another name",
+                {"host": host, "known": ", ".join(sorted(self.hosts))},
+            )
+
+    def _check_origin(self, method: str, path: str, headers: Mapping[str, str]) -> None:
+        origin = headers.get("origin")
+        if origin is not None and origin.removeprefix("http://").lower() not in self.hosts:
+            raise refusal(403, "another page may not ask", {"origin": origin})
+        site = headers.get("sec-fetch-site", "none")
+        # Somebody may follow a link from elsewhere to a page; nothing else is asked from there.
+        to_look = method in _READING and headers.get("sec-fetch-mode", "navigate") == "navigate"
+        is_page = to_look and not path.startswith("/api/")
+        if site not in ("none", "same-origin") and not is_page:
+            raise refusal(403, "another page may not ask", {"sec-fetch-site": site})
+
+    def has_token(self, headers: Mapping[str, str]) -> bool:
+        """Whether the token is there: as `Authorization: Bearer`, or as this server's cookie."""
+        kind, _, value = headers.get("authorization", "").partition(" ")
+        if kind.lower() == "bearer":
+            return self.is_token(value.strip())
+        try:
+            found = SimpleCookie(headers.get("cookie", "")).get(self.cookie)
+        except CookieError:
+            return False
+        return found is not None and self.is_token(found.value)
+
+    def is_token(self, given: str) -> bool:
+        return hmac.compare_digest(given.encode(), self.token.encode())
+
+
+def refusal(
+    status: int, message: str, values: Mapping[str, object], hint: str | None = None
+) -> Refusal:
+    return Refusal(status, InputError(message, values, hint))
+
+
+class Safety:
+    """Stands before all routes: refuses, limits what is sent, and adds the headers."""
+
+    def __init__(self, app: ASGIApp, guard: Guard) -> None:
+        self._app = app
+        self._guard = guard
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            return  # no web sockets here
+        headers = _headers_of(scope)
+        method, path = scope["method"], scope["path"]
+        try:
+            if method in _READING and await self._took_token(scope, headers, send):
+                return
+            self._guard.check(method, path, headers)
+            _check_size(headers)
+        except Refusal as refused:
+            await self._refuse(refused, path, send)
+            return
+        await self._app(scope, _limited(receive), _with_headers(send))
+
+    async def _took_token(self, scope: Scope, headers: Mapping[str, str], send: Send) -> bool:
+        """Put the token of an address into a cookie, and lead to the address without it: it shall
+        neither stay in the browser's history nor go along when somebody copies the address."""
+        words = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        given = next((value for name, value in words if name == "token"), None)
+        if given is None:
+            return False
+        self._guard._check_host(headers)
+        if not self._guard.is_token(given):
+            raise refusal(401, "this is the token of another start", {}, "popbuild serve prints it")
+        rest = urlencode([(name, value) for name, value in words if name != "token"])
+        # Not "//elsewhere": a path that begins like that would lead to another host.
+        target = "/" + scope["path"].lstrip("/") + (f"?{rest}" if rest else "")
+        cookie = f"{self._guard.cookie}={self._guard.token}; Path=/; HttpOnly; SameSite=Lax"
+        more = [
+            (b"location", quote(target, safe=_URL).encode()),
+            (b"set-cookie", cookie.encode()),
+        ]
+        await _answer(send, 303, b"", b"text/plain", more)
+        return True
+
+    async def _refuse(self, refused: Refusal, path: str, send: Send) -> None:
+        if path.startswith("/api/"):
+            body = json.dumps(refused.error.as_json()).encode()
+            await _answer(send, refused.status, body, b"application/json", [])
+        else:
+            text = f"{refused.error}\n".encode()
+            await _answer(send, refused.status, text, b"text/plain; charset=utf-8", [])
+
+
+def _headers_of(scope: Scope) -> dict[str, str]:
+    """The headers of a request; of one that is there twice nothing is believed."""
+    found: dict[str, str] = {}
+    for name, value in scope["headers"]:
+        key = name.decode("latin-1").lower()
+        found[key] = "" if key in found else value.decode("latin-1")
+    return found
+
+
+def _check_size(headers: Mapping[str, str]) -> None:
+    length = headers.get("content-length", "0")
+    if not length.isdecimal() or int(length) > MAX_BODY_BYTES:
+        raise _too_large()
+
+
+def _too_large() -> Refusal:
+    return refusal(413, "the request is too large", {"allowed": f"{MAX_BODY_BYTES:,} bytes"})
+
+
+def _limited(receive: Receive) -> Receive:
+    """`receive`, until too much came: a body without a length is counted."""
+    came = 0
+
+    async def limited() -> Message:
+        nonlocal came
+        message = await receive()
+        came += len(message.get("body", b""))
+        if came > MAX_BODY_BYTES:
+            raise _too_large()
+        return message
+
+    return limited
+
+
+def _with_headers(send: Send) -> Send:
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            there = {name.lower() for name, _ in message["headers"]}
+            more = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+            message["headers"] = [
+                *message["headers"],
+                *(pair for pair in more if pair[0] not in there),
+            ]
+        await send(message)
+
+    return sending
+
+
+async def _answer(
+    send: Send, status: int, body: bytes, kind: bytes, more: list[tuple[bytes, bytes]]
+) -> None:
+    headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode()), *more]
+    sending = _with_headers(send)
+    await sending({"type": "http.response.start", "status": status, "headers": headers})
+    await sending({"type": "http.response.body", "body": body})

@@ -1,0 +1,81 @@
+"""What one server has in its hands, and what a request and an answer are."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from popbuild.api import Popbuild
+from popbuild.board.board import Board
+from popbuild.board.eyes import Eyes
+from popbuild.board.hub import Hub
+from popbuild.config import environment_of
+from popbuild.errors import PopbuildError, UsageError
+from popbuild.layout import Root
+from popbuild.model.problem import Problem
+from popbuild.web.builds import Builds
+
+HTML, JSON = "text/html; charset=utf-8", "application/json"
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A request, as far as an answer hangs on it."""
+
+    path: Mapping[str, str]
+    query: Mapping[str, str]
+    body: Any = None
+    last_event: str | None = None
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer: its bytes, at once or as they come."""
+
+    body: bytes | AsyncIterator[bytes]
+    kind: str = JSON
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def reply_json(value: Any, status: int = 200) -> Reply:
+    return Reply(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"), status=status)
+
+
+class NotAnswered(Exception):
+    """A request that gets an error for an answer."""
+
+    def __init__(self, status: int, error: PopbuildError, problems: Sequence[Problem] = ()) -> None:
+        super().__init__(error.message)
+        self.status = status
+        self.error = error
+        self.problems = tuple(problems)
+
+    def as_json(self) -> dict[str, Any]:
+        body = self.error.as_json()
+        if self.problems:
+            body["problems"] = [problem.as_json() for problem in self.problems]
+        return body
+
+
+class Server:
+    """A root, its board, and who is told what happens."""
+
+    def __init__(self, root: Root) -> None:
+        self.api = Popbuild(root.path)
+        self.root = root
+        self.environment = environment_of(root, os.environ)  # whose keys nobody gets to see
+        self.board = Board()
+        self.hub = Hub()
+        self.eyes = Eyes(root, self.board, self.hub)
+        self.builds = Builds(root, self.hub)
+
+    def known(self, job: str) -> str:
+        """The ID of a job that there is; NotAnswered for any other."""
+        if not self.api.is_known(job):
+            error = UsageError("no such job", {"job": job[:80]}, "it may have been removed")
+            raise NotAnswered(404, error)
+        return job

@@ -1,0 +1,348 @@
+"""The pages in a real browser: Debian's Chromium, without a window."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from provider import Provider
+from served import Served, serve
+from workspace import CHECKOUT, Workspace
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+PICTURES = os.environ.get("POPBUILD_TEST_PICTURES")  # "1" writes those of docs/ anew
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
+
+
+@pytest.fixture
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox"] if os.getuid() == 0 else []
+        )
+        yield browser
+        browser.close()
+
+
+class Tab:
+    """A page of the server, whose console must stay silent."""
+
+    def __init__(self, browser: Any, served: Served, **options: Any) -> None:
+        self.served = served
+        self.context = browser.new_context(viewport={"width": 1100, "height": 800}, **options)
+        self.page = self.context.new_page()
+        self.said: list[str] = []
+        self.elsewhere: list[str] = []
+        self.page.on("console", lambda message: self.said.append(message.text))
+        self.page.on("pageerror", lambda error: self.said.append(str(error)))
+        self.page.on("dialog", lambda dialog: self.said.append(f"dialog: {dialog.message}"))
+        self.page.on("request", self._asked)
+        self.page.goto(served.address)
+
+    def _asked(self, request: Any) -> None:
+        if not request.url.startswith(f"http://{self.served.host}/"):
+            self.elsewhere.append(request.url)
+
+    def open(self, path: str) -> Any:
+        self.page.goto(f"http://{self.served.host}{path}")
+        return self.page
+
+    def check(self) -> None:
+        """Nothing was run, refused or asked for elsewhere."""
+        refused = "Failed to load resource: the server responded with a status of 4"
+        assert [said for said in self.said if not said.startswith(refused)] == []
+        assert self.elsewhere == []
+
+    def is_accessible(self) -> None:
+        """axe finds no error on this page."""
+        from axe_playwright_python.sync_playwright import Axe
+
+        found = Axe().run(self.page).response["violations"]
+        assert found == [], [
+            (each["id"], [node["html"][:200] for node in each["nodes"][:3]]) for each in found
+        ]
+
+    def picture(self, name: str) -> None:
+        """A screenshot for the documentation, where that is asked for."""
+        if PICTURES:
+            folder = CHECKOUT / "docs/pictures"
+            folder.mkdir(exist_ok=True)
+            self.page.screenshot(path=folder / f"{name}.png")
+
+
+@pytest.fixture
+def tab(workspace: Workspace, browser: Any) -> Iterator[Tab]:
+    with serve(workspace) as served:
+        tab = Tab(browser, served)
+        yield tab
+        tab.context.close()
+
+
+def test_a_seed_goes_to_complete(workspace: Workspace, tab: Tab, provider: Provider) -> None:
+    """A seed is submitted by the page, and goes to complete before the eyes of who looks."""
+    page = tab.open("/submit")
+    page.get_by_label("name", exact=True).fill("Grid batteries")
+    page.get_by_label("data", exact=True).fill('{"topic": "batteries"')
+    page.get_by_role("button", name="Submit").click()
+    assert "Expected" in page.locator("[data-problem='/data']").inner_text()
+    assert page.get_by_label("data", exact=True).get_attribute("aria-invalid") == "true"
+    tab.is_accessible()
+    page.get_by_label("data", exact=True).fill('{"topic": "batteries", "topic": "wind"}')
+    page.get_by_role("button", name="Submit").click()
+    page.get_by_role("alert").get_by_text("topic").first.wait_for()
+    page.get_by_label("data", exact=True).fill('{"topic": "batteries", "tone": "plain"}')
+    page.get_by_label("The job's ID; a new one if empty").fill("batteries")
+    page.get_by_label("Build it at once").check()
+    provider.hold(after=1)
+    page.get_by_role("button", name="Submit").click()
+    page.wait_for_url("**/jobs/batteries")
+    page.locator("#main .state.running").first.wait_for()
+    page.get_by_text("1 of 2 done").wait_for()
+    assert workspace.states("batteries") == ["current"]
+    provider.release()
+    page.locator("#main .state.complete").first.wait_for()
+    assert workspace.states("batteries") == ["complete"]
+    page.get_by_role("heading", name="research-output.json").first.wait_for()
+    tab.is_accessible()
+    tab.check()
+    assert len(provider.requests) == 2
+
+
+def test_a_file_is_dropped(workspace: Workspace, tab: Tab) -> None:
+    """A seed's file that is dropped on the page is sent as it is; its problems are told."""
+    page = tab.open("/submit")
+    drop = """(text) => {
+        const data = new DataTransfer();
+        data.items.add(new File([text], "dropped.json", {type: "application/json"}));
+        document.dispatchEvent(new DragEvent("drop", {dataTransfer: data, bubbles: true}));
+    }"""
+    page.evaluate(drop, '{"name": "", "data": {}}')
+    page.wait_for_function("document.querySelector('#seed-text').value !== ''")
+    assert page.get_by_label("The job's ID; a new one if empty").input_value() == "dropped"
+    page.get_by_role("button", name="Submit").click()
+    page.get_by_text("the request is not").or_(page.get_by_text("not a valid seed")).wait_for()
+    assert page.locator("[data-problem='/name']").inner_text() != ""
+    page.evaluate(drop, '{"name": "Dropped", "data": {"topic": "x", "tone": "y"}, "more": [1]}')
+    page.wait_for_function("document.querySelector('#seed-text').value.includes('more')")
+    page.get_by_role("button", name="Submit").click()
+    page.wait_for_url("**/jobs/dropped")
+    assert workspace.read("pipeline-data/pending/dropped-seed.json")["more"] == [1]
+
+
+def test_a_rejected_job_says_why(workspace: Workspace, tab: Tab, provider: Provider) -> None:
+    """What failed and why stands in the table, and at the job with every try; retry builds on."""
+    schema = {"properties": {"content": {"minLength": 9}}, "required": ["content"]}
+    workspace.task("research", schema=schema)
+    provider.script([json.dumps({"content": f"no {number}"}) for number in range(3)])
+    assert workspace.popbuild("run", "first").code == 1
+    page = tab.open("/")
+    row = page.get_by_role("row").filter(has_text="first")
+    row.locator(".state.rejected").wait_for()
+    assert "research: " in row.inner_text()
+    tab.is_accessible()
+    row.get_by_role("link", name="first").click()
+    assert page.locator("#problems").inner_text().count("/content") >= 1
+    tab.is_accessible()
+    provider.script(['{"content": "yes, long enough"}'])
+    page.get_by_role("button", name="Retry with another sample").click()
+    page.locator("#main .state.complete").first.wait_for()
+    tab.check()
+    assert len(provider.requests) == 5
+
+
+def test_an_edit_is_planned(workspace: Workspace, tab: Tab, provider: Provider) -> None:
+    """An edit shows as stale by itself; the plan says what a build would do, and builds it."""
+    assert workspace.popbuild("run", "first").code == 0
+    page = tab.open("/jobs/first")
+    page.locator("#main .state.complete").first.wait_for()
+    workspace.task("analysis", prompt="Another analysis of: {{ artifacts.research.content }}\n")
+    page.locator("#main .state.stale").first.wait_for()
+    tab.is_accessible()
+    page.get_by_role("link", name="Plan a build").click()
+    row = page.get_by_role("row").filter(has_text="analysis")
+    assert "1 to 3 calls, 0 stored" in row.inner_text()
+    assert page.get_by_role("row").filter(has_text="research").count() == 0
+    assert len(provider.requests) == 2
+    tab.is_accessible()
+    page.get_by_role("button", name="Build").click()
+    page.wait_for_url("**/jobs/first")
+    page.locator("#main .state.complete").first.wait_for()
+    assert len(provider.requests) == 3
+    tab.check()
+
+
+def test_a_gate_is_approved(workspace: Workspace, tab: Tab, provider: Provider) -> None:
+    """A job that waits for a person asks its question on its page; a yes with a note builds on, and
+    is recorded; a no rejects the job with the note as the reason."""
+    gate = {"gate": {"message": "Is this fit to print?"}}
+    workspace.task("research", task_yaml=gate)
+    workspace.seed("second", {"topic": "wind", "tone": "plain"})
+    assert workspace.popbuild("run").code == 4
+    page = tab.open("/")
+    page.locator("td .state.waiting").nth(1).wait_for()
+    tab.is_accessible()
+    page.get_by_role("link", name="first").click()
+    page.get_by_role("heading", name="Is this fit to print?").wait_for()
+    tab.is_accessible()
+    page.get_by_label("A note").fill("Well said.")
+    page.get_by_role("button", name="Approve, and build on").click()
+    page.locator("#main .state.complete").first.wait_for()
+    decision = workspace.read("pipeline-data/complete/first/tasks/research/decision.json")
+    assert (decision["decision"], decision["note"]) == ("approved", "Well said.")
+    page = tab.open("/jobs/second")
+    page.get_by_label("A note").fill("Too short.")
+    page.get_by_role("button", name="Reject").click()
+    page.locator("#main .state.rejected").first.wait_for()
+    assert page.get_by_text("Too short.").count() >= 1
+    tab.check()
+    assert len(provider.requests) == 3
+
+
+def test_a_build_is_stopped(workspace: Workspace, tab: Tab, provider: Provider) -> None:
+    """Stop ends a build of another command too, and the job says that it was stopped."""
+    provider.hold(after=1)
+    with workspace.start("popbuild", "run", "first") as running:
+        provider.wait_for(2)
+        page = tab.open("/jobs/first")
+        page.get_by_role("button", name="Stop").click()
+        assert running.wait().code == 4
+    provider.release()
+    page.locator("#main .state.stopped").first.wait_for()
+    with page.expect_download() as downloading:
+        assert workspace.popbuild("run", "first").code == 0
+        page.get_by_role("link", name="Download").click()
+    assert downloading.value.suggested_filename == "first.tar.zst"
+    tab.check()
+
+
+HOSTILE = [
+    "<script>document.title = 'taken'; alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "<svg onload=alert(1)><a href='javascript:alert(1)'>x</a></svg>",
+    "[link](javascript:alert(1)) ![image](http://evil.example/x.png)",
+    "</textarea></pre></style><iframe src='javascript:alert(1)'></iframe>",
+    "{{ 7 * 7 }} \u202e txt.exe",
+]
+
+
+def test_hostile_text_does_nothing(workspace: Workspace, tab: Tab, provider: Provider) -> None:
+    """Text from models and seeds is shown as text, wherever it stands."""
+    text = "\n\n".join(HOSTILE)
+    workspace.seed("first", {"topic": text, "tone": text, text[:60]: text}, name=HOSTILE[0])
+    workspace.task("research", prompt="{{ seed.data.topic }}\n", stages=_MORE_FILES)
+    provider.script([text, text])
+    assert workspace.popbuild("run", "first").code == 0
+    workspace.task("analysis", prompt="Anew: {{ artifacts.research.content }}\n")
+    for path in ("/jobs/first", "/", "/plan?job=first", "/runs", "/pipelines/default"):
+        page = tab.open(path)
+        page.evaluate("document.querySelectorAll('details').forEach((each) => each.open = true)")
+        page.wait_for_timeout(50)
+        assert "taken" not in page.title()
+        for link in page.locator("a").all():
+            assert not (link.get_attribute("href") or "").startswith("javascript:")
+        assert page.locator("iframe, img, object, embed, main script").count() == 0
+        assert page.locator("svg a[href^='javascript']").count() == 0
+    assert "onerror=alert(1)" in tab.open("/jobs/first").locator("#artifacts").inner_text()
+    # As files they come as attachments, which no browser shows.
+    for name in ("page.html", "picture.svg"):
+        with tab.page.expect_download() as downloading:
+            tab.page.evaluate(
+                "(at) => { location.assign(at); }",
+                f"/api/v1/jobs/first/files/artifacts/{name}",
+            )
+        assert downloading.value.suggested_filename.endswith(name)
+    tab.check()
+
+
+_MORE_FILES = """
+def integration(context):
+    context.files.write_artifact("page.html", "<script>alert(1)</script>")
+    picture = "<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>"
+    context.files.write_artifact("picture.svg", picture)
+"""
+
+
+def test_five_megabytes(workspace: Workspace, tab: Tab, provider: Provider) -> None:
+    """A huge artifact neither breaks the page nor is all of it on it; its file is there."""
+    provider.script(["<b>x</b> " * 600_000, "short"])
+    workspace.task("analysis", prompt="Analysis of much.\n")
+    assert workspace.popbuild("run", "first").code == 0
+    answer = tab.served.get("/jobs/first")
+    assert len(answer.body) < 1_500_000
+    page = tab.open("/jobs/first")
+    assert page.locator("main b").filter(has_text="x").count() == 0
+    page.get_by_text("research-output.json").first.wait_for()
+    tab.check()
+
+
+def test_keyboard_narrow_and_dark(workspace: Workspace, browser: Any) -> None:
+    """The page is used with the keyboard alone, in a narrow window, and in the dark."""
+    assert workspace.popbuild("run", "first").code == 0
+    with serve(workspace) as served:
+        for scheme in ("light", "dark"):
+            tab = Tab(browser, served, color_scheme=scheme)
+            tab.page.set_viewport_size({"width": 360, "height": 640})
+            for path in ("/", "/jobs/first", "/submit", "/pipelines/default", "/runs"):
+                page = tab.open(path)
+                page.evaluate("document.querySelectorAll('details').forEach(each => each.open = 1)")
+                tab.is_accessible()
+                wide = page.evaluate("document.documentElement.scrollWidth")
+                assert wide <= 360, (path, wide)
+            page = tab.open("/")
+            page.keyboard.press("Tab")
+            assert page.evaluate("document.activeElement.textContent") == "To the content"
+            page.keyboard.press("Enter")
+            for _ in range(20):
+                page.keyboard.press("Tab")
+                if page.evaluate("document.activeElement.textContent") == "first":
+                    break
+            page.keyboard.press("Enter")
+            page.wait_for_url("**/jobs/first")
+            tab.check()
+            tab.context.close()
+
+
+def test_what_somebody_opened_stays_open(workspace: Workspace, tab: Tab) -> None:
+    """A change on disk is shown without closing what was opened or taking the focus away."""
+    assert workspace.popbuild("run", "first").code == 0
+    page = tab.open("/jobs/first")
+    page.locator("#main .state.complete").first.wait_for()
+    summary = page.locator("#calls summary").first
+    summary.focus()
+    page.keyboard.press("Enter")
+    workspace.task("analysis", prompt="Anew: {{ artifacts.research.content }}\n")
+    page.locator("#main .state.stale").first.wait_for()
+    assert page.locator("#calls details").first.get_attribute("open") is not None
+    assert page.evaluate("document.activeElement.localName") == "summary"
+
+
+def test_pictures(workspace: Workspace, browser: Any, provider: Provider, tmp_path: Path) -> None:
+    """The screenshots of the documentation come from here (POPBUILD_TEST_PICTURES=1)."""
+    for number, job in enumerate(("cargo-bikes", "grid-batteries", "heat-pumps", "tidal-power")):
+        workspace.seed(job, {"topic": job.replace("-", " "), "tone": "plain", "n": number})
+    (workspace.root / "seeds/first.json").unlink()
+    assert workspace.popbuild("run").code == 0
+    schema = {"properties": {"content": {"maxLength": 20}}, "required": ["content"]}
+    workspace.seed("wave-power", {"topic": "wave power", "tone": "plain"})
+    workspace.task("analysis", schema=schema)
+    long = json.dumps({"content": "An analysis that goes on and on."})
+    provider.script(["Waves carry energy.", long, long, long])
+    assert workspace.popbuild("run", "wave-power").code == 1
+    workspace.seed("wind-farms", {"topic": "wind farms", "tone": "plain"})
+    with serve(workspace) as served:
+        tab = Tab(browser, served)
+        tab.open("/").locator(".state.rejected").first.wait_for()
+        tab.picture("jobs")
+        tab.open("/jobs/wave-power")
+        tab.picture("job")
+        tab.open("/plan?standing=new")
+        tab.open("/runs")
+        tab.check()
+        tab.context.close()

@@ -1,0 +1,258 @@
+"""`popbuild serve`: the API gives what the command line gives, does what it does, and tells at once
+what changed on disk."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from provider import Provider
+from served import Served, serve
+from workspace import Workspace
+
+
+@pytest.fixture
+def served(workspace: Workspace) -> Iterator[Served]:
+    with serve(workspace) as served:
+        yield served
+
+
+def test_a_job_is_as_status_has_it(workspace: Workspace, served: Served) -> None:
+    """The API gives the same JSON as `popbuild status --json`, before and after a build."""
+    for _ in range(2):
+        told = served.get("/api/v1/jobs/first").json
+        assert [told] == json.loads(workspace.popbuild("status", "first", "--json").out)
+        assert workspace.popbuild("run", "first").code == 0
+    assert told["state"] == "complete"
+
+
+def test_a_change_on_disk_is_told(workspace: Workspace, served: Served, provider: Provider) -> None:
+    """Who follows events hears of a build by another process, in order, and of a removal."""
+    with served.events() as events:
+        assert events.next().kind == "hello"
+        assert workspace.popbuild("run", "first").code == 0
+        row = events.until("job", id="first", standing="complete").body
+        assert (row["done"], row["tasks"], row["why"]) == (2, 2, "")
+        workspace.task("analysis", prompt="Analysis, anew: {{ artifacts.research.content }}\n")
+        assert "prompt.md" in events.until("job", id="first", standing="stale").body["why"]
+        (workspace.root / "seeds/first.json").unlink()
+        shutil.rmtree(workspace.job("first"))
+        events.until("gone", id="first")
+    assert len(provider.requests) == 2
+
+
+def test_events_go_on_where_they_were_lost(workspace: Workspace, served: Served) -> None:
+    """With Last-Event-ID nothing is missed and nothing comes twice; where that is not possible, a
+    reset says so."""
+    with served.events() as events:
+        start = events.next()
+        workspace.seed("second", {"topic": "a"})
+        first = events.until("job", id="second")
+    workspace.seed("third", {"topic": "b"})
+    served.wait_for("third", "new")
+    with served.events(last=first.id) as events:
+        again = events.until("job", id="third")
+        assert int(again.id.partition("-")[2]) > int(first.id.partition("-")[2])
+    with served.events(last=start.id) as events:
+        seen = [events.until("job").body["id"] for _ in range(2)]
+        assert "second" in seen
+    for unknown in ("nonsense", "00000000-1", f"{start.id}999", "-", "x" * 100):
+        with served.events(last=unknown) as events:
+            assert events.next().kind == "reset", unknown
+
+
+def test_a_build_from_the_page(workspace: Workspace, served: Served, provider: Provider) -> None:
+    """A build is a `popbuild run`: it ends with its results, and a second one calls nothing."""
+    planned = served.post("/api/v1/plan", {"jobs": ["first"]}).json
+    assert [task["task"] for task in planned["jobs"][0]["tasks"]] == ["research", "analysis"]
+    assert provider.requests == []
+    for calls in (2, 2):
+        started = served.post("/api/v1/builds", {"jobs": ["first"]})
+        assert started.status == 202, started.text
+        ended = _ended(served, started.json["id"])
+        assert ended["exitCode"] == 0, ended
+        assert len(provider.requests) == calls
+    assert ended["results"][0]["outcome"] == "up to date"
+    assert workspace.states("first") == ["complete"]
+    again = served.post("/api/v1/builds", {"jobs": ["first"], "fresh": ["research"]}).json
+    assert _ended(served, again["id"])["results"][0]["built"] == ["research"]
+
+
+def _ended(served: Served, build: str) -> dict[str, object]:
+    deadline = time.monotonic() + 60
+    while True:
+        found: dict[str, object] = served.get(f"/api/v1/builds/{build}").json
+        if found["state"] == "ended":
+            return found
+        assert time.monotonic() < deadline, found
+        time.sleep(0.05)
+
+
+def test_a_build_is_stopped(workspace: Workspace, served: Served, provider: Provider) -> None:
+    """Stopped, a build leaves the job in current/, and what was bought is not bought again."""
+    provider.hold(after=1)
+    started = served.post("/api/v1/builds", {"jobs": ["first"]}).json
+    provider.wait_for(2)
+    busy = served.post("/api/v1/builds", {"jobs": ["first"]})
+    assert (busy.status, busy.json["error"]) == (409, "this job is being built")
+    assert served.post(f"/api/v1/builds/{started['id']}/stop", {}).status == 202
+    ended = _ended(served, started["id"])
+    assert ended["exitCode"] == 130, ended
+    served.wait_for("first", "stopped")
+    provider.release()
+    assert workspace.popbuild("run", "first").code == 0
+    assert len([each for each in provider.requests if "Research" in each.said("user")]) == 1
+
+
+def test_a_seed_is_submitted(workspace: Workspace, served: Served, provider: Provider) -> None:
+    """A seed comes as JSON or as the text of its file; with `build` it is built at once."""
+    seed = {"name": "Sent", "data": {"topic": "bees", "tone": "dry"}}
+    first = served.post("/api/v1/jobs", {"seed": seed, "id": "sent"})
+    assert (first.status, first.json) == (201, {"id": "sent"})
+    assert workspace.read("pipeline-data/pending/sent-seed.json") == seed
+    second = served.post("/api/v1/jobs", {"text": json.dumps(seed), "build": True})
+    assert second.status == 201
+    served.wait_for(second.json["id"], "complete")
+    assert len(provider.requests) == 2
+    taken = served.post("/api/v1/jobs", {"seed": seed, "id": "SENT"})
+    assert (taken.status, taken.json["error"]) == (400, "there is a job with this ID already")
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        ({"text": '{"name": "x", "data": {}, "name": "y"}'}, ""),
+        ({"text": '{"name": "x",\n "data": }'}, ""),
+        ({"text": ""}, ""),
+        ({"seed": {"name": "", "data": []}}, "/data"),
+        ({"seed": {"name": "x", "data": {}, "pipeline": "none"}}, "/pipeline"),
+    ],
+)
+def test_a_bad_seed_is_refused_with_its_problems(
+    workspace: Workspace, served: Served, body: object, problem: str
+) -> None:
+    """What is wrong with a seed is said with its place, and nothing is queued."""
+    answer = served.post("/api/v1/jobs", body)
+    assert answer.status == 422, answer.text
+    assert problem in [each["pointer"] for each in answer.json["problems"]]
+    assert list((workspace.root / "pipeline-data/pending").iterdir()) == []
+
+
+def test_a_rejected_job_is_retried(
+    workspace: Workspace, served: Served, provider: Provider
+) -> None:
+    """The row of a rejected job says why; retry draws another sample."""
+    schema = {"properties": {"content": {"const": "yes"}}, "required": ["content"]}
+    workspace.task("research", schema=schema)
+    provider.script(['{"content": "no"}'] * 3)
+    assert workspace.popbuild("run", "first").code == 1
+    row = served.wait_for("first", "rejected")
+    assert row["why"].startswith("research: "), row
+    provider.script(['{"content": "yes"}'])
+    started = served.post("/api/v1/jobs/first/retry", {})
+    assert started.status == 202
+    assert _ended(served, started.json["id"])["exitCode"] == 0
+    served.wait_for("first", "complete")
+
+
+def test_files_are_given_as_they_are(workspace: Workspace, served: Served) -> None:
+    """A file of a job comes byte for byte, as an attachment that no browser runs."""
+    assert workspace.popbuild("run", "first").code == 0
+    listed = served.get("/api/v1/jobs/first/files").json
+    assert {each["kind"] for each in listed} >= {"artifacts", "logs", "tasks"}
+    for each in listed:
+        answer = served.get(f"/api/v1/jobs/first/files/{each['kind']}/{each['name']}")
+        assert answer.body == (workspace.root / each["path"]).read_bytes()
+        assert answer.headers["content-disposition"].startswith("attachment; ")
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["content-type"].partition(";")[0] in (
+            "application/json",
+            "text/plain",
+            "application/octet-stream",
+        )
+    archived = served.get("/api/v1/jobs/first/archive")
+    assert archived.status == 200, archived.text
+    target = workspace.root / "first.tar.zst"
+    target.write_bytes(archived.body)
+    shutil.rmtree(workspace.job("first"))
+    assert workspace.popbuild("restore", str(target)).code == 0
+    assert workspace.states("first") == ["complete"]
+
+
+def test_pages_hold_at_many_jobs(workspace: Workspace, served: Served) -> None:
+    """Every job is on exactly one page, whatever the order; search and states narrow it."""
+    for number in range(120):
+        workspace.seed(f"job-{number:03}", {"topic": str(number)})
+    deadline = time.monotonic() + 30
+    while served.get("/api/v1/jobs").json["counts"] != {"new": 121}:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    for sort in ("attention", "id", "progress", "tokens", "cost", "changed"):
+        seen: list[str] = []
+        for page in (1, 2, 3):
+            answer = served.get(f"/api/v1/jobs?sort={sort}&page={page}&size=50").json
+            assert (answer["total"], answer["pages"]) == (121, 3)
+            seen += [row["id"] for row in answer["jobs"]]
+        assert len(seen) == len(set(seen)) == 121, sort
+    assert served.get("/api/v1/jobs?search=JOB-01").json["total"] == 10
+    assert served.get("/api/v1/jobs?standing=complete").json["total"] == 0
+    assert served.get("/api/v1/jobs?page=99&size=50").json["page"] == 3
+
+
+def test_the_configuration_is_broken(workspace: Workspace, served: Served) -> None:
+    """A mistake in the configuration is told, with its place, and so is that it was mended."""
+    path = workspace.root / "pipeline-config/pipeline.json"
+    before = path.read_bytes()
+    served.wait_for("first", "new")
+    with served.events() as events:
+        path.write_text("{")
+        assert "pipeline.json" in json.dumps(events.until("trouble").body)
+        assert served.get("/api/v1/pipelines").status == 409
+        assert "not valid JSON" in served.get("/", authorization=_bearer(served)).text
+        path.write_bytes(before)
+        events.until("reset")
+    assert len(served.get("/api/v1/pipelines").json) == 1
+
+
+def _bearer(served: Served) -> str:
+    return f"Bearer {served.token}"
+
+
+def test_a_port_that_is_taken(workspace: Workspace) -> None:
+    """Where another program listens, that is said, with what to do."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        ended = workspace.popbuild("serve", "--port", str(port))
+    assert ended.code == 3
+    assert "another program listens there" in ended.err
+    assert "--port 0" in ended.err
+
+
+@pytest.mark.parametrize("port", ["", "x", "-1", "65536", "\uff18\uff10"])
+def test_a_port_that_is_none(workspace: Workspace, port: str) -> None:
+    ended = workspace.popbuild("serve", f"--port={port}")
+    assert (ended.code, ended.out) == (3, "")
+
+
+def test_the_end_stops_builds(workspace: Workspace, provider: Provider) -> None:
+    """Who ends the server ends its builds: the job waits in current/, its lock is free."""
+    provider.hold(after=1)
+    with serve(workspace) as served:
+        served.post("/api/v1/builds", {"jobs": ["first"]})
+        provider.wait_for(2)
+    provider.release()
+    assert workspace.status("first", "current")["state"] == "stopped"
+    assert workspace.popbuild("run", "first").code == 0
+
+
+def test_two_servers_of_one_root(workspace: Workspace, served: Served, tmp_path: Path) -> None:
+    """Servers share nothing but the disk: both tell the same."""
+    with serve(workspace) as other:
+        assert other.token != served.token
+        assert workspace.popbuild("run", "first").code == 0
+        assert served.wait_for("first", "complete") == other.wait_for("first", "complete")

@@ -1,0 +1,202 @@
+"""Who is answered by `popbuild serve`, and who is not: hosts, origins, tokens, paths, bodies."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+from served import Served, serve
+from workspace import Workspace
+
+PATHS = ("/", "/api/v1/jobs", "/api/v1/events", "/api/v1/nothing", "/static/live.js")
+
+
+@pytest.fixture
+def served(workspace: Workspace) -> Iterator[Served]:
+    with serve(workspace) as served:
+        yield served
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_foreign_host(served: Served, path: str) -> None:
+    """A name that a web page made point to 127.0.0.1 is not ours, nor is another port, or none."""
+    port = served.port
+    for host in ("evil.example", f"evil.example:{port}", "127.0.0.1", f"127.0.0.1:{port + 1}", ""):
+        answer = served.get(path, host=host)
+        assert (answer.status, b"another name" in answer.body) == (421, True), host
+        assert served.get(f"{path}?token={served.token}", host=host).status == 421
+    assert served.get(path, host=None).status in (400, 421)
+    assert served.get("/api/v1/jobs", host=f"LOCALHOST:{port}").status == 200
+
+
+def test_two_hosts(served: Served) -> None:
+    """Of a header that is there twice nothing is believed."""
+    line = f"Host: {served.host}\r\nAuthorization: Bearer {served.token}\r\n"
+    for request in (f"{line}Host: evil.example\r\n", f"Host: evil.example\r\n{line}"):
+        with socket.create_connection(("127.0.0.1", served.port)) as connection:
+            connection.sendall(f"GET /api/v1/jobs HTTP/1.1\r\n{request}\r\n".encode())
+            status = connection.makefile("rb").readline()
+        assert status.split()[1] in (b"400", b"421"), status
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1", "file://"])
+def test_a_foreign_origin(served: Served, path: str, origin: str) -> None:
+    """Another page may not ask, neither to read nor to do, with all that a browser would send."""
+    cookie = f"popbuild-{served.port}={served.token}"
+    for headers in ({}, {"authorization": None, "cookie": cookie}):
+        assert served.get(path, origin=origin, **headers).status == 403
+        assert served.post(path, {}, origin=origin, **headers).status == 403
+    ours = served.post("/api/v1/plan", {"jobs": ["first"]}, origin=f"http://{served.host}")
+    assert ours.status == 200
+
+
+def test_a_foreign_site(workspace: Workspace, served: Served) -> None:
+    """What a browser says of where a request comes from counts, too: a page may be linked to from
+    elsewhere, and nothing else."""
+    site = {"sec_fetch_site": "cross-site"}
+    assert served.get("/", sec_fetch_mode="navigate", **site).status == 200
+    assert served.get("/", sec_fetch_mode="no-cors", **site).status == 403
+    assert served.get("/api/v1/events", sec_fetch_mode="cors", **site).status == 403
+    assert served.get("/api/v1/jobs", sec_fetch_mode="navigate", **site).status == 403
+    assert served.post("/api/v1/builds", {"jobs": ["first"]}, **site).status == 403
+    assert workspace.states("first") == []
+
+
+@pytest.mark.parametrize("path", [path for path in PATHS if path != "/api/v1/nothing"])
+def test_without_the_token(served: Served, path: str) -> None:
+    """Nobody is answered without the token of this start, however near it comes."""
+    wrong = (None, "Bearer", "Bearer ", f"Basic {served.token}", f"Bearer {served.token[:-1]}")
+    for authorization in (*wrong, f"Bearer {served.token}x", "Bearer é"):
+        assert served.get(path, authorization=authorization).status == 401, authorization
+        assert served.post(path, {}, authorization=authorization).status == 401
+    cookie = f"popbuild-{served.port + 1}={served.token}"
+    assert served.get(path, authorization=None, cookie=cookie).status == 401
+    assert served.get(f"{path}?token=wrong").status == 401
+
+
+def test_the_token_leaves_the_address(served: Served) -> None:
+    """The address that is printed puts the token into a cookie that no script reads and no other
+    site sends, and leads on without it."""
+    answer = served.get(f"/jobs/first?token={served.token}&a=b", authorization=None)
+    assert (answer.status, answer.headers["location"]) == (303, "/jobs/first?a=b")
+    cookie = answer.headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=Lax" in cookie
+    pair = cookie.partition(";")[0]
+    assert served.get("/api/v1/jobs", authorization=None, cookie=pair).status == 200
+    elsewhere = served.get(f"//evil.example/?token={served.token}", authorization=None)
+    assert elsewhere.headers["location"] == "/evil.example/"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../../../../../../etc/passwd",
+        "..%2f..%2f..%2f..%2fetc%2fpasswd",
+        "%2e%2e/%2e%2e/seeds/first.json",
+        "/etc/passwd",
+        "artifacts/../../seed.json",
+        "tasks/research/../../../../../.env",
+        "artifacts/..%5c..%5cseed.json",
+        "%00",
+        "nothing",
+    ],
+)
+def test_a_path_that_leaves(workspace: Workspace, served: Served, name: str) -> None:
+    """No path leads out of a job, nor to a file that is none of its own."""
+    workspace.write(".env", "SECRET=1")
+    assert workspace.popbuild("run", "first").code == 0
+    for path in (f"/api/v1/jobs/first/files/{name}", f"/static/{name}", f"/api/v1/jobs/{name}"):
+        answer = served.get(path)
+        assert answer.status == 404, (path, answer.text)
+        assert b"root:" not in answer.body
+
+
+@pytest.mark.parametrize("kind", [None, "text/plain", "application/x-www-form-urlencoded"])
+def test_only_json_changes_anything(workspace: Workspace, served: Served, kind: str | None) -> None:
+    """What a form of another page could send is not taken."""
+    body = b'{"jobs": ["first"]}'
+    answer = served.ask("POST", "/api/v1/builds", body, content_type=kind)
+    assert answer.status == 415
+    assert workspace.states("first") == []
+
+
+def test_what_is_sent_is_read_strictly(served: Served) -> None:
+    """No field that is unknown, none twice, nothing that is no JSON, no other method."""
+    for body in (b"", b"{", b'{"jobs": ["first"], "jobs": []}', b'{"jobs": [], "x": 1}', b"[]"):
+        answer = served.post("/api/v1/builds", body)
+        assert answer.status == 422, answer.text
+        assert set(answer.json) >= {"error", "values", "hint"}
+    assert served.get("/api/v1/jobs?nonsense=1").status in (400, 422)
+    assert served.get("/api/v1/jobs?page=1&page=2").status == 422
+    assert served.get("/api/v1/jobs?page=%D9%A1").status == 400
+    for method in ("PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"):
+        answer = served.ask(method, "/api/v1/jobs", b"{}", content_type="application/json")
+        assert answer.status == 405, method
+
+
+def test_too_much(served: Served) -> None:
+    """A body that is too large is refused before it is read, and one without a length when it has
+    become too large."""
+    with socket.create_connection(("127.0.0.1", served.port)) as connection:
+        head = f"Host: {served.host}\r\nAuthorization: Bearer {served.token}\r\n"
+        head += "Content-Type: application/json\r\n"
+        length = f"POST /api/v1/jobs HTTP/1.1\r\n{head}Content-Length: 999999999\r\n\r\n"
+        connection.sendall(length.encode())
+        assert connection.makefile("rb").readline().split()[1] == b"413"
+    chunks = b"400000\r\n" + b" " * 0x400000 + b"\r\n"
+    with socket.create_connection(("127.0.0.1", served.port)) as connection:
+        start = f"POST /api/v1/jobs HTTP/1.1\r\n{head}Transfer-Encoding: chunked\r\n\r\n"
+        try:
+            connection.sendall(start.encode() + chunks * 6 + b"0\r\n\r\n")
+            answered = connection.makefile("rb").readline()
+        except OSError:  # the server has answered, and hung up on us
+            answered = b"HTTP/1.1 413"
+        assert answered.split()[1] == b"413", answered
+
+
+def test_every_answer_is_guarded(served: Served) -> None:
+    """The headers that keep a browser from running anything are on every answer, errors too."""
+    asked = [served.get(path) for path in ("/", "/api/v1/jobs", "/nothing", "/static/live.js")]
+    asked += [served.get("/", authorization=None), served.get("/", host="evil.example")]
+    for answer in asked:
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["x-frame-options"] == "DENY"
+        assert answer.headers["referrer-policy"] == "no-referrer"
+
+
+def test_beyond_the_loopback(workspace: Workspace) -> None:
+    """Others are let in only by an explicit address, which says so, under the names that were
+    given; a token that somebody chose has to be long."""
+    refused = workspace.popbuild("serve", "--port", "0", "--name", "here.example")
+    assert (refused.code, "--host" in refused.err) == (3, True)
+    short = workspace.popbuild("serve", "--port", "0", env={"POPBUILD_TOKEN": "secret"})
+    assert (short.code, "too short" in short.err) == (3, True)
+    chosen = {"POPBUILD_TOKEN": "a-token-that-is-long-enough"}
+    options = ("--host", "0.0.0.0", "--name", "here.example")  # noqa: S104 - that is the point
+    running = workspace.start("popbuild", "serve", "--port", "0", *options, env=chosen)
+    running.wait_for("Ctrl-C ends it")
+    assert "warning: others reach this address" in running.out
+    port = int(running.out.partition("here.example:")[2].partition("/")[0])
+    there = Served(port, chosen["POPBUILD_TOKEN"])
+    assert there.get("/api/v1/jobs", host=f"here.example:{port}").status == 200
+    assert there.get("/api/v1/jobs").status == 421
+    running.interrupt()
+    assert running.wait().code == 0
+
+
+def test_a_key_is_not_shown(workspace: Workspace, served: Served) -> None:
+    """A key of this root's environment is in no page and no answer, though a seed may hold it."""
+    key = "sk-canary-5f1c7c1e0b6e4b0f9a5d"
+    workspace.write(".env", f"OPENAI_API_KEY={key}\n")
+    workspace.seed("first", {"topic": key, "tone": key})
+    with serve(workspace) as other:
+        for path in ("/", "/jobs/first", "/plan?job=first", "/api/v1/jobs/first", "/pipelines"):
+            answer = other.get(path)
+            assert answer.status == 200, answer.text
+            assert key not in answer.text, path
