@@ -90,6 +90,26 @@ def test_there_and_back(built: Workspace, provider: Provider) -> None:
     assert built.popbuild("verify").code == 1
 
 
+def test_what_a_killed_command_left_is_no_part_of_a_job(built: Workspace) -> None:
+    """No seal has it, and no archive: the job comes back without, and is proven either way."""
+    left = ".tmp-0123456789abcdef"
+    built.seed("first", {"topic": "tides"})
+    assert built.popbuild("run", "first", env={"POPBUILD_STORE": "only"}).code != 0
+    built.write(f"pipeline-data/current/first/tasks/{left}", "half a letter")
+    built.write(f"pipeline-data/current/first/files/{left}/logs/x", "half a folder")
+    done(built, "run", "first")
+    assert left not in str(built.read(f"{FIRST}/seal.json"))
+    done(built, "verify")
+    without = [each for each in built.tree(FIRST) if left not in each[0]]
+    assert len(without) == len(built.tree(FIRST)) - 2
+    done(built, "archive", "first", "-o", "a.tar.zst")
+    done(built, "restore", "a.tar.zst")  # it is there already
+    done(built, "archive", "first", "-o", "a.tar.zst", "--remove")
+    done(built, "restore", "a.tar.zst")
+    assert built.tree(FIRST) == without
+    done(built, "verify")
+
+
 def test_the_same_jobs_make_the_same_bytes(built: Workspace) -> None:
     """Whatever the time, and the time of each file."""
     done(built, "archive", "*", "-o", "a.tar.zst")
