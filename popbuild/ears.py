@@ -17,7 +17,10 @@ async def listen(folders: Sequence[Path], *, below: bool) -> AsyncIterator[set[s
     """
     import watchfiles
 
-    with contextlib.suppress(OSError):  # no watches left to be had, or a folder is gone
+    if not folders:
+        return
+    # No watches left to be had, or a folder is gone; watchfiles' own error is a RuntimeError.
+    with contextlib.suppress(OSError, RuntimeError):
         async for changes in watchfiles.awatch(
             *folders,
             watch_filter=None,

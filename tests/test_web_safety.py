@@ -105,6 +105,8 @@ def test_the_token_leaves_the_address(served: Served) -> None:
     assert served.get("/api/v1/jobs", authorization=None, cookie=pair).status == 200
     elsewhere = served.get(f"//evil.example/?token={served.token}", authorization=None)
     assert elsewhere.headers["location"] == "/evil.example/"
+    odd = served.get(f"/jobs/a%252f%3Fb%23?token={served.token}", authorization=None)
+    assert odd.headers["location"] == "/jobs/a%252f%3Fb%23"
 
 
 @pytest.mark.parametrize(
@@ -202,6 +204,15 @@ def test_beyond_the_loopback(workspace: Workspace) -> None:
     there = Served(port, chosen["POPBUILD_TOKEN"])
     assert there.get("/api/v1/jobs", host=f"here.example:{port}").status == 200
     assert there.get("/api/v1/jobs").status == 421
+    # Behind a proxy with TLS: the browser names it without a port.
+    for origin, status in (
+        ("https://here.example", 200),
+        ("http://here.example", 200),
+        ("https://evil.example", 403),
+        ("https://127.0.0.1", 403),
+    ):
+        answer = there.get("/api/v1/jobs", host="here.example", origin=origin)
+        assert answer.status == status, origin
     running.interrupt()
     assert running.wait().code == 0
 

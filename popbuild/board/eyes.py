@@ -44,6 +44,8 @@ class Eyes:
         self._woken = asyncio.Event()
         self._scan = asyncio.Event()
         self._since: set[str] = set()  # looked at since the last scan of everything began
+        self._looks = 0
+        self._looked: dict[str, int] = {}  # the newest look whose row stands on the board
         self._open: Counter[str] = Counter()
         self._marks: dict[str, object] = {}
         self._next_s = 0.0
@@ -51,17 +53,11 @@ class Eyes:
 
     async def run(self) -> None:
         """Look at everything, then at what changes, until cancelled."""
-        jobs.prepare_root(self._root)
-        data = self._root.data
-        folders = [data / PENDING, data / COMPLETE, data / REJECTED]
-        if self._root.seeds.is_dir():
-            folders.append(self._root.seeds)
-        self._expect()
-        below = [data / CURRENT, self._root.config]
+        # What cannot be built in can still be looked at; who builds is told what is wrong.
+        with contextlib.suppress(PopbuildError, OSError):
+            jobs.prepare_root(self._root)
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._hear(folders, below=False))
-            group.create_task(self._hear(below, below=True))
-            for work in (self._poll, self._keep_up, self._scan_again):
+            for work in (self._hear, self._poll, self._keep_up, self._scan_again):
                 group.create_task(self._on_and_on(work))
 
     async def _on_and_on(self, work: Callable[[], Awaitable[None]]) -> None:
@@ -89,14 +85,20 @@ class Eyes:
     async def look_at(self, names: Collection[str]) -> None:
         """Look at jobs now; what is new is told."""
         self._since.update(names)
+        self._looks += 1
+        number = self._looks
         try:
             rows = await asyncio.to_thread(lambda: list(look(self._root, list(names))))
         except PopbuildError as error:
             self._say_trouble(error)
             return
         for row in rows:
-            if self._board.put(row):
-                self._hub.publish("job", row.as_json())
+            if not jobs.is_known(self._root, row.id):  # it went while it was looked at
+                self._drop(row.id)
+            elif self._looked.get(row.id, 0) <= number:
+                self._looked[row.id] = number
+                if self._board.put(row):
+                    self._hub.publish("job", row.as_json())
 
     def heard(self, names: Collection[str]) -> None:
         """Something happened to these jobs."""
@@ -105,11 +107,32 @@ class Eyes:
 
     # What is heard.
 
-    async def _hear(self, folders: list[Path], *, below: bool) -> None:
-        async for paths in listen(folders, below=below):
+    async def _hear(self) -> None:
+        """Hear of what changes, until one of the folders itself comes or goes: who listens to one
+        that was made anew does not hear of it."""
+        while not self._root.path.is_dir():  # noqa: ASYNC110 - nobody tells of it
+            await asyncio.sleep(_AGAIN_S)
+        root, data = self._root.path, self._root.data
+        above = [root, data, data / PENDING, data / COMPLETE, data / REJECTED, self._root.seeds]
+        below = [data / CURRENT, self._root.config]
+        async with asyncio.TaskGroup() as group:
+            deep = group.create_task(self._listen(below, set(), below=True))
+            moved = await self._listen(above, {*map(str, above), *map(str, below)}, below=False)
+            deep.cancel()
+        if not moved:  # the operating system tells of nothing, for now
+            await asyncio.sleep(_RESCAN_S)
+        self._scan.set()
+
+    async def _listen(self, folders: list[Path], until: set[str], *, below: bool) -> bool:
+        """Note what changes in those folders that there are; whether one of these paths did."""
+        there = [folder for folder in folders if folder.is_dir()]
+        async for paths in listen(there, below=below):
             for path in paths:
                 self._take(path)
             self._woken.set()
+            if not paths.isdisjoint(until):
+                return True
+        return False
 
     def _take(self, path: str) -> None:
         """Note which job a path belongs to."""
@@ -161,8 +184,7 @@ class Eyes:
             return
         known = {name for name in names if jobs.is_known(self._root, name)}
         for name in names - known:
-            if self._board.drop(name):
-                self._hub.publish("gone", {"id": name})
+            self._drop(name)
         if known:
             await self.look_at(known)
 
@@ -179,6 +201,12 @@ class Eyes:
 
     def _expect(self) -> None:
         for name in self._board.expect(jobs.known_jobs(self._root)):
+            self._looked.pop(name, None)
+            self._hub.publish("gone", {"id": name})
+
+    def _drop(self, name: str) -> None:
+        self._looked.pop(name, None)
+        if self._board.drop(name):
             self._hub.publish("gone", {"id": name})
 
     async def _look_at_all(self) -> None:
@@ -226,7 +254,8 @@ class Eyes:
             # What was looked at since this process began is newer than what it says.
             if row.id in self._since or row.id in self._changed or before is None:
                 continue
-            if self._board.put(row) and before.standing != UNKNOWN:
+            # The first look at everything is told as a whole.
+            if self._board.put(row) and (before.standing != UNKNOWN or self._board.whole):
                 self._hub.publish("job", row.as_json())
 
     def _say_trouble(self, error: PopbuildError) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from popbuild.board.hub import Hub
 from popbuild.errors import UsageError, unknown
+from popbuild.guard import in_our_words
 from popbuild.layout import Root
 from popbuild.model.clock import timestamp
 from popbuild.redact import redact
@@ -126,33 +127,42 @@ class Builds:
                 process.kill()
 
     async def _build(self, build: Build) -> None:
+        """Run a build once there is room. One that cannot be started ends with the reason: its jobs
+        would otherwise be held for ever."""
         async with self._room:
             if build.state == ENDED or self._closing:
                 return
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "popbuild", *build.words, "--json"),
-                *("--root", str(self._root.path)),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                env={**os.environ, "PYTHONSAFEPATH": "1"},
-                start_new_session=True,  # a Ctrl-C for the server is passed on once, by the server
-            )
-            self._processes[build.id] = process
-            build.state = RUNNING
-            self._tell(build)
             try:
-                out, err = await process.communicate()
-            finally:
-                del self._processes[build.id]
-            with contextlib.suppress(ValueError):
-                said = json.loads(out)
-                if isinstance(said, list):
-                    build.results = said
-                else:
-                    build.error = said
-            build.printed = redact(err.decode(errors="replace"), os.environ)[-_MAX_ERRORS:]
-            self._end(build, process.returncode)
+                await self._run(build)
+            except OSError as error:
+                build.error = in_our_words(error).as_json()
+                self._end(build, None)
+
+    async def _run(self, build: Build) -> None:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "popbuild", *build.words, "--json"),
+            *("--root", str(self._root.path)),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "PYTHONSAFEPATH": "1"},
+            start_new_session=True,  # a Ctrl-C for the server is passed on once, by the server
+        )
+        self._processes[build.id] = process
+        build.state = RUNNING
+        self._tell(build)
+        try:
+            out, err = await process.communicate()
+        finally:
+            del self._processes[build.id]
+        with contextlib.suppress(ValueError):
+            said = json.loads(out)
+            if isinstance(said, list):
+                build.results = said
+            else:
+                build.error = said
+        build.printed = redact(err.decode(errors="replace"), os.environ)[-_MAX_ERRORS:]
+        self._end(build, process.returncode)
 
     def _end(self, build: Build, code: int | None) -> None:
         build.state, build.code, build.ended_at = ENDED, code, timestamp()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 MAX_BODY_BYTES = 17 * 1024 * 1024  # a seed of 16 MB, and what is around it
 _READING = ("GET", "HEAD")
-_URL = "/?=&%+:;,~()!*'$@"  # stays as it is in an address
+_PATH = "/=&+:;,~()!*'$@"  # stays as it is in the path of an address
 
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -48,11 +48,12 @@ class Refusal(Exception):
 @dataclass(frozen=True)
 class Guard:
     """What a request must have. `hosts` are the names under which this server is reached, each with
-    its port."""
+    its port; `origins` those of pages behind a proxy with TLS, beside the server's own."""
 
     hosts: frozenset[str]
     token: str
     cookie: str
+    origins: frozenset[str] = frozenset()
 
     def check(self, method: str, path: str, headers: Mapping[str, str]) -> None:
         """Raise a Refusal unless this request may be answered."""
@@ -77,7 +78,7 @@ class Guard:
 
     def _check_origin(self, method: str, path: str, headers: Mapping[str, str]) -> None:
         origin = headers.get("origin")
-        if origin is not None and origin.removeprefix("http://").lower() not in self.hosts:
+        if origin is not None and not self._is_ours(origin.lower()):
             raise refusal(403, "another page may not ask", {"origin": origin})
         site = headers.get("sec-fetch-site", "none")
         # Somebody may follow a link from elsewhere to a page; nothing else is asked from there.
@@ -85,6 +86,9 @@ class Guard:
         is_page = to_look and not path.startswith("/api/")
         if site not in ("none", "same-origin") and not is_page:
             raise refusal(403, "another page may not ask", {"sec-fetch-site": site})
+
+    def _is_ours(self, origin: str) -> bool:
+        return origin.removeprefix("http://") in self.hosts or origin in self.origins
 
     def has_token(self, headers: Mapping[str, str]) -> bool:
         """Whether the token is there: as `Authorization: Bearer`, or as this server's cookie."""
@@ -144,10 +148,11 @@ class Safety:
             raise refusal(401, "this is the token of another start", {}, "popbuild serve prints it")
         rest = urlencode([(name, value) for name, value in words if name != "token"])
         # Not "//elsewhere": a path that begins like that would lead to another host.
-        target = "/" + scope["path"].lstrip("/") + (f"?{rest}" if rest else "")
+        path = quote("/" + scope["path"].lstrip("/"), safe=_PATH)
+        target = path + (f"?{rest}" if rest else "")
         cookie = f"{self._guard.cookie}={self._guard.token}; Path=/; HttpOnly; SameSite=Lax"
         more = [
-            (b"location", quote(target, safe=_URL).encode()),
+            (b"location", target.encode()),
             (b"set-cookie", cookie.encode()),
         ]
         await _answer(send, 303, b"", b"text/plain", more)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import resource
 import secrets
 import signal
 import socket
@@ -30,6 +31,7 @@ PORT = 8710
 _LEAST_TOKEN = 16  # characters of a token that somebody chose
 _GRACE_S = 2  # for answers under way, when the server ends
 _BACKLOG = 1_024
+_FILES = 65_536
 
 
 @dataclass(frozen=True)
@@ -47,10 +49,12 @@ def serve(root: Root, place: Place, say: Callable[[str], None]) -> int:
     """Serve a root until a signal says to end; `say` is given the address, with its token."""
     if place.token is not None and len(place.token) < _LEAST_TOKEN:
         raise UsageError("the token is too short", {"allowed": f"{_LEAST_TOKEN} characters"})
+    _allow_many_lines()
     with _listening(place) as listener:
         port = listener.getsockname()[1]
         token = place.token or secrets.token_urlsafe(32)
-        guard = Guard(frozenset(_hosts(place, port)), token, f"popbuild-{port}")
+        origins = frozenset(_origins(place))
+        guard = Guard(frozenset(_hosts(place, port)), token, f"popbuild-{port}", origins)
         server = Server(root)
         prepare()
         config = uvicorn.Config(
@@ -64,6 +68,15 @@ def serve(root: Root, place: Place, say: Callable[[str], None]) -> int:
         say(f"http://{_in_url(_shown(place))}:{port}/?token={token}")
         asyncio.run(_Listener(config, server).serve([listener]))
     return OK
+
+
+def _allow_many_lines() -> None:
+    """Let as many follow events at once as the operating system allows: of what it gives at first,
+    1,024 files, some pages for each of several people are too many."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = hard if hard != resource.RLIM_INFINITY else _FILES
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(most, _FILES)), hard))
 
 
 class _Listener(uvicorn.Server):
@@ -125,6 +138,13 @@ def _hosts(place: Place, port: int) -> Iterable[str]:
         yield f"{_in_url(name.lower())}:{port}"
         if port == 80:
             yield _in_url(name.lower())  # a browser leaves out the port that goes without saying
+    # Behind a proxy, which listens on the port that goes without saying.
+    yield from (_in_url(name.lower()) for name in place.names)
+
+
+def _origins(place: Place) -> Iterable[str]:
+    """Where the pages of a proxy with TLS say that they come from."""
+    return (f"https://{_in_url(name.lower())}" for name in place.names)
 
 
 def _shown(place: Place) -> str:
