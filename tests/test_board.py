@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import html
+import json
+import re
 import shutil
 from collections.abc import Iterator
 
 import pytest
+from provider import Provider, Reply
 from served import Served, serve
 from workspace import Workspace
 
@@ -60,3 +64,43 @@ def test_a_root_in_which_nothing_can_be_built(workspace: Workspace) -> None:
     with serve(workspace) as served:
         served.wait_for("first", "new")
         assert "first" in served.get("/").text
+
+
+def test_names_and_files_that_are_none(workspace: Workspace, served: Served) -> None:
+    """Whatever somebody put into a root, no page breaks, and it holds up no build of the others."""
+    for name in ("\udcff\udcfe", "two words", "new\nline", "a%2fb", "-x"):
+        workspace.seed(name, {"topic": "a", "tone": "b"}, name="n")
+    broken = {"tasks": [1], "usage": 3, "error": {"a": 1}, "state": "failed"}
+    workspace.write("pipeline-data/current/broken/tasks-status.json", broken)
+    run = {"pipelineId": "x", "usage": 3, "built": None, "finishedAt": 4}
+    workspace.write("pipeline-data/complete/runs.jsonl", json.dumps(run) + "\n")
+    served.wait_for("-x", "new")
+    for path in ("/", "/runs", "/plan", "/jobs/broken", "/jobs/a%252fb", "/plan?job=a%252fb"):
+        assert served.get(path).status == 200, path
+    order = re.search('data-body="([^"]*)"', served.get("/plan").text)
+    assert order is not None
+    assert json.loads(html.unescape(order[1])) == {"jobs": ["first"]}
+
+
+def test_the_table_says_what_somebody_must_know(workspace: Workspace, provider: Provider) -> None:
+    """Why a job failed, what a person is asked, and which task runs, each in its line."""
+    workspace.task("research", task_yaml={"gate": {"message": "Is this fit to print?"}})
+    assert workspace.popbuild("run", "first").code == 4
+    workspace.seed("second", {"topic": "wind", "tone": "plain"})
+    provider.script([Reply("no such model here", status=404)])
+    assert workspace.popbuild("run", "second").code == 2
+    with serve(workspace) as served:
+        assert served.wait_for("first", "waiting")["why"] == "research: Is this fit to print?"
+        why = served.wait_for("second", "failed")["why"]
+        assert "404" in why
+        assert "no such model here" in why
+        # A question that the configuration does not ask any more holds up nobody.
+        (workspace.root / "pipeline-config/tasks/research/task.yaml").unlink()
+        served.wait_for("first", "stopped")
+        assert "Plan a build" in served.get("/jobs/first").text
+        provider.hold()
+        served.post("/api/v1/builds", {"jobs": ["second"]})
+        provider.wait_for(3)
+        assert served.wait_for("second", "running")["why"] == "research"
+        provider.release()
+        served.wait_for("second", "complete")

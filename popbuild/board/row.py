@@ -56,6 +56,8 @@ def row_of(root: Root, job: Job) -> Row:
     standing = job.state
     if job.state == COMPLETE and not job.up_to_date:
         standing = STALE
+    if job.state == states.WAITING and not job.questions:
+        standing = states.STOPPED  # nobody is asked any more: a run goes on
     stale = {name for name, each in (job.exam.verdicts if job.exam else {}).items() if each.stale}
     return Row(
         job.id,
@@ -72,29 +74,41 @@ def row_of(root: Root, job: Job) -> Row:
 def _why(job: Job, status: Mapping[str, Any]) -> str:
     if job.bad_seed is not None or job.bad_name is not None or job.bad_link is not None:
         return job.description
-    if job.questions:
-        question, more = job.questions[0], len(job.questions) - 1
-        return f"{question.task}: {question.message}" + (f" (and {more} more)" if more else "")
-    if job.state == states.RUNNING:
-        entries = status.get("tasks", {}).items()
-        return ", ".join(name for name, each in entries if each.get("state") == "running")
+    entries = status.get("tasks", {})
     if job.state == REJECTED and job.folder is not None:
-        rejection = read_json(job.folder.rejection)
-        problems = rejection.get("problems") if isinstance(rejection, dict) else None
-        if problems:
-            first, more = problems[0], len(problems) - 1
-            text = f"{rejection.get('task')}: {first.get('message')}"
-            return text + (f" (and {more} more)" if more else "")
+        return _of_rejection(read_json(job.folder.rejection))
+    if job.questions:
+        return "; ".join(f"{question.task}: {question.message}" for question in job.questions)
+    if job.state == states.RUNNING:
+        return ", ".join(name for name, each in entries.items() if each.get("state") == "running")
     if isinstance(status.get("error"), str) and job.state != COMPLETE:
-        return str(status["error"]).partition("\n")[0]
-    if job.exam is not None and not job.up_to_date and job.folder is not None:
-        reasons = [
-            f"{name}: {verdict.brief}"
-            for name, verdict in job.exam.verdicts.items()
-            if verdict.stale or verdict.edited
-        ]
-        return reasons[0] if reasons else job.description
-    return ""
+        broke = [name for name, each in entries.items() if each.get("state") == "error"]
+        if not broke:
+            return _in_a_line(status["error"])
+        return f"{broke[0]}: {_in_a_line(str(entries[broke[0]].get('error') or status['error']))}"
+    if job.exam is None or job.up_to_date or job.folder is None:
+        return ""
+    reasons = [
+        f"{name}: {verdict.brief}"
+        for name, verdict in job.exam.verdicts.items()
+        if verdict.stale or verdict.edited
+    ]
+    return reasons[0] if reasons else job.description
+
+
+def _of_rejection(rejection: Any) -> str:
+    """The first problem of a rejection, and how many more there are."""
+    problems = rejection.get("problems") if isinstance(rejection, dict) else None
+    if not problems:
+        return ""
+    more = len(problems) - 1
+    text = f"{rejection.get('task')}: {problems[0].get('message')}"
+    return text + (f" (and {more} more)" if more else "")
+
+
+def _in_a_line(error: str) -> str:
+    """An error and its values, one after the other."""
+    return "; ".join(" ".join(line.split()) for line in error.splitlines())
 
 
 def _changed_s(root: Root, job: Job) -> float:

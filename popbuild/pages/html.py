@@ -7,6 +7,7 @@ import functools
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import jinja2
 from markupsafe import Markup
@@ -77,6 +78,7 @@ def _environment() -> jinja2.Environment:
         seconds=seconds,
         size=size,
         tokens=tokens,
+        urlencode=_in_url,
     )
     environment.globals.update(
         graph=_graph,
@@ -86,6 +88,13 @@ def _environment() -> jinja2.Environment:
         timeline=_timeline,
     )
     return environment
+
+
+def _in_url(value: Any) -> str:
+    """A part of an address, or its query; any name of a file can be one, though it be no text."""
+    if isinstance(value, str):
+        return quote(value, safe="", errors="surrogateescape")
+    return urlencode(value, errors="surrogateescape")
 
 
 def _shown(value: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import secrets
@@ -84,6 +85,11 @@ class Builds:
     def building(self, job: str) -> Build | None:
         """The build under way that a job belongs to, or None."""
         return next((each for each in self.all() if each.state != ENDED and job in each.jobs), None)
+
+    def jobs_under_way(self) -> frozenset[str]:
+        """All jobs of builds under way."""
+        each_job = (each.jobs for each in self._builds.values() if each.state != ENDED)
+        return frozenset(itertools.chain.from_iterable(each_job))
 
     def start(self, jobs: Sequence[str], words: Sequence[str] = ()) -> Build:
         """Build jobs, with further words of `popbuild run`'s command line."""

@@ -10,14 +10,16 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from popbuild import __version__, commands, runs, schemas
-from popbuild.board.board import Page, Query, query_of
+from popbuild.board.board import Query, query_of
 from popbuild.board.row import STALE, row_of
 from popbuild.config import load
 from popbuild.errors import PopbuildError, UsageError, unknown
 from popbuild.jobs import Job
+from popbuild.layout import name_problem
+from popbuild.pages import foreign
 from popbuild.pages.html import ago, render
 from popbuild.pages.view import view_of
 from popbuild.plan import totals
@@ -60,7 +62,7 @@ async def jobs(server: Server, ask: Ask) -> Reply:
     found = server.board.page(query)
     counts = server.board.counts()
     tokens, cost, unknown_cost = server.board.totals()
-    to_build = _matching_to_build(server, found)
+    to_build = len(_to_build(server, found.query))
     words = {"standing": found.query.standing, "search": found.query.search}
     return page(
         server,
@@ -92,9 +94,14 @@ def _said(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{number:,} {standing}" for standing, number in counts.items())
 
 
-def _matching_to_build(server: Server, found: Page) -> int:
-    rows = server.board.matching(found.query)
-    return sum(row.standing in _TO_BUILD for row in rows)
+def _to_build(server: Server, query: Query) -> list[str]:
+    """The jobs of a query that can be built now, in order. One that cannot would hold up all."""
+    under_way = server.builds.jobs_under_way()
+    return sorted(
+        row.id
+        for row in server.board.matching(query)
+        if row.standing in _TO_BUILD and row.id not in under_way and not name_problem(row.id)
+    )
 
 
 def _url_of(query: Query) -> str:
@@ -109,6 +116,7 @@ async def job(server: Server, ask: Ask) -> Reply:
     row = await asyncio.to_thread(row_of, server.root, found)
     view = await asyncio.to_thread(view_of, server.root, found)
     under_way = server.builds.building(name)
+    bad = bool(found.bad_seed or found.bad_name or found.bad_link or name_problem(name))
     return page(
         server,
         "job.html",
@@ -118,7 +126,8 @@ async def job(server: Server, ask: Ask) -> Reply:
         row=row,
         view=view,
         questions=_questions(found),
-        can_build=row.standing in (*_TO_BUILD, "rejected") and under_way is None,
+        can_build=row.standing in (*_TO_BUILD, "rejected") and under_way is None and not bad,
+        bad=bad,
         can_stop=row.standing == "running",
         can_retry=row.standing == "rejected" and found.bad_seed is None and under_way is None,
         can_fresh=found.pipeline.names if found.pipeline and row.done else (),
@@ -143,16 +152,14 @@ async def plan(server: Server, ask: Ask) -> Reply:
     words = dict(ask.query)
     fresh = [name for name in words.pop("fresh", "").split(",") if name]
     if "job" in words:
-        names, back = [server.known(words["job"])], f"/jobs/{words['job']}"
-        then = "/jobs/" + words["job"]
+        names = [server.known(words["job"])]
+        then = back = "/jobs/" + quote(names[0], safe="", errors="surrogateescape")
     else:
         query = query_of(words)
-        rows = [row for row in server.board.matching(query) if row.standing in _TO_BUILD]
-        names, back = sorted(row.id for row in rows), _url_of(query)
-        then = "/builds"
+        names, back, then = _to_build(server, query), _url_of(query), "/builds"
     some = names[:_MOST_PLANNED]
     planned = await asyncio.to_thread(lambda: server.api.plan(*some, fresh=fresh) if some else [])
-    building = [job.id for job in planned if job.tasks]
+    building = [job.id for job in planned if job.tasks and not name_problem(job.id)]
     total = totals(task for job in planned for task in job.tasks)
     summary = f"{count(len(building), 'job')} would be built: {sum_text(total)}."
     order: dict[str, Any] = {"jobs": building} | ({"fresh": fresh} if fresh else {})
@@ -216,16 +223,17 @@ async def all_runs(server: Server, ask: Ask) -> Reply:
 
 
 def _run(line: Mapping[str, Any]) -> dict[str, Any]:
-    """A line of runs.jsonl with what an older one lacks."""
-    usage = line.get("usage") or {}
+    """A line of runs.jsonl with what an older one, or one that somebody else wrote, lacks."""
+    usage = foreign.usage(line.get("usage"))
+    built = line.get("built")
     return {
         "id": str(line.get("id", line.get("name", ""))),
-        "finishedAt": line.get("finishedAt", ""),
-        "built": line.get("built", ()),
-        "totalExecutionTime": line.get("totalExecutionTime", 0),
-        "totalRefinementAttempts": line.get("totalRefinementAttempts", 0),
-        "tokens": int(usage.get("inputTokens") or 0) + int(usage.get("outputTokens") or 0),
-        "cost": usage.get("cost", 0.0),
+        "finishedAt": foreign.text(line, "finishedAt") or "",
+        "built": [str(each) for each in built] if isinstance(built, list) else [],
+        "totalExecutionTime": foreign.number(line.get("totalExecutionTime")),
+        "totalRefinementAttempts": int(foreign.number(line.get("totalRefinementAttempts"))),
+        "tokens": usage.input_tokens + usage.output_tokens,
+        "cost": usage.cost,
     }
 
 
