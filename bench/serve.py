@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import http.client
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -43,6 +44,9 @@ def main() -> None:
                 took = statistics.median(_get(line, token, path) for _ in range(given.rounds))
                 print(f"{path:<23} {took * 1e3:7.0f} ms")
             print(f"memory                  {_memory_mb(pid):7.0f} MB")
+            seen = _seen(line, token, root, given.rounds)
+            if seen:
+                print(f"on the screen           {statistics.median(seen) * 1e3:7.0f} ms")
             told = [each for _ in range(given.rounds) for each in _told(line, token, root, 1)]
             print(f"a change, told          {statistics.median(told) * 1e3:7.0f} ms")
             told = [each for _ in range(5) for each in _told(line, token, root, _CLIENTS)]
@@ -116,6 +120,29 @@ def _told(line: str, token: str, root: Path, clients: int) -> list[float]:
     for thread in threads:
         thread.join()
     return [each - started for each in came]
+
+
+def _seen(line: str, token: str, root: Path, rounds: int) -> list[float]:
+    """Seconds from a new seed on disk to its row on a page in a browser; none without one."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        return []
+    from playwright.sync_api import sync_playwright
+
+    found = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.goto(f"http://{line}/?token={token}")
+        page.goto(f"http://{line}/?search=seen")
+        for number in range(rounds):
+            time.sleep(0.5)
+            started = time.perf_counter()
+            helpers.write(root / f"seeds/seen-{number}.json", '{"name": "new", "data": {}}')
+            page.wait_for_selector(f"text=seen-{number}", timeout=30_000)
+            found.append(time.perf_counter() - started)
+        browser.close()
+    return found
 
 
 def _memory_mb(pid: int) -> float:

@@ -177,6 +177,8 @@ def _contents_of(root: Root, selected: Iterable[str]) -> Contents:
             body["line"] = line_of(known, folder)
         described.append(body)
         for name, path in disk.walk_all(folder.path):
+            if disk.is_temporary(name):
+                continue
             if not disk.is_regular(path):
                 raise InputError("not a regular file", {"file": root.show(path)})
             files[f"{job_place(state, folder.id)}/{name}"] = seals.digest_of(path)

@@ -12,6 +12,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -28,6 +29,7 @@ from popbuild.errors import InputError, PopbuildError, UsageError
 
 LEFT_OVER_S = 3600.0
 _PRIVATE = "600"
+_TEMPORARY = re.compile(r"\.tmp-[0-9a-f]{16}")
 
 _REMOTE = frozenset(
     "nfs nfs4 cifs smb3 smbfs 9p ceph lustre gpfs afs beegfs virtiofs fuse.sshfs fuse.s3fs "
@@ -553,6 +555,12 @@ def remove(path: Path) -> None:
     except FileNotFoundError:
         return
     shutil.rmtree(doomed, ignore_errors=True)
+
+
+def is_temporary(path: str) -> bool:
+    """Whether a relative path has a name in it that only something has that is being written or
+    removed, or that a killed command left: it is no part of the folder that it is in."""
+    return any(map(_TEMPORARY.fullmatch, path.split("/")))
 
 
 def left_overs(folder: Path) -> Iterator[Path]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fnmatch
 import functools
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +27,6 @@ from popbuild.model.problem import value_at
 from popbuild.objects import Objects
 from popbuild.runs import Line, Runs, complete_jobs
 
-# What a killed command leaves in place of a file that it was writing.
-_LEFT_OVER = re.compile(r"(?:.*/)?\.tmp-[0-9a-f]{16}\Z")
 _MAX_TRIES = 3
 _MAX_NAMED = 10  # jobs in one note
 # Folders that every job has, whether anything is in them or not; git keeps no empty one.
@@ -367,7 +364,7 @@ class _JobProof:
             elif name not in there:
                 found.append((name, "is missing"))
             elif name not in files:
-                if _LEFT_OVER.match(name):
+                if disk.is_temporary(name):
                     self._note(f"{name} was left by a command that was killed")
                 else:
                     found.append((name, "was added since the promotion"))
@@ -506,7 +503,7 @@ def _strays(root: Root) -> Iterator[Finding]:
     known = {root.runs.name, *complete_jobs(root)}
     for path in sorted(folder.iterdir()):
         if path.name not in known:
-            if _LEFT_OVER.match(path.name):
+            if disk.is_temporary(path.name):
                 what, altered = "was left by a command that was killed", False
             else:
                 what, altered = "does not belong here", True

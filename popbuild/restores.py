@@ -229,7 +229,8 @@ def _is_same(came: JobFolder, stands: JobFolder) -> bool:
 
 
 def _all(folder: JobFolder) -> dict[str, str]:
-    return {name: seals.digest_of(path) for name, path in disk.walk_all(folder.path)}
+    named = disk.walk_all(folder.path)
+    return {name: seals.digest_of(path) for name, path in named if not disk.is_temporary(name)}
 
 
 def _is_expected(runs_now: runs.Runs, folder: JobFolder) -> bool:

@@ -121,9 +121,12 @@ def remove(folder: JobFolder) -> None:
 
 
 def digests(folder: JobFolder) -> dict[str, str]:
-    """The digest of every file in a job's directory by its path, the seal aside."""
+    """The digest of every file in a job's directory by its path, the seal aside, and what killed
+    commands left: it may be cleared away at any time."""
     return {
-        name: digest_of(path) for name, path in disk.walk_all(folder.path) if path != folder.seal
+        name: digest_of(path)
+        for name, path in disk.walk_all(folder.path)
+        if path != folder.seal and not disk.is_temporary(name)
     }
 
 

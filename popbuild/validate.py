@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from popbuild import config, disk, gate, jobs, jsonio, schemas, tarball
+from popbuild import config, disk, gate, jobs, jsonio, schemas, seals, tarball
 from popbuild.config import Config
 from popbuild.errors import InputError, PopbuildError, UsageError
 from popbuild.exam import (
@@ -215,19 +215,23 @@ def _validate_index(root: Root, folder: JobFolder, state: str) -> list[Finding]:
     if not isinstance(status, dict):
         return []
     where = root.show(folder.status)
+    # A prune that was killed has said of these that they go: the next one finishes.
+    changing = (seals.read(folder) or {}).get("changing", ())
     found = [
         Finding(where, Problem(f"the file files/{kind}/{name} is missing", f"/files/{kind}/{n}"))
         for kind, names in status.get("files", {}).items()
         if isinstance(names, list)
         for n, name in enumerate(names)
         if not os.path.exists(folder.files(kind) / str(name))  # noqa: PTH110 - a plain test
+        and f"files/{kind}/{name}" not in changing
     ]
     if state != COMPLETE:
         return found  # the index is written with a task's end: a crash leaves it behind
     for kind in FILE_KINDS:
         known = status.get("files", {}).get(kind)
         for path in sorted(folder.files(kind).glob("[!.]*")):
-            if isinstance(known, list) and path.name not in known:
+            listed = not isinstance(known, list) or path.name in known
+            if not listed and f"files/{kind}/{path.name}" not in changing:
                 problem = Problem(f"the file files/{kind}/{path.name} is not in the index")
                 found.append(Finding(where, problem))
     return found

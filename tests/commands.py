@@ -50,6 +50,7 @@ PRELOAD = (
     "doit.doit_cmd",
     "popbuild.cli",
     "popbuild.llm.client",
+    "popbuild.web.serve",
 )
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 ALL_REAL = "POPBUILD_TEST_REAL" in os.environ

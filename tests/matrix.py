@@ -124,7 +124,7 @@ class Bench:
         """The next run comes to the same result, for no more calls than were under way."""
         again = self.scenario.again
         argv = again(self.workspace) if again else self.scenario.argv
-        result = self._popbuild(*argv)
+        result = self.popbuild(*argv)
         if result.code != self.scenario.code:
             yield f"the next run ended with {result.code}: {result.err[-600:]}"
         if self.reached() != self.result:
@@ -204,9 +204,10 @@ class Bench:
         return self._run(*argv, env=fault.environment(), on_start=on_start)
 
     def verify(self) -> Result:
-        return self._popbuild("verify")
+        return self.popbuild("verify")
 
-    def _popbuild(self, *argv: str) -> Result:
+    def popbuild(self, *argv: str) -> Result:
+        """Any command on the root as it stands."""
         return self._run("popbuild", *argv, env={})
 
     def _run(

@@ -7,14 +7,18 @@ hypothesis draws, `tools/fuzz` what atheris finds.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from popbuild import config, disk, gate, jsonio, layout, runs, schemas, yamlio
+from backports import zstd
+
+from popbuild import config, disk, gate, jsonio, layout, runs, schemas, tarball, yamlio
 from popbuild.bundle import bundle
 from popbuild.errors import ConfigError, InputError, PopbuildError, TaskError
 from popbuild.llm import ledger
@@ -186,6 +190,34 @@ def ours(data: bytes) -> None:
         body |= {"formatVersion": 1, "task": "research"}
         open_letter(body, "research")
         runs._is_whole(body)
+
+
+@reader
+def archive(data: bytes) -> None:
+    """An archive, as it is and packed: just the files that its contents name, each with the digest
+    that stands there, and each below the folder that it is written to."""
+    for packed in (data, zstd.compress(data, 1)):
+        named: dict[str, str] = {}
+        found: dict[str, str] = {}
+
+        def opened(contents: tarball.Contents, named: dict[str, str] = named) -> tarball.Sink:
+            named.update(contents.files)
+            return sink
+
+        @contextlib.contextmanager
+        def sink(place: str, found: dict[str, str] = found) -> Iterator[IO[bytes]]:
+            file = io.BytesIO()
+            yield file
+            found[place] = jsonio.digest_bytes(file.getvalue())
+
+        try:
+            tarball.read(io.BytesIO(packed), "file", 1 << 20, opened)
+        except InputError as error:
+            told(error)
+            continue
+        assert found == named
+        for place in found:
+            assert os.path.normpath(f"/root/{place}") == f"/root/{place}"
 
 
 def judging(compiled: schemas.Schema, document: Any) -> None:

@@ -6,11 +6,10 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from provider import Provider
+from provider import Provider, Reply, default_answer
 from served import Served, serve
 from workspace import CHECKOUT, Workspace
 
@@ -171,10 +170,12 @@ def test_an_edit_is_planned(workspace: Workspace, tab: Tab, provider: Provider) 
     assert page.get_by_role("row").filter(has_text="research").count() == 0
     assert len(provider.requests) == 2
     tab.is_accessible()
+    page.get_by_label("no limit if empty").fill("0.5")
     page.get_by_role("button", name="Build").click()
     page.wait_for_url("**/jobs/first")
     page.locator("#main .state.complete").first.wait_for()
     assert len(provider.requests) == 3
+    assert "--budget 0.5" in tab.open("/builds").locator("code").first.inner_text()
     tab.check()
 
 
@@ -387,26 +388,36 @@ def test_the_server_is_started_anew(workspace: Workspace, browser: Any) -> None:
     tab.context.close()
 
 
-def test_pictures(workspace: Workspace, browser: Any, provider: Provider, tmp_path: Path) -> None:
+def test_pictures(workspace: Workspace, browser: Any, provider: Provider) -> None:
     """The screenshots of the documentation come from here (POPBUILD_TEST_PICTURES=1)."""
-    for number, job in enumerate(("cargo-bikes", "grid-batteries", "heat-pumps", "tidal-power")):
-        workspace.seed(job, {"topic": job.replace("-", " "), "tone": "plain", "n": number})
     (workspace.root / "seeds/first.json").unlink()
-    assert workspace.popbuild("run").code == 0
-    schema = {"properties": {"content": {"maxLength": 20}}, "required": ["content"]}
-    workspace.seed("wave-power", {"topic": "wave power", "tone": "plain"})
-    workspace.task("analysis", schema=schema)
-    long = json.dumps({"content": "An analysis that goes on and on."})
-    provider.script(["Waves carry energy.", long, long, long])
+    content = {"type": "string", "maxLength": 400}
+    workspace.task("analysis", schema={"properties": {"content": content}, "required": ["content"]})
+    gate = "gate:\n  message: Is this fit to print?\n"
+    workspace.task("summary", prompt="In short: {{ artifacts.analysis.content }}\n")
+    workspace.pipeline(["research", "analysis", "summary"])
+    jobs = ("cargo-bikes", "grid-batteries", "heat-pumps", "hydrogen-ports", "tidal-power")
+    for job in (*jobs, "wave-power", "solar-roofs", "wind-farms", "night-trains"):
+        workspace.seed(job, {"topic": job.replace("-", " "), "tone": "plain"})
+    fine = Reply('{"content": "A market that grows where the grid is weak."}')
+    provider.answer = lambda request: fine if request.schema else default_answer(request)
+    assert workspace.popbuild("run", *jobs).code == 0
+    workspace.seed("heat-pumps", {"topic": "heat pumps in old houses", "tone": "plain"})
+    long = Reply(json.dumps({"content": "An analysis that goes on and on. " * 20}))
+    provider.answer = lambda request: long if request.schema else default_answer(request)
     assert workspace.popbuild("run", "wave-power").code == 1
-    workspace.seed("wind-farms", {"topic": "wind farms", "tone": "plain"})
-    with serve(workspace) as served:
+    workspace.task("research", task_yaml=gate)
+    assert workspace.popbuild("run", "solar-roofs").code == 4
+    provider.hold()
+    with serve(workspace) as served, workspace.start("popbuild", "run", "wind-farms"):
         tab = Tab(browser, served)
-        tab.open("/").locator(".state.rejected").first.wait_for()
+        tab.open("/").locator("td .state.running").wait_for()
+        tab.page.locator("td .state.waiting").wait_for()
+        tab.page.set_viewport_size({"width": 1100, "height": 620})
         tab.picture("jobs")
-        tab.open("/jobs/wave-power")
+        tab.page.set_viewport_size({"width": 1100, "height": 800})
+        tab.open("/jobs/wave-power").locator("#calls").wait_for()
         tab.picture("job")
-        tab.open("/plan?standing=new")
-        tab.open("/runs")
         tab.check()
         tab.context.close()
+        provider.release()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tarfile
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from provider import Provider
 from readers import READERS
 from workspace import Workspace
 
-from popbuild import gate, layout, schemas, yamlio
+from popbuild import gate, jsonio, layout, schemas, yamlio
 from popbuild.errors import InputError
 
 # A number here tries that many examples, other ones each time; without it, the same few.
@@ -172,6 +173,35 @@ LINES = st.lists(
     ),
     max_size=3,
 ).map("\n".join)
+PLACES = "a/b a/c a/../../b /etc/x a//b ./a pipeline-data/complete/x/seed.json".split()
+MEMBERS = st.lists(
+    st.tuples(
+        st.sampled_from([*PLACES, "x" * 90]),
+        st.sampled_from(["", "{}", "y" * 600]),
+        st.sampled_from("0000125xgL"),  # a file, links, a folder, long names
+        st.sampled_from([0, 0, 0, 1, 511]),  # more bytes than it says
+    ),
+    max_size=3,
+)
+
+
+@st.composite
+def archives(draw: st.DrawFn) -> str:
+    """A tar file: what its contents name, mostly, in that order, mostly."""
+    members = draw(MEMBERS)
+    named = {place: jsonio.digest_bytes(data.encode()) for place, data, _, _ in members}
+    body = {"formatVersion": 1, "kind": draw(st.sampled_from(["jobs", "root"])), "jobs": []}
+    contents = json.dumps(body | {"files": named})
+    ordered = sorted(members) if draw(st.booleans()) else members
+    text = ""
+    for place, data, kind, more in [("archive.json", contents, "0", 0), *ordered]:
+        info = tarfile.TarInfo(place)
+        info.size, info.type = len(data) + more, kind.encode()
+        text += info.tobuf(tarfile.USTAR_FORMAT, "utf-8", "strict").decode()
+        text += data + "\0" * (-len(data) % 512)
+    return text + "\0" * 1024
+
+
 INPUTS: dict[str, st.SearchStrategy[str]] = {
     "json": JSON,
     "yaml": st.one_of(YAML, JSON),
@@ -185,6 +215,7 @@ INPUTS: dict[str, st.SearchStrategy[str]] = {
     ),
     "environment": ENV.map("".join),
     "ours": LINES,
+    "archive": archives(),
 }
 
 

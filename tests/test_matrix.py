@@ -42,6 +42,17 @@ STRIDES = {
 }
 
 
+# Taken with all the others by one command; test_archive has kills of them too.
+LONG = ("restore over", "restore root")
+
+PAGES = (
+    ("report", "first", "-o", "page.html"),
+    ("graph", "first"),
+    ("show", "first"),
+    ("summary", "first"),
+)
+
+
 @pytest.fixture
 def bench(request: pytest.FixtureRequest, tmp_path: Path, provider: Provider) -> Iterator[Bench]:
     bench = Bench(BY_NAME[request.param], tmp_path, provider)
@@ -52,7 +63,9 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path, provider: Provider) ->
         bench.close()
 
 
-@pytest.mark.parametrize("bench", STRIDES, indirect=True)
+@pytest.mark.parametrize(
+    "bench", [each for each in STRIDES if EVERY or each not in LONG], indirect=True
+)
 def test_every_kind_of_fault(bench: Bench) -> None:
     """Killed, failed or cut short at a call, whichever it is: what matrix.Bench checks holds."""
     cells = [
@@ -71,6 +84,17 @@ def _share(bench: Bench, place: int) -> tuple[int, int]:
     stride = 1 if EVERY else stride if place else -(-stride // 5)
     there = len(bench.points(faults.KINDS[place])) or 1
     return stride, 7 * place % min(stride, there)
+
+
+@pytest.mark.parametrize("bench", ["rejection"], indirect=True)
+def test_no_page_has_the_key(bench: Bench) -> None:
+    """Nor what is shown of a job that was killed, and then rejected."""
+    assert bench.try_at(faults.KILL, bench.points(faults.KILL)[-20]).broken == ()
+    told = [bench.popbuild(*words) for words in PAGES]
+    page = bench.root / "page.html"
+    assert "research" in page.read_text()
+    assert [each for each in told if each.code or matrix.CANARY in each.out + each.err] == []
+    assert [*invariants.leaked(bench.root, matrix.CANARY)] == []
 
 
 @pytest.mark.parametrize("bench", ["retry"], indirect=True)

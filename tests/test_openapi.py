@@ -10,7 +10,7 @@ import pytest
 from served import serve
 from workspace import Workspace
 
-EXAMPLES = os.environ.get("POPBUILD_TEST_EXAMPLES", "12")  # for each operation
+EXAMPLES = os.environ.get("POPBUILD_TEST_EXAMPLES", "5")  # for each operation
 
 
 def test_the_document_names_every_route(workspace: Workspace) -> None:

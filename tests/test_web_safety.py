@@ -6,16 +6,34 @@ import socket
 from collections.abc import Iterator
 
 import pytest
+from provider import Provider
 from served import Served, serve
 from workspace import Workspace
 
 PATHS = ("/", "/api/v1/jobs", "/api/v1/events", "/api/v1/nothing", "/static/live.js")
 
 
-@pytest.fixture
-def served(workspace: Workspace) -> Iterator[Served]:
-    with serve(workspace) as served:
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    """A root with a complete job and one that nobody may build, for all tests of this file."""
+    with (
+        Provider() as provider,
+        Workspace(tmp_path_factory.mktemp("safety"), provider) as workspace,
+    ):
+        workspace.task("research", prompt="Research: {{ seed.data.topic }}.\n")
+        workspace.pipeline(["research"])
+        workspace.seed("first", {"topic": "bees"})
+        assert workspace.popbuild("run", "first").code == 0
+        workspace.seed("new", {"topic": "wasps"})
+        yield workspace
+
+
+@pytest.fixture(scope="module")
+def served(built: Workspace) -> Iterator[Served]:
+    """The server is the same for all: none of them may do more than look."""
+    with serve(built) as served:
         yield served
+        assert built.states("new") == []
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -52,7 +70,7 @@ def test_a_foreign_origin(served: Served, path: str, origin: str) -> None:
     assert ours.status == 200
 
 
-def test_a_foreign_site(workspace: Workspace, served: Served) -> None:
+def test_a_foreign_site(served: Served) -> None:
     """What a browser says of where a request comes from counts, too: a page may be linked to from
     elsewhere, and nothing else."""
     site = {"sec_fetch_site": "cross-site"}
@@ -60,8 +78,7 @@ def test_a_foreign_site(workspace: Workspace, served: Served) -> None:
     assert served.get("/", sec_fetch_mode="no-cors", **site).status == 403
     assert served.get("/api/v1/events", sec_fetch_mode="cors", **site).status == 403
     assert served.get("/api/v1/jobs", sec_fetch_mode="navigate", **site).status == 403
-    assert served.post("/api/v1/builds", {"jobs": ["first"]}, **site).status == 403
-    assert workspace.states("first") == []
+    assert served.post("/api/v1/builds", {"jobs": ["new"]}, **site).status == 403
 
 
 @pytest.mark.parametrize("path", [path for path in PATHS if path != "/api/v1/nothing"])
@@ -106,10 +123,9 @@ def test_the_token_leaves_the_address(served: Served) -> None:
         "nothing",
     ],
 )
-def test_a_path_that_leaves(workspace: Workspace, served: Served, name: str) -> None:
+def test_a_path_that_leaves(built: Workspace, served: Served, name: str) -> None:
     """No path leads out of a job, nor to a file that is none of its own."""
-    workspace.write(".env", "SECRET=1")
-    assert workspace.popbuild("run", "first").code == 0
+    built.write(".env", "SECRET=1")
     for path in (f"/api/v1/jobs/first/files/{name}", f"/static/{name}", f"/api/v1/jobs/{name}"):
         answer = served.get(path)
         assert answer.status == 404, (path, answer.text)
@@ -117,12 +133,12 @@ def test_a_path_that_leaves(workspace: Workspace, served: Served, name: str) -> 
 
 
 @pytest.mark.parametrize("kind", [None, "text/plain", "application/x-www-form-urlencoded"])
-def test_only_json_changes_anything(workspace: Workspace, served: Served, kind: str | None) -> None:
+def test_only_json_changes_anything(built: Workspace, served: Served, kind: str | None) -> None:
     """What a form of another page could send is not taken."""
-    body = b'{"jobs": ["first"]}'
+    body = b'{"jobs": ["new"]}'
     answer = served.ask("POST", "/api/v1/builds", body, content_type=kind)
     assert answer.status == 415
-    assert workspace.states("first") == []
+    assert built.states("new") == []
 
 
 def test_what_is_sent_is_read_strictly(served: Served) -> None:
@@ -201,7 +217,7 @@ def test_beyond_the_loopback(workspace: Workspace) -> None:
     assert running.wait().code == 0
 
 
-def test_a_key_is_not_shown(workspace: Workspace, served: Served) -> None:
+def test_a_key_is_not_shown(workspace: Workspace) -> None:
     """A key of this root's environment is in no page and no answer, though a seed may hold it."""
     key = "sk-canary-5f1c7c1e0b6e4b0f9a5d"
     workspace.write(".env", f"OPENAI_API_KEY={key}\n")

@@ -32,7 +32,7 @@ _MAX_WHY = 200  # characters
 class Row:
     """How one job stands. `done` of `tasks` have their result; tokens and cost (US dollars, None
     where no price is known) are those of its last run; `changed` is in seconds since 1970; `why`
-    says in a line what is wrong, or what would be built."""
+    says in a line what is wrong, what a person is asked, what runs, or what would be built."""
 
     id: str
     standing: str
@@ -74,16 +74,11 @@ def row_of(root: Root, job: Job) -> Row:
 def _why(job: Job, status: Mapping[str, Any]) -> str:
     if job.bad_seed is not None or job.bad_name is not None or job.bad_link is not None:
         return job.description
+    entries = status.get("tasks", {})
     if job.state == REJECTED and job.folder is not None:
-        rejection = read_json(job.folder.rejection)
-        problems = rejection.get("problems") if isinstance(rejection, dict) else None
-        if problems:
-            first, more = problems[0], len(problems) - 1
-            text = f"{rejection.get('task')}: {first.get('message')}"
-            return text + (f" (and {more} more)" if more else "")
+        return _of_rejection(read_json(job.folder.rejection))
     if job.questions:
         return "; ".join(f"{question.task}: {question.message}" for question in job.questions)
-    entries = status.get("tasks", {})
     if job.state == states.RUNNING:
         return ", ".join(name for name, each in entries.items() if each.get("state") == "running")
     if isinstance(status.get("error"), str) and job.state != COMPLETE:
@@ -91,14 +86,24 @@ def _why(job: Job, status: Mapping[str, Any]) -> str:
         if not broke:
             return _in_a_line(status["error"])
         return f"{broke[0]}: {_in_a_line(str(entries[broke[0]].get('error') or status['error']))}"
-    if job.exam is not None and not job.up_to_date and job.folder is not None:
-        reasons = [
-            f"{name}: {verdict.brief}"
-            for name, verdict in job.exam.verdicts.items()
-            if verdict.stale or verdict.edited
-        ]
-        return reasons[0] if reasons else job.description
-    return ""
+    if job.exam is None or job.up_to_date or job.folder is None:
+        return ""
+    reasons = [
+        f"{name}: {verdict.brief}"
+        for name, verdict in job.exam.verdicts.items()
+        if verdict.stale or verdict.edited
+    ]
+    return reasons[0] if reasons else job.description
+
+
+def _of_rejection(rejection: Any) -> str:
+    """The first problem of a rejection, and how many more there are."""
+    problems = rejection.get("problems") if isinstance(rejection, dict) else None
+    if not problems:
+        return ""
+    more = len(problems) - 1
+    text = f"{rejection.get('task')}: {problems[0].get('message')}"
+    return text + (f" (and {more} more)" if more else "")
 
 
 def _in_a_line(error: str) -> str:

@@ -126,7 +126,7 @@ async def job(server: Server, ask: Ask) -> Reply:
         row=row,
         view=view,
         questions=_questions(found),
-        can_build=row.standing in _TO_BUILD and under_way is None and not bad,
+        can_build=row.standing in (*_TO_BUILD, "rejected") and under_way is None and not bad,
         bad=bad,
         can_stop=row.standing == "running",
         can_retry=row.standing == "rejected" and found.bad_seed is None and under_way is None,
