@@ -74,7 +74,7 @@ def test_names_and_files_that_are_none(workspace: Workspace, served: Served) -> 
     workspace.write("pipeline-data/current/broken/tasks-status.json", broken)
     run = {"pipelineId": "x", "usage": 3, "built": None, "finishedAt": 4}
     workspace.write("pipeline-data/complete/runs.jsonl", json.dumps(run) + "\n")
-    served.wait_for("-x", "new")
+    served.wait_for("-x", "broken")
     for path in ("/", "/runs", "/plan", "/jobs/broken", "/jobs/a%252fb", "/plan?job=a%252fb"):
         assert served.get(path).status == 200, path
     order = re.search('data-body="([^"]*)"', served.get("/plan").text)

@@ -12,9 +12,11 @@ from popbuild.jobs import Job
 from popbuild.layout import COMPLETE, REJECTED, Root
 from popbuild.model import status as states
 
+BROKEN = "broken"  # its seed, its name or its directory is none that could be built
 STALE = "stale"  # complete, and not up to date any more
 # What somebody has to look at comes first.
 STANDINGS = (
+    BROKEN,
     states.FAILED,
     states.REJECTED,
     states.WAITING,
@@ -54,9 +56,11 @@ def row_of(root: Root, job: Job) -> Row:
     names = job.pipeline.names if job.pipeline else tuple(entries)
     usage = status.get("usage") or {}
     standing = job.state
-    if job.state == COMPLETE and not job.up_to_date:
+    if _cannot_be_built(job) and job.state != REJECTED:
+        standing = BROKEN
+    elif job.state == COMPLETE and not job.up_to_date:
         standing = STALE
-    if job.state == states.WAITING and not job.questions:
+    elif job.state == states.WAITING and not job.questions:
         standing = states.STOPPED  # nobody is asked any more: a run goes on
     stale = {name for name, each in (job.exam.verdicts if job.exam else {}).items() if each.stale}
     return Row(
@@ -71,8 +75,12 @@ def row_of(root: Root, job: Job) -> Row:
     )
 
 
+def _cannot_be_built(job: Job) -> bool:
+    return any(bad is not None for bad in (job.bad_seed, job.bad_name, job.bad_link))
+
+
 def _why(job: Job, status: Mapping[str, Any]) -> str:
-    if job.bad_seed is not None or job.bad_name is not None or job.bad_link is not None:
+    if _cannot_be_built(job):
         return job.description
     entries = status.get("tasks", {})
     if job.state == REJECTED and job.folder is not None:

@@ -8,6 +8,7 @@ import dataclasses
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from starlette.applications import Starlette
@@ -34,6 +35,8 @@ from popbuild.web.pages import PAGES, Show, error_page, static
 from popbuild.web.safety import MAX_BODY_BYTES, Guard, Refusal, Safety, refusal
 from popbuild.web.server import JSON, Ask, NotAnswered, Reply, Server, reply_json
 
+_THREADS = 32
+
 # The HTTP status of what a command says; the first that fits.
 _STATUS: tuple[tuple[type[PopbuildError], int], ...] = (
     (LockedError, 409),
@@ -57,6 +60,8 @@ def make_app(server: Server, guard: Guard) -> ASGIApp:
 
     @contextlib.asynccontextmanager
     async def living(app: Starlette) -> AsyncIterator[None]:
+        # More than asyncio's own few: some wait for a build to stop, others make pages.
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
         eyes = asyncio.create_task(server.eyes.run())
         try:
             yield

@@ -67,11 +67,18 @@ class Server:
     def __init__(self, root: Root) -> None:
         self.api = Popbuild(root.path)
         self.root = root
-        self.environment = environment_of(root, os.environ)  # whose keys nobody gets to see
         self.board = Board()
         self.hub = Hub()
         self.eyes = Eyes(root, self.board, self.hub)
         self.builds = Builds(root, self.hub)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of this moment, whose keys nobody gets to see."""
+        try:
+            return environment_of(self.root, os.environ)
+        except PopbuildError:
+            return dict(os.environ)  # of a .env that is none: nothing is built with it either
 
     def known(self, job: str) -> str:
         """The ID of a job that there is; NotAnswered for any other."""
