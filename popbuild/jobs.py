@@ -505,6 +505,18 @@ def finish_claim(folder: JobFolder) -> None:
     disk.remove(folder.path / CLAIMED)
 
 
+def _finish_removals(folder: JobFolder) -> None:
+    """Remove what a prune took out of the index before it was killed. The seal says that these
+    files go, and a build drops the seal."""
+    status = read_status(folder)
+    for name in (seals.read(folder) or {}).get("changing", ()) if status else ():
+        top, _, rest = name.partition("/")
+        kind, _, file = rest.partition("/")
+        ours = top == "files" and kind in FILE_KINDS and file_name_problem(file) is None
+        if status and ours and file not in status["files"][kind]:
+            disk.remove(folder.path / name)
+
+
 def open_job(
     folder: JobFolder,
     job: str,
@@ -517,6 +529,7 @@ def open_job(
 
     `source` is where its seed came from, None where that is what its status says, if anything."""
     make_folders(folder)
+    _finish_removals(folder)
     seals.remove(folder)
     status = read_status(folder)
     if status is not None:

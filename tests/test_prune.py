@@ -267,6 +267,23 @@ def test_bad_words(workspace: Workspace, args: tuple[str, ...], said: str) -> No
     assert said in prune(workspace, *args, "--yes", code=3)
 
 
+def test_a_rebuild_finishes_a_prune_that_was_killed(workspace: Workspace) -> None:
+    """What it had taken out of the index, and not removed yet, is not in the next result."""
+    build(workspace, "first")
+    logs = workspace.job("first") / "files/logs"
+    old = {path.name for path in logs.iterdir()}
+    left = 0
+    while workspace.status("first")["files"]["logs"]:
+        assert run_killed(workspace, left, "prune", "--logs", "--yes") == -9
+        left += 1
+    assert {path.name for path in logs.iterdir()} == old  # killed just between the two
+    workspace.task("analysis", prompt="Anew: {{ artifacts.research.content }}\n")
+    assert workspace.popbuild("run", "first").code == 0
+    assert {path.name for path in logs.iterdir()} == set(workspace.status("first")["files"]["logs"])
+    assert workspace.popbuild("check").code == 0
+    assert workspace.popbuild("verify").code == 0
+
+
 @pytest.mark.parametrize("args", [("--older-than", "0s"), ("--logs",)], ids=["jobs", "logs"])
 def test_killed_at_every_step(
     workspace: Workspace, provider: Provider, args: tuple[str, ...]
