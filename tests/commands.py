@@ -50,7 +50,9 @@ PRELOAD = (
     "doit.doit_cmd",
     "popbuild.cli",
     "popbuild.llm.client",
-    "popbuild.web.serve",
+    "starlette.applications",
+    "uvicorn.config",
+    "watchfiles",
 )
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 ALL_REAL = "POPBUILD_TEST_REAL" in os.environ
