@@ -223,6 +223,16 @@ def _bearer(served: Served) -> str:
     return f"Bearer {served.token}"
 
 
+def test_the_very_first_page_has_the_jobs(workspace: Workspace) -> None:
+    """Whoever asks at once, before anything was looked at, sees the jobs that there are."""
+    assert workspace.popbuild("run", "first").code == 0
+    for path in ("/", "/api/v1/jobs"):
+        with serve(workspace) as served:
+            told = served.get(path).text
+        assert "first" in told
+        assert "complete" in told
+
+
 def test_a_port_that_is_taken(workspace: Workspace) -> None:
     """Where another program listens, that is said, with what to do."""
     with socket.create_server(("127.0.0.1", 0)) as other:

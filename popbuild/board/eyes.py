@@ -199,7 +199,8 @@ class Eyes:
                 break
         self._scan.clear()
 
-    def _expect(self) -> None:
+    def expect(self) -> None:
+        """Take the jobs that there are now as all of them; each is looked at later."""
         for name in self._board.expect(jobs.known_jobs(self._root)):
             self._looked.pop(name, None)
             self._hub.publish("gone", {"id": name})
@@ -219,7 +220,7 @@ class Eyes:
         if self.trouble is not None:
             self.trouble = None
             self._hub.publish("reset", {})
-        self._expect()
+        self.expect()
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "popbuild.board.look", str(self._root.path)),
             stdin=asyncio.subprocess.DEVNULL,
