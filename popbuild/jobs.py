@@ -508,12 +508,14 @@ def finish_claim(folder: JobFolder) -> None:
 def _finish_removals(folder: JobFolder) -> None:
     """Remove what a prune took out of the index before it was killed. The seal says that these
     files go, and a build drops the seal."""
-    status = read_status(folder)
-    for name in (seals.read(folder) or {}).get("changing", ()) if status else ():
+    status, sealed = read_status(folder), seals.read(folder)
+    if status is None or sealed is None:
+        return
+    for name in sealed.get("changing", ()):
         top, _, rest = name.partition("/")
         kind, _, file = rest.partition("/")
         ours = top == "files" and kind in FILE_KINDS and file_name_problem(file) is None
-        if status and ours and file not in status["files"][kind]:
+        if ours and file not in status["files"][kind]:
             disk.remove(folder.path / name)
 
 

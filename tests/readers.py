@@ -217,7 +217,7 @@ def archive(data: bytes) -> None:
             continue
         assert found == named
         for place in found:
-            assert os.path.normpath(f"/root/{place}") == f"/root/{place}"
+            assert os.path.normpath(f"/top/{place}") == f"/top/{place}"
 
 
 def judging(compiled: schemas.Schema, document: Any) -> None:

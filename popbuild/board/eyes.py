@@ -25,8 +25,8 @@ from popbuild.model.status import RUNNING
 
 _RESCAN_S = 30.0  # all is looked at again: edits by hand below complete/ are heard of by nobody
 _POLL_S = 0.2  # the same of the jobs whose page somebody has open
-_AGAIN_S = 1.0  # before what failed is tried again
 _RUNNING_S = 2.0  # and of those that run: nobody tells of a process that died
+_AGAIN_S = 1.0  # before what failed is tried again
 _FEW = 200  # changed jobs are looked at here, more by a process of their own
 
 

@@ -11,7 +11,7 @@ from popbuild import __version__, gate, schemas
 from popbuild.errors import InputError
 from popbuild.model.problem import Problem
 from popbuild.web import verbs
-from popbuild.web.server import Ask, Server
+from popbuild.web.server import BYTES, Ask, Server
 from popbuild.web.shapes import JOB, QUERY, SHAPES, TEXT, Shape, an_object, array, ref
 
 PREFIX = "/api/v1"
@@ -43,8 +43,6 @@ class Operation:
         return [part.partition(":")[0] for part in parts]
 
 
-_BYTES = "application/octet-stream"
-
 OPERATIONS = (
     Operation("GET", "/jobs", verbs.jobs, "Jobs, page by page", ref("Jobs"), query=QUERY),
     Operation(
@@ -58,13 +56,13 @@ OPERATIONS = (
     ),
     Operation("GET", "/jobs/{job}", verbs.job, "A job and its tasks", ref("Job")),
     Operation("GET", "/jobs/{job}/files", verbs.files, "The files of a job", array(ref("File"))),
-    Operation("GET", "/jobs/{job}/files/{name:path}", verbs.file, "A file of a job", kind=_BYTES),
+    Operation("GET", "/jobs/{job}/files/{name:path}", verbs.file, "A file of a job", kind=BYTES),
     Operation(
         "GET",
         "/jobs/{job}/archive",
         verbs.download,
         "A job as popbuild archive has it",
-        kind=_BYTES,
+        kind=BYTES,
     ),
     Operation(
         "GET",
@@ -240,4 +238,4 @@ def _operation(each: Operation) -> dict[str, Any]:
 def _content(each: Operation) -> dict[str, Any]:
     if each.gives:
         return {each.kind: {"schema": each.gives}}
-    return {"*/*" if each.kind == _BYTES else each.kind: {"schema": {}}}
+    return {"*/*" if each.kind == BYTES else each.kind: {"schema": {}}}

@@ -57,9 +57,7 @@ def error_page(server: Server, error: PopbuildError, status: int) -> Reply:
 
 
 async def jobs(server: Server, ask: Ask) -> Reply:
-    query = query_of(ask.query)
-    await verbs.jobs(server, ask)  # looks at what nobody has looked at yet
-    found = server.board.page(query)
+    found = await verbs.page_of(server, query_of(ask.query))
     counts = server.board.counts()
     tokens, cost, unknown_cost = server.board.totals()
     to_build = len(_to_build(server, found.query))

@@ -57,7 +57,7 @@ class Guard:
 
     def check(self, method: str, path: str, headers: Mapping[str, str]) -> None:
         """Raise a Refusal unless this request may be answered."""
-        self._check_host(headers)
+        self.check_host(headers)
         self._check_origin(method, path, headers)
         if not self.has_token(headers):
             raise refusal(
@@ -67,7 +67,8 @@ class Guard:
                 "each start has a token of its own",
             )
 
-    def _check_host(self, headers: Mapping[str, str]) -> None:
+    def check_host(self, headers: Mapping[str, str]) -> None:
+        """Raise a Refusal unless the request names this server."""
         host = headers.get("host", "").lower()
         if host not in self.hosts:
             raise refusal(
@@ -143,7 +144,7 @@ class Safety:
         given = next((value for name, value in words if name == "token"), None)
         if given is None:
             return False
-        self._guard._check_host(headers)
+        self._guard.check_host(headers)
         if not self._guard.is_token(given):
             raise refusal(401, "this is the token of another start", {}, "popbuild serve prints it")
         rest = urlencode([(name, value) for name, value in words if name != "token"])

@@ -18,7 +18,7 @@ from popbuild.layout import Root
 from popbuild.model.problem import Problem
 from popbuild.web.builds import Builds
 
-HTML, JSON = "text/html; charset=utf-8", "application/json"
+HTML, JSON, BYTES = "text/html; charset=utf-8", "application/json", "application/octet-stream"
 
 
 @dataclass(frozen=True)

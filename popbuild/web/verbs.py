@@ -6,19 +6,19 @@ import asyncio
 import contextlib
 import json
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 from popbuild import runs
-from popbuild.board.board import UNKNOWN, query_of
+from popbuild.board.board import UNKNOWN, Page, Query, query_of
 from popbuild.board.hub import Event
 from popbuild.errors import LockedError, UsageError
 from popbuild.layout import name_problem
 from popbuild.model.pipeline import Pipeline
 from popbuild.plan import totals
 from popbuild.web.builds import Build
-from popbuild.web.server import Ask, NotAnswered, Reply, Server, reply_json
+from popbuild.web.server import BYTES, Ask, NotAnswered, Reply, Server, reply_json
 
 _MOST_RUNS = 1_000
 _SILENCE_S = 15.0  # after that, a comment shows that the line still stands
@@ -26,12 +26,18 @@ _PATIENCE_S = 5.0  # of a request that waits for a build to stop
 _KINDS = {".json": "application/json", ".txt": "text/plain", ".md": "text/plain"}
 
 
-async def jobs(server: Server, ask: Ask) -> Any:
-    page = server.board.page(query_of(ask.query))
+async def page_of(server: Server, query: Query) -> Page:
+    """The rows that a query asks for, each looked at: the server may just have begun to."""
+    page = server.board.page(query)
     unknown = [row.id for row in page.rows if row.standing == UNKNOWN]
-    if unknown:  # the server has just begun to look
+    if unknown:
         await server.eyes.look_at(unknown)
         page = server.board.page(page.query)
+    return page
+
+
+async def jobs(server: Server, ask: Ask) -> Any:
+    page = await page_of(server, query_of(ask.query))
     return {
         "jobs": [row.as_json() for row in page.rows],
         "total": page.total,
@@ -80,10 +86,7 @@ async def file(server: Server, ask: Ask) -> Reply:
     except FileNotFoundError:
         raise NotAnswered(404, UsageError("the file is gone", {"file": name})) from None
     last = name.rpartition("/")[2]
-    return _attachment(data, f"{job}-{last}", _KINDS.get(Path(last).suffix, _BYTES))
-
-
-_BYTES = "application/octet-stream"
+    return _attachment(data, f"{job}-{last}", _KINDS.get(Path(last).suffix, BYTES))
 
 
 def _attachment(data: bytes, name: str, kind: str) -> Reply:
@@ -104,7 +107,7 @@ async def download(server: Server, ask: Ask) -> Reply:
             archived = archive(server.root, [job], target)
             return archived.file.read_bytes()
 
-    return _attachment(await asyncio.to_thread(archive), f"{job}.tar.zst", _BYTES)
+    return _attachment(await asyncio.to_thread(archive), f"{job}.tar.zst", BYTES)
 
 
 async def explain(server: Server, ask: Ask) -> Any:
@@ -162,8 +165,7 @@ def _check_can_be_built(server: Server, name: str) -> None:
 async def approve(server: Server, ask: Ask) -> Any:
     """`popbuild approve`; with `build`, the job goes on at once."""
     job = server.known(ask.path["job"])
-    task, note, by = (ask.body.get(name) for name in ("task", "note", "by"))
-    decided = await asyncio.to_thread(server.api.approve, job, task, note, by)
+    decided = await asyncio.to_thread(server.api.approve, job, *_said(ask))
     if ask.body.get("build"):
         server.builds.start([job])
     return decided.as_json()
@@ -171,8 +173,11 @@ async def approve(server: Server, ask: Ask) -> Any:
 
 async def reject(server: Server, ask: Ask) -> Any:
     job = server.known(ask.path["job"])
-    task, note, by = (ask.body.get(name) for name in ("task", "note", "by"))
-    return (await asyncio.to_thread(server.api.reject, job, task, note, by)).as_json()
+    return (await asyncio.to_thread(server.api.reject, job, *_said(ask))).as_json()
+
+
+def _said(ask: Ask) -> Iterator[str | None]:
+    return (ask.body.get(name) for name in ("task", "note", "by"))
 
 
 async def stop(server: Server, ask: Ask) -> Any:
