@@ -212,7 +212,7 @@ class Index:
 
 def find_all(names: Collection[str], around: Surroundings) -> Iterator[Job]:
     """`Index.find` for the jobs of a listing, which has those too that no command builds."""
-    bad = jobs.bad_names(around.root)
+    bad = jobs.bad_names(around.root, names)
     with Index(around, names) as index:
         for name in names:
             job = index.find(name)

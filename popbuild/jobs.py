@@ -149,13 +149,17 @@ def known_seeds(root: Root) -> list[str]:
 
 def known_jobs(root: Root) -> list[str]:
     """The IDs of all jobs of a root: seeds, and what stands in the four folders."""
+    return sorted(_known(root))
+
+
+def _known(root: Root) -> set[str]:
     found = {*named(root.seeds, ".json"), *named(root.data / PENDING, "-seed.json")}
     for state in (CURRENT, COMPLETE, REJECTED):
         with contextlib.suppress(FileNotFoundError), os.scandir(root.data / state) as entries:
             found.update(
                 each.name for each in entries if _is_job(state, each.name) and each.is_dir()
             )
-    return sorted(found)
+    return found
 
 
 def named(folder: Path, ending: str) -> list[str]:
@@ -183,17 +187,18 @@ def is_known(root: Root, job: str) -> bool:
     )
 
 
-def bad_names(root: Root) -> dict[str, str]:
-    """The jobs of a root whose ID cannot be one, each with the reason."""
-    known = known_jobs(root)
-    found = {job: problem for job in known if (problem := name_problem(job))}
-    by_folded: dict[str, list[str]] = {}
-    for job in known:
-        by_folded.setdefault(job.casefold(), []).append(job)
-    for same in by_folded.values():
-        for job in same if len(same) > 1 else ():
-            others = ", ".join(shown_name(each) for each in same if each != job)
-            found.setdefault(job, f"differs from {others} only by upper and lower case")
+def bad_names(root: Root, ids: Collection[str]) -> dict[str, str]:
+    """Those of these jobs whose ID cannot be one, each with the reason."""
+    found = {job: problem for job in ids if (problem := name_problem(job))}
+    same: dict[str, list[str]] = {job.casefold(): [] for job in ids}
+    for job in _known(root):
+        if (folded := job.casefold()) in same:
+            same[folded].append(job)
+    for job in ids:
+        others = sorted(each for each in same[job.casefold()] if each != job)
+        if others:
+            names = ", ".join(map(shown_name, others))
+            found.setdefault(job, f"differs from {names} only by upper and lower case")
     return found
 
 
