@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 _GATHER_MS = 5  # changes that come together are heard together
+_AGAIN_S = 0.2
 
 
 async def listen(folders: Sequence[Path], *, below: bool) -> AsyncIterator[set[str]]:
-    """The paths that changed, each time that some did; with `below`, in all folders below too.
+    """The paths that changed, each time that some did; with `below`, in all folders below too. None
+    at all means that it is not known which: one had a name that is not UTF-8.
 
     Ends without a word where the operating system tells of nothing: whoever listens also looks
     around once in a while, since a network file system tells nobody of what others write.
@@ -21,11 +24,20 @@ async def listen(folders: Sequence[Path], *, below: bool) -> AsyncIterator[set[s
         return
     # No watches left to be had, or a folder is gone; watchfiles' own error is a RuntimeError.
     with contextlib.suppress(OSError, RuntimeError):
-        async for changes in watchfiles.awatch(
-            *folders,
-            watch_filter=None,
-            recursive=below,
-            step=_GATHER_MS,
-            debounce=10 * _GATHER_MS,
-        ):
-            yield {path for _, path in changes}
+        while True:
+            try:
+                async for changes in watchfiles.awatch(
+                    *folders,
+                    watch_filter=None,
+                    recursive=below,
+                    step=_GATHER_MS,
+                    debounce=10 * _GATHER_MS,
+                ):
+                    yield {path for _, path in changes}
+            except ExceptionGroup as group:
+                if group.split(RuntimeError)[1] is not None:
+                    raise
+                await asyncio.sleep(_AGAIN_S)
+                yield set()
+            else:
+                return

@@ -50,6 +50,7 @@ class Eyes:
         self._marks: dict[str, object] = {}
         self._next_s = 0.0
         self.trouble: PopbuildError | None = None
+        self.begun = asyncio.Event()  # all jobs are on the board, though nobody looked at them yet
 
     async def run(self) -> None:
         """Look at everything, then at what changes, until cancelled."""
@@ -127,6 +128,8 @@ class Eyes:
         """Note what changes in those folders that there are; whether one of these paths did."""
         there = [folder for folder in folders if folder.is_dir()]
         async for paths in listen(there, below=below):
+            if not paths:
+                self._scan.set()
             for path in paths:
                 self._take(path)
             self._woken.set()
@@ -199,7 +202,7 @@ class Eyes:
                 break
         self._scan.clear()
 
-    def expect(self) -> None:
+    def _expect(self) -> None:
         """Take the jobs that there are now as all of them; each is looked at later."""
         for name in self._board.expect(jobs.known_jobs(self._root)):
             self._looked.pop(name, None)
@@ -212,6 +215,11 @@ class Eyes:
 
     async def _look_at_all(self) -> None:
         self._since.clear()
+        await asyncio.sleep(0)  # the ears come first: what changes from here on is heard of
+        try:
+            self._expect()
+        finally:
+            self.begun.set()
         try:
             await asyncio.to_thread(config.load, self._root)
         except PopbuildError as error:
@@ -220,7 +228,6 @@ class Eyes:
         if self.trouble is not None:
             self.trouble = None
             self._hub.publish("reset", {})
-        self.expect()
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "popbuild.board.look", str(self._root.path)),
             stdin=asyncio.subprocess.DEVNULL,

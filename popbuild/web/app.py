@@ -62,9 +62,8 @@ def make_app(server: Server, guard: Guard) -> ASGIApp:
     async def living(app: Starlette) -> AsyncIterator[None]:
         # More than asyncio's own few: some wait for a build to stop, others make pages.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
-        with contextlib.suppress(OSError):  # the eyes will tell
-            server.eyes.expect()  # or the very first page would say that there are no jobs
         eyes = asyncio.create_task(server.eyes.run())
+        await server.eyes.begun.wait()  # or the very first page would say that there are no jobs
         try:
             yield
         finally:

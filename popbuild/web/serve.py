@@ -65,8 +65,8 @@ def serve(root: Root, place: Place, say: Callable[[str], None]) -> int:
             timeout_graceful_shutdown=_GRACE_S,
             ws="none",
         )
-        say(f"http://{_in_url(_shown(place))}:{port}/?token={token}")
-        asyncio.run(_Listener(config, server).serve([listener]))
+        address = f"http://{_in_url(_shown(place))}:{port}/?token={token}"
+        asyncio.run(_Listener(config, server, lambda: say(address)).serve([listener]))
     return OK
 
 
@@ -80,12 +80,17 @@ def _allow_many_lines() -> None:
 
 
 class _Listener(uvicorn.Server):
-    """uvicorn, which ends at a signal without being killed by it, and does not wait for those who
-    follow events."""
+    """uvicorn, which says when it answers, ends at a signal without being killed by it, and does
+    not wait for those who follow events."""
 
-    def __init__(self, config: uvicorn.Config, server: Server) -> None:
+    def __init__(self, config: uvicorn.Config, server: Server, ready: Callable[[], None]) -> None:
         super().__init__(config)
         self._server = server
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
