@@ -30,6 +30,7 @@ from popbuild.model.pipeline import Task
 from popbuild.model.problem import MISSING, value_at
 
 _MAX_SHOWN = 40  # characters of a value in a reason
+_MAX_UPSTREAM = 12  # tasks above that are named, of those that are stale
 LISTED = "listed"  # of a fallback
 FRESH = "a fresh sample was asked for"
 STAGES_VERSION = "2"  # raised when a default stage gives another result for the same inputs
@@ -308,7 +309,9 @@ def check(
         reasons.append(f"built with {letter.refinements} refinements, now {task.refinements}")
     if artifact is None:
         reasons.append("artifact missing")
-    reasons.extend(f"upstream {name} is stale" for name in stale_upstream)
+    reasons.extend(f"upstream {name} is stale" for name in stale_upstream[:_MAX_UPSTREAM])
+    if len(stale_upstream) > _MAX_UPSTREAM:
+        reasons.append(f"upstream {len(stale_upstream) - _MAX_UPSTREAM} more are stale")
     reasons = [asked, *reasons] if asked else reasons
     edited = artifact is not None and artifact != letter.outputs.get(task.artifact)
     if frozen and artifact is not None:
