@@ -87,16 +87,17 @@ class TaskCalls:
 
 def calls_of(
     root: Root,
-    folder: JobFolder,
+    files: Iterable[Path],
     task: tuple[str, str],
     calls: Any,
     log: Iterable[Mapping[str, Any]],
     room: Room,
 ) -> TaskCalls | None:
-    """The calls of a task, by ID and label; None where it made none. `calls` are what its letter or
-    the rejection says of them, `log` is its execution log."""
+    """The calls of a task, by ID and label; None where it made none. `files` are those that
+    `kept_of` gives, `calls` what its letter or the rejection says of them, `log` is its execution
+    log."""
     name, label = task
-    kept = _kept(folder, name)
+    kept = _kept(files, name)
     rows = tuple(map(_row, foreign.objects(calls)))
     failed: dict[int, list[tuple[str, tuple[Problem, ...]]]] = {}
     for entry in log:
@@ -134,15 +135,22 @@ def _row(call: Mapping[str, Any]) -> CallRow:
     )
 
 
-def _kept(folder: JobFolder, task: str) -> dict[tuple[int, int], dict[str, Path]]:
-    """The kept prompts and answers of a task, by cycle and number. From the folder: the index is
+def kept_of(folder: JobFolder) -> list[Path]:
+    """All files among which a job's prompts and answers are kept. From the folder: the index is
     written with the next change of state."""
-    beginning = kept_name(task, "prompt", "json", 0).removesuffix("-prompt-0.json")
-    pattern = re.compile(re.escape(beginning) + r"-(prompt|answer)-(\d{1,4})(?:-(\d{1,6}))?\.\w+")
-    found: dict[tuple[int, int], dict[str, Path]] = {}
     logs = folder.files("logs")
-    for path in sorted(logs.iterdir()) if logs.is_dir() else ():
-        match = pattern.fullmatch(path.name)
+    return sorted(logs.iterdir()) if logs.is_dir() else []
+
+
+def _kept(files: Iterable[Path], task: str) -> dict[tuple[int, int], dict[str, Path]]:
+    """The kept prompts and answers of a task, by cycle and number."""
+    beginning = kept_name(task, "prompt", "json", 0).removesuffix("prompt-0.json")
+    pattern = re.compile(r"(prompt|answer)-(\d{1,4})(?:-(\d{1,6}))?\.\w+")
+    found: dict[tuple[int, int], dict[str, Path]] = {}
+    for path in files:
+        if not path.name.startswith(beginning):
+            continue
+        match = pattern.fullmatch(path.name, len(beginning))
         if match is not None:
             place = int(match[2]), int(match[3] or 0)
             found.setdefault(place, {})[match[1]] = path

@@ -68,17 +68,24 @@ class Room:
 
     def masked(self, value: Any) -> Any:
         """Data of ours, dataclasses and JSON, with every text in it masked and none of it long."""
+        texts = list(_texts(value))
+        whole = "\n".join(texts)  # mostly there is nothing to do, and one look is enough
+        short = max(map(len, texts), default=0) <= _MAX_LINE
+        if short and redact(whole, self._environment) == whole:
+            return value
+        return self._masked(value)
+
+    def _masked(self, value: Any) -> Any:
         if isinstance(value, Text | Tree):
             return value
         if isinstance(value, str):
             return self._line(value)
         if isinstance(value, tuple | list):
-            return type(value)(self.masked(each) for each in value)
+            return type(value)(self._masked(each) for each in value)
         if isinstance(value, dict):
-            return {self.masked(key): self.masked(each) for key, each in value.items()}
+            return {self._masked(key): self._masked(each) for key, each in value.items()}
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            fields = [field.name for field in dataclasses.fields(value) if field.init]
-            members = {name: self.masked(getattr(value, name)) for name in fields}
+            members = {name: self._masked(each) for name, each in _members(value)}
             return dataclasses.replace(value, **members)
         return value
 
@@ -88,6 +95,26 @@ class Room:
 
     def _took(self, chars: int) -> None:
         self._left -= chars
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All texts of such data that are neither masked nor cut yet."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield from _texts((*value, *value.values()))
+    elif isinstance(value, tuple | list):
+        for each in value:
+            yield from _texts(each)
+    elif dataclasses.is_dataclass(value) and not isinstance(value, Text | Tree | type):
+        for _, each in _members(value):
+            yield from _texts(each)
+
+
+def _members(value: Any) -> Iterator[tuple[str, Any]]:
+    """What a dataclass is made from, by name."""
+    names = (field.name for field in dataclasses.fields(value) if field.init)
+    return ((name, getattr(value, name)) for name in names)
 
 
 class _Thinned:

@@ -23,7 +23,7 @@ from popbuild.model.decision import in_words
 from popbuild.model.pipeline import Task
 from popbuild.model.problem import MISSING
 from popbuild.pages import foreign
-from popbuild.pages.calls import TaskCalls, calls_of
+from popbuild.pages.calls import TaskCalls, calls_of, kept_of
 from popbuild.pages.documents import Document, Documents
 from popbuild.pages.panels import (
     ChangedArtifact,
@@ -223,13 +223,14 @@ class _Viewer:
         if job.exam is None or job.folder is None:
             return
         rejected = read_json(job.folder.rejection) if self._rejection is not None else None
+        files = kept_of(job.folder)
         for task in job.exam.pipeline.tasks:
             letter = job.exam.letters.get(task.id)
             calls = letter.body.get("calls") if letter is not None else None
             if rejected is not None and rejected.get("task") == task.id:
                 calls = rejected.get("calls")
             names = task.id, task.label
-            found = calls_of(self._root, job.folder, names, calls, self._logs[task.id], self._room)
+            found = calls_of(self._root, files, names, calls, self._logs[task.id], self._room)
             if found is not None:
                 yield found
 
