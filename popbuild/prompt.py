@@ -339,6 +339,7 @@ class _Undefined(jinja2.StrictUndefined):
         return f"{type(owner).__name__} {str(owner)[:40]!r} has no {name!r}"
 
 
+_IN_BRACKETS = "a name with a dash is written in brackets: artifacts['market-analysis']"
 _NAMES = ("seed", "artifacts", "config", "variables", "problems", "previous", "cycle")
 
 
@@ -419,6 +420,9 @@ class _Sandbox(jinja2.sandbox.SandboxedEnvironment):
             if node.name in bounds.LEFT_OUT:
                 why = f"the filter {node.name!r} is left out: {bounds.LEFT_OUT[node.name]}"
                 raise jinja2.TemplateSyntaxError(why, node.lineno, name, filename)
+        dashed = _dashed(tree)
+        if dashed is not None:
+            raise jinja2.TemplateSyntaxError(_IN_BRACKETS, dashed.lineno, name, filename)
         counted: jinja2.nodes.Template = _Counted().visit(tree)
         return counted
 
@@ -520,6 +524,18 @@ class _Counted(jinja2.visitor.NodeTransformer):
         return found
 
     visit_Template = visit_Block = visit_For = visit_Macro = visit_CallBlock = _body
+
+
+def _dashed(tree: jinja2.nodes.Template) -> jinja2.nodes.Sub | None:
+    """A subtraction that is none: `artifacts.market-analysis`. Of what is in no scope nothing can
+    be taken away, but the template would fail only when those above it are paid for."""
+    found = [
+        (node, node.right.name)
+        for node in tree.find_all(jinja2.nodes.Sub)
+        if isinstance(node.left, jinja2.nodes.Getattr) and isinstance(node.right, jinja2.nodes.Name)
+    ]
+    nowhere = jinja2.meta.find_undeclared_variables(tree).difference(_NAMES) if found else ()
+    return next((node for node, name in found if name in nowhere), None)
 
 
 def _filter(node: jinja2.nodes.Expr, name: str, line: int) -> jinja2.nodes.Filter:

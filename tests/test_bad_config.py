@@ -294,6 +294,10 @@ FILES: dict[str, tuple[Arrange, list[str]]] = {
         write("tasks/analysis/prompt.md", "One.\n{% if %}\n"),
         ["a template has a syntax error", "tasks/analysis/prompt.md, line 2"],
     ),
+    "a name with a dash": (
+        write("tasks/analysis/prompt.md", "One.\n{{ artifacts.market-analysis }}"),
+        ["analysis/prompt.md, line 2", "written in brackets: artifacts['market-analysis']"],
+    ),
     "a filter that is none": (
         write("tasks/analysis/prompt.md", "{{ seed|uper }}"),
         ["a template has a syntax error", "analysis/prompt.md, line 1", "No filter named 'uper'"],
