@@ -7,7 +7,7 @@ import argparse
 import functools
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -35,17 +35,24 @@ def formatter(
     return functools.partial(kind, max_help_position=26, width=width)
 
 
-def add_commands(parser: argparse.ArgumentParser, chosen: str, table: Table) -> None:
-    """The commands of a table, below a parser; the attribute `chosen` tells which was given."""
+def add_commands(
+    parser: argparse.ArgumentParser, chosen: str, table: Table, words: Collection[str] | None = None
+) -> None:
+    """The commands of a table, below a parser; the attribute `chosen` tells which was given. Only
+    those among the words get their options, which takes a while for all."""
     commands = parser.add_subparsers(dest=chosen, metavar="COMMAND", title="commands")
     for name, (run, text, add) in table.items():
+        is_wanted = words is None or name in words
         command = commands.add_parser(
             name,
             help=text,
             description=run.__doc__ or text,
             formatter_class=formatter(argparse.HelpFormatter),
             allow_abbrev=False,
+            add_help=is_wanted,
         )
+        if not is_wanted:
+            continue
         for option in add:
             option(command)
         command.add_argument("--root", metavar="DIR", default=argparse.SUPPRESS, help="the root")

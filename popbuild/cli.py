@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NoReturn
 
 from popbuild import __version__
@@ -75,7 +75,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _dispatch(arguments: list[str], debug: bool) -> int:
-    parser = build_parser()
+    parser = build_parser(arguments)
     first = next((each for each in arguments if not each.startswith("-")), None)
     if first is not None and first not in COMMANDS and "--root" not in arguments[:1]:
         raise UsageError(
@@ -90,8 +90,8 @@ def _dispatch(arguments: list[str], debug: bool) -> int:
     return run(given)
 
 
-def build_parser() -> Parser:
-    """The whole command line."""
+def build_parser(words: Collection[str] = tuple(COMMANDS)) -> Parser:
+    """The command line, with the options of those commands that are among the words."""
     parser = Parser(
         prog="popbuild",
         description=_DESCRIPTION,
@@ -101,5 +101,5 @@ def build_parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"popbuild {__version__}")
     parser.add_argument("--root", metavar="DIR", help="the root to work in")
-    add_commands(parser, "command", COMMANDS)
+    add_commands(parser, "command", COMMANDS, words)
     return parser
