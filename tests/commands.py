@@ -16,6 +16,7 @@ import importlib
 import importlib.metadata
 import json
 import os
+import pkgutil
 import select
 import signal
 import socket
@@ -33,23 +34,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol, Self
 
-# Names that cannot be imported are passed over: popbuild's while it is being written, and what
-# litellm's first call would import, which moves from release to release.
+# Names that cannot be imported are passed over: what litellm's first call would import moves from
+# release to release. popbuild's own modules come behind them.
 PRELOAD = (
     "litellm",
     "litellm._service_logger",
+    "litellm.llms.openai.chat.gpt_audio_transformation",
+    "litellm.llms.vertex_ai.vertex_ai_partner_models.anthropic.transformation",
     "litellm.proxy._types",
+    "litellm.proxy.guardrails.exception_utils",
+    "litellm.proxy.openai_files_endpoints.common_utils",
     "openai.resources.beta",
     "openai.resources.chat",
     "openai.lib.streaming.chat",
     "httpcore",
     "jiter",
-    "jinja2",
+    "jinja2.meta",
     "jsonschema",
     "yaml",
     "doit.doit_cmd",
-    "popbuild.cli",
-    "popbuild.llm.client",
+    "fastapi",  # litellm takes it where it is there
+    "encodings.utf_8_sig",
+    "faulthandler",
     "starlette.applications",
     "uvicorn.config",
     "watchfiles",
@@ -445,7 +451,8 @@ def _command(argv: list[str]) -> object:
 
 
 def _preload() -> None:
-    for name in PRELOAD:
+    ours = pkgutil.walk_packages(importlib.import_module("popbuild").__path__, "popbuild.")
+    for name in (*PRELOAD, *(each.name for each in ours if not each.name.endswith("__main__"))):
         try:
             importlib.import_module(name)
         except Exception:  # the child will meet it too, and show it to the test

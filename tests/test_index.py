@@ -477,7 +477,7 @@ def test_the_weights_count(built: Workspace) -> None:
 
 def test_another_version_of_popbuild_looks_itself(built: Workspace) -> None:
     """What another version found says nothing about what this one would."""
-    newer = "import popbuild; popbuild.__version__ = '999'"
+    newer = "from popbuild import index; index.__version__ = '999'"
     assert watched(built, "list", before=newer).opened == set(JOBS)
     stages = "from popbuild import fingerprint; fingerprint.STAGES_VERSION = '999'"
     assert "stale: research, analysis" in watched(built, "list", before=stages).out
