@@ -13,7 +13,8 @@ from popbuild.errors import ConfigError, PopbuildError, TaskError, said
 from popbuild.exam import Exam, Surroundings
 from popbuild.fingerprint import Seen
 from popbuild.model.pipeline import Task
-from popbuild.prompt import ArtifactsView, Templates, Trace, view
+from popbuild.prompt import Templates
+from popbuild.views import ArtifactsView, Trace, view
 
 
 def templates_of(settings: Config) -> Templates:

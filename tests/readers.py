@@ -25,8 +25,9 @@ from popbuild.llm import ledger
 from popbuild.llm.store import open_entry
 from popbuild.model.letter import open_letter
 from popbuild.model.problem import Problem, parts_of, pointer_of, value_at
-from popbuild.prompt import Templates, Trace, view
+from popbuild.prompt import Templates
 from popbuild.stages.defaults import NoJson, find_json
+from popbuild.views import Trace, view
 
 READERS: dict[str, Callable[[bytes], None]] = {}
 DIGEST = "sha256:" + "0" * 64

@@ -13,7 +13,8 @@ from refusals import KEY, RUNS, nothing_leaked, refused
 from workspace import Workspace
 
 from popbuild.errors import TaskError
-from popbuild.prompt import Templates, Trace
+from popbuild.prompt import Templates
+from popbuild.views import Trace
 
 PROMPT = "pipeline-config/tasks/research/prompt.md"
 STAGES = "pipeline-config/tasks/research/stages.py"

@@ -15,8 +15,8 @@ from popbuild import jsonio
 from popbuild.errors import InputError, TaskError, printable, unknown
 from popbuild.llm.request import Answer, Message
 from popbuild.model.problem import MISSING, Problem, value_at
-from popbuild.prompt import Trace
 from popbuild.stages.files import Files
+from popbuild.views import Trace
 
 _UNSET = object()
 

@@ -24,7 +24,7 @@ from popbuild.model.clock import timestamp
 from popbuild.model.letter import Call
 from popbuild.model.pipeline import Task
 from popbuild.model.problem import Problem
-from popbuild.prompt import ArtifactsView, Templates, Trace, plain, view
+from popbuild.prompt import Templates
 from popbuild.redact import redact, redact_value, secret_in
 from popbuild.schemas import Schema
 from popbuild.stages import code, command, defaults
@@ -33,6 +33,7 @@ from popbuild.stages.files import Files
 from popbuild.stages.names import STAGES, kept_name
 from popbuild.threads import abandon, start_daemon
 from popbuild.turns import away
+from popbuild.views import ArtifactsView, Trace, plain, view
 
 _UNRUN = object()
 _PROBLEM_KEYS = ("message", "pointer", "schemaPath")
