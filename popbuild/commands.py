@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from popbuild import config, disk, gate, index, jobs, jsonio, seals
+from popbuild import config, disk, gate, index, jobs, jsonio, seals, steps
 from popbuild.errors import ConfigError, GateError, InputError, TaskError, UsageError, unknown
 from popbuild.exam import (
     BadSeed,
@@ -20,13 +20,14 @@ from popbuild.exam import (
     read_json,
     read_seed,
 )
-from popbuild.jobs import Job, Samples
+from popbuild.jobs import Job
 from popbuild.layout import COMPLETE, CURRENT, REJECTED, JobFolder, Root, check_name, shown_name
 from popbuild.model import status as states
 from popbuild.model.clock import run_id
 from popbuild.model.decision import Decision
 from popbuild.model.pipeline import Task
 from popbuild.model.problem import Problem
+from popbuild.steps import Samples
 from popbuild.units import count
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def init(folder: Path) -> list[str]:
         if not (folder / name).exists():
             (folder / name).write_text(text, encoding="utf-8")
             written.append(name)
-    jobs.prepare_root(Root(folder))
+    steps.prepare_root(Root(folder))
     return written
 
 
@@ -93,8 +94,8 @@ def queue(root: Root, seed: Mapping[str, Any], job: str | None = None) -> str:
             {"job": job},
             hint="choose another --id, or edit its seed and run it",
         )
-    jobs.prepare_root(root)
-    jobs.submit(root, job, jsonio.dumps(seed, sort=False))
+    steps.prepare_root(root)
+    steps.submit(root, job, jsonio.dumps(seed, sort=False))
     return job
 
 
@@ -390,7 +391,7 @@ def retry(root: Root, name: str) -> tuple[str, str]:
     failed = _failed_again(root, name)
     if rejection is None and failed is not None:
         with job_lock(root, name):
-            jobs.forget_failures(root.job(CURRENT, name))
+            steps.forget_failures(root.job(CURRENT, name))
         return failed, "is tried again"
     if not isinstance(rejection, dict):
         raise UsageError(
@@ -453,12 +454,12 @@ def accept(root: Root, name: str, tasks: Iterable[str] = ()) -> list[str]:
             if task.id not in wanted or not (verdict.stale or verdict.edited):
                 continue
             _check_accept(exam, task)
-            jobs.keep(folder, exam, task, None, verdict.edited)
+            steps.keep(folder, exam, task, None, verdict.edited)
             exam.look(task)
             accepted.append(task.id)
         if not jobs.holds_seed(folder, job.seed):
             with seals.changing(folder, folder.seed):
-                jobs.write_seed(folder, job.seed)
+                steps.write_seed(folder, job.seed)
         return accepted
 
 
@@ -528,7 +529,7 @@ def _set_frozen(
         for job in tasks_by_job:
             held.enter_context(job_lock(root, job))
         for job, tasks in tasks_by_job.items():
-            jobs.set_frozen(root, job, tasks)
+            steps.set_frozen(root, job, tasks)
     return {job: tuple(sorted(tasks)) for job, tasks in tasks_by_job.items()}
 
 

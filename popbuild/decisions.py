@@ -13,16 +13,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from popbuild import commands, endings, jobs
+from popbuild import commands, endings, jobs, steps
 from popbuild.engine.housekeeping import job_lock
 from popbuild.errors import InputError, UsageError, unknown
 from popbuild.exam import Exam
-from popbuild.jobs import Job, OpenJob
+from popbuild.jobs import Job
 from popbuild.layout import COMPLETE, CURRENT, JobFolder, Root
 from popbuild.model import status as states
 from popbuild.model.clock import timestamp
 from popbuild.model.decision import APPROVED, OPEN, REJECTED, Decision, in_words
 from popbuild.model.pipeline import Task
+from popbuild.openjob import OpenJob
 from popbuild.redact import redact
 
 _MAX_NAME = 200
@@ -99,7 +100,7 @@ def _decide(
                 chosen.id, said, who, timestamp(), why, _artifacts(job, exam, chosen)
             )
             _go_on(job, exam.folder, said)
-            jobs.write_decision(exam.folder, decision)
+            steps.write_decision(exam.folder, decision)
             exam.look(chosen)
         folder = exam.folder
         if said == REJECTED and folder == root.job(CURRENT, name):

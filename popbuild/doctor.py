@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from popbuild import ailments, disk, endings, jobs, jsonio, runs, seals
+from popbuild import ailments, disk, endings, jobs, jsonio, openjob, runs, seals, steps
 from popbuild.ailments import Ailment
 from popbuild.claims import JobLocks
 from popbuild.layout import COMPLETE, CURRENT, REJECTED, JobFolder, Root
@@ -52,7 +52,7 @@ def examine(root: Root, previous_kept: int, ask: Ask | None) -> Checkup:
     """
     found = ailments.look(root)
     if found and ask is not None:
-        jobs.prepare_root(root)
+        steps.prepare_root(root)
     shelf = _Shelf(root)
     locks = JobLocks(root)
     mended, busy = set(), set()
@@ -152,7 +152,7 @@ def _mend_index(folder: JobFolder, ailment: Ailment, shelf: _Shelf) -> None:
     if ailment.kind == ailments.MISSING:
         after = states.drop_name(status, kind, name)
     else:
-        after = jobs.index_anew(status, folder, kind, name)
+        after = openjob.index_anew(status, folder, kind, name)
     shelf.copy(folder.status)
     data = jsonio.dumps(after, sort=False)
     seal = seals.read(folder)

@@ -1,37 +1,23 @@
-"""Jobs on disk: which directory answers for a job, and every step of its life but the last: submit,
-claim, letters."""
+"""Jobs on disk: which there are, which directory answers for each, and how it stands."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import os
-import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from popbuild import disk, fingerprint, jsonio, locks, seals
+from popbuild import disk, fingerprint
 from popbuild.claims import JobLocks
 from popbuild.errors import InputError
-from popbuild.exam import (
-    BadSeed,
-    Exam,
-    Surroundings,
-    examine,
-    frozen_folder,
-    read_json,
-    read_letter,
-    read_samples,
-    read_seed,
-)
+from popbuild.exam import BadSeed, Exam, Surroundings, examine, read_json, read_seed
 from popbuild.fingerprint import brief
 from popbuild.layout import (
     COMPLETE,
     CURRENT,
-    FILE_KINDS,
     PENDING,
     REJECTED,
     RUNS,
@@ -47,12 +33,10 @@ from popbuild.layout import (
     shown_name,
 )
 from popbuild.model import status as states
-from popbuild.model.clock import timestamp
 from popbuild.model.decision import REJECTED as REFUSED
 from popbuild.model.decision import STAGE as HUMAN_GATE
-from popbuild.model.decision import Decision, Question
-from popbuild.model.letter import FORMAT_VERSION, Letter, Usage, seal
-from popbuild.model.pipeline import Pipeline, Task
+from popbuild.model.decision import Question
+from popbuild.model.pipeline import Pipeline
 from popbuild.model.problem import Problem
 
 CLAIMED = ".claimed-seed.json"
@@ -262,7 +246,7 @@ def find(job: str, around: Surroundings) -> Job:
         exam = examine(folders[COMPLETE], seed, pipeline, around)
         status = read_status(folders[COMPLETE])
         damage = None if status else _DAMAGE
-        removed = _removed(status, pipeline) if status else ()
+        removed = removed_tasks(status, pipeline) if status else ()
         complete = Job(
             job,
             COMPLETE,
@@ -335,7 +319,7 @@ def _damage(folder: JobFolder) -> str | None:
     return None if read_status(folder) else _DAMAGE
 
 
-def _removed(status: states.Status, pipeline: Pipeline) -> tuple[str, ...]:
+def removed_tasks(status: states.Status, pipeline: Pipeline) -> tuple[str, ...]:
     """The tasks that a job was built with, and that its pipeline has no longer."""
     known = pipeline.names
     return tuple(name for name in status["tasks"] if name not in known)
@@ -365,249 +349,6 @@ def rejection_stands(exam: Exam, rejection: Any) -> str | None:
     if fingerprint.changes(last, fingerprint.current(last, task, inputs), task, inputs):
         return None
     return task.id if rejection.get("refinementAttempts", 0) >= task.refinements else None
-
-
-# Changing a job. The caller holds the job's lock.
-
-
-class OpenJob:
-    """A job in current/ that this process builds: its status, written through here alone."""
-
-    def __init__(self, folder: JobFolder, status: states.Status) -> None:
-        self.folder = folder
-        self._status = status
-        self._lock = threading.Lock()  # stages write files from their own threads
-
-    @property
-    def status(self) -> states.Status:
-        return self._status
-
-    def change(
-        self,
-        change: Callable[[states.Status], states.Status],
-        *,
-        sync: bool = False,
-        followed: bool = False,
-    ) -> None:
-        """Apply one legal change and write it down. One that is `followed` by another at once is
-        written with that one, unless a task still runs: that may take long."""
-        with self._lock:
-            self._status = change(self._status)
-            if followed and not states.any_running(self._status):
-                return
-            disk.write(self.folder.status, jsonio.dumps(self._status, sort=False), sync=sync)
-
-    def catch_up(self, exam: Exam) -> None:
-        """Say "done" of the tasks whose letter was written just before a crash: the letter is the
-        truth, and its task is not built again."""
-        for task, letter in exam.letters.items():
-            done = self._status["tasks"][task]["state"] == "done"
-            if letter is None or done or exam.verdicts[task].stale:
-                continue
-            self.change(functools.partial(_say_done, letter=letter))
-
-    def leave(self, state: str, error: str) -> None:
-        """The last word of a build that was cut short, where the disk lets us: the job is in this
-        state, and its tasks that were under way wait to be started again."""
-        with contextlib.suppress(OSError):
-            self.change(functools.partial(states.cut_short, state=state, error=error))
-
-    def add_file(self, task: str, kind: str, name: str) -> None:
-        """Index a file. Written with the next change of state: the folder is the truth."""
-        with self._lock:
-            self._status = states.add_file(self._status, task, kind, name)
-
-    def owner(self, kind: str, name: str) -> str | None:
-        return states.owner(self._status, kind, name)
-
-    def drop_old_files(self, task: str, keep: set[tuple[str, str]]) -> None:
-        """Remove the files of earlier attempts that the last one did not write."""
-        with self._lock:
-            files = self._status["tasks"][task]["files"]
-            found = {(kind, name) for kind in FILE_KINDS for name in files[kind]}
-            for kind, name in found - keep:
-                if file_name_problem(name) is None:  # whoever wrote the status
-                    disk.remove(self.folder.files(kind) / name)
-                self._status = states.drop_file(self._status, task, kind, name)
-
-
-def _say_done(status: states.Status, letter: Letter) -> states.Status:
-    """A copy in which a task is done, as its letter has it."""
-    execution = letter.body.get("execution", {})
-    more = {
-        "endedAt": execution.get("endedAt", timestamp()),
-        "executionTime": execution.get("executionTime", 0),
-        "refinementAttempts": letter.refinements,
-        "usage": letter.body.get("usage"),
-        "artifacts": states.LEGACY_ARTIFACTS,
-    }
-    status = states.move_task(status, letter.task, "done", **more)
-    indexed = status["tasks"][letter.task]["files"]
-    earlier = {(kind, name) for kind in FILE_KINDS for name in indexed[kind]} - {*letter.files}
-    for kind, name in earlier if letter.files else ():
-        status = states.drop_file(status, letter.task, kind, name)
-    for kind, name in letter.files:
-        owner = states.owner(status, kind, name)
-        if owner is None and file_name_problem(name) is None:
-            status = states.add_file(status, letter.task, kind, name)
-    return status
-
-
-def prepare_root(root: Root) -> None:
-    """Make the four folders and the private one; refuse if they are not on one file system, or if
-    a promotion would find something else where it adds its line: by then all is paid for."""
-    for folder in root.folders():
-        disk.make_folder(folder)
-    disk.make_folder(root.private)
-    disk.require_one_file_system([*root.folders(), root.private])
-    for path in (root.runs, root.runs_copy):
-        if disk.stands(path) and not disk.is_regular(path):
-            raise InputError(
-                "runs are written down in a file, and something else stands in its place",
-                {"file": root.show(path)},
-                hint="move it away; popbuild makes the file anew",
-            )
-
-
-def doubts_about_locks(root: Root) -> str | None:
-    """What to tell a person where the locks of a root keep nobody apart; None where they do."""
-    reason = locks.why_not_held(root.private / "locks")
-    if reason is None:
-        return None
-    return (
-        f"warning: locks do not hold on the file system of {root.show(root.private)}/ ({reason}): "
-        "run one command at a time, or what two build may be paid for twice"
-    )
-
-
-def make_folders(folder: JobFolder) -> None:
-    """Everything inside a job's directory that is always there."""
-    for kind in FILE_KINDS:
-        disk.make_folder(folder.files(kind))
-    disk.make_folder(folder.path / "tasks")
-
-
-def submit(root: Root, job: str, data: bytes) -> None:
-    """Queue a seed: `pending/{id}-seed.json`, whole or not at all."""
-    disk.write(root.pending(job), data)
-
-
-def claim(root: Root, job: str) -> None:
-    """Take a job's seed out of pending/, if there is one: a rename.
-
-    The claimed file stays beside the job's own files until seed.json is written anew: a crash in
-    between loses nothing, the next claim finds it there.
-    """
-    folder = root.job(CURRENT, job)
-    disk.make_folder(folder.path)
-    # One that a crash left there is older than what waits, and its time has passed.
-    with contextlib.suppress(FileNotFoundError):
-        disk.rename(root.pending(job), folder.path / CLAIMED)
-
-
-def finish_claim(folder: JobFolder) -> None:
-    """The seed is in place: the claimed file has done its work."""
-    disk.remove(folder.path / CLAIMED)
-
-
-def _finish_removals(folder: JobFolder) -> None:
-    """Remove what a prune took out of the index before it was killed. The seal says that these
-    files go, and a build drops the seal."""
-    status, sealed = read_status(folder), seals.read(folder)
-    if status is None or sealed is None:
-        return
-    for name in sealed.get("changing", ()):
-        top, _, rest = name.partition("/")
-        kind, _, file = rest.partition("/")
-        ours = top == "files" and kind in FILE_KINDS and file_name_problem(file) is None
-        if ours and file not in status["files"][kind]:
-            disk.remove(folder.path / name)
-
-
-def open_job(
-    folder: JobFolder,
-    job: str,
-    run: str,
-    seed: Mapping[str, Any],
-    pipeline: Pipeline,
-    source: str | None,
-) -> OpenJob:
-    """Start a run of a job that stands in current/: its status says running from here on.
-
-    `source` is where its seed came from, None where that is what its status says, if anything."""
-    make_folders(folder)
-    _finish_removals(folder)
-    seals.remove(folder)
-    status = read_status(folder)
-    if status is not None:
-        status.setdefault("id", job)
-        for entry in status["tasks"].values():
-            entry.setdefault("attempts", 0)
-        status = _drop_removed(status, folder, pipeline)
-        status.setdefault("state", states.STOPPED)
-        if status["state"] not in (states.RUNNING, states.COMPLETE, states.REJECTED):
-            status["state"] = states.STOPPED
-        status = states.start_run(status, run, seed["name"], pipeline.names)
-    else:
-        status = states.new(run, job, seed["name"], pipeline.names, timestamp())
-        status = _indexed_anew(status, folder, pipeline)
-    if source is not None:
-        status["source"] = source
-    opened = OpenJob(folder, status)
-    opened.change(lambda each: each)
-    return opened
-
-
-def _drop_removed(status: states.Status, folder: JobFolder, pipeline: Pipeline) -> states.Status:
-    """The status without the files of tasks that the pipeline has no longer, and so is the folder:
-    a clean build has none of them. The last good result has, among the previous ones."""
-    for task in _removed(status, pipeline):
-        for kind in FILE_KINDS:
-            for name in status["tasks"][task]["files"][kind]:
-                if file_name_problem(name) is None:
-                    disk.remove(folder.files(kind) / name)
-                status = states.drop_file(status, task, kind, name)
-        if name_problem(task) is None:
-            disk.remove(folder.task(task))
-    return status
-
-
-def _indexed_anew(status: states.Status, folder: JobFolder, pipeline: Pipeline) -> states.Status:
-    """A new status with what the folder tells: a task that has its letter is done, and every file
-    is in the index. A file belongs to the task whose letter names it, all else to the longest task
-    name that it begins with."""
-    built = {path.name for path in (folder.path / "tasks").iterdir() if path.is_dir()}
-    letters = {name: read_letter(folder, name) for name in {*built, *pipeline.names}}
-    owners = {task.artifact: task.id for task in pipeline.tasks}
-    for name, letter in letters.items():
-        owners.update(dict.fromkeys(letter.outputs if letter else (), name))
-        if letter is not None and name in pipeline.names:
-            status = _say_done(status, letter)
-    for kind in FILE_KINDS:
-        for file in sorted(path.name for path in folder.files(kind).glob("[!.]*")):
-            if states.owner(status, kind, file) is not None:
-                continue  # as its task's letter has it
-            owner = owners.get(file) if kind == "artifacts" else None
-            status = _index(status, kind, file, owner, letters)
-    return status
-
-
-def _index(
-    status: states.Status, kind: str, file: str, owner: str | None, tasks: Collection[str]
-) -> states.Status:
-    begins = [name for name in tasks if file.startswith(f"{name}-")]
-    owner = owner or max(begins, key=len, default=None)
-    if owner is not None and owner in status["tasks"]:
-        return states.add_file(status, owner, kind, file)
-    return states.add_ownerless(status, kind, file)
-
-
-def index_anew(status: states.Status, folder: JobFolder, kind: str, file: str) -> states.Status:
-    """A copy of a job's status with a file that is in no index: by its task's letter, or its
-    name."""
-    letters = {task: read_letter(folder, task) for task in status["tasks"]}
-    owners = {each: task for task, letter in letters.items() if letter for each in letter.files}
-    return _index(status, kind, file, owners.get((kind, file)), letters)
 
 
 def source_of(root: Root, job: str, folder: JobFolder | None) -> str | None:
@@ -640,132 +381,3 @@ def holds_seed(folder: JobFolder, seed: Mapping[str, Any]) -> bool:
 
 
 _as_text = json.JSONEncoder(sort_keys=True).encode
-
-
-def refresh_seed(root: Root, folder: JobFolder, seed: Mapping[str, Any]) -> None:
-    """Nobody read what changed in the seed, if anything did: no run, only the copy that matches its
-    source; what waited in pending/ is taken."""
-    if not holds_seed(folder, seed):
-        with seals.changing(folder, folder.seed):
-            write_seed(folder, seed)
-    disk.remove(root.pending(folder.id))
-
-
-def forget_failures(folder: JobFolder) -> None:
-    """Let tasks that failed in a row be tried again."""
-    status = states.forget_failures(read_json(folder.status))
-    disk.write(folder.status, jsonio.dumps(status, sort=False))
-
-
-def write_seed(folder: JobFolder, seed: Mapping[str, Any]) -> None:
-    """The job's own copy of its seed, written anew."""
-    disk.write(folder.seed, jsonio.dumps(seed, sort=False))
-
-
-def write_output(
-    folder: JobFolder, task: Task, value: Any, run: str, *, sync: bool = False
-) -> None:
-    """output.json of the storage format (section 5): the artifact as text."""
-    whole_text = isinstance(value, dict) and value.keys() == {"content"}
-    text = value["content"] if whole_text and isinstance(value["content"], str) else None
-    body = {
-        task.id: {
-            "content": text if text is not None else jsonio.compact(value),
-            "metadata": {"artifact": task.artifact, "model": task.model, "pipelineId": run},
-            "timestamp": timestamp(),
-        }
-    }
-    disk.write(folder.output(task.id), jsonio.dumps(body, sort=False), sync=sync)
-
-
-def prepare_letter(folder: JobFolder, task: str, body: Mapping[str, Any]) -> disk.Prepared:
-    """The receipt, to be written after everything that it vouches for; valid once committed."""
-    disk.make_folder(folder.task(task))
-    return disk.prepare(folder.letter(task), jsonio.dumps(dict(body), sort=False))
-
-
-def write_letter(folder: JobFolder, task: str, body: Mapping[str, Any]) -> None:
-    """The receipt, durably."""
-    disk.put(prepare_letter(folder, task, body), sync=True)
-
-
-def keep(folder: JobFolder, exam: Exam, task: Task, run: str | None, edited: bool) -> None:
-    """Write a new letter for what stands there: `accept`, and edits that are kept.
-
-    The dependencies are those of the last letter, with today's digests.
-    """
-    last = exam.letters[task.id]
-    value = exam.artifacts[task.id]
-    body = dict(last.body) if last else _empty_letter(task)
-    now = fingerprint.current(last.fingerprint if last else {}, task, exam.inputs(task))
-    if last is not None and run is not None and exam.verdicts[task.id].frozen:
-        # What it was made from stays what it was: thawed, it is as stale as before.
-        now = dict(last.fingerprint)
-    outputs = {**(last.outputs if last else {}), task.artifact: jsonio.digest(value)}
-    body.update(fingerprint=now, outputs=outputs, edited=edited or body.get("edited", False))
-    if run is not None:
-        body["pipelineId"] = run
-    changed = [folder.letter(task.id)]
-    if edited:
-        changed += [folder.artifact(task.artifact), folder.output(task.id)]
-    with seals.changing(folder, *changed):
-        if edited:
-            write_output(folder, task, value, run or "", sync=True)
-        write_letter(folder, task.id, seal(body))
-
-
-def write_decision(folder: JobFolder, decision: Decision) -> None:
-    """What a person said about a task, durably."""
-    disk.write(folder.decision(decision.task), jsonio.dumps(decision.as_document(), sort=False))
-
-
-def _empty_letter(task: Task) -> dict[str, Any]:
-    """The letter of an artifact that popbuild did not make, before its fingerprint."""
-    return {
-        "formatVersion": FORMAT_VERSION,
-        "task": task.id,
-        "fingerprint": {},
-        "outputs": {},
-        "configuration": task.configuration,
-        "calls": [],
-        "usage": Usage().as_json(),
-        "refinementAttempts": 0,
-        "validation": [],
-        "warnings": [],
-        "edited": False,
-    }
-
-
-def drop_letter(folder: JobFolder, task: str) -> None:
-    """Before a task starts: what it leaves half done must not look like an edit by hand."""
-    disk.remove(folder.letter(task))
-
-
-def set_frozen(root: Root, job: str, tasks: Mapping[str, Mapping[str, Any]]) -> None:
-    """The tasks of a job that are not rebuilt whatever changes, each with the values that it was
-    made from; none thaws all."""
-    path = frozen_folder(root) / f"{job}.json"
-    if tasks:
-        disk.make_folder(path.parent)
-        disk.write(path, jsonio.dumps(tasks))
-    else:
-        disk.remove(path)
-
-
-class Samples:
-    """Which draw each task of a job is at, in samples/<job>.json: a source, as the seed is.
-
-    A file a job: the job's lock guards it, and two retries of two jobs lose nothing.
-    """
-
-    def __init__(self, root: Root) -> None:
-        self._root = root
-
-    def get(self, job: str, task: str) -> int:
-        return read_samples(self._root, job).get(task, 0)
-
-    def set(self, job: str, task: str, sample: int) -> None:
-        path = self._root.samples(job)
-        samples = {**read_samples(self._root, job), task: sample}
-        disk.make_folder(path.parent)
-        disk.write(path, jsonio.dumps(samples))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from popbuild import age, disk, jobs, locks, runs, seals, tarball
+from popbuild import age, disk, jobs, locks, runs, seals, steps, tarball
 from popbuild.archives import BACKED_UP, STATES, line_of, read_archive, select
 from popbuild.config import environment_of
 from popbuild.endings import finish_promotion, keep_copy, previous_kept
@@ -55,7 +55,7 @@ def restore(
     as a previous result. A command that was killed is simply run again.
     """
     keys = age.identities(identity, root.path) if identity is not None else []
-    jobs.prepare_root(root)
+    steps.prepare_root(root)
     with locks.turn(root.private / "locks" / "restore"):
         shelves = root.private / "restoring"
         shelf = shelves / secrets.token_hex(8)

@@ -166,7 +166,7 @@ def test_a_killed_change_raises_no_alarm(built: Workspace) -> None:
     built.seed("first", {"topic": "heat pumps", "tone": "formal"})
     program = (
         "import os, sys\nfrom popbuild import cli, jobs\n"
-        "jobs.write_seed = lambda *_: os._exit(9)\nsys.exit(cli.main(['run', 'first']))"
+        "steps.write_seed = lambda *_: os._exit(9)\nsys.exit(cli.main(['run', 'first']))"
     )
     assert built.run("python", "-c", program).code == 9
     said = "seed.json was being changed when a command was killed"

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from pathlib import Path
 
-from popbuild import config, disk, jobs
+from popbuild import config, disk, jobs, steps
 from popbuild.board.board import UNKNOWN, Board, Query
 from popbuild.board.hub import Hub
 from popbuild.board.look import look
@@ -56,7 +56,7 @@ class Eyes:
         """Look at everything, then at what changes, until cancelled."""
         # What cannot be built in can still be looked at; who builds is told what is wrong.
         with contextlib.suppress(PopbuildError, OSError):
-            jobs.prepare_root(self._root)
+            steps.prepare_root(self._root)
         async with asyncio.TaskGroup() as group:
             for work in (self._hear, self._poll, self._keep_up, self._scan_again):
                 group.create_task(self._on_and_on(work))

@@ -13,7 +13,7 @@ from doit.control import TaskControl
 from doit.exceptions import BaseFail
 from doit.task import Task as DoitTask
 
-from popbuild import disk, endings, gate, jobs, preview
+from popbuild import disk, endings, gate, jobs, openjob, preview, steps
 from popbuild.claims import Claims
 from popbuild.config import export_environment
 from popbuild.engine import graph
@@ -32,7 +32,7 @@ from popbuild.errors import (
 from popbuild.exam import Exam, Surroundings, examine, read_json
 from popbuild.fingerprint import FRESH, Verdict
 from popbuild.guard import in_our_words
-from popbuild.jobs import Job, OpenJob, Samples
+from popbuild.jobs import Job
 from popbuild.layout import CURRENT, REJECTED, JobFolder
 from popbuild.llm.budget import Spending
 from popbuild.llm.calls import Calls, Patience
@@ -42,8 +42,10 @@ from popbuild.model.clock import run_id, timestamp
 from popbuild.model.pipeline import Task
 from popbuild.model.problem import Problem
 from popbuild.objects import Objects
+from popbuild.openjob import OpenJob
 from popbuild.redact import redact
 from popbuild.stages.code import Finder
+from popbuild.steps import Samples
 from popbuild.stops import POLL_S, SAID, Stops
 from popbuild.threads import heartbeat, heartbeat_limit_s
 from popbuild.turns import Turns
@@ -230,13 +232,13 @@ class _JobBuild:
         assert job.pipeline is not None
         if job.exam is not None and job.folder is not None and not self._asked_for:
             if job.up_to_date:
-                jobs.refresh_seed(self._root, job.folder, job.seed)
+                steps.refresh_seed(self._root, job.folder, job.seed)
                 return JobResult(self._id, "up to date", path=self._show(job.exam.folder))
             if job.state == REJECTED:
                 rejection = read_json(job.exam.folder.rejection)
                 stands = jobs.rejection_stands(job.exam, rejection)
                 if stands is not None:
-                    jobs.refresh_seed(self._root, job.folder, job.seed)
+                    steps.refresh_seed(self._root, job.folder, job.seed)
                     problems = tuple(Problem.from_json(each) for each in rejection["problems"])
                     return JobResult(
                         self._id,
@@ -251,7 +253,7 @@ class _JobBuild:
         last_seed = read_json(job.folder.seed) if job.folder is not None else None
         source = jobs.source_of(self._root, self._id, job.folder)  # before pending/ is emptied
         folder = await asyncio.to_thread(self._prepare, job)
-        opened = jobs.open_job(folder, self._id, self._run, job.seed, job.pipeline, source)
+        opened = openjob.open_job(folder, self._id, self._run, job.seed, job.pipeline, source)
         exam = examine(folder, job.seed, job.pipeline, self._around, last_seed)
         for name in options.fresh:
             self._draw_again(exam, name)
@@ -330,12 +332,12 @@ class _JobBuild:
                 # A copy: the good result stands until a better one passes every gate.
                 disk.copy_folder(job.folder.path, current.path)
             elif not self._root.pending(self._id).exists():
-                jobs.submit(self._root, self._id, disk.read(self._root.seed(self._id)))
-        jobs.claim(self._root, self._id)
+                steps.submit(self._root, self._id, disk.read(self._root.seed(self._id)))
+        steps.claim(self._root, self._id)
         disk.remove(current.rejection)
         if not jobs.holds_seed(current, job.seed):
-            jobs.write_seed(current, job.seed)
-        jobs.finish_claim(current)
+            steps.write_seed(current, job.seed)
+        steps.finish_claim(current)
         return current
 
     # The build.

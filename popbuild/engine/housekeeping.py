@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from popbuild import config, disk, jobs, runs, seals
+from popbuild import config, disk, runs, seals, steps
 from popbuild.claims import JobLocks
 from popbuild.engine import session
 from popbuild.errors import LockedError
@@ -86,5 +86,5 @@ class _locked:
 
 def job_lock(root: Root, job: str) -> _locked:
     """Hold a job's lock in a `with`; LockedError if somebody else does."""
-    jobs.prepare_root(root)
+    steps.prepare_root(root)
     return _locked(root, job)

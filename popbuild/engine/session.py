@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from popbuild import config, disk, endings, jobs
+from popbuild import config, disk, endings, jobs, steps
 from popbuild.claims import Claims, JobLocks
 from popbuild.engine.events import Events, JobResult
 from popbuild.engine.settle import Options, settle_without_building
@@ -238,8 +238,8 @@ def run(
     mode = choose_mode(options.store, around.config.environment)
     _check_fresh(selection, around, options.fresh)
     events = events or Events()
-    jobs.prepare_root(root)
-    doubts = jobs.doubts_about_locks(root)
+    steps.prepare_root(root)
+    doubts = steps.doubts_about_locks(root)
     if doubts is not None:
         events.note(doubts)
     claims = JobLocks(root)

@@ -13,23 +13,24 @@ from doit.exceptions import BaseFail
 from doit.exceptions import TaskError as DoitTaskError
 from doit.exceptions import TaskFailed as DoitTaskFailed
 
-from popbuild import __version__, disk, endings, jobs, jsonio
+from popbuild import __version__, disk, endings, jsonio, steps
 from popbuild.engine.events import Events
 from popbuild.engine.settle import Options
 from popbuild.errors import BudgetError, DrainingError, FencedError, PopbuildError, StoppedError
 from popbuild.exam import Exam, Surroundings
 from popbuild.fingerprint import Seen, Verdict, fixed
 from popbuild.guard import in_our_words
-from popbuild.jobs import OpenJob, Samples
 from popbuild.llm.calls import Calls
 from popbuild.model import status as states
 from popbuild.model.clock import timestamp
 from popbuild.model.letter import FORMAT_VERSION, Call, Usage, open_letter, seal
 from popbuild.model.pipeline import Task
+from popbuild.openjob import OpenJob
 from popbuild.prompt import Templates
 from popbuild.redact import redact
 from popbuild.stages.files import Files
 from popbuild.stages.runner import Built, NotPassed, Work, run_task
+from popbuild.steps import Samples
 
 _MAX_SAME = 3  # failures in a row that cost something, with one error
 _MAX_KILLED = 5  # starts in a row whose process was killed
@@ -110,7 +111,7 @@ class TaskBuild:
                     "--keep-edits keeps the file as it is, --discard-edits builds it anew",
                 )
             await _to_its_end(
-                asyncio.to_thread(jobs.keep, self._folder, self._exam, self._task, self._run, True)
+                asyncio.to_thread(steps.keep, self._folder, self._exam, self._task, self._run, True)
             )
             self._opened.change(lambda each: states.move_task(each, self._task.id, "done"))
             self._exam.look(self._task)
@@ -165,7 +166,7 @@ class TaskBuild:
         why = verdict.brief if verdict.stale else "asked for"
         self._events.task_started(self._id, task.id, why)
         disk.make_folder(folder.task(task.id))
-        jobs.drop_letter(folder, task.id)
+        steps.drop_letter(folder, task.id)
         self._opened.change(
             lambda each: states.move_task(each, task.id, "running", startedAt=started_at)
         )
@@ -239,10 +240,10 @@ class TaskBuild:
         prepared = [work.files.prepare_main(built.output)]
         try:
             self._opened.drop_old_files(task.id, work.files.written)
-            jobs.write_output(folder, task, built.output, self._run)
+            steps.write_output(folder, task, built.output, self._run)
             self._write_log(work)
             body = self._letter(work, built, started_at, duration_ms)
-            prepared.append(jobs.prepare_letter(folder, task.id, body))
+            prepared.append(steps.prepare_letter(folder, task.id, body))
             # Nobody writes the other files again once the letter stands.
             others = disk.unsynced(self._unsynced(work))
         except BaseException:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from popbuild import config, disk, jobs
+from popbuild import config, disk, jobs, steps
 from popbuild.claims import JobLocks
 from popbuild.ears import listen
 from popbuild.engine import session
@@ -59,8 +59,8 @@ def watch(
     on_result: Callable[[JobResult], None],
 ) -> int:
     """Build what comes until a signal says to end. Gives the exit code."""
-    jobs.prepare_root(root)
-    doubts = jobs.doubts_about_locks(root)
+    steps.prepare_root(root)
+    doubts = steps.doubts_about_locks(root)
     if doubts is not None:
         events.note(doubts)
     return asyncio.run(_Orchestrator(root, settings, options, events, on_result).run())
