@@ -7,6 +7,7 @@ by itself in the meantime.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -24,6 +25,7 @@ from provider import Provider
 
 _SHUTDOWN = 0x8004587D
 _NOTHING_MORE = 2  # not even the journal
+_PATIENCE, _SOON_S = 100, 0.1
 # name: command that makes it, size, options of the mount
 SYSTEMS = {
     "ext4": (("mkfs.ext4", "-qF"), "64M", "commit=600"),
@@ -86,16 +88,27 @@ class PowerSupply:
         _call("sync", "-f", str(self.mount))
 
     def _attach(self) -> None:
-        _call("mount", "-o", f"loop,{self._options}", str(self._image), str(self.mount))
+        """Mount it. Somebody else's copy of the mounts, as a sandbox makes, may hold on to what was
+        shut down for a moment, and that is what would be mounted."""
+        for patience in range(_PATIENCE):
+            _call("mount", "-o", f"loop,{self._options}", str(self._image), str(self.mount))
+            try:
+                list(self.mount.iterdir())
+                return
+            except OSError as error:
+                if error.errno != errno.EIO or patience == _PATIENCE - 1:
+                    raise
+            self._detach()
+            time.sleep(_SOON_S)
 
     def _detach(self) -> None:
-        for patience in range(50):
+        for patience in range(_PATIENCE):
             try:
                 _call("umount", str(self.mount))
             except subprocess.CalledProcessError:
-                if patience == 49:
+                if patience == _PATIENCE - 1:
                     raise
-                time.sleep(0.1)  # a process that was killed lets go of its files in a moment
+                time.sleep(_SOON_S)  # a process that was killed lets go of its files in a moment
             else:
                 return
 
