@@ -11,8 +11,8 @@ import os
 from pathlib import Path
 
 from popbuild import disk
-from popbuild.config import Snapshot
 from popbuild.layout import Root
+from popbuild.snapshot import Snapshot
 
 
 class Objects:

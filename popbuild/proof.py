@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from popbuild import disk, jsonio, seals
-from popbuild.config import Snapshot
 from popbuild.endings import promotion_under_way
 from popbuild.errors import InputError, UsageError, unknown
 from popbuild.exam import read_frozen, read_json, read_letter
@@ -26,6 +25,7 @@ from popbuild.model.letter import Letter, is_sealed
 from popbuild.model.problem import value_at
 from popbuild.objects import Objects
 from popbuild.runs import Line, Runs, complete_jobs
+from popbuild.snapshot import Snapshot
 
 _MAX_TRIES = 3
 _MAX_NAMED = 10  # jobs in one note

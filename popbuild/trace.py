@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from popbuild import disk, jsonio
-from popbuild.config import take_snapshot
 from popbuild.endings import previous_results
 from popbuild.errors import InputError, UsageError, unknown
 from popbuild.exam import read_decision, read_frozen, read_json, read_letter
@@ -21,6 +20,7 @@ from popbuild.llm.store import Store
 from popbuild.model.decision import in_words
 from popbuild.model.letter import Letter
 from popbuild.model.problem import value_at
+from popbuild.snapshot import take_snapshot
 from popbuild.units import money, seconds
 
 _COLUMNS = 80

@@ -26,6 +26,7 @@ from popbuild.llm.store import open_entry
 from popbuild.model.letter import open_letter
 from popbuild.model.problem import Problem, parts_of, pointer_of, value_at
 from popbuild.prompt import Templates
+from popbuild.reader import parse_and_validate
 from popbuild.stages.defaults import NoJson, find_json
 from popbuild.views import Trace, view
 
@@ -102,7 +103,7 @@ def configuration(data: bytes) -> None:
     for kind in ("pipeline", "registry", "task"):
         for ending in ("json", "yaml"):
             try:
-                value = config._parse_and_validate(data, f"file.{ending}", kind)
+                value = parse_and_validate(data, f"file.{ending}", kind)
             except ConfigError as error:
                 told(error)
             else:

@@ -18,9 +18,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from popbuild.config import Snapshot
 from popbuild.errors import PopbuildError, TaskError, nearest, said
 from popbuild.imports import file_of
+from popbuild.snapshot import Snapshot
 from popbuild.stages.names import FUNCTIONS
 
 

@@ -1,0 +1,357 @@
+"""One snapshot read into pipelines, with located errors."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from popbuild import disk, imports, jsonio
+from popbuild.errors import (
+    ConfigError,
+    InputError,
+    unknown,
+)
+from popbuild.layout import Root
+from popbuild.model.pipeline import Budget, HumanGate, Limit, Pipeline, Task
+from popbuild.redact import redact
+from popbuild.rules import (
+    TASK_FILE,
+    check_task,
+    check_unique,
+    gates_of_others,
+    not_registered,
+    same_artifacts,
+    wrong_needs,
+)
+from popbuild.snapshot import Snapshot
+
+_LIMIT_KEYS = ("inFlight", "requestsPerMinute", "tokensPerMinute")  # in the order of Limit's
+
+
+class Reader:
+    """Reads one snapshot. What was parsed and validated once is kept by digest in the index, so
+    that a command with nothing to do imports neither YAML nor jsonschema."""
+
+    def __init__(self, root: Root, snapshot: Snapshot, environment: Mapping[str, str]) -> None:
+        self._root = root
+        self._snapshot = snapshot
+        self._environment = environment
+        self._model = environment.get("POPBUILD_MODEL") or None
+        self._index_path = root.private / "index" / "config.json"
+        self._index = self._load_index()
+        self._used: dict[str, Any] = {}
+
+    def _load_index(self) -> dict[str, Any]:
+        try:
+            index = json.loads(self._index_path.read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return index if isinstance(index, dict) else {}
+
+    def save_index(self) -> None:
+        """Keep what this command used; a root that cannot be written just pays again."""
+        if self._used == self._index:
+            return
+        try:
+            disk.make_folder(self._index_path.parent)
+            disk.write(self._index_path, jsonio.dumps(self._used), sync=False)
+        except OSError:
+            pass
+
+    def document(self, path: str, kind: str) -> Any:
+        """A file's value, valid against the schema of its format."""
+        from popbuild import schemas
+
+        data = self._snapshot.files[path]
+        _check_no_key(data, f"pipeline-config/{path}", self._environment)
+        key = jsonio.digest_bytes(
+            b"\0".join([path.encode(), data, schemas.version().encode(), kind.encode()])
+        )
+        if key in self._index:
+            value = self._index[key]
+        else:
+            value = parse_and_validate(data, f"pipeline-config/{path}", kind)
+        self._used[key] = value
+        return value
+
+    def pipeline(self, folder: str, problems: list[ConfigError]) -> Pipeline:
+        """The pipeline in a folder, with every task that can be read; what is wrong with the
+        others is added to `problems`."""
+        path = self._one_of(folder, ("pipeline.json", "pipeline.yaml", "pipeline.yml"))
+        document = self.document(path, "pipeline")
+        where = f"pipeline-config/{path}"
+        entries = _entries(document, where)
+        registry = self._registry(folder)
+        tasks: list[Task] = []
+        for name, label, settings in entries:
+            earlier = tuple(task.id for task in tasks)
+            try:
+                if name not in registry:
+                    raise not_registered(name, registry, where, folder)
+                tasks.append(self._task(folder, name, label, settings, registry[name], earlier))
+            except ConfigError as error:
+                problems.append(error)
+        if len(tasks) == len(entries):
+            problems.extend(
+                [
+                    *wrong_needs(tasks, where),
+                    *same_artifacts(tasks, where),
+                    *gates_of_others(tasks, where),
+                ]
+            )
+        return Pipeline(
+            document["name"],
+            where,
+            tuple(tasks),
+            document.get("version"),
+            document.get("description"),
+            Budget(**document.get("budget", {})),
+            {
+                name: Limit(*(given.get(key) for key in _LIMIT_KEYS))
+                for name, given in document.get("limits", {}).items()
+            },
+        )
+
+    def _one_of(self, folder: str, names: Iterable[str]) -> str:
+        found = [folder + name for name in names if folder + name in self._snapshot.files]
+        if len(found) > 1:
+            raise ConfigError(
+                "two files say the same thing",
+                {"files": ", ".join(f"pipeline-config/{path}" for path in found)},
+                hint="keep one of them",
+            )
+        return found[0]
+
+    def _registry(self, folder: str) -> dict[str, Any]:
+        path = f"{folder}tasks/index.yaml"
+        if path not in self._snapshot.files:
+            values = {"missing": f"pipeline-config/{path}"}
+            if f"{folder}tasks/index.js" in self._snapshot.files:
+                raise ConfigError(
+                    "the task registry is a YAML file here",
+                    {**values, "found": f"pipeline-config/{folder}tasks/index.js"},
+                    hint="tasks are folders, not JavaScript modules: write index.yaml with a line "
+                    "`research: ./research` for each task",
+                )
+            raise ConfigError(
+                "there is no task registry",
+                values,
+                hint="a line `research: ./research` for each task",
+            )
+        registry: dict[str, Any] = self.document(path, "registry")
+        check_unique("task", registry, f"pipeline-config/{path}")
+        return registry
+
+    def _task(
+        self,
+        base: str,
+        name: str,
+        label: str,
+        settings: Mapping[str, Any],
+        entry: Any,
+        earlier: tuple[str, ...],
+    ) -> Task:
+        registry = f"pipeline-config/{base}tasks/index.yaml"
+        command = tuple(entry["command"]) if isinstance(entry, dict) else None
+        given = entry.get("folder", f"./{name}") if isinstance(entry, dict) else entry
+        folder = _folder(given, f"{base}tasks", registry, name)
+        files = {
+            path: self._snapshot.digests[path]
+            for path in self._snapshot.files
+            if path.startswith(f"{folder}/")
+        }
+        if not files and command is None:
+            folders = {
+                path.removeprefix(f"{base}tasks/").split("/")[0]
+                for path in self._snapshot.files
+                if path.startswith(f"{base}tasks/") and path.count("/") > base.count("/") + 1
+            }
+            raise ConfigError(
+                "a task's folder is empty or missing",
+                unknown("folder", given, folders, where={"task": name, "file": registry}),
+            )
+        own = self._own_settings(folder)
+        artifact, gate = own.get("artifact", f"{name}-output.json"), own.get("gate", {})
+        for pattern in own.get("files", ()):
+            files.update(self._further_files(pattern, name, f"{folder}/{TASK_FILE}"))
+        merged = {**own.get("config", {}), **settings}
+        # No setting of a request, and no dependency of an answer that the first model gave.
+        fallbacks = tuple(merged.pop("fallbacks", ()))
+        if self._model is not None and command is None:
+            merged["model"], fallbacks = self._model, ()  # this model, and no other
+        # A command is given its settings as they are: what it makes of them is its own affair.
+        call_timeout_s = merged.pop("timeout", None) if command is None else None
+        task = Task(
+            id=name,
+            label=label,
+            folder=folder,
+            needs=tuple(own.get("needs", earlier)),
+            settings=merged,
+            artifact=artifact,
+            answer=own.get("answer", "json" if f"{folder}/output.schema.json" in files else "text"),
+            refinements=gate.get("refinements", 2),
+            timeout_s=float(own.get("timeout", 600)),
+            call_timeout_s=call_timeout_s,
+            command=command,
+            files=files,
+            fallbacks=fallbacks,
+            human_gate=HumanGate(gate["message"], tuple(gate.get("artifacts", (artifact,))))
+            if "message" in gate
+            else None,
+        )
+        check_task(task)
+        if task.stages is None or command is not None:
+            return task
+        modules = imports.imported_files(task.stages, self._snapshot.files, self._names_in)
+        elsewhere = {path: self._snapshot.digests[path] for path in modules - files.keys()}
+        return dataclasses.replace(task, modules=elsewhere)
+
+    def _names_in(self, path: str) -> list[str]:
+        """The modules that a Python file names, read once for each content and place of it."""
+        data = self._snapshot.files[path]
+        parts = [b"imports", imports.VERSION.encode(), path.encode(), data]
+        key = jsonio.digest_bytes(b"\0".join(parts))
+        if key not in self._used:
+            found = self._index.get(key)
+            self._used[key] = imports.names_in_source(data, path) if found is None else found
+        names: list[str] = self._used[key]
+        return names
+
+    def _further_files(self, pattern: str, task: str, where: str) -> dict[str, str]:
+        """The files outside of its folder that a task names as its dependencies."""
+        known = self._snapshot.digests
+        regex = re.compile(_as_regex(pattern))
+        found = {path: digest for path, digest in known.items() if regex.fullmatch(path)}
+        if not found:
+            raise ConfigError(
+                "a task names a file that is not there",
+                unknown(
+                    "files",
+                    pattern,
+                    known,
+                    where={"task": task, "file": f"pipeline-config/{where}"},
+                ),
+                hint="a path below pipeline-config/, as in shared/x.txt or data/*.csv",
+            )
+        return found
+
+    def _own_settings(self, folder: str) -> dict[str, Any]:
+        path = f"{folder}/{TASK_FILE}"
+        if path not in self._snapshot.files:
+            return {}
+        settings: dict[str, Any] = self.document(path, "task")
+        return settings
+
+
+def _as_regex(pattern: str) -> str:
+    """A pattern of paths: `*` and `?` stay in a name, `**` goes over folders."""
+    ours = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    parts = re.split(r"(\*\*/|\*\*|\*|\?)", pattern)
+    return "".join(ours.get(part) or re.escape(part) for part in parts)
+
+
+def _check_no_key(data: bytes, where: str, environment: Mapping[str, str]) -> None:
+    """Settings go into letters and the store: a key among them would be spread."""
+    text = data.decode(errors="replace")
+    if redact(text, environment) == text:
+        return
+    for number, line in enumerate(text.splitlines(), 1):
+        clean = redact(line, environment)
+        if clean != line:
+            raise ConfigError(
+                "a key stands in the configuration",
+                {"file": where, "at": f"line {number}", "found": clean.strip()},
+                hint="keys come from the environment, or from .env at the root",
+            )
+
+
+def parse_and_validate(data: bytes, where: str, kind: str) -> Any:
+    from popbuild import gate, schemas
+
+    is_yaml = where.endswith((".yaml", ".yml"))
+    if is_yaml:
+        from popbuild import yamlio
+
+        value = yamlio.loads(data, where)
+        if value is None and kind == "task":
+            value = {}  # a file of comments only
+    else:
+        try:
+            value = jsonio.loads(data, where)
+        except InputError as error:
+            raise ConfigError(error.message, error.values, error.hint) from None
+    problems = gate.judge(value, schemas.for_format(kind))
+    if problems:
+        values: dict[str, object] = {"file": where}
+        for number, problem in enumerate(problems, 1):
+            place = problem.pointer or "/"
+            if is_yaml:
+                line = yamlio.line_of(data, problem.pointer)
+                place = f"line {line}, {place}" if line else place
+            values[f"at {number}" if len(problems) > 1 else "at"] = f"{place}: {problem.message}"
+        raise ConfigError(f"not a valid {_TITLES[kind]}", values)
+    return value
+
+
+_TITLES = {
+    "pipeline": "pipeline",
+    "registry": "task registry",
+    "task": "task.yaml",
+    "seed": "seed",
+}
+
+
+def _entries(document: Mapping[str, Any], where: str) -> list[tuple[str, str, Mapping[str, Any]]]:
+    """The tasks of both forms as (id, label, settings)."""
+    by_name = document.get("taskConfig", {})
+    entries = []
+    for number, task in enumerate(document["tasks"]):
+        if isinstance(task, str):
+            entries.append((task, task, by_name.get(task, {})))
+        else:
+            if task["id"] in by_name:
+                raise ConfigError(
+                    "a task has settings in two places",
+                    {"file": where, "at": f"/tasks/{number}/config and /taskConfig/{task['id']}"},
+                    hint="taskConfig goes with tasks as names",
+                )
+            entries.append((task["id"], task.get("name", task["id"]), task.get("config", {})))
+    names = [name for name, _, _ in entries]
+    check_unique("task", names, where)
+    for name in by_name:
+        if name not in names:
+            raise ConfigError(
+                "taskConfig names a task that the pipeline does not have",
+                unknown("task", name, names, where={"file": where, "at": f"/taskConfig/{name}"}),
+            )
+    return entries
+
+
+def _folder(given: str, base: str, registry: str, task: str) -> str:
+    """A folder of the registry as a path relative to pipeline-config/, and inside it."""
+    if given.endswith((".js", ".mjs", ".ts", ".py")):
+        raise ConfigError(
+            "the registry names a folder, not a module",
+            {"file": registry, "task": task, "found": given},
+            hint=f"write `{task}: {str(PurePosixPath(given).parent)!s}` "
+            "and put the code in stages.py there",
+        )
+    parts: list[str] = base.split("/")
+    outside = given.startswith("/")
+    for part in PurePosixPath(given).parts:
+        if part != "..":
+            parts.append(part)
+        elif parts:
+            parts.pop()
+        else:
+            outside = True
+    if outside or not parts:
+        raise ConfigError(
+            "a task's folder lies outside pipeline-config/",
+            {"file": registry, "task": task, "found": given},
+        )
+    return "/".join(parts)
