@@ -165,7 +165,7 @@ def test_a_killed_change_raises_no_alarm(built: Workspace) -> None:
     """Killed while it replaces seed.json, a run leaves a seal that says so."""
     built.seed("first", {"topic": "heat pumps", "tone": "formal"})
     program = (
-        "import os, sys\nfrom popbuild import cli, jobs\n"
+        "import os, sys\nfrom popbuild import cli, steps\n"
         "steps.write_seed = lambda *_: os._exit(9)\nsys.exit(cli.main(['run', 'first']))"
     )
     assert built.run("python", "-c", program).code == 9
