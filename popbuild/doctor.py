@@ -122,7 +122,7 @@ def _mend(root: Root, ailment: Ailment, shelf: _Shelf, previous_kept: int) -> No
     elif kind == ailments.CLAIMED:
         _put_back(root, ailment.job or "", path, shelf)
     elif kind == ailments.LETTER:
-        with seals.changing(_folder_of(root, ailment), path):
+        with seals.moving(_folder_of(root, ailment), path):
             shelf.move(path)
     elif kind in (ailments.UNKNOWN, ailments.MISSING):
         _mend_index(_folder_of(root, ailment), ailment, shelf)
@@ -154,11 +154,5 @@ def _mend_index(folder: JobFolder, ailment: Ailment, shelf: _Shelf) -> None:
     else:
         after = openjob.index_anew(status, folder, kind, name)
     shelf.copy(folder.status)
-    data = jsonio.dumps(after, sort=False)
-    seal = seals.read(folder)
-    if seal is not None and seal["files"].get(folder.status.name) == seals.digest_of(folder.status):
-        with seals.changing(folder, folder.status):
-            disk.write(folder.status, data)
-    else:
-        # It was altered since the promotion: that is not for us to vouch for.
-        disk.write(folder.status, data)
+    with seals.moving(folder, folder.status):
+        disk.write(folder.status, jsonio.dumps(after, sort=False))

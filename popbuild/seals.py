@@ -89,6 +89,19 @@ def changing(folder: JobFolder, *paths: Path) -> Iterator[None]:
     _put(folder, {**after, "changing": unknown} if unknown else after)
 
 
+@contextlib.contextmanager
+def moving(folder: JobFolder, path: Path) -> Iterator[None]:
+    """`changing`, for a file that is set aside or mended as it is. One that was altered since the
+    promotion stays an alteration: that is not for us to vouch for."""
+    body = read(folder)
+    name = path.relative_to(folder.path).as_posix()
+    if body is None or body["files"].get(name) != digest_of(path):
+        yield
+        return
+    with changing(folder, path):
+        yield
+
+
 def read(folder: JobFolder) -> dict[str, Any] | None:
     """A job's seal, or None where there is none, or one that is damaged."""
     body = read_json(folder.seal)

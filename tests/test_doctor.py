@@ -102,7 +102,8 @@ def test_finds_and_mends(
     empty = {path for path, digest in before if digest == EMPTY}
     assert gone <= changed | empty
     assert ailments.look(Root(workspace.root)) == []
-    check_whole(workspace)
+    altered = [each.file for each in proof.verify(Root(workspace.root)).proofs[0].alterations]
+    assert altered == ([where] if kind == "broken letter" else [])  # until its task is built again
     names = ["first", *(["claimed"] if where.startswith(f"{CURRENT}/claimed") else [])]
     assert workspace.popbuild("run", *names).code == 0
     assert len(provider.requests) == 2
@@ -143,17 +144,20 @@ def test_a_line_that_nobody_has_whole_is_cut_off(workspace: Workspace) -> None:
 
 
 def test_mending_vouches_for_nothing(workspace: Workspace) -> None:
-    """A file of a complete job that somebody deleted, or an index that somebody changed, is told by
-    verify before and after."""
+    """A file of a complete job that somebody deleted, a letter or an index that somebody changed: told
+    by verify before and after."""
     assert workspace.popbuild("run", "first").code == 0
     status = workspace.status("first")
     status["name"] = "another"
     status["files"]["logs"].append("never.txt")
     workspace.write(f"{COMPLETE}/first/tasks-status.json", status)
     (workspace.job("first") / "files/logs" / status["files"]["logs"][0]).unlink()
+    letter = workspace.job("first") / "tasks/analysis/letter.json"
+    letter.write_text(letter.read_text().replace("openai/", "forged/"))
     before = [each.file for each in proof.verify(Root(workspace.root)).proofs[0].alterations]
-    assert len(before) == 2
-    assert kinds(doctor(workspace, "--yes", code=0)) == ["missing file", "missing file"]
+    assert len(before) == 3
+    found = kinds(doctor(workspace, "--yes", code=0))
+    assert found == ["broken letter", "missing file", "missing file"]
     after = [each.file for each in proof.verify(Root(workspace.root)).proofs[0].alterations]
     assert after == before
 
@@ -290,9 +294,11 @@ def test_killed_at_every_step(workspace: Workspace, provider: Provider) -> None:
         assert code in (0, -9)
         doctor(workspace, "--yes", code=0)
         assert ailments.look(Root(workspace.root)) == [], left
-        assert proof.verify(Root(workspace.root)).proven, left
+        altered = [each.file for each in proof.verify(Root(workspace.root)).proofs[0].alterations]
+        assert altered == [f"{COMPLETE}/first/tasks/analysis/letter.json"], left
         assert len(workspace.runs()) == 1
         left += STRIDE
     assert left > 3 * STRIDE  # the steps were really counted
     assert workspace.popbuild("run", "first").code == 0
     assert len(provider.requests) == 2
+    check_whole(workspace)

@@ -36,7 +36,7 @@ def forget(root: Root, job: str | None, names: Iterable[str]) -> Iterator[str]:
                     shelf = root.private / "forgotten" / each
                     disk.make_folder(shelf)
                     stamp = name_stamp()
-                    with seals.changing(folder, letter):
+                    with seals.moving(folder, letter):
                         disk.rename_new(letter, shelf / f"{task.name}-{stamp}.json")
                     yield f"forgetting {each}:{task.name}"
 
