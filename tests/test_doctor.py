@@ -144,8 +144,8 @@ def test_a_line_that_nobody_has_whole_is_cut_off(workspace: Workspace) -> None:
 
 
 def test_mending_vouches_for_nothing(workspace: Workspace) -> None:
-    """A file of a complete job that somebody deleted, a letter or an index that somebody changed: told
-    by verify before and after."""
+    """A file of a complete job that somebody deleted, a letter or an index that somebody changed:
+    told by verify before and after."""
     assert workspace.popbuild("run", "first").code == 0
     status = workspace.status("first")
     status["name"] = "another"
