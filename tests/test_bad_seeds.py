@@ -174,6 +174,18 @@ def test_a_bad_seed_stops_only_its_own_job(workspace: Workspace, provider: Provi
     assert len(provider.requests) == 2
 
 
+def test_a_bad_name_stops_only_its_own_job(workspace: Workspace, provider: Provider) -> None:
+    """With -c a name that is none, or two that are alike, fail as a bad seed does."""
+    for name in ("bad name", "LIKE", "like"):
+        workspace.write(f"seeds/{name}.json", GOOD)
+    phrases = ["bad name: rejected", "LIKE: rejected", "differs from LIKE only by upper and lower"]
+    refused(workspace, ("popbuild", "run", "-c"), 1, [*phrases, "first: complete"])
+    refused(workspace, ("doit", "run", "-c"), 1, [*phrases, "first  up to date"])
+    refused(workspace, ("popbuild", "run"), 3, ["not a valid name for a job"])
+    assert len(provider.requests) == 2
+    assert workspace.states("like") == workspace.states("bad name") == []
+
+
 # --- no file ---
 
 

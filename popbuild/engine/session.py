@@ -29,6 +29,7 @@ from popbuild.exam import Surroundings
 from popbuild.index import Index
 from popbuild.layout import COMPLETE, Root, check_name, job_place, name_problem
 from popbuild.llm.store import choose_mode
+from popbuild.model.problem import Problem
 from popbuild.threads import no_exit_as_if_done
 from popbuild.units import money
 
@@ -224,17 +225,20 @@ def run(
 
     Raises PopbuildError for what is wrong before anything is built.
     """
-    selection = select(root, job, names)
+    chosen = select(root, job, names)
+    options = options or Options()
+    # With --continue they fail as a bad seed does, each alone.
+    bad = jobs.bad_names(root, chosen) if options.continue_ else {}
+    selection = {name: tasks for name, tasks in chosen.items() if name not in bad}
     _check_rule(root, selection)
     # To find its like, all jobs are listed: one that is complete may have nothing to do.
     alone = len(selection) == 1 and all(
         disk.stands(root.at(job_place(COMPLETE, name))) for name in selection
     )
-    if not alone:
+    if not (alone or options.continue_):
         _check_case(root, selection)
     around = Surroundings(config.load(root, environment))
     check_tasks(selection, around)
-    options = options or Options()
     mode = choose_mode(options.store, around.config.environment)
     _check_fresh(selection, around, options.fresh)
     events = events or Events()
@@ -243,13 +247,15 @@ def run(
     if doubts is not None:
         events.note(doubts)
     claims = JobLocks(root)
-    results: dict[str, JobResult] = {}
+    results = {name: _badly_named(root, name, problem) for name, problem in bad.items()}
     with contextlib.closing(events):
+        for each in results.values():
+            events.job_done(each)
         if not (options.always or options.fresh):
-            results = _settle(selection, around, claims, events)
+            results |= _settle(selection, around, claims, events)
         rest = {name: tasks for name, tasks in selection.items() if name not in results}
         if rest:
-            if alone:
+            if alone and not options.continue_:
                 _check_case(root, rest)
             if options.ask_above is not None:
                 asked = _asked(options, mode)
@@ -259,8 +265,13 @@ def run(
             done = ("complete", "up to date", "built")
             left = [name for name in selection if results[name].outcome not in done]
             events.left([name for name in left if not results[name].spares_others])
-    ordered = [results[name] for name in selection]
+    ordered = [results[name] for name in chosen]
     return overall(result.exit_code for result in ordered), ordered
+
+
+def _badly_named(root: Root, job: str, problem: str) -> JobResult:
+    note = f"{jobs.place_of(root, job)} has no name that a job can have"
+    return JobResult(job, "rejected", problems=(Problem(problem),), notes=(note,))
 
 
 def overall(codes: Iterable[int]) -> int:
