@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from popbuild import disk, endings, jobs, seals
+from popbuild import disk, endings, jobs, runs, seals
 from popbuild.claims import JobLocks
 from popbuild.exam import read_json, read_letter
 from popbuild.layout import (
@@ -39,7 +39,7 @@ TORN, UNFINISHED, CLAIMED, SEEDLESS, EMPTY, LETTER, UNKNOWN, MISSING, ADDED, LEF
 )
 _SAID = {
     TORN: (
-        "its last line has no end: a crash cut it short",
+        "a line has no end: a crash cut it short",
         "ends it; one of runs.jsonl is made whole from our copy of it, or else cut off",
     ),
     UNFINISHED: (
@@ -185,7 +185,10 @@ def _index(folder: JobFolder, state: str) -> Iterator[Ailment]:
 
 def _torn(root: Root) -> Iterator[Ailment]:
     for path in (root.runs, *sorted(root.private.glob("*.jsonl"))):
-        if disk.is_regular(path) and disk.read_end(path, 1) not in (b"", b"\n"):
+        if not disk.is_regular(path):
+            continue
+        ours = path in (root.runs, root.runs_copy)
+        if runs.is_torn(root, path) if ours else disk.read_end(path, 1) not in (b"", b"\n"):
             yield Ailment(TORN, path)
 
 

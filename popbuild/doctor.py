@@ -113,7 +113,7 @@ def _mend(root: Root, ailment: Ailment, shelf: _Shelf, previous_kept: int) -> No
     if kind == ailments.TORN:
         shelf.copy(path)
         if path in (root.runs, root.runs_copy):
-            runs.mend_end(root, path)
+            runs.mend(root, path)
         else:
             # Others may append meanwhile: never written anew. Whoever reads it skips the line.
             disk.append(path, b"\n", lines=False)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,19 +56,37 @@ def restored(root: Root, job: str, line: Line | None) -> None:
         disk.append(root.runs_copy, jsonio.compact(seal(body)).encode() + b"\n")
 
 
-def mend_end(root: Root, path: Path) -> None:
-    """Give runs.jsonl, or our copy, an end. A line that was cut short is taken from the other one,
-    which may have it whole; where it has not, it is cut off."""
+def is_torn(root: Root, path: Path) -> bool:
+    """Whether runs.jsonl, or our copy, has no end, or a line in it was cut short that the other one
+    has whole."""
+    lines = _bytes_of(path).split(b"\n")
+    return bool(lines[-1] or _cut_short(root, path, lines))
+
+
+def mend(root: Root, path: Path) -> None:
+    """Make lines of runs.jsonl, or of our copy, whole that were cut short, from the other one; a
+    last line that it has not is cut off."""
     with _turn(root):
-        whole, newline, torn = _bytes_of(path).rpartition(b"\n")
-        if not torn:
-            return
-        if _json_of(torn) is None:
-            other = root.runs if path == root.runs_copy else root.runs_copy
-            here = set(whole.split(b"\n"))
-            lines = [line for line in _bytes_of(other).split(b"\n")[:-1] if line not in here]
-            torn = next((line for line in lines if line.startswith(torn)), b"")
-        disk.write(path, whole + newline + (torn + b"\n" if torn else b""))
+        *lines, last = _bytes_of(path).split(b"\n")
+        whole = _cut_short(root, path, [*lines, last])
+        if last and (len(lines) in whole or _json_of(last) is not None):
+            lines.append(last)
+        lines = [whole.get(number, line) for number, line in enumerate(lines)]
+        disk.write(path, b"".join(line + b"\n" for line in lines))
+
+
+def _cut_short(root: Root, path: Path, lines: Sequence[bytes]) -> dict[int, bytes]:
+    """The lines, from 0, that are the beginning of one that the other file has, with that one."""
+    broken = {n: line for n, line in enumerate(lines) if line and _json_of(line) is None}
+    other = _bytes_of(root.runs if path == root.runs_copy else root.runs_copy) if broken else b""
+    here, found = set(lines), dict[int, bytes]()
+    missing = [line for line in other.split(b"\n")[:-1] if line not in here]
+    for number, line in broken.items():
+        whole = next((each for each in missing if each.startswith(line)), None)
+        if whole is not None:
+            found[number] = whole
+            missing.remove(whole)
+    return found
 
 
 def start_anew(root: Root) -> None:

@@ -132,6 +132,20 @@ def test_a_torn_line_is_taken_from_the_other_file(workspace: Workspace) -> None:
         assert kept(workspace, said, path) == whole[:-30]
 
 
+def test_a_torn_line_that_others_follow(workspace: Workspace) -> None:
+    """A run that came after the crash hides it from nobody."""
+    assert workspace.popbuild("run", "first").code == 0
+    path = workspace.root / COMPLETE / "runs.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-30])
+    workspace.seed("second", {"topic": "wind", "tone": "plain"})
+    assert workspace.popbuild("run", "second").code == 0
+    assert kinds(doctor(workspace, "--yes", code=0)) == ["torn line"]
+    assert path.read_bytes().startswith(whole)
+    assert len(workspace.runs()) == 2
+    check_whole(workspace)
+
+
 def test_a_line_that_nobody_has_whole_is_cut_off(workspace: Workspace) -> None:
     """It was never acknowledged; the lines above it stay, byte for byte."""
     assert workspace.popbuild("run", "first").code == 0
@@ -268,7 +282,7 @@ def test_asks_on_a_terminal(workspace: Workspace, said: str, code: int) -> None:
     os.close(ours)
     os.close(theirs)
     assert result.code == code, result.out + result.err
-    assert "its last line has no end" in result.out
+    assert "a line has no end" in result.out
     assert "mending ends it" in result.out
     assert "Mend it? [y/N] " in result.out
     assert (workspace.tree() == before) == bool(code)
