@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from popbuild.decisions import Decided
     from popbuild.layout import Root
 
-    Decide = Callable[[Root, str, str | None, str | None, str | None], Decided]
+    Decide = Callable[[Root, str, str | None, str | None, str | None, str | None], Decided]
 
 _PATIENCE_S = 10.0
 
@@ -36,7 +36,7 @@ def _reject(given: Given) -> int:
 
 
 def _say(given: Given, decide: Decide) -> int:
-    decided = decide(root_of(given), given.job, given.task, given.note, given.by)
+    decided = decide(root_of(given), given.job, given.task, given.note, given.by, given.of)
     if given.json:
         print_json(decided.as_json())
     else:
@@ -66,6 +66,9 @@ _SAID = (
     argument("--task", metavar="TASK", help="which task, where several wait"),
     argument("--note", metavar="TEXT", help="why"),
     argument("--by", metavar="NAME", help="who says it; the login name if absent"),
+    argument(
+        "--of", metavar="DIGEST", help="only if this is still asked: `of` in status JOB --json"
+    ),
     JSON,
 )
 

@@ -3,7 +3,9 @@ what changed on disk."""
 
 from __future__ import annotations
 
+import html
 import json
+import re
 import shutil
 import socket
 import time
@@ -158,6 +160,37 @@ def test_a_rejected_job_is_retried(
     assert started.status == 202
     assert _ended(served, started.json["id"])["exitCode"] == 0
     served.wait_for("first", "complete")
+
+
+def test_a_page_that_is_behind_decides_nothing(
+    workspace: Workspace, served: Served, provider: Provider
+) -> None:
+    """What its form sends is about what it shows: another artifact is not approved by it, nor is a
+    rejection by somebody else taken back, and nothing is built."""
+    workspace.task("research", task_yaml={"gate": {"message": "Is this fit to print?"}})
+    assert workspace.popbuild("run", "first").code == 4
+    old = _answer(served)
+    workspace.seed("first", {"topic": "wind", "tone": "dry"})
+    assert workspace.popbuild("run", "first").code == 4
+    refused = served.post("/api/v1/jobs/first/approve", old)
+    assert (refused.status, refused.json["hint"]) == (409, "look at it again, then decide")
+    new = _answer(served)
+    assert new["of"] != old["of"]
+    assert workspace.popbuild("reject", "first", "--by", "Ada", "--note", "No.").code == 0
+    refused = served.post("/api/v1/jobs/first/approve", new)
+    assert refused.status == 409
+    assert "rejected by Ada" in refused.json["values"]["found"]
+    assert workspace.states("first") == ["rejected"]
+    assert served.get("/api/v1/builds").json == []
+    assert len(provider.requests) == 2
+
+
+def _answer(served: Served) -> dict[str, object]:
+    """What the page of `first` would send for a yes."""
+    found = re.search(r'first/approve" data-body="([^"]*)"', served.get("/jobs/first").text)
+    assert found is not None
+    answer: dict[str, object] = json.loads(html.unescape(found[1]))
+    return answer
 
 
 def test_files_are_given_as_they_are(workspace: Workspace, served: Served) -> None:

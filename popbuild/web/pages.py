@@ -138,8 +138,8 @@ def _questions(found: Job) -> list[dict[str, Any]]:
     return [
         {
             **question.as_json(),
-            "approve": json.dumps({"task": question.task, "build": True}),
-            "reject": json.dumps({"task": question.task}),
+            "approve": json.dumps({"task": question.task, "of": question.of, "build": True}),
+            "reject": json.dumps({"task": question.task, "of": question.of}),
         }
         for question in found.questions
     ]

@@ -42,7 +42,18 @@ TASK: Shape = {"type": "string", "minLength": 1, "maxLength": 64}
 NOTE: Shape = {"type": "string", "maxLength": 2_000}
 STANDING: Shape = {"type": "string", "enum": [*STANDINGS, UNKNOWN]}
 
-_SAID: dict[str, Shape] = {"task": TASK, "note": NOTE, "by": {"type": "string", "maxLength": 200}}
+_SAID: dict[str, Shape] = {
+    "task": TASK,
+    "note": NOTE,
+    "by": {"type": "string", "maxLength": 200},
+    "of": {
+        "type": "string",
+        "maxLength": 100,
+        "description": "That of the question, as `waiting` of the job has it. The answer is "
+        "refused if something else is asked by now, or somebody has answered otherwise; without "
+        "it, what stands there is decided about.",
+    },
+}
 _PROBLEM = an_object({"message": TEXT, "pointer": TEXT}, {"schemaPath": NULLABLE_TEXT})
 _RANGE: Shape = an_object({"low": NUMBER, "high": NUMBER})
 _TASK_STATE = an_object(

@@ -166,7 +166,7 @@ async def approve(server: Server, ask: Ask) -> Any:
     """`popbuild approve`; with `build`, the job goes on at once."""
     job = server.known(ask.path["job"])
     decided = await asyncio.to_thread(server.api.approve, job, *_said(ask))
-    if ask.body.get("build"):
+    if ask.body.get("build") and server.builds.building(job) is None:
         server.builds.start([job])
     return decided.as_json()
 
@@ -177,7 +177,7 @@ async def reject(server: Server, ask: Ask) -> Any:
 
 
 def _said(ask: Ask) -> Iterator[str | None]:
-    return (ask.body.get(name) for name in ("task", "note", "by"))
+    return (ask.body.get(name) for name in ("task", "note", "by", "of"))
 
 
 async def stop(server: Server, ask: Ask) -> Any:
