@@ -48,8 +48,9 @@ def _stop(given: Given) -> int:
     """Stop the build of jobs, whoever builds them: a run in another terminal, or a worker of
     popbuild watch, which does not take them up again. What is under way is given up, as by
     Ctrl-C; answers that came are kept, and the next run goes on from there. Who waits for the job
-    gives it up too. The other jobs of those commands go on. A job that nobody builds stays as it is. Exits with 4 where a job is
-    still under way after ten seconds: it stops as soon as it can."""
+    gives it up too. The other jobs of those commands go on. A job that nobody builds stays as it
+    is. Exits with 4 where a job is still under way after ten seconds: it stops as soon as it
+    can."""
     from popbuild import commands, stops
 
     root = root_of(given)

@@ -14,11 +14,13 @@ from urllib.parse import quote, urlencode
 
 from popbuild import __version__, commands, runs, schemas
 from popbuild.board.board import Query, query_of
-from popbuild.board.row import STALE, row_of
+from popbuild.board.row import STALE, Row, row_of
 from popbuild.config import load
+from popbuild.decisions import default_name
 from popbuild.errors import PopbuildError, UsageError, unknown
 from popbuild.jobs import Job
 from popbuild.layout import name_problem
+from popbuild.model import status as states
 from popbuild.pages import foreign
 from popbuild.pages.html import ago, render
 from popbuild.pages.view import view_of
@@ -26,6 +28,7 @@ from popbuild.plan import totals
 from popbuild.plan_text import price_text, sum_text
 from popbuild.units import count
 from popbuild.web import verbs
+from popbuild.web.builds import AT_A_TIME, QUEUED, WAITING, Build
 from popbuild.web.pictures import graph_of, plots_of
 from popbuild.web.server import HTML, Ask, NotAnswered, Reply, Server
 
@@ -115,6 +118,7 @@ async def job(server: Server, ask: Ask) -> Reply:
     view = await asyncio.to_thread(view_of, server.root, found)
     under_way = server.builds.building(name)
     bad = bool(found.bad_seed or found.bad_name or found.bad_link or name_problem(name))
+    comes = None if under_way is None else _comes(under_way, row)
     return page(
         server,
         "job.html",
@@ -126,11 +130,30 @@ async def job(server: Server, ask: Ask) -> Reply:
         questions=_questions(found),
         can_build=row.standing in (*_TO_BUILD, "rejected") and under_way is None and not bad,
         bad=bad,
-        can_stop=row.standing == "running",
+        build=under_way,
+        comes=comes,
+        stands=comes[0] if comes and comes[0] else row.standing,
+        can_stop=row.standing == states.RUNNING or (comes is not None and bool(comes[0])),
+        who=default_name(),
         can_retry=row.standing == "rejected" and found.bad_seed is None and under_way is None,
         can_fresh=found.pipeline.names if found.pipeline and row.done else (),
         ago=_ago,
     )
+
+
+def _comes(build: Build, row: Row) -> tuple[str, str]:
+    """What a job says of a build that was asked for here: how the job stands by that, empty where
+    it stands as it did before, and the rest in a few words."""
+    if build.state == QUEUED:
+        stands = "" if row.standing == states.RUNNING else QUEUED
+        return stands, f"{AT_A_TIME} are built at a time"
+    if row.standing == states.RUNNING:
+        return "", "it waits for the one under way" if build.state == WAITING else ""
+    if row.changed >= build.asked_s:
+        return "", ""  # it has been built; only the process is still to end
+    if len(build.jobs) == 1:
+        return "starting", "it begins at once"
+    return "", f"{count(len(build.jobs), 'job')}, each in its turn"
 
 
 def _questions(found: Job) -> list[dict[str, Any]]:
@@ -236,7 +259,8 @@ def _run(line: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def builds(server: Server, ask: Ask) -> Reply:
-    return page(server, "builds.html", "/builds", title="Builds", builds=server.builds.all())
+    found = server.builds.all()
+    return page(server, "builds.html", "/builds", title="Builds", builds=found, at_a_time=AT_A_TIME)
 
 
 async def submit(server: Server, ask: Ask) -> Reply:

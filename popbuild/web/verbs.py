@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -181,9 +182,12 @@ def _said(ask: Ask) -> Iterator[str | None]:
 
 
 async def stop(server: Server, ask: Ask) -> Any:
-    """Whoever builds the job, this server or another command, is asked to stop."""
+    """Whoever builds the job or waits for it, this server or another command, is asked to stop."""
     job = server.known(ask.path["job"])
+    taken_back = server.builds.take_back(job)
     (stopped,) = await asyncio.to_thread(lambda: server.api.stop(job, patience_s=_PATIENCE_S))
+    if taken_back:
+        stopped = dataclasses.replace(stopped, asked=True, stopped=True)
     return stopped.as_json()
 
 
