@@ -146,6 +146,8 @@ def describe_job(job: Job, root: Root) -> dict[str, Any]:
     if status is not None:
         body["pipelineId"] = status.get("pipelineId")
         body["usage"] = status.get("usage")
+        if isinstance(status.get("error"), str) and job.state != COMPLETE:
+            body["error"] = status["error"]
     if job.questions:
         body["waiting"] = [question.as_json() for question in job.questions]
     if job.exam is not None:
