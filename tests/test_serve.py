@@ -166,6 +166,29 @@ def test_a_build_behind_another_is_stopped_with_it(
     assert workspace.status("first", "current")["state"] == "stopped"
 
 
+def test_a_plan_says_what_is_being_built(
+    workspace: Workspace, served: Served, provider: Provider
+) -> None:
+    """Of what another command builds just now, no second build is offered; the command line says
+    so, too."""
+    workspace.seed("second", {"topic": "wind", "tone": "dry"})
+    provider.hold()
+    with workspace.start("popbuild", "run", "first") as running:
+        provider.wait_for(1)
+        page = served.get("/plan?job=first").text
+        assert "first is being built just now" in page
+        assert "data-body" not in page
+        assert "another command builds it just now" in workspace.popbuild("plan", "first").out
+        build = served.post("/api/v1/builds", {"jobs": ["second"]}).json["id"]
+        page = served.get("/plan?job=second").text
+        assert "second is being built just now, or about to be" in page
+        assert "data-body" not in page
+        provider.release()
+        assert running.wait().code == 0
+    assert _ended(served, build)["exitCode"] == 0
+    assert "just now" not in served.get("/plan?job=first").text
+
+
 def test_how_a_build_ended_is_said(
     workspace: Workspace, served: Served, provider: Provider
 ) -> None:

@@ -180,9 +180,17 @@ async def plan(server: Server, ask: Ask) -> Reply:
         names, back, then = _to_build(server, query), _url_of(query), "/builds"
     some = names[:_MOST_PLANNED]
     planned = await asyncio.to_thread(lambda: server.api.plan(*some, fresh=fresh) if some else [])
-    building = [job.id for job in planned if job.tasks and not name_problem(job.id)]
-    total = totals(task for job in planned for task in job.tasks)
+    under_way = server.builds.jobs_under_way()
+    busy = [job.id for job in planned if job.state == states.RUNNING or job.id in under_way]
+    free = [job for job in planned if job.id not in busy and not name_problem(job.id)]
+    building = [job.id for job in free if job.tasks]
+    total = totals(task for job in free for task in job.tasks)
     summary = f"{count(len(building), 'job')} would be built: {sum_text(total)}."
+    if not building:
+        summary = "" if busy else "Nothing is to be built."
+    if busy:
+        built = f"{busy[0]} is" if len(busy) == 1 else f"{count(len(busy), 'job')} are"
+        summary += f" {built} being built just now, or about to be: Stop is on the job's page."
     order: dict[str, Any] = {"jobs": building} | ({"fresh": fresh} if fresh else {})
     return page(
         server,
@@ -191,7 +199,7 @@ async def plan(server: Server, ask: Ask) -> Reply:
         title="Plan",
         planned=planned,
         price_text=price_text,
-        summary=summary if building else "Nothing is to be built.",
+        summary=summary.strip(),
         build=json.dumps(order) if building else None,
         then=then,
         back=back,
