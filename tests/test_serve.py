@@ -276,6 +276,9 @@ def test_a_rejected_job_is_retried(
     assert started.status == 202
     assert _ended(served, started.json["id"])["exitCode"] == 0
     served.wait_for("first", "complete")
+    refused = served.post("/api/v1/jobs/first/retry", {})
+    assert (refused.status, refused.json["error"]) == (400, "the job is not rejected")
+    assert len(served.get("/api/v1/builds").json) == 1
 
 
 def test_a_page_that_is_behind_decides_nothing(

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-from popbuild import runs
+from popbuild import commands, runs
 from popbuild.board.board import UNKNOWN, Page, Query, query_of
 from popbuild.board.hub import Event
 from popbuild.errors import LockedError, UsageError
@@ -149,6 +149,7 @@ async def build(server: Server, ask: Ask) -> Reply:
 
 async def retry(server: Server, ask: Ask) -> Reply:
     name = server.known(ask.path["job"])
+    await asyncio.to_thread(commands.check_retry, server.root, name)
     _check_can_be_built(server, name)
     return reply_json(server.builds.retry(name).as_json(), 202)
 
