@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from provider import Provider
-from served import Served, serve
+from served import Served, serve, served_by
 from workspace import Workspace
 
 PATHS = ("/", "/api/v1/jobs", "/api/v1/events", "/api/v1/nothing", "/static/live.js")
@@ -203,7 +203,8 @@ def test_beyond_the_loopback(workspace: Workspace) -> None:
     port = int(running.out.partition("here.example:")[2].partition("/")[0])
     there = Served(port, chosen["POPBUILD_TOKEN"])
     assert there.get("/api/v1/jobs", host=f"here.example:{port}").status == 200
-    assert there.get("/api/v1/jobs").status == 421
+    assert there.get("/api/v1/jobs").status == 200  # by its loopback, which no page elsewhere has
+    assert there.get("/api/v1/jobs", host=f"evil.example:{port}").status == 421
     # Behind a proxy with TLS: the browser names it without a port.
     for origin, status in (
         ("https://here.example", 200),
@@ -215,6 +216,21 @@ def test_beyond_the_loopback(workspace: Workspace) -> None:
         assert answer.status == status, origin
     running.interrupt()
     assert running.wait().code == 0
+
+
+def test_all_addresses_without_a_name(workspace: Workspace) -> None:
+    """This machine reaches it by the address that is printed; others need a name, which is said."""
+    options = ("--port", "0", "--host", "0.0.0.0")  # noqa: S104 - that is the point
+    with workspace.start("popbuild", "serve", *options) as running:
+        running.wait_for("Ctrl-C ends it")
+        assert "--name says how they call this one" in running.out
+        there = served_by(running)
+        for host in ("127.0.0.1", "localhost", "[::1]"):
+            assert there.get("/api/v1/jobs", host=f"{host}:{there.port}").status == 200
+        for host in ("evil.example", "192.0.2.1"):
+            assert there.get("/api/v1/jobs", host=f"{host}:{there.port}").status == 421
+        running.interrupt()
+        assert running.wait().code == 0
 
 
 def test_a_key_is_not_shown(workspace: Workspace) -> None:
