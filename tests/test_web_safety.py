@@ -89,8 +89,30 @@ def test_without_the_token(served: Served, path: str) -> None:
         assert served.get(path, authorization=authorization).status == 401, authorization
         assert served.post(path, {}, authorization=authorization).status == 401
     cookie = f"popbuild-{served.port + 1}={served.token}"
-    assert served.get(path, authorization=None, cookie=cookie).status == 401
+    missing = served.get(path, authorization=None, cookie=cookie)
+    assert (missing.status, "the token is missing" in missing.text) == (401, True)
     assert served.get(f"{path}?token=wrong").status == 401
+
+
+def test_a_token_of_another_start(served: Served) -> None:
+    """As a cookie, a header or in the address it is said to be wrong, not missing; to a browser on
+    a small page, that says where the right one stands and nothing of the root."""
+    old = f"popbuild-{served.port}=that-of-another-start"
+    kind = {"accept": "text/html,*/*;q=0.8"}
+    for answer in (
+        served.get("/", authorization=None, cookie=old, **kind),
+        served.get("/jobs/first?token=old", authorization=None, **kind),
+        served.get("/", authorization="Bearer old", **kind),
+    ):
+        assert (answer.status, answer.headers["content-type"]) == (401, "text/html; charset=utf-8")
+        assert "<h1>The token is a wrong one</h1>" in answer.text
+        assert "in the terminal where the server runs" in answer.text
+        assert "safety" not in answer.text
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+    told = served.get("/api/v1/jobs", authorization="Bearer old", **kind)
+    assert (told.status, told.json["error"]) == (401, "the token is a wrong one")
+    foreign = served.get("/", host="<b>evil", **kind)
+    assert (foreign.status, "<b>evil" in foreign.text) == (421, False)
 
 
 def test_the_token_leaves_the_address(served: Served) -> None:
