@@ -84,6 +84,8 @@ def _print_status(job: Job, body: dict[str, Any]) -> None:
     head, place = f"{shown_name(job.id)}: {job.description}", body["path"]
     between = " " if len(f"{head} -> {place}") <= 80 else "\n  "
     print(head + (f"{between}-> {place}" if place else ""))
+    if "error" in body and not any(task["error"] for task in body["tasks"].values()):
+        print(line_of("  error: ", " ".join(body["error"].split())))
     width = max((len(name) for name in body["tasks"]), default=0)
     for name, task in body["tasks"].items():
         usage = task["usage"] or {}
