@@ -75,6 +75,11 @@ def test_names_and_files_that_are_none(workspace: Workspace, served: Served) -> 
     run = {"pipelineId": "x", "usage": 3, "built": None, "finishedAt": 4}
     workspace.write("pipeline-data/complete/runs.jsonl", json.dumps(run) + "\n")
     served.wait_for("-x", "broken")
+    page = served.get("/jobs/two%20words").text
+    assert "its name cannot be a job&#39;s" in page
+    assert "seeds/two words.json" in page
+    assert ">broken<" in page
+    assert "0 of 2" not in page
     for path in ("/", "/runs", "/plan", "/jobs/broken", "/jobs/a%252fb", "/plan?job=a%252fb"):
         assert served.get(path).status == 200, path
     order = re.search('data-body="([^"]*)"', served.get("/plan").text)

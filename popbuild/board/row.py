@@ -56,7 +56,7 @@ def row_of(root: Root, job: Job) -> Row:
     names = job.pipeline.names if job.pipeline else tuple(entries)
     usage = status.get("usage") or {}
     standing = job.state
-    if _cannot_be_built(job) and job.state != REJECTED:
+    if job.bad is not None and job.state != REJECTED:
         standing = BROKEN
     elif job.state == COMPLETE and not job.up_to_date:
         standing = STALE
@@ -75,12 +75,8 @@ def row_of(root: Root, job: Job) -> Row:
     )
 
 
-def _cannot_be_built(job: Job) -> bool:
-    return any(bad is not None for bad in (job.bad_seed, job.bad_name, job.bad_link))
-
-
 def _why(job: Job, status: Mapping[str, Any]) -> str:
-    if _cannot_be_built(job):
+    if job.bad is not None:
         return job.description
     entries = status.get("tasks", {})
     if job.state == REJECTED and job.folder is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from popbuild import commands, disk
 from popbuild.errors import InputError
 from popbuild.exam import read_json
 from popbuild.jobs import Job
+from popbuild.jsonio import MAX_BYTES
 from popbuild.layout import Root
 from popbuild.pages.room import Room, Text, Tree
 from popbuild.stages.names import is_kept_name
@@ -52,6 +53,8 @@ class Documents:
         copy = job.folder.seed if job.folder is not None else None
         if copy is not None and disk.is_regular(copy):
             found.append(self._document("seed.json", None, copy, None))
+        elif job.bad_seed is not None:
+            found += self._bad_seed(job.bad_seed.where)
         elif job.seed is not None:
             found.append(self._document("seed.json", None, self._root.seed(job.id), job.seed))
         tasks = job.exam.pipeline.tasks if job.exam is not None else ()
@@ -63,6 +66,13 @@ class Documents:
         for name, task, path in files[:_MAX_FILES]:
             found.append(self._document(name, task, path, values.get(main.get(name, ""))))
         return tuple(found), max(len(files) - _MAX_FILES, 0)
+
+    def _bad_seed(self, where: str) -> Iterator[Document]:
+        """A seed that is none, as the text that it is, if it can be read as one."""
+        path = Path(self._root.at(where))
+        if disk.is_regular(path):
+            text = self._room.text(_read(path, MAX_BYTES))
+            yield Document(path.name, None, *self._place(path), text=text)
 
     def logs(self) -> Shown:
         """What stages wrote: kept prompts and answers are among the calls."""
@@ -108,8 +118,8 @@ class Documents:
         return self._root.show(path), path.stat().st_size
 
 
-def _read(path: Path) -> str:
+def _read(path: Path, max_bytes: int | None = None) -> str:
     try:
-        return disk.read(path).decode(errors="replace")
+        return disk.read(path, max_bytes=max_bytes).decode(errors="replace")
     except InputError as error:
         return error.as_line()

@@ -114,7 +114,7 @@ async def job(server: Server, ask: Ask) -> Reply:
     row = await asyncio.to_thread(row_of, server.root, found)
     view = await asyncio.to_thread(view_of, server.root, found)
     under_way = server.builds.building(name)
-    bad = bool(found.bad_seed or found.bad_name or found.bad_link or name_problem(name))
+    bad = found.bad is not None
     return page(
         server,
         "job.html",
@@ -157,7 +157,7 @@ async def plan(server: Server, ask: Ask) -> Reply:
         names, back, then = _to_build(server, query), _url_of(query), "/builds"
     some = names[:_MOST_PLANNED]
     planned = await asyncio.to_thread(lambda: server.api.plan(*some, fresh=fresh) if some else [])
-    building = [job.id for job in planned if job.tasks and not name_problem(job.id)]
+    building = [job.id for job in planned if job.tasks]
     total = totals(task for job in planned for task in job.tasks)
     summary = f"{count(len(building), 'job')} would be built: {sum_text(total)}."
     order: dict[str, Any] = {"jobs": building} | ({"fresh": fresh} if fresh else {})
