@@ -87,6 +87,34 @@ def test_names_and_files_that_are_none(workspace: Workspace, served: Served) -> 
     assert json.loads(html.unescape(order[1])) == {"jobs": ["first"]}
 
 
+def test_the_table_counts_as_the_job_does(workspace: Workspace, provider: Provider) -> None:
+    """Tokens and cost in the table are those of the job's own page and of `summary`: the last build
+    of each task, also where the last run built only some, or was stopped."""
+
+    def same(calls: int, *standings: str) -> None:
+        with serve(workspace) as served:
+            row = served.wait_for("first", *standings)
+            tasks = served.get("/api/v1/jobs/first").json["tasks"].values()
+            usages = [task["usage"] for task in tasks if task["usage"]]
+            own = sum(each["inputTokens"] + each["outputTokens"] for each in usages)
+            assert row["tokens"] == own > 0
+            assert row["cost"] == pytest.approx(sum(each["cost"] for each in usages))
+            cells = re.findall(r"<td class=\"number\">([^<]*)</td>", served.get("/").text)
+            assert f"{own:,}" in cells
+            foot = served.get("/jobs/first").text.partition("<tfoot>")[2].partition("</tfoot>")[0]
+            assert f">{own:,}<" in foot
+        assert f"| {own:,} |" in workspace.popbuild("summary", "first").out
+        assert len(provider.requests) == calls
+
+    assert workspace.popbuild("run", "first:research").code == 0
+    same(1, "stopped")
+    assert workspace.popbuild("run", "first").code == 0
+    same(2, "complete")
+    workspace.task("analysis", prompt="Anew: {{ artifacts.research.content }}\n")
+    assert workspace.popbuild("run", "first").code == 0
+    same(3, "complete")
+
+
 def test_the_table_says_what_somebody_must_know(workspace: Workspace, provider: Provider) -> None:
     """Why a job failed, what a person is asked, and which task runs, each in its line."""
     workspace.task("research", task_yaml={"gate": {"message": "Is this fit to print?"}})

@@ -11,6 +11,7 @@ from popbuild.exam import read_json
 from popbuild.jobs import Job
 from popbuild.layout import COMPLETE, REJECTED, Root
 from popbuild.model import status as states
+from popbuild.pages import foreign
 
 BROKEN = "broken"  # its seed, its name or its directory is none that could be built
 STALE = "stale"  # complete, and not up to date any more
@@ -33,8 +34,9 @@ _MAX_WHY = 200  # characters
 @dataclass(frozen=True, slots=True)
 class Row:
     """How one job stands. `done` of `tasks` have their result; tokens and cost (US dollars, None
-    where no price is known) are those of its last run; `changed` is in seconds since 1970; `why`
-    says in a line what is wrong, what a person is asked, what runs, or what would be built."""
+    where no price is known) are what the last build of each task came to, whichever run that was;
+    `changed` is in seconds since 1970; `why` says in a line what is wrong, what a person is asked,
+    what runs, or what would be built."""
 
     id: str
     standing: str
@@ -54,7 +56,7 @@ def row_of(root: Root, job: Job) -> Row:
     status = (jobs.read_status(job.folder) if job.folder else None) or {}
     entries = status.get("tasks", {})
     names = job.pipeline.names if job.pipeline else tuple(entries)
-    usage = status.get("usage") or {}
+    usage = foreign.usage_of_all(entries.get(name, {}).get("usage") for name in names)
     standing = job.state
     if job.bad is not None and job.state != REJECTED:
         standing = BROKEN
@@ -69,8 +71,8 @@ def row_of(root: Root, job: Job) -> Row:
         _why(job, status)[:_MAX_WHY],
         sum(entries.get(name, {}).get("state") == "done" and name not in stale for name in names),
         len(names),
-        int(usage.get("inputTokens") or 0) + int(usage.get("outputTokens") or 0),
-        usage.get("cost", 0.0),
+        usage.input_tokens + usage.output_tokens,
+        usage.cost,
         _changed_s(root, job),
     )
 

@@ -14,7 +14,6 @@ from popbuild.errors import printable
 from popbuild.exam import read_json
 from popbuild.jobs import Job, bad_names, find
 from popbuild.layout import COMPLETE, REJECTED, Root, shown_name
-from popbuild.model.letter import Usage
 from popbuild.model.problem import Problem
 from popbuild.pages import foreign
 from popbuild.pages.html import render
@@ -102,7 +101,7 @@ def _rows(root: Root, ids: Collection[str]) -> Iterator[Row]:
 def _row(root: Root, job: Job) -> Row:
     body = commands.describe_job(job, root)
     tasks = body["tasks"].values()
-    usage = sum((foreign.usage(task["usage"]) for task in tasks), Usage())
+    usage = foreign.usage_of_all(task["usage"] for task in tasks)
     head, problems = "", tuple[Problem, ...]()
     times: list[str] = []
     bad = bad_of(root, job)
