@@ -304,7 +304,7 @@ def test_all_of_a_plot_is_in_it(width: float) -> None:
         points = [Point(86_400.0 * number, 1.0 + number, "run") for number in range(many)]
         svg = svg_of(drawing.plot_svg("Cost", points, width=width))
         assert svg.get("viewBox", "").split()[2] == f"{width:g}"
-        bars = [each for each in svg.iter(f"{SVG}rect")]
+        bars = list(svg.iter(f"{SVG}rect"))
         assert len(bars) == many
         for bar in bars:
             x, wide = float(bar.get("x", "")), float(bar.get("width", ""))

@@ -109,6 +109,40 @@ def test_a_build_is_stopped(workspace: Workspace, served: Served, provider: Prov
     assert len([each for each in provider.requests if "Research" in each.said("user")]) == 1
 
 
+def test_what_a_page_offers_can_be_had(
+    workspace: Workspace, served: Served, provider: Provider
+) -> None:
+    """A page offers a download where `popbuild archive` has something to take, and to build again
+    from a task where one was built: also of a job that is stale as a whole."""
+    archive = "/api/v1/jobs/first/archive"
+
+    def offered() -> tuple[bool, bool]:
+        text = served.get("/jobs/first").text
+        download = f'href="{archive}"' in text
+        running = workspace.states("first") == ["current"]
+        assert running or (served.get(archive).status == 200) == download
+        return download, "Build again from a task" in text
+
+    assert offered() == (False, False)
+    provider.hold(after=1)
+    started = served.post("/api/v1/builds", {"jobs": ["first"]}).json
+    provider.wait_for(2)
+    served.wait_for("first", "running")
+    assert offered() == (False, False)
+    provider.release()
+    assert _ended(served, started["id"])["exitCode"] == 0
+    assert offered() == (True, True)
+    for task in ("research", "analysis"):
+        workspace.task(task, prompt="Anew.\n")
+    served.wait_for("first", "stale")
+    assert offered() == (True, True)
+    workspace.task("research", task_yaml={"gate": {"message": "Is this fit to print?"}})
+    shutil.rmtree(workspace.job("first"))
+    assert workspace.popbuild("run", "first").code == 4
+    served.wait_for("first", "waiting")
+    assert offered() == (False, True)
+
+
 def test_a_seed_is_submitted(workspace: Workspace, served: Served, provider: Provider) -> None:
     """A seed comes as JSON or as the text of its file; with `build` it is built at once."""
     seed = {"name": "Sent", "data": {"topic": "bees", "tone": "dry"}}

@@ -36,8 +36,8 @@ def plot_svg(
     style: str = "",
 ) -> str:
     """The points in the order of time, from zero up. Bars stand side by side, a bar a point; a line
-    keeps the distances of time. `said` is a value as a person reads it, with its unit. What is shown
-    smaller than `width` has smaller letters, too."""
+    keeps the distances of time. `said` is a value as a person reads it, with its unit. Shown
+    smaller than its `width`, it has smaller letters, too."""
     points = sorted(points, key=lambda point: point.at_s)
     values = [point.value for point in points if point.value is not None]
     ticks = steps(max([*values, 0.0]), _TICKS)

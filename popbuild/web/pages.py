@@ -12,15 +12,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from popbuild import __version__, commands, runs, schemas
+from popbuild import __version__, commands, disk, runs, schemas
 from popbuild.board.board import Query, query_of
 from popbuild.board.row import STALE, row_of
 from popbuild.config import load
 from popbuild.errors import PopbuildError, UsageError, unknown
 from popbuild.jobs import Job
-from popbuild.layout import name_problem
+from popbuild.layout import COMPLETE, REJECTED, name_problem
+from popbuild.model.status import RUNNING
 from popbuild.pages import foreign
 from popbuild.pages.html import ago, render
+from popbuild.pages.panels import JobView
 from popbuild.pages.view import view_of
 from popbuild.plan import totals
 from popbuild.plan_text import price_text, sum_text
@@ -128,9 +130,24 @@ async def job(server: Server, ask: Ask) -> Reply:
         bad=bad,
         can_stop=row.standing == "running",
         can_retry=row.standing == "rejected" and found.bad_seed is None and under_way is None,
-        can_fresh=found.pipeline.names if found.pipeline and row.done else (),
+        can_fresh=_can_be_fresh(found, view) if under_way is None and not bad else (),
+        can_download=_can_be_archived(server, found),
         ago=_ago,
     )
+
+
+def _can_be_fresh(found: Job, view: JobView) -> list[str]:
+    """The tasks that were built, up to date or not: a build may begin again at any of them."""
+    if found.folder is None or found.state == RUNNING:
+        return []
+    return [task.id for task in view.tasks if task.attempts]
+
+
+def _can_be_archived(server: Server, found: Job) -> bool:
+    """Whether `popbuild archive` has something to take, and nobody who builds it holds it up."""
+    folders = (server.root.job(state, found.id).path for state in (COMPLETE, REJECTED))
+    there = any(disk.is_folder(str(path)) for path in folders)
+    return there and found.bad_link is None and found.state != RUNNING
 
 
 def _questions(found: Job) -> list[dict[str, Any]]:
