@@ -92,7 +92,7 @@ def queue(root: Root, seed: Mapping[str, Any], job: str | None = None) -> str:
         raise UsageError(
             "there is a job with this ID already",
             {"job": job},
-            hint="choose another --id, or edit its seed and run it",
+            hint="choose another ID, or edit its seed and run it",
         )
     steps.prepare_root(root)
     steps.submit(root, job, jsonio.dumps(seed, sort=False))
