@@ -115,6 +115,17 @@ def test_the_table_counts_as_the_job_does(workspace: Workspace, provider: Provid
     same(3, "complete")
 
 
+def test_a_long_reason_is_cut_at_a_word(workspace: Workspace, provider: Provider) -> None:
+    """What does not fit into its line ends at a word, and a mark says that it goes on."""
+    said = "no such model here, " * 30
+    provider.script([Reply(said, status=404)])
+    assert workspace.popbuild("run", "first").code == 2
+    with serve(workspace) as served:
+        why = served.wait_for("first", "failed")["why"]
+    assert 100 < len(why) <= 200
+    assert why.endswith(("no…", "such…", "model…", "here…"))
+
+
 def test_the_table_says_what_somebody_must_know(workspace: Workspace, provider: Provider) -> None:
     """Why a job failed, what a person is asked, and which task runs, each in its line."""
     workspace.task("research", task_yaml={"gate": {"message": "Is this fit to print?"}})

@@ -68,7 +68,7 @@ def row_of(root: Root, job: Job) -> Row:
     return Row(
         job.id,
         standing if standing in STANDINGS else states.STOPPED,
-        _why(job, status)[:_MAX_WHY],
+        _short(_why(job, status)),
         sum(entries.get(name, {}).get("state") == "done" and name not in stale for name in names),
         len(names),
         usage.input_tokens + usage.output_tokens,
@@ -110,6 +110,16 @@ def _of_rejection(rejection: Any) -> str:
     more = len(problems) - 1
     text = f"{rejection.get('task')}: {problems[0].get('message')}"
     return text + (f" (and {more} more)" if more else "")
+
+
+def _short(text: str) -> str:
+    """A text that is too long for a line of the table, cut at a word."""
+    if len(text) <= _MAX_WHY:
+        return text
+    cut = text[:_MAX_WHY].rpartition(" ")[0]
+    if len(cut) < _MAX_WHY / 2:  # it has hardly a word
+        cut = text[: _MAX_WHY - 1]
+    return cut.rstrip(" ,;:") + "…"
 
 
 def _in_a_line(error: str) -> str:
