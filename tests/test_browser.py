@@ -302,6 +302,10 @@ def test_keyboard_narrow_and_dark(workspace: Workspace, browser: Any) -> None:
                 wide = page.evaluate("document.documentElement.scrollWidth")
                 assert wide <= 360, (path, wide)
             page = tab.open("/")
+            for cell in page.get_by_role("row").filter(has_text="first").get_by_role("cell").all():
+                box = cell.bounding_box()
+                assert box is None or box["x"] + box["width"] <= 360, cell.inner_text()
+            assert page.get_by_role("cell", name="2 of 2").is_visible()
             page.keyboard.press("Tab")
             assert page.evaluate("document.activeElement.textContent") == "To the content"
             page.keyboard.press("Enter")
