@@ -4,6 +4,7 @@ what changed on disk."""
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import socket
 import time
@@ -141,6 +142,44 @@ def test_what_a_page_offers_can_be_had(
     assert workspace.popbuild("run", "first").code == 4
     served.wait_for("first", "waiting")
     assert offered() == (False, True)
+
+
+def test_every_file_of_a_job_is_linked(
+    workspace: Workspace, served: Served, provider: Provider
+) -> None:
+    """What is too long for the page, and what is not, is there as a file, by a link that works."""
+    long = "word " * 40_000
+    provider.script([long, "short"])
+    workspace.task("analysis", prompt="Analysis of much.\n")
+    assert workspace.popbuild("run", "first").code == 0
+    served.wait_for("first", "complete")
+    text = served.get("/jobs/first").text
+    links = set(re.findall(r'href="(/api/v1/jobs/first/files/[^"]*)" download', text))
+    names = {link.partition("/files/")[2] for link in links}
+    assert names == {
+        "artifacts/research-output.json",
+        "artifacts/analysis-output.json",
+        "logs/research-answer-0.txt",
+    }
+    for link in links:
+        answer = served.get(link)
+        assert answer.status == 200
+        assert "attachment" in answer.headers["content-disposition"]
+    assert served.get("/api/v1/jobs/first/files/logs/research-answer-0.txt").text == long
+
+
+def test_times_can_be_read(workspace: Workspace, served: Served) -> None:
+    """Pages show times to the second, all of each for programs, and say once that it is UTC."""
+    assert workspace.popbuild("run", "first").code == 0
+    served.wait_for("first", "complete")
+    ended = workspace.runs()[0]["finishedAt"]
+    shown = f"{ended[:10]} {ended[11:19]}"
+    text = served.get("/runs").text
+    assert f'<time datetime="{ended}" title="{ended}">{shown}</time>' in text
+    assert text.count("UTC") == 1
+    for path in ("/runs", "/jobs/first"):
+        bare = re.sub(r"<[^>]*>", "", served.get(path).text)
+        assert re.findall(r"\d{4}-\d\d-\d\dT\d\d:\d\d", bare) == []
 
 
 def test_a_seed_is_submitted(workspace: Workspace, served: Served, provider: Provider) -> None:
