@@ -105,7 +105,7 @@ def test_the_table_comes_first(refined: Workspace) -> None:
     assert [each.attributes["href"] for each in table.all("a")] == ["#job:first", "#job:second"]
     rejection = json.loads((refined.job("second", "rejected") / "rejection.json").read_bytes())
     newest = max(rejection["rejectedAt"], refined.status("second", "rejected")["finishedAt"])
-    assert f"as of {newest}" in page.text
+    assert f"as of {newest[:19].replace('T', ' ')}, all times in UTC" in page.text
 
 
 def test_a_complete_job(refined: Workspace) -> None:

@@ -4,20 +4,19 @@ importer of jinja2 beside prompts, and nothing of theirs is shared."""
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from popbuild import drawing
 from popbuild.cache_text import size
 from popbuild.errors import printable
 from popbuild.fingerprint import brief
-from popbuild.model.clock import seconds_at
-from popbuild.model.decision import in_words
+from popbuild.model.clock import seconds_at, timestamp
 from popbuild.pages.markdown import html_of
 from popbuild.pages.panels import JobView
 from popbuild.units import count, money, seconds
@@ -80,6 +79,7 @@ def _environment() -> jinja2.Environment:
         money=money,
         seconds=seconds,
         size=size,
+        time=time,
         tokens=tokens,
         urlencode=_in_url,
     )

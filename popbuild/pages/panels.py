@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from popbuild.diff import TaskChange
 from popbuild.drawing import Graph, Lane
@@ -37,7 +38,7 @@ class TaskView:
     reasons: tuple[str, ...]
     edited: bool
     frozen: bool
-    decision: str | None  # what a person said at its human gate
+    decision: Mapping[str, Any] | None  # what a person said at its human gate
     error: str | None
 
     @property

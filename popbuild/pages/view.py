@@ -19,7 +19,6 @@ from popbuild.explain import explain
 from popbuild.jobs import Job, place_of, read_status
 from popbuild.layout import COMPLETE, REJECTED, JobFolder, Root, shown_name
 from popbuild.model.clock import seconds_at
-from popbuild.model.decision import in_words
 from popbuild.model.pipeline import Task
 from popbuild.model.problem import MISSING
 from popbuild.pages import foreign
@@ -163,7 +162,7 @@ class _Viewer:
             reasons=tuple(said["reasons"]),
             edited=said["edited"],
             frozen=said["frozen"],
-            decision=in_words(said["decision"]) if "decision" in said else None,
+            decision=said.get("decision"),
             error=foreign.text(said, "error"),
         )
 
