@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,7 +92,7 @@ def queue(root: Root, seed: Mapping[str, Any], job: str | None = None) -> str:
         raise UsageError(
             "there is a job with this ID already",
             {"job": job},
-            hint="choose another --id, or edit its seed and run it",
+            hint="choose another ID, or edit its seed and run it",
         )
     steps.prepare_root(root)
     steps.submit(root, job, jsonio.dumps(seed, sort=False))
@@ -186,7 +186,8 @@ def _decision(job: Job, task: Task) -> Decision | None:
 
 
 def find_job(root: Root, name: str) -> Job:
-    """One job by its exact ID; UsageError that names the known ones."""
+    """One job by its exact ID, also one whose ID cannot be one; UsageError that names the known
+    ones."""
     if not jobs.is_known(root, name):
         raise UsageError(
             "no such job",
@@ -194,7 +195,8 @@ def find_job(root: Root, name: str) -> Job:
             hint="a job is a file seeds/<id>.json, or comes from popbuild submit",
         )
     jobs.refuse_links(root, name)
-    return jobs.find(name, around(root))
+    bad = jobs.bad_names(root, [name])
+    return replace(jobs.find(name, around(root)), bad_name=bad.get(name))
 
 
 def _folder(job: Job) -> JobFolder:
