@@ -139,8 +139,27 @@ STAGES = {
     "rejects with it": "def parsing(context):\n    raise context.reject(FOUND)\n",
     "finds it as a problem": "def validate_quality(context):\n    return [FOUND]\n",
     "logs and prints it": (
+        "import logging, sys, threading, warnings\n\n"
+        "print('imported', FOUND)\n\n"
+        "def say():\n"
+        "    print(FOUND)\n"
+        "    print('found:', FOUND, file=sys.stderr)\n"
+        "    sys.stdout.write(FOUND[:9])\n"
+        "    sys.stdout.write(FOUND[9:])\n"
+        "    sys.stdout.buffer.write(FOUND.encode())\n"
+        "    sys.stdout.flush()\n"
+        "    logging.getLogger('mine').error(FOUND)\n"
+        "    warnings.warn(FOUND)\n"
+        "    raise ValueError(FOUND)\n\n"
+        "async def ingestion(context):\n"
+        "    thread = threading.Thread(target=say)\n"
+        "    thread.start()\n"
+        "    thread.join()\n"
+        "    print(FOUND, end='')\n\n"
         "def parsing(context):\n"
         "    context.log.warning('%s', FOUND)\n"
+        "    os.environ.pop('OPENAI_API_KEY', None)\n"
+        "    print(KEYS)\n"
         "    context.files.write_log('own.log', FOUND)\n"
         "    context.files.write_tmp('own.bin', FOUND.encode())\n"
         "    return {'content': FOUND, FOUND: [FOUND]}\n"
@@ -162,8 +181,51 @@ def test_code_that_spills_the_key(kind: str, workspace: Workspace, provider: Pro
     results = [workspace.popbuild("run", "--debug", env=ENV) for _ in range(2)]
     results.append(workspace.popbuild("retry", "first", env=ENV))
     if kind == "logs and prints it":
+        results.append(workspace.popbuild("run", "-a", "--json", env=ENV))
+        assert json.loads(results[-1].out)[0]["outcome"] == "complete"
+        assert results[-1].err.count("found: [OPENAI_API_KEY]") == 1, results[-1]
         results += looked_at(workspace)
     nothing_leaked(workspace, *results)
+
+
+PRIVATE = "-----BEGIN SOME KEY-----\nRECOGNISABLE\nMIIEow\n-----END SOME KEY-----"
+PRINTED = """
+import os, sys
+from popbuild.api import Popbuild
+from popbuild.engine.events import Events
+
+class Mine(Events):
+    def job_started(self, job, run, reasons):
+        print("told of", job, os.environ["DEPLOY_KEY"])
+
+before = sys.stdout, sys.stderr
+print([each.outcome for each in Popbuild(".").build(events=Mine())])
+assert (sys.stdout, sys.stderr) == before
+"""
+
+
+def test_what_a_program_prints_stays_on_its_stdout(
+    workspace: Workspace, provider: Provider
+) -> None:
+    """Its own events', during a build too; what stages print goes to stderr, whole lines of each
+    thread. No key is in either, not one of several lines, and its streams are its own again."""
+    workspace.task(
+        "research",
+        stages="import os, threading\n\n"
+        "def say(name):\n"
+        "    for _ in range(50):\n"
+        "        print(name, 'says', end=' ')\n"
+        "        print(os.environ['DEPLOY_KEY'])\n\n"
+        "def ingestion(context):\n"
+        "    threads = [threading.Thread(target=say, args=(each,)) for each in 'abcd']\n"
+        "    [each.start() for each in threads]\n"
+        "    [each.join() for each in threads]\n",
+    )
+    result = workspace.run("python", "-c", PRINTED, env={"DEPLOY_KEY": PRIVATE})
+    assert result.code == 0, result
+    assert result.out.splitlines() == ["told of first [DEPLOY_KEY]", "['complete']"]
+    said = [f"{name} says [DEPLOY_KEY]" for name in "abcd"]
+    assert sorted(result.err.splitlines()) == sorted(said * 50)
 
 
 @pytest.mark.parametrize("code", [0, 3])
