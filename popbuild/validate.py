@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from popbuild import config, disk, gate, jobs, jsonio, schemas, seals, tarball
+from popbuild import age, config, disk, gate, jobs, jsonio, schemas, seals, tarball
 from popbuild.config import Config
 from popbuild.errors import InputError, PopbuildError, UsageError
 from popbuild.exam import (
@@ -68,6 +68,11 @@ def validate(root: Root, paths: Iterable[Path] = ()) -> Validation:
         checked += len(settings.snapshot.files)
         found += [each for problem in problems for each in _findings(problem)]
         found += list(_validate_tasks(settings))
+        found += [
+            Finding(root.show(root.config / path), Problem("a private key lies in the root"))
+            for path, data in settings.snapshot.files.items()
+            if age.holds_private_key(data)
+        ]
     for path in sorted(root.seeds.glob("*.json")) if root.seeds.is_dir() else ():
         if wanted(path):
             checked += 1
