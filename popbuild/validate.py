@@ -15,6 +15,7 @@ from popbuild.errors import InputError, PopbuildError, UsageError
 from popbuild.exam import (
     BadSeed,
     Surroundings,
+    key_problems,
     read_artifact,
     read_decision,
     read_json,
@@ -159,6 +160,8 @@ def _validate_seed(
     try:
         seed = read_seed(path, where, ours=path.is_relative_to(root.data))
         if surroundings is not None:
+            problems = key_problems(seed, surroundings.config.environment)
+            found += [Finding(where, problem) for problem in problems]
             surroundings.config.pipeline_for(seed)
     except BadSeed as bad:
         found += [Finding(where, problem) for problem in bad.problems]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
@@ -319,6 +320,63 @@ def test_only_the_roots_own_env_is_read(workspace: Workspace, provider: Provider
         assert result.code == 0, result
         sent = {each.headers["authorization"] for each in provider.requests}
         assert sent == {"Bearer the-roots-own-key"}
+
+
+# --- names ---
+
+
+NAMED = {
+    "a variable's value": "Canary-0123456789-def",
+    "an OpenAI key": "sk-proj-aB3dE5gH7jK9mN1pQ3",
+    "a GitHub key": "ghp_" + "a1B2" * 9,
+}
+
+
+@pytest.mark.parametrize("kind", NAMED)
+def test_no_job_is_named_for_a_key(kind: str, workspace: Workspace, provider: Provider) -> None:
+    """In a seed's name: a bad seed. In an ID: refused. By every way in, before it stands anywhere
+    but in the seed, and not shown. A job without one is built all the same."""
+    key = NAMED[kind]
+    env = {"MY_API_KEY": NAMED["a variable's value"]}
+    workspace.seed("named", {"topic": "x"}, name=f"On {key}.")
+    given = workspace.write("../given.json", {"name": f"On {key}.", "data": {"topic": "x"}})
+    good = workspace.write("../good.json", {"name": "On rain", "data": {"topic": "x"}})
+    results = [
+        workspace.popbuild("submit", str(given), env=env),
+        workspace.popbuild("submit", str(good), "--id", key, env=env),
+        workspace.popbuild("run", "named", env=env),
+        workspace.popbuild("validate", env=env),
+    ]
+    assert [each.code for each in results] == [3, 3, 1, 1], results
+    (workspace.root / "seeds/named.json").unlink()
+    shutil.rmtree(workspace.job("named", "rejected"))
+    workspace.seed(key, {"topic": "x"}, name="On rain")
+    results.append(workspace.popbuild("run", key, env=env))
+    assert results[-1].code == 3
+    (workspace.root / f"seeds/{key}.json").rename(
+        workspace.root / f"pipeline-data/pending/{key}-seed.json"
+    )
+    results.append(workspace.popbuild("watch", "--once", "--workers", "1", env=env))
+    results.append(workspace.popbuild("run", "-c", env=env))
+    results.append(workspace.popbuild("list", env=env))
+    assert workspace.states("first") == ["complete"]
+    assert len(provider.requests) == 2
+    assert [each for each in results if key in each.out + each.err] == []
+    for path in (workspace.root / "pipeline-data", workspace.root / ".popbuild"):
+        for file in path.rglob("*"):
+            assert key not in file.name or file.parent.name == "pending", file
+            assert not file.is_file() or key.encode() not in file.read_bytes(), file
+
+
+@pytest.mark.parametrize("name", ["sk-market-analysis-2024", "rk-grid", "on-sk-learn-pipelines"])
+def test_a_name_may_begin_as_a_key_does(
+    name: str, workspace: Workspace, provider: Provider
+) -> None:
+    """Country codes and initials; texts may mask them."""
+    workspace.seed(name, {"topic": "x"}, name=f"{name} and more")
+    assert workspace.popbuild("run", name).code == 0
+    assert workspace.popbuild("run", name).code == 0
+    assert len(provider.requests) == 2
 
 
 # --- what looks like a key ---

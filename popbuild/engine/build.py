@@ -222,6 +222,7 @@ class _JobBuild:
 
     async def run(self) -> JobResult:
         options = self._shared.options
+        jobs.refuse_keys(self._id, self._around.config.environment)
         jobs.refuse_links(self._root, self._id)
         self._around.look_for_frozen()
         endings.finish_promotion(self._root, self._id, self._builder.previous_kept)
