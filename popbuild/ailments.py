@@ -138,6 +138,9 @@ def look_at(root: Root, job: str) -> Iterator[Ailment]:
                 continue
             elif not any(disk.walk_all(folder.path)):
                 yield Ailment(EMPTY, folder.path, job)
+        elif state == COMPLETE and _is_seedless(root, job) and not disk.stands(folder.status):
+            yield Ailment(SEEDLESS, folder.path, job)  # a folder that somebody made
+            continue
         yield from _letters(folder)
         yield from _index(folder, state)
 

@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,7 +98,7 @@ def queue(root: Root, seed: Mapping[str, Any], job: str | None = None) -> str:
         raise UsageError(
             "there is a job with this ID already",
             {"job": job},
-            hint="choose another --id, or edit its seed and run it",
+            hint="choose another ID, or edit its seed and run it",
         )
     steps.prepare_root(root)
     steps.submit(root, job, jsonio.dumps(seed, sort=False))
@@ -152,6 +152,8 @@ def describe_job(job: Job, root: Root) -> dict[str, Any]:
     if status is not None:
         body["pipelineId"] = status.get("pipelineId")
         body["usage"] = status.get("usage")
+        if isinstance(status.get("error"), str) and job.state != COMPLETE:
+            body["error"] = status["error"]
     if job.questions:
         body["waiting"] = [question.as_json() for question in job.questions]
     if job.exam is not None:
@@ -190,7 +192,8 @@ def _decision(job: Job, task: Task) -> Decision | None:
 
 
 def find_job(root: Root, name: str) -> Job:
-    """One job by its exact ID; UsageError that names the known ones."""
+    """One job by its exact ID, also one whose ID cannot be one; UsageError that names the known
+    ones."""
     if not jobs.is_known(root, name):
         raise UsageError(
             "no such job",
@@ -198,7 +201,8 @@ def find_job(root: Root, name: str) -> Job:
             hint="a job is a file seeds/<id>.json, or comes from popbuild submit",
         )
     jobs.refuse_links(root, name)
-    return jobs.find(name, around(root))
+    bad = jobs.bad_names(root, [name])
+    return replace(jobs.find(name, around(root)), bad_name=bad.get(name))
 
 
 def _folder(job: Job) -> JobFolder:
@@ -391,14 +395,30 @@ def retry(root: Root, name: str) -> tuple[str, str]:
     and again be tried once more; gives the task, and what it does now."""
     from popbuild.engine.housekeeping import job_lock
 
-    job = find_job(root, name)
-    folder = root.job(REJECTED, name)
-    rejection = read_json(folder.rejection)
-    failed = _failed_again(root, name)
-    if rejection is None and failed is not None:
+    task, rejection = check_retry(root, name)
+    if rejection is None:
         with job_lock(root, name):
             steps.forget_failures(root.job(CURRENT, name))
-        return failed, "is tried again"
+        return task, "is tried again"
+    with job_lock(root, name):
+        samples = Samples(root)
+        last = max(
+            (call["sample"] for call in rejection.get("calls", ()) if isinstance(call, dict)),
+            default=samples.get(name, task),
+        )
+        # A dependency like any other: the rejection does not hold the task back any more.
+        samples.set(name, task, max(last, samples.get(name, task)) + 1)
+    return task, "draws another sample"
+
+
+def check_retry(root: Root, name: str) -> tuple[str, dict[str, Any] | None]:
+    """The task that `retry` is about, with the job's rejection if there is one. UsageError for a
+    job that was not rejected and did not fail again and again."""
+    job = find_job(root, name)
+    rejection = read_json(root.job(REJECTED, name).rejection)
+    failed = _failed_again(root, name)
+    if rejection is None and failed is not None:
+        return failed, None
     if not isinstance(rejection, dict):
         raise UsageError(
             "the job is not rejected",
@@ -414,15 +434,7 @@ def retry(root: Root, name: str) -> tuple[str, str]:
             {"job": name},
             hint=f"mend the seed, then doit run job={name}",
         )
-    with job_lock(root, name):
-        samples = Samples(root)
-        last = max(
-            (call["sample"] for call in rejection.get("calls", ()) if isinstance(call, dict)),
-            default=samples.get(name, task),
-        )
-        # A dependency like any other: the rejection does not hold the task back any more.
-        samples.set(name, task, max(last, samples.get(name, task)) + 1)
-    return task, "draws another sample"
+    return task, rejection
 
 
 def _failed_again(root: Root, name: str) -> str | None:

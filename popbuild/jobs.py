@@ -52,6 +52,7 @@ CLAIMED = ".claimed-seed.json"
 SUBMITTED = "submit"  # the source of a job that has none under seeds/
 PROMOTIONS = ".popbuild/promotions"  # below a root
 _PLACES = (CURRENT, COMPLETE, REJECTED)
+BAD_NAME, BAD_LINK, BAD_SEED = "bad name", "bad link", "bad seed"
 _DAMAGE = f"{STATUS} is damaged or altered"
 
 
@@ -89,14 +90,23 @@ class Job:
         return self.state == COMPLETE and self.exam is not None and self.exam.up_to_date()
 
     @property
+    def bad(self) -> tuple[str, tuple[Problem, ...]] | None:
+        """What of it cannot be built, `bad name`, `bad link` or `bad seed`, with its problems; None
+        where it can."""
+        if self.bad_name is not None:
+            return BAD_NAME, (Problem(self.bad_name),)
+        if self.bad_link is not None:
+            return BAD_LINK, (Problem(self.bad_link),)
+        if self.bad_seed is not None:
+            return BAD_SEED, self.bad_seed.problems
+        return None
+
+    @property
     def description(self) -> str:
         """The state in a few words: `complete`, `complete, stale: research`, `failed`, …"""
-        if self.bad_name is not None:
-            return f"bad name: {self.bad_name}"
-        if self.bad_link is not None:
-            return f"bad link: {self.bad_link}"
-        if self.bad_seed is not None:
-            return f"bad seed: {self.bad_seed.problems[0]}"
+        if self.bad is not None:
+            what, problems = self.bad
+            return f"{what}: {problems[0]}"
         if self.exam is None or self.folder is None or self.up_to_date:
             return ", ".join([self.state, *self._frozen])
         asked = self.questions
@@ -308,7 +318,8 @@ def _todays_seed(job: str, root: Root) -> dict[str, Any]:
             return read_seed(root.at(place), place, ours=place != source)
         except FileNotFoundError:
             continue
-    raise BadSeed(job, (Problem("the job has no seed.json"),))
+    what = "the job has no seed.json: put it into seeds/, or move its folder away"
+    raise BadSeed(job, (Problem(what),))
 
 
 def _state_of(root: Root, folder: JobFolder, state: str) -> str:

@@ -37,6 +37,7 @@ from popbuild.llm.request import Message, Request
 from popbuild.llm.store import OFF, ONLY, REFRESH, Store
 from popbuild.model.decision import APPROVED
 from popbuild.model.pipeline import Task
+from popbuild.model.status import RUNNING
 from popbuild.preview import Code
 
 
@@ -163,11 +164,15 @@ def plan(
 ) -> Iterator[PlannedJob]:
     """What a run of these jobs would do, each of its tasks or only the named ones."""
     planner = _Planner(around, asked)
+    bad = jobs.bad_names(around.root, selection)
     with Index(around, selection) as index:
         # What is to be built though it is up to date has to be read, too.
         look = index.examine if asked.always or asked.fresh else index.find
         for job, tasks in selection.items():
-            yield planner.job(look(job), tasks)
+            found = look(job)
+            # As a run does, which refuses them: a listing says the same.
+            found = replace(found, bad_name=bad[job]) if job in bad else found
+            yield planner.job(found, tasks)
 
 
 @dataclass
@@ -186,7 +191,7 @@ class _Planner:
 
     def job(self, job: Job, tasks: tuple[str, ...] | None) -> PlannedJob:
         exam = job.exam
-        if job.bad_seed is not None or exam is None:
+        if job.bad is not None or exam is None:
             return PlannedJob(job.id, job.state, note=job.description)
         if job.state == REJECTED and job.folder is not None and not self._forced:
             held = jobs.rejection_stands(exam, read_json(job.folder.rejection))
@@ -205,6 +210,8 @@ class _Planner:
         gates = self._gates(job, exam)
         if not note and wanted.intersection(gates):
             note = f"waits for a person at {', '.join(name for name in gates if name in wanted)}"
+        if not note and job.state == RUNNING:
+            note = "another command builds it just now: this is what it has not done yet"
         planned = tuple(
             self._task(exam, task)
             for task in exam.pipeline.in_order
