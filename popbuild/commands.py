@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from popbuild.exam import (
     Exam,
     Surroundings,
     examine,
+    key_problems,
     read_decision,
     read_json,
     read_seed,
@@ -88,6 +90,10 @@ def submit(root: Root, file: Path, job: str | None = None) -> str:
 def queue(root: Root, seed: Mapping[str, Any], job: str | None = None) -> str:
     """Queue a one-off job from a seed that is valid; gives its ID."""
     job = run_id() if job is None else check_name("job", job)
+    environment = config.environment_of(root, os.environ)
+    jobs.refuse_keys(job, environment)
+    if problems := key_problems(seed, environment):
+        raise seed_error(BadSeed("the seed", problems))
     if job.casefold() in {each.casefold() for each in jobs.known_jobs(root)}:
         raise UsageError(
             "there is a job with this ID already",
