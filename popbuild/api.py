@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from popbuild import commands, jobs, jsonio
 from popbuild.config import load
 from popbuild.errors import InputError
-from popbuild.exam import BadSeed, seed_of
+from popbuild.exam import BadSeed, key_problems, seed_of
 from popbuild.layout import Root, find_root
 from popbuild.model.problem import Problem
 
@@ -125,10 +125,11 @@ class Popbuild:
         except BadSeed as bad:
             return bad.problems
         try:
-            load(self.root).pipeline_for(valid)
+            config = load(self.root)
+            config.pipeline_for(valid)
         except InputError as error:
             return (Problem(error.as_line(), "/pipeline"),)
-        return ()
+        return key_problems(valid, config.environment)
 
     def submit(self, seed: Mapping[str, Any] | bytes, job: str | None = None) -> str:
         """Queue a one-off job from a seed, or from the bytes of its file; gives its ID."""

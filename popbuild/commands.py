@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from popbuild.exam import (
     Exam,
     Surroundings,
     examine,
+    key_problems,
     read_decision,
     read_json,
     read_seed,
@@ -88,11 +90,15 @@ def submit(root: Root, file: Path, job: str | None = None) -> str:
 def queue(root: Root, seed: Mapping[str, Any], job: str | None = None) -> str:
     """Queue a one-off job from a seed that is valid; gives its ID."""
     job = run_id() if job is None else check_name("job", job)
+    environment = config.environment_of(root, os.environ)
+    jobs.refuse_keys(job, environment)
+    if problems := key_problems(seed, environment):
+        raise seed_error(BadSeed("the seed", problems))
     if job.casefold() in {each.casefold() for each in jobs.known_jobs(root)}:
         raise UsageError(
             "there is a job with this ID already",
             {"job": job},
-            hint="choose another --id, or edit its seed and run it",
+            hint="choose another ID, or edit its seed and run it",
         )
     steps.prepare_root(root)
     steps.submit(root, job, jsonio.dumps(seed, sort=False))
@@ -196,10 +202,12 @@ def check_known(root: Root, name: str) -> None:
 
 
 def find_job(root: Root, name: str) -> Job:
-    """One job by its exact ID; UsageError that names the known ones."""
+    """One job by its exact ID, also one whose ID cannot be one; UsageError that names the known
+    ones."""
     check_known(root, name)
     jobs.refuse_links(root, name)
-    return jobs.find(name, around(root))
+    bad = jobs.bad_names(root, [name])
+    return replace(jobs.find(name, around(root)), bad_name=bad.get(name))
 
 
 def _folder(job: Job) -> JobFolder:

@@ -13,7 +13,15 @@ from typing import Any
 from popbuild import disk, fingerprint
 from popbuild.claims import JobLocks
 from popbuild.errors import InputError
-from popbuild.exam import BadSeed, Exam, Surroundings, examine, read_json, read_seed
+from popbuild.exam import (
+    BadSeed,
+    Exam,
+    Surroundings,
+    examine,
+    key_problems,
+    read_json,
+    read_seed,
+)
 from popbuild.fingerprint import brief
 from popbuild.layout import (
     COMPLETE,
@@ -38,11 +46,13 @@ from popbuild.model.decision import STAGE as HUMAN_GATE
 from popbuild.model.decision import Question
 from popbuild.model.pipeline import Pipeline
 from popbuild.model.problem import Problem
+from popbuild.redact import key_in_name, redact
 
 CLAIMED = ".claimed-seed.json"
 SUBMITTED = "submit"  # the source of a job that has none under seeds/
 PROMOTIONS = ".popbuild/promotions"  # below a root
 _PLACES = (CURRENT, COMPLETE, REJECTED)
+BAD_NAME, BAD_LINK, BAD_SEED = "bad name", "bad link", "bad seed"
 _DAMAGE = f"{STATUS} is damaged or altered"
 
 
@@ -80,14 +90,23 @@ class Job:
         return self.state == COMPLETE and self.exam is not None and self.exam.up_to_date()
 
     @property
+    def bad(self) -> tuple[str, tuple[Problem, ...]] | None:
+        """What of it cannot be built, `bad name`, `bad link` or `bad seed`, with its problems; None
+        where it can."""
+        if self.bad_name is not None:
+            return BAD_NAME, (Problem(self.bad_name),)
+        if self.bad_link is not None:
+            return BAD_LINK, (Problem(self.bad_link),)
+        if self.bad_seed is not None:
+            return BAD_SEED, self.bad_seed.problems
+        return None
+
+    @property
     def description(self) -> str:
         """The state in a few words: `complete`, `complete, stale: research`, `failed`, …"""
-        if self.bad_name is not None:
-            return f"bad name: {self.bad_name}"
-        if self.bad_link is not None:
-            return f"bad link: {self.bad_link}"
-        if self.bad_seed is not None:
-            return f"bad seed: {self.bad_seed.problems[0]}"
+        if self.bad is not None:
+            what, problems = self.bad
+            return f"{what}: {problems[0]}"
         if self.exam is None or self.folder is None or self.up_to_date:
             return ", ".join([self.state, *self._frozen])
         asked = self.questions
@@ -208,6 +227,18 @@ def refuse_links(root: Root, job: str) -> None:
         )
 
 
+def refuse_keys(job: str, environment: Mapping[str, str]) -> None:
+    """InputError where an ID holds a key. It names folders, and stands in the ledger and in lists:
+    nothing may be written for such a job."""
+    found = key_in_name(job, environment)
+    if found is not None:
+        raise InputError(
+            "a job's ID holds a key",
+            {"job": redact(job, environment), "found": found},
+            hint="give its seed another name",
+        )
+
+
 def _link_of(root: Root, job: str) -> str | None:
     """A symbolic link that a job's directory is or holds, as it is shown; None if there is none."""
     links = (disk.first_link(root.at(job_place(state, job))) for state in _PLACES)
@@ -233,6 +264,8 @@ def find(job: str, around: Surroundings) -> Job:
         return Job(job, (present or ["new"])[0], None, None, None, None, bad_link=link)
     try:
         seed = _todays_seed(job, root)
+        if problems := key_problems(seed, around.config.environment):
+            raise BadSeed(place_of(root, job), problems)
     except BadSeed as bad:
         state = REJECTED if REJECTED in present else (present or ["new"])[0]
         return Job(job, state, folders.get(state), None, None, None, bad)
@@ -285,7 +318,8 @@ def _todays_seed(job: str, root: Root) -> dict[str, Any]:
             return read_seed(root.at(place), place, ours=place != source)
         except FileNotFoundError:
             continue
-    raise BadSeed(job, (Problem("the job has no seed.json"),))
+    what = "the job has no seed.json: put it into seeds/, or move its folder away"
+    raise BadSeed(job, (Problem(what),))
 
 
 def _state_of(root: Root, folder: JobFolder, state: str) -> str:

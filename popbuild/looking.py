@@ -26,6 +26,8 @@ from popbuild.layout import shown_name
 if TYPE_CHECKING:
     from popbuild.jobs import Job
 
+_MOST_PADDED = 40  # characters: one long name moves only its own line
+
 
 def _list(given: Given) -> int:
     """List jobs with their state. With --tasks, also each job's tasks and why they are
@@ -44,9 +46,9 @@ def _list(given: Given) -> int:
         print(NO_JOBS, file=sys.stderr)
     from popbuild.units import line_of
 
-    width = max((len(shown_name(job)) for job in ids), default=0)
+    width = min(max((len(shown_name(job)) for job in ids), default=0), _MOST_PADDED)
     for job in found:
-        print(f"{shown_name(job.id):<{width}}  {job.description}")
+        print_lines([f"{shown_name(job.id):<{width}}  {job.description}"])
         if given.tasks and job.exam is not None and job.bad_name is None:
             for task in job.exam.pipeline.tasks:
                 head = f"  {task.id:<{max(width - 2, 0)}}  "

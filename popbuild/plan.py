@@ -164,11 +164,15 @@ def plan(
 ) -> Iterator[PlannedJob]:
     """What a run of these jobs would do, each of its tasks or only the named ones."""
     planner = _Planner(around, asked)
+    bad = jobs.bad_names(around.root, selection)
     with Index(around, selection) as index:
         # What is to be built though it is up to date has to be read, too.
         look = index.examine if asked.always or asked.fresh else index.find
         for job, tasks in selection.items():
-            yield planner.job(look(job), tasks)
+            found = look(job)
+            # As a run does, which refuses them: a listing says the same.
+            found = replace(found, bad_name=bad[job]) if job in bad else found
+            yield planner.job(found, tasks)
 
 
 @dataclass
@@ -187,7 +191,7 @@ class _Planner:
 
     def job(self, job: Job, tasks: tuple[str, ...] | None) -> PlannedJob:
         exam = job.exam
-        if job.bad_seed is not None or exam is None:
+        if job.bad is not None or exam is None:
             return PlannedJob(job.id, job.state, note=job.description)
         if job.state == REJECTED and job.folder is not None and not self._forced:
             held = jobs.rejection_stands(exam, read_json(job.folder.rejection))

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from popbuild.estimate import Range
 from popbuild.explain import Explanation
+from popbuild.layout import shown_name
 from popbuild.plan import PlannedJob, PlannedTask, Totals, totals
 from popbuild.units import count, line_of, money
 
@@ -18,7 +19,7 @@ def plan_lines(jobs: Sequence[PlannedJob]) -> Iterator[str]:
     """A plan: each job that has something to do, each task with its reasons and its price."""
     busy = [job for job in jobs if not job.nothing_to_do]
     for job in busy:
-        yield f"{job.id}: {job.note or _how_many(job.tasks)}"
+        yield f"{shown_name(job.id)}: {job.note or _how_many(job.tasks)}"
         if job.note and job.tasks:
             yield f"  {_how_many(job.tasks)}"
         width = max((len(task.task) for task in job.tasks), default=0)

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from popbuild import config, disk, gate, jobs, jsonio, schemas, seals, tarball
+from popbuild import age, config, disk, gate, jobs, jsonio, schemas, seals, tarball
 from popbuild.config import Config
 from popbuild.errors import InputError, PopbuildError, UsageError
 from popbuild.exam import (
     BadSeed,
     Surroundings,
+    key_problems,
     read_artifact,
     read_decision,
     read_json,
@@ -68,6 +69,11 @@ def validate(root: Root, paths: Iterable[Path] = ()) -> Validation:
         checked += len(settings.snapshot.files)
         found += [each for problem in problems for each in _findings(problem)]
         found += list(_validate_tasks(settings))
+        found += [
+            Finding(root.show(root.config / path), Problem("a private key lies in the root"))
+            for path, data in settings.snapshot.files.items()
+            if age.holds_private_key(data)
+        ]
     for path in sorted(root.seeds.glob("*.json")) if root.seeds.is_dir() else ():
         if wanted(path):
             checked += 1
@@ -154,6 +160,8 @@ def _validate_seed(
     try:
         seed = read_seed(path, where, ours=path.is_relative_to(root.data))
         if surroundings is not None:
+            problems = key_problems(seed, surroundings.config.environment)
+            found += [Finding(where, problem) for problem in problems]
             surroundings.config.pipeline_for(seed)
     except BadSeed as bad:
         found += [Finding(where, problem) for problem in bad.problems]
@@ -165,6 +173,10 @@ def _validate_seed(
 def _validate_job(
     root: Root, folder: JobFolder, state: str, surroundings: Surroundings | None
 ) -> tuple[int, list[Finding]]:
+    link = disk.first_link(str(folder.path))
+    if link is not None:
+        problem = Problem("a symbolic link: nothing of the job was read")
+        return 1, [Finding(root.show(Path(link)), problem)]
     files = [(folder.seed, "seed"), (folder.status, "tasks-status")]
     if state == COMPLETE and folder.seal.exists():
         files.append((folder.seal, "seal"))

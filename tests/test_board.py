@@ -95,11 +95,55 @@ def test_names_and_files_that_are_none(workspace: Workspace, served: Served) -> 
     run = {"pipelineId": "x", "usage": 3, "built": None, "finishedAt": 4}
     workspace.write("pipeline-data/complete/runs.jsonl", json.dumps(run) + "\n")
     served.wait_for("-x", "broken")
+    page = served.get("/jobs/two%20words").text
+    assert "its name cannot be a job&#39;s" in page
+    assert "seeds/two words.json" in page
+    assert ">broken<" in page
+    assert "0 of 2" not in page
     for path in ("/", "/runs", "/plan", "/jobs/broken", "/jobs/a%252fb", "/plan?job=a%252fb"):
         assert served.get(path).status == 200, path
     order = re.search('data-body="([^"]*)"', served.get("/plan").text)
     assert order is not None
     assert json.loads(html.unescape(order[1])) == {"jobs": ["first"]}
+
+
+def test_the_table_counts_as_the_job_does(workspace: Workspace, provider: Provider) -> None:
+    """Tokens and cost in the table are those of the job's own page and of `summary`: the last build
+    of each task, also where the last run built only some, or was stopped."""
+
+    def same(calls: int, *standings: str) -> None:
+        with serve(workspace) as served:
+            row = served.wait_for("first", *standings)
+            tasks = served.get("/api/v1/jobs/first").json["tasks"].values()
+            usages = [task["usage"] for task in tasks if task["usage"]]
+            own = sum(each["inputTokens"] + each["outputTokens"] for each in usages)
+            assert row["tokens"] == own > 0
+            assert row["cost"] == pytest.approx(sum(each["cost"] for each in usages))
+            cells = re.findall(r"<td[^>]* class=\"number\"[^>]*>([^<]*)</td>", served.get("/").text)
+            assert f"{own:,}" in cells
+            foot = served.get("/jobs/first").text.partition("<tfoot>")[2].partition("</tfoot>")[0]
+            assert f">{own:,}<" in foot
+        assert f"| {own:,} |" in workspace.popbuild("summary", "first").out
+        assert len(provider.requests) == calls
+
+    assert workspace.popbuild("run", "first:research").code == 0
+    same(1, "stopped")
+    assert workspace.popbuild("run", "first").code == 0
+    same(2, "complete")
+    workspace.task("analysis", prompt="Anew: {{ artifacts.research.content }}\n")
+    assert workspace.popbuild("run", "first").code == 0
+    same(3, "complete")
+
+
+def test_a_long_reason_is_cut_at_a_word(workspace: Workspace, provider: Provider) -> None:
+    """What does not fit into its line ends at a word, and a mark says that it goes on."""
+    said = "no such model here, " * 30
+    provider.script([Reply(said, status=404)])
+    assert workspace.popbuild("run", "first").code == 2
+    with serve(workspace) as served:
+        why = served.wait_for("first", "failed")["why"]
+    assert 100 < len(why) <= 200
+    assert why.endswith(("no…", "such…", "model…", "here…"))
 
 
 def test_the_table_says_what_somebody_must_know(workspace: Workspace, provider: Provider) -> None:

@@ -129,7 +129,12 @@ def test_a_file_is_dropped(workspace: Workspace, tab: Tab) -> None:
     assert page.get_by_label("The job's ID; a new one if empty").input_value() == "dropped"
     page.get_by_role("button", name="Submit").click()
     page.get_by_text("the request is not").or_(page.get_by_text("not a valid seed")).wait_for()
-    assert page.locator("[data-problem='/name']").inner_text() != ""
+    # They are about the text, not about the fields, which nobody filled in.
+    assert page.locator("[data-problem='/name']").inner_text() == ""
+    assert page.locator("[data-problem='text']").inner_text().startswith("/name: ")
+    assert page.locator("#seed-text").get_attribute("aria-invalid") == "true"
+    assert "/name: " in page.get_by_role("alert").inner_text()
+    tab.is_accessible()
     page.evaluate(drop, '{"name": "Dropped", "data": {"topic": "x", "tone": "y"}, "more": [1]}')
     page.wait_for_function("document.querySelector('#seed-text').value.includes('more')")
     page.get_by_role("button", name="Submit").click()
@@ -343,6 +348,10 @@ def test_keyboard_narrow_and_dark(workspace: Workspace, browser: Any) -> None:
                 wide = page.evaluate("document.documentElement.scrollWidth")
                 assert wide <= 360, (path, wide)
             page = tab.open("/")
+            for cell in page.get_by_role("row").filter(has_text="first").get_by_role("cell").all():
+                box = cell.bounding_box()
+                assert box is None or box["x"] + box["width"] <= 360, cell.inner_text()
+            assert page.get_by_role("cell", name="2 of 2").is_visible()
             page.keyboard.press("Tab")
             assert page.evaluate("document.activeElement.textContent") == "To the content"
             page.keyboard.press("Enter")

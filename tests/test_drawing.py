@@ -297,10 +297,28 @@ def test_a_plot(kind: str) -> None:
     assert description == "3 values, from $2 to $4, the last run c: unknown; 1 unknown"
 
 
+@pytest.mark.parametrize("width", [380.0, 760.0])
+def test_all_of_a_plot_is_in_it(width: float) -> None:
+    """However many values there are, every bar stands within what is drawn."""
+    for many in (1, 2, 28, 500):
+        points = [Point(86_400.0 * number, 1.0 + number, "run") for number in range(many)]
+        svg = svg_of(drawing.plot_svg("Cost", points, width=width))
+        assert svg.get("viewBox", "").split()[2] == f"{width:g}"
+        bars = list(svg.iter(f"{SVG}rect"))
+        assert len(bars) == many
+        for bar in bars:
+            x, wide = float(bar.get("x", "")), float(bar.get("width", ""))
+            assert 0 < x < x + wide <= width
+
+
 def test_a_plot_of_nothing() -> None:
     """No value yet, only zeros, or only unknown ones."""
     assert "nothing yet" in texts(svg_of(drawing.plot_svg("Cost", [])))
-    svg_of(drawing.plot_svg("Cost", [Point(0.0, 0.0, "a")], kind="line"))
+    for kind in ("bars", "line"):
+        zeros = svg_of(drawing.plot_svg("Cost", [Point(0.0, 0.0, "a")], kind=kind))  # type: ignore[arg-type]
+        assert "none" in texts(zeros)
+    some = [Point(0.0, 0.0, "a"), Point(1.0, None, "b")]
+    assert "none" not in texts(svg_of(drawing.plot_svg("Cost", some)))
     svg_of(drawing.plot_svg("Cost", [Point(0.0, None, "a"), Point(1.0, None, "b")], kind="line"))
 
 

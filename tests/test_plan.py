@@ -458,6 +458,24 @@ def test_a_bad_seed_is_said(workspace: Workspace) -> None:
     assert job["note"].startswith("bad seed: not valid JSON")
 
 
+def test_a_bad_name_is_a_problem(workspace: Workspace, provider: Provider) -> None:
+    """What a run refuses for its name, or for another that differs only by case, is planned at no
+    price, and the reason is said."""
+    before = plan(workspace)["total"]
+    for name in ("bad name", "LIKE", "like"):
+        workspace.seed(name, {"topic": "a", "tone": "b"})
+    body = plan(workspace, "first", "bad name", "like", "LIKE")
+    notes = {job["id"]: job["note"] for job in body["jobs"]}
+    assert notes["first"] is None
+    assert notes["bad name"].startswith("bad name: ")
+    assert notes["like"] == "bad name: differs from LIKE only by upper and lower case"
+    assert notes["LIKE"] == "bad name: differs from like only by upper and lower case"
+    assert [job["id"] for job in body["jobs"] if job["tasks"]] == ["first"]
+    assert body["total"] == before
+    assert workspace.popbuild("run", "-c").code == 1
+    assert len(provider.requests) == 2
+
+
 def test_code_that_decides_the_messages_is_not_run(workspace: Workspace) -> None:
     """Its prompt is not known, so neither is whether its answer is stored."""
     workspace.task(

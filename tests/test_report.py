@@ -105,7 +105,7 @@ def test_the_table_comes_first(refined: Workspace) -> None:
     assert [each.attributes["href"] for each in table.all("a")] == ["#job:first", "#job:second"]
     rejection = json.loads((refined.job("second", "rejected") / "rejection.json").read_bytes())
     newest = max(rejection["rejectedAt"], refined.status("second", "rejected")["finishedAt"])
-    assert f"as of {newest}" in page.text
+    assert f"as of {newest[:19].replace('T', ' ')}, all times in UTC" in page.text
 
 
 def test_a_complete_job(refined: Workspace) -> None:
@@ -315,8 +315,18 @@ def test_jobs_that_cannot_be_read(workspace: Workspace, provider: Provider) -> N
     page = report(workspace)
     assert "not valid JSON" in panel(page, "problems", "torn").text
     table = next(page.all("table")).text
-    assert "bad name" in table
-    assert "bad link: pipeline-data/complete/first/linked" in table
+    for what in ("bad name", "bad link", "bad seed"):
+        assert what in table
+    assert "pipeline-data/complete/first/linked" in table
+    assert "not valid JSON" in table
+    marks = [each.attributes["class"] for each in next(page.all("table")).all("span")]
+    assert sorted(marks) == ["state says broken"] * 3
+    torn = page.one("article", id="job:torn").text
+    assert "seeds/torn.json" in torn
+    assert '{"name": "torn", "data":' in panel(page, "artifacts", "torn").text
+    named = panel(page, "problems", "con").text
+    assert "its name cannot be a job's" in named
+    assert "seeds/con.json" in named
     summary = workspace.popbuild("summary")
     assert summary.code == 0
     assert "not valid JSON" in summary.out

@@ -198,8 +198,10 @@ def test_how_a_build_ended_is_said(
     ended = _ended(served, build)
     assert (ended["exitCode"], ended["ending"]) == (2, "a crash or a provider error")
     shown = served.get("/builds").text
-    assert f"ended {ended['endedAt']}" in shown
-    assert f"asked {ended['askedAt']}, begun {ended['begunAt']}" in shown
+    said = re.search("asked .*", shown)
+    assert said is not None
+    times = re.findall('datetime="([^"]*)"', said[0])
+    assert times == [ended["askedAt"], ended["begunAt"], ended["endedAt"]]
     assert 'class="state failed">failed</span>: a crash or a provider error (exit code 2)' in shown
 
 
@@ -225,6 +227,78 @@ def _until(is_so: Callable[[], bool]) -> None:
     while not is_so():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_what_a_page_offers_can_be_had(
+    workspace: Workspace, served: Served, provider: Provider
+) -> None:
+    """A page offers a download where `popbuild archive` has something to take, and to build again
+    from a task where one was built: also of a job that is stale as a whole."""
+    archive = "/api/v1/jobs/first/archive"
+
+    def offered() -> tuple[bool, bool]:
+        text = served.get("/jobs/first").text
+        download = f'href="{archive}"' in text
+        running = workspace.states("first") == ["current"]
+        assert running or (served.get(archive).status == 200) == download
+        return download, "Build again from a task" in text
+
+    assert offered() == (False, False)
+    provider.hold(after=1)
+    started = served.post("/api/v1/builds", {"jobs": ["first"]}).json
+    provider.wait_for(2)
+    served.wait_for("first", "running")
+    assert offered() == (False, False)
+    provider.release()
+    assert _ended(served, started["id"])["exitCode"] == 0
+    assert offered() == (True, True)
+    for task in ("research", "analysis"):
+        workspace.task(task, prompt="Anew.\n")
+    served.wait_for("first", "stale")
+    assert offered() == (True, True)
+    workspace.task("research", task_yaml={"gate": {"message": "Is this fit to print?"}})
+    shutil.rmtree(workspace.job("first"))
+    assert workspace.popbuild("run", "first").code == 4
+    served.wait_for("first", "waiting")
+    assert offered() == (False, True)
+
+
+def test_every_file_of_a_job_is_linked(
+    workspace: Workspace, served: Served, provider: Provider
+) -> None:
+    """What is too long for the page, and what is not, is there as a file, by a link that works."""
+    long = "word " * 40_000
+    provider.script([long, "short"])
+    workspace.task("analysis", prompt="Analysis of much.\n")
+    assert workspace.popbuild("run", "first").code == 0
+    served.wait_for("first", "complete")
+    text = served.get("/jobs/first").text
+    links = set(re.findall(r'href="(/api/v1/jobs/first/files/[^"]*)" download', text))
+    names = {link.partition("/files/")[2] for link in links}
+    assert names == {
+        "artifacts/research-output.json",
+        "artifacts/analysis-output.json",
+        "logs/research-answer-0.txt",
+    }
+    for link in links:
+        answer = served.get(link)
+        assert answer.status == 200
+        assert "attachment" in answer.headers["content-disposition"]
+    assert served.get("/api/v1/jobs/first/files/logs/research-answer-0.txt").text == long
+
+
+def test_times_can_be_read(workspace: Workspace, served: Served) -> None:
+    """Pages show times to the second, all of each for programs, and say once that it is UTC."""
+    assert workspace.popbuild("run", "first").code == 0
+    served.wait_for("first", "complete")
+    ended = workspace.runs()[0]["finishedAt"]
+    shown = f"{ended[:10]} {ended[11:19]}"
+    text = served.get("/runs").text
+    assert f'<time datetime="{ended}" title="{ended}">{shown}</time>' in text
+    assert text.count("UTC") == 1
+    for path in ("/runs", "/jobs/first"):
+        bare = re.sub(r"<[^>]*>", "", served.get(path).text)
+        assert re.findall(r"\d{4}-\d\d-\d\dT\d\d:\d\d", bare) == []
 
 
 def test_a_seed_is_submitted(workspace: Workspace, served: Served, provider: Provider) -> None:

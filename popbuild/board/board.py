@@ -140,7 +140,7 @@ class Board:
         return {standing: found[standing] for standing in _ORDER if found[standing]}
 
     def totals(self) -> tuple[int, float, bool]:
-        """Tokens and US dollars of the last runs of all jobs; whether a cost is unknown."""
+        """Tokens and US dollars of the last builds of all tasks; whether a cost is unknown."""
         rows = self._rows.values()
         costs = [row.cost for row in rows]
         known = [cost for cost in costs if cost is not None]

@@ -11,6 +11,7 @@ from popbuild.exam import read_json
 from popbuild.jobs import Job
 from popbuild.layout import COMPLETE, REJECTED, Root
 from popbuild.model import status as states
+from popbuild.pages import foreign
 
 BROKEN = "broken"  # its seed, its name or its directory is none that could be built
 STALE = "stale"  # complete, and not up to date any more
@@ -33,8 +34,9 @@ _MAX_WHY = 200  # characters
 @dataclass(frozen=True, slots=True)
 class Row:
     """How one job stands. `done` of `tasks` have their result; tokens and cost (US dollars, None
-    where no price is known) are those of its last run; `changed` is in seconds since 1970; `why`
-    says in a line what is wrong, what a person is asked, what runs, or what would be built."""
+    where no price is known) are what the last build of each task came to, whichever run that was;
+    `changed` is in seconds since 1970; `why` says in a line what is wrong, what a person is asked,
+    what runs, or what would be built."""
 
     id: str
     standing: str
@@ -54,9 +56,9 @@ def row_of(root: Root, job: Job) -> Row:
     status = (jobs.read_status(job.folder) if job.folder else None) or {}
     entries = status.get("tasks", {})
     names = job.pipeline.names if job.pipeline else tuple(entries)
-    usage = status.get("usage") or {}
+    usage = foreign.usage_of_all(entries.get(name, {}).get("usage") for name in names)
     standing = job.state
-    if _cannot_be_built(job) and job.state != REJECTED:
+    if job.bad is not None and job.state != REJECTED:
         standing = BROKEN
     elif job.state == COMPLETE and not job.up_to_date:
         standing = STALE
@@ -66,21 +68,17 @@ def row_of(root: Root, job: Job) -> Row:
     return Row(
         job.id,
         standing if standing in STANDINGS else states.STOPPED,
-        _why(job, status)[:_MAX_WHY],
+        _short(_why(job, status)),
         sum(entries.get(name, {}).get("state") == "done" and name not in stale for name in names),
         len(names),
-        int(usage.get("inputTokens") or 0) + int(usage.get("outputTokens") or 0),
-        usage.get("cost", 0.0),
+        usage.input_tokens + usage.output_tokens,
+        usage.cost,
         _changed_s(root, job),
     )
 
 
-def _cannot_be_built(job: Job) -> bool:
-    return any(bad is not None for bad in (job.bad_seed, job.bad_name, job.bad_link))
-
-
 def _why(job: Job, status: Mapping[str, Any]) -> str:
-    if _cannot_be_built(job):
+    if job.bad is not None:
         return job.description
     entries = status.get("tasks", {})
     if job.state == REJECTED and job.folder is not None:
@@ -112,6 +110,16 @@ def _of_rejection(rejection: Any) -> str:
     more = len(problems) - 1
     text = f"{rejection.get('task')}: {problems[0].get('message')}"
     return text + (f" (and {more} more)" if more else "")
+
+
+def _short(text: str) -> str:
+    """A text that is too long for a line of the table, cut at a word."""
+    if len(text) <= _MAX_WHY:
+        return text
+    cut = text[:_MAX_WHY].rpartition(" ")[0]
+    if len(cut) < _MAX_WHY / 2:  # it has hardly a word
+        cut = text[: _MAX_WHY - 1]
+    return cut.rstrip(" ,;:") + "…"
 
 
 def _in_a_line(error: str) -> str:

@@ -10,7 +10,7 @@ from typing import Literal
 from popbuild.drawing import shapes
 from popbuild.model.clock import timestamp
 
-_WIDTH, _HEIGHT = 760.0, 200.0
+_HEIGHT = 200.0
 _TOP, _BOTTOM, _RIGHT = 12.0, 30.0, 8.0
 _TICKS = 4
 _TICK_PX = 13.0
@@ -32,29 +32,34 @@ def plot_svg(
     *,
     said: Callable[[float], str] = lambda value: f"{value:g}",
     kind: Literal["bars", "line"] = "bars",
+    width: float = 760.0,
     style: str = "",
 ) -> str:
     """The points in the order of time, from zero up. Bars stand side by side, a bar a point; a line
-    keeps the distances of time. `said` is a value as a person reads it, with its unit."""
+    keeps the distances of time. `said` is a value as a person reads it, with its unit. Shown
+    smaller than its `width`, it has smaller letters, too."""
     points = sorted(points, key=lambda point: point.at_s)
     values = [point.value for point in points if point.value is not None]
     ticks = steps(max([*values, 0.0]), _TICKS)
     left = max(shapes.width_of(said(each), _TICK_PX) for each in ticks) + 10
-    floor, room = _HEIGHT - _BOTTOM, _WIDTH - left - _RIGHT
+    floor, room = _HEIGHT - _BOTTOM, width - left - _RIGHT
     scale = (floor - _TOP) / ticks[-1] if ticks[-1] else 0.0
     inside = []
     for tick in ticks:
         y = floor - tick * scale
-        line = f"M{shapes.number(left)} {shapes.number(y)}H{shapes.number(_WIDTH - _RIGHT)}"
+        line = f"M{shapes.number(left)} {shapes.number(y)}H{shapes.number(width - _RIGHT)}"
         inside.append(shapes.element("path", d=line, class_="grid"))
         inside.append(shapes.text(said(tick), left - 8, y + 4, class_="tick", text_anchor="end"))
     places = _places(points, left, room, kind)
     draw = _bars if kind == "bars" else _line
     inside += draw(points, places, floor, scale, said)
     inside += _dates(points, places)
+    if nothing := _nothing(points, values):
+        middle = left + room / 2, (_TOP + floor) / 2
+        inside.append(shapes.text(nothing, *middle, class_="tick", text_anchor="middle"))
     return shapes.document(
         inside,
-        (_WIDTH, _HEIGHT),
+        (width, _HEIGHT),
         name=name,
         description=_described(points, values, said),
         style=style,
@@ -131,13 +136,17 @@ def _point(point: Point, said: Callable[[float], str]) -> str:
     return f"{point.label}: {value}"
 
 
+def _nothing(points: Sequence[Point], values: Sequence[float]) -> str:
+    """What is said where no mark would be seen."""
+    if not points:
+        return "nothing yet"
+    return "none" if len(values) == len(points) and not any(values) else ""
+
+
 def _dates(points: Sequence[Point], places: Sequence[float]) -> list[str]:
     """The days of the first and of the last point."""
     if not points:
-        middle = _WIDTH / 2
-        return [
-            shapes.text("nothing yet", middle, _HEIGHT / 2, class_="tick", text_anchor="middle")
-        ]
+        return []
     y = _HEIGHT - _BOTTOM + 20
     days = [timestamp(point.at_s)[:10] for point in (points[0], points[-1])]
     if days[0] == days[1]:

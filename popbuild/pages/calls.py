@@ -33,13 +33,15 @@ class Message:
 
 @dataclass(frozen=True)
 class Exchange:
-    """A prompt as it was sent and its raw answer, with the files that hold them. `number` is 0 for
-    the one of the cycle itself, from 1 for what `stages.py` asked besides."""
+    """A prompt as it was sent and its raw answer, with the files that hold them, and their names
+    as logs. `number` is 0 for the one of the cycle itself, from 1 for what `stages.py` asked
+    besides."""
 
     number: int
     prompt: tuple[Message, ...]
     answer: Text | None
     files: tuple[str, ...]
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -162,11 +164,13 @@ def _exchange(
 ) -> Exchange:
     prompt = tuple(_messages(files["prompt"], room)) if "prompt" in files else ()
     answer = _text(files["answer"]) if "answer" in files else None
+    there = [files[each] for each in ("prompt", "answer") if each in files]
     return Exchange(
         place[1],
         prompt,
         None if answer is None else room.text(answer, _MAX_CHARS),
-        tuple(root.show(files[each]) for each in ("prompt", "answer") if each in files),
+        tuple(map(root.show, there)),
+        tuple(path.name for path in there),
     )
 
 

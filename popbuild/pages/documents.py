@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,12 @@ from popbuild import commands, disk
 from popbuild.errors import InputError
 from popbuild.exam import read_json
 from popbuild.jobs import Job
+from popbuild.jsonio import MAX_BYTES
 from popbuild.layout import Root
 from popbuild.pages.room import Room, Text, Tree
 from popbuild.stages.names import is_kept_name
 
+ARTIFACTS, LOGS = "artifacts", "logs"
 _MAX_FILES = 40
 _MAX_MARKDOWN = 32 * 1024  # characters: some texts take a parser the square of their length
 _MAX_LOG = 16 * 1024
@@ -23,12 +25,14 @@ _MAX_LOG = 16 * 1024
 @dataclass(frozen=True)
 class Document:
     """The seed, an artifact or a log: its file, the task that it comes from, and its value as JSON,
-    as Markdown or as text, one of them. `size` is the file's, in bytes."""
+    as Markdown or as text, one of them. `kind` is that by which `popbuild show` gives its file, or
+    None; `size` is the file's, in bytes."""
 
     name: str
     task: str | None
     path: str
     size: int
+    kind: str | None
     tree: Tree | None = None
     markdown: Text | None = None
     text: Text | None = None
@@ -52,23 +56,34 @@ class Documents:
         copy = job.folder.seed if job.folder is not None else None
         if copy is not None and disk.is_regular(copy):
             found.append(self._document("seed.json", None, copy, None))
+        elif job.bad_seed is not None:
+            found += self._bad_seed(job.bad_seed.where)
         elif job.seed is not None:
             found.append(self._document("seed.json", None, self._root.seed(job.id), job.seed))
         tasks = job.exam.pipeline.tasks if job.exam is not None else ()
         main = {task.artifact: task.id for task in tasks}
         order = {task.id: number for number, task in enumerate(tasks)}
-        files = self._files("artifacts")
+        files = self._files(ARTIFACTS)
         files.sort(key=lambda file: (file[0] not in main, order.get(file[1], len(order))))
         values = job.exam.artifacts if job.exam is not None else {}
         for name, task, path in files[:_MAX_FILES]:
             found.append(self._document(name, task, path, values.get(main.get(name, ""))))
         return tuple(found), max(len(files) - _MAX_FILES, 0)
 
+    def _bad_seed(self, where: str) -> Iterator[Document]:
+        """A seed that is none, as the text that it is, if it can be read as one."""
+        path = Path(self._root.at(where))
+        if disk.is_regular(path):
+            text = self._room.text(_read(path, MAX_BYTES))
+            yield Document(path.name, None, *self._place(path, None), text=text)
+
     def logs(self) -> Shown:
         """What stages wrote: kept prompts and answers are among the calls."""
-        files = [file for file in self._files("logs") if not is_kept_name(file[0])]
+        files = [file for file in self._files(LOGS) if not is_kept_name(file[0])]
         found = [
-            Document(name, task, *self._place(path), text=self._room.text(_read(path), _MAX_LOG))
+            Document(
+                name, task, *self._place(path, LOGS), text=self._room.text(_read(path), _MAX_LOG)
+            )
             for name, task, path in files[:_MAX_FILES]
         ]
         return tuple(found), max(len(files) - _MAX_FILES, 0)
@@ -92,24 +107,28 @@ class Documents:
         if isinstance(answered, str):  # by a task that answers in text
             return self._text(name, task, path, answered)
         if value is not None:
-            return Document(name, task, *self._place(path), tree=self._room.tree(value))
+            return Document(
+                name, task, *self._place(path, task and ARTIFACTS), tree=self._room.tree(value)
+            )
         if name.endswith((".md", ".markdown")):
             return self._text(name, task, path, _read(path))
-        return Document(name, task, *self._place(path), text=self._room.text(_read(path)))
+        return Document(
+            name, task, *self._place(path, task and ARTIFACTS), text=self._room.text(_read(path))
+        )
 
     def _text(self, name: str, task: str | None, path: Path, text: str) -> Document:
         """A text that is laid out, if it is not too long for that."""
         shown = self._room.text(text)
         if len(text) <= _MAX_MARKDOWN:
-            return Document(name, task, *self._place(path), markdown=shown)
-        return Document(name, task, *self._place(path), text=shown)
+            return Document(name, task, *self._place(path, task and ARTIFACTS), markdown=shown)
+        return Document(name, task, *self._place(path, task and ARTIFACTS), text=shown)
 
-    def _place(self, path: Path) -> tuple[str, int]:
-        return self._root.show(path), path.stat().st_size
+    def _place(self, path: Path, kind: str | None) -> tuple[str, int, str | None]:
+        return self._root.show(path), path.stat().st_size, kind
 
 
-def _read(path: Path) -> str:
+def _read(path: Path, max_bytes: int | None = None) -> str:
     try:
-        return disk.read(path).decode(errors="replace")
+        return disk.read(path, max_bytes=max_bytes).decode(errors="replace")
     except InputError as error:
         return error.as_line()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from popbuild.model.letter import Usage
@@ -50,6 +50,11 @@ def usage(value: Any) -> Usage:
         int(number(value.get("outputTokens"))),
         None if cost is None else number(cost),
     )
+
+
+def usage_of_all(values: Iterable[Any]) -> Usage:
+    """What several tasks came to."""
+    return sum(map(usage, values), Usage())
 
 
 def log_entries(value: Any) -> list[dict[str, Any]]:

@@ -4,20 +4,19 @@ importer of jinja2 beside prompts, and nothing of theirs is shared."""
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from popbuild import drawing
 from popbuild.cache_text import size
 from popbuild.errors import printable
 from popbuild.fingerprint import brief
-from popbuild.model.clock import seconds_at
-from popbuild.model.decision import in_words
+from popbuild.model.clock import seconds_at, timestamp
 from popbuild.pages.markdown import html_of
 from popbuild.pages.panels import JobView
 from popbuild.units import count, money, seconds
@@ -38,11 +37,14 @@ def prepare() -> None:
         environment.get_template(name)
 
 
-def panels(view: JobView, at: str = "", level: int = 2, *, questions: bool = True) -> Markup:
+def panels(
+    view: JobView, at: str = "", level: int = 2, *, questions: bool = True, files: str = ""
+) -> Markup:
     """All panels about a job: a section each. `at` begins their IDs, where a page has several jobs;
-    `level` is that of their headings. A page that asks by itself leaves the `questions` out."""
+    `level` is that of their headings. A page that asks by itself leaves the `questions` out; one
+    that has the job's `files` says below which address."""
     # Ours: the template has escaped what it was given.
-    values = {"view": view, "at": at, "level": level, "questions": questions}
+    values = {"view": view, "at": at, "level": level, "questions": questions, "files": files}
     return Markup(render("panels.html", **values))  # noqa: S704
 
 
@@ -77,6 +79,7 @@ def _environment() -> jinja2.Environment:
         money=money,
         seconds=seconds,
         size=size,
+        time=time,
         tokens=tokens,
         urlencode=_in_url,
     )
@@ -116,6 +119,23 @@ def _graph(view: JobView, at: str) -> Markup:
 
 def _timeline(view: JobView) -> Markup:
     return Markup(drawing.timeline_svg(view.id, view.lanes))  # noqa: S704
+
+
+def time(at: str | None) -> Markup:
+    """A time as our files have it, to the second: `2026-11-28 17:50:05`, in UTC, with all of it for
+    programs and for who points at it; what is no time as it is."""
+    text, at_s = printable(at or ""), seconds_at(at)
+    if at_s is None:
+        return escape(text)
+    shown = timestamp(at_s)[:19].replace("T", " ")
+    return Markup('<time datetime="{0}" title="{0}">{1}</time>').format(text, shown)
+
+
+def in_words(decision: Mapping[str, Any]) -> Markup:
+    """A decision as JSON has it, in a line: `approved by Ada, 2026-11-28 14:02:11: fine`."""
+    note = f": {decision['note']}" if decision["note"] else ""
+    by, note = (" ".join(printable(text).split()) for text in (str(decision["by"]), note))
+    return Markup("{} by {}, {}{}").format(decision["decision"], by, time(decision["at"]), note)
 
 
 def tokens(value: int) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from popbuild.diff import TaskChange
 from popbuild.drawing import Graph, Lane
-from popbuild.layout import COMPLETE
+from popbuild.jobs import BAD_LINK, BAD_NAME, BAD_SEED
+from popbuild.layout import COMPLETE, REJECTED
 from popbuild.model.clock import seconds_at
 from popbuild.model.decision import STAGE as HUMAN_GATE
 from popbuild.model.decision import Question
@@ -36,7 +38,7 @@ class TaskView:
     reasons: tuple[str, ...]
     edited: bool
     frozen: bool
-    decision: str | None  # what a person said at its human gate
+    decision: Mapping[str, Any] | None  # what a person said at its human gate
     error: str | None
 
     @property
@@ -83,6 +85,27 @@ class Rejection:
     def head(self) -> str:
         """Who said no to what."""
         return rejected_by(self.task, self.stage)
+
+
+@dataclass(frozen=True)
+class Bad:
+    """What of a job cannot be built: its name, its directory or its seed, with the file or folder
+    that it is about."""
+
+    what: str
+    path: str
+    problems: tuple[Problem, ...]
+
+    @property
+    def head(self) -> str:
+        return _BAD_HEADS[self.what]
+
+
+_BAD_HEADS = {
+    BAD_NAME: "its name cannot be a job's",
+    BAD_LINK: "its directory is a symbolic link or holds one: nothing of it is read",
+    BAD_SEED: "its seed cannot start a job",
+}
 
 
 @dataclass(frozen=True)
@@ -150,7 +173,7 @@ class JobView:
     documents_left_out: int
     calls: tuple[TaskCalls, ...]
     questions: tuple[Question, ...]  # that a person is asked
-    problems: tuple[Problem, ...]
+    bad: Bad | None
     rejection: Rejection | None
     stale: tuple[StaleTask, ...]
     changes: Changes | None
@@ -163,7 +186,7 @@ class JobView:
     @property
     def mark(self) -> str:
         """Its state as a page marks it: a good result that a run would replace is stale."""
-        return mark_of(self.state, self.up_to_date)
+        return mark_of(self.state, self.up_to_date, self.bad is not None)
 
     @property
     def usage(self) -> Usage:
@@ -186,8 +209,11 @@ class JobView:
         return newest([self.created, self.finished, *rejected, *(row.at for row in self.stages)])
 
 
-def mark_of(state: str, up_to_date: bool) -> str:
-    """A job's state, or `stale` where it is complete and today's inputs want another result."""
+def mark_of(state: str, up_to_date: bool, bad: bool) -> str:
+    """A job's state; `stale` where it is complete and today's inputs want another result, `broken`
+    where it cannot be built."""
+    if bad and state != REJECTED:
+        return "broken"
     return "stale" if state == COMPLETE and not up_to_date else state
 
 

@@ -5,22 +5,21 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from popbuild import __version__, commands, drawing
 from popbuild.config import environment_of
 from popbuild.errors import printable
 from popbuild.exam import read_json
-from popbuild.jobs import Job, find
+from popbuild.jobs import Job, bad_names, find
 from popbuild.layout import COMPLETE, REJECTED, Root, shown_name
-from popbuild.model.letter import Usage
 from popbuild.model.problem import Problem
 from popbuild.pages import foreign
 from popbuild.pages.html import render
 from popbuild.pages.panels import mark_of, newest, rejected_by
 from popbuild.pages.room import Room
-from popbuild.pages.view import graph_of_job, view_of
+from popbuild.pages.view import bad_of, graph_of_job, view_of
 from popbuild.units import count, money, seconds
 
 MAX_JOBS = 50  # of which a report has all panels
@@ -57,8 +56,6 @@ class Row:
         """The first problem, in a line."""
         if not self.problems:
             return (self.error or "").split("\n", maxsplit=1)[0]
-        if str(self.problems[0]) in self.description:
-            return ""  # a bad seed's state names it
         first, more = str(self.problems[0]), len(self.problems) - 1
         first = first if len(first) <= _MAX_PROBLEM else first[: _MAX_PROBLEM - 1] + "…"
         return first + (f" (and {more} more)" if more else "")
@@ -70,7 +67,9 @@ def report(root: Root, names: Iterable[str]) -> str:
     ids = commands.named(root, names)
     rows = dict(zip(ids, _rows(root, ids), strict=True))
     around = commands.around(root)
-    views = [view_of(root, find(job, around)) for job in _first(rows, MAX_JOBS)]
+    first = _first(rows, MAX_JOBS)
+    bad = bad_names(root, first)
+    views = [view_of(root, replace(find(job, around), bad_name=bad.get(job))) for job in first]
     title = f"Report on {shown_name(ids[0]) if len(ids) == 1 else count(len(ids), 'job')}"
     return render(
         "report.html",
@@ -102,19 +101,20 @@ def _rows(root: Root, ids: Collection[str]) -> Iterator[Row]:
 def _row(root: Root, job: Job) -> Row:
     body = commands.describe_job(job, root)
     tasks = body["tasks"].values()
-    usage = sum((foreign.usage(task["usage"]) for task in tasks), Usage())
+    usage = foreign.usage_of_all(task["usage"] for task in tasks)
     head, problems = "", tuple[Problem, ...]()
     times: list[str] = []
-    if job.bad_seed is not None:
-        head, problems = "its seed cannot start a job", job.bad_seed.problems
+    bad = bad_of(root, job)
+    if bad is not None:
+        head, problems = bad.head, bad.problems
     elif job.state == REJECTED and job.folder is not None:
         head, problems, times = _rejection(read_json(job.folder.rejection))
     errors = [task["error"] for task in tasks if isinstance(task["error"], str)]
     times += [body[name] for name in ("createdAt", "finishedAt") if isinstance(body.get(name), str)]
     return Row(
         id=shown_name(job.id),
-        mark=mark_of(job.state, job.up_to_date),
-        description=job.description,
+        mark=mark_of(job.state, job.up_to_date, bad is not None),
+        description=job.description if bad is None else bad.what,
         built=any(task["attempts"] for task in tasks),
         time_ms=sum(foreign.number(task["executionTime"]) for task in tasks),
         tokens=usage.input_tokens + usage.output_tokens,

@@ -16,16 +16,16 @@ from popbuild.endings import previous_results
 from popbuild.errors import PopbuildError
 from popbuild.exam import read_json
 from popbuild.explain import explain
-from popbuild.jobs import Job, read_status
+from popbuild.jobs import Job, place_of, read_status
 from popbuild.layout import COMPLETE, REJECTED, JobFolder, Root, shown_name
 from popbuild.model.clock import seconds_at
-from popbuild.model.decision import in_words
 from popbuild.model.pipeline import Task
 from popbuild.model.problem import MISSING
 from popbuild.pages import foreign
 from popbuild.pages.calls import TaskCalls, calls_of, kept_of
 from popbuild.pages.documents import Document, Documents
 from popbuild.pages.panels import (
+    Bad,
     ChangedArtifact,
     ChangedPlace,
     Changes,
@@ -65,6 +65,11 @@ def job_view(root: Root, name: str) -> JobView:
 def view_of(root: Root, job: Job) -> JobView:
     """The view of a job as it was found. Reads; writes nothing, calls nothing."""
     return _Viewer(root, job).view()
+
+
+def bad_of(root: Root, job: Job) -> Bad | None:
+    """Why a job cannot be built; None where it can."""
+    return None if job.bad is None else Bad(job.bad[0], place_of(root, job.id), job.bad[1])
 
 
 def graph_of_job(root: Root, job: Job) -> Graph | None:
@@ -112,7 +117,7 @@ class _Viewer:
             documents_left_out=documents_left_out,
             calls=self._told("calls", lambda: tuple(self._calls()), ()),
             questions=job.questions,
-            problems=job.bad_seed.problems if job.bad_seed else (),
+            bad=bad_of(self._root, job),
             rejection=self._rejection,
             stale=self._told("stale", lambda: tuple(self._stale(tasks)), ()),
             changes=self._told("diff", self._changes, None),
@@ -157,7 +162,7 @@ class _Viewer:
             reasons=tuple(said["reasons"]),
             edited=said["edited"],
             frozen=said["frozen"],
-            decision=in_words(said["decision"]) if "decision" in said else None,
+            decision=said.get("decision"),
             error=foreign.text(said, "error"),
         )
 
@@ -272,7 +277,7 @@ class _Viewer:
 
     def _changes(self) -> Changes | None:
         job = self._job
-        if job.state != COMPLETE or not previous_results(self._root, job.id):
+        if job.state != COMPLETE or job.bad_link or not previous_results(self._root, job.id):
             return None
         found = diff(self._root, job.id)
         artifacts = tuple(

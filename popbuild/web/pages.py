@@ -12,17 +12,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from popbuild import __version__, commands, runs, schemas
+from popbuild import __version__, commands, disk, runs, schemas
 from popbuild.board.board import Query, query_of
 from popbuild.board.row import STALE, Row, row_of
 from popbuild.config import load
 from popbuild.decisions import default_name
 from popbuild.errors import PopbuildError, UsageError, unknown
 from popbuild.jobs import Job
-from popbuild.layout import name_problem
+from popbuild.layout import COMPLETE, REJECTED, name_problem
 from popbuild.model import status as states
 from popbuild.pages import foreign
 from popbuild.pages.html import ago, render
+from popbuild.pages.panels import JobView
 from popbuild.pages.view import view_of
 from popbuild.plan import totals
 from popbuild.plan_text import price_text, sum_text
@@ -117,7 +118,7 @@ async def job(server: Server, ask: Ask) -> Reply:
     row = await asyncio.to_thread(row_of, server.root, found)
     view = await asyncio.to_thread(view_of, server.root, found)
     under_way = server.builds.building(name)
-    bad = bool(found.bad_seed or found.bad_name or found.bad_link or name_problem(name))
+    bad = found.bad is not None
     comes = None if under_way is None else _comes(under_way, row)
     return page(
         server,
@@ -136,7 +137,8 @@ async def job(server: Server, ask: Ask) -> Reply:
         can_stop=row.standing == states.RUNNING or (comes is not None and bool(comes[0])),
         who=default_name(),
         can_retry=row.standing == "rejected" and found.bad_seed is None and under_way is None,
-        can_fresh=found.pipeline.names if found.pipeline and row.done else (),
+        can_fresh=_can_be_fresh(found, view) if under_way is None and not bad else (),
+        can_download=_can_be_archived(server, found),
         ago=_ago,
     )
 
@@ -154,6 +156,20 @@ def _comes(build: Build, row: Row) -> tuple[str, str]:
     if len(build.jobs) == 1:
         return "starting", "it begins at once"
     return "", f"{count(len(build.jobs), 'job')}, each in its turn"
+
+
+def _can_be_fresh(found: Job, view: JobView) -> list[str]:
+    """The tasks that were built, up to date or not: a build may begin again at any of them."""
+    if found.folder is None or found.state == states.RUNNING:
+        return []
+    return [task.id for task in view.tasks if task.attempts]
+
+
+def _can_be_archived(server: Server, found: Job) -> bool:
+    """Whether `popbuild archive` has something to take, and nobody who builds it holds it up."""
+    folders = (server.root.job(state, found.id).path for state in (COMPLETE, REJECTED))
+    there = any(disk.is_folder(str(path)) for path in folders)
+    return there and found.bad_link is None and found.state != states.RUNNING
 
 
 def _questions(found: Job) -> list[dict[str, Any]]:
@@ -182,7 +198,7 @@ async def plan(server: Server, ask: Ask) -> Reply:
     planned = await asyncio.to_thread(lambda: server.api.plan(*some, fresh=fresh) if some else [])
     under_way = server.builds.jobs_under_way()
     busy = [job.id for job in planned if job.state == states.RUNNING or job.id in under_way]
-    free = [job for job in planned if job.id not in busy and not name_problem(job.id)]
+    free = [job for job in planned if job.id not in busy]
     building = [job.id for job in free if job.tasks]
     total = totals(task for job in free for task in job.tasks)
     summary = f"{count(len(building), 'job')} would be built: {sum_text(total)}."

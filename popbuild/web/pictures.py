@@ -12,6 +12,8 @@ from popbuild.model.clock import seconds_at
 from popbuild.model.pipeline import Pipeline
 from popbuild.units import money
 
+_PLOT = 380.0  # pixels: three stand side by side, and one fills a narrow window
+
 
 def graph_of(pipeline: Pipeline) -> Markup:
     """A pipeline's tasks; each leads to its section of the page."""
@@ -32,7 +34,7 @@ def plots_of(runs: Sequence[Mapping[str, Any]]) -> Iterable[tuple[str, Markup]]:
             for run in runs
             if (at_s := seconds_at(run["finishedAt"])) is not None
         ]
-        picture = drawing.plot_svg(name, points, said=said)
+        picture = drawing.plot_svg(name, points, said=said, width=_PLOT)
         yield name, Markup(picture)  # noqa: S704 - as above
 
 

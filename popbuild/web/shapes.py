@@ -125,7 +125,8 @@ SHAPES: dict[str, Shape] = {
                 "changed": NUMBER,
             }
         ),
-        "description": "A job in a line. `cost` is in US dollars, null where no price is known; "
+        "description": "A job in a line. `tokens` and `cost` are what the last build of each task "
+        "came to; `cost` is in US dollars, null where no price is known; "
         "`changed` in seconds since 1970.",
     },
     "Jobs": an_object(

@@ -213,7 +213,7 @@ function compose(form) {
     let value = field.value;
     if ("json" in field.dataset) {
       try { JSON.parse(value); } catch (error) {
-        place(form, { pointer: `/${field.dataset.field}`, message: error.message });
+        show(place(form, { pointer: `/${field.dataset.field}`, message: error.message }));
         return null;
       }
     } else if (value === "") continue; else value = JSON.stringify(value);
@@ -222,18 +222,39 @@ function compose(form) {
   return `{\n${members.join(",\n")}\n}\n`;
 }
 
-// A problem at the field that it is about; false where there is none.
+// A problem at what it is about: at the text of the seed, where that is what was sent, else at its
+// field. Gives the place; null where there is none.
 
 function place(form, problem) {
-  const name = `/${problem.pointer.split("/")[1] ?? ""}`;
+  const whole = wholeOf(form);
+  const name = whole ? "text" : `/${problem.pointer.split("/")[1] ?? ""}`;
+  return mention(form, name, lineOf(problem, whole ? "" : name));
+}
+
+function mention(form, name, said) {
   const spot = form.querySelector(`[data-problem="${CSS.escape(name)}"]`);
-  if (!spot) return false;
-  const field = form.querySelector(`[data-field="${CSS.escape(name.slice(1))}"]`);
-  const inside = problem.pointer.slice(name.length);
-  spot.textContent += `${spot.textContent ? "; " : ""}${inside ? `${inside}: ` : ""}${problem.message}`;
+  if (!spot) return null;
+  spot.textContent += `${spot.textContent ? "\n" : ""}${said}`;
+  const field = form.querySelector(`[aria-describedby~="${CSS.escape(spot.id)}"]`);
   field?.setAttribute("aria-invalid", "true");
-  field?.focus();
-  return true;
+  return { spot, field };
+}
+
+function lineOf(problem, place = "") {
+  const inside = problem.pointer.slice(place.length);
+  return `${inside ? `${inside}: ` : ""}${problem.message}`;
+}
+
+function wholeOf(form) { return Boolean(form.querySelector("#seed-text")?.value.trim()); }
+
+// Bring what has to be mended first to who mends it, also in a small window.
+
+function show(found) {
+  if (!found) return;
+  const closed = found.spot.closest("details");
+  if (closed) closed.open = true;
+  found.field?.focus({ preventScroll: true });
+  (found.spot.parentElement ?? found.spot).scrollIntoView({ block: "center" });
 }
 
 function tell(form, said) {
@@ -245,13 +266,18 @@ function tell(form, said) {
   if (!said) return;
   alert.append(element("p", said.error));
   const list = element("ul", "");
+  const values = Object.entries(said.values ?? {});
+  const spots = [];
   for (const problem of said.problems ?? []) {
-    if (place(form, problem)) continue;
-    list.append(element("li", problem.pointer ? `${problem.pointer}: ${problem.message}` : problem.message));
+    spots.push(place(form, problem));
+    list.append(element("li", lineOf(problem)));
   }
-  for (const [name, value] of Object.entries(said.values ?? {})) list.append(element("li", `${name}: ${value}`));
+  for (const [name, value] of values) list.append(element("li", `${name}: ${value}`));
+  // What is said of the job's ID.
+  if (!spots.length && values.some(([name]) => name === "job")) spots.push(mention(form, "job", said.error));
   if (list.children.length) alert.append(list);
   if (said.hint) alert.append(element("p", said.hint));
+  show(spots.find(Boolean));
 }
 
 function element(name, text, attributes = {}) {
