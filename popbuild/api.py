@@ -99,8 +99,8 @@ class Popbuild:
         return session.plan(self.root, None, names, options)
 
     async def events(self, job: str | None = None) -> AsyncIterator[Event]:
-        """What happens from now on, as it happens: the kinds and bodies of the HTTP API. `job` is
-        one whose files are watched closely. Ends when you stop asking."""
+        """What happens from now on, as it happens: the kinds and bodies of the HTTP API, with
+        `async for`. `job` is one whose files are watched closely. Ends when you stop asking."""
         from popbuild.board.board import Board
         from popbuild.board.eyes import Eyes
         from popbuild.board.hub import Hub
@@ -205,6 +205,8 @@ class Popbuild:
         """Ask whoever builds these jobs to stop, and wait for it, at most so long."""
         from popbuild import stops
 
+        for job in jobs:
+            commands.check_known(self.root, job)
         return stops.stop(self.root, jobs, patience_s)
 
     def accept(self, job: str, *tasks: str) -> list[str]:

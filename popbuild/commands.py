@@ -191,15 +191,20 @@ def _decision(job: Job, task: Task) -> Decision | None:
     return decision if same else None
 
 
-def find_job(root: Root, name: str) -> Job:
-    """One job by its exact ID, also one whose ID cannot be one; UsageError that names the known
-    ones."""
+def check_known(root: Root, name: str) -> None:
+    """UsageError, that names the known ones, where there is no job of this ID."""
     if not jobs.is_known(root, name):
         raise UsageError(
             "no such job",
             unknown("job", name, jobs.known_jobs(root)),
             hint="a job is a file seeds/<id>.json, or comes from popbuild submit",
         )
+
+
+def find_job(root: Root, name: str) -> Job:
+    """One job by its exact ID, also one whose ID cannot be one; UsageError that names the known
+    ones."""
+    check_known(root, name)
     jobs.refuse_links(root, name)
     bad = jobs.bad_names(root, [name])
     return replace(jobs.find(name, around(root)), bad_name=bad.get(name))

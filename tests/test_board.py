@@ -47,6 +47,26 @@ def test_the_data_is_deleted(workspace: Workspace, served: Served) -> None:
         events.until("job", id="first", standing="complete")
 
 
+def test_the_root_is_moved_away(workspace: Workspace, served: Served) -> None:
+    """Then no job is said to be gone, and nobody is told that there are none yet: the root is not
+    there, which is an error until it is back."""
+    served.wait_for("first", "new")
+    elsewhere = workspace.root.with_name("elsewhere")
+    with served.events() as events:
+        events.until("reset")
+        workspace.root.rename(elsewhere)
+        assert events.next().kind == "trouble"
+        for path in ("/api/v1/jobs", "/api/v1/jobs/first", "/", "/jobs/first"):
+            answer = served.get(path)
+            assert (answer.status, "not there any more" in answer.text) == (409, True), path
+            assert "no jobs yet" not in answer.text
+        elsewhere.rename(workspace.root)
+        events.until("reset")
+        workspace.seed("second", {"topic": "a"})
+        events.until("job", id="second")
+    assert served.get("/api/v1/jobs").json["total"] == 2
+
+
 def test_seeds_come_later(workspace: Workspace) -> None:
     """A folder of seeds that is made while the server runs is heard of, and what comes into it."""
     shutil.rmtree(workspace.root / "seeds")
