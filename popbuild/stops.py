@@ -2,10 +2,10 @@
 
 A request is for whoever has the job's lock when it is written, and for whoever waits for that lock:
 otherwise the next one would take over at once. A build looks for one about twice a second, and
-removes it when it begins, since that one was for somebody before, and when it ends by itself. One
-that was heeded stays a moment for those who wait, who know it by its stamp from one that stood when
-they came; whoever asked removes it. So a request that came too late never stops a later build. One
-that comes in the very moment in which a build begins would be lost: whoever asked asks once more.
+removes it: when it begins, since that one was for somebody before, and when it ends. One that was
+heeded stays a moment longer, for those who wait: they know it by its stamp from one that stood when
+they came. So a request that came too late never stops a later build. One that comes in the very
+moment in which a build begins would be lost: whoever asked asks once more.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from popbuild.layout import CURRENT, Root
 from popbuild.model.status import STOPPED
 
 POLL_S = 0.5  # how often a build looks
+LINGER_S = 0.5  # that a request stands once the lock is free: longer than who waits looks away
 SAID = "popbuild stop asked for it"
 _WAIT_S = 0.1
 _AGAIN_S = 3.0  # after which a request that was taken, and not heeded, is made again
-_LINGER_S = 0.5  # that a request stands once the lock is free: longer than who waits looks away
 
 
 class Stops:
@@ -50,7 +50,9 @@ class Stops:
 
     def stamp(self, job: str) -> object:
         """What is another one for each request; None where none stands."""
-        return disk.stamp(self._path(job))
+        with contextlib.suppress(OSError):  # then nobody can ask
+            return disk.stamp(self._path(job))
+        return None
 
     def drop(self, job: str) -> None:
         """Take a request, if there is one."""
@@ -124,7 +126,7 @@ def _wait(root: Root, names: Iterable[str], patience_s: float) -> set[str]:
         time.sleep(_WAIT_S)
         for job in list(left):
             if job in free_s or locks.is_free(job):
-                if time.monotonic() - free_s.setdefault(job, time.monotonic()) >= _LINGER_S:
+                if time.monotonic() - free_s.setdefault(job, time.monotonic()) >= LINGER_S:
                     del free_s[job]
                     stops.drop(job)
                     left.discard(job)

@@ -46,7 +46,7 @@ from popbuild.openjob import OpenJob
 from popbuild.redact import redact
 from popbuild.stages.code import Finder
 from popbuild.steps import Samples
-from popbuild.stops import POLL_S, SAID, Stops
+from popbuild.stops import LINGER_S, POLL_S, SAID, Stops
 from popbuild.threads import heartbeat, heartbeat_limit_s
 from popbuild.turns import Turns
 
@@ -169,9 +169,15 @@ class Builder:
             return self._ended(JobResult(job, "failed", error=in_our_words(error)))
         finally:
             ended = self._under_way.pop(job, None)
-            if not heeded and not (ended and ended.is_to_stop):
-                self._stops.drop(job)  # else who waits for the lock is asked as well
+            stopped = ended is not None and ended.is_to_stop
+            if not heeded and not stopped:
+                self._stops.drop(job)
+            request = self._stops.stamp(job)
             self.claims.release(job)
+            if stopped and request is not None:
+                await asyncio.sleep(LINGER_S)  # who waits for the lock is asked as well
+                if self._stops.stamp(job) == request:
+                    self._stops.drop(job)
 
     def _is_asked_to_stop(self, job: str, before: object) -> bool:
         """Whether a request came while this build waited for the job's lock."""
