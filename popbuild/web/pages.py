@@ -128,6 +128,7 @@ async def job(server: Server, ask: Ask) -> Reply:
         questions=_questions(found),
         can_build=row.standing in (*_TO_BUILD, "rejected") and under_way is None and not bad,
         bad=bad,
+        now_s=time.time(),
         can_stop=row.standing == "running",
         can_retry=row.standing == "rejected" and found.bad_seed is None and under_way is None,
         can_fresh=_can_be_fresh(found, view) if under_way is None and not bad else (),

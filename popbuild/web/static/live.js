@@ -323,3 +323,15 @@ if ("live" in page) {
   follow();
   setInterval(() => { if (!document.hidden) refresh(); }, AGE_MS);  // "3 min ago" grows older
 }
+// What runs takes longer and longer, also while nothing else happens.
+
+function count() {
+  for (const each of document.querySelectorAll("[data-since]")) {
+    const took_s = Math.max(0, (Date.now() - Date.parse(each.dataset.since)) / 1000);
+    const whole = Math.floor(took_s);
+    each.textContent = took_s < 10 ? `${took_s.toFixed(1)} s`
+      : whole < 100 ? `${whole} s` : `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  }
+}
+
+  setInterval(() => { if (!document.hidden) count(); }, 1_000);
