@@ -168,6 +168,42 @@ def test_every_file_of_a_job_is_linked(
     assert served.get("/api/v1/jobs/first/files/logs/research-answer-0.txt").text == long
 
 
+def test_what_runs_is_told(workspace: Workspace, served: Served, provider: Provider) -> None:
+    """Of a task that runs: for how long so far, and that its answer has not come yet."""
+    provider.hold(after=1)
+    started = served.post("/api/v1/builds", {"jobs": ["first"]}).json
+    provider.wait_for(2)
+    served.wait_for("first", "running")
+    text = served.get("/jobs/first").text
+    began = workspace.status("first", "current")["tasks"]["analysis"]["startedAt"]
+    assert len(re.findall(f'<span data-since="{began}">[0-9.]+ s</span> so far', text)) == 1
+    assert text.count("none yet") == 1
+    assert "none was kept" not in text
+    provider.release()
+    assert _ended(served, started["id"])["exitCode"] == 0
+    text = served.get("/jobs/first").text
+    assert "data-since" not in text
+    assert "none yet" not in text
+
+
+def test_a_pipeline_has_its_gates(workspace: Workspace, served: Served) -> None:
+    """What a person is asked at a task is among its settings."""
+    gate = {"message": "Is this fit to print?", "artifacts": ["research-output.json"]}
+    workspace.task("research", task_yaml={"gate": gate})
+    text = served.get("/pipelines/default").text
+    assert '<dd>Is this fit to print? <span class="quiet">about <span' in text
+    assert text.count("Asks a person") == 1
+
+
+def test_a_broken_configuration_is_told_once(workspace: Workspace, served: Served) -> None:
+    """Whatever page is asked for says what is wrong, and says it once."""
+    workspace.write("pipeline-config/pipeline.json", '{"name": ')
+    with served.events() as events:
+        events.until("trouble")
+    for path in ("/", "/pipelines", "/pipelines/default"):
+        assert served.get(path).text.count("line 1, column 10") == 1, path
+
+
 def test_times_can_be_read(workspace: Workspace, served: Served) -> None:
     """Pages show times to the second, all of each for programs, and say once that it is UTC."""
     assert workspace.popbuild("run", "first").code == 0

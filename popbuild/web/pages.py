@@ -47,15 +47,18 @@ def page(server: Server, name: str, here: str, status: int = 200, **values: Any)
         root=str(server.root.path),
         root_name=server.root.path.name or "/",
         version=__version__,
-        trouble=server.eyes.trouble,
-        **values,
+        **{"trouble": server.eyes.trouble, **values},
     )
     return Reply(text.encode("utf-8", "replace"), HTML, status)
 
 
 def error_page(server: Server, error: PopbuildError, status: int) -> Reply:
-    """A page that says what is wrong."""
-    return page(server, "message.html", "", status, title=error.message, error=error)
+    """A page that says what is wrong, once."""
+    trouble = server.eyes.trouble
+    if trouble is not None and trouble.as_line() == error.as_line():
+        trouble = None
+    values = {"title": error.message, "error": error, "trouble": trouble}
+    return page(server, "message.html", "", status, **values)
 
 
 async def jobs(server: Server, ask: Ask) -> Reply:
@@ -125,10 +128,10 @@ async def job(server: Server, ask: Ask) -> Reply:
         id=name,
         row=row,
         view=view,
+        now_s=time.time(),
         questions=_questions(found),
         can_build=row.standing in (*_TO_BUILD, "rejected") and under_way is None and not bad,
         bad=bad,
-        now_s=time.time(),
         can_stop=row.standing == "running",
         can_retry=row.standing == "rejected" and found.bad_seed is None and under_way is None,
         can_fresh=_can_be_fresh(found, view) if under_way is None and not bad else (),
