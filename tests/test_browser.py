@@ -97,7 +97,18 @@ def test_a_seed_goes_to_complete(workspace: Workspace, tab: Tab, provider: Provi
     page.get_by_role("button", name="Submit").click()
     page.get_by_role("alert").get_by_text("topic").first.wait_for()
     page.get_by_label("data", exact=True).fill('{"topic": "batteries", "tone": "plain"}')
-    page.get_by_label("The job's ID; a new one if empty").fill("batteries")
+    name = page.get_by_label("The job's ID; a new one if empty")
+    name.fill("no such name!")
+    page.set_viewport_size({"width": 390, "height": 640})
+    page.get_by_role("button", name="Submit").click()
+    told = page.locator("[data-problem='job']")
+    told.get_by_text("not a valid name").wait_for()
+    box = told.bounding_box()
+    assert box is not None
+    assert 0 <= box["y"] <= 600
+    assert page.evaluate("document.activeElement.id") == "seed-id"
+    assert "--id" not in page.get_by_role("alert").inner_text()
+    name.fill("batteries")
     page.get_by_label("Build it at once").check()
     provider.hold(after=1)
     page.get_by_role("button", name="Submit").click()
@@ -198,8 +209,11 @@ def test_a_gate_is_approved(workspace: Workspace, tab: Tab, provider: Provider) 
     page.get_by_role("heading", name="Is this fit to print?").wait_for()
     tab.is_accessible()
     page.get_by_label("A note").fill("Well said.")
-    page.get_by_role("button", name="Approve, and build on").click()
+    page.get_by_role("button", name="Approve, and build on").focus()
+    page.keyboard.press("Enter")
     page.locator("#main .state.complete").first.wait_for()
+    # The button is gone: who works with the keyboard goes on from the heading.
+    assert page.evaluate("document.activeElement.localName") == "h1"
     decision = workspace.read("pipeline-data/complete/first/tasks/research/decision.json")
     assert (decision["decision"], decision["note"]) == ("approved", "Well said.")
     page = tab.open("/jobs/second")
