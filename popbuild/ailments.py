@@ -127,8 +127,8 @@ def look_at(root: Root, job: str) -> Iterator[Ailment]:
         yield Ailment(UNFINISHED, root.job(COMPLETE, job).path, job)
     for state in (CURRENT, COMPLETE, REJECTED):
         folder = root.job(state, job)
-        if not folder.path.is_dir() or folder.path.is_symlink():
-            continue
+        if not folder.path.is_dir() or disk.first_link(str(folder.path)) is not None:
+            continue  # not ours to mend: the build refuses the job
         if state == CURRENT:
             claimed = folder.path / jobs.CLAIMED
             if disk.stands(claimed):
@@ -138,6 +138,9 @@ def look_at(root: Root, job: str) -> Iterator[Ailment]:
                 continue
             elif not any(disk.walk_all(folder.path)):
                 yield Ailment(EMPTY, folder.path, job)
+        elif state == COMPLETE and _is_seedless(root, job) and not disk.stands(folder.status):
+            yield Ailment(SEEDLESS, folder.path, job)  # a folder that somebody made
+            continue
         yield from _letters(folder)
         yield from _index(folder, state)
 

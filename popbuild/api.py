@@ -172,21 +172,33 @@ class Popbuild:
         return self.build(job)
 
     def approve(
-        self, job: str, task: str | None = None, note: str | None = None, by: str | None = None
+        self,
+        job: str,
+        task: str | None = None,
+        note: str | None = None,
+        by: str | None = None,
+        of: str | None = None,
     ) -> Decided:
         """Say yes at a human gate. `task` is needed where several wait; `by` is the login name if
-        absent. The next `build` goes on."""
+        absent; with `of`, from the question in `job(…)["waiting"]`, only if it is still that which
+        is asked, and nobody has said no. The next `build` goes on."""
         from popbuild import decisions
 
-        return decisions.approve(self.root, job, task, note, by)
+        return decisions.approve(self.root, job, task, note, by, of)
 
     def reject(
-        self, job: str, task: str | None = None, note: str | None = None, by: str | None = None
+        self,
+        job: str,
+        task: str | None = None,
+        note: str | None = None,
+        by: str | None = None,
+        of: str | None = None,
     ) -> Decided:
-        """Say no at a human gate: the job goes to rejected/, with the note as its problem."""
+        """Say no at a human gate: the job goes to rejected/, with the note as its problem. Its
+        arguments are those of `approve`."""
         from popbuild import decisions
 
-        return decisions.reject(self.root, job, task, note, by)
+        return decisions.reject(self.root, job, task, note, by, of)
 
     def stop(self, *jobs: str, patience_s: float = 30.0) -> list[Stopped]:
         """Ask whoever builds these jobs to stop, and wait for it, at most so long."""

@@ -24,6 +24,7 @@ _BIG_NUMBER = re.compile(r"\d{6,}")
 _NUMBER = re.compile(r"\d+")
 _PERCENT_WIDTHS = re.compile(r"%(?:\([^)]*\))?[-+ #0]*(\d*)(?:\.(\d*))?")
 _STAR_WIDTH = re.compile(r"%[-+ #0]*(\*|\d*\.\*)")  # %*d
+_CHARS_COPIED = 1_000  # take the time in which one is made
 _MAX_INDENT = 1_000  # of JSON: it is made once for each level, before anything is counted
 
 _PLACE = re.compile(r" at 0x[0-9a-f]+>")
@@ -228,7 +229,12 @@ def _joined_by(value: Any, d: Any = "", attribute: Any = None) -> None:
 def _wrapped(
     value: Any, width: Any = 79, _long: Any = True, wrapstring: Any = None, **__: Any
 ) -> None:
-    limit(len(str(value)) * (1 + len(wrapstring or "")))
+    text = str(value)
+    limit(len(text) * (1 + len(wrapstring or "")))
+    if isinstance(width, int) and width > 0:
+        # What is left of a long word is copied for each of its lines.
+        longest = max(map(len, text.split()), default=0)
+        limit(longest * longest // width // _CHARS_COPIED)
 
 
 def _summed(value: Any, attribute: Any = None, start: Any = 0) -> None:

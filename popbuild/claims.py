@@ -62,6 +62,10 @@ class JobLocks:
         """Whether nobody holds a job's lock, this process included. Takes nothing."""
         return self._locks.is_free(job)
 
+    def holder(self, job: str) -> int | None:
+        """The process that holds a job's lock, as far as it is known."""
+        return self._locks.holder(job)
+
     def check(self, job: str) -> None:
         pass
 

@@ -146,6 +146,8 @@ def describe_job(job: Job, root: Root) -> dict[str, Any]:
     if status is not None:
         body["pipelineId"] = status.get("pipelineId")
         body["usage"] = status.get("usage")
+        if isinstance(status.get("error"), str) and job.state != COMPLETE:
+            body["error"] = status["error"]
     if job.questions:
         body["waiting"] = [question.as_json() for question in job.questions]
     if job.exam is not None:
@@ -387,14 +389,30 @@ def retry(root: Root, name: str) -> tuple[str, str]:
     and again be tried once more; gives the task, and what it does now."""
     from popbuild.engine.housekeeping import job_lock
 
-    job = find_job(root, name)
-    folder = root.job(REJECTED, name)
-    rejection = read_json(folder.rejection)
-    failed = _failed_again(root, name)
-    if rejection is None and failed is not None:
+    task, rejection = check_retry(root, name)
+    if rejection is None:
         with job_lock(root, name):
             steps.forget_failures(root.job(CURRENT, name))
-        return failed, "is tried again"
+        return task, "is tried again"
+    with job_lock(root, name):
+        samples = Samples(root)
+        last = max(
+            (call["sample"] for call in rejection.get("calls", ()) if isinstance(call, dict)),
+            default=samples.get(name, task),
+        )
+        # A dependency like any other: the rejection does not hold the task back any more.
+        samples.set(name, task, max(last, samples.get(name, task)) + 1)
+    return task, "draws another sample"
+
+
+def check_retry(root: Root, name: str) -> tuple[str, dict[str, Any] | None]:
+    """The task that `retry` is about, with the job's rejection if there is one. UsageError for a
+    job that was not rejected and did not fail again and again."""
+    job = find_job(root, name)
+    rejection = read_json(root.job(REJECTED, name).rejection)
+    failed = _failed_again(root, name)
+    if rejection is None and failed is not None:
+        return failed, None
     if not isinstance(rejection, dict):
         raise UsageError(
             "the job is not rejected",
@@ -410,15 +428,7 @@ def retry(root: Root, name: str) -> tuple[str, str]:
             {"job": name},
             hint=f"mend the seed, then doit run job={name}",
         )
-    with job_lock(root, name):
-        samples = Samples(root)
-        last = max(
-            (call["sample"] for call in rejection.get("calls", ()) if isinstance(call, dict)),
-            default=samples.get(name, task),
-        )
-        # A dependency like any other: the rejection does not hold the task back any more.
-        samples.set(name, task, max(last, samples.get(name, task)) + 1)
-    return task, "draws another sample"
+    return task, rejection
 
 
 def _failed_again(root: Root, name: str) -> str | None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from popbuild.decisions import Decided
     from popbuild.layout import Root
 
-    Decide = Callable[[Root, str, str | None, str | None, str | None], Decided]
+    Decide = Callable[[Root, str, str | None, str | None, str | None, str | None], Decided]
 
 _PATIENCE_S = 10.0
 
@@ -36,7 +36,7 @@ def _reject(given: Given) -> int:
 
 
 def _say(given: Given, decide: Decide) -> int:
-    decided = decide(root_of(given), given.job, given.task, given.note, given.by)
+    decided = decide(root_of(given), given.job, given.task, given.note, given.by, given.of)
     if given.json:
         print_json(decided.as_json())
     else:
@@ -47,9 +47,10 @@ def _say(given: Given, decide: Decide) -> int:
 def _stop(given: Given) -> int:
     """Stop the build of jobs, whoever builds them: a run in another terminal, or a worker of
     popbuild watch, which does not take them up again. What is under way is given up, as by
-    Ctrl-C; answers that came are kept, and the next run goes on from there. The other jobs of
-    that command go on. A job that nobody builds stays as it is. Exits with 4 where a job is
-    still under way after ten seconds: it stops as soon as it can."""
+    Ctrl-C; answers that came are kept, and the next run goes on from there. Who waits for the job
+    gives it up too. The other jobs of those commands go on. A job that nobody builds stays as it
+    is. Exits with 4 where a job is still under way after ten seconds: it stops as soon as it
+    can."""
     from popbuild import commands, stops
 
     root = root_of(given)
@@ -66,6 +67,9 @@ _SAID = (
     argument("--task", metavar="TASK", help="which task, where several wait"),
     argument("--note", metavar="TEXT", help="why"),
     argument("--by", metavar="NAME", help="who says it; the login name if absent"),
+    argument(
+        "--of", metavar="DIGEST", help="only if this is still asked: `of` in status JOB --json"
+    ),
     JSON,
 )
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from popbuild import commands, endings, jobs, steps
 from popbuild.engine.housekeeping import job_lock
-from popbuild.errors import InputError, UsageError, unknown
+from popbuild.errors import InputError, StoppedError, UsageError, unknown
 from popbuild.exam import Exam
 from popbuild.jobs import Job
 from popbuild.layout import COMPLETE, CURRENT, JobFolder, Root
@@ -63,34 +63,53 @@ class Decided:
 
 
 def approve(
-    root: Root, job: str, task: str | None = None, note: str | None = None, by: str | None = None
+    root: Root,
+    job: str,
+    task: str | None = None,
+    note: str | None = None,
+    by: str | None = None,
+    of: str | None = None,
 ) -> Decided:
     """Say yes to what a task made: what needs it can be built. `task` is needed where several wait,
-    `by` is the login name if absent.
+    `by` is the login name if absent. With the `of` of a question, nothing else is answered.
 
-    A job that was rejected at the gate goes on by this, too. Raises UsageError where nothing waits,
-    and LockedError while another command builds the job.
+    A job that was rejected at the gate goes on by this, too, without `of`. Raises UsageError where
+    nothing waits, StoppedError where the question is another one by now, or somebody has answered
+    it otherwise, and LockedError while another command builds the job.
     """
-    return _decide(root, job, APPROVED, task, note, by)
+    return _decide(root, job, APPROVED, task, note, by, of)
 
 
 def reject(
-    root: Root, job: str, task: str | None = None, note: str | None = None, by: str | None = None
+    root: Root,
+    job: str,
+    task: str | None = None,
+    note: str | None = None,
+    by: str | None = None,
+    of: str | None = None,
 ) -> Decided:
     """Say no to what a task made: the job goes to rejected/, with the note as the problem. As
     `approve` otherwise; a task that is named may have been approved before."""
-    return _decide(root, job, REJECTED, task, note, by)
+    return _decide(root, job, REJECTED, task, note, by, of)
 
 
 def _decide(
-    root: Root, name: str, said: str, task: str | None, note: str | None, by: str | None
+    root: Root,
+    name: str,
+    said: str,
+    task: str | None,
+    note: str | None,
+    by: str | None,
+    of: str | None,
 ) -> Decided:
-    who = _one_line("--by", by if by is not None else _login())
+    who = _one_line("--by", by if by is not None else default_name())
     why = _text("--note", note)
     _examined(commands.find_job(root, name))
     with job_lock(root, name):
         job = commands.find_job(root, name)
         exam = _examined(job)
+        if of is not None:
+            task = _asked(job, exam, said, task, of).id
         chosen = _chosen(job, exam, said, task)
         why = redact(why, exam.around.config.environment) if why else None
         before = exam.standing(chosen) == said
@@ -114,6 +133,30 @@ def _examined(job: Job) -> Exam:
         raise commands.seed_error(job.bad_seed)
     assert job.exam is not None
     return job.exam
+
+
+def _asked(job: Job, exam: Exam, said: str, name: str | None, of: str) -> Task:
+    """The task whose question has the digest that an answer gives back. StoppedError where none has
+    it any more, or where somebody has said something else since: what a person did not see is not
+    decided by this answer, nor what another person said undone."""
+    found = (each for each in exam.pipeline.gated if exam.asked_of(each) == of)
+    task = next((each for each in found if name in (None, each.id)), None)
+    standing = exam.standing(task) if task is not None else None
+    if task is None or standing is None:
+        raise StoppedError(
+            "what is asked about is not what it was any more",
+            {"job": job.id, "state": job.description},
+            hint="look at it again, then decide",
+        )
+    decision = exam.decisions.get(task.id)
+    if standing not in (OPEN, said) and decision is not None:
+        raise StoppedError(
+            "somebody has decided otherwise since",
+            {"job": job.id, "task": task.id, "found": in_words(decision.as_json())},
+            hint=f"popbuild {'approve' if said == APPROVED else 'reject'} {job.id} "
+            f"--task {task.id} decides anew",
+        )
+    return task
 
 
 def _chosen(job: Job, exam: Exam, said: str, name: str | None) -> Task:
@@ -218,7 +261,8 @@ def _move(root: Root, folder: JobFolder, exam: Exam, task: Task) -> JobFolder:
     return endings.reject(root, folder, body)
 
 
-def _login() -> str:
+def default_name() -> str:
+    """Who decides, where nobody is named."""
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):  # a process whose user has no name

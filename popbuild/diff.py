@@ -12,7 +12,7 @@ from popbuild import disk, jsonio
 from popbuild.endings import previous_results
 from popbuild.errors import InputError, UsageError, unknown
 from popbuild.exam import read_frozen, read_json, read_letter
-from popbuild.jobs import known_jobs
+from popbuild.jobs import known_jobs, refuse_links
 from popbuild.layout import COMPLETE, JobFolder, Root
 from popbuild.model.letter import Letter
 from popbuild.model.problem import MISSING, pointer_of
@@ -126,6 +126,7 @@ def diff(root: Root, job: str, against: int = 1) -> Difference:
     known = known_jobs(root)
     if job not in known:
         raise UsageError("no such job", unknown("job", job, known))
+    refuse_links(root, job)
     if not folder.path.is_dir():
         raise UsageError("the job is not complete", {"job": job}, hint=f"doit run job={job}")
     if against < 1:

@@ -439,6 +439,13 @@ class Exam:
                 found[name] = jsonio.digest_bytes(disk.read(path)) if there else jsonio.ABSENT
         return found
 
+    def asked_of(self, task: Task) -> str:
+        """The digest of what a gated task's question is about: its words, and the artifacts as they
+        stand."""
+        message = task.human_gate.message if task.human_gate else ""
+        about = {"task": task.id, "message": message, "artifacts": self.decided_about(task)}
+        return jsonio.digest(about)
+
     def standing(self, task: Task) -> str | None:
         """What a person said about a task's artifacts as they stand: approved, rejected, or open
         where nobody did. None without a human gate, and while the task is to be built."""
@@ -464,7 +471,9 @@ class Exam:
     def questions(self) -> tuple[Question, ...]:
         """What a person is to decide: every open gate."""
         return tuple(
-            Question(task.id, task.human_gate.message, task.human_gate.artifacts)
+            Question(
+                task.id, task.human_gate.message, task.human_gate.artifacts, self.asked_of(task)
+            )
             for task in self.pipeline.gated
             if task.human_gate is not None and self.standing(task) == OPEN
         )

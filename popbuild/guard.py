@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from typing import TextIO
 
 from popbuild.errors import FAILED, INTERRUPTED, OK, PopbuildError, said
 from popbuild.redact import redact
@@ -44,13 +45,18 @@ def guarded(
         return INTERRUPTED
     except BrokenPipeError:
         # The reader went away (`popbuild list | head`): nothing is wrong.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        nobody_reads(sys.stdout)
         return OK
     except OSError as error:
         return _tell(in_our_words(error), error, debug, as_json)
     except Exception as error:
         _tell(in_our_words(error), error, debug, as_json)
         return FAILED
+
+
+def nobody_reads(stream: TextIO) -> None:
+    """From here on, let what is written to a stream go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def in_our_words(error: Exception) -> PopbuildError:

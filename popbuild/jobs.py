@@ -295,7 +295,8 @@ def _todays_seed(job: str, root: Root) -> dict[str, Any]:
             return read_seed(root.at(place), place, ours=place != source)
         except FileNotFoundError:
             continue
-    raise BadSeed(job, (Problem("the job has no seed.json"),))
+    what = "the job has no seed.json: put it into seeds/, or move its folder away"
+    raise BadSeed(job, (Problem(what),))
 
 
 def _state_of(root: Root, folder: JobFolder, state: str) -> str:

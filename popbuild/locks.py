@@ -62,17 +62,25 @@ class Locks:
 
     def is_free(self, name: str) -> bool:
         """Whether nobody holds a lock, this process included."""
-        if name in self._held or not self._path.exists():
-            return name not in self._held
-        if not sys.platform.startswith("linux"):  # elsewhere the question has another layout
-            free = self.acquire(name)
-            if free:
-                self.release(name)
-            return free
+        if name in self._held or sys.platform.startswith("linux"):
+            return self.holder(name) is None
+        free = not self._path.exists() or self.acquire(name)
+        if free:
+            self.release(name)
+        return free
+
+    def holder(self, name: str) -> int | None:
+        """The process that holds a lock, None where nobody does. Another machine's is no number of
+        ours, and beyond Linux the question has another layout: there only our own is known."""
+        if name in self._held:
+            return os.getpid()
+        if not sys.platform.startswith("linux") or not self._path.exists():
+            return None
         # Only asked: to take it, and be it for a moment, would turn away who comes just then.
         question = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, _offset(name), 1, 0)
         answer = fcntl.fcntl(self._open(), fcntl.F_GETLK, question)
-        return int(_FLOCK.unpack(answer)[0]) == fcntl.F_UNLCK
+        kind, _, _, _, pid = _FLOCK.unpack(answer)
+        return None if kind == fcntl.F_UNLCK else int(pid)
 
     def _open(self) -> int:
         if self._file is None:

@@ -26,6 +26,8 @@ from popbuild.layout import shown_name
 if TYPE_CHECKING:
     from popbuild.jobs import Job
 
+_MOST_PADDED = 40  # characters: one long name moves only its own line
+
 
 def _list(given: Given) -> int:
     """List jobs with their state. With --tasks, also each job's tasks and why they are
@@ -44,7 +46,7 @@ def _list(given: Given) -> int:
         print(NO_JOBS, file=sys.stderr)
     from popbuild.units import line_of
 
-    width = max((len(shown_name(job)) for job in ids), default=0)
+    width = min(max((len(shown_name(job)) for job in ids), default=0), _MOST_PADDED)
     for job in found:
         print(f"{shown_name(job.id):<{width}}  {job.description}")
         if given.tasks and job.exam is not None and job.bad_name is None:
@@ -82,6 +84,8 @@ def _print_status(job: Job, body: dict[str, Any]) -> None:
     head, place = f"{shown_name(job.id)}: {job.description}", body["path"]
     between = " " if len(f"{head} -> {place}") <= 80 else "\n  "
     print(head + (f"{between}-> {place}" if place else ""))
+    if "error" in body and not any(task["error"] for task in body["tasks"].values()):
+        print(line_of("  error: ", " ".join(body["error"].split())))
     width = max((len(name) for name in body["tasks"]), default=0)
     for name, task in body["tasks"].items():
         usage = task["usage"] or {}

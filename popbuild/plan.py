@@ -37,6 +37,7 @@ from popbuild.llm.request import Message, Request
 from popbuild.llm.store import OFF, ONLY, REFRESH, Store
 from popbuild.model.decision import APPROVED
 from popbuild.model.pipeline import Task
+from popbuild.model.status import RUNNING
 from popbuild.preview import Code
 
 
@@ -209,6 +210,8 @@ class _Planner:
         gates = self._gates(job, exam)
         if not note and wanted.intersection(gates):
             note = f"waits for a person at {', '.join(name for name in gates if name in wanted)}"
+        if not note and job.state == RUNNING:
+            note = "another command builds it just now: this is what it has not done yet"
         planned = tuple(
             self._task(exam, task)
             for task in exam.pipeline.in_order

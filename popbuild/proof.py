@@ -165,6 +165,10 @@ def _prove_steadily(evidence: _Evidence, job: str, *, alone: bool) -> Proof | No
     """A rebuild may take the job's place meanwhile: then what was read is of two results, or of
     one whose line was not there yet. None for a job that was removed meanwhile."""
     folder = evidence.root.job(COMPLETE, job)
+    link = disk.first_link(str(folder.path))
+    if link is not None:
+        what = "is a symbolic link: nothing of the job was read"
+        return Proof(job, False, 0, 0, 0, (Finding(evidence.root.show(Path(link)), what),))
     for _ in range(_MAX_TRIES):
         before = _bytes_of(folder.seal)
         proof = _JobProof(evidence, folder, alone=alone).prove()
@@ -205,6 +209,8 @@ class _Evidence:
     def _names(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
         for job in complete_jobs(self.root):
+            if disk.first_link(str(self.root.job(COMPLETE, job).path)) is not None:
+                continue
             body = seals.read(self.root.job(COMPLETE, job))
             if body is not None:
                 found.setdefault(seals.promotion_of(body), []).append(job)

@@ -154,6 +154,7 @@ def _place(
     with contextlib.ExitStack() as stack:
         for job in dict.fromkeys(each["id"] for each in wanted):
             stack.enter_context(job_lock(root, job))
+            jobs.refuse_links(root, job)
             finish_promotion(root, job, kept)
         new = []
         runs_now = runs.Runs(root)

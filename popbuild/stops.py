@@ -1,9 +1,11 @@
 """Requests to stop the build of a job, from any process: `.popbuild/stops/<job>`.
 
-A request is for whoever has the job's lock when it is written. A build looks for one about twice a
-second, and removes it: when it begins, since that one was for somebody before, and when it ends. So
-a request that came too late never stops a later build. One that comes in the very moment in which a
-build begins would be lost: whoever asked asks once more.
+A request is for whoever has the job's lock when it is written, and for whoever waits for that lock:
+otherwise the next one would take over at once. A build looks for one about twice a second, and
+removes it when it begins, since that one was for somebody before, and when it ends by itself. One
+that was heeded stays a moment for those who wait, who know it by its stamp from one that stood when
+they came; whoever asked removes it. So a request that came too late never stops a later build. One
+that comes in the very moment in which a build begins would be lost: whoever asked asks once more.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ POLL_S = 0.5  # how often a build looks
 SAID = "popbuild stop asked for it"
 _WAIT_S = 0.1
 _AGAIN_S = 3.0  # after which a request that was taken, and not heeded, is made again
+_LINGER_S = 0.5  # that a request stands once the lock is free: longer than who waits looks away
 
 
 class Stops:
@@ -44,6 +47,10 @@ class Stops:
     def stands(self, job: str) -> bool:
         """Whether a request was not taken yet."""
         return disk.stands(self._path(job))
+
+    def stamp(self, job: str) -> object:
+        """What is another one for each request; None where none stands."""
+        return disk.stamp(self._path(job))
 
     def drop(self, job: str) -> None:
         """Take a request, if there is one."""
@@ -112,12 +119,15 @@ def _wait(root: Root, names: Iterable[str], patience_s: float) -> set[str]:
     stops, locks = Stops(root), JobLocks(root)
     left, deadline = set(names), time.monotonic() + patience_s
     again_s = dict.fromkeys(left, time.monotonic() + _AGAIN_S)
-    while left and time.monotonic() < deadline:
+    free_s: dict[str, float] = {}  # since when nobody has it, or somebody else
+    while left and (free_s or time.monotonic() < deadline):
         time.sleep(_WAIT_S)
         for job in list(left):
-            if locks.is_free(job):
-                stops.drop(job)
-                left.discard(job)
+            if job in free_s or locks.is_free(job):
+                if time.monotonic() - free_s.setdefault(job, time.monotonic()) >= _LINGER_S:
+                    del free_s[job]
+                    stops.drop(job)
+                    left.discard(job)
             elif stops.stands(job):
                 again_s[job] = time.monotonic() + _AGAIN_S
             elif time.monotonic() > again_s[job]:

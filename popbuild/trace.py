@@ -14,7 +14,7 @@ from popbuild.endings import previous_results
 from popbuild.errors import InputError, UsageError, unknown
 from popbuild.exam import read_decision, read_frozen, read_json, read_letter
 from popbuild.fingerprint import brief, digest_of
-from popbuild.jobs import known_jobs
+from popbuild.jobs import is_known, known_jobs, refuse_links
 from popbuild.layout import COMPLETE, CURRENT, REJECTED, JobFolder, Root
 from popbuild.llm.store import Store
 from popbuild.model.decision import in_words
@@ -23,6 +23,7 @@ from popbuild.model.problem import value_at
 from popbuild.snapshot import take_snapshot
 from popbuild.units import money, seconds
 
+_STATES = (COMPLETE, CURRENT, REJECTED)
 _COLUMNS = 80
 _LABEL = 12
 _SHOWN = len("sha256:") + 12  # characters of a digest that a person reads
@@ -125,6 +126,7 @@ def trace(root: Root, given: str) -> Trace:
 
 def _find(root: Root, given: str) -> tuple[_Found, list[_Found]]:
     path = Path(given)
+    _refuse_links_on_the_way(root, path)
     if path.is_file():
         inside = _inside(root, path)
         if inside is not None:
@@ -146,10 +148,18 @@ def _find(root: Root, given: str) -> tuple[_Found, list[_Found]]:
     return _named(root, job, name), []
 
 
+def _refuse_links_on_the_way(root: Root, path: Path) -> None:
+    """InputError for a path through a job's directory that is, or holds, a symbolic link."""
+    way = path.parent.absolute()
+    for folder in (way, *way.parents):
+        if folder.parent.parent.resolve() == root.data.resolve() and folder.parent.name in _STATES:
+            refuse_links(root, folder.name)
+
+
 def _inside(root: Root, path: Path) -> _Found | None:
     """The artifact that a path below pipeline-data/ names; None for one elsewhere."""
     resolved = path.resolve()
-    for state in (COMPLETE, CURRENT, REJECTED):
+    for state in _STATES:
         base = (root.data / state).resolve()
         if resolved.is_relative_to(base):
             job, *parts = resolved.relative_to(base).parts
@@ -163,7 +173,9 @@ def _inside(root: Root, path: Path) -> _Found | None:
 
 
 def _named(root: Root, job: str, name: str) -> _Found:
-    for state in (COMPLETE, CURRENT, REJECTED):
+    if is_known(root, job):
+        refuse_links(root, job)
+    for state in _STATES:
         folder = root.job(state, job)
         if folder.path.is_dir():
             letters = _letters(folder)
@@ -183,6 +195,8 @@ def _by_digest(root: Root, data: bytes) -> Iterator[_Found]:
     results = [(job, root.job(COMPLETE, job)) for job in jobs]
     results += [(job, folder) for job in jobs for folder in previous_results(root, job)]
     for job, folder in results:
+        if disk.first_link(str(folder.path)) is not None:
+            continue  # what it leads to is not this job's
         for letter in _letters(folder).values():
             for name, digest in letter.outputs.items():
                 if digest in digests[name == _main(letter)]:

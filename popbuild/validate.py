@@ -165,6 +165,10 @@ def _validate_seed(
 def _validate_job(
     root: Root, folder: JobFolder, state: str, surroundings: Surroundings | None
 ) -> tuple[int, list[Finding]]:
+    link = disk.first_link(str(folder.path))
+    if link is not None:
+        problem = Problem("a symbolic link: nothing of the job was read")
+        return 1, [Finding(root.show(Path(link)), problem)]
     files = [(folder.seed, "seed"), (folder.status, "tasks-status")]
     if state == COMPLETE and folder.seal.exists():
         files.append((folder.seal, "seal"))

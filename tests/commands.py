@@ -51,6 +51,8 @@ PRELOAD = (
     "jiter",
     "jinja2.meta",
     "jsonschema",
+    "referencing",
+    "regex",
     "yaml",
     "doit.doit_cmd",
     "fastapi",  # litellm takes it where it is there
@@ -59,6 +61,14 @@ PRELOAD = (
     "starlette.applications",
     "uvicorn.config",
     "watchfiles",
+)
+# pydantic makes their validators when they are first used.
+MODELS = (
+    ("openai.types.chat", "ChatCompletion"),
+    ("litellm.types.router", "LiteLLM_Params"),
+    ("litellm.types.services", "ServiceLoggerPayload"),
+    ("litellm.types.utils", "ModelResponse"),
+    ("litellm.types.utils", "Usage"),
 )
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 ALL_REAL = "POPBUILD_TEST_REAL" in os.environ
@@ -457,6 +467,9 @@ def _preload() -> None:
             importlib.import_module(name)
         except Exception:  # the child will meet it too, and show it to the test
             traceback.print_exc()
+    for name, model in MODELS:
+        with contextlib.suppress(ImportError, AttributeError):
+            getattr(importlib.import_module(name), model).model_rebuild()
     gc.collect()
     gc.freeze()  # the children's collections shall not touch, and so copy, all this memory
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from commands import Running
 from workspace import Workspace
 
 _ADDRESS = re.compile(r"http://127\.0\.0\.1:(\d+)/\?token=(\S+)")
@@ -135,6 +136,13 @@ class Events:
                 return event
 
 
+def served_by(running: Running) -> Served:
+    """A server that has said its address."""
+    match = _ADDRESS.search(running.out)
+    assert match is not None, running.out
+    return Served(int(match[1]), match[2])
+
+
 @contextlib.contextmanager
 def serve(
     workspace: Workspace, *options: str, env: Mapping[str, str] | None = None
@@ -142,9 +150,7 @@ def serve(
     """Start the server of a workspace's root; ended as Ctrl-C ends it."""
     running = workspace.start("popbuild", "serve", "--port", "0", *options, env=env)
     running.wait_for("Ctrl-C ends it")
-    match = _ADDRESS.search(running.out)
-    assert match is not None, running.out
-    yield Served(int(match[1]), match[2])
+    yield served_by(running)
     running.interrupt()
     ended = running.wait(40)
     assert ended.code == 0, ended

@@ -142,6 +142,7 @@ TEMPLATES: dict[str, tuple[str, list[str]]] = {
     "indent": ("{{ 'a\\nb'|indent(1000000000) }}", LARGE),
     "join": ("{{ range(99999)|join('a' * 100000) }}", LARGE),
     "replace": ("{{ ('a' * 100000)|replace('a', 'b' * 100000) }}", LARGE),
+    "wordwrap of a word": ("{{ ('a' * 900000)|wordwrap(1) }}", LARGE),
     "wordwrap": ("{{ ('a' * 1000000)|wordwrap(1, wrapstring='b' * 100000) }}", LARGE),
     "batch": ("{{ [1]|batch(1000000000, 'x')|list }}", LARGE),
     "slice": ("{{ [1]|slice(1000000000, 'x')|list }}", LARGE),

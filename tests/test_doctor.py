@@ -56,6 +56,10 @@ def check_whole(workspace: Workspace) -> None:
     assert verification.proven, list(verification.lines())
 
 
+def make_folder(workspace: Workspace) -> None:
+    workspace.write(f"{COMPLETE}/stray/notes.txt", "mine")
+
+
 EMPTY = hashlib.sha256(b"").hexdigest()
 
 
@@ -68,6 +72,7 @@ EMPTY = hashlib.sha256(b"").hexdigest()
         (cut_promotion, "promotion cut short", f"{COMPLETE}/first"),
         (cut_claim, "claim cut short", f"{CURRENT}/claimed/.claimed-seed.json"),
         (lose_seed, "no seed", f"{CURRENT}/lost"),
+        (make_folder, "no seed", f"{COMPLETE}/stray"),
         (cut_mending, "empty folder", f"{CURRENT}/claimed"),
         (break_letter, "broken letter", f"{COMPLETE}/first/tasks/analysis/letter.json"),
         (forget_file, "not in the index", f"{COMPLETE}/first/files/logs/"),

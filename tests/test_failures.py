@@ -118,3 +118,43 @@ def test_a_stage_that_ends_the_process_as_if_all_were_well(
     assert (result.code, "ended the process" in result.err) == (0, False)
     assert workspace.popbuild("run").code == 0
     assert len(provider.requests) == 2
+
+
+PIPE = """
+import os, sys
+from popbuild import cli
+read, write = os.pipe()
+os.close(read)
+os.dup2(write, 1)
+os.dup2(write, 2)
+sys.exit(cli.main(["run", "first"]))
+"""
+
+
+def test_nobody_reads_what_is_printed(workspace: Workspace, provider: Provider) -> None:
+    """`popbuild run | head -1`: what is paid for is built to its end all the same."""
+    assert workspace.run("python", "-c", PIPE).code == 0
+    assert workspace.states("first") == ["complete"]
+    assert workspace.popbuild("run", "first").code == 0
+    assert len(provider.requests) == 2
+
+
+BROKEN = """
+import sys
+from popbuild import cli
+from popbuild.engine.progress import Plain
+def full(*given):
+    raise OSError(28, "No space left on device")
+Plain.task_done = full
+sys.exit(cli.main(["run", "first"]))
+"""
+
+
+def test_status_says_why_a_job_failed(workspace: Workspace, provider: Provider) -> None:
+    """Also where it was no task that did: the disk on which the output is, once one was built."""
+    assert workspace.run("python", "-c", BROKEN).code == 2
+    said = workspace.popbuild("status", "first").out
+    assert "error: the disk said no" in said
+    assert workspace.popbuild("run", "first").code == 0
+    assert "error" not in workspace.popbuild("status", "first").out
+    assert len(provider.requests) == 2

@@ -403,3 +403,60 @@ def test_no_link_leaves_a_job(
     assert file.read_text() == '{"content": "CANARY"}'
     if state == "complete":
         assert workspace.popbuild("verify").code == 1
+
+
+# Runs commands in one process, and names each that opens a file behind the link.
+WATCHED = """
+import contextlib, io, json, os, sys
+from popbuild.cli import main
+opened, said = [], {}
+def hook(event, values):
+    if event == "open" and isinstance(values[0], (str, bytes)):
+        path = os.path.realpath(os.fsdecode(values[0]))
+        if "/elsewhere" in path and os.path.isfile(path):
+            opened.append(path)
+sys.addaudithook(hook)
+for line in sys.argv[1:]:
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        with contextlib.redirect_stderr(out):
+            code = main(line.split())
+    said[line] = [code, out.getvalue(), opened[:]]
+    opened.clear()
+print(json.dumps(said))
+"""
+BEHIND = {
+    "verify": (1, "is a symbolic link: nothing of the job was read"),
+    "verify first": (1, "is a symbolic link: nothing of the job was read"),
+    "trace first/research": (3, "a symbolic link"),
+    "trace pipeline-data/complete/first/files/artifacts/research-output.json": (3, "symbolic link"),
+    "trace ../exported.json": (3, "no result has this file"),
+    "diff first": (3, "a symbolic link"),
+    "validate": (1, "a symbolic link: nothing of the job was read"),
+    "report first -o ../report.html": (0, "report.html"),
+    "doctor": (0, "nothing to mend"),
+    "restore ../job.tar.zst": (3, "a symbolic link"),
+    "restore --force ../job.tar.zst": (3, "a symbolic link"),
+    "archive first -o ../other.tar.zst": (3, "error: "),
+    "backup -o ../root.tar.zst": (0, "left out pipeline-data/complete/first"),
+}
+
+
+@pytest.mark.parametrize("place", [".", "tasks", "files"])
+def test_no_command_reads_behind_a_link(
+    place: str, workspace: Workspace, provider: Provider
+) -> None:
+    """A link in a job's place, or in the job, to the very files that it had: refused or told of by
+    whatever reads jobs, and no file behind it is opened."""
+    for topic in ("wind", "sun"):
+        workspace.seed("first", {"topic": topic})
+        assert workspace.popbuild("run").code == 0
+    assert workspace.popbuild("archive", "first", "-o", "../job.tar.zst").code == 0
+    target = workspace.job("first") / place
+    target.rename(workspace.root.parent / "elsewhere")
+    target.symlink_to(workspace.root.parent / "elsewhere")
+    (workspace.root.parent / "exported.json").write_text("{}")
+    result = workspace.run("python", "-c", WATCHED, *BEHIND)
+    assert result.code == 0, result
+    for command, (code, out, opened) in json.loads(result.out).items():
+        assert opened == [], command
+        assert (code, BEHIND[command][1] in out) == (BEHIND[command][0], True), (command, out)

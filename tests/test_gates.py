@@ -114,8 +114,13 @@ def test_who_asks_is_told_what_waits(gated: Workspace, provider: Provider) -> No
     note = "waits for a person at research"
     assert planned(gated) == ({"research": "will", "aside": "will"}, note)
     run(gated, 4)
-    waiting = {"task": "research", "message": QUESTION, "artifacts": ["research-output.json"]}
     body = status(gated)
+    waiting = {
+        "task": "research",
+        "message": QUESTION,
+        "artifacts": ["research-output.json"],
+        "of": body["waiting"][0]["of"],
+    }
     assert (body["state"], body["waiting"]) == ("waiting", [waiting])
     assert "decision" not in body["tasks"]["research"]
     for words in (("list",), ("status", "first"), ("check",)):
@@ -222,6 +227,51 @@ def test_saying_it_again_changes_nothing(gated: Workspace) -> None:
         assert gated.states("first") == [state]
     run(gated, 0)
     assert "was approved by Ada" in run(gated, 0, "approve", "first").out
+
+
+def test_an_answer_is_about_what_was_asked(gated: Workspace, provider: Provider) -> None:
+    """With the digest of a question: refused once the artifact is another, or the words of the
+    question are, and nothing is written."""
+
+    def asked_now() -> str:
+        (question,) = status(gated)["waiting"]
+        return str(question["of"])
+
+    run(gated, 4)
+    first = asked_now()
+    gated.seed("first", {"topic": "wind", "tone": "dry"})
+    run(gated, 4)
+    second = asked_now()
+    gated.task("research", task_yaml={"gate": {"message": "Is this wrong?"}})
+    third = asked_now()
+    assert len({first, second, third}) == 3
+    before = gated.tree("pipeline-data")
+    for of in (first, second, "nonsense"):
+        for command in ("approve", "reject"):
+            assert "look at it again" in run(gated, 4, command, "first", "--of", of).err
+    assert gated.tree("pipeline-data") == before
+    run(gated, 0, "approve", "first", "--of", third)
+    assert decision(gated)["decision"] == "approved"
+    assert "research was approved" in run(gated, 0, "approve", "first", "--of", third).out
+    run(gated, 0)
+    assert asked(provider) == ["Analysis", "Aside", "Aside", "Research", "Research"]
+
+
+def test_an_answer_undoes_no_other(gated: Workspace) -> None:
+    """Asked before somebody else decided: refused, with what was said; without the digest, a
+    rejection is taken back."""
+    run(gated, 4)
+    (question,) = status(gated)["waiting"]
+    words = ("first", "--of", question["of"])
+    run(gated, 0, "reject", *words, "--by", "Ada", "--note", "Too long.")
+    before = gated.tree("pipeline-data")
+    said = run(gated, 4, "approve", *words, "--by", "Bert").err
+    assert "decided otherwise" in said
+    assert "rejected by Ada" in said
+    assert "Too long." in said
+    assert gated.tree("pipeline-data") == before
+    run(gated, 0, "approve", "first")
+    assert "decided otherwise" in run(gated, 4, "reject", *words).err
 
 
 WRONG: list[tuple[list[str], str]] = [

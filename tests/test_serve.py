@@ -3,17 +3,18 @@ what changed on disk."""
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from provider import Provider
-from served import Served, serve
+from provider import Provider, fail
+from served import Served, serve, served_by
 from workspace import Workspace
 
 
@@ -218,6 +219,122 @@ def test_times_can_be_read(workspace: Workspace, served: Served) -> None:
         assert re.findall(r"\d{4}-\d\d-\d\dT\d\d:\d\d", bare) == []
 
 
+def test_a_build_that_waits_is_seen_and_taken_back(
+    workspace: Workspace, served: Served, provider: Provider
+) -> None:
+    """Behind four others a build is queued: its job says so, and Stop takes it back. One of several
+    jobs goes on without the one that was taken back."""
+    names = [f"q-{number}" for number in range(6)]
+    for name in names:
+        workspace.seed(name, {"topic": name, "tone": "dry"})
+    provider.hold()
+    for name in names[:5]:
+        assert served.post("/api/v1/builds", {"jobs": [name]}).status == 202
+    both = served.post("/api/v1/builds", {"jobs": ["q-5", "first"]}).json["id"]
+    provider.wait_for(4)
+    for name in ("q-4", "q-5"):
+        page = served.get(f"/jobs/{name}").text
+        assert 'class="state queued">queued<' in page
+        assert f"/jobs/{name}/stop" in page
+        assert served.post("/api/v1/builds", {"jobs": [name]}).status == 409
+        stopped = served.post(f"/api/v1/jobs/{name}/stop", {}).json
+        assert stopped == {"job": name, "asked": True, "ended": True, "stopped": True}
+        page = served.get(f"/jobs/{name}").text
+        assert 'class="state new">new<' in page
+        assert f"/jobs/{name}/stop" not in page
+    assert served.get(f"/api/v1/builds/{both}").json["jobs"] == ["first"]
+    shown = served.get("/builds").text
+    assert "taken back before it began" in shown
+    assert 'class="state queued">queued<' in shown
+    provider.release()
+    assert _ended(served, both)["exitCode"] == 0
+    assert [workspace.states(name) for name in ("first", "q-3", "q-4", "q-5")] == [
+        ["complete"],
+        ["complete"],
+        [],
+        [],
+    ]
+
+
+def test_a_build_behind_another_is_stopped_with_it(
+    workspace: Workspace, served: Served, provider: Provider
+) -> None:
+    """A build of a job that a terminal builds waits, and is said to; Stop ends both."""
+    provider.hold()
+    with workspace.start("popbuild", "run", "first") as running:
+        provider.wait_for(1)
+        build = served.post("/api/v1/builds", {"jobs": ["first"]}).json["id"]
+        _until(lambda: served.get(f"/api/v1/builds/{build}").json["state"] == "waiting")
+        assert "another command builds it" in served.get("/builds").text
+        assert "waits for the one under way" in served.get("/jobs/first").text
+        assert served.post("/api/v1/jobs/first/stop", {}).json["ended"]
+        assert running.wait().code == 4
+    assert _ended(served, build)["ending"] == "somebody asked for it"
+    assert len(provider.requests) == 1
+    assert workspace.status("first", "current")["state"] == "stopped"
+
+
+def test_a_plan_says_what_is_being_built(
+    workspace: Workspace, served: Served, provider: Provider
+) -> None:
+    """Of what another command builds just now, no second build is offered; the command line says
+    so, too."""
+    workspace.seed("second", {"topic": "wind", "tone": "dry"})
+    provider.hold()
+    with workspace.start("popbuild", "run", "first") as running:
+        provider.wait_for(1)
+        page = served.get("/plan?job=first").text
+        assert "first is being built just now" in page
+        assert "data-body" not in page
+        assert "another command builds it just now" in workspace.popbuild("plan", "first").out
+        build = served.post("/api/v1/builds", {"jobs": ["second"]}).json["id"]
+        page = served.get("/plan?job=second").text
+        assert "second is being built just now, or about to be" in page
+        assert "data-body" not in page
+        provider.release()
+        assert running.wait().code == 0
+    assert _ended(served, build)["exitCode"] == 0
+    assert "just now" not in served.get("/plan?job=first").text
+
+
+def test_how_a_build_ended_is_said(
+    workspace: Workspace, served: Served, provider: Provider
+) -> None:
+    """When it was asked for, begun and over, and how: by a mark and a word of its own."""
+    provider.script([fail(400)])
+    build = served.post("/api/v1/builds", {"jobs": ["first"]}).json["id"]
+    ended = _ended(served, build)
+    assert (ended["exitCode"], ended["ending"]) == (2, "a crash or a provider error")
+    shown = served.get("/builds").text
+    assert f"ended {ended['endedAt']}" in shown
+    assert f"asked {ended['askedAt']}, begun {ended['begunAt']}" in shown
+    assert 'class="state failed">failed</span>: a crash or a provider error (exit code 2)' in shown
+
+
+def test_a_build_outlives_a_server_that_is_killed(workspace: Workspace, provider: Provider) -> None:
+    """Nobody reads what it prints any more: it goes on to its end all the same, and what it bought
+    is in the result."""
+    provider.hold(after=1)
+    with workspace.start("popbuild", "serve", "--port", "0") as running:
+        running.wait_for("Ctrl-C ends it")
+        served = served_by(running)
+        assert served.post("/api/v1/builds", {"jobs": ["first"]}).status == 202
+        provider.wait_for(2)
+        running.kill()
+        running.wait()
+    provider.release()
+    _until(lambda: workspace.states("first") == ["complete"])
+    ended = workspace.popbuild("run", "first")  # which waits for the lock
+    assert (ended.code, len(provider.requests)) == (0, 2)
+
+
+def _until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_a_seed_is_submitted(workspace: Workspace, served: Served, provider: Provider) -> None:
     """A seed comes as JSON or as the text of its file; with `build` it is built at once."""
     seed = {"name": "Sent", "data": {"topic": "bees", "tone": "dry"}}
@@ -267,6 +384,40 @@ def test_a_rejected_job_is_retried(
     assert started.status == 202
     assert _ended(served, started.json["id"])["exitCode"] == 0
     served.wait_for("first", "complete")
+    refused = served.post("/api/v1/jobs/first/retry", {})
+    assert (refused.status, refused.json["error"]) == (400, "the job is not rejected")
+    assert len(served.get("/api/v1/builds").json) == 1
+
+
+def test_a_page_that_is_behind_decides_nothing(
+    workspace: Workspace, served: Served, provider: Provider
+) -> None:
+    """What its form sends is about what it shows: another artifact is not approved by it, nor is a
+    rejection by somebody else taken back, and nothing is built."""
+    workspace.task("research", task_yaml={"gate": {"message": "Is this fit to print?"}})
+    assert workspace.popbuild("run", "first").code == 4
+    old = _answer(served)
+    workspace.seed("first", {"topic": "wind", "tone": "dry"})
+    assert workspace.popbuild("run", "first").code == 4
+    refused = served.post("/api/v1/jobs/first/approve", old)
+    assert (refused.status, refused.json["hint"]) == (409, "look at it again, then decide")
+    new = _answer(served)
+    assert new["of"] != old["of"]
+    assert workspace.popbuild("reject", "first", "--by", "Ada", "--note", "No.").code == 0
+    refused = served.post("/api/v1/jobs/first/approve", new)
+    assert refused.status == 409
+    assert "rejected by Ada" in refused.json["values"]["found"]
+    assert workspace.states("first") == ["rejected"]
+    assert served.get("/api/v1/builds").json == []
+    assert len(provider.requests) == 2
+
+
+def _answer(served: Served) -> dict[str, object]:
+    """What the page of `first` would send for a yes."""
+    found = re.search(r'first/approve" data-body="([^"]*)"', served.get("/jobs/first").text)
+    assert found is not None
+    answer: dict[str, object] = json.loads(html.unescape(found[1]))
+    return answer
 
 
 def test_files_are_given_as_they_are(workspace: Workspace, served: Served) -> None:

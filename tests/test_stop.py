@@ -91,6 +91,34 @@ def test_a_job_that_nobody_builds_stays_as_it_is(two: Workspace, provider: Provi
     run(two, 3, "stop")
 
 
+def test_who_waits_for_the_job_is_stopped_too(two: Workspace, provider: Provider) -> None:
+    """No other command takes over what was just stopped, and each says so."""
+    hold(provider, "grid")
+    with two.start("popbuild", "run", "first") as running:
+        provider.wait_for(1)
+        with two.start("popbuild", "run", "first") as waiting:
+            waiting.wait_for("waiting for another command")
+            assert run(two, 0, "stop", "first").out == "first: stopped\n"
+            ended = [running.wait(), waiting.wait()]
+    assert [each.code for each in ended] == [4, 4]
+    assert all("first: stopped: popbuild stop asked for it" in each.out for each in ended)
+    assert len(provider.requests) == 1
+    assert requests_left(two) == []
+    hold(provider, "nothing")
+    run(two, 0, "run", "first")
+    assert two.states("first") == ["complete"]
+
+
+def test_who_comes_after_a_request_is_not_stopped_by_it(held: Root, two: Workspace) -> None:
+    stops.Stops(held).ask("first")
+    with two.start("popbuild", "run", "first") as waiting:
+        waiting.wait_for("waiting for another command")
+        JobLocks(held).release("first")
+        assert waiting.wait().code == 0
+    assert two.states("first") == ["complete"]
+    assert requests_left(two) == []
+
+
 def test_an_equal_request_of_another_job_is_sent_all_the_same(
     two: Workspace, provider: Provider
 ) -> None:

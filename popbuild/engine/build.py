@@ -141,7 +141,7 @@ class Builder:
 
     async def build(self, job: str, tasks: tuple[str, ...] | None) -> JobResult:
         """Build one job, or only some of its tasks. An expected failure is a result."""
-        told = False
+        told, before = False, self._stops.stamp(job)
         while not self.claims.acquire(job):
             if not self.shared.options.wait:
                 error = LockedError("another command builds this job", {"job": job})
@@ -150,7 +150,13 @@ class Builder:
                 self.shared.events.waiting_for_lock(job)
                 told = True
             await asyncio.sleep(_LOCK_POLL_S)
+            if self._is_asked_to_stop(job, before):
+                return self._ended(JobResult(job, "stopped", notes=(SAID,)))
+        heeded = False
         try:
+            heeded = told and self._is_asked_to_stop(job, before)
+            if heeded:
+                return self._ended(JobResult(job, "stopped", notes=(SAID,)))
             self._stops.drop(job)  # it was for whoever built the job before
             build = self._under_way[job] = _JobBuild(self, job, tasks)
             async with self._turns.turn():
@@ -161,9 +167,14 @@ class Builder:
         except Exception as error:  # a full disk, or a mistake of ours: the other jobs go on
             return self._ended(JobResult(job, "failed", error=in_our_words(error)))
         finally:
-            self._under_way.pop(job, None)
-            self._stops.drop(job)
+            ended = self._under_way.pop(job, None)
+            if not heeded and not (ended and ended.is_to_stop):
+                self._stops.drop(job)  # else who waits for the lock is asked as well
             self.claims.release(job)
+
+    def _is_asked_to_stop(self, job: str, before: object) -> bool:
+        """Whether a request came while this build waited for the job's lock."""
+        return self._stops.stamp(job) not in (None, before)
 
     async def heed_stops(self) -> None:
         """Stop what somebody asks to be stopped, as long as this runs."""
@@ -208,14 +219,14 @@ class _JobBuild:
         self._run = run_id()
         self._tally = Tally()
         self._started = time.monotonic()
-        self._is_to_stop = False
+        self.is_to_stop = False
         self._running: asyncio.Task[None] | None = None
 
     def stop(self) -> None:
         """Give up what is under way, as Ctrl-C would, and leave the job stopped. Without effect
         once the tasks have ended: the job is about to be promoted, or rejected."""
-        if not self._is_to_stop:
-            self._is_to_stop = True
+        if not self.is_to_stop:
+            self.is_to_stop = True
             if self._running is not None:
                 self._running.cancel()
 
@@ -379,12 +390,12 @@ class _JobBuild:
 
         runner = AsyncRunner(graph.dependencies(), execute, stopped, always)
         self._running = asyncio.ensure_future(runner.run(control))
-        if self._is_to_stop:
+        if self.is_to_stop:
             self._running.cancel()
         try:
             await self._running
         except asyncio.CancelledError:
-            if not self._is_to_stop or _is_cancelled():
+            if not self.is_to_stop or _is_cancelled():
                 opened.leave(self._left, "interrupted")
                 raise
             opened.leave(states.STOPPED, SAID)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from popbuild.engine.events import Events, JobResult
 from popbuild.errors import LockedError, describe, printable
-from popbuild.guard import show_traceback
+from popbuild.guard import nobody_reads, show_traceback
 from popbuild.layout import artifact_place
 from popbuild.model.letter import Usage
 from popbuild.model.problem import Problem
@@ -57,8 +57,11 @@ class Plain(Events):
         with self._lock:
             text = "\n".join([*self._held, text])
             self._held.clear()
-            self._stream.write(redact(text, os.environ) + "\n")
-            self._stream.flush()
+            try:
+                self._stream.write(redact(text, os.environ) + "\n")
+                self._stream.flush()
+            except BrokenPipeError:  # the reader went away: what is paid for is built all the same
+                nobody_reads(self._stream)
 
     def close(self) -> None:
         if self._held:

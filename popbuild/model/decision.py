@@ -47,14 +47,21 @@ class Decision:
 
 @dataclass(frozen=True)
 class Question:
-    """What a person is asked: the gate's message, and the names of the artifacts to look at."""
+    """What a person is asked: the gate's message, and the names of the artifacts to look at. `of`
+    is the digest of what is asked about: an answer that gives it back is about nothing else."""
 
     task: str
     message: str
     artifacts: tuple[str, ...]
+    of: str
 
     def as_json(self) -> dict[str, Any]:
-        return {"task": self.task, "message": self.message, "artifacts": list(self.artifacts)}
+        return {
+            "task": self.task,
+            "message": self.message,
+            "artifacts": list(self.artifacts),
+            "of": self.of,
+        }
 
 
 def in_words(decision: Mapping[str, Any]) -> str:

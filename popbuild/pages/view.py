@@ -287,7 +287,7 @@ class _Viewer:
 
     def _changes(self) -> Changes | None:
         job = self._job
-        if job.state != COMPLETE or not previous_results(self._root, job.id):
+        if job.state != COMPLETE or job.bad_link or not previous_results(self._root, job.id):
             return None
         found = diff(self._root, job.id)
         artifacts = tuple(

@@ -10,50 +10,76 @@ import os
 import secrets
 import signal
 import sys
+import tempfile
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any
 
 from popbuild.board.hub import Hub
+from popbuild.claims import JobLocks
 from popbuild.errors import UsageError, unknown
 from popbuild.guard import in_our_words
 from popbuild.layout import Root
 from popbuild.model.clock import timestamp
 from popbuild.redact import redact
+from popbuild.web.ended import Ending, ending_of
 
-QUEUED, RUNNING, ENDED = "queued", "running", "ended"
-_AT_A_TIME = 4  # each has litellm in its memory
+QUEUED, RUNNING, WAITING, ENDED = "queued", "running", "waiting", "ended"
+AT_A_TIME = 4  # each has litellm in its memory
 _KEPT = 200  # builds that ended and are still told of
 _MAX_ERRORS = 4_000  # characters of what a build printed on stderr
 _GRACE_S = 30.0  # for calls in flight, when the server ends
+_LOOK_S = 0.5  # how often is looked whether a build waits for another command
+_FEW = 100  # jobs of a build of which that is told: of more, some are built at any time
 
 
 @dataclass
 class Build:
-    """A build from the moment that it was asked for. `code` is the exit code of `popbuild run`;
-    `results` say how each job ended, as `popbuild run --json` does."""
+    """A build from the moment that it was asked for. It is queued until there is room, and waiting
+    while another command builds its jobs. `code` is the exit code of `popbuild run`; `results` say
+    how each job ended, as `popbuild run --json` does."""
 
     id: str
     jobs: tuple[str, ...]
-    words: tuple[str, ...]  # of its command line
+    order: tuple[str, ...]  # the words of its command line, without the jobs
     state: str = QUEUED
     asked_at: str = field(default_factory=timestamp)
+    asked_s: float = field(default_factory=time.time)  # since 1970, as the disk's times are
+    begun_at: str | None = None
     ended_at: str | None = None
     code: int | None = None
     results: list[Any] = field(default_factory=list)
     error: dict[str, Any] | None = None
     printed: str = ""
+    given_up: bool = False  # before there was a process that could be told
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words of its command line."""
+        return (*self.order, *self.jobs)
+
+    @property
+    def ending(self) -> Ending | None:
+        """How it ended; None before."""
+        if self.state != ENDED:
+            return None
+        outcomes = {each.get("outcome") for each in self.results if isinstance(each, dict)}
+        return ending_of(self.code, outcomes, started=self.error is None)
 
     def as_json(self) -> dict[str, Any]:
+        ending = self.ending
         return {
             "id": self.id,
             "jobs": list(self.jobs),
             "command": "popbuild " + " ".join(self.words),
             "state": self.state,
             "askedAt": self.asked_at,
+            "begunAt": self.begun_at,
             "endedAt": self.ended_at,
             "exitCode": self.code,
+            "ending": ending.says if ending else None,
             "results": self.results,
             "error": self.error,
             "printed": self.printed,
@@ -66,10 +92,11 @@ class Builds:
     def __init__(self, root: Root, hub: Hub) -> None:
         self._root = root
         self._hub = hub
+        self._locks = JobLocks(root)
         self._builds: OrderedDict[str, Build] = OrderedDict()
         self._processes: dict[str, asyncio.subprocess.Process] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._room = asyncio.Semaphore(_AT_A_TIME)
+        self._room = asyncio.Semaphore(AT_A_TIME)
         self._closing = False
 
     def all(self) -> list[Build]:
@@ -93,13 +120,11 @@ class Builds:
 
     def start(self, jobs: Sequence[str], words: Sequence[str] = ()) -> Build:
         """Build jobs, with further words of `popbuild run`'s command line."""
-        line = ("run", "--continue", *words, *jobs)
-        build = Build(secrets.token_hex(4), tuple(jobs), line)
-        return self._begin(build)
+        return self._begin(Build(secrets.token_hex(4), tuple(jobs), ("run", "--continue", *words)))
 
     def retry(self, job: str) -> Build:
         """`popbuild retry`."""
-        return self._begin(Build(secrets.token_hex(4), (job,), ("retry", job)))
+        return self._begin(Build(secrets.token_hex(4), (job,), ("retry",)))
 
     def _begin(self, build: Build) -> Build:
         self._builds[build.id] = build
@@ -116,10 +141,30 @@ class Builds:
         """Give up what is under way, as Ctrl-C does: what was bought stays in the store."""
         process = self._processes.get(build.id)
         if process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(signal.SIGINT)
+            _interrupt(process)
         elif build.state == QUEUED:
             self._end(build, None)
+        else:
+            build.given_up = True
+
+    def take_back(self, job: str) -> bool:
+        """Give up what was asked for and has not begun with this job: builds that wait for room, or
+        for others to end, or that are just starting; whether there were any. Of a build of several
+        jobs, only this one. What is being built is left to `popbuild.stops`."""
+        taken = False
+        for build in self.all():
+            if build.state == ENDED or job not in build.jobs:
+                continue
+            if len(build.jobs) == 1:
+                process = self._processes.get(build.id)
+                if process is None or self._locks.holder(job) != process.pid:
+                    self.stop(build)
+                    taken = True
+            elif build.state == QUEUED:
+                build.jobs = tuple(each for each in build.jobs if each != job)
+                self._tell(build, job)
+                taken = True
+        return taken
 
     async def close(self) -> None:
         """Stop all builds, and wait for them to have written down how far they came."""
@@ -139,41 +184,75 @@ class Builds:
             if build.state == ENDED or self._closing:
                 return
             try:
-                await self._run(build)
+                # Files without a name, and no pipes: a build outlives a server that is killed, and
+                # what it bought would be lost with its reader.
+                with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+                    await self._run(build, out, err)
             except OSError as error:
                 build.error = in_our_words(error).as_json()
                 self._end(build, None)
 
-    async def _run(self, build: Build) -> None:
+    async def _run(self, build: Build, out: IO[bytes], err: IO[bytes]) -> None:
+        build.state, build.begun_at = RUNNING, timestamp()
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "popbuild", *build.words, "--json"),
             *("--root", str(self._root.path)),
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
+            stdout=out,
+            stderr=err,
             env={**os.environ, "PYTHONSAFEPATH": "1"},
             start_new_session=True,  # a Ctrl-C for the server is passed on once, by the server
         )
         self._processes[build.id] = process
-        build.state = RUNNING
+        if build.given_up:
+            _interrupt(process)
         self._tell(build)
         try:
-            out, err = await process.communicate()
+            await self._watch(build, process)
         finally:
             del self._processes[build.id]
         with contextlib.suppress(ValueError):
-            said = json.loads(out)
+            said = json.loads(_all_of(out))
             if isinstance(said, list):
                 build.results = said
             else:
                 build.error = said
-        build.printed = redact(err.decode(errors="replace"), os.environ)[-_MAX_ERRORS:]
+        if process.returncode != -signal.SIGINT:  # else it had not begun, and has nothing to say
+            printed = _all_of(err).decode(errors="replace")
+            build.printed = redact(printed, os.environ)[-_MAX_ERRORS:]
         self._end(build, process.returncode)
+
+    async def _watch(self, build: Build, process: asyncio.subprocess.Process) -> None:
+        """Wait for the end of a build, and tell when it waits for another command and goes on."""
+        ending = asyncio.ensure_future(process.wait())
+        while not (await asyncio.wait({ending}, timeout=_LOOK_S))[0]:
+            state = WAITING if self._waits(build, process.pid) else RUNNING
+            if state != build.state:
+                build.state = state
+                self._tell(build)
+
+    def _waits(self, build: Build, pid: int) -> bool:
+        """Whether others build jobs of a build, and it none."""
+        if len(build.jobs) > _FEW:
+            return False
+        holders = {self._locks.holder(job) for job in build.jobs}
+        return pid not in holders and holders != {None}
 
     def _end(self, build: Build, code: int | None) -> None:
         build.state, build.code, build.ended_at = ENDED, code, timestamp()
         self._tell(build)
 
-    def _tell(self, build: Build) -> None:
-        body = {"id": build.id, "state": build.state, "jobs": list(build.jobs[:100])}
-        self._hub.publish("build", {**body, "exitCode": build.code})
+    def _tell(self, build: Build, *more: str) -> None:
+        jobs = [*more, *build.jobs[:100]]
+        body = {"id": build.id, "state": build.state, "jobs": jobs, "exitCode": build.code}
+        self._hub.publish("build", body)
+
+
+def _interrupt(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(signal.SIGINT)
+
+
+def _all_of(file: IO[bytes]) -> bytes:
+    file.seek(0)
+    return file.read()

@@ -14,12 +14,13 @@ from urllib.parse import quote, urlencode
 
 from popbuild import __version__, commands, disk, runs, schemas
 from popbuild.board.board import Query, query_of
-from popbuild.board.row import STALE, row_of
+from popbuild.board.row import STALE, Row, row_of
 from popbuild.config import load
+from popbuild.decisions import default_name
 from popbuild.errors import PopbuildError, UsageError, unknown
 from popbuild.jobs import Job
 from popbuild.layout import COMPLETE, REJECTED, name_problem
-from popbuild.model.status import RUNNING
+from popbuild.model import status as states
 from popbuild.pages import foreign
 from popbuild.pages.html import ago, render
 from popbuild.pages.panels import JobView
@@ -28,6 +29,7 @@ from popbuild.plan import totals
 from popbuild.plan_text import price_text, sum_text
 from popbuild.units import count
 from popbuild.web import verbs
+from popbuild.web.builds import AT_A_TIME, QUEUED, WAITING, Build
 from popbuild.web.pictures import graph_of, plots_of
 from popbuild.web.server import HTML, Ask, NotAnswered, Reply, Server
 
@@ -120,6 +122,7 @@ async def job(server: Server, ask: Ask) -> Reply:
     view = await asyncio.to_thread(view_of, server.root, found)
     under_way = server.builds.building(name)
     bad = found.bad is not None
+    comes = None if under_way is None else _comes(under_way, row)
     return page(
         server,
         "job.html",
@@ -132,7 +135,11 @@ async def job(server: Server, ask: Ask) -> Reply:
         questions=_questions(found),
         can_build=row.standing in (*_TO_BUILD, "rejected") and under_way is None and not bad,
         bad=bad,
-        can_stop=row.standing == "running",
+        build=under_way,
+        comes=comes,
+        stands=comes[0] if comes and comes[0] else row.standing,
+        can_stop=row.standing == states.RUNNING or (comes is not None and bool(comes[0])),
+        who=default_name(),
         can_retry=row.standing == "rejected" and found.bad_seed is None and under_way is None,
         can_fresh=_can_be_fresh(found, view) if under_way is None and not bad else (),
         can_download=_can_be_archived(server, found),
@@ -142,7 +149,7 @@ async def job(server: Server, ask: Ask) -> Reply:
 
 def _can_be_fresh(found: Job, view: JobView) -> list[str]:
     """The tasks that were built, up to date or not: a build may begin again at any of them."""
-    if found.folder is None or found.state == RUNNING:
+    if found.folder is None or found.state == states.RUNNING:
         return []
     return [task.id for task in view.tasks if task.attempts]
 
@@ -151,7 +158,22 @@ def _can_be_archived(server: Server, found: Job) -> bool:
     """Whether `popbuild archive` has something to take, and nobody who builds it holds it up."""
     folders = (server.root.job(state, found.id).path for state in (COMPLETE, REJECTED))
     there = any(disk.is_folder(str(path)) for path in folders)
-    return there and found.bad_link is None and found.state != RUNNING
+    return there and found.bad_link is None and found.state != states.RUNNING
+
+
+def _comes(build: Build, row: Row) -> tuple[str, str]:
+    """What a job says of a build that was asked for here: how the job stands by that, empty where
+    it stands as it did before, and the rest in a few words."""
+    if build.state == QUEUED:
+        stands = "" if row.standing == states.RUNNING else QUEUED
+        return stands, f"{AT_A_TIME} are built at a time"
+    if row.standing == states.RUNNING:
+        return "", "it waits for the one under way" if build.state == WAITING else ""
+    if row.changed >= build.asked_s:
+        return "", ""  # it has been built; only the process is still to end
+    if len(build.jobs) == 1:
+        return "starting", "it begins at once"
+    return "", f"{count(len(build.jobs), 'job')}, each in its turn"
 
 
 def _questions(found: Job) -> list[dict[str, Any]]:
@@ -159,8 +181,8 @@ def _questions(found: Job) -> list[dict[str, Any]]:
     return [
         {
             **question.as_json(),
-            "approve": json.dumps({"task": question.task, "build": True}),
-            "reject": json.dumps({"task": question.task}),
+            "approve": json.dumps({"task": question.task, "of": question.of, "build": True}),
+            "reject": json.dumps({"task": question.task, "of": question.of}),
         }
         for question in found.questions
     ]
@@ -178,9 +200,17 @@ async def plan(server: Server, ask: Ask) -> Reply:
         names, back, then = _to_build(server, query), _url_of(query), "/builds"
     some = names[:_MOST_PLANNED]
     planned = await asyncio.to_thread(lambda: server.api.plan(*some, fresh=fresh) if some else [])
-    building = [job.id for job in planned if job.tasks]
-    total = totals(task for job in planned for task in job.tasks)
+    under_way = server.builds.jobs_under_way()
+    busy = [job.id for job in planned if job.state == states.RUNNING or job.id in under_way]
+    free = [job for job in planned if job.id not in busy]
+    building = [job.id for job in free if job.tasks]
+    total = totals(task for job in free for task in job.tasks)
     summary = f"{count(len(building), 'job')} would be built: {sum_text(total)}."
+    if not building:
+        summary = "" if busy else "Nothing is to be built."
+    if busy:
+        built = f"{busy[0]} is" if len(busy) == 1 else f"{count(len(busy), 'job')} are"
+        summary += f" {built} being built just now, or about to be: Stop is on the job's page."
     order: dict[str, Any] = {"jobs": building} | ({"fresh": fresh} if fresh else {})
     return page(
         server,
@@ -189,7 +219,7 @@ async def plan(server: Server, ask: Ask) -> Reply:
         title="Plan",
         planned=planned,
         price_text=price_text,
-        summary=summary if building else "Nothing is to be built.",
+        summary=summary.strip(),
         build=json.dumps(order) if building else None,
         then=then,
         back=back,
@@ -257,7 +287,8 @@ def _run(line: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def builds(server: Server, ask: Ask) -> Reply:
-    return page(server, "builds.html", "/builds", title="Builds", builds=server.builds.all())
+    found = server.builds.all()
+    return page(server, "builds.html", "/builds", title="Builds", builds=found, at_a_time=AT_A_TIME)
 
 
 async def submit(server: Server, ask: Ask) -> Reply:

@@ -7,6 +7,7 @@ from typing import Any
 
 from popbuild.board.board import MOST_ON_A_PAGE, SORTS, UNKNOWN
 from popbuild.board.row import STANDINGS
+from popbuild.web.builds import ENDED, QUEUED, RUNNING, WAITING
 
 Shape = dict[str, Any]
 
@@ -42,7 +43,18 @@ TASK: Shape = {"type": "string", "minLength": 1, "maxLength": 64}
 NOTE: Shape = {"type": "string", "maxLength": 2_000}
 STANDING: Shape = {"type": "string", "enum": [*STANDINGS, UNKNOWN]}
 
-_SAID: dict[str, Shape] = {"task": TASK, "note": NOTE, "by": {"type": "string", "maxLength": 200}}
+_SAID: dict[str, Shape] = {
+    "task": TASK,
+    "note": NOTE,
+    "by": {"type": "string", "maxLength": 200},
+    "of": {
+        "type": "string",
+        "maxLength": 100,
+        "description": "That of the question, as `waiting` of the job has it. The answer is "
+        "refused if something else is asked by now, or somebody has answered otherwise; without "
+        "it, what stands there is decided about.",
+    },
+}
 _PROBLEM = an_object({"message": TEXT, "pointer": TEXT}, {"schemaPath": NULLABLE_TEXT})
 _RANGE: Shape = an_object({"low": NUMBER, "high": NUMBER})
 _TASK_STATE = an_object(
@@ -181,16 +193,20 @@ SHAPES: dict[str, Shape] = {
                 "id": TEXT,
                 "jobs": array(TEXT),
                 "command": TEXT,
-                "state": {"type": "string", "enum": ["queued", "running", "ended"]},
+                "state": {"type": "string", "enum": [QUEUED, RUNNING, WAITING, ENDED]},
                 "askedAt": TEXT,
+                "begunAt": NULLABLE_TEXT,
                 "endedAt": NULLABLE_TEXT,
                 "exitCode": {"type": ["integer", "null"]},
+                "ending": NULLABLE_TEXT,
                 "results": array({"type": "object"}),
                 "error": {"anyOf": [ref("Error"), {"type": "null"}]},
                 "printed": TEXT,
             }
         ),
-        "description": "A `popbuild run` that this server started; `results` as with --json.",
+        "description": "A `popbuild run` that this server started: queued until there is room, "
+        "waiting while another command builds its jobs; `ending` says how it ended, `results` as "
+        "with --json.",
     },
     "Run": {
         **an_object({"pipelineId": TEXT}, open_=True),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-from popbuild import runs
+from popbuild import commands, runs
 from popbuild.board.board import UNKNOWN, Page, Query, query_of
 from popbuild.board.hub import Event
 from popbuild.errors import LockedError, UsageError
@@ -148,6 +149,7 @@ async def build(server: Server, ask: Ask) -> Reply:
 
 async def retry(server: Server, ask: Ask) -> Reply:
     name = server.known(ask.path["job"])
+    await asyncio.to_thread(commands.check_retry, server.root, name)
     _check_can_be_built(server, name)
     return reply_json(server.builds.retry(name).as_json(), 202)
 
@@ -166,7 +168,7 @@ async def approve(server: Server, ask: Ask) -> Any:
     """`popbuild approve`; with `build`, the job goes on at once."""
     job = server.known(ask.path["job"])
     decided = await asyncio.to_thread(server.api.approve, job, *_said(ask))
-    if ask.body.get("build"):
+    if ask.body.get("build") and server.builds.building(job) is None:
         server.builds.start([job])
     return decided.as_json()
 
@@ -177,13 +179,16 @@ async def reject(server: Server, ask: Ask) -> Any:
 
 
 def _said(ask: Ask) -> Iterator[str | None]:
-    return (ask.body.get(name) for name in ("task", "note", "by"))
+    return (ask.body.get(name) for name in ("task", "note", "by", "of"))
 
 
 async def stop(server: Server, ask: Ask) -> Any:
-    """Whoever builds the job, this server or another command, is asked to stop."""
+    """Whoever builds the job or waits for it, this server or another command, is asked to stop."""
     job = server.known(ask.path["job"])
+    taken_back = server.builds.take_back(job)
     (stopped,) = await asyncio.to_thread(lambda: server.api.stop(job, patience_s=_PATIENCE_S))
+    if taken_back:
+        stopped = dataclasses.replace(stopped, asked=True, stopped=True)
     return stopped.as_json()
 
 
