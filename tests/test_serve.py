@@ -306,8 +306,9 @@ def test_how_a_build_ended_is_said(
     ended = _ended(served, build)
     assert (ended["exitCode"], ended["ending"]) == (2, "a crash or a provider error")
     shown = served.get("/builds").text
-    assert f"ended {ended['endedAt']}" in shown
-    assert f"asked {ended['askedAt']}, begun {ended['begunAt']}" in shown
+    assert f'ended <time datetime="{ended["endedAt"]}"' in shown
+    for word in ("asked", "begun"):
+        assert f'{word} <time datetime="{ended[word + "At"]}"' in shown
     assert 'class="state failed">failed</span>: a crash or a provider error (exit code 2)' in shown
 
 
