@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,6 +20,11 @@ from popbuild.layout import Root
 
 MAGIC = b"age-encryption.org/v1\n"
 _MAX_KEYS_BYTES = 1 << 20
+# A line of its own: in the JSON of a seed or an answer, which strangers write, it is none.
+_PRIVATE_LINE = re.compile(
+    rb"^(?:AGE-SECRET-KEY-1[0-9A-Z]{50,}|-----BEGIN OPENSSH PRIVATE KEY-----)[ \t\r]*$",
+    re.MULTILINE,
+)
 _PRIVATE = ("AGE-SECRET-KEY-", "AGE-PLUGIN-", "-----BEGIN")
 
 
@@ -88,6 +94,11 @@ def identities(path: Path, root: Path | None) -> list[Any]:
         # Nothing of it is shown: it may be a key all the same.
         raise InputError("not a private key of age", {"file": path}, hint="age-keygen makes one")
     return keys
+
+
+def holds_private_key(data: bytes) -> bool:
+    """Whether a file has a private key with which an archive could be read."""
+    return _PRIVATE_LINE.search(data) is not None
 
 
 def _lines(path: Path) -> list[str]:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from popbuild import commands, jobs, jsonio
 from popbuild.config import load
 from popbuild.errors import InputError
-from popbuild.exam import BadSeed, seed_of
+from popbuild.exam import BadSeed, key_problems, seed_of
 from popbuild.layout import Root, find_root
 from popbuild.model.problem import Problem
 
@@ -99,8 +99,8 @@ class Popbuild:
         return session.plan(self.root, None, names, options)
 
     async def events(self, job: str | None = None) -> AsyncIterator[Event]:
-        """What happens from now on, as it happens: the kinds and bodies of the HTTP API. `job` is
-        one whose files are watched closely. Ends when you stop asking."""
+        """What happens from now on, as it happens: the kinds and bodies of the HTTP API, with
+        `async for`. `job` is one whose files are watched closely. Ends when you stop asking."""
         from popbuild.board.board import Board
         from popbuild.board.eyes import Eyes
         from popbuild.board.hub import Hub
@@ -125,10 +125,11 @@ class Popbuild:
         except BadSeed as bad:
             return bad.problems
         try:
-            load(self.root).pipeline_for(valid)
+            config = load(self.root)
+            config.pipeline_for(valid)
         except InputError as error:
             return (Problem(error.as_line(), "/pipeline"),)
-        return ()
+        return key_problems(valid, config.environment)
 
     def submit(self, seed: Mapping[str, Any] | bytes, job: str | None = None) -> str:
         """Queue a one-off job from a seed, or from the bytes of its file; gives its ID."""
@@ -204,6 +205,8 @@ class Popbuild:
         """Ask whoever builds these jobs to stop, and wait for it, at most so long."""
         from popbuild import stops
 
+        for job in jobs:
+            commands.check_known(self.root, job)
         return stops.stop(self.root, jobs, patience_s)
 
     def accept(self, job: str, *tasks: str) -> list[str]:

@@ -21,7 +21,7 @@ from popbuild.config import environment_of
 from popbuild.endings import finish_promotion, previous_kept
 from popbuild.engine.housekeeping import job_lock
 from popbuild.errors import InputError, UsageError, unknown
-from popbuild.layout import COMPLETE, REJECTED, JobFolder, Root, job_place
+from popbuild.layout import COMPLETE, REJECTED, JobFolder, Root, job_place, shown_name
 from popbuild.tarball import Contents
 
 STATES = (COMPLETE, REJECTED)
@@ -230,7 +230,7 @@ def _write(root: Root, file: Path, contents: Contents, plain: bool, keys: Sequen
         with disk.creating(temporary) as stream:
             target = _Digesting(stream)
             with age.encrypting(target, to) if to else contextlib.nullcontext(target) as plainly:
-                tarball.write(plainly, contents, lambda place: disk.read(root.path / place))
+                tarball.write(plainly, contents, lambda place: _to_keep(root, place))
         if to and not keys:
             _check_bytes(temporary, target.digest)
         elif check(temporary, keys).as_json() != contents.as_json():
@@ -241,6 +241,18 @@ def _write(root: Root, file: Path, contents: Contents, plain: bool, keys: Sequen
     finally:
         disk.remove(temporary)
     return size
+
+
+def _to_keep(root: Root, place: str) -> bytes:
+    """The bytes of a file for an archive. UsageError for a private key that could read archives."""
+    data = disk.read(root.path / place)
+    if age.holds_private_key(data):
+        raise UsageError(
+            "a private key lies in the root",
+            {"file": shown_name(place)},
+            hint="keep it elsewhere: whoever copies the root, or its archive, has it too",
+        )
+    return data
 
 
 class _Digesting(io.RawIOBase, BinaryIO):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from popbuild.exam import (
     Exam,
     Surroundings,
     examine,
+    key_problems,
     read_decision,
     read_json,
     read_seed,
@@ -88,6 +90,10 @@ def submit(root: Root, file: Path, job: str | None = None) -> str:
 def queue(root: Root, seed: Mapping[str, Any], job: str | None = None) -> str:
     """Queue a one-off job from a seed that is valid; gives its ID."""
     job = run_id() if job is None else check_name("job", job)
+    environment = config.environment_of(root, os.environ)
+    jobs.refuse_keys(job, environment)
+    if problems := key_problems(seed, environment):
+        raise seed_error(BadSeed("the seed", problems))
     if job.casefold() in {each.casefold() for each in jobs.known_jobs(root)}:
         raise UsageError(
             "there is a job with this ID already",
@@ -185,15 +191,20 @@ def _decision(job: Job, task: Task) -> Decision | None:
     return decision if same else None
 
 
-def find_job(root: Root, name: str) -> Job:
-    """One job by its exact ID, also one whose ID cannot be one; UsageError that names the known
-    ones."""
+def check_known(root: Root, name: str) -> None:
+    """UsageError, that names the known ones, where there is no job of this ID."""
     if not jobs.is_known(root, name):
         raise UsageError(
             "no such job",
             unknown("job", name, jobs.known_jobs(root)),
             hint="a job is a file seeds/<id>.json, or comes from popbuild submit",
         )
+
+
+def find_job(root: Root, name: str) -> Job:
+    """One job by its exact ID, also one whose ID cannot be one; UsageError that names the known
+    ones."""
+    check_known(root, name)
     jobs.refuse_links(root, name)
     bad = jobs.bad_names(root, [name])
     return replace(jobs.find(name, around(root)), bad_name=bad.get(name))

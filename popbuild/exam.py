@@ -40,6 +40,7 @@ from popbuild.model.decision import (
 from popbuild.model.letter import Letter, open_letter
 from popbuild.model.pipeline import Pipeline, Task
 from popbuild.model.problem import MISSING, Problem, value_at
+from popbuild.redact import key_in_name
 
 MAX_SEED_BYTES = jsonio.MAX_BYTES
 
@@ -80,6 +81,12 @@ def seed_of(data: bytes, where: str, *, max_bytes: int = MAX_SEED_BYTES) -> dict
         raise BadSeed(where, problems or (Problem(f"not a valid name: {NO_DEVICE}", "/pipeline"),))
     found: dict[str, Any] = seed
     return found
+
+
+def key_problems(seed: Mapping[str, Any], environment: Mapping[str, str]) -> tuple[Problem, ...]:
+    """What is wrong with a seed whose name holds a key: it stands in runs.jsonl and in lists."""
+    found = key_in_name(seed["name"], environment)
+    return () if found is None else (Problem(f"the name holds {found}", "/name"),)
 
 
 def _looks_valid(seed: Any) -> bool:

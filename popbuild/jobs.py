@@ -13,7 +13,15 @@ from typing import Any
 from popbuild import disk, fingerprint
 from popbuild.claims import JobLocks
 from popbuild.errors import InputError
-from popbuild.exam import BadSeed, Exam, Surroundings, examine, read_json, read_seed
+from popbuild.exam import (
+    BadSeed,
+    Exam,
+    Surroundings,
+    examine,
+    key_problems,
+    read_json,
+    read_seed,
+)
 from popbuild.fingerprint import brief
 from popbuild.layout import (
     COMPLETE,
@@ -38,6 +46,7 @@ from popbuild.model.decision import STAGE as HUMAN_GATE
 from popbuild.model.decision import Question
 from popbuild.model.pipeline import Pipeline
 from popbuild.model.problem import Problem
+from popbuild.redact import key_in_name, redact
 
 CLAIMED = ".claimed-seed.json"
 SUBMITTED = "submit"  # the source of a job that has none under seeds/
@@ -218,6 +227,18 @@ def refuse_links(root: Root, job: str) -> None:
         )
 
 
+def refuse_keys(job: str, environment: Mapping[str, str]) -> None:
+    """InputError where an ID holds a key. It names folders, and stands in the ledger and in lists:
+    nothing may be written for such a job."""
+    found = key_in_name(job, environment)
+    if found is not None:
+        raise InputError(
+            "a job's ID holds a key",
+            {"job": redact(job, environment), "found": found},
+            hint="give its seed another name",
+        )
+
+
 def _link_of(root: Root, job: str) -> str | None:
     """A symbolic link that a job's directory is or holds, as it is shown; None if there is none."""
     links = (disk.first_link(root.at(job_place(state, job))) for state in _PLACES)
@@ -243,6 +264,8 @@ def find(job: str, around: Surroundings) -> Job:
         return Job(job, (present or ["new"])[0], None, None, None, None, bad_link=link)
     try:
         seed = _todays_seed(job, root)
+        if problems := key_problems(seed, around.config.environment):
+            raise BadSeed(place_of(root, job), problems)
     except BadSeed as bad:
         state = REJECTED if REJECTED in present else (present or ["new"])[0]
         return Job(job, state, folders.get(state), None, None, None, bad)

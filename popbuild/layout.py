@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from popbuild.errors import InputError, UsageError
+from popbuild.errors import ConfigError, InputError, UsageError
 
 CURRENT, COMPLETE, REJECTED, PENDING = "current", "complete", "rejected", "pending"
 FILE_KINDS = ("artifacts", "logs", "tmp")
@@ -237,6 +237,16 @@ class Root:
 def is_root(folder: Path) -> bool:
     """Whether a folder is a root: pipeline-config/ is what makes it one."""
     return (folder / "pipeline-config").is_dir()
+
+
+def check_there(root: Root) -> None:
+    """ConfigError where a root is not there any more: it would look like one without any job."""
+    if not root.path.is_dir():
+        raise ConfigError(
+            "the root is not there any more",
+            {"folder": root.path},
+            hint="put it back, or start again where it is now",
+        )
 
 
 def find_root(start: Path, given: str | None = None, said: str = "--root") -> Root:

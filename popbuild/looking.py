@@ -48,7 +48,7 @@ def _list(given: Given) -> int:
 
     width = min(max((len(shown_name(job)) for job in ids), default=0), _MOST_PADDED)
     for job in found:
-        print(f"{shown_name(job.id):<{width}}  {job.description}")
+        print_lines([f"{shown_name(job.id):<{width}}  {job.description}"])
         if given.tasks and job.exam is not None and job.bad_name is None:
             for task in job.exam.pipeline.tasks:
                 head = f"  {task.id:<{max(width - 2, 0)}}  "

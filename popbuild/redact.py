@@ -29,6 +29,8 @@ _KEY_SIGNS = (
     *("github_pat_", "glpat-", "xox", "hf_", "gsk_", "npm_", "AGE-SECRET-KEY-1", "eyJ"),
     *("PRIVATE KEY-----", "://"),
 )
+_SHORT_SIGN = re.compile(r"(?:sk|pk|rk)-")
+_DRAWN = re.compile(r"(?=[A-Za-z]*\d)[A-Za-z0-9]{16}")
 _URL_PASSWORD = re.compile(r"://[^\s/:@]*:([^\s/@]+)@")
 _MIN_CHARS = 8  # a shorter value is no key, and might be a word of the text
 _MIN_KEY_CHARS = 16  # one that is shorter may well be a word of a prompt
@@ -62,6 +64,21 @@ def secret_in(text: str, environment: Mapping[str, str]) -> str | None:
     for name, value in _secrets(environment):
         if len(value) >= _MIN_KEY_CHARS and any(form in text for form in _forms(value)):
             return name
+    return None
+
+
+def key_in_name(name: str, environment: Mapping[str, str]) -> str | None:
+    """Which key stands in a name that would be written in many places, or None.
+
+    By its look only what is drawn at random: texts may mask `sk-market-analysis`, but it may well
+    be a name.
+    """
+    variable = secret_in(name, environment)
+    if variable is not None:
+        return f"the value of {variable}"
+    for each in _KEY_SHAPED.findall(name):
+        if not _SHORT_SIGN.match(each) or _DRAWN.search(each):
+            return "what looks like a key"
     return None
 
 

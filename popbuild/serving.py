@@ -16,7 +16,7 @@ def _serve(given: Given) -> int:
     what it cost, what a build would do; submit, build, stop, retry, decide. One process on
     127.0.0.1, with a token of its own for each start, that is part of the address it prints.
     Ctrl-C ends it, and the builds that it started; nothing is lost."""
-    from popbuild.web.serve import LOOPBACK, PORT, Place, is_loopback, serve
+    from popbuild.web.serve import LOOPBACK, PORT, Place, is_loopback, is_wildcard, serve
 
     host = given.host or LOOPBACK
     port = PORT if given.port is None else _port(given.port)
@@ -30,7 +30,9 @@ def _serve(given: Given) -> int:
             print(json.dumps({"root": str(root.path), "address": address}), flush=True)
             return
         print(f"popbuild serves {root.path}", "open", f"  {address}", sep="\n")
-        if not is_loopback(host):
+        if is_wildcard(host) and not given.name:
+            print("warning: other machines are refused until --name says how they call this one")
+        elif not is_loopback(host):
             print("warning: others reach this address; what goes there is not encrypted")
         print("Ctrl-C ends it", flush=True)
 

@@ -63,6 +63,11 @@ def abandon() -> None:
     _hanging.set()
 
 
+def is_hanging() -> bool:
+    """Whether something that nobody waits for may still be at work."""
+    return _hanging.is_set()
+
+
 def leave_if_hanging(code: int) -> None:
     """End the process here, with this exit code, if something still hangs.
 

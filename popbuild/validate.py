@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from popbuild import config, disk, gate, jobs, jsonio, schemas, seals, tarball
+from popbuild import age, config, disk, gate, jobs, jsonio, schemas, seals, tarball
 from popbuild.config import Config
 from popbuild.errors import InputError, PopbuildError, UsageError
 from popbuild.exam import (
     BadSeed,
     Surroundings,
+    key_problems,
     read_artifact,
     read_decision,
     read_json,
@@ -68,6 +69,11 @@ def validate(root: Root, paths: Iterable[Path] = ()) -> Validation:
         checked += len(settings.snapshot.files)
         found += [each for problem in problems for each in _findings(problem)]
         found += list(_validate_tasks(settings))
+        found += [
+            Finding(root.show(root.config / path), Problem("a private key lies in the root"))
+            for path, data in settings.snapshot.files.items()
+            if age.holds_private_key(data)
+        ]
     for path in sorted(root.seeds.glob("*.json")) if root.seeds.is_dir() else ():
         if wanted(path):
             checked += 1
@@ -154,6 +160,8 @@ def _validate_seed(
     try:
         seed = read_seed(path, where, ours=path.is_relative_to(root.data))
         if surroundings is not None:
+            problems = key_problems(seed, surroundings.config.environment)
+            found += [Finding(where, problem) for problem in problems]
             surroundings.config.pipeline_for(seed)
     except BadSeed as bad:
         found += [Finding(where, problem) for problem in bad.problems]

@@ -71,6 +71,7 @@ def test_a_program_hears(workspace: Workspace) -> None:
     [
         ("Popbuild('elsewhere')", "not a popbuild root"),
         ("Popbuild().job('frist')", "no such job"),
+        ("Popbuild().stop('first', 'frist')", "no such job"),
         ("Popbuild().submit({'name': ''})", "not a valid seed"),
         ("Popbuild().read('first', '../../seeds/first.json')", "the job has no files yet"),
         ("Popbuild().approve('first')", "the job does not wait for a person"),

@@ -40,14 +40,16 @@ def done(workspace: Workspace, *args: str, **options: Any) -> str:
     return result.out
 
 
-def fails(workspace: Workspace, said: str, *args: str, code: int = 3) -> None:
-    """The command is refused, says this, and changes nothing in the jobs, nor leaves anything."""
+def fails(workspace: Workspace, said: str, *args: str, code: int = 3) -> str:
+    """The command is refused, says this, and changes nothing in the jobs, nor leaves anything.
+    Gives what it said."""
     before = workspace.tree("pipeline-data")
     result = workspace.popbuild(*args)
     assert result.code == code, result.out + result.err
     assert said in result.err
     assert workspace.tree("pipeline-data") == before
     assert left_over(workspace) == []
+    return result.err
 
 
 def left_over(workspace: Workspace) -> list[Path]:
@@ -485,6 +487,32 @@ def test_private_keys_never_lie_in_a_root(built: Workspace, keys: Path) -> None:
     result = built.popbuild("restore", "a.age", "--identity", str(keys))
     assert (result.code, "not a private key" in result.err) == (3, True)
     assert "NOTREALLY" not in result.out + result.err
+
+
+def test_a_private_key_goes_into_no_archive(built: Workspace, keys: Path) -> None:
+    """Wherever it lies among what is archived, encrypted or not: refused with its place, and not
+    shown. A seed that speaks of one stops nobody."""
+    key = keys.read_text()
+    for place in ("pipeline-config/oldkey", "seeds/.old", "pipeline-data/complete/first/key.txt"):
+        path = built.write(place, f"{key}\n# that was it\n")
+        for more in (["-o", "a.tar.zst", "--plain"], ["-o", "a.age"]):
+            said = fails(built, "a private key lies in the root", "backup", *more)
+            assert place in said
+            assert "AGE-SECRET-KEY" not in said
+        path.unlink()
+    built.write("pipeline-config/oldkey", key)
+    result = built.popbuild("validate")
+    assert (result.code, "AGE-SECRET-KEY" in result.out) == (1, False)
+    assert "pipeline-config/oldkey: a private key lies in the root" in result.out
+    (built.root / "pipeline-config/oldkey").unlink()
+    rejected = built.job("other", "rejected")
+    rejected.mkdir(parents=True)
+    (rejected / "id").write_text("-----BEGIN OPENSSH PRIVATE KEY-----\nx\n")
+    fails(built, "a private key lies in the root", "archive", "other", "-o", "a.age")
+    shutil.rmtree(rejected)
+    assert [*built.root.glob("a.*"), *left_over(built)] == []
+    built.seed("other", {"topic": key})
+    done(built, "backup", "-o", "a.age")
 
 
 # --- backup ---

@@ -47,6 +47,26 @@ def test_the_data_is_deleted(workspace: Workspace, served: Served) -> None:
         events.until("job", id="first", standing="complete")
 
 
+def test_the_root_is_moved_away(workspace: Workspace, served: Served) -> None:
+    """Then no job is said to be gone, and nobody is told that there are none yet: the root is not
+    there, which is an error until it is back."""
+    served.wait_for("first", "new")
+    elsewhere = workspace.root.with_name("elsewhere")
+    with served.events() as events:
+        events.until("reset")
+        workspace.root.rename(elsewhere)
+        assert events.next().kind == "trouble"
+        for path in ("/api/v1/jobs", "/api/v1/jobs/first", "/", "/jobs/first"):
+            answer = served.get(path)
+            assert (answer.status, "not there any more" in answer.text) == (409, True), path
+            assert "no jobs yet" not in answer.text
+        elsewhere.rename(workspace.root)
+        events.until("reset")
+        workspace.seed("second", {"topic": "a"})
+        events.until("job", id="second")
+    assert served.get("/api/v1/jobs").json["total"] == 2
+
+
 def test_seeds_come_later(workspace: Workspace) -> None:
     """A folder of seeds that is made while the server runs is heard of, and what comes into it."""
     shutil.rmtree(workspace.root / "seeds")
@@ -99,7 +119,7 @@ def test_the_table_counts_as_the_job_does(workspace: Workspace, provider: Provid
             own = sum(each["inputTokens"] + each["outputTokens"] for each in usages)
             assert row["tokens"] == own > 0
             assert row["cost"] == pytest.approx(sum(each["cost"] for each in usages))
-            cells = re.findall(r"<td [^>]*class=\"number\"[^>]*>([^<]*)</td>", served.get("/").text)
+            cells = re.findall(r"<td[^>]* class=\"number\"[^>]*>([^<]*)</td>", served.get("/").text)
             assert f"{own:,}" in cells
             foot = served.get("/jobs/first").text.partition("<tfoot>")[2].partition("</tfoot>")[0]
             assert f">{own:,}<" in foot

@@ -13,6 +13,8 @@ from provider import Provider, Reply, default_answer
 from served import Served, serve
 from workspace import CHECKOUT, Workspace
 
+from popbuild.decisions import default_name
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PICTURES = os.environ.get("POPBUILD_TEST_PICTURES")  # "1" writes those of docs/ anew
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
@@ -212,13 +214,16 @@ def test_a_gate_is_approved(workspace: Workspace, tab: Tab, provider: Provider) 
     page.get_by_role("heading", name="Is this fit to print?").wait_for()
     tab.is_accessible()
     page.get_by_label("A note").fill("Well said.")
+    assert page.get_by_label("As", exact=True).input_value() == default_name()
+    page.get_by_label("As", exact=True).fill("Ada")
     page.get_by_role("button", name="Approve, and build on").focus()
     page.keyboard.press("Enter")
     page.locator("#main .state.complete").first.wait_for()
     # The button is gone: who works with the keyboard goes on from the heading.
     assert page.evaluate("document.activeElement.localName") == "h1"
     decision = workspace.read("pipeline-data/complete/first/tasks/research/decision.json")
-    assert (decision["decision"], decision["note"]) == ("approved", "Well said.")
+    assert (decision["decision"], decision["by"]) == ("approved", "Ada")
+    assert decision["note"] == "Well said."
     page = tab.open("/jobs/second")
     page.get_by_label("A note").fill("Too short.")
     page.get_by_role("button", name="Reject").click()
@@ -226,6 +231,47 @@ def test_a_gate_is_approved(workspace: Workspace, tab: Tab, provider: Provider) 
     assert page.get_by_text("Too short.").count() >= 1
     tab.check()
     assert len(provider.requests) == 3
+
+
+def test_a_page_that_is_behind(workspace: Workspace, tab: Tab, provider: Provider) -> None:
+    """It hears of nothing any more, and its answer would be about a text that nobody saw: refused,
+    with what to do, and the job waits on."""
+    workspace.task("research", task_yaml={"gate": {"message": "Is this fit to print?"}})
+    assert workspace.popbuild("run").code == 4
+    tab.context.route("**/api/v1/events*", lambda route: route.abort())
+    page = tab.open("/jobs/first")
+    page.get_by_role("heading", name="Is this fit to print?").wait_for()
+    workspace.seed("first", {"topic": "wind", "tone": "plain"})
+    assert workspace.popbuild("run").code == 4
+    page.get_by_label("A note").fill("Fine.")
+    page.get_by_role("button", name="Approve, and build on").click()
+    page.get_by_role("alert").get_by_text("look at it again").wait_for()
+    tab.is_accessible()
+    assert workspace.status("first", "current")["state"] == "waiting"
+    page.reload()
+    page.get_by_role("button", name="Approve, and build on").click()
+    tab.served.wait_for("first", "complete")
+    assert len(provider.requests) == 3
+
+
+def test_a_queued_build(workspace: Workspace, tab: Tab, provider: Provider) -> None:
+    """Its job says that it was asked for, and Stop takes it back before the eyes of who looks."""
+    for number in range(4):
+        workspace.seed(f"q-{number}", {"topic": str(number), "tone": "dry"})
+    provider.hold()
+    for number in range(4):
+        tab.served.post("/api/v1/builds", {"jobs": [f"q-{number}"]})
+    page = tab.open("/plan?job=first")
+    page.get_by_role("button", name="Build").click()
+    page.locator("#main .state.queued").first.wait_for()
+    tab.is_accessible()
+    page.get_by_role("button", name="Stop").click()
+    page.locator("#main .state.new").first.wait_for()
+    page = tab.open("/builds")
+    page.get_by_text("taken back before it began").wait_for()
+    tab.is_accessible()
+    tab.check()
+    provider.release()
 
 
 def test_a_build_is_stopped(workspace: Workspace, tab: Tab, provider: Provider) -> None:

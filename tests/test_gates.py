@@ -603,9 +603,9 @@ def test_watch_heeds_people(gated: Workspace, provider: Provider) -> None:
         seed = {"name": "third", "data": {"topic": "rain", "tone": "wry"}}
         gated.write("pipeline-data/pending/third-seed.json", seed)
         provider.wait_for(6)
-        assert stops.ask(Root(gated.root), "third")
-        eventually(lambda: gated.status("third", "current")["state"] == "stopped")
-        eventually(lambda: stops.Stops(Root(gated.root)).asked() == set())
+        run(gated, 0, "stop", "third")
+        assert gated.status("third", "current")["state"] == "stopped"
+        assert stops.Stops(Root(gated.root)).asked() == set()
         provider.release()
         run(gated, 0, "approve", "second")
         eventually(lambda: gated.states("second") == ["complete"])  # found by a look at everything

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
@@ -139,8 +140,27 @@ STAGES = {
     "rejects with it": "def parsing(context):\n    raise context.reject(FOUND)\n",
     "finds it as a problem": "def validate_quality(context):\n    return [FOUND]\n",
     "logs and prints it": (
+        "import logging, sys, threading, warnings\n\n"
+        "print('imported', FOUND)\n\n"
+        "def say():\n"
+        "    print(FOUND)\n"
+        "    print('found:', FOUND, file=sys.stderr)\n"
+        "    sys.stdout.write(FOUND[:9])\n"
+        "    sys.stdout.write(FOUND[9:])\n"
+        "    sys.stdout.buffer.write(FOUND.encode())\n"
+        "    sys.stdout.flush()\n"
+        "    logging.getLogger('mine').error(FOUND)\n"
+        "    warnings.warn(FOUND)\n"
+        "    raise ValueError(FOUND)\n\n"
+        "async def ingestion(context):\n"
+        "    thread = threading.Thread(target=say)\n"
+        "    thread.start()\n"
+        "    thread.join()\n"
+        "    print(FOUND, end='')\n\n"
         "def parsing(context):\n"
         "    context.log.warning('%s', FOUND)\n"
+        "    os.environ.pop('OPENAI_API_KEY', None)\n"
+        "    print(KEYS)\n"
         "    context.files.write_log('own.log', FOUND)\n"
         "    context.files.write_tmp('own.bin', FOUND.encode())\n"
         "    return {'content': FOUND, FOUND: [FOUND]}\n"
@@ -162,8 +182,51 @@ def test_code_that_spills_the_key(kind: str, workspace: Workspace, provider: Pro
     results = [workspace.popbuild("run", "--debug", env=ENV) for _ in range(2)]
     results.append(workspace.popbuild("retry", "first", env=ENV))
     if kind == "logs and prints it":
+        results.append(workspace.popbuild("run", "-a", "--json", env=ENV))
+        assert json.loads(results[-1].out)[0]["outcome"] == "complete"
+        assert results[-1].err.count("found: [OPENAI_API_KEY]") == 1, results[-1]
         results += looked_at(workspace)
     nothing_leaked(workspace, *results)
+
+
+PRIVATE = "-----BEGIN SOME KEY-----\nRECOGNISABLE\nMIIEow\n-----END SOME KEY-----"
+PRINTED = """
+import os, sys
+from popbuild.api import Popbuild
+from popbuild.engine.events import Events
+
+class Mine(Events):
+    def job_started(self, job, run, reasons):
+        print("told of", job, os.environ["DEPLOY_KEY"])
+
+before = sys.stdout, sys.stderr
+print([each.outcome for each in Popbuild(".").build(events=Mine())])
+assert (sys.stdout, sys.stderr) == before
+"""
+
+
+def test_what_a_program_prints_stays_on_its_stdout(
+    workspace: Workspace, provider: Provider
+) -> None:
+    """Its own events', during a build too; what stages print goes to stderr, whole lines of each
+    thread. No key is in either, not one of several lines, and its streams are its own again."""
+    workspace.task(
+        "research",
+        stages="import os, threading\n\n"
+        "def say(name):\n"
+        "    for _ in range(50):\n"
+        "        print(name, 'says', end=' ')\n"
+        "        print(os.environ['DEPLOY_KEY'])\n\n"
+        "def ingestion(context):\n"
+        "    threads = [threading.Thread(target=say, args=(each,)) for each in 'abcd']\n"
+        "    [each.start() for each in threads]\n"
+        "    [each.join() for each in threads]\n",
+    )
+    result = workspace.run("python", "-c", PRINTED, env={"DEPLOY_KEY": PRIVATE})
+    assert result.code == 0, result
+    assert result.out.splitlines() == ["told of first [DEPLOY_KEY]", "['complete']"]
+    said = [f"{name} says [DEPLOY_KEY]" for name in "abcd"]
+    assert sorted(result.err.splitlines()) == sorted(said * 50)
 
 
 @pytest.mark.parametrize("code", [0, 3])
@@ -257,6 +320,63 @@ def test_only_the_roots_own_env_is_read(workspace: Workspace, provider: Provider
         assert result.code == 0, result
         sent = {each.headers["authorization"] for each in provider.requests}
         assert sent == {"Bearer the-roots-own-key"}
+
+
+# --- names ---
+
+
+NAMED = {
+    "a variable's value": "Canary-0123456789-def",
+    "an OpenAI key": "sk-proj-aB3dE5gH7jK9mN1pQ3",
+    "a GitHub key": "ghp_" + "a1B2" * 9,
+}
+
+
+@pytest.mark.parametrize("kind", NAMED)
+def test_no_job_is_named_for_a_key(kind: str, workspace: Workspace, provider: Provider) -> None:
+    """In a seed's name: a bad seed. In an ID: refused. By every way in, before it stands anywhere
+    but in the seed, and not shown. A job without one is built all the same."""
+    key = NAMED[kind]
+    env = {"MY_API_KEY": NAMED["a variable's value"]}
+    workspace.seed("named", {"topic": "x"}, name=f"On {key}.")
+    given = workspace.write("../given.json", {"name": f"On {key}.", "data": {"topic": "x"}})
+    good = workspace.write("../good.json", {"name": "On rain", "data": {"topic": "x"}})
+    results = [
+        workspace.popbuild("submit", str(given), env=env),
+        workspace.popbuild("submit", str(good), "--id", key, env=env),
+        workspace.popbuild("run", "named", env=env),
+        workspace.popbuild("validate", env=env),
+    ]
+    assert [each.code for each in results] == [3, 3, 1, 1], results
+    (workspace.root / "seeds/named.json").unlink()
+    shutil.rmtree(workspace.job("named", "rejected"))
+    workspace.seed(key, {"topic": "x"}, name="On rain")
+    results.append(workspace.popbuild("run", key, env=env))
+    assert results[-1].code == 3
+    (workspace.root / f"seeds/{key}.json").rename(
+        workspace.root / f"pipeline-data/pending/{key}-seed.json"
+    )
+    results.append(workspace.popbuild("watch", "--once", "--workers", "1", env=env))
+    results.append(workspace.popbuild("run", "-c", env=env))
+    results.append(workspace.popbuild("list", env=env))
+    assert workspace.states("first") == ["complete"]
+    assert len(provider.requests) == 2
+    assert [each for each in results if key in each.out + each.err] == []
+    for path in (workspace.root / "pipeline-data", workspace.root / ".popbuild"):
+        for file in path.rglob("*"):
+            assert key not in file.name or file.parent.name == "pending", file
+            assert not file.is_file() or key.encode() not in file.read_bytes(), file
+
+
+@pytest.mark.parametrize("name", ["sk-market-analysis-2024", "rk-grid", "on-sk-learn-pipelines"])
+def test_a_name_may_begin_as_a_key_does(
+    name: str, workspace: Workspace, provider: Provider
+) -> None:
+    """Country codes and initials; texts may mask them."""
+    workspace.seed(name, {"topic": "x"}, name=f"{name} and more")
+    assert workspace.popbuild("run", name).code == 0
+    assert workspace.popbuild("run", name).code == 0
+    assert len(provider.requests) == 2
 
 
 # --- what looks like a key ---

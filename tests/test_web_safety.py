@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from provider import Provider
-from served import Served, serve
+from served import Served, serve, served_by
 from workspace import Workspace
 
 PATHS = ("/", "/api/v1/jobs", "/api/v1/events", "/api/v1/nothing", "/static/live.js")
@@ -89,8 +89,30 @@ def test_without_the_token(served: Served, path: str) -> None:
         assert served.get(path, authorization=authorization).status == 401, authorization
         assert served.post(path, {}, authorization=authorization).status == 401
     cookie = f"popbuild-{served.port + 1}={served.token}"
-    assert served.get(path, authorization=None, cookie=cookie).status == 401
+    missing = served.get(path, authorization=None, cookie=cookie)
+    assert (missing.status, "the token is missing" in missing.text) == (401, True)
     assert served.get(f"{path}?token=wrong").status == 401
+
+
+def test_a_token_of_another_start(served: Served) -> None:
+    """As a cookie, a header or in the address it is said to be wrong, not missing; to a browser on
+    a small page, that says where the right one stands and nothing of the root."""
+    old = f"popbuild-{served.port}=that-of-another-start"
+    kind = {"accept": "text/html,*/*;q=0.8"}
+    for answer in (
+        served.get("/", authorization=None, cookie=old, **kind),
+        served.get("/jobs/first?token=old", authorization=None, **kind),
+        served.get("/", authorization="Bearer old", **kind),
+    ):
+        assert (answer.status, answer.headers["content-type"]) == (401, "text/html; charset=utf-8")
+        assert "<h1>The token is a wrong one</h1>" in answer.text
+        assert "in the terminal where the server runs" in answer.text
+        assert "safety" not in answer.text
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+    told = served.get("/api/v1/jobs", authorization="Bearer old", **kind)
+    assert (told.status, told.json["error"]) == (401, "the token is a wrong one")
+    foreign = served.get("/", host="<b>evil", **kind)
+    assert (foreign.status, "<b>evil" in foreign.text) == (421, False)
 
 
 def test_the_token_leaves_the_address(served: Served) -> None:
@@ -203,7 +225,8 @@ def test_beyond_the_loopback(workspace: Workspace) -> None:
     port = int(running.out.partition("here.example:")[2].partition("/")[0])
     there = Served(port, chosen["POPBUILD_TOKEN"])
     assert there.get("/api/v1/jobs", host=f"here.example:{port}").status == 200
-    assert there.get("/api/v1/jobs").status == 421
+    assert there.get("/api/v1/jobs").status == 200  # by its loopback, which no page elsewhere has
+    assert there.get("/api/v1/jobs", host=f"evil.example:{port}").status == 421
     # Behind a proxy with TLS: the browser names it without a port.
     for origin, status in (
         ("https://here.example", 200),
@@ -215,6 +238,21 @@ def test_beyond_the_loopback(workspace: Workspace) -> None:
         assert answer.status == status, origin
     running.interrupt()
     assert running.wait().code == 0
+
+
+def test_all_addresses_without_a_name(workspace: Workspace) -> None:
+    """This machine reaches it by the address that is printed; others need a name, which is said."""
+    options = ("--port", "0", "--host", "0.0.0.0")  # noqa: S104 - that is the point
+    with workspace.start("popbuild", "serve", *options) as running:
+        running.wait_for("Ctrl-C ends it")
+        assert "--name says how they call this one" in running.out
+        there = served_by(running)
+        for host in ("127.0.0.1", "localhost", "[::1]"):
+            assert there.get("/api/v1/jobs", host=f"{host}:{there.port}").status == 200
+        for host in ("evil.example", "192.0.2.1"):
+            assert there.get("/api/v1/jobs", host=f"{host}:{there.port}").status == 421
+        running.interrupt()
+        assert running.wait().code == 0
 
 
 def test_a_key_is_not_shown(workspace: Workspace) -> None:

@@ -20,7 +20,7 @@ from popbuild.board.row import Row
 from popbuild.ears import listen
 from popbuild.errors import PopbuildError
 from popbuild.guard import in_our_words
-from popbuild.layout import COMPLETE, CURRENT, PENDING, REJECTED, Root, job_place
+from popbuild.layout import COMPLETE, CURRENT, PENDING, REJECTED, Root, check_there, job_place
 from popbuild.model.status import RUNNING
 
 _RESCAN_S = 30.0  # all is looked at again: edits by hand below complete/ are heard of by nobody
@@ -67,6 +67,9 @@ class Eyes:
         while True:
             try:
                 await work()
+            except PopbuildError as error:
+                self._say_trouble(error)
+                await asyncio.sleep(_AGAIN_S)
             except Exception as error:
                 self._say_trouble(in_our_words(error))
                 await asyncio.sleep(_AGAIN_S)
@@ -180,6 +183,7 @@ class Eyes:
     async def _keep_up(self) -> None:
         """Look at what changed."""
         await self._woken.wait()
+        check_there(self._root)  # or all jobs would be taken for gone
         self._woken.clear()
         names, self._changed = self._changed, set()
         if len(names) > _FEW:
@@ -217,6 +221,7 @@ class Eyes:
         self._since.clear()
         await asyncio.sleep(0)  # the ears come first: what changes from here on is heard of
         try:
+            check_there(self._root)
             self._expect()
         finally:
             self.begun.set()
@@ -267,5 +272,7 @@ class Eyes:
                 self._hub.publish("job", row.as_json())
 
     def _say_trouble(self, error: PopbuildError) -> None:
+        if self.trouble is not None and self.trouble.as_json() == error.as_json():
+            return  # it is tried again and again
         self.trouble = error
         self._hub.publish("trouble", error.as_json())

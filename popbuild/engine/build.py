@@ -13,7 +13,7 @@ from doit.control import TaskControl
 from doit.exceptions import BaseFail
 from doit.task import Task as DoitTask
 
-from popbuild import disk, endings, gate, jobs, openjob, preview, steps
+from popbuild import disk, endings, gate, jobs, openjob, preview, printed, steps
 from popbuild.claims import Claims
 from popbuild.config import export_environment
 from popbuild.engine import graph
@@ -78,14 +78,15 @@ async def building(
     )
     timeouts_s = [task.timeout_s for each in pipelines.values() for task in each.tasks]
     builder = Builder(around, calls, claims, options, events)
-    beating = asyncio.create_task(heartbeat(heartbeat_limit_s(timeouts_s)))
-    heeding = asyncio.create_task(builder.heed_stops())
-    try:
-        yield builder
-    finally:
-        heeding.cancel()
-        beating.cancel()
-        await calls.close()
+    with printed.masked(environment):
+        beating = asyncio.create_task(heartbeat(heartbeat_limit_s(timeouts_s)))
+        heeding = asyncio.create_task(builder.heed_stops())
+        try:
+            yield builder
+        finally:
+            heeding.cancel()
+            beating.cancel()
+            await calls.close()
 
 
 class Builder:
@@ -232,6 +233,7 @@ class _JobBuild:
 
     async def run(self) -> JobResult:
         options = self._shared.options
+        jobs.refuse_keys(self._id, self._around.config.environment)
         jobs.refuse_links(self._root, self._id)
         self._around.look_for_frozen()
         endings.finish_promotion(self._root, self._id, self._builder.previous_kept)

@@ -29,6 +29,7 @@ from popbuild.errors import (
     UsageError,
 )
 from popbuild.guard import in_our_words, show_traceback
+from popbuild.layout import check_there
 from popbuild.redact import redact, redact_value
 from popbuild.web.operations import OPERATIONS, PREFIX, Operation, check_query, document, judge
 from popbuild.web.pages import PAGES, Show, error_page, static
@@ -97,6 +98,7 @@ def _always(reply: Reply) -> Callable[[Request], Awaitable[Response]]:
 def _verb(server: Server, operation: Operation) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         try:
+            check_there(server.root)
             answer = await operation.verb(server, await _ask_of(request, operation))
         except ClientDisconnect:
             return Response(status_code=400)
@@ -112,6 +114,7 @@ def _verb(server: Server, operation: Operation) -> Callable[[Request], Awaitable
 def _page(server: Server, show: Show) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         try:
+            check_there(server.root)
             reply = await show(server, Ask(request.path_params, _query_of(request)))
         except Exception as error:
             return _response(_error(server, request, error))

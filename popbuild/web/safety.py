@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, urlencode
 
 from popbuild.errors import InputError, PopbuildError
+from popbuild.pages.html import render
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_BODY_BYTES = 17 * 1024 * 1024  # a seed of 16 MB, and what is around it
 _READING = ("GET", "HEAD")
+_WHERE = {"allowed": "the address that popbuild serve printed, or Authorization: Bearer"}
+_HINT = "each start has a token of its own: open the address in the terminal where the server runs"
 _PATH = "/=&+:;,~()!*'$@"  # stays as it is in the path of an address
 
 HEADERS = {
@@ -59,13 +62,11 @@ class Guard:
         """Raise a Refusal unless this request may be answered."""
         self.check_host(headers)
         self._check_origin(method, path, headers)
-        if not self.has_token(headers):
-            raise refusal(
-                401,
-                "the token is missing",
-                {"allowed": "the address that popbuild serve printed, or Authorization: Bearer"},
-                "each start has a token of its own",
-            )
+        given = self._token_of(headers)
+        if given is None:
+            raise refusal(401, "the token is missing", _WHERE, _HINT)
+        if not self.is_token(given):
+            raise refusal(401, "the token is a wrong one", _WHERE, _HINT)
 
     def check_host(self, headers: Mapping[str, str]) -> None:
         """Raise a Refusal unless the request names this server."""
@@ -91,16 +92,16 @@ class Guard:
     def _is_ours(self, origin: str) -> bool:
         return origin.removeprefix("http://") in self.hosts or origin in self.origins
 
-    def has_token(self, headers: Mapping[str, str]) -> bool:
-        """Whether the token is there: as `Authorization: Bearer`, or as this server's cookie."""
+    def _token_of(self, headers: Mapping[str, str]) -> str | None:
+        """The token that was sent: as `Authorization: Bearer`, or as this server's cookie."""
         kind, _, value = headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer":
-            return self.is_token(value.strip())
+            return value.strip() or None
         try:
             found = SimpleCookie(headers.get("cookie", "")).get(self.cookie)
         except CookieError:
-            return False
-        return found is not None and self.is_token(found.value)
+            return None
+        return found.value if found is not None else None
 
     def is_token(self, given: str) -> bool:
         return hmac.compare_digest(given.encode(), self.token.encode())
@@ -133,7 +134,7 @@ class Safety:
             self._guard.check(method, path, headers)
             _check_size(headers)
         except Refusal as refused:
-            await self._refuse(refused, path, send)
+            await self._refuse(refused, path, headers, send)
             return
         await self._app(scope, _limited(receive), _with_headers(send))
 
@@ -146,7 +147,7 @@ class Safety:
             return False
         self._guard.check_host(headers)
         if not self._guard.is_token(given):
-            raise refusal(401, "this is the token of another start", {}, "popbuild serve prints it")
+            raise refusal(401, "the token is a wrong one", _WHERE, _HINT)
         rest = urlencode([(name, value) for name, value in words if name != "token"])
         # Not "//elsewhere": a path that begins like that would lead to another host.
         path = quote("/" + scope["path"].lstrip("/"), safe=_PATH)
@@ -159,10 +160,16 @@ class Safety:
         await _answer(send, 303, b"", b"text/plain", more)
         return True
 
-    async def _refuse(self, refused: Refusal, path: str, send: Send) -> None:
+    async def _refuse(
+        self, refused: Refusal, path: str, headers: Mapping[str, str], send: Send
+    ) -> None:
         if path.startswith("/api/"):
             body = json.dumps(refused.error.as_json()).encode()
             await _answer(send, refused.status, body, b"application/json", [])
+        elif "text/html" in headers.get("accept", ""):
+            # Of the root it shows nothing: who asks may be anybody.
+            html = render("refused.html", error=refused.error).encode("utf-8", "replace")
+            await _answer(send, refused.status, html, b"text/html; charset=utf-8", [])
         else:
             text = f"{refused.error}\n".encode()
             await _answer(send, refused.status, text, b"text/plain; charset=utf-8", [])

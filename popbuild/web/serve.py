@@ -134,10 +134,18 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def is_wildcard(host: str) -> bool:
+    """Whether this stands for all addresses of this machine, and is itself none of them."""
+    try:
+        return ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
 def _hosts(place: Place, port: int) -> Iterable[str]:
     """What a request may have as its Host, with the port."""
     names = [place.host, *place.names]
-    if is_loopback(place.host):
+    if is_loopback(place.host) or is_wildcard(place.host):
         names += [LOOPBACK, "localhost", "::1"]
     for name in names:
         yield f"{_in_url(name.lower())}:{port}"
@@ -153,7 +161,9 @@ def _origins(place: Place) -> Iterable[str]:
 
 
 def _shown(place: Place) -> str:
-    return place.names[0] if place.names else place.host
+    if place.names:
+        return place.names[0]
+    return LOOPBACK if is_wildcard(place.host) else place.host
 
 
 def _in_url(name: str) -> str:

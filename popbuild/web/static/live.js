@@ -62,7 +62,8 @@ function fetchPage() {
   request.open("GET", location.href);
   request.responseType = "document";
   request.onloadend = () => {
-    if (request.status === 200 && request.responseXML) take(request.responseXML);
+    // With a 409 it comes without its content, and with what is wrong with the root.
+    if ([200, 409].includes(request.status) && request.responseXML) take(request.responseXML);
     else if (request.status === 401) line("locked");
     else if (request.status === 404) line("gone");
     else if (request.status === 0) line("lost");
