@@ -25,7 +25,7 @@ def _graph(given: Given) -> int:
 
     graph = _wanted(root_of(given), given)
     ending = Path(given.output).suffix if given.output else ""
-    form = given.format or _ENDINGS.get(ending, "svg")
+    form = given.format or _format_of(ending)
     if form == "svg":
         text = drawing.svg(graph, style=drawing_style()) + "\n"
     elif form == "mermaid":
@@ -35,6 +35,17 @@ def _graph(given: Given) -> int:
     else:
         raise UsageError("no such format", {"format": form, "known": ", ".join(FORMATS)})
     return _give(text, given.output or "-", given)
+
+
+def _format_of(ending: str) -> str:
+    """The format that a file's ending says; `svg` where it has none."""
+    if ending and ending.lower() not in _ENDINGS:
+        raise UsageError(
+            "no format has this ending",
+            {"ending": ending, "known": ", ".join(_ENDINGS)},
+            hint=f"--format {'|'.join(FORMATS)} writes it into a file of any name",
+        )
+    return _ENDINGS.get(ending.lower(), "svg")
 
 
 def _wanted(root: Root, given: Given) -> Graph:

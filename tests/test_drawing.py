@@ -16,6 +16,7 @@ from popbuild.drawing import Bar, Graph, Lane, Node, Point
 from popbuild.drawing.graph import MARKS
 from popbuild.drawing.layers import GAP, direct, lay_out
 from popbuild.drawing.plot import steps
+from popbuild.drawing.shapes import width_of
 from popbuild.errors import printable
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -262,6 +263,32 @@ def test_the_axis_of_time(length_s: float, said: list[str]) -> None:
     svg = svg_of(drawing.timeline_svg("grid", [Lane("a", "", (bar,))]))
     ticks = ["".join(each.itertext()) for each in classed(svg, "tick")]
     assert ticks == ["01:00:00", *said]
+
+
+@pytest.mark.parametrize("stretches", [2, 3, 9])
+def test_times_on_the_axis_stand_apart(stretches: int) -> None:
+    """Where several short stretches follow each other, no label covers another or leaves the
+    drawing, and the lanes begin below them."""
+    bars = [
+        Bar("inference", 0, hour * 3_600.0, hour * 3_600.0 + 0.2, "done")
+        for hour in range(stretches)
+    ]
+    last = stretches * 3_600.0
+    long = Lane("b", "15 s", (Bar("inference", 0, last, last + 15.0, "done"),))
+    svg = svg_of(drawing.timeline_svg("grid", [Lane("a", "", tuple(bars)), long]))
+    spans = []
+    for tick in classed(svg, "tick"):
+        said, x, y = "".join(tick.itertext()), float(tick.get("x", "")), float(tick.get("y", ""))
+        wide = width_of(said, 13.0)
+        left = x if tick.get("text-anchor") == "start" else x - wide
+        spans.append((y, left, left + wide, said))
+    assert "00:00:00" in [said for *_, said in spans]
+    if stretches == 2:
+        assert "02:00:00" in [said for *_, said in spans]
+    for one, other in itertools.combinations(spans, 2):
+        assert one[0] != other[0] or one[2] <= other[1] or other[2] <= one[1], (one, other)
+    label = next(each for each in svg.iter(f"{SVG}text") if "".join(each.itertext()) == "a")
+    assert all(0 < y < float(label.get("y", "")) - 14 for y, *_ in spans)
 
 
 def test_a_timeline_of_nothing() -> None:

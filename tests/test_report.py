@@ -509,6 +509,19 @@ def test_the_file(refined: Workspace, tmp_path: Path) -> None:
         assert refined.popbuild("report", *wrong).code == 3
 
 
+def test_a_graph_of_no_format_is_refused(workspace: Workspace, tmp_path: Path) -> None:
+    """No file gets another format than its name says; a format that is named has the word."""
+    for name in ("x.png", "x.svg.bak"):
+        refused = workspace.popbuild("graph", "-o", str(tmp_path / name))
+        assert refused.code == 3, refused
+        assert "no format has this ending" in refused.err
+        assert ".svg, .mmd, .dot, .gv" in refused.err
+        assert not (tmp_path / name).exists()
+    for name, more in (("x.SVG", []), ("x", []), ("x.png", ["--format", "svg"])):
+        assert workspace.popbuild("graph", "-o", str(tmp_path / name), *more).code == 0
+        assert (tmp_path / name).read_text().startswith("<svg")
+
+
 def test_a_graph_of_a_job_and_of_a_pipeline(refined: Workspace, tmp_path: Path) -> None:
     """In each format, printed or in a file whose ending says which; an SVG stands alone."""
     svg = refined.popbuild("graph", "second").out

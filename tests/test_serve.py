@@ -111,6 +111,114 @@ def test_a_build_is_stopped(workspace: Workspace, served: Served, provider: Prov
     assert len([each for each in provider.requests if "Research" in each.said("user")]) == 1
 
 
+def test_what_a_page_offers_can_be_had(
+    workspace: Workspace, served: Served, provider: Provider
+) -> None:
+    """A page offers a download where `popbuild archive` has something to take, and to build again
+    from a task where one was built: also of a job that is stale as a whole."""
+    archive = "/api/v1/jobs/first/archive"
+
+    def offered() -> tuple[bool, bool]:
+        text = served.get("/jobs/first").text
+        download = f'href="{archive}"' in text
+        running = workspace.states("first") == ["current"]
+        assert running or (served.get(archive).status == 200) == download
+        return download, "Build again from a task" in text
+
+    assert offered() == (False, False)
+    provider.hold(after=1)
+    started = served.post("/api/v1/builds", {"jobs": ["first"]}).json
+    provider.wait_for(2)
+    served.wait_for("first", "running")
+    assert offered() == (False, False)
+    provider.release()
+    assert _ended(served, started["id"])["exitCode"] == 0
+    assert offered() == (True, True)
+    for task in ("research", "analysis"):
+        workspace.task(task, prompt="Anew.\n")
+    served.wait_for("first", "stale")
+    assert offered() == (True, True)
+    workspace.task("research", task_yaml={"gate": {"message": "Is this fit to print?"}})
+    shutil.rmtree(workspace.job("first"))
+    assert workspace.popbuild("run", "first").code == 4
+    served.wait_for("first", "waiting")
+    assert offered() == (False, True)
+
+
+def test_every_file_of_a_job_is_linked(
+    workspace: Workspace, served: Served, provider: Provider
+) -> None:
+    """What is too long for the page, and what is not, is there as a file, by a link that works."""
+    long = "word " * 40_000
+    provider.script([long, "short"])
+    workspace.task("analysis", prompt="Analysis of much.\n")
+    assert workspace.popbuild("run", "first").code == 0
+    served.wait_for("first", "complete")
+    text = served.get("/jobs/first").text
+    links = set(re.findall(r'href="(/api/v1/jobs/first/files/[^"]*)" download', text))
+    names = {link.partition("/files/")[2] for link in links}
+    assert names == {
+        "artifacts/research-output.json",
+        "artifacts/analysis-output.json",
+        "logs/research-answer-0.txt",
+    }
+    for link in links:
+        answer = served.get(link)
+        assert answer.status == 200
+        assert "attachment" in answer.headers["content-disposition"]
+    assert served.get("/api/v1/jobs/first/files/logs/research-answer-0.txt").text == long
+
+
+def test_what_runs_is_told(workspace: Workspace, served: Served, provider: Provider) -> None:
+    """Of a task that runs: for how long so far, and that its answer has not come yet."""
+    provider.hold(after=1)
+    started = served.post("/api/v1/builds", {"jobs": ["first"]}).json
+    provider.wait_for(2)
+    served.wait_for("first", "running")
+    text = served.get("/jobs/first").text
+    began = workspace.status("first", "current")["tasks"]["analysis"]["startedAt"]
+    assert len(re.findall(f'<span data-since="{began}">[0-9.]+ s</span> so far', text)) == 1
+    assert text.count("none yet") == 1
+    assert "none was kept" not in text
+    provider.release()
+    assert _ended(served, started["id"])["exitCode"] == 0
+    text = served.get("/jobs/first").text
+    assert "data-since" not in text
+    assert "none yet" not in text
+
+
+def test_a_pipeline_has_its_gates(workspace: Workspace, served: Served) -> None:
+    """What a person is asked at a task is among its settings."""
+    gate = {"message": "Is this fit to print?", "artifacts": ["research-output.json"]}
+    workspace.task("research", task_yaml={"gate": gate})
+    text = served.get("/pipelines/default").text
+    assert '<dd>Is this fit to print? <span class="quiet">about <span' in text
+    assert text.count("Asks a person") == 1
+
+
+def test_a_broken_configuration_is_told_once(workspace: Workspace, served: Served) -> None:
+    """Whatever page is asked for says what is wrong, and says it once."""
+    workspace.write("pipeline-config/pipeline.json", '{"name": ')
+    with served.events() as events:
+        events.until("trouble")
+    for path in ("/", "/pipelines", "/pipelines/default"):
+        assert served.get(path).text.count("line 1, column 10") == 1, path
+
+
+def test_times_can_be_read(workspace: Workspace, served: Served) -> None:
+    """Pages show times to the second, all of each for programs, and say once that it is UTC."""
+    assert workspace.popbuild("run", "first").code == 0
+    served.wait_for("first", "complete")
+    ended = workspace.runs()[0]["finishedAt"]
+    shown = f"{ended[:10]} {ended[11:19]}"
+    text = served.get("/runs").text
+    assert f'<time datetime="{ended}" title="{ended}">{shown}</time>' in text
+    assert text.count("UTC") == 1
+    for path in ("/runs", "/jobs/first"):
+        bare = re.sub(r"<[^>]*>", "", served.get(path).text)
+        assert re.findall(r"\d{4}-\d\d-\d\dT\d\d:\d\d", bare) == []
+
+
 def test_a_build_that_waits_is_seen_and_taken_back(
     workspace: Workspace, served: Served, provider: Provider
 ) -> None:
@@ -227,78 +335,6 @@ def _until(is_so: Callable[[], bool]) -> None:
     while not is_so():
         assert time.monotonic() < deadline
         time.sleep(0.05)
-
-
-def test_what_a_page_offers_can_be_had(
-    workspace: Workspace, served: Served, provider: Provider
-) -> None:
-    """A page offers a download where `popbuild archive` has something to take, and to build again
-    from a task where one was built: also of a job that is stale as a whole."""
-    archive = "/api/v1/jobs/first/archive"
-
-    def offered() -> tuple[bool, bool]:
-        text = served.get("/jobs/first").text
-        download = f'href="{archive}"' in text
-        running = workspace.states("first") == ["current"]
-        assert running or (served.get(archive).status == 200) == download
-        return download, "Build again from a task" in text
-
-    assert offered() == (False, False)
-    provider.hold(after=1)
-    started = served.post("/api/v1/builds", {"jobs": ["first"]}).json
-    provider.wait_for(2)
-    served.wait_for("first", "running")
-    assert offered() == (False, False)
-    provider.release()
-    assert _ended(served, started["id"])["exitCode"] == 0
-    assert offered() == (True, True)
-    for task in ("research", "analysis"):
-        workspace.task(task, prompt="Anew.\n")
-    served.wait_for("first", "stale")
-    assert offered() == (True, True)
-    workspace.task("research", task_yaml={"gate": {"message": "Is this fit to print?"}})
-    shutil.rmtree(workspace.job("first"))
-    assert workspace.popbuild("run", "first").code == 4
-    served.wait_for("first", "waiting")
-    assert offered() == (False, True)
-
-
-def test_every_file_of_a_job_is_linked(
-    workspace: Workspace, served: Served, provider: Provider
-) -> None:
-    """What is too long for the page, and what is not, is there as a file, by a link that works."""
-    long = "word " * 40_000
-    provider.script([long, "short"])
-    workspace.task("analysis", prompt="Analysis of much.\n")
-    assert workspace.popbuild("run", "first").code == 0
-    served.wait_for("first", "complete")
-    text = served.get("/jobs/first").text
-    links = set(re.findall(r'href="(/api/v1/jobs/first/files/[^"]*)" download', text))
-    names = {link.partition("/files/")[2] for link in links}
-    assert names == {
-        "artifacts/research-output.json",
-        "artifacts/analysis-output.json",
-        "logs/research-answer-0.txt",
-    }
-    for link in links:
-        answer = served.get(link)
-        assert answer.status == 200
-        assert "attachment" in answer.headers["content-disposition"]
-    assert served.get("/api/v1/jobs/first/files/logs/research-answer-0.txt").text == long
-
-
-def test_times_can_be_read(workspace: Workspace, served: Served) -> None:
-    """Pages show times to the second, all of each for programs, and say once that it is UTC."""
-    assert workspace.popbuild("run", "first").code == 0
-    served.wait_for("first", "complete")
-    ended = workspace.runs()[0]["finishedAt"]
-    shown = f"{ended[:10]} {ended[11:19]}"
-    text = served.get("/runs").text
-    assert f'<time datetime="{ended}" title="{ended}">{shown}</time>' in text
-    assert text.count("UTC") == 1
-    for path in ("/runs", "/jobs/first"):
-        bare = re.sub(r"<[^>]*>", "", served.get(path).text)
-        assert re.findall(r"\d{4}-\d\d-\d\dT\d\d:\d\d", bare) == []
 
 
 def test_a_seed_is_submitted(workspace: Workspace, served: Served, provider: Provider) -> None:

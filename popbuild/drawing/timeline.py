@@ -7,7 +7,7 @@ drawing says where.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from popbuild.drawing import shapes
@@ -21,6 +21,7 @@ _IDLE_S = 2.0  # and a quarter of all that ran: idle time that is longer is cut 
 _LEAST_WIDTH = 2.0
 _UNITS = ((3_600.0, "h"), (60.0, "min"))
 _TICK = 110.0  # from one to the next, about
+_TICK_PX, _ROW, _MOST_ROWS, _APART = 13.0, 15.0, 4, 4.0  # of their labels
 
 
 @dataclass(frozen=True)
@@ -57,15 +58,38 @@ class _Stretch:
         return self.x + (time_s - self.start_s) * self.scale
 
 
+@dataclass(frozen=True)
+class _Tick:
+    """A place on the axis, and what is said of it."""
+
+    x: float
+    said: str
+
+    @property
+    def anchor(self) -> str:
+        return "start" if self.x < _WIDTH * 0.93 else "end"
+
+    @property
+    def width(self) -> float:
+        return shapes.width_of(self.said, _TICK_PX) + _APART
+
+    @property
+    def left(self) -> float:
+        return self.x if self.anchor == "start" else self.x - self.width
+
+
 def timeline_svg(name: str, lanes: Sequence[Lane], *, style: str = "") -> str:
     """The lanes below one another over one axis of time."""
     stretches = _stretches([bar for lane in lanes for bar in lane.bars])
-    height = _HEAD + len(lanes) * _LANE + _FOOT
-    inside = [part for each in stretches for part in _axis(each, height)]
+    ticks = [tick for each in stretches for tick in _ticks(each)]
+    rows = _rows(ticks)
+    head = _HEAD + _ROW * max(rows.values(), default=0)
+    height = head + len(lanes) * _LANE + _FOOT
+    inside = [part for tick in ticks for part in _axis(tick, rows.get(tick), head, height)]
     for one, other in itertools.pairwise(stretches):
-        inside += _pause(one, other, height)
+        inside += _pause(one, other, head, height)
     for number, lane in enumerate(lanes):
-        inside += _drawn(lane, _HEAD + number * _LANE, stretches)
+        inside += _drawn(lane, head + number * _LANE, stretches)
     described = "; ".join(f"{lane.label}: {lane.note}" for lane in lanes)
     return shapes.document(
         inside,
@@ -100,28 +124,44 @@ def _stretches(bars: Sequence[Bar]) -> list[_Stretch]:
     return found
 
 
-def _axis(stretch: _Stretch, height: float) -> list[str]:
-    """Lines at round seconds since the stretch began."""
+def _ticks(stretch: _Stretch) -> Iterator[_Tick]:
+    """Round seconds since the stretch began, and when that was."""
     length_s = stretch.end_s - stretch.start_s
-    parts = []
     about = int(length_s * stretch.scale / _TICK)
     unit_s, unit = next((each for each in _UNITS if length_s >= 2 * each[0]), (1.0, "s"))
     for step in steps(length_s / unit_s, about) if about > 1 else [0.0]:
         after_s = step * unit_s
-        if after_s > length_s:
-            continue
-        x = stretch.at(stretch.start_s + after_s)
-        line = f"M{shapes.number(x)} {shapes.number(_HEAD - 6)}V{shapes.number(height)}"
-        parts.append(shapes.element("path", d=line, class_="grid"))
-        said = f"{step:g} {unit}" if step else timestamp(stretch.start_s)[11:19]
-        anchor = "start" if x < _WIDTH * 0.93 else "end"
-        parts.append(shapes.text(said, x, _HEAD - 12, class_="tick", text_anchor=anchor))
+        if after_s <= length_s:
+            said = f"{step:g} {unit}" if step else timestamp(stretch.start_s)[11:19]
+            yield _Tick(stretch.at(stretch.start_s + after_s), said)
+
+
+def _rows(ticks: Sequence[_Tick]) -> dict[_Tick, int]:
+    """In which row above the lanes each label stands, from the lowest, so that none covers another.
+    One that would have to stand higher than _MOST_ROWS is left out."""
+    ends: list[float] = []
+    rows: dict[_Tick, int] = {}
+    for tick in ticks:
+        free = [row for row, end in enumerate(ends) if end < tick.left]
+        row = free[0] if free else len(ends)
+        if row < _MOST_ROWS:
+            rows[tick] = row
+            ends[row : row + 1] = [tick.left + tick.width]
+    return rows
+
+
+def _axis(tick: _Tick, row: int | None, head: float, height: float) -> list[str]:
+    line = f"M{shapes.number(tick.x)} {shapes.number(head - 6)}V{shapes.number(height)}"
+    parts = [shapes.element("path", d=line, class_="grid")]
+    if row is not None:
+        y = head - 12 - row * _ROW
+        parts.append(shapes.text(tick.said, tick.x, y, class_="tick", text_anchor=tick.anchor))
     return parts
 
 
-def _pause(one: _Stretch, other: _Stretch, height: float) -> list[str]:
+def _pause(one: _Stretch, other: _Stretch, head: float, height: float) -> list[str]:
     x = one.at(one.end_s) + _CUT / 2
-    line = f"M{shapes.number(x)} {shapes.number(_HEAD - 6)}V{shapes.number(height)}"
+    line = f"M{shapes.number(x)} {shapes.number(head - 6)}V{shapes.number(height)}"
     said = f"{_long(other.start_s - one.end_s)} without a stage"
     return [shapes.element("g", shapes.title(said), shapes.element("path", d=line), class_="pause")]
 

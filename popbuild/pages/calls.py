@@ -80,6 +80,12 @@ class TaskCalls:
     calls: tuple[CallRow, ...]
     cycles: tuple[Cycle, ...]
     left_out: int
+    running: bool = False
+
+    def awaits(self, cycle: Cycle, exchange: Exchange) -> bool:
+        """Whether an answer may still come: it runs, and this is the last that it asked."""
+        last = cycle is self.cycles[-1] and exchange is cycle.exchanges[-1]
+        return self.running and last and exchange.answer is None
 
     @property
     def refined(self) -> int:

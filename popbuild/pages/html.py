@@ -38,13 +38,27 @@ def prepare() -> None:
 
 
 def panels(
-    view: JobView, at: str = "", level: int = 2, *, questions: bool = True, files: str = ""
+    view: JobView,
+    at: str = "",
+    level: int = 2,
+    *,
+    questions: bool = True,
+    files: str = "",
+    now_s: float | None = None,
 ) -> Markup:
     """All panels about a job: a section each. `at` begins their IDs, where a page has several jobs;
     `level` is that of their headings. A page that asks by itself leaves the `questions` out; one
-    that has the job's `files` says below which address."""
+    that has the job's `files` says below which address. What runs is told for how long, where it is
+    said what time it is, else since when."""
     # Ours: the template has escaped what it was given.
-    values = {"view": view, "at": at, "level": level, "questions": questions, "files": files}
+    values = {
+        "view": view,
+        "at": at,
+        "level": level,
+        "questions": questions,
+        "files": files,
+        "now_s": now_s,
+    }
     return Markup(render("panels.html", **values))  # noqa: S704
 
 
@@ -87,6 +101,7 @@ def _environment() -> jinja2.Environment:
         graph=_graph,
         markdown=html_of,
         panels=panels,
+        since=since,
         style=lambda: Markup(style()),  # noqa: S704 - a file of ours
         timeline=_timeline,
     )
@@ -129,6 +144,16 @@ def time(at: str | None) -> Markup:
         return escape(text)
     shown = timestamp(at_s)[:19].replace("T", " ")
     return Markup('<time datetime="{0}" title="{0}">{1}</time>').format(text, shown)
+
+
+def since(at: str, now_s: float | None) -> Markup:
+    """For how long something runs that began then, `12 s so far`; a script of the page may go on
+    counting. Without a clock, since when."""
+    at_s = seconds_at(at)
+    if at_s is None or now_s is None:
+        return Markup("since {}").format(time(at))
+    took = seconds(max(now_s - at_s, 0.0) * 1000)
+    return Markup('<span data-since="{}">{}</span> so far').format(timestamp(at_s), took)
 
 
 def in_words(decision: Mapping[str, Any]) -> Markup:

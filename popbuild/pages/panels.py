@@ -38,6 +38,7 @@ class TaskView:
     reasons: tuple[str, ...]
     edited: bool
     frozen: bool
+    started: str | None  # when, if it runs
     decision: Mapping[str, Any] | None  # what a person said at its human gate
     error: str | None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from os.path import commonpath
 from typing import Any, TypeVar
 
@@ -21,6 +22,7 @@ from popbuild.layout import COMPLETE, REJECTED, JobFolder, Root, shown_name
 from popbuild.model.clock import seconds_at
 from popbuild.model.pipeline import Task
 from popbuild.model.problem import MISSING
+from popbuild.model.status import RUNNING
 from popbuild.pages import foreign
 from popbuild.pages.calls import TaskCalls, calls_of, kept_of
 from popbuild.pages.documents import Document, Documents
@@ -162,6 +164,7 @@ class _Viewer:
             reasons=tuple(said["reasons"]),
             edited=said["edited"],
             frozen=said["frozen"],
+            started=self._started(task.id) if self._runs(task.id) else None,
             decision=said.get("decision"),
             error=foreign.text(said, "error"),
         )
@@ -175,6 +178,13 @@ class _Viewer:
         if said["frozen"]:
             return "frozen"
         return "stale" if state == "done" and said["stale"] else state
+
+    def _started(self, task: str) -> str | None:
+        return foreign.text(self._status["tasks"][task], "startedAt")
+
+    def _runs(self, task: str) -> bool:
+        entry = self._status.get("tasks", {}).get(task, {})
+        return self._job.state == RUNNING and entry.get("state") == RUNNING
 
     def graph(self) -> Graph | None:
         """The graph alone."""
@@ -237,7 +247,7 @@ class _Viewer:
             names = task.id, task.label
             found = calls_of(self._root, files, names, calls, self._logs[task.id], self._room)
             if found is not None:
-                yield found
+                yield replace(found, running=self._runs(task.id))
 
     # Why and whence.
 

@@ -49,15 +49,18 @@ def page(server: Server, name: str, here: str, status: int = 200, **values: Any)
         root=str(server.root.path),
         root_name=server.root.path.name or "/",
         version=__version__,
-        trouble=server.eyes.trouble,
-        **values,
+        **{"trouble": server.eyes.trouble, **values},
     )
     return Reply(text.encode("utf-8", "replace"), HTML, status)
 
 
 def error_page(server: Server, error: PopbuildError, status: int) -> Reply:
-    """A page that says what is wrong."""
-    return page(server, "message.html", "", status, title=error.message, error=error)
+    """A page that says what is wrong, once."""
+    trouble = server.eyes.trouble
+    if trouble is not None and trouble.as_line() == error.as_line():
+        trouble = None
+    values = {"title": error.message, "error": error, "trouble": trouble}
+    return page(server, "message.html", "", status, **values)
 
 
 async def jobs(server: Server, ask: Ask) -> Reply:
@@ -128,6 +131,7 @@ async def job(server: Server, ask: Ask) -> Reply:
         id=name,
         row=row,
         view=view,
+        now_s=time.time(),
         questions=_questions(found),
         can_build=row.standing in (*_TO_BUILD, "rejected") and under_way is None and not bad,
         bad=bad,
@@ -143,6 +147,20 @@ async def job(server: Server, ask: Ask) -> Reply:
     )
 
 
+def _can_be_fresh(found: Job, view: JobView) -> list[str]:
+    """The tasks that were built, up to date or not: a build may begin again at any of them."""
+    if found.folder is None or found.state == states.RUNNING:
+        return []
+    return [task.id for task in view.tasks if task.attempts]
+
+
+def _can_be_archived(server: Server, found: Job) -> bool:
+    """Whether `popbuild archive` has something to take, and nobody who builds it holds it up."""
+    folders = (server.root.job(state, found.id).path for state in (COMPLETE, REJECTED))
+    there = any(disk.is_folder(str(path)) for path in folders)
+    return there and found.bad_link is None and found.state != states.RUNNING
+
+
 def _comes(build: Build, row: Row) -> tuple[str, str]:
     """What a job says of a build that was asked for here: how the job stands by that, empty where
     it stands as it did before, and the rest in a few words."""
@@ -156,20 +174,6 @@ def _comes(build: Build, row: Row) -> tuple[str, str]:
     if len(build.jobs) == 1:
         return "starting", "it begins at once"
     return "", f"{count(len(build.jobs), 'job')}, each in its turn"
-
-
-def _can_be_fresh(found: Job, view: JobView) -> list[str]:
-    """The tasks that were built, up to date or not: a build may begin again at any of them."""
-    if found.folder is None or found.state == states.RUNNING:
-        return []
-    return [task.id for task in view.tasks if task.attempts]
-
-
-def _can_be_archived(server: Server, found: Job) -> bool:
-    """Whether `popbuild archive` has something to take, and nobody who builds it holds it up."""
-    folders = (server.root.job(state, found.id).path for state in (COMPLETE, REJECTED))
-    there = any(disk.is_folder(str(path)) for path in folders)
-    return there and found.bad_link is None and found.state != states.RUNNING
 
 
 def _questions(found: Job) -> list[dict[str, Any]]:

@@ -91,12 +91,21 @@ function take(fresh) {
     if (then) become(now, then);
   }
   if (!focused.isConnected) {
-    [...document.querySelectorAll(name.name)].find((each) => mark(each).text === name.text)?.focus();
+    const again = [...document.querySelectorAll(name.name)].find((each) => mark(each).text === name.text);
+    if (again) again.focus(); else toHeading();
   }
   if (document.title !== fresh.title) document.title = fresh.title;
   const said = fresh.querySelector("[data-said]")?.textContent ?? "";
   const voice = document.querySelector("[data-said]");
   if (voice && voice.textContent !== said) voice.textContent = said;
+}
+
+// Who pressed what is gone now goes on from the page's heading, not from the top of the browser.
+
+function toHeading() {
+  const heading = document.querySelector("main h1");
+  heading.tabIndex = -1;
+  heading.focus({ preventScroll: true });
 }
 
 const OURS = ["open", "disabled", "aria-invalid"];  // attributes that are the reader's and this script's
@@ -105,7 +114,8 @@ function become(now, then) {
   if (now.isEqualNode(then)) return;
   if (now.nodeType !== Node.ELEMENT_NODE) { now.data = then.data; return; }
   for (const each of [...now.attributes]) {
-    if (!then.hasAttribute(each.name) && !OURS.includes(each.name)) now.removeAttribute(each.name);
+    const ours = OURS.includes(each.name) || (now === document.activeElement && each.name === "tabindex");
+    if (!then.hasAttribute(each.name) && !ours) now.removeAttribute(each.name);
   }
   for (const each of then.attributes) {
     if (!OURS.includes(each.name) && now.getAttribute(each.name) !== each.value) {
@@ -183,7 +193,13 @@ document.addEventListener("submit", async (event) => {
       if (next) location.assign(next); else refresh();
     }
   } finally {
-    if (pressed) pressed.disabled = false;
+    if (pressed) {
+      pressed.disabled = false;
+      // A browser takes the focus from what is disabled; and the page may be another by now.
+      if (document.activeElement === document.body) {
+        if (pressed.isConnected) pressed.focus({ preventScroll: true }); else toHeading();
+      }
+    }
   }
 });
 
@@ -320,7 +336,19 @@ if (seed) {
   });
 }
 
+// What runs takes longer and longer, also while nothing else happens.
+
+function count() {
+  for (const each of document.querySelectorAll("[data-since]")) {
+    const took_s = Math.max(0, (Date.now() - Date.parse(each.dataset.since)) / 1000);
+    const whole = Math.floor(took_s);
+    each.textContent = took_s < 10 ? `${took_s.toFixed(1)} s`
+      : whole < 100 ? `${whole} s` : `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  }
+}
+
 if ("live" in page) {
+  setInterval(() => { if (!document.hidden) count(); }, 1_000);
   follow();
   setInterval(() => { if (!document.hidden) refresh(); }, AGE_MS);  // "3 min ago" grows older
 }
