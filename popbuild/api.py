@@ -183,9 +183,9 @@ class Popbuild:
         """Say yes at a human gate. `task` is needed where several wait; `by` is the login name if
         absent; with `of`, from the question in `job(…)["waiting"]`, only if it is still that which
         is asked, and nobody has said no. The next `build` goes on."""
-        from popbuild import decisions
+        from popbuild.decisions import Answer, approve
 
-        return decisions.approve(self.root, job, task, note, by, of)
+        return approve(self.root, job, Answer(task, note, by, of))
 
     def reject(
         self,
@@ -197,9 +197,9 @@ class Popbuild:
     ) -> Decided:
         """Say no at a human gate: the job goes to rejected/, with the note as its problem. Its
         arguments are those of `approve`."""
-        from popbuild import decisions
+        from popbuild.decisions import Answer, reject
 
-        return decisions.reject(self.root, job, task, note, by, of)
+        return reject(self.root, job, Answer(task, note, by, of))
 
     def stop(self, *jobs: str, patience_s: float = 30.0) -> list[Stopped]:
         """Ask whoever builds these jobs to stop, and wait for it, at most so long."""

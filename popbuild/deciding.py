@@ -9,10 +9,10 @@ from popbuild.arguments import JOB, JSON, Given, Table, argument, print_json, pr
 from popbuild.errors import OK, STOPPED
 
 if TYPE_CHECKING:
-    from popbuild.decisions import Decided
+    from popbuild.decisions import Answer, Decided
     from popbuild.layout import Root
 
-    Decide = Callable[[Root, str, str | None, str | None, str | None, str | None], Decided]
+    Decide = Callable[[Root, str, Answer], Decided]
 
 _PATIENCE_S = 10.0
 
@@ -36,7 +36,10 @@ def _reject(given: Given) -> int:
 
 
 def _say(given: Given, decide: Decide) -> int:
-    decided = decide(root_of(given), given.job, given.task, given.note, given.by, given.of)
+    from popbuild.decisions import Answer
+
+    answer = Answer(given.task, given.note, given.by, given.of)
+    decided = decide(root_of(given), given.job, answer)
     if given.json:
         print_json(decided.as_json())
     else:

@@ -31,6 +31,17 @@ _MAX_NOTE = 4_000
 
 
 @dataclass(frozen=True)
+class Answer:
+    """What a person says besides yes or no. `task` is needed where several wait, `by` is the login
+    name if absent. With the `of` of a question, nothing else is answered."""
+
+    task: str | None = None
+    note: str | None = None
+    by: str | None = None
+    of: str | None = None
+
+
+@dataclass(frozen=True)
 class Decided:
     """What was said about a task of a job, just now or `before`; where the job stands since, and
     what else it waits for."""
@@ -62,54 +73,32 @@ class Decided:
             yield f"next: doit run job={self.job}"
 
 
-def approve(
-    root: Root,
-    job: str,
-    task: str | None = None,
-    note: str | None = None,
-    by: str | None = None,
-    of: str | None = None,
-) -> Decided:
-    """Say yes to what a task made: what needs it can be built. `task` is needed where several wait,
-    `by` is the login name if absent. With the `of` of a question, nothing else is answered.
+def approve(root: Root, job: str, answer: Answer) -> Decided:
+    """Say yes to what a task made: what needs it can be built.
 
     A job that was rejected at the gate goes on by this, too, without `of`. Raises UsageError where
     nothing waits, StoppedError where the question is another one by now, or somebody has answered
     it otherwise, and LockedError while another command builds the job.
     """
-    return _decide(root, job, APPROVED, task, note, by, of)
+    return _decide(root, job, APPROVED, answer)
 
 
-def reject(
-    root: Root,
-    job: str,
-    task: str | None = None,
-    note: str | None = None,
-    by: str | None = None,
-    of: str | None = None,
-) -> Decided:
+def reject(root: Root, job: str, answer: Answer) -> Decided:
     """Say no to what a task made: the job goes to rejected/, with the note as the problem. As
     `approve` otherwise; a task that is named may have been approved before."""
-    return _decide(root, job, REJECTED, task, note, by, of)
+    return _decide(root, job, REJECTED, answer)
 
 
-def _decide(
-    root: Root,
-    name: str,
-    said: str,
-    task: str | None,
-    note: str | None,
-    by: str | None,
-    of: str | None,
-) -> Decided:
-    who = _one_line("--by", by if by is not None else default_name())
-    why = _text("--note", note)
+def _decide(root: Root, name: str, said: str, answer: Answer) -> Decided:
+    who = _one_line("--by", answer.by if answer.by is not None else default_name())
+    why = _text("--note", answer.note)
     _examined(commands.find_job(root, name))
     with job_lock(root, name):
         job = commands.find_job(root, name)
         exam = _examined(job)
-        if of is not None:
-            task = _asked(job, exam, said, task, of).id
+        task = answer.task
+        if answer.of is not None:
+            task = _asked(job, exam, said, task, answer.of).id
         chosen = _chosen(job, exam, said, task)
         why = redact(why, exam.around.config.environment) if why else None
         before = exam.standing(chosen) == said

@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import json
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +167,7 @@ def _check_can_be_built(server: Server, name: str) -> None:
 async def approve(server: Server, ask: Ask) -> Any:
     """`popbuild approve`; with `build`, the job goes on at once."""
     job = server.known(ask.path["job"])
-    decided = await asyncio.to_thread(server.api.approve, job, *_said(ask))
+    decided = await asyncio.to_thread(server.api.approve, job, **_answer(ask))
     if ask.body.get("build") and server.builds.building(job) is None:
         server.builds.start([job])
     return decided.as_json()
@@ -175,11 +175,11 @@ async def approve(server: Server, ask: Ask) -> Any:
 
 async def reject(server: Server, ask: Ask) -> Any:
     job = server.known(ask.path["job"])
-    return (await asyncio.to_thread(server.api.reject, job, *_said(ask))).as_json()
+    return (await asyncio.to_thread(server.api.reject, job, **_answer(ask))).as_json()
 
 
-def _said(ask: Ask) -> Iterator[str | None]:
-    return (ask.body.get(name) for name in ("task", "note", "by", "of"))
+def _answer(ask: Ask) -> dict[str, str | None]:
+    return {name: ask.body.get(name) for name in ("task", "note", "by", "of")}
 
 
 async def stop(server: Server, ask: Ask) -> Any:
