@@ -95,7 +95,9 @@ def start_anew(root: Root) -> None:
     if disk.stands(root.runs) or not disk.stands(root.runs_copy):
         return
     with _turn(root):
-        if not disk.stands(root.runs) and not complete_jobs(root):
+        # Looked at again: another job, promoted at the same time, may have done it.
+        first = disk.stands(root.runs_copy) and not disk.stands(root.runs)
+        if first and not complete_jobs(root):
             stamp = name_stamp()
             disk.rename_new(root.runs_copy, root.private / f"runs-{stamp}.jsonl")
 

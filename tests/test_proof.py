@@ -7,7 +7,9 @@ import itertools
 import json
 import random
 import shutil
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,8 @@ import pytest
 from provider import Provider, Reply
 from workspace import Workspace
 
-from popbuild import jsonio
+from popbuild import jsonio, locks, runs
+from popbuild.layout import Root
 from popbuild.model.letter import seal
 
 STAGES = """
@@ -411,6 +414,19 @@ def test_what_was_removed_on_purpose_is_not_missed(built: Workspace, provider: P
     shutil.rmtree(built.root / path)
     assert altered(verify(built, 1)) == {path}
     assert len(provider.requests) == calls
+
+
+def test_two_results_that_come_back_at_once(built: Workspace) -> None:
+    """Only the first of them sets aside what our copy says of those that were deleted."""
+    root = Root(built.root)
+    shutil.rmtree(root.data / "complete")
+    with ThreadPoolExecutor() as pool:
+        with locks.turn(root.private / "locks" / "runs"):
+            second = pool.submit(runs.start_anew, root)
+            time.sleep(0.3)  # it waits for its turn
+            root.runs_copy.rename(root.private / "runs-aside.jsonl")
+        second.result(30)
+    assert [path.name for path in root.private.glob("runs*")] == ["runs-aside.jsonl"]
 
 
 @pytest.mark.parametrize("names", [(), ("second",)])
