@@ -3,13 +3,12 @@ artifact came from."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import random
 import shutil
-import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import pytest
 from provider import Provider, Reply
 from workspace import Workspace
 
-from popbuild import jsonio, locks, runs
+from popbuild import jsonio, runs
 from popbuild.layout import Root
 from popbuild.model.letter import seal
 
@@ -416,16 +415,20 @@ def test_what_was_removed_on_purpose_is_not_missed(built: Workspace, provider: P
     assert len(provider.requests) == calls
 
 
-def test_two_results_that_come_back_at_once(built: Workspace) -> None:
+def test_two_results_that_come_back_at_once(
+    built: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Only the first of them sets aside what our copy says of those that were deleted."""
     root = Root(built.root)
     shutil.rmtree(root.data / "complete")
-    with ThreadPoolExecutor() as pool:
-        with locks.turn(root.private / "locks" / "runs"):
-            second = pool.submit(runs.start_anew, root)
-            time.sleep(0.3)  # it waits for its turn
-            root.runs_copy.rename(root.private / "runs-aside.jsonl")
-        second.result(30)
+
+    @contextlib.contextmanager
+    def turn_after_another(root: Root) -> Iterator[None]:
+        root.runs_copy.rename(root.private / "runs-aside.jsonl")
+        yield
+
+    monkeypatch.setattr(runs, "_turn", turn_after_another)
+    runs.start_anew(root)
     assert [path.name for path in root.private.glob("runs*")] == ["runs-aside.jsonl"]
 
 
