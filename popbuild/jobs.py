@@ -193,16 +193,20 @@ def is_known(root: Root, job: str) -> bool:
 def bad_names(root: Root, ids: Collection[str]) -> dict[str, str]:
     """Those of these jobs whose ID cannot be one, each with the reason."""
     found = {job: problem for job in ids if (problem := name_problem(job))}
+    for job, others in alike(root, ids).items():
+        names = ", ".join(map(shown_name, others))
+        found.setdefault(job, f"differs from {names} only by upper and lower case")
+    return found
+
+
+def alike(root: Root, ids: Collection[str]) -> dict[str, list[str]]:
+    """Those of these jobs of which there are others whose ID differs only by case, with these."""
     same: dict[str, list[str]] = {job.casefold(): [] for job in ids}
-    for job in _known(root):
+    for job in _known(root) if ids else ():
         if (folded := job.casefold()) in same:
             same[folded].append(job)
-    for job in ids:
-        others = sorted(each for each in same[job.casefold()] if each != job)
-        if others:
-            names = ", ".join(map(shown_name, others))
-            found.setdefault(job, f"differs from {names} only by upper and lower case")
-    return found
+    others = {job: sorted({*same[job.casefold()]} - {job}) for job in ids}
+    return {job: names for job, names in others.items() if names}
 
 
 def place_of(root: Root, job: str) -> str:

@@ -6,7 +6,7 @@ import contextlib
 import fnmatch
 import math
 import signal
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from popbuild import config, disk, endings, jobs, steps
@@ -139,21 +139,15 @@ def _check_rule(root: Root, selection: Iterable[str]) -> None:
             check_name("job", job, jobs.place_of(root, job))
 
 
-def _check_case(root: Root, selection: Iterable[str]) -> None:
+def _check_case(root: Root, selection: Collection[str]) -> None:
     """Refuse a job of which there is another whose ID differs only by case."""
-    selection = list(selection)
-    by_folded: dict[str, set[str]] = {job.casefold(): {job} for job in selection}
-    for job in jobs.known_jobs(root) if selection else ():
-        if job.casefold() in by_folded:
-            by_folded[job.casefold()].add(job)
-    for job in selection:
-        same = sorted(by_folded[job.casefold()])
-        if len(same) > 1:
-            raise UsageError(
-                "two jobs have the same name",
-                {"jobs": ", ".join(same), "in": ", ".join(jobs.place_of(root, e) for e in same)},
-                hint="IDs must differ by more than upper and lower case",
-            )
+    for job, others in jobs.alike(root, selection).items():
+        same = sorted([job, *others])
+        raise UsageError(
+            "two jobs have the same name",
+            {"jobs": ", ".join(same), "in": ", ".join(jobs.place_of(root, e) for e in same)},
+            hint="IDs must differ by more than upper and lower case",
+        )
 
 
 def check_given_once(words: Iterable[str], variables: Iterable[str]) -> None:
