@@ -111,9 +111,11 @@ def test_a_lost_worker_costs_nothing_that_was_stored(
         {f"Again: {root.artifact(job, 'research')['content']}": 1 for job in JOBS}
     )
     assert sorted(run["id"] for run in root.runs()) == sorted(JOBS * 2)
-    assert all(root.states(job) == ["complete"] for job in JOBS)
+    # The one that woke up dies with its cluster, and may have begun to write: the next run clears.
+    assert all("complete" in root.states(job) for job in JOBS)
     calls = len(provider.requests)
     assert root.popbuild("run").code == 0
+    assert all(root.states(job) == ["complete"] for job in JOBS)
     assert root.popbuild("verify").code == 0
     assert len(provider.requests) == calls
 
