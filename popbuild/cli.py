@@ -42,6 +42,8 @@ environment:
                         how often a call is tried, and how patiently (5, 1, 600)
   POPBUILD_PATIENCE_S   how long a call waits for a provider that is down, or
                         that refuses it with 429 (600)
+  POPBUILD_MAX_ANSWER_MB
+                        how much of an answer is read (32)
   POPBUILD_MINUTE_S     what a minute of a limit is, for tests (60)
   POPBUILD_KEEP_PREVIOUS
                         how many replaced results of a job are kept (1)

@@ -42,6 +42,7 @@ class PopbuildError(Exception):
     exit_code = NOT_STARTED
     spent = False  # whether a provider may have been paid for nothing
     elsewhere = False  # whether another model may well answer the same request
+    declined = False  # whether the provider says no to what the request says, as a gate would
 
     def __init__(
         self, message: str, values: Mapping[str, object] | None = None, hint: str | None = None

@@ -386,6 +386,8 @@ def rejection_stands(exam: Exam, rejection: Any) -> str | None:
     inputs = exam.inputs(task)
     if fingerprint.changes(last, fingerprint.current(last, task, inputs), task, inputs):
         return None
+    if "declinedBy" in rejection:  # by these models; one that was added since may well answer
+        return task.id if rejection["declinedBy"] == [task.model, *task.fallbacks] else None
     return task.id if rejection.get("refinementAttempts", 0) >= task.refinements else None
 
 

@@ -110,6 +110,7 @@ class Provider:
 
     def __init__(self) -> None:
         self.answer: Callable[[Request], Reply] = default_answer
+        self.serves_every_path = False  # other providers' forms have other paths
         self.port = 0
         # The most requests that ever waited here at the same time. One that is answered at once
         # never waits: count with `hold` or a `delay_s`.
@@ -265,7 +266,8 @@ class Provider:
         try:
             if hook is not None:
                 hook(request)
-            if request.method != "POST" or request.path not in PATHS:
+            known = self.serves_every_path or request.path in PATHS
+            if request.method != "POST" or not known:
                 return fail(404, text=f"no such endpoint: {request.method} {request.path}")
             if not request.body or request.body.get("stream"):
                 return fail(400, text="a JSON object was expected, and no streaming")

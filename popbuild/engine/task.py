@@ -292,6 +292,9 @@ class TaskBuild:
         self._count(work, duration_ms, outcome.cycles)
         message = "; ".join(str(problem) for problem in outcome.problems)[:500]
         self._end("error", work, duration_ms, outcome.cycles, message)
+        more: dict[str, Any] = {}
+        if outcome.declined:
+            more["declinedBy"] = [self._task.model, *self._task.fallbacks]
         if self._tally.rejection is None:
             self._tally.rejection = endings.rejection(
                 self._id,
@@ -303,6 +306,7 @@ class TaskBuild:
                 outcome.cycles,
                 self._fingerprint(work),
                 calls=[call.as_json() for call in work.made],
+                **more,
             )
         self._events.task_failed(self._id, self._task.id, message)
 

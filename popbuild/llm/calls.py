@@ -39,9 +39,11 @@ from popbuild.units import seconds
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from popbuild.llm.client import TransportError
+    from popbuild.llm.failures import TransportError
 
 _POLL_S = 0.05
+_MB = 2**20
+_MAX_SHOWN = 200  # characters of a refusal in a warning
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Patience:
     """How many calls of a process are in flight, and of all processes of its command `together`;
     how often each is tried, and how long anything is waited for. `patience_s` is for a provider
     that is down, or that refuses with 429. Times in seconds; `minute_s` is the provider's minute,
-    for tests."""
+    for tests. `max_answer_bytes` is how much of an answer is read."""
 
     in_flight: int = START
     together: int = START
@@ -60,13 +62,14 @@ class Patience:
     timeout_s: float = 600.0
     patience_s: float = 600.0
     minute_s: float = 60.0
+    max_answer_bytes: int = 32 * _MB
 
     @staticmethod
     def from_environment(
         environment: Mapping[str, str], in_flight: int | None, together: int | None = None
     ) -> Patience:
         """The defaults, with POPBUILD_TRIES, POPBUILD_BACKOFF_S, POPBUILD_TIMEOUT_S,
-        POPBUILD_PATIENCE_S and POPBUILD_MINUTE_S.
+        POPBUILD_PATIENCE_S, POPBUILD_MINUTE_S and POPBUILD_MAX_ANSWER_MB.
 
         Raises UsageError for a value that is no such number.
         """
@@ -79,6 +82,12 @@ class Patience:
             timeout_s=_number(environment, "POPBUILD_TIMEOUT_S", default.timeout_s, 0.001),
             patience_s=_number(environment, "POPBUILD_PATIENCE_S", default.patience_s, 0),
             minute_s=_number(environment, "POPBUILD_MINUTE_S", default.minute_s, 0.1),
+            max_answer_bytes=round(
+                _MB
+                * _number(
+                    environment, "POPBUILD_MAX_ANSWER_MB", default.max_answer_bytes / _MB, 0.001
+                )
+            ),
         )
 
     def backoff_s_after(self, times: int, uniform: Callable[[float, float], float]) -> float:
@@ -101,6 +110,16 @@ def _number(environment: Mapping[str, str], name: str, default: float, least: fl
             {name: text, "allowed": f"at least {least:g}, by default {default:g}"},
         )
     return value
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request and its answer, and the requests before it whose answers were declined: those were
+    paid for as well."""
+
+    request: Request
+    answer: Answer
+    declined: tuple[tuple[Request, Answer], ...] = ()
 
 
 class Calls:
@@ -134,29 +153,34 @@ class Calls:
         self._uniform = uniform
         self._client: ModuleType | None = None
 
-    async def ask_in_order(
-        self, requests: Sequence[Request], origin: Origin
-    ) -> tuple[Request, Answer]:
-        """The first of several requests that is answered, and its answer, with a warning for each
-        before it. They differ by the model. Raises what `ask` raises, of the first.
+    async def ask_in_order(self, requests: Sequence[Request], origin: Origin) -> Asked:
+        """The first of several requests that is answered; they differ by the model. An answer that
+        declines is one that another model may give all the same. Raises what `ask` raises, of the
+        first, where no model answered.
 
         Each is in the store by its own name: where nothing may be sent, the one that was answered
         is found.
         """
         errors: list[PopbuildError] = []
+        before: list[str] = []
+        declined: list[tuple[Request, Answer]] = []
         for request in requests:
             try:
                 answer = await self.ask(request, origin, has_other=request is not requests[-1])
             except (ProviderError, StoreError) as error:
                 errors.append(error)
+                before.append(f"{request.model} could not be had ({error.message})")
                 if not error.elsewhere:
                     break
                 continue
-            warnings = [
-                f"{before.model} could not be had ({why.message}): {request.model} was asked"
-                for before, why in zip(requests, errors, strict=False)
-            ]
-            return request, replace(answer, warnings=(*warnings, *answer.warnings))
+            if not answer.is_declined:
+                return Asked(request, _after(answer, before, request), tuple(declined))
+            declined.append((request, answer))
+            before.append(f"{request.model} declined ({_short(answer.refusal or answer.ended_by)})")
+        if declined:
+            request, answer = declined.pop()
+            before.pop()
+            return Asked(request, _after(answer, before, request), tuple(declined))
         first, *others = errors
         for request, other in zip(requests[1:], others, strict=False):
             first.values[f"then {request.model}"] = other.as_line(("model", "request"))
@@ -248,9 +272,11 @@ class Calls:
                 entry = await self._purse.reserve(request, origin, client.maximum_cost(request))
                 outcome = UNKNOWN
                 answer: Answer = await client.send(
-                    request, request.timeout_s or self.patience.timeout_s
+                    request,
+                    request.timeout_s or self.patience.timeout_s,
+                    self.patience.max_answer_bytes,
                 )
-            except client.TransportError as error:
+            except client.failures.TransportError as error:
                 failure: TransportError = error
             except BaseException:
                 self._traffic.leave(caller, outcome)
@@ -285,6 +311,9 @@ class Calls:
         for, as long as patience lasts.
         """
         if failure.outcome == ANSWERED:
+            if failure.closes:
+                # Not for ever: a worker of `watch` lives long, and quotas are filled again.
+                self._traffic.close_model(caller, self.patience.max_retry_after_s, failure.error)
             return True
         asked_s, error = failure.retry_after_s or 0.0, failure.error
         if asked_s > self.patience.max_retry_after_s:
@@ -304,6 +333,17 @@ class Calls:
 
 class _GivenUp(Exception):
     """Whoever sent a request that others wait for was stopped before the answer came."""
+
+
+def _after(answer: Answer, before: Sequence[str], request: Request) -> Answer:
+    """The answer with a warning for each model that was asked before."""
+    warnings = [f"{each}: {request.model} was asked" for each in before]
+    return replace(answer, warnings=(*warnings, *answer.warnings))
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _MAX_SHOWN else line[:_MAX_SHOWN] + "…"
 
 
 def _told(error: BaseException) -> Exception:

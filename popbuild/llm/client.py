@@ -9,66 +9,32 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 # Before the import: otherwise it asks the network for prices and reads a `.env` of its own.
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 os.environ.setdefault("LITELLM_MODE", "PRODUCTION")
+# Its other transports are made elsewhere, where no answer could be read below litellm.
+os.environ["DISABLE_AIOHTTP_TRANSPORT"] = os.environ["LITELLM_HTTP2"] = "False"
 
+import httpx
 import litellm
 import litellm.exceptions
 import litellm.utils
+from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
 
-from popbuild.errors import PopbuildError, ProviderError
-from popbuild.llm import local
+from popbuild.llm import failures, local, reading
 from popbuild.llm.endpoint import EMBEDDED_MODEL
-from popbuild.llm.lanes import ANSWERED, DOWN, REFUSED
 from popbuild.llm.request import Answer, Request, is_local
-from popbuild.redact import redact, redact_value, without_secrets
+from popbuild.llm.wire import Exchange, Recorder, recorded
 
 litellm.suppress_debug_info = True
 litellm.telemetry = False
 logging.getLogger("LiteLLM").setLevel(logging.ERROR)
-
-_RETRYABLE = (
-    litellm.exceptions.RateLimitError,
-    litellm.exceptions.InternalServerError,
-    litellm.exceptions.ServiceUnavailableError,
-    litellm.exceptions.BadGatewayError,
-    litellm.exceptions.Timeout,
-    litellm.exceptions.APIConnectionError,
-)
-_THIS_MODEL = (  # what another model may take: their status is that of a wrong request
-    litellm.exceptions.ContextWindowExceededError,
-    litellm.exceptions.ContentPolicyViolationError,
-)
-_WRONG_REQUEST = (400, 413, 422)  # a mistake of ours, which every model would refuse
-_SERVER_ERROR = 500
-_TOO_MANY = 429
-_MAX_SHOWN = 400
-_CARRIERS = ("httpx", "httpcore", "aiohttp")  # whose exceptions are those of a connection
-_AGAIN = "run it again: nothing is bought twice; POPBUILD_TRIES says how often a call is tried"
-_KEY_HINT = (
-    "set the key in the environment or in .env at the root; or use the embedded model: "
-    f"POPBUILD_MODEL={EMBEDDED_MODEL}"
-)
-
-
-@dataclass
-class TransportError(Exception):
-    """A try that gave no answer. `outcome` is one of lanes.py's; what is `ANSWERED` would be
-    refused again. `spent` says that the provider may have worked on it."""
-
-    error: ProviderError
-    outcome: str = ANSWERED
-    spent: bool = False
-    retry_after_s: float | None = None
 
 
 class _Local(litellm.CustomLLM):  # type: ignore[misc]  # litellm is untyped to us
@@ -81,6 +47,16 @@ class _Local(litellm.CustomLLM):  # type: ignore[misc]  # litellm is untyped to 
             local.complete, given["messages"], parameters, dict(os.environ)
         )
         return litellm.ModelResponse(**{**result, "model": f"local/{given['model']}"})
+
+
+def _record_what_is_sent() -> None:
+    """Put our transport around each that litellm makes, for OpenAI's clients and for its own."""
+    make = AsyncHTTPHandler.create_async_transport
+
+    def make_recorder(*args: Any, **options: Any) -> httpx.AsyncBaseTransport:
+        return Recorder(make(*args, **options))
+
+    AsyncHTTPHandler.create_async_transport = staticmethod(make_recorder)
 
 
 def _register_local() -> None:
@@ -100,6 +76,7 @@ def _register_local() -> None:
 
 
 _register_local()
+_record_what_is_sent()
 
 # litellm brings half a million objects that live as long as the command, and every call makes a
 # thousand that do not: walking them again and again is a tenth of what a task costs.
@@ -107,52 +84,53 @@ gc.freeze()
 gc.set_threshold(10_000)
 
 
-async def send(request: Request, timeout_s: float) -> Answer:
-    """One HTTP request, one complete answer. Raises TransportError; never retries."""
+async def send(request: Request, timeout_s: float, limit_bytes: int) -> Answer:
+    """One HTTP request, one complete answer of at most so many bytes. Raises TransportError; never
+    retries."""
     parameters, warnings = _supported(request)
     started = time.monotonic()
     # litellm's own is for each byte: whoever sends one now and then would hold a call for ever. The
     # embedded model is in a thread, which goes on.
     whole = asyncio.timeout(None if is_local(request.model) else timeout_s)
-    try:
-        async with whole:
-            response = await litellm.acompletion(
-                model=request.model,
-                messages=[dict(message) for message in request.messages],
-                max_retries=0,
-                num_retries=0,
-                timeout=timeout_s,
-                **parameters,
-            )
-    except asyncio.CancelledError:
-        raise
-    except Exception as error:
-        if whole.expired():
-            raise _too_slow(request, timeout_s) from None
-        raise _transport_error(error, request) from None
+    response, failed = None, None
+    with recorded(limit_bytes) as exchange:
+        try:
+            async with whole:
+                response = await litellm.acompletion(
+                    model=request.model,
+                    messages=[dict(message) for message in request.messages],
+                    max_retries=0,
+                    num_retries=0,
+                    timeout=timeout_s,
+                    **parameters,
+                )
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            if whole.expired():
+                raise failures.too_slow(request.model, timeout_s) from None
+            failed = error
+    found = _read(request, response, failed, exchange)
     return Answer(
-        _keepable(response.model_dump(mode="json", exclude_none=True)),
-        _cost(request.model, response),
+        found.response,
+        _cost(request.model, response) if found.has_usage and response is not None else None,
         round((time.monotonic() - started) * 1000, 1),
-        tuple(warnings),
+        (*warnings, *found.warnings),
     )
 
 
-def _too_slow(request: Request, timeout_s: float) -> TransportError:
-    values = {"model": request.model, "allowed": f"{timeout_s:g} s"}
-    error = ProviderError("the provider did not answer in time", values, _AGAIN)
-    error.elsewhere = True
-    return TransportError(error, DOWN, spent=True)
-
-
-def _keepable(response: dict[str, Any]) -> dict[str, Any]:
-    """The response as it may be kept: JSON on the wire may hold half a surrogate pair, and a
-    provider may repeat the key that it was called with."""
-    text = json.dumps(response, ensure_ascii=False)
-    whole = text.encode(errors="replace").decode()
-    kept = response if whole == text else json.loads(whole)
-    found: dict[str, Any] = redact_value(kept, os.environ, without_secrets)
-    return found
+def _read(
+    request: Request, response: Any, failed: Exception | None, exchange: Exchange
+) -> reading.Reading:
+    """The answer, as its provider's body has it: litellm may fail on one that is whole."""
+    dumped = None if response is None else response.model_dump(mode="json", exclude_none=True)
+    found = reading.read(request.model, dumped, exchange)
+    if found is not None:
+        return found
+    assert failed is not None  # there is litellm's answer, or its error
+    raise failures.from_exception(
+        failed, request.model, missing_keys(request.model), exchange
+    ) from None
 
 
 def maximum_cost(request: Request) -> float | None:
@@ -263,132 +241,3 @@ def _refusal(model: str, name: str, value: Any) -> str | None:
     except Exception:  # an unknown provider or a wrong value: the call itself will say so
         return None
     return None
-
-
-def _transport_error(error: Exception, request: Request) -> TransportError:
-    """What an exception of litellm's means: may it be tried again, was something spent?"""
-    cause = error if isinstance(error, PopbuildError) else _popbuild_cause(error)
-    if isinstance(cause, ProviderError):
-        cause.elsewhere = True
-        return TransportError(cause)
-    missing = missing_keys(request.model)
-    if missing and not _was_sent(error):
-        # litellm calls this an internal server error of the provider's.
-        problem = ProviderError(
-            "the key of the model's provider is missing",
-            {"model": request.model, "missing": ", ".join(missing)},
-            _KEY_HINT,
-        )
-        problem.elsewhere = True
-        return TransportError(problem)
-    status = getattr(error, "status_code", None)
-    retryable = isinstance(error, _RETRYABLE) or (
-        isinstance(status, int) and (status >= _SERVER_ERROR or status == _TOO_MANY)
-    )
-    # A provider that refused has not worked; one that fell silent may have.
-    spent = isinstance(
-        error, litellm.exceptions.Timeout | litellm.exceptions.APIConnectionError
-    ) or (isinstance(status, int) and status >= _SERVER_ERROR)
-    values: dict[str, object] = {"model": request.model}
-    unsaid = _unsaid(error)
-    if isinstance(status, int) and unsaid is None:
-        values["status"] = status
-    values["found"] = _first_line(error)
-    if unsaid is not None:
-        values["found"] = _first_line(error).removeprefix("InternalServerError: OpenAIException - ")
-    hint = _AGAIN if retryable else None
-    if isinstance(error, litellm.exceptions.AuthenticationError):
-        if missing:
-            values["missing"] = ", ".join(missing)
-        hint = _KEY_HINT
-    elif isinstance(error, litellm.exceptions.APIConnectionError):
-        hint = f"is the provider's address right, and does it answer? {_AGAIN}"
-    elif "LLM Provider NOT provided" in str(error):
-        values["found"] = "a name that litellm knows no provider for"
-        hint = "name the provider too: openai/gpt-5-nano, anthropic/…, ollama/…"
-    problem = ProviderError(unsaid or _title(error), values, hint)
-    problem.elsewhere = status not in _WRONG_REQUEST or (
-        isinstance(error, _THIS_MODEL) or "LLM Provider NOT provided" in str(error)
-    )
-    outcome = ANSWERED
-    if retryable:
-        limited = status == _TOO_MANY or isinstance(error, litellm.exceptions.RateLimitError)
-        outcome = REFUSED if limited else DOWN
-    return TransportError(problem, outcome, spent, _retry_after(error))
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An exception and what it was made from: litellm wraps the provider's own several times."""
-    seen: BaseException | None = error
-    while seen is not None:
-        yield seen
-        seen = seen.__cause__ or seen.__context__
-
-
-def _popbuild_cause(error: BaseException) -> PopbuildError | None:
-    """Our own error, wherever litellm wrapped it."""
-    return next((each for each in _chain(error) if isinstance(each, PopbuildError)), None)
-
-
-def _headers(error: BaseException) -> Mapping[str, str]:
-    """The headers of the provider's answer; litellm's own response objects have none."""
-    for each in _chain(error):
-        headers = getattr(getattr(each, "response", None), "headers", None)
-        if headers:
-            found: Mapping[str, str] = headers
-            return found
-    return {}
-
-
-def _was_sent(error: BaseException) -> bool:
-    """Whether a request went out, or was about to: an answer came, or the connection failed."""
-    return bool(_headers(error)) or any(
-        isinstance(each, OSError) or type(each).__module__.partition(".")[0] in _CARRIERS
-        for each in _chain(error)
-    )
-
-
-def _unsaid(error: Exception) -> str | None:
-    """What happened where litellm reports an internal error of a provider that reported none."""
-    if not isinstance(error, litellm.exceptions.InternalServerError) or _headers(error):
-        return None
-    if _was_sent(error):
-        return "the connection to the provider failed"
-    return "the provider's answer cannot be read"
-
-
-def _title(error: Exception) -> str:
-    names = {
-        "AuthenticationError": "the provider does not accept the key",
-        "RateLimitError": "the provider's rate limit is reached",
-        "NotFoundError": "the provider does not know the model",
-        "Timeout": "the provider did not answer in time",
-        "APIConnectionError": "the provider cannot be reached",
-        "ContextWindowExceededError": "the prompt is too long for the model",
-        "ContentPolicyViolationError": "the provider's content policy refuses the prompt",
-    }
-    return names.get(type(error).__name__, "the provider reports an error")
-
-
-def _first_line(error: Exception) -> str:
-    # Before it is cut: half a key would not be known for one.
-    text = redact(" ".join(str(error).split()), os.environ)
-    text = text.removeprefix(f"litellm.{type(error).__name__}: ")
-    return text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "…"
-
-
-def _retry_after(error: Exception) -> float | None:
-    """`Retry-After` in seconds; it may also be a date."""
-    value = _headers(error).get("retry-after")
-    if not value:
-        return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    from email.utils import parsedate_to_datetime
-
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except (ValueError, TypeError):
-        return None

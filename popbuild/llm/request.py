@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from popbuild import jsonio
+from popbuild.llm import ends
 
 Message = dict[str, Any]  # {"role": …, "content": …}, as in OpenAI's API
 
 LOCAL = "local/"
+HALF_A_PAIR = "half_surrogate_pair"  # in a response: a text had one, and shows it by its number
 
 # Our names for the settings that the storage format names; every other goes to litellm as it is.
 _LITELLM_NAMES = {"maxTokens": "max_tokens"}
@@ -98,12 +100,46 @@ class Answer:
     @property
     def text(self) -> str:
         """What the model wrote; empty where it wrote nothing."""
-        content = self._choice.get("message", {}).get("content")
+        content = self._message.get("content")
         return content if isinstance(content, str) else ""
 
     @property
     def finish_reason(self) -> str:
+        """Why the answer ended, as OpenAI names it where it has a name for it."""
         return str(self._choice.get("finish_reason") or "unknown")
+
+    @property
+    def ended_by(self) -> str:
+        """Why the answer ended, in the provider's own word."""
+        return str(self._choice.get("native_finish_reason") or self.finish_reason)
+
+    @property
+    def end(self) -> str:
+        """What that means: one of ends.py's."""
+        own = ends.meaning_of(self.ended_by)
+        return ends.meaning_of(self.finish_reason) if own == ends.UNKNOWN else own
+
+    @property
+    def refusal(self) -> str:
+        """The words with which the model, or the provider for it, refuses; mostly empty."""
+        refusal = self._message.get("refusal")
+        return refusal if isinstance(refusal, str) else ""
+
+    @property
+    def is_declined(self) -> bool:
+        """Whether the same request would only be refused again."""
+        return self.end == ends.DECLINED or bool(self.refusal and not self.text.strip())
+
+    @property
+    def tools(self) -> tuple[str, ...]:
+        """The names of the tools that the model calls instead of answering."""
+        calls = self._message.get("tool_calls") or []
+        return tuple(str((each.get("function") or {}).get("name") or "?") for each in calls)
+
+    @property
+    def has_half_a_pair(self) -> bool:
+        """Whether its text was no text: it had half a surrogate pair."""
+        return bool(self.response.get(HALF_A_PAIR))
 
     @property
     def input_tokens(self) -> int:
@@ -136,6 +172,10 @@ class Answer:
         choices = self.response.get("choices") or [{}]
         choice: Mapping[str, Any] = choices[0]
         return choice
+
+    @property
+    def _message(self) -> Mapping[str, Any]:
+        return self._choice.get("message") or {}
 
     @property
     def _usage(self) -> Mapping[str, Any]:

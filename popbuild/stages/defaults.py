@@ -8,13 +8,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from popbuild import jsonio
-from popbuild.errors import InputError
+from popbuild.errors import InputError, printable
+from popbuild.llm import ends
+from popbuild.llm.request import Answer
 from popbuild.model.problem import Problem
 
 MAX_ANSWER_CHARS = 4 * 1024 * 1024
 MAX_PREVIOUS_CHARS = 200_000  # of a failed answer in the next prompt: sent, and paid for, again
 _FENCE = re.compile(r"```[A-Za-z0-9_-]*[ \t]*\n(.*?)```", re.DOTALL)
 _MAX_STARTS = 200
+_MAX_REFUSAL_CHARS = 500
 
 
 class NoJson(Exception):
@@ -70,30 +73,60 @@ def _embedded(text: str) -> str | None:
     return best
 
 
-def answer_problems(text: str, finish_reason: str | None, usage: dict[str, int]) -> list[Problem]:
-    """What is wrong with an answer before anybody reads it: empty, cut off, refused, too large."""
-    limit = f"after {usage['output_tokens']} tokens" if usage.get("output_tokens") else ""
-    reasoning = usage.get("reasoning_tokens", 0)
-    if not text.strip():
-        if reasoning:
-            return [
-                Problem(
-                    f"the answer is empty: {reasoning} tokens went into reasoning "
-                    f"(finish reason: {finish_reason}); raise maxTokens"
-                )
-            ]
-        return [Problem(f"the answer is empty (finish reason: {finish_reason or 'unknown'})")]
-    if finish_reason == "length":
-        return [Problem(f"the answer is cut off at the length limit {limit}".strip())]
-    if finish_reason == "content_filter":
-        return [Problem("the provider's content filter cut the answer off")]
-    if len(text) > MAX_ANSWER_CHARS:
-        return [
-            Problem(
-                f"the answer is too large: {len(text):,} characters, at most {MAX_ANSWER_CHARS:,}"
-            )
-        ]
-    return []
+def answer_problems(text: str, answer: Answer | None) -> list[Problem]:
+    """What is wrong with an answer before anybody reads it: refused, cut off, empty, too large.
+    `answer` is the provider's, None where the text is not as a provider gave it."""
+    found = None
+    if answer is not None:
+        found = _refused(text, answer) or _no_end(text, answer)
+    if found is None and not text.strip():
+        found = _empty(answer)
+    if found is None and answer is not None and answer.end == ends.CUT:
+        after = f" after {answer.output_tokens} tokens" if answer.output_tokens else ""
+        found = f"the answer is cut off at the length limit{after}{_own_word(answer)}"
+    if found is None and answer is not None and answer.has_half_a_pair:
+        found = "the answer has half a surrogate pair, which is no character"
+    if found is None and len(text) > MAX_ANSWER_CHARS:
+        found = f"the answer is too large: {len(text):,} characters, at most {MAX_ANSWER_CHARS:,}"
+    return [] if found is None else [Problem(found)]
+
+
+def _refused(text: str, answer: Answer) -> str | None:
+    if not answer.is_declined:
+        return None
+    words = printable(answer.refusal or text).strip()[:_MAX_REFUSAL_CHARS]
+    if answer.end != ends.DECLINED:
+        return f"the model refuses: {words}"
+    found = f"the provider's content filter cut the answer off{_own_word(answer)}"
+    return f"{found}: {words}" if words else found
+
+
+def _no_end(text: str, answer: Answer) -> str | None:
+    """Where the answer ended on its way, and there is more to come or nothing to read."""
+    word = printable(answer.ended_by)
+    if answer.end == ends.PAUSED:
+        return f"the provider paused the answer ({word})"
+    if answer.end == ends.ABORTED:
+        return f"the answer was aborted on its way ({word})"
+    if answer.end == ends.TOOL or (answer.tools and not text.strip()):
+        names = ", ".join(map(printable, answer.tools)) or word
+        return f"the answer is a call of a tool ({names}), and no tool was offered"
+    return None
+
+
+def _empty(answer: Answer | None) -> str:
+    reason = printable(answer.ended_by) if answer is not None else "unknown"
+    if answer is not None and answer.reasoning_tokens:
+        return (
+            f"the answer is empty: {answer.reasoning_tokens} tokens went into reasoning "
+            f"(finish reason: {reason}); raise maxTokens"
+        )
+    return f"the answer is empty (finish reason: {reason})"
+
+
+def _own_word(answer: Answer) -> str:
+    """The provider's word for the end, where it is another one than everybody's."""
+    return "" if answer.ended_by == answer.finish_reason else f" ({printable(answer.ended_by)})"
 
 
 def previous(answer: str) -> str:

@@ -82,12 +82,14 @@ class Built:
 
 @dataclass(frozen=True)
 class NotPassed:
-    """The gate said no to the last try as well. `answer` is the raw answer's log file."""
+    """The gate said no to the last try as well. `answer` is the raw answer's log file. `declined`
+    says that the provider refuses the request itself."""
 
     stage: str
     problems: tuple[Problem, ...]
     cycles: int
     answer: str | None
+    declined: bool = False
 
 
 async def run_task(work: Work) -> Built | NotPassed:
@@ -104,12 +106,13 @@ class _Raised(Exception):
 
 
 class _Failed(Exception):
-    """A gate said no in this cycle."""
+    """A gate said no in this cycle. `is_final` says that no other try can help."""
 
-    def __init__(self, stage: str, problems: Sequence[Problem]) -> None:
+    def __init__(self, stage: str, problems: Sequence[Problem], is_final: bool = False) -> None:
         super().__init__(stage)
         self.stage = stage
         self.problems = tuple(problems)
+        self.is_final = is_final
 
 
 class _Runner:
@@ -161,9 +164,14 @@ class _Runner:
                 return Built(await self._cycle(), context.cycle)
             except _Failed as failed:
                 problems = failed.problems
-                if context.cycle >= self._task.refinements:
-                    self._skip_rest(f"no refinement left after {context.cycle}")
-                    return NotPassed(failed.stage, problems, context.cycle, self._answer_file)
+                if failed.is_final or context.cycle >= self._task.refinements:
+                    left = f"no refinement left after {context.cycle}"
+                    self._skip_rest(
+                        "the same request is declined again" if failed.is_final else left
+                    )
+                    return NotPassed(
+                        failed.stage, problems, context.cycle, self._answer_file, failed.is_final
+                    )
                 self._skip_rest("the gate failed before", until="critique")
                 context.problems = [problem.as_json() for problem in problems]
                 context.previous = context.answer
@@ -273,18 +281,27 @@ class _Runner:
             result = take(await self._returned(stage, default))
         except (AnswerRejected, _Failed) as no:
             problems = no.problems if isinstance(no, _Failed) else (no.problem,)
-            problems = tuple(map(self._masked, problems))
-            message = str(problems[0]) if len(problems) == 1 else f"{len(problems)} problems"
-            self._entry(stage, "failed", message, started, problems)
-            self._note_validation(stage, problems)
-            raise _Failed(stage, problems) from None
+            is_final = isinstance(no, _Failed) and no.is_final
+            raise self._not_passed(stage, problems, started, is_final) from None
         except PopbuildError as error:
+            if error.declined:
+                raise self._not_passed(stage, (Problem(error.as_line()),), started, True) from None
             error.values.setdefault("task", self._task.id)
             error.values.setdefault("stage", stage)
             self._entry(stage, "error", str(error), started)
             raise
         self._entry(stage, "done", f"done{own}", started)
         return result
+
+    def _not_passed(
+        self, stage: str, problems: Sequence[Problem], started: float, is_final: bool
+    ) -> _Failed:
+        """The failure of a stage whose gate said no, after it was logged."""
+        masked = tuple(map(self._masked, problems))
+        message = str(masked[0]) if len(masked) == 1 else f"{len(masked)} problems"
+        self._entry(stage, "failed", message, started, masked)
+        self._note_validation(stage, masked)
+        return _Failed(stage, masked, is_final)
 
     async def _returned(self, stage: str, default: Callable[[], Any]) -> Any:
         function = self._functions.get(stage)
@@ -420,18 +437,23 @@ class _Runner:
         for other in fallbacks:
             endpoint, weights = work.place_of(other)
             requests.append(replace(requests[0], model=other, endpoint=endpoint, weights=weights))
-        stage, cycle = self._stage, self._context.cycle
         pipeline = str(work.seen.seed.get("pipeline", ""))
-        origin = Origin(work.run, work.job, self._task.id, pipeline, cycle)
-        request, answer = await work.calls.ask_in_order(requests, origin)
-        if request is not requests[0] and request.model in self._task.fallbacks:
-            work.trace.fallback(request.model)
-        self._last = answer
-        work.made.append(
+        origin = Origin(work.run, work.job, self._task.id, pipeline, self._context.cycle)
+        asked = await work.calls.ask_in_order(requests, origin)
+        if asked.request is not requests[0] and asked.request.model in self._task.fallbacks:
+            work.trace.fallback(asked.request.model)
+        for each in asked.declined:
+            self._note_call(*each)
+        self._note_call(asked.request, asked.answer)
+        self._last = asked.answer
+        return asked.answer
+
+    def _note_call(self, request: Request, answer: Answer) -> None:
+        self._work.made.append(
             Call(
                 request=request.digest,
                 model=request.model,
-                sample=sample,
+                sample=request.sample,
                 stored=answer.stored,
                 finish_reason=answer.finish_reason,
                 input_tokens=answer.input_tokens,
@@ -439,14 +461,13 @@ class _Runner:
                 reasoning_tokens=answer.reasoning_tokens,
                 cost=answer.cost,
                 duration_ms=answer.duration_ms,
-                stage=stage,
-                cycle=cycle,
+                stage=self._stage,
+                cycle=self._context.cycle,
                 warnings=answer.warnings,
             )
         )
         for warning in answer.warnings:
-            self._entry(stage, None, warning, 0.0, level="warning")
-        return answer
+            self._entry(self._stage, None, warning, 0.0, level="warning")
 
     def _refuse_key(self, request: Any) -> None:
         """What is sent is also kept, in the store: no key may be in it."""
@@ -468,11 +489,9 @@ class _Runner:
         text = self._context.answer = self._text(value)
         self._answer_file = self._keep("answer", "txt", text)
         last = self._last if self._last is not None and self._last.text == text else None
-        problems = defaults.answer_problems(
-            text, last.finish_reason if last else None, last.usage if last else {}
-        )
+        problems = defaults.answer_problems(text, last)
         if problems:
-            raise _Failed(self._stage, problems)
+            raise _Failed(self._stage, problems, last is not None and last.is_declined)
         return text
 
     def _text(self, value: Any) -> str:

@@ -1,0 +1,277 @@
+"""A call that gave no answer: why, what was spent, and whether to try it again.
+
+The provider's own body decides where there is one (`wire.py`, `native.py`, `refusals.py`), and
+litellm's exception, known here by its name, where there is none.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from popbuild.errors import PopbuildError, ProviderError
+from popbuild.llm import refusals, waits
+from popbuild.llm.endpoint import EMBEDDED_MODEL
+from popbuild.llm.lanes import ANSWERED, DOWN, REFUSED
+from popbuild.llm.native import Fault, fault_of
+from popbuild.llm.wire import Exchange, unreadable
+from popbuild.redact import redact
+
+_RETRIED = (
+    "RateLimitError",
+    "InternalServerError",
+    "ServiceUnavailableError",
+    "BadGatewayError",
+    "Timeout",
+    "APIConnectionError",
+)
+_WRONG_REQUEST = (400, 413, 422)  # a mistake of ours, which every model would refuse
+_SERVER_ERROR = 500
+_TOO_MANY = 429
+_PASSING = (408, 425)  # of the wrong requests those that may pass the next time
+_NO_ANSWER = 300  # from here on a status says that there is no answer
+_MAX_SHOWN = 400
+_CARRIERS = ("httpx", "httpcore", "aiohttp")  # whose exceptions are those of a connection
+AGAIN = "run it again: nothing is bought twice; POPBUILD_TRIES says how often a call is tried"
+_KEY_HINT = (
+    "set the key in the environment or in .env at the root; or use the embedded model: "
+    f"POPBUILD_MODEL={EMBEDDED_MODEL}"
+)
+_NO_PROVIDER = "LLM Provider NOT provided"
+_NO_KEY = 401
+_TITLES_BY_STATUS = {
+    _NO_KEY: "the provider does not accept the key",
+    404: "the provider does not know the model",
+    _TOO_MANY: "the provider's rate limit is reached",
+}
+_TITLES_BY_NAME = {
+    "AuthenticationError": _TITLES_BY_STATUS[_NO_KEY],
+    "RateLimitError": _TITLES_BY_STATUS[_TOO_MANY],
+    "NotFoundError": _TITLES_BY_STATUS[404],
+    "Timeout": "the provider did not answer in time",
+    "APIConnectionError": "the provider cannot be reached",
+}
+_ERROR = "the provider reports an error"
+_TITLES_BY_MEANING = {
+    refusals.FILTERED: "the provider's content policy refuses the prompt",
+    refusals.TOO_LONG: "the prompt is too long for the model",
+    refusals.NO_QUOTA: "the provider's quota is used up",
+    refusals.TOO_LARGE: "the request is larger than the provider ever takes",
+    refusals.LOADING: "the provider is still loading the model",
+}
+_HINTS_BY_MEANING = {
+    refusals.FILTERED: "change the prompt or the seed, or name another model in `fallbacks`",
+    refusals.TOO_LONG: "shorten the prompt, or name a model with a larger context in `fallbacks`",
+    refusals.NO_QUOTA: "raise it at the provider, or name another model in `fallbacks`; "
+    "for five minutes this command asks the model nothing more",
+    refusals.TOO_LARGE: "shorten the prompt, lower maxTokens or raise the limit at the provider",
+    refusals.LOADING: AGAIN,
+}
+_DECLINED = (refusals.FILTERED, refusals.TOO_LONG)  # by what the request says: it will be again
+
+
+@dataclass
+class TransportError(Exception):
+    """A try that gave no answer. `outcome` is one of lanes.py's; what is `ANSWERED` would be
+    refused again. `spent` says that the provider may have worked on it. `closes` says that the
+    model will refuse all that this command may send."""
+
+    error: ProviderError
+    outcome: str = ANSWERED
+    spent: bool = False
+    retry_after_s: float | None = None
+    closes: bool = False
+
+
+def too_slow(model: str, timeout_s: float) -> TransportError:
+    """The error of a call that took longer than it may."""
+    values = {"model": model, "allowed": f"{timeout_s:g} s"}
+    error = ProviderError("the provider did not answer in time", values, AGAIN)
+    error.elsewhere = True
+    return TransportError(error, DOWN, spent=True)
+
+
+def from_exception(
+    error: Exception, model: str, missing_keys: Sequence[str], exchange: Exchange
+) -> TransportError:
+    """What an exception of litellm's means. `missing_keys` are variables that are not set."""
+    cause = error if isinstance(error, PopbuildError) else _popbuild_cause(error)
+    ours = exchange.error or cause
+    if isinstance(ours, ProviderError):
+        ours.elsewhere = True
+        ours.values = {"model": model, **ours.values}
+        return TransportError(ours, spent=exchange.status is not None)
+    if exchange.status is None and missing_keys and not _was_sent(error):
+        # litellm calls this an internal server error of the provider's.
+        values = {"model": model, "missing": ", ".join(missing_keys)}
+        problem = ProviderError("the key of the model's provider is missing", values, _KEY_HINT)
+        problem.elsewhere = True
+        return TransportError(problem)
+    if exchange.status is not None and exchange.status < _NO_ANSWER:
+        return _unread(error, model, exchange)
+    if exchange.status is not None:
+        return _refused(model, missing_keys, exchange, exchange.status)
+    return _unanswered(error, model, missing_keys)
+
+
+def from_fault(fault: Fault, model: str, exchange: Exchange) -> TransportError:
+    """An error that came with the status of a success: its own code says what it is."""
+    status = fault.status
+    if status is None or status < _NO_ANSWER:
+        passing = "rate_limit_exceeded" in fault.codes or "rate_limit_error" in fault.codes
+        status = _TOO_MANY if passing else _SERVER_ERROR
+    return _by_status(model, status, fault, exchange)
+
+
+def loading(model: str) -> TransportError:
+    """The model was still being loaded: nothing was asked of it."""
+    title = _TITLES_BY_MEANING[refusals.LOADING]
+    problem = ProviderError(title, {"model": model}, AGAIN)
+    problem.elsewhere = True
+    return TransportError(problem, DOWN)
+
+
+def unread(model: str, exchange: Exchange) -> TransportError:
+    """An answer with the status of a success that holds none. The same request would get the same:
+    most likely a proxy in between asks for a password."""
+    problem = unreadable(exchange)
+    problem.values = {"model": model, **problem.values}
+    return TransportError(problem, spent=True)
+
+
+def _unread(error: Exception, model: str, exchange: Exchange) -> TransportError:
+    """litellm could not make an answer of a body that came with the status of a success."""
+    if exchange.is_whole:
+        return unread(model, exchange)
+    problem = ProviderError(
+        "the connection to the provider failed",
+        {"model": model, "found": _first_line(error)},
+        AGAIN,
+    )
+    problem.elsewhere = True
+    return TransportError(problem, DOWN, spent=True)
+
+
+def _refused(
+    model: str, missing_keys: Sequence[str], exchange: Exchange, status: int
+) -> TransportError:
+    """The provider answered with the status of an error."""
+    try:
+        fault = fault_of(exchange.document())
+    except ValueError:
+        fault = None
+    failure = _by_status(model, status, fault, exchange)
+    problem = failure.error
+    if fault is None or not fault.message:
+        problem.values.update({name: str(value) for name, value in exchange.shown().items()})
+    if status == _NO_KEY:
+        if missing_keys:
+            problem.values["missing"] = ", ".join(missing_keys)
+        problem.hint = _KEY_HINT
+    return failure
+
+
+def _by_status(model: str, status: int, fault: Fault | None, exchange: Exchange) -> TransportError:
+    wait_s = waits.retry_after_s(
+        exchange.headers, time.time(), fault.retry_after if fault else None
+    )
+    meaning = refusals.meaning_of(status, fault, wait_s)
+    retried = meaning == refusals.LOADING or (
+        meaning is None and (status >= _SERVER_ERROR or status in (_TOO_MANY, *_PASSING))
+    )
+    values: dict[str, object] = {"model": model, "status": status}
+    if fault is not None and fault.message:
+        values["found"] = _line(fault.message)
+    hint = _HINTS_BY_MEANING.get(meaning) if meaning else AGAIN if retried else None
+    title = _TITLES_BY_MEANING.get(meaning or "") or _TITLES_BY_STATUS.get(status, _ERROR)
+    problem = ProviderError(title, values, hint)
+    problem.elsewhere = meaning is not None or status not in _WRONG_REQUEST
+    problem.declined = meaning in _DECLINED
+    outcome = ANSWERED
+    if retried:
+        outcome = REFUSED if status == _TOO_MANY else DOWN
+    # A provider that refused has not worked; one that failed may have.
+    spent = meaning is None and status >= _SERVER_ERROR
+    return TransportError(problem, outcome, spent, wait_s, closes=meaning == refusals.NO_QUOTA)
+
+
+def _unanswered(error: Exception, model: str, missing_keys: Sequence[str]) -> TransportError:
+    """No answer came, or by a way that we do not see: litellm's exception is all there is."""
+    name, status = type(error).__name__, getattr(error, "status_code", None)
+    status = status if isinstance(status, int) else None
+    retried = name in _RETRIED or (
+        status is not None and (status >= _SERVER_ERROR or status == _TOO_MANY)
+    )
+    spent = name in ("Timeout", "APIConnectionError") or (status or 0) >= _SERVER_ERROR
+    values: dict[str, object] = {"model": model}
+    unsaid = _unsaid(error)
+    if status is not None and unsaid is None:
+        values["status"] = status
+    values["found"] = _first_line(error)
+    if unsaid is not None:
+        values["found"] = _first_line(error).removeprefix("InternalServerError: OpenAIException - ")
+    hint = AGAIN if retried else None
+    if name == "AuthenticationError":
+        if missing_keys:
+            values["missing"] = ", ".join(missing_keys)
+        hint = _KEY_HINT
+    elif name == "APIConnectionError":
+        hint = f"is the provider's address right, and does it answer? {AGAIN}"
+    elif _NO_PROVIDER in str(error):
+        values["found"] = "a name that litellm knows no provider for"
+        hint = "name the provider too: openai/gpt-5-nano, anthropic/…, ollama/…"
+    problem = ProviderError(unsaid or _TITLES_BY_NAME.get(name, _ERROR), values, hint)
+    problem.elsewhere = status not in _WRONG_REQUEST or _NO_PROVIDER in str(error)
+    outcome = ANSWERED
+    if retried:
+        limited = status == _TOO_MANY or name == "RateLimitError"
+        outcome = REFUSED if limited else DOWN
+    return TransportError(problem, outcome, spent)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An exception and what it was made from: litellm wraps the provider's own several times."""
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        seen = seen.__cause__ or seen.__context__
+
+
+def _popbuild_cause(error: BaseException) -> PopbuildError | None:
+    """Our own error, wherever litellm wrapped it."""
+    return next((each for each in _chain(error) if isinstance(each, PopbuildError)), None)
+
+
+def _has_headers(error: BaseException) -> bool:
+    """Whether an answer came; litellm's own response objects have no headers."""
+    found = (getattr(each, "response", None) for each in _chain(error))
+    return any(bool(getattr(each, "headers", None)) for each in found)
+
+
+def _was_sent(error: BaseException) -> bool:
+    """Whether a request went out, or was about to: an answer came, or the connection failed."""
+    return _has_headers(error) or any(
+        isinstance(each, OSError) or type(each).__module__.partition(".")[0] in _CARRIERS
+        for each in _chain(error)
+    )
+
+
+def _unsaid(error: Exception) -> str | None:
+    """What happened where litellm reports an internal error of a provider that reported none."""
+    if type(error).__name__ != "InternalServerError" or _has_headers(error):
+        return None
+    if _was_sent(error):
+        return "the connection to the provider failed"
+    return "the provider's answer cannot be read"
+
+
+def _first_line(error: Exception) -> str:
+    return _line(str(error)).removeprefix(f"litellm.{type(error).__name__}: ")
+
+
+def _line(text: str) -> str:
+    # Before it is cut: half a key would not be known for one.
+    text = redact(" ".join(text.split()), os.environ)
+    return text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "…"

@@ -1,0 +1,311 @@
+"""What a provider's own body says of an answer, for each form that bodies have. Pure.
+
+litellm turns most of what it does not know into `stop`, and missing usage into zeros. Here a body
+is read as it came: its end, its text, its refusal, its error, its counts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from popbuild.llm.ends import worse
+
+_JSON_TOOL = "json_tool_call"  # the tool by which litellm asks some models for JSON
+_MAX_SAID = 500  # characters of an error's text
+
+
+@dataclass(frozen=True)
+class Fault:
+    """An error as a provider words it. `codes` are all its short names, in lower case: the code,
+    the type, the status, and those of what is inside."""
+
+    message: str
+    codes: frozenset[str] = frozenset()
+    status: int | None = None
+    retry_after: str | None = None
+
+
+@dataclass(frozen=True)
+class Said:
+    """An answer as its provider words it.
+
+    `reason` is the provider's word for why the answer ended. `text` is None where litellm's
+    reading of it stands. `counts` are the tokens of input and of output as they were given, None
+    for what is missing or no count; `counts` itself is None where there is no usage at all.
+    `tools` are the names of the tools that the model calls.
+    """
+
+    reason: str | None = None
+    text: str | None = None
+    refusal: str = ""
+    fault: Fault | None = None
+    counts: tuple[int | None, int | None] | None = None
+    tools: tuple[str, ...] = ()
+    is_blocked: bool = False
+
+    @property
+    def is_json_tool(self) -> bool:
+        """Whether the one tool that is called is litellm's way to a JSON document."""
+        return bool(self.tools) and set(self.tools) == {_JSON_TOOL}
+
+
+def read(body: Any) -> Said | None:
+    """What a body says, or None where it has no form that is known here."""
+    if not isinstance(body, Mapping):
+        return None
+    fault = fault_in(body)
+    if isinstance(body.get("choices"), list):
+        return _chat_completion(body, fault)
+    if fault is not None:
+        return Said(fault=fault)
+    return next((form(body) for names, form in _FORMS if names <= body.keys()), None)
+
+
+def _chat_completion(body: Mapping[str, Any], fault: Fault | None) -> Said:
+    """OpenAI's form: also Azure's, Mistral's, OpenRouter's and most others'."""
+    choice = _object(next(iter(body["choices"]), None))
+    message = _object(choice.get("message"))
+    content = message.get("content", choice.get("text"))
+    calls = [*_objects(message.get("tool_calls")), _object(message.get("function_call"))]
+    names = (_object(call.get("function")).get("name") or call.get("name") for call in calls)
+    tools = tuple(str(name) for name in names if name)
+    text = _joined(content)
+    return Said(
+        worse(_text(choice.get("finish_reason")), _text(choice.get("native_finish_reason"))),
+        # What litellm made of its own tool's call is the document.
+        None if set(tools) == {_JSON_TOOL} and not text else text,
+        _refusal(message.get("refusal")) or _refusal_in(content),
+        fault or fault_in(choice) or fault_in(message),
+        _counts(body.get("usage"), "prompt_tokens", "completion_tokens"),
+        tools,
+    )
+
+
+def _response(body: Mapping[str, Any]) -> Said:
+    """The form of OpenAI's responses."""
+    items = _objects(body.get("output"))
+    parts = [part for item in items for part in _objects(item.get("content"))]
+    reason = _text(_object(body.get("incomplete_details")).get("reason"))
+    return Said(
+        worse(_text(body.get("status")), reason),
+        "".join(_joined([part]) for part in parts),
+        _refusal_in(parts),
+        None,
+        _counts(body.get("usage"), "input_tokens", "output_tokens"),
+        tuple(str(item.get("name")) for item in items if item.get("type") == "function_call"),
+    )
+
+
+def _anthropic(body: Mapping[str, Any]) -> Said:
+    blocks = _objects(body.get("content"))
+    reason = _text(body.get("stop_reason"))
+    tools = tuple(str(block.get("name")) for block in blocks if block.get("type") == "tool_use")
+    return Said(
+        reason,
+        None if tools else _joined(blocks),
+        _joined(blocks) if reason == "refusal" else "",
+        None,
+        _counts(body.get("usage"), "input_tokens", "output_tokens"),
+        tools,
+    )
+
+
+def _gemini(body: Mapping[str, Any]) -> Said:
+    candidate = next(iter(_objects(body.get("candidates"))), {})
+    parts = _objects(_object(candidate.get("content")).get("parts"))
+    prompt = _object(body.get("promptFeedback"))
+    blocked = _text(prompt.get("blockReason"))
+    called = [_object(part.get("functionCall")).get("name") for part in parts]
+    return Said(
+        blocked or _text(candidate.get("finishReason")),
+        None,
+        _text(candidate.get("finishMessage")) or _text(prompt.get("blockReasonMessage")) or "",
+        None,
+        _gemini_counts(body.get("usageMetadata")),
+        tuple(str(name) for name in called if name),
+        bool(blocked),
+    )
+
+
+def _gemini_counts(usage: Any) -> tuple[int | None, int | None] | None:
+    """Gemini leaves out what is zero; then the total says so."""
+    counts = _counts(usage, "promptTokenCount", "candidatesTokenCount")
+    if counts is None or "candidatesTokenCount" in usage:
+        return counts
+    total, thought = _count(usage.get("totalTokenCount")), _count(usage.get("thoughtsTokenCount"))
+    is_none = total is not None and total == (counts[0] or 0) + (thought or 0)
+    return counts[0], 0 if is_none else None
+
+
+def _ollama(body: Mapping[str, Any]) -> Said:
+    message = _object(body.get("message"))
+    reason = _text(body.get("done_reason"))
+    if body["done"] is not True:
+        reason = "interrupted"  # it says that more was to come
+    calls = [_object(call.get("function")) for call in _objects(message.get("tool_calls"))]
+    has_counts = "prompt_eval_count" in body or "eval_count" in body
+    return Said(
+        reason,
+        None,
+        "",
+        None,
+        _counts(body, "prompt_eval_count", "eval_count") if has_counts else None,
+        tuple(str(call.get("name")) for call in calls),
+    )
+
+
+def _bedrock(body: Mapping[str, Any]) -> Said:
+    message = _object(_object(body.get("output")).get("message"))
+    parts = _objects(message.get("content"))
+    used = [_object(part.get("toolUse")).get("name") for part in parts]
+    return Said(
+        _text(body.get("stopReason")),
+        counts=_counts(body.get("usage"), "inputTokens", "outputTokens"),
+        tools=tuple(str(name) for name in used if name),
+    )
+
+
+def _cohere(body: Mapping[str, Any]) -> Said:
+    message = _object(body.get("message"))
+    calls = [_object(call.get("function")) for call in _objects(message.get("tool_calls"))]
+    tokens = _object(body.get("usage")).get("tokens")
+    return Said(
+        _text(body.get("finish_reason")),
+        counts=_counts(tokens, "input_tokens", "output_tokens"),
+        tools=tuple(str(call.get("name")) for call in calls),
+    )
+
+
+# By the members that a body of each form has.
+_FORMS: tuple[tuple[set[str], Callable[[Mapping[str, Any]], Said]], ...] = (
+    ({"object", "status", "output"}, _response),
+    ({"type", "role", "content"}, _anthropic),
+    ({"candidates"}, _gemini),
+    ({"promptFeedback"}, _gemini),
+    ({"done", "message"}, _ollama),
+    ({"done", "response"}, _ollama),
+    ({"stopReason", "output"}, _bedrock),
+    ({"finish_reason", "message"}, _cohere),
+)
+
+
+# Errors.
+
+
+def fault_in(body: Any) -> Fault | None:
+    """The error in a body, whatever form it has; None where there is none.
+
+    Of the forms without a member `error` only those count that say of themselves that they are
+    errors: an answer has a `message` too.
+    """
+    if isinstance(body, list):
+        return next((found for each in body if (found := fault_in(each))), None)
+    if not isinstance(body, Mapping):
+        return None
+    found = body.get("error")
+    if isinstance(found, str) and found.strip():
+        return Fault(found[:_MAX_SAID], frozenset({found.strip().lower()}))
+    if isinstance(found, Mapping) and found:
+        return _fault(found)
+    if body.get("object") == "error" or body.get("type") == "error":
+        return _fault(body)
+    return None
+
+
+def fault_of(body: Any) -> Fault | None:
+    """The error in the body of an answer whose status says that it is one."""
+    known = fault_in(body)
+    if known is not None or not isinstance(body, Mapping) or not body:
+        return known
+    return _fault(body)
+
+
+def _fault(error: Mapping[str, Any]) -> Fault:
+    codes, waits = set(), []
+    waiting: list[Any] = [error]
+    while waiting:  # codes stand at many depths: `innererror`, `details`, `metadata`
+        each = waiting.pop()
+        if isinstance(each, list):
+            waiting.extend(each)
+        if not isinstance(each, Mapping):
+            continue
+        for key, value in each.items():
+            if isinstance(value, Mapping | list):
+                waiting.append(value)
+            elif key in ("code", "type", "status", "reason", "quotaId", "error_code") and value:
+                codes.add(str(value).lower())
+            elif key in ("retryDelay", "retry_after"):
+                waits.append(str(value))
+    message = error.get("message") or error.get("detail") or error.get("error_message") or ""
+    text = message if isinstance(message, str) else json.dumps(message, ensure_ascii=False)
+    code = error.get("code")
+    return Fault(
+        _with_raw(text, error)[:_MAX_SAID],
+        frozenset(codes),
+        code if isinstance(code, int) and 100 <= code < 600 else None,
+        waits[0] if waits else None,
+    )
+
+
+def _with_raw(text: str, error: Mapping[str, Any]) -> str:
+    """An error's text, and what a router had from the provider behind it."""
+    raw = _object(error.get("metadata")).get("raw")
+    return f"{text}: {raw}" if isinstance(raw, str) and raw and raw not in text else text
+
+
+# Parts of bodies.
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _objects(value: Any) -> list[Mapping[str, Any]]:
+    return [each for each in value if isinstance(each, Mapping)] if isinstance(value, list) else []
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _joined(content: Any) -> str:
+    """All the text of a content: a text, or a list of parts. What a model thought is no part."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        return ""
+    return "".join(_texts(content))
+
+
+def _texts(parts: Iterable[Any]) -> Iterable[str]:
+    for part in parts:
+        if isinstance(part, str):
+            yield part
+        elif isinstance(part, Mapping) and part.get("type", "text") in ("text", "output_text"):
+            text = part.get("text")
+            yield text if isinstance(text, str) else str(_object(text).get("value") or "")
+
+
+def _refusal(value: Any) -> str:
+    return value if isinstance(value, str) and value.strip() else ""
+
+
+def _refusal_in(content: Any) -> str:
+    """The refusal among the parts of a content."""
+    return "".join(_refusal(part.get("refusal")) for part in _objects(content))
+
+
+def _counts(usage: Any, *names: str) -> tuple[int | None, int | None] | None:
+    """Tokens by their names in a provider's usage; None for what is no count."""
+    if not isinstance(usage, Mapping) or not usage:
+        return None
+    first, second = (_count(usage.get(name)) for name in names)
+    return first, second
+
+
+def _count(value: Any) -> int | None:
+    is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return value if is_count else None

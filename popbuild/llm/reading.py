@@ -1,0 +1,140 @@
+"""An answer as it is kept: litellm's form of it, set right by what the provider's body says."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from popbuild.llm import ends, failures, native
+from popbuild.llm.native import Said
+from popbuild.llm.request import HALF_A_PAIR, Answer
+from popbuild.llm.wire import Exchange
+from popbuild.redact import redact_value, without_secrets
+
+_NO_ANSWER = 300  # from here on a status says that there is no answer
+
+
+@dataclass(frozen=True)
+class Reading:
+    """An answer's response in OpenAI's form, with warnings for the letter. `has_usage` says that
+    the provider told how many tokens it took."""
+
+    response: dict[str, Any]
+    warnings: tuple[str, ...] = ()
+    has_usage: bool = True
+
+
+def read(model: str, dumped: dict[str, Any] | None, exchange: Exchange) -> Reading | None:
+    """The answer of a call: `dumped` is litellm's form of it, None where litellm raised. None where
+    there is no answer, and litellm's exception tells more.
+
+    Raises TransportError where the provider itself says that it failed, and where what it sent can
+    be read as no answer.
+    """
+    if exchange.status is None:  # it came by another way: the embedded model's, say
+        return None if dumped is None else Reading(_keepable(dumped), _warnings(model, dumped))
+    if exchange.error is not None or exchange.status >= _NO_ANSWER or not exchange.is_whole:
+        return None
+    said = _said(model, dumped, exchange)
+    if said is None:
+        assert dumped is not None
+        return Reading(_keepable(dumped), _warnings(model, dumped))
+    meaning = ends.meaning_of(said.reason)
+    if said.fault is not None:
+        raise failures.from_fault(said.fault, model, exchange)
+    if meaning == ends.FAILED:
+        fault = native.Fault(f"the answer ended with {said.reason}")
+        raise failures.from_fault(fault, model, exchange)
+    if meaning == ends.LOADING:
+        raise failures.loading(model)
+    if dumped is None and said.text is None:
+        raise failures.unread(model, exchange)
+    response = _set_right(dumped or {"model": model, "choices": []}, said)
+    return Reading(_keepable(response), _warnings(model, response), said.counts is not None)
+
+
+def _said(model: str, dumped: dict[str, Any] | None, exchange: Exchange) -> Said | None:
+    """What the body says; None where only litellm can read it, and has. Raises TransportError."""
+    try:
+        said = native.read(exchange.document())
+    except ValueError:
+        if dumped is not None and _is_stream(exchange):
+            return None
+        raise failures.unread(model, exchange) from None
+    if said is None and not Answer(dumped or {}, None, 0.0).text:
+        raise failures.unread(model, exchange)
+    return said
+
+
+def _is_stream(exchange: Exchange) -> bool:
+    """Whether a provider that only streams answered: litellm puts the pieces together."""
+    kind = exchange.headers.get("content-type", "")
+    return "event-stream" in kind or "eventstream" in kind
+
+
+def _set_right(response: dict[str, Any], said: Said) -> dict[str, Any]:
+    """litellm's response with the provider's own end, text, refusal and counts."""
+    choice, *_ = response.get("choices") or [{"index": 0}]
+    message = dict(choice.get("message") or {"role": "assistant"})
+    if said.text is not None:
+        message["content"] = said.text
+    if said.refusal:
+        message["refusal"] = said.refusal
+    if said.tools and not said.is_json_tool and not message.get("tool_calls"):
+        message["tool_calls"] = [{"function": {"name": name}} for name in said.tools]
+    reason = "content_filter" if said.is_blocked else ends.common_name(said.reason)
+    if said.is_json_tool and ends.meaning_of(said.reason) == ends.TOOL:
+        reason = "stop"  # litellm's own tool: the call is the document
+    right = {**choice, "message": message, "finish_reason": reason}
+    if said.reason and said.reason != reason:
+        right["native_finish_reason"] = said.reason
+    return {**response, "choices": [right], "usage": _usage(response.get("usage"), said)}
+
+
+def _usage(usage: Mapping[str, Any] | None, said: Said) -> dict[str, Any] | None:
+    """litellm's usage without what it made up: it has zeros, or counts of its own, where the
+    provider gave none."""
+    if said.counts is None:
+        return None
+    names = ("prompt_tokens", "completion_tokens")
+    known = dict(usage or dict(zip(names, said.counts, strict=True)))
+    return known | {
+        name: None for name, count in zip(names, said.counts, strict=True) if count is None
+    }
+
+
+def _warnings(model: str, response: Mapping[str, Any]) -> tuple[str, ...]:
+    """What is odd about an answer that is taken all the same."""
+    choice, *_ = response.get("choices") or [{}]
+    word = choice.get("native_finish_reason") or choice.get("finish_reason")
+    if not response.get("choices") or ends.meaning_of(word) != ends.UNKNOWN:
+        return ()
+    if not word:
+        return (f"{model} does not say why the answer ended",)
+    return (f"{model} ended the answer for a reason that is not known here: {word}",)
+
+
+def _keepable(response: dict[str, Any]) -> dict[str, Any]:
+    """The response as it may be kept: JSON on the wire may hold half a surrogate pair, which no
+    file can, and a provider may repeat the key that it was called with."""
+    kept = response
+    if not _is_writable(json.dumps(response, ensure_ascii=False)):
+        kept = {**redact_value(response, os.environ, _written_out), HALF_A_PAIR: True}
+    kept = redact_value(kept, os.environ, without_secrets)
+    return {name: value for name, value in kept.items() if value is not None}
+
+
+def _is_writable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _written_out(text: str, _environment: Mapping[str, str]) -> str:
+    """The text with half a pair as its number, so that a person can see what came."""
+    return text.encode("utf-8", "backslashreplace").decode()
