@@ -52,6 +52,9 @@ _WRONG_REQUEST = (400, 413, 422)  # a mistake of ours, which every model would r
 _SERVER_ERROR = 500
 _TOO_MANY = 429
 _MAX_SHOWN = 400
+# Prices of a token, one of which each token has.
+_OF_INPUT = ("input_cost_per_token", "cache_creation_input_token_cost")
+_OF_OUTPUT = ("output_cost_per_token", "output_cost_per_reasoning_token")
 _CARRIERS = ("httpx", "httpcore", "aiohttp")  # whose exceptions are those of a connection
 _AGAIN = "run it again: nothing is bought twice; POPBUILD_TRIES says how often a call is tried"
 _KEY_HINT = (
@@ -156,9 +159,10 @@ def _keepable(response: dict[str, Any]) -> dict[str, Any]:
 
 
 def maximum_cost(request: Request) -> float | None:
-    """The most that a request may cost: a token of input for each byte, output to its limit.
+    """The most that a request may cost: a token of input for each byte, all of it written to the
+    provider's cache where that costs more, and output to its limit.
 
-    None where the price is unknown.
+    None where the price is unknown, or the limit.
     """
     if is_local(request.model):
         return 0.0
@@ -166,11 +170,15 @@ def maximum_cost(request: Request) -> float | None:
     if prices is None:
         return None
     size = sum(len(str(message.get("content", "")).encode()) + 16 for message in request.messages)
-    limit = request.parameters().get("max_tokens") or prices.get("max_output_tokens") or 0
-    cost: float = size * (prices.get("input_cost_per_token") or 0.0) + int(limit) * (
-        prices.get("output_cost_per_token") or 0.0
+    given = request.parameters()
+    own = given.get("max_tokens") or given.get("max_completion_tokens")
+    limit = own or prices.get("max_output_tokens") or prices.get("max_tokens")
+    asked, answered = (
+        max(prices.get(name) or 0.0 for name in names) for names in (_OF_INPUT, _OF_OUTPUT)
     )
-    return cost
+    if not limit and answered:
+        return None
+    return float(size * asked + int(limit or 0) * answered)
 
 
 def names_of(model: str) -> tuple[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from popbuild import jsonio
@@ -70,10 +70,12 @@ def _embedded(text: str) -> str | None:
     return best
 
 
-def answer_problems(text: str, finish_reason: str | None, usage: dict[str, int]) -> list[Problem]:
+def answer_problems(
+    text: str, finish_reason: str | None, usage: Mapping[str, int | None]
+) -> list[Problem]:
     """What is wrong with an answer before anybody reads it: empty, cut off, refused, too large."""
     limit = f"after {usage['output_tokens']} tokens" if usage.get("output_tokens") else ""
-    reasoning = usage.get("reasoning_tokens", 0)
+    reasoning = usage.get("reasoning_tokens")
     if not text.strip():
         if reasoning:
             return [

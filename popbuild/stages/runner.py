@@ -426,7 +426,7 @@ class _Runner:
         request, answer = await work.calls.ask_in_order(requests, origin)
         if request is not requests[0] and request.model in self._task.fallbacks:
             work.trace.fallback(request.model)
-        self._last = answer
+        self._last, used = answer, answer.used
         work.made.append(
             Call(
                 request=request.digest,
@@ -434,9 +434,12 @@ class _Runner:
                 sample=sample,
                 stored=answer.stored,
                 finish_reason=answer.finish_reason,
-                input_tokens=answer.input_tokens,
-                output_tokens=answer.output_tokens,
-                reasoning_tokens=answer.reasoning_tokens,
+                input_tokens=used.input,
+                output_tokens=used.output,
+                cached_tokens=used.cached,
+                written_tokens=used.written,
+                reasoning_tokens=used.reasoning,
+                counted=used.is_counted_by_us,
                 cost=answer.cost,
                 duration_ms=answer.duration_ms,
                 stage=stage,
