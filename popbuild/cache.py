@@ -18,7 +18,7 @@ from popbuild.errors import LockedError, UsageError
 from popbuild.layout import Root
 from popbuild.llm.hits import Saved, by_model
 from popbuild.llm.ledger import read_entries
-from popbuild.llm.store import SET_ASIDE, open_entry
+from popbuild.llm.store import SET_ASIDE, cost_in, open_entry
 from popbuild.places import Folder, Place, digest_of, open_place
 
 _BATCH = 64  # entries that are copied at the same time,
@@ -108,7 +108,7 @@ def status(root: Root) -> Status:
         if body is None:
             damaged.append(name)
             continue
-        model, cost = body["request"]["model"], body["cost"]
+        model, cost = body["request"]["model"], cost_in(body)
         one = Share(1, len(data), cost or 0.0, int(cost is None))
         models[model] = models.get(model, Share()) + one
     for model, saved in by_model(read_entries(root.private / "hits.jsonl")[0]).items():

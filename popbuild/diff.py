@@ -14,9 +14,9 @@ from popbuild.errors import InputError, UsageError, unknown
 from popbuild.exam import read_frozen, read_json, read_letter
 from popbuild.jobs import known_jobs, refuse_links
 from popbuild.layout import COMPLETE, JobFolder, Root
-from popbuild.model.letter import Letter
+from popbuild.model.letter import Letter, tokens_in
 from popbuild.model.problem import MISSING, pointer_of
-from popbuild.units import money
+from popbuild.units import money, tokens
 
 _COLUMNS = 80
 _MAX_SHOWN = 50  # changes of one artifact that a person gets to see; --json has them all
@@ -252,8 +252,7 @@ def _outcome(change: TaskChange) -> str:
 def _usage(usage: Mapping[str, Any]) -> str:
     if not usage["calls"]:
         return "from the store" if usage["storedCalls"] else "no call"
-    tokens = usage["inputTokens"] + usage["outputTokens"]
-    return f"{tokens:,} tokens, {money(usage['cost'])}"
+    return f"{tokens(tokens_in(usage))}, {money(usage['cost'])}"
 
 
 def _change_lines(change: Change) -> Iterator[str]:

@@ -46,6 +46,10 @@ class Range:
         return Range(0, self.high)
 
     @property
+    def ends(self) -> tuple[float, float]:
+        return self.low, self.high
+
+    @property
     def is_open(self) -> bool:
         """Whether the upper end is unknown."""
         return math.isinf(self.high)
@@ -61,6 +65,24 @@ NOTHING = Range(0, 0)
 def _product(one: float, other: float) -> float:
     """Nothing times whatever is nothing: a local model's tokens may be unknown, not its price."""
     return one * other if one and other else 0
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """Which shares of a task's tokens its last builds had: of input read from the provider's cache
+    and written to it, of output spent on reasoning; None where no provider said."""
+
+    cached: Range | None = None
+    written: Range | None = None
+    reasoning: Range | None = None
+
+    @staticmethod
+    def of(attempts: Sequence[Attempt]) -> Kinds:
+        return Kinds(
+            _known_spread(each for one in attempts for each in one.cached),
+            _known_spread(each for one in attempts for each in one.written),
+            _known_spread(each for one in attempts for each in one.reasoning),
+        )
 
 
 @dataclass(frozen=True)
@@ -93,9 +115,15 @@ class Estimate:
             self.answer,
         )
 
-    def cost(self, price: Price) -> Range:
-        asked = self.asked.times(price.input, price.input)
-        return asked + self.answered.times(price.output, price.output)
+    def cost(self, price: Price, kinds: Kinds) -> Range:
+        """From as much out of the cache as ever so far, to all of it written there, where that has
+        a price of its own: nothing is cached for sure."""
+        least = price.input
+        if kinds.cached is not None and price.cached is not None:
+            least += kinds.cached.high * min(price.cached - price.input, 0.0)
+        asked = self.asked.times(least, price.most_input)
+        answer = price.output if price.reasoning is None else min(price.output, price.reasoning)
+        return asked + self.answered.times(answer, price.most_output)
 
 
 def answer_limit(task: Task, price: Price | None) -> float:
@@ -216,6 +244,11 @@ def _resized(tokens: int, before: int, now: int) -> Range:
     if now < before:
         low = max(low, tokens * now / before)
     return Range(low, high)
+
+
+def _known_spread(values: Iterable[float]) -> Range | None:
+    found = list(values)
+    return _spread(found) if found else None
 
 
 def _spread(values: Iterable[float]) -> Range:

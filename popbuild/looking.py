@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from popbuild.arguments import (
@@ -79,6 +80,7 @@ def _status(given: Given) -> int:
 
 def _print_status(job: Job, body: dict[str, Any]) -> None:
     from popbuild.model.decision import in_words
+    from popbuild.model.letter import tokens_in
     from popbuild.units import line_of, money, seconds
 
     head, place = f"{shown_name(job.id)}: {job.description}", body["path"]
@@ -92,8 +94,10 @@ def _print_status(job: Job, body: dict[str, Any]) -> None:
         parts = [f"{task['state']:<7}"]
         if task["executionTime"]:
             parts.append(f"{seconds(task['executionTime']):>7}")
-            tokens = usage.get("inputTokens", 0) + usage.get("outputTokens", 0)
-            parts.append(f"{tokens:>7,} tokens  {money(usage.get('cost', 0.0))}")
+            count = tokens_in(usage)
+            shown = f"{count:>7,}" if count is not None else "unknown"
+            cost = f"{money(usage.get('cost', 0.0))}{_kinds(usage)}"
+            parts.append(f"{shown} tokens  {cost}")
             if task["refinementAttempts"]:
                 parts.append(f"{task['refinementAttempts']} refined")
         print(f"  {name:<{width}}  " + "  ".join(parts).rstrip())
@@ -107,6 +111,15 @@ def _print_status(job: Job, body: dict[str, Any]) -> None:
             print(line_of(f"  {'':<{width}}  ", in_words(task["decision"])))
         if task["error"]:
             print(f"  {'':<{width}}  error: {task['error'].splitlines()[0]}")
+
+
+def _kinds(usage: Mapping[str, Any]) -> str:
+    """What of a task's tokens was cached or reasoning, and whether we counted them."""
+    from popbuild.model.letter import kinds_text
+
+    names = ("cachedTokens", "cacheWriteTokens", "reasoningTokens")
+    counted = "  counted by us" if usage.get("countedCalls") else ""
+    return kinds_text(*map(usage.get, names)) + counted
 
 
 def _plan(given: Given) -> int:

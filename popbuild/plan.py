@@ -19,6 +19,7 @@ from popbuild.errors import TaskError
 from popbuild.estimate import (
     NOTHING,
     Estimate,
+    Kinds,
     Range,
     answer_limit,
     at_most,
@@ -56,6 +57,16 @@ class PlannedTask:
     cost: Range | None
     basis: str
     lacking: bool = False  # nothing may be sent, and its answer is not stored
+    kinds: Kinds = field(default_factory=Kinds)
+
+    @property
+    def parts(self) -> tuple[Range | None, Range | None, Range | None]:
+        """Of its tokens those read from a cache, written to one, and of reasoning."""
+        return (
+            self.kinds.cached and self.input_tokens.times(*self.kinds.cached.ends),
+            self.kinds.written and self.input_tokens.times(*self.kinds.written.ends),
+            self.kinds.reasoning and self.output_tokens.times(*self.kinds.reasoning.ends),
+        )
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -66,6 +77,7 @@ class PlannedTask:
             "calls": self.calls.as_json(),
             "inputTokens": self.input_tokens.as_json(),
             "outputTokens": self.output_tokens.as_json(),
+            **_parts_as_json(self.parts),
             "cost": self.cost and self.cost.as_json(8),
             "basis": self.basis,
             "lacking": self.lacking,
@@ -111,6 +123,7 @@ class Totals:
     output_tokens: Range
     cost: Range
     unknown: tuple[str, ...]
+    parts: tuple[Range | None, Range | None, Range | None]
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -118,6 +131,7 @@ class Totals:
             "storedCalls": self.stored,
             "inputTokens": self.input_tokens.as_json(),
             "outputTokens": self.output_tokens.as_json(),
+            **_parts_as_json(self.parts),
             "cost": None if self.unknown else self.cost.as_json(8),
             "unknownCost": list(self.unknown),
         }
@@ -134,7 +148,23 @@ def totals(tasks: Iterable[PlannedTask]) -> Totals:
         sum((task.output_tokens for task in tasks), NOTHING),
         sum((task.cost for task in tasks if task.cost is not None), NOTHING),
         tuple(dict.fromkeys(task.task for task in tasks if task.cost is None)),
+        (
+            _known_sum(task.parts[0] for task in tasks),
+            _known_sum(task.parts[1] for task in tasks),
+            _known_sum(task.parts[2] for task in tasks),
+        ),
     )
+
+
+def _known_sum(ranges: Iterable[Range | None]) -> Range | None:
+    """The sum of those that are known; None where none is."""
+    known = [each for each in ranges if each is not None]
+    return sum(known, NOTHING) if known else None
+
+
+def _parts_as_json(parts: Iterable[Range | None]) -> dict[str, Any]:
+    names = ("cachedTokens", "cacheWriteTokens", "reasoningTokens")
+    return {name: each and each.as_json(0) for name, each in zip(names, parts, strict=True)}
 
 
 @dataclass(frozen=True)
@@ -289,7 +319,8 @@ class _Planner:
             # Whose answers may all be there by then may cost nothing.
             estimate = estimate.from_nothing()
         price = self._price(exam, task)
-        cost = estimate.cost(price) if price else None
+        kinds = Kinds.of(self._attempts(exam, task))
+        cost = estimate.cost(price, kinds) if price else None
         return PlannedTask(
             task.id,
             will,
@@ -300,6 +331,7 @@ class _Planner:
             estimate.answered,
             cost if estimate.calls.high else NOTHING,
             basis,
+            kinds=kinds,
         )
 
     def _estimate(

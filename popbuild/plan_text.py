@@ -29,6 +29,9 @@ def plan_lines(jobs: Sequence[PlannedJob]) -> Iterator[str]:
             for number, reason in enumerate(task.reasons):
                 yield line_of(indent if number else head, reason)
             yield from _wrapped(indent, price_text(task))
+            parts = parts_text(task)
+            if parts:
+                yield from textwrap.wrap(parts, 80, initial_indent=indent, subsequent_indent=indent)
             yield from textwrap.wrap(
                 f"({task.basis})", 80, initial_indent=indent, subsequent_indent=f"{indent} "
             )
@@ -67,6 +70,18 @@ def price_text(task: PlannedTask) -> str:
     return f"{_calls(task.calls, task.stored)}; {_range(tokens, 'token')}; {_cost(task.cost)}"
 
 
+def parts_text(task: PlannedTask) -> str:
+    """Which of its tokens may be cached or reasoning: `of them 0 to 900 cached`; nothing where its
+    last builds had none."""
+    names = ("cached", "written to the cache", "reasoning")
+    said = [
+        f"{_numbers(each)} {name}"
+        for name, each in zip(names, task.parts, strict=True)
+        if each is not None and each.high
+    ]
+    return f"of them {', '.join(said)}" if said else ""
+
+
 def sum_text(total: Totals) -> str:
     """The same of a whole plan."""
     tokens = total.input_tokens + total.output_tokens
@@ -84,10 +99,16 @@ def _calls(calls: Range, stored: int | None) -> str:
 
 def _range(value: Range, name: str) -> str:
     """`1 call`, `0 to 3 calls`, `1,200 to 4,000 tokens`, `1 or more calls`."""
+    plural = "" if not value.is_open and f"{value.high:.0f}" == "1" else "s"
+    return f"{_numbers(value)} {name}{plural}"
+
+
+def _numbers(value: Range) -> str:
+    """`1`, `0 to 3`, `1 or more`."""
     if value.is_open:
-        return f"{value.low:,.0f} or more {name}s"
+        return f"{value.low:,.0f} or more"
     low, high = f"{value.low:,.0f}", f"{value.high:,.0f}"
-    return f"{high if low == high else f'{low} to {high}'} {name}{'s' * (high != '1')}"
+    return high if low == high else f"{low} to {high}"
 
 
 def _cost(cost: Range | None) -> str:

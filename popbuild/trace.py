@@ -18,7 +18,7 @@ from popbuild.jobs import is_known, known_jobs, refuse_links
 from popbuild.layout import COMPLETE, CURRENT, REJECTED, JobFolder, Root
 from popbuild.llm.store import Store
 from popbuild.model.decision import in_words
-from popbuild.model.letter import Letter
+from popbuild.model.letter import Letter, kinds_text
 from popbuild.model.problem import value_at
 from popbuild.snapshot import take_snapshot
 from popbuild.units import money, seconds
@@ -343,8 +343,13 @@ def _task_lines(task: Mapping[str, Any]) -> Iterator[str]:
 
 def _call_lines(call: Mapping[str, Any]) -> Iterator[str]:
     how = "from the store" if call["stored"] else "sent"
-    tokens = f"{call['inputTokens']:,} tokens in, {call['outputTokens']:,} out"
-    cost = money(call["cost"])
+    asked, answered = (
+        "unknown" if each is None else f"{each:,}"
+        for each in (call["inputTokens"], call["outputTokens"])
+    )
+    names = ("cachedTokens", "cacheWriteTokens", "reasoningTokens")
+    tokens = f"{asked} tokens in, {answered} out{kinds_text(*map(call.get, names))}"
+    cost = money(call["cost"]) + (", counted by us" if call.get("counted") else "")
     stage = "" if call.get("stage") == "inference" else f", {call.get('stage')}"
     cycle = f", refinement {call['cycle']}" if call.get("cycle") else ""
     sample = f", sample {call['sample']}" if call.get("sample") else ""

@@ -16,6 +16,11 @@ def money(cost: float | None) -> str:
     return f"${cost:.2f}" if cost >= 1 else "$" + f"{cost:.6f}".rstrip("0")
 
 
+def tokens(number: int | None) -> str:
+    """`118 tokens`, `unknown tokens`."""
+    return "unknown tokens" if number is None else f"{number:,} tokens"
+
+
 def seconds(duration_ms: float) -> str:
     """`0.4 s`, `12 s`, `3 min 20 s`."""
     total = duration_ms / 1000

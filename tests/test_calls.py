@@ -745,6 +745,8 @@ def test_tokens_and_cost_are_counted_everywhere(workspace: Workspace, provider: 
             "storedCalls": 0,
             "inputTokens": tokens[task][0],
             "outputTokens": tokens[task][1],
+            "cachedTokens": 0,
+            "reasoningTokens": 0,
             "cost": pytest.approx(cost[task]),
         }
         assert letter["usage"] == expected
@@ -754,6 +756,8 @@ def test_tokens_and_cost_are_counted_everywhere(workspace: Workspace, provider: 
         "storedCalls": 0,
         "inputTokens": 3000,
         "outputTokens": 600,
+        "cachedTokens": 0,
+        "reasoningTokens": 0,
         "cost": pytest.approx(sum(cost.values())),
     }
     assert status["usage"] == total

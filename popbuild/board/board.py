@@ -19,7 +19,7 @@ SORTS: Mapping[str, Callable[[Row], Any]] = {
     "attention": lambda row: (_ORDER[row.standing], -row.changed, row.id),
     "id": lambda row: row.id,
     "progress": lambda row: (row.done / row.tasks if row.tasks else 0.0, row.id),
-    "tokens": lambda row: (row.tokens, row.id),
+    "tokens": lambda row: (row.tokens is None, row.tokens or 0, row.id),
     "cost": lambda row: (row.cost is None, row.cost or 0.0, row.id),
     "changed": lambda row: (row.changed, row.id),
 }
@@ -99,6 +99,26 @@ class Page:
         return max(1, -(-self.total // self.query.size))
 
 
+@dataclass(frozen=True)
+class Total:
+    """A sum over jobs: of those of which it is known, and whether that is not all of them."""
+
+    known: float
+    is_partial: bool
+
+    def told(self, show: Callable[[float], str]) -> str:
+        """`$0.02`, `unknown`, or `$0.02 + unknown`."""
+        if not self.is_partial:
+            return show(self.known)
+        return f"{show(self.known)} + unknown" if self.known else "unknown"
+
+
+def _total(values: Iterable[float | None]) -> Total:
+    found = list(values)
+    known = [value for value in found if value is not None]
+    return Total(sum(known), len(known) < len(found))
+
+
 class Board:
     """The rows of all jobs that are known. `whole` says that each was looked at."""
 
@@ -139,12 +159,13 @@ class Board:
         found = Counter(row.standing for row in self._rows.values())
         return {standing: found[standing] for standing in _ORDER if found[standing]}
 
-    def totals(self) -> tuple[int, float, bool]:
-        """Tokens and US dollars of the last builds of all tasks; whether a cost is unknown."""
-        rows = self._rows.values()
-        costs = [row.cost for row in rows]
-        known = [cost for cost in costs if cost is not None]
-        return sum(row.tokens for row in rows), sum(known), len(known) < len(costs)
+    def tokens(self) -> Total:
+        """Tokens of the last builds of all tasks."""
+        return _total(row.tokens for row in self._rows.values())
+
+    def cost(self) -> Total:
+        """US dollars of the last builds of all tasks."""
+        return _total(row.cost for row in self._rows.values())
 
     def page(self, query: Query) -> Page:
         """The rows that a query asks for; its last page where it asks for one behind that."""

@@ -33,8 +33,8 @@ _MAX_WHY = 200  # characters
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """How one job stands. `done` of `tasks` have their result; tokens and cost (US dollars, None
-    where no price is known) are what the last build of each task came to, whichever run that was;
+    """How one job stands. `done` of `tasks` have their result; tokens and cost (US dollars; None
+    is unknown) are what the last build of each task came to, whichever run that was;
     `changed` is in seconds since 1970; `why` says in a line what is wrong, what a person is asked,
     what runs, or what would be built."""
 
@@ -43,7 +43,7 @@ class Row:
     why: str
     done: int
     tasks: int
-    tokens: int
+    tokens: int | None
     cost: float | None
     changed: float
 
@@ -71,7 +71,7 @@ def row_of(root: Root, job: Job) -> Row:
         _short(_why(job, status)),
         sum(entries.get(name, {}).get("state") == "done" and name not in stale for name in names),
         len(names),
-        usage.input_tokens + usage.output_tokens,
+        usage.tokens,
         usage.cost,
         _changed_s(root, job),
     )

@@ -18,7 +18,7 @@ from popbuild.layout import artifact_place
 from popbuild.model.letter import Usage
 from popbuild.model.problem import Problem
 from popbuild.redact import redact
-from popbuild.units import line_of, money, seconds
+from popbuild.units import line_of, money, seconds, tokens
 
 if TYPE_CHECKING:
     from popbuild.plan import PlannedJob
@@ -38,11 +38,15 @@ def choose(as_json: bool) -> Events:
 
 
 def used(usage: Usage) -> str:
-    """`118 tokens, $0`, `from the store`."""
+    """`118 tokens (40 cached), $0`, `from the store`."""
     if not usage.calls:
         return "from the store" if usage.stored_calls else "no call"
-    text = f"{usage.input_tokens + usage.output_tokens:,} tokens, {money(usage.cost)}"
-    return f"{text}, {usage.stored_calls} from the store" if usage.stored_calls else text
+    parts = [f"{tokens(usage.tokens)}{usage.parts}", money(usage.cost)]
+    if usage.counted_calls:
+        parts.append("counted by us")
+    if usage.stored_calls:
+        parts.append(f"{usage.stored_calls} from the store")
+    return ", ".join(parts)
 
 
 class Plain(Events):
@@ -194,8 +198,7 @@ class Terminal(Plain):
         super().__init__(stream)
         self._running: dict[tuple[str, str], tuple[float, str, int]] = {}
         self._painted = 0
-        self._tokens = 0
-        self._cost: float | None = 0.0
+        self._used = Usage()
         self._ended = threading.Event()
         self._painter: threading.Thread | None = None
 
@@ -223,9 +226,7 @@ class Terminal(Plain):
     ) -> None:
         with self._lock:
             self._running.pop((job, task), None)
-            self._tokens += usage.input_tokens + usage.output_tokens
-            known = self._cost is not None and usage.cost is not None
-            self._cost = (self._cost or 0.0) + (usage.cost or 0.0) if known else None
+            self._used += usage
         super().task_done(job, task, usage, duration_ms, refinements)
 
     def task_failed(self, job: str, task: str, message: str) -> None:
@@ -263,7 +264,7 @@ class Terminal(Plain):
             text = f"   {job}:{task}  {stage}{refinement}  {seconds((now - started) * 1000)}"
             self._stream.write(f"\x1b[2m{text[: size.columns - 1]}\x1b[0m\n")
         if rows:
-            text = f"   {self._tokens:,} tokens, {money(self._cost)}"
+            text = f"   {tokens(self._used.tokens)}, {money(self._used.cost)}"
             self._stream.write(f"\x1b[2m{text[: size.columns - 1]}\x1b[0m\n")
             self._painted = len(rows) + 1
 

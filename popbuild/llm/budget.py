@@ -1,8 +1,9 @@
 """Budgets: a call is sent only if the most that it may cost fits into every limit.
 
-What counts is the ledger: what was settled at its cost, what is under way or was lost in a crash at
-the most that it may come to. Limits are for this command, for a job over all its runs, for a
-pipeline over all its jobs, and for a pipeline on one day (UTC).
+What counts is the ledger: what was settled at its cost; what is under way, was lost in a crash, or
+was answered by a provider that did not say what it used, at the most that it may come to. Limits
+are for this command, for a job over all its runs, for a pipeline over all its jobs, and for a
+pipeline on one day (UTC).
 """
 
 from __future__ import annotations
@@ -76,11 +77,23 @@ class Spent:
             self._open[name] = keys, entry["cost"] or 0.0
         elif name in self._open:
             keys, reserved = self._open.pop(name)
-            self._add(keys, (entry.get("cost") or 0.0) - reserved)
+            cost = _known_cost(entry)
+            if cost is not None:
+                self._add(keys, cost - reserved)
 
     def _add(self, keys: list[_Key], cost: float) -> None:
         for key in keys:
             self._sums[key] += cost
+
+
+def _known_cost(entry: Mapping[str, Any]) -> float | None:
+    """What a call came to that has ended; None where that is unknown. Entries of before have zeros
+    where the provider said nothing: no request is empty."""
+    if entry["event"] == "released":
+        return 0.0
+    said_nothing = entry.get("inputTokens") == 0
+    cost: float | None = entry.get("cost")
+    return None if said_nothing else cost
 
 
 def _keys(entry: Mapping[str, Any]) -> list[_Key]:
@@ -113,7 +126,8 @@ class Purse:
                 limits[0][2][0],
                 "the price of the model is not known, so no budget can be kept",
                 {"model": request.model, "budget": f"{money(limits[0][1])} {limits[0][0]}"},
-                hint="--unknown-cost lets such calls be sent all the same",
+                hint="--unknown-cost lets such calls be sent all the same; of a model that has a "
+                "price and no known limit of its answers, set maxTokens",
             )
         async with self._turn:
             # Other commands spend from the same budgets: one looks and reserves at a time.

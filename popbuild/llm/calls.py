@@ -24,6 +24,7 @@ from popbuild.errors import (
     UsageError,
 )
 from popbuild.layout import Root
+from popbuild.llm.bill import billed
 from popbuild.llm.budget import Purse, Spending
 from popbuild.llm.lanes import ANSWERED, DOWN, REFUSED, UNKNOWN, UNSENT
 from popbuild.llm.ledger import Ledger, Origin
@@ -271,18 +272,19 @@ class Calls:
             try:
                 entry = await self._purse.reserve(request, origin, client.maximum_cost(request))
                 outcome = UNKNOWN
-                answer: Answer = await client.send(
+                answer = await client.send(
                     request,
                     request.timeout_s or self.patience.timeout_s,
                     self.patience.max_answer_bytes,
                 )
+                answer = billed(request, answer)
             except client.failures.TransportError as error:
                 failure: TransportError = error
             except BaseException:
                 self._traffic.leave(caller, outcome)
                 raise
             else:
-                self._traffic.leave(caller, ANSWERED, tokens=answer.tokens)
+                self._traffic.leave(caller, ANSWERED, tokens=answer.used.both)
                 settled = self._ledger.settlement(entry, answer)
                 await self._stored.keep(request, answer, has_room, settled)
                 return answer

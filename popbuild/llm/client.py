@@ -36,6 +36,10 @@ litellm.suppress_debug_info = True
 litellm.telemetry = False
 logging.getLogger("LiteLLM").setLevel(logging.ERROR)
 
+# Prices of a token, one of which each token has.
+_OF_INPUT = ("input_cost_per_token", "cache_creation_input_token_cost")
+_OF_OUTPUT = ("output_cost_per_token", "output_cost_per_reasoning_token")
+
 
 class _Local(litellm.CustomLLM):  # type: ignore[misc]  # litellm is untyped to us
     """litellm's `local/…`: the embedded model."""
@@ -113,7 +117,7 @@ async def send(request: Request, timeout_s: float, limit_bytes: int) -> Answer:
     found = _read(request, response, failed, exchange)
     return Answer(
         found.response,
-        _cost(request.model, response) if found.has_usage and response is not None else None,
+        None if response is None else _cost(request.model, response),
         round((time.monotonic() - started) * 1000, 1),
         (*warnings, *found.warnings),
     )
@@ -134,9 +138,10 @@ def _read(
 
 
 def maximum_cost(request: Request) -> float | None:
-    """The most that a request may cost: a token of input for each byte, output to its limit.
+    """The most that a request may cost: a token of input for each byte, all of it written to the
+    provider's cache where that costs more, and output to its limit.
 
-    None where the price is unknown.
+    None where the price is unknown, or the limit.
     """
     if is_local(request.model):
         return 0.0
@@ -144,11 +149,15 @@ def maximum_cost(request: Request) -> float | None:
     if prices is None:
         return None
     size = sum(len(str(message.get("content", "")).encode()) + 16 for message in request.messages)
-    limit = request.parameters().get("max_tokens") or prices.get("max_output_tokens") or 0
-    cost: float = size * (prices.get("input_cost_per_token") or 0.0) + int(limit) * (
-        prices.get("output_cost_per_token") or 0.0
+    given = request.parameters()
+    own = given.get("max_tokens") or given.get("max_completion_tokens")
+    limit = own or prices.get("max_output_tokens") or prices.get("max_tokens")
+    asked, answered = (
+        max(prices.get(name) or 0.0 for name in names) for names in (_OF_INPUT, _OF_OUTPUT)
     )
-    return cost
+    if not limit and answered:
+        return None
+    return float(size * asked + int(limit or 0) * answered)
 
 
 def names_of(model: str) -> tuple[str, str]:

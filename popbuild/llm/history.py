@@ -9,11 +9,13 @@ from typing import Any
 _KEPT = 50  # attempts a task and model: the prompt of long ago was another one
 _PARTS = {"task", "model", "run", "job"}
 _Key = tuple[str, str, str]  # pipeline, task, model
+_Build = tuple[str, str]  # run, job
 
 
 @dataclass
 class Attempt:
-    """One build of a task, as far as it was bought: the tokens of each call, in and out.
+    """One build of a task, as far as it was bought: the tokens of each call, in and out. Of these
+    `cached`, `written` and `reasoning` are the shares of each call whose provider says them.
 
     `cycles` counts from 1, `first_calls` are those of the first cycle, `refined_input` the most
     tokens that a call of a later one had. `first` are the tokens of the first call's input, and
@@ -23,6 +25,9 @@ class Attempt:
 
     inputs: list[int] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
+    cached: list[float] = field(default_factory=list)
+    written: list[float] = field(default_factory=list)
+    reasoning: list[float] = field(default_factory=list)
     cycles: int = 1
     first_calls: int = 0
     refined_input: int = 0
@@ -49,17 +54,32 @@ class Attempt:
         self.cycles = max(self.cycles, cycle + 1)
         self.inputs.append(asked)
         self.outputs.append(end["outputTokens"])
+        for shares, name, whole in (
+            (self.cached, "cachedTokens", asked),
+            (self.written, "cacheWriteTokens", asked),
+            (self.reasoning, "reasoningTokens", end["outputTokens"]),
+        ):
+            if whole and isinstance(end.get(name), int):
+                shares.append(end[name] / whole)
         self.cut_off = self.cut_off or end.get("finishReason") == "length"
+
+
+def _has_tokens(entry: Mapping[str, Any]) -> bool:
+    """Whether it is known what a call took. Entries of before have zeros where it is not."""
+    asked, answered = entry.get("inputTokens"), entry.get("outputTokens")
+    return isinstance(asked, int) and asked > 0 and isinstance(answered, int)
 
 
 class History:
     """Attempts by pipeline, task and model, the newest last. Two pipelines may each have a task of
-    one name: what one took says nothing of the other."""
+    one name: what one took says nothing of the other. An attempt with a call whose provider did
+    not say what it used teaches nothing."""
 
     def __init__(self, entries: Iterable[Mapping[str, Any]]) -> None:
         reserved: dict[str, Mapping[str, Any]] = {}
         models: dict[tuple[str, ...], set[str]] = {}
-        found: dict[_Key, dict[tuple[str, str], Attempt]] = {}
+        found: dict[_Key, dict[_Build, Attempt]] = {}
+        unknown: set[tuple[_Key, _Build]] = set()
         for entry in entries:
             name = str(entry.get("entry"))
             if entry.get("event") == "reserved" and entry.keys() >= _PARTS:
@@ -70,8 +90,14 @@ class History:
                     continue
                 key = start.get("pipeline", ""), start["task"], start["model"]
                 build = start["run"], start["job"]
-                found.setdefault(key, {}).setdefault(build, Attempt()).add(start, entry)
+                attempt = found.setdefault(key, {}).setdefault(build, Attempt())
                 models.setdefault((*key[:2], *build), set()).add(start["model"])
+                if _has_tokens(entry):
+                    attempt.add(start, entry)
+                else:
+                    unknown.add((key, build))
+        for key, build in unknown:
+            del found[key][build]
         for (pipeline, task, model), by_run in found.items():
             for build, attempt in by_run.items():
                 attempt.others = models[pipeline, task, *build] - {model}

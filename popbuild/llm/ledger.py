@@ -1,7 +1,8 @@
 """The ledger: what is about to be spent, synced before a call is sent, and what it came to.
 
 An entry that was reserved and never settled is unknown spend: a crash happened while the provider
-may have been working. It counts at its maximum. Append-only JSON Lines; entries that come at the
+may have been working. It counts at its maximum, and so does one whose provider did not say what it
+used: it was settled at an unknown cost. Append-only JSON Lines; entries that come at the
 same time share one write and one sync.
 """
 
@@ -95,15 +96,23 @@ class Ledger:
 
     def settlement(self, entry: str, answer: Answer) -> disk.Line:
         """To be appended when the answer came: what it cost, and its tokens, from which plans
-        learn."""
+        learn. Our own count is no bill: then the cost is unknown here, and the entry goes on
+        counting at its maximum."""
+        used = answer.used
+        parts = {
+            "cachedTokens": used.cached,
+            "cacheWriteTokens": used.written,
+            "reasoningTokens": used.reasoning,
+        }
         return self._journal.line(
             {
                 "event": "settled",
                 "entry": entry,
                 "at": timestamp(),
-                "cost": answer.cost,
-                "inputTokens": answer.input_tokens,
-                "outputTokens": answer.output_tokens,
+                "cost": None if used.is_counted_by_us else answer.cost,
+                "inputTokens": used.input,
+                "outputTokens": used.output,
+                **{name: part for name, part in parts.items() if part is not None},
                 "finishReason": answer.finish_reason,
             }
         )

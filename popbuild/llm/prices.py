@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from popbuild.llm.request import is_local
+from popbuild.llm.usage import Tokens
 
 _VALUE = re.compile(rb"\s*:\s*(?=\{)")  # what follows a key that has an object
 _MAX_PART_BYTES = 50_000  # of that object
@@ -23,12 +24,45 @@ _FILE = "model_prices_and_context_window_backup.json"
 @dataclass(frozen=True)
 class Price:
     """US dollars for a token of input and of output; the most tokens that an answer and a prompt
-    of the model have, None where that is not known."""
+    of the model have, None where that is not known. `cached`, `written` and `reasoning` are prices
+    of their own for a part of them, None where it costs as the rest. `can_reason` says that an
+    answer may hide tokens of reasoning."""
 
     input: float
     output: float
     max_output: int | None = None
     max_input: int | None = None
+    cached: float | None = None
+    written: float | None = None
+    reasoning: float | None = None
+    can_reason: bool = False
+
+    @property
+    def most_input(self) -> float:
+        """What a token of input costs at most: to write it to the cache costs more."""
+        return max(self.input, self.written or 0.0)
+
+    @property
+    def most_output(self) -> float:
+        """What a token of output costs at most."""
+        return max(self.output, self.reasoning or 0.0)
+
+    def cost_of(self, used: Tokens) -> float | None:
+        """US dollars for the tokens of a call; None where they are unknown and not free."""
+        if not (self.most_input or self.most_output):
+            return 0.0
+        if used.input is None or used.output is None:
+            return None
+        cached, written, reasoning = (
+            each or 0 for each in (used.cached, used.written, used.reasoning)
+        )
+        return (
+            (used.input - cached - written) * self.input
+            + cached * (self.input if self.cached is None else self.cached)
+            + written * (self.input if self.written is None else self.written)
+            + (used.output - reasoning) * self.output
+            + reasoning * (self.output if self.reasoning is None else self.reasoning)
+        )
 
 
 def price_of(model: str) -> Price | None:
@@ -41,9 +75,20 @@ def price_of(model: str) -> Price | None:
     asked, answered = found.get("input_cost_per_token"), found.get("output_cost_per_token")
     if asked is None or answered is None:
         return None
-    most = (found.get(f"max_{what}_tokens") for what in ("output", "input"))
-    limits = (each if isinstance(each, int) else None for each in most)
-    return Price(float(asked), float(answered), *limits)
+    most_output, most_input = (
+        most if isinstance(most := found.get(f"max_{what}_tokens"), int) else None
+        for what in ("output", "input")
+    )
+    return Price(
+        float(asked),
+        float(answered),
+        most_output,
+        most_input,
+        cached=found.get("cache_read_input_token_cost"),
+        written=found.get("cache_creation_input_token_cost"),
+        reasoning=found.get("output_cost_per_reasoning_token"),
+        can_reason=bool(found.get("supports_reasoning")),
+    )
 
 
 @functools.cache

@@ -19,12 +19,10 @@ _NO_ANSWER = 300  # from here on a status says that there is no answer
 
 @dataclass(frozen=True)
 class Reading:
-    """An answer's response in OpenAI's form, with warnings for the letter. `has_usage` says that
-    the provider told how many tokens it took."""
+    """An answer's response in OpenAI's form, with warnings for the letter."""
 
     response: dict[str, Any]
     warnings: tuple[str, ...] = ()
-    has_usage: bool = True
 
 
 def read(model: str, dumped: dict[str, Any] | None, exchange: Exchange) -> Reading | None:
@@ -53,7 +51,7 @@ def read(model: str, dumped: dict[str, Any] | None, exchange: Exchange) -> Readi
     if dumped is None and said.text is None:
         raise failures.unread(model, exchange)
     response = _set_right(dumped or {"model": model, "choices": []}, said)
-    return Reading(_keepable(response), _warnings(model, response), said.counts is not None)
+    return Reading(_keepable(response), _warnings(model, response))
 
 
 def _said(model: str, dumped: dict[str, Any] | None, exchange: Exchange) -> Said | None:

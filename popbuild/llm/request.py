@@ -9,6 +9,7 @@ from typing import Any
 
 from popbuild import jsonio
 from popbuild.llm import ends
+from popbuild.llm.usage import Tokens, usage_of
 
 Message = dict[str, Any]  # {"role": …, "content": …}, as in OpenAI's API
 
@@ -88,14 +89,16 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """A complete answer. `response` is the provider's, in OpenAI's shape; `cost` US dollars or
-    None for an unknown price; `stored` says that it came from the store."""
+    """A complete answer. `response` is the provider's, in OpenAI's shape; `cost` US dollars, None
+    where price or usage is unknown; `stored` says that it came from the store; `counted` are its
+    tokens where the provider does not say them and we could count."""
 
     response: Mapping[str, Any]
     cost: float | None
     duration_ms: float
     warnings: tuple[str, ...] = ()
     stored: bool = False
+    counted: Tokens | None = None
 
     @property
     def text(self) -> str:
@@ -142,29 +145,20 @@ class Answer:
         return bool(self.response.get(HALF_A_PAIR))
 
     @property
-    def input_tokens(self) -> int:
-        return int(self._usage.get("prompt_tokens") or 0)
+    def used(self) -> Tokens:
+        """Its tokens: as the provider says, else as we counted them; what is neither is unknown."""
+        return usage_of(self.response) if self.counted is None else self.counted
 
     @property
-    def output_tokens(self) -> int:
-        return int(self._usage.get("completion_tokens") or 0)
-
-    @property
-    def tokens(self) -> tuple[int, int]:
-        """Of input and of output."""
-        return self.input_tokens, self.output_tokens
-
-    @property
-    def reasoning_tokens(self) -> int:
-        details = self._usage.get("completion_tokens_details") or {}
-        return int(details.get("reasoning_tokens") or 0)
-
-    @property
-    def usage(self) -> dict[str, int]:
+    def usage(self) -> dict[str, int | None]:
+        """Its tokens for code in `stages.py`; None where a number is unknown."""
+        used = self.used
         return {
-            "input_tokens": self.input_tokens,
-            "output_tokens": self.output_tokens,
-            "reasoning_tokens": self.reasoning_tokens,
+            "input_tokens": used.input,
+            "output_tokens": used.output,
+            "cached_tokens": used.cached,
+            "cache_write_tokens": used.written,
+            "reasoning_tokens": used.reasoning,
         }
 
     @property
@@ -176,7 +170,3 @@ class Answer:
     @property
     def _message(self) -> Mapping[str, Any]:
         return self._choice.get("message") or {}
-
-    @property
-    def _usage(self) -> Mapping[str, Any]:
-        return self.response.get("usage") or {}

@@ -15,7 +15,8 @@ from typing import Any
 
 from popbuild import disk, jsonio
 from popbuild.errors import UsageError
-from popbuild.llm.request import Answer, Request
+from popbuild.llm.request import Answer, Request, is_local
+from popbuild.llm.usage import Tokens, has_invented_zeros
 from popbuild.model.letter import is_sealed, seal
 
 FORMAT_VERSION = 1
@@ -99,6 +100,7 @@ class Store:
                 "cost": answer.cost,
                 "durationMs": answer.duration_ms,
                 "warnings": list(answer.warnings),
+                **_counted(answer),
             }
         )
         return disk.prepare(self.path(request.digest), jsonio.compact(body).encode())
@@ -131,9 +133,31 @@ def open_entry(data: bytes, digest: str) -> dict[str, Any] | None:
 
 def _answer_in(body: Mapping[str, Any]) -> Answer:
     """The answer in an entry that was opened."""
+    counted = body.get("counted")
     return Answer(
-        body["response"], body["cost"], body["durationMs"], tuple(body["warnings"]), stored=True
+        body["response"],
+        cost_in(body),
+        body["durationMs"],
+        tuple(body["warnings"]),
+        stored=True,
+        counted=Tokens(counted["input"], counted["output"], is_counted_by_us=True)
+        if counted
+        else None,
     )
+
+
+def cost_in(body: Mapping[str, Any]) -> float | None:
+    """What the answer in an entry cost, None where that is unknown. Entries of before hold 0 where
+    the provider did not say what it used."""
+    cost: float | None = body["cost"]
+    invented = has_invented_zeros(body["response"]) and not is_local(body["request"]["model"])
+    return None if not cost and invented else cost
+
+
+def _counted(answer: Answer) -> dict[str, Any]:
+    if answer.counted is None:
+        return {}
+    return {"counted": {"input": answer.counted.input, "output": answer.counted.output}}
 
 
 def _has_its_parts(body: dict[str, Any]) -> bool:
@@ -146,6 +170,14 @@ def _has_its_parts(body: dict[str, Any]) -> bool:
         and isinstance(body.get("durationMs"), int | float)
         and isinstance(body.get("warnings"), list)
         and all(isinstance(each, str) for each in body["warnings"])
+        and _is_counted(body.get("counted"))
+    )
+
+
+def _is_counted(value: Any) -> bool:
+    return value is None or (
+        isinstance(value, dict)
+        and all(isinstance(value.get(each), int) for each in ("input", "output"))
     )
 
 

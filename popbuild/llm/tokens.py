@@ -1,4 +1,8 @@
-"""Tokens of a text, counted without the network: tiktoken, with the tables that litellm carries."""
+"""Tokens of a text, counted without the network: tiktoken, with the tables that litellm carries.
+
+Two uses: about how many a prompt has, before a call, for whatever model; and how many a call took
+whose provider did not say, where the table is the model's own.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,25 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from popbuild.llm.request import Message, text_of
+from popbuild import jsonio
+from popbuild.llm.prices import price_of
+from popbuild.llm.request import Message, Request, text_of
+from popbuild.llm.usage import Tokens
 
 _AROUND_A_MESSAGE = 4  # what a provider adds to each: its role and its ends
+_BEFORE_AN_ANSWER = 3  # what it adds once: that the assistant speaks next
 _ENCODING = "o200k_base"  # of OpenAI's models of today; other providers' differ by some percent
+# The tables of litellm that are those of models; any other tiktoken would fetch.
+_TABLES = ("o200k_base", "cl100k_base")
+_WHOSE = ("openai", "azure", "text-completion-openai", "openrouter/openai", "")
+# Models of the same names that hear, speak or search: their input has more than its text.
+_MORE_THAN_TEXT = ("audio", "realtime", "search", "transcribe", "tts", "image")
+# Settings that add no tokens to either side: with any other one nothing is counted.
+_PLAIN_SETTINGS = frozenset(
+    "temperature top_p max_tokens max_completion_tokens seed stop presence_penalty "
+    "frequency_penalty logit_bias response_format user timeout".split()
+)
+_MAX_CHARS = 1_000_000  # of request and answer: to count more takes a second
 
 
 def count(messages: Iterable[Message]) -> int:
@@ -21,8 +40,51 @@ def count(messages: Iterable[Message]) -> int:
     return sum(_AROUND_A_MESSAGE + len(encode(text_of(message))) for message in messages)
 
 
+def counted(request: Request, text: str) -> Tokens | None:
+    """The tokens of a call with this answer, counted by ourselves; None where that cannot be known:
+    without the model's own table, for an answer that may hide reasoning, for more than text."""
+    encoding = _table_of(request.model)
+    settings = request.parameters()
+    if encoding is None or not settings.keys() <= _PLAIN_SETTINGS:
+        return None
+    if not all(_is_text(message) for message in request.messages):
+        return None
+    said = [text_of(message) for message in request.messages]
+    form = "" if request.schema is None else jsonio.compact(request.schema)
+    if sum(map(len, (*said, form, text))) > _MAX_CHARS:
+        return None
+    encode = _encoder(encoding)
+    asked = sum(_AROUND_A_MESSAGE + len(encode(each)) for each in said) + _BEFORE_AN_ANSWER
+    return Tokens(asked + len(encode(form)), len(encode(text)), is_counted_by_us=True)
+
+
+def _is_text(message: Message) -> bool:
+    content = message.get("content")
+    parts = content if isinstance(content, list) else ()
+    return isinstance(content, str | list) and all(
+        isinstance(each, dict) and each.get("type") == "text" for each in parts
+    )
+
+
+def _table_of(model: str) -> str | None:
+    """The name of a model's own table, if it is at hand and all that the model writes is seen."""
+    provider, _, name = model.rpartition("/")
+    price = price_of(model)
+    if provider not in _WHOSE or price is None or price.can_reason:
+        return None
+    if any(each in name for each in _MORE_THAN_TEXT):
+        return None
+    from tiktoken.model import encoding_name_for_model
+
+    try:
+        found = encoding_name_for_model(name)
+    except KeyError:
+        return None
+    return found if found in _TABLES else None
+
+
 @functools.cache
-def _encoder() -> Any:
+def _encoder(encoding: str = _ENCODING) -> Any:
     spec = importlib.util.find_spec("litellm")
     for folder in (spec.submodule_search_locations or []) if spec else []:
         tables = Path(folder) / "litellm_core_utils" / "tokenizers"
@@ -31,4 +93,4 @@ def _encoder() -> Any:
             os.environ.setdefault("TIKTOKEN_CACHE_DIR", str(tables))
     import tiktoken
 
-    return functools.partial(tiktoken.get_encoding(_ENCODING).encode, disallowed_special=())
+    return functools.partial(tiktoken.get_encoding(encoding).encode, disallowed_special=())

@@ -18,7 +18,9 @@ class Call:
     """One request to a model, as the letter records it.
 
     `request` is the request's digest, under which the store has the answer. `stored` says that
-    nothing was sent. Costs are US dollars; None means that the price is unknown, never 0.
+    nothing was sent. Costs are US dollars; None means unknown, never 0, of tokens too. Cached and
+    written tokens are parts of the input, reasoning of the output, None where the provider does not
+    say. `counted` says that it gave no usage and the tokens are our own count.
     """
 
     request: str
@@ -26,14 +28,17 @@ class Call:
     sample: int
     stored: bool
     finish_reason: str
-    input_tokens: int
-    output_tokens: int
-    reasoning_tokens: int
+    input_tokens: int | None
+    output_tokens: int | None
     cost: float | None
     duration_ms: float
     stage: str
     cycle: int
     warnings: tuple[str, ...] = ()
+    cached_tokens: int | None = None
+    written_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    counted: bool = False
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -46,7 +51,8 @@ class Call:
             "finishReason": self.finish_reason,
             "inputTokens": self.input_tokens,
             "outputTokens": self.output_tokens,
-            "reasoningTokens": self.reasoning_tokens,
+            **_parts(self.cached_tokens, self.written_tokens, self.reasoning_tokens),
+            **({"counted": True} if self.counted else {}),
             "cost": self.cost,
             "durationMs": self.duration_ms,
             "warnings": list(self.warnings),
@@ -55,22 +61,46 @@ class Call:
 
 @dataclass(frozen=True)
 class Usage:
-    """What calls came to. `cost` is what was paid in this run: a stored answer costs nothing."""
+    """What calls came to. `cost` is what was paid in this run: a stored answer costs nothing.
+
+    A sum of which a part is unknown is unknown: None. Cached, written and reasoning tokens are sums
+    over the calls whose provider says them, None where none does. `counted_calls` are those whose
+    tokens we counted by ourselves.
+    """
 
     calls: int = 0
     stored_calls: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
+    input_tokens: int | None = 0
+    output_tokens: int | None = 0
     cost: float | None = 0.0
+    cached_tokens: int | None = None
+    written_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    counted_calls: int = 0
+
+    @property
+    def tokens(self) -> int | None:
+        """Of input and output together."""
+        return _sum(self.input_tokens, self.output_tokens)
+
+    @property
+    def parts(self) -> str:
+        """What of the tokens was cached, written to a cache or reasoning, ` (40 cached)`; nothing
+        where nothing was."""
+        return kinds_text(self.cached_tokens, self.written_tokens, self.reasoning_tokens)
 
     def __add__(self, other: Usage) -> Usage:
         known = self.cost is not None and other.cost is not None
         return Usage(
             self.calls + other.calls,
             self.stored_calls + other.stored_calls,
-            self.input_tokens + other.input_tokens,
-            self.output_tokens + other.output_tokens,
+            _sum(self.input_tokens, other.input_tokens),
+            _sum(self.output_tokens, other.output_tokens),
             (self.cost or 0.0) + (other.cost or 0.0) if known else None,
+            _known_sum(self.cached_tokens, other.cached_tokens),
+            _known_sum(self.written_tokens, other.written_tokens),
+            _known_sum(self.reasoning_tokens, other.reasoning_tokens),
+            self.counted_calls + other.counted_calls,
         )
 
     @staticmethod
@@ -80,7 +110,17 @@ class Usage:
             if call.stored:
                 total += Usage(stored_calls=1)
             else:
-                total += Usage(1, 0, call.input_tokens, call.output_tokens, call.cost)
+                total += Usage(
+                    1,
+                    0,
+                    call.input_tokens,
+                    call.output_tokens,
+                    call.cost,
+                    call.cached_tokens,
+                    call.written_tokens,
+                    call.reasoning_tokens,
+                    int(call.counted),
+                )
         return total
 
     def as_json(self) -> dict[str, Any]:
@@ -89,18 +129,36 @@ class Usage:
             "storedCalls": self.stored_calls,
             "inputTokens": self.input_tokens,
             "outputTokens": self.output_tokens,
+            **_parts(self.cached_tokens, self.written_tokens, self.reasoning_tokens),
+            **({"countedCalls": self.counted_calls} if self.counted_calls else {}),
             "cost": self.cost,
         }
 
-    @staticmethod
-    def from_json(value: Mapping[str, Any]) -> Usage:
-        return Usage(
-            value["calls"],
-            value["storedCalls"],
-            value["inputTokens"],
-            value["outputTokens"],
-            value["cost"],
-        )
+
+def _parts(cached: int | None, written: int | None, reasoning: int | None) -> dict[str, int]:
+    """The kinds of tokens that are known, by their names in JSON."""
+    found = {"cachedTokens": cached, "cacheWriteTokens": written, "reasoningTokens": reasoning}
+    return {name: count for name, count in found.items() if count is not None}
+
+
+def kinds_text(cached: int | None, written: int | None, reasoning: int | None) -> str:
+    """Kinds of tokens in words, ` (40 cached, 12 reasoning)`; nothing where there are none."""
+    kinds = {"cached": cached, "written to the cache": written, "reasoning": reasoning}
+    said = ", ".join(f"{count:,} {name}" for name, count in kinds.items() if count)
+    return f" ({said})" if said else ""
+
+
+def tokens_in(usage: Mapping[str, Any]) -> int | None:
+    """The tokens of a usage as a file has it, None where they are unknown."""
+    return _sum(usage.get("inputTokens", 0), usage.get("outputTokens", 0))
+
+
+def _sum(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else one + other
+
+
+def _known_sum(one: int | None, other: int | None) -> int | None:
+    return one if other is None else (one or 0) + other
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from popbuild import disk
 from popbuild.errors import InputError
 from popbuild.exam import read_json
 from popbuild.layout import JobFolder, Root
+from popbuild.model.letter import kinds_text
 from popbuild.model.problem import Problem
 from popbuild.pages import foreign
 from popbuild.pages.room import Room, Text
@@ -62,12 +63,14 @@ class CallRow:
     model: str
     sample: int
     stored: bool
-    input_tokens: int
-    output_tokens: int
+    input_tokens: int | None
+    output_tokens: int | None
     cost: float | None
     time_ms: float
     finish_reason: str
     warnings: tuple[str, ...]
+    kinds: str  # of its tokens, in words
+    counted: bool  # by us
 
 
 @dataclass(frozen=True)
@@ -134,12 +137,14 @@ def _row(call: Mapping[str, Any]) -> CallRow:
         model=foreign.text(call, "model") or "",
         sample=int(foreign.number(call.get("sample"))),
         stored=call.get("stored") is True,
-        input_tokens=int(foreign.number(call.get("inputTokens"))),
-        output_tokens=int(foreign.number(call.get("outputTokens"))),
+        input_tokens=foreign.tokens(call, "inputTokens"),
+        output_tokens=foreign.tokens(call, "outputTokens"),
         cost=None if cost is None else foreign.number(cost),
         time_ms=foreign.number(call.get("durationMs")),
         finish_reason=foreign.text(call, "finishReason") or "",
         warnings=tuple(map(str, warnings)) if isinstance(warnings, list) else (),
+        kinds=kinds_text(*foreign.kinds(call)),
+        counted=call.get("counted") is True,
     )
 
 

@@ -9,12 +9,27 @@ from popbuild.model.letter import Usage
 from popbuild.model.problem import Problem
 
 _MAX_ENTRIES = 2_000  # of one list
+_KINDS = ("cachedTokens", "cacheWriteTokens", "reasoningTokens")
 
 
 def number(value: Any) -> float:
     """A number, else 0."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return float(value) if is_number else 0.0
+
+
+def tokens(body: Mapping[str, Any], name: str) -> int | None:
+    """The tokens of this name, None where they are unknown; 0 where nothing is said."""
+    found = body.get(name, 0)
+    return None if found is None else int(number(found))
+
+
+def kinds(body: Mapping[str, Any]) -> tuple[int | None, int | None, int | None]:
+    """The tokens that were cached, written to a cache, and reasoning; None for what is not said."""
+    cached, written, reasoning = (
+        int(number(body[name])) if name in body else None for name in _KINDS
+    )
+    return cached, written, reasoning
 
 
 def text(body: Mapping[str, Any], name: str) -> str | None:
@@ -46,9 +61,11 @@ def usage(value: Any) -> Usage:
     return Usage(
         int(number(value.get("calls"))),
         int(number(value.get("storedCalls"))),
-        int(number(value.get("inputTokens"))),
-        int(number(value.get("outputTokens"))),
+        tokens(value, "inputTokens"),
+        tokens(value, "outputTokens"),
         None if cost is None else number(cost),
+        *kinds(value),
+        int(number(value.get("countedCalls"))),
     )
 
 

@@ -163,9 +163,9 @@ def in_words(decision: Mapping[str, Any]) -> Markup:
     return Markup("{} by {}, {}{}").format(decision["decision"], by, time(decision["at"]), note)
 
 
-def tokens(value: int) -> str:
-    """`1,338`."""
-    return f"{value:,}"
+def tokens(value: int | None) -> str:
+    """`1,338`, `unknown`."""
+    return "unknown" if value is None else f"{value:,}"
 
 
 def age(time: str | None, now_s: float) -> str:

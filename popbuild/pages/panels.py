@@ -43,8 +43,8 @@ class TaskView:
     error: str | None
 
     @property
-    def tokens(self) -> int:
-        return self.usage.input_tokens + self.usage.output_tokens
+    def tokens(self) -> int | None:
+        return self.usage.tokens
 
 
 @dataclass(frozen=True)
@@ -195,8 +195,8 @@ class JobView:
         return sum((task.usage for task in self.tasks), Usage())
 
     @property
-    def tokens(self) -> int:
-        return sum(task.tokens for task in self.tasks)
+    def tokens(self) -> int | None:
+        return self.usage.tokens
 
     @property
     def time_ms(self) -> float:

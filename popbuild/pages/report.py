@@ -16,7 +16,7 @@ from popbuild.jobs import Job, bad_names, find
 from popbuild.layout import COMPLETE, REJECTED, Root, shown_name
 from popbuild.model.problem import Problem
 from popbuild.pages import foreign
-from popbuild.pages.html import render
+from popbuild.pages.html import render, tokens
 from popbuild.pages.panels import mark_of, newest, rejected_by
 from popbuild.pages.room import Room
 from popbuild.pages.view import bad_of, graph_of_job, view_of
@@ -40,7 +40,7 @@ class Row:
     description: str
     built: bool
     time_ms: float
-    tokens: int
+    tokens: int | None
     cost: float | None
     head: str
     problems: tuple[Problem, ...]
@@ -117,7 +117,7 @@ def _row(root: Root, job: Job) -> Row:
         description=job.description if bad is None else bad.what,
         built=any(task["attempts"] for task in tasks),
         time_ms=sum(foreign.number(task["executionTime"]) for task in tasks),
-        tokens=usage.input_tokens + usage.output_tokens,
+        tokens=usage.tokens,
         cost=usage.cost,
         head=head,
         problems=problems,
@@ -160,7 +160,7 @@ def _table(rows: Sequence[Row], count_all: int, wrong: int) -> Iterator[str]:
     yield "| job | state | cost | tokens | time |"
     yield "|---|---|---:|---:|---:|"
     for row in rows:
-        numbers = [money(row.cost), f"{row.tokens:,}", seconds(row.time_ms)]
+        numbers = [money(row.cost), tokens(row.tokens), seconds(row.time_ms)]
         cells = [_code(row.id), _code(row.description), *(numbers if row.built else ["", "", ""])]
         yield f"| {' | '.join(each.replace('|', chr(92) + '|') for each in cells)} |"
     if count_all > len(rows):

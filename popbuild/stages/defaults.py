@@ -82,7 +82,7 @@ def answer_problems(text: str, answer: Answer | None) -> list[Problem]:
     if found is None and not text.strip():
         found = _empty(answer)
     if found is None and answer is not None and answer.end == ends.CUT:
-        after = f" after {answer.output_tokens} tokens" if answer.output_tokens else ""
+        after = f" after {answer.used.output} tokens" if answer.used.output else ""
         found = f"the answer is cut off at the length limit{after}{_own_word(answer)}"
     if found is None and answer is not None and answer.has_half_a_pair:
         found = "the answer has half a surrogate pair, which is no character"
@@ -116,9 +116,9 @@ def _no_end(text: str, answer: Answer) -> str | None:
 
 def _empty(answer: Answer | None) -> str:
     reason = printable(answer.ended_by) if answer is not None else "unknown"
-    if answer is not None and answer.reasoning_tokens:
+    if answer is not None and answer.used.reasoning:
         return (
-            f"the answer is empty: {answer.reasoning_tokens} tokens went into reasoning "
+            f"the answer is empty: {answer.used.reasoning} tokens went into reasoning "
             f"(finish reason: {reason}); raise maxTokens"
         )
     return f"the answer is empty (finish reason: {reason})"

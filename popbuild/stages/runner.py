@@ -449,6 +449,7 @@ class _Runner:
         return asked.answer
 
     def _note_call(self, request: Request, answer: Answer) -> None:
+        used = answer.used
         self._work.made.append(
             Call(
                 request=request.digest,
@@ -456,9 +457,12 @@ class _Runner:
                 sample=request.sample,
                 stored=answer.stored,
                 finish_reason=answer.finish_reason,
-                input_tokens=answer.input_tokens,
-                output_tokens=answer.output_tokens,
-                reasoning_tokens=answer.reasoning_tokens,
+                input_tokens=used.input,
+                output_tokens=used.output,
+                cached_tokens=used.cached,
+                written_tokens=used.written,
+                reasoning_tokens=used.reasoning,
+                counted=used.is_counted_by_us,
                 cost=answer.cost,
                 duration_ms=answer.duration_ms,
                 stage=self._stage,

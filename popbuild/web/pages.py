@@ -27,7 +27,7 @@ from popbuild.pages.panels import JobView
 from popbuild.pages.view import view_of
 from popbuild.plan import totals
 from popbuild.plan_text import price_text, sum_text
-from popbuild.units import count
+from popbuild.units import count, money
 from popbuild.web import verbs
 from popbuild.web.builds import AT_A_TIME, QUEUED, WAITING, Build
 from popbuild.web.pictures import graph_of, plots_of
@@ -66,7 +66,6 @@ def error_page(server: Server, error: PopbuildError, status: int) -> Reply:
 async def jobs(server: Server, ask: Ask) -> Reply:
     found = await verbs.page_of(server, query_of(ask.query))
     counts = server.board.counts()
-    tokens, cost, unknown_cost = server.board.totals()
     to_build = len(_to_build(server, found.query))
     words = {"standing": found.query.standing, "search": found.query.search}
     return page(
@@ -78,9 +77,8 @@ async def jobs(server: Server, ask: Ask) -> Reply:
         first=(found.query.page - 1) * found.query.size + 1,
         counts=counts,
         all=len(server.board),
-        tokens=tokens,
-        cost=cost,
-        unknown_cost=unknown_cost,
+        tokens=server.board.tokens().told("{:,}".format),
+        cost=server.board.cost().told(money),
         whole=server.board.whole,
         said=_said(counts),
         to_build=to_build,
@@ -281,7 +279,7 @@ def _run(line: Mapping[str, Any]) -> dict[str, Any]:
         "built": [str(each) for each in built] if isinstance(built, list) else [],
         "totalExecutionTime": foreign.number(line.get("totalExecutionTime")),
         "totalRefinementAttempts": int(foreign.number(line.get("totalRefinementAttempts"))),
-        "tokens": usage.input_tokens + usage.output_tokens,
+        "tokens": usage.tokens,
         "cost": usage.cost,
     }
 

@@ -74,6 +74,10 @@ _TASK_STATE = an_object(
     },
     open_=True,
 )
+_KINDS = {
+    name: {"anyOf": [ref("Range"), {"type": "null"}]}
+    for name in ("cachedTokens", "cacheWriteTokens", "reasoningTokens")
+}
 _PLANNED_TASK = an_object(
     {
         "task": TEXT,
@@ -83,6 +87,7 @@ _PLANNED_TASK = an_object(
         "calls": ref("Range"),
         "inputTokens": ref("Range"),
         "outputTokens": ref("Range"),
+        **_KINDS,
         "cost": {"anyOf": [ref("Range"), {"type": "null"}]},
         "basis": TEXT,
         "lacking": BOOLEAN,
@@ -94,6 +99,7 @@ _TOTALS = an_object(
         "storedCalls": {"type": ["integer", "null"]},
         "inputTokens": ref("Range"),
         "outputTokens": ref("Range"),
+        **_KINDS,
         "cost": {"anyOf": [ref("Range"), {"type": "null"}]},
         "unknownCost": array(TEXT),
     }
@@ -120,13 +126,13 @@ SHAPES: dict[str, Shape] = {
                 "why": TEXT,
                 "done": COUNT,
                 "tasks": COUNT,
-                "tokens": COUNT,
+                "tokens": {"type": ["integer", "null"], "minimum": 0},
                 "cost": NULLABLE_NUMBER,
                 "changed": NUMBER,
             }
         ),
         "description": "A job in a line. `tokens` and `cost` are what the last build of each task "
-        "came to; `cost` is in US dollars, null where no price is known; "
+        "came to, null where that is unknown; `cost` is in US dollars; "
         "`changed` in seconds since 1970.",
     },
     "Jobs": an_object(

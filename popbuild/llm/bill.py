@@ -1,0 +1,29 @@
+"""What an answer cost, as far as that can be known: never $0 where nobody says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from popbuild.llm import tokens
+from popbuild.llm.prices import price_of
+from popbuild.llm.request import Answer, Request, is_local
+from popbuild.llm.usage import usage_of
+
+
+def billed(request: Request, answer: Answer) -> Answer:
+    """The answer with its cost: litellm's, where the provider says what was used, since litellm
+    knows most of prices; by the price list, where reasoning was counted beside the output, or where
+    we had to count by ourselves; else None."""
+    if is_local(request.model):
+        return answer
+    used = usage_of(answer.response)
+    is_as_told = used.both is not None and (
+        used.output == answer.response["usage"]["completion_tokens"]
+    )
+    if is_as_told and answer.cost is not None:
+        return answer
+    counted = tokens.counted(request, answer.text) if used.both is None else None
+    price = price_of(request.model)
+    return replace(
+        answer, cost=price.cost_of(counted or used) if price is not None else None, counted=counted
+    )
