@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from popbuild import jsonio
+from popbuild.model.place import NOWHERE, Place
 
 Message = dict[str, Any]  # {"role": …, "content": …}, as in OpenAI's API
 
@@ -35,7 +36,7 @@ class Request:
     """Everything that may change an answer.
 
     `settings` are as configured, before litellm drops what a model does not know. `sample` says
-    which draw this is: 0, then 1, … `endpoint` and `weights` are digests. `timeout_s` is how long
+    which draw this is: 0, then 1, … `place` is where the model answers. `timeout_s` is how long
     an answer may take, None for as long as all: it changes no answer, and no digest.
     """
 
@@ -44,8 +45,7 @@ class Request:
     settings: Mapping[str, Any]
     schema: Any = None
     sample: int = 0
-    endpoint: str | None = None
-    weights: str | None = None
+    place: Place = NOWHERE
     timeout_s: float | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -58,13 +58,20 @@ class Request:
             "settings": dict(self.settings),
             "schema": self.schema,
             "sample": self.sample,
-            "endpoint": self.endpoint,
-            "weights": self.weights,
+            "endpoint": self.place.endpoint,
+            "weights": self.place.weights,
         }
 
     @functools.cached_property
     def digest(self) -> str:
         return jsonio.digest(self.as_json())
+
+    @functools.cached_property
+    def digests(self) -> tuple[str, ...]:
+        """What the store may have the answer under: the request's own digest, then those that it
+        had before."""
+        before = (self.as_json() | {"endpoint": each} for each in self.place.before)
+        return (self.digest, *map(jsonio.digest, before))
 
     def parameters(self) -> dict[str, Any]:
         """The settings by litellm's names. A sampler's seed moves with the sample: the same seed
@@ -87,13 +94,15 @@ class Request:
 @dataclass(frozen=True)
 class Answer:
     """A complete answer. `response` is the provider's, in OpenAI's shape; `cost` US dollars or
-    None for an unknown price; `stored` says that it came from the store."""
+    None for an unknown price; `stored` says that it came from the store, `kept_as` under which
+    digest, where that is not the request's."""
 
     response: Mapping[str, Any]
     cost: float | None
     duration_ms: float
     warnings: tuple[str, ...] = ()
     stored: bool = False
+    kept_as: str | None = None
 
     @property
     def text(self) -> str:
