@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from popbuild import jsonio
+from popbuild.litter import is_litter
 from popbuild.model.letter import Fingerprint, Letter
 from popbuild.model.pipeline import Task
 from popbuild.model.place import NOWHERE, OWN, Place
@@ -171,9 +172,17 @@ def kind_of(value: Any) -> str:
     return "array" if isinstance(value, list) else "scalar"
 
 
-# What letters of before named, and what changes no result: seconds that a call may take.
-_NO_MORE = "setting:timeout"
 _TRACED = ("seed", "seed-kind", "artifact", "artifact-kind", "needs", "fallback", "job")
+
+
+def _is_no_more(dependency: str, task: Task, now: Fingerprint) -> bool:
+    """Whether letters of before name what changes no result: seconds that a call may take, and
+    what an editor left in the task's folder for a moment."""
+    if dependency == "setting:timeout":
+        return task.command is None
+    kind, _, path = dependency.partition(":")
+    is_own = kind == "file" and path.startswith(f"{task.folder}/")
+    return is_own and dependency not in now and is_litter(path)
 
 
 def current(last: Fingerprint, task: Task, inputs: Inputs) -> dict[str, str]:
@@ -181,10 +190,10 @@ def current(last: Fingerprint, task: Task, inputs: Inputs) -> dict[str, str]:
     now = fixed(task, inputs)
     for dependency in last:
         kind = dependency.partition(":")[0]
-        if kind in _TRACED or (kind == "file" and dependency not in now):
-            now[dependency] = resolve(dependency, task, inputs)
-        elif dependency == _NO_MORE and task.command is None:
+        if _is_no_more(dependency, task, now):
             now[dependency] = last[dependency]
+        elif kind in _TRACED or (kind == "file" and dependency not in now):
+            now[dependency] = resolve(dependency, task, inputs)
     if inputs.place.is_that_of(last.get("endpoint")):
         now.pop("endpoint", None)
         if "endpoint" in last:
