@@ -154,6 +154,8 @@ def describe_job(job: Job, root: Root) -> dict[str, Any]:
         body["usage"] = status.get("usage")
         if isinstance(status.get("error"), str) and job.state != COMPLETE:
             body["error"] = status["error"]
+    if job.as_built:
+        body["asBuilt"] = list(job.as_built)
     if job.questions:
         body["waiting"] = [question.as_json() for question in job.questions]
     if job.exam is not None:

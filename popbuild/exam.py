@@ -27,7 +27,8 @@ from popbuild.layout import (
     name_problem,
     samples_place,
 )
-from popbuild.llm.endpoint import address_digest, weights_digest
+from popbuild.llm.addresses import ADDRESS_SETTINGS
+from popbuild.llm.endpoint import provider_place, weights_digest
 from popbuild.llm.request import is_local
 from popbuild.model.decision import (
     APPROVED,
@@ -39,6 +40,7 @@ from popbuild.model.decision import (
 )
 from popbuild.model.letter import Letter, open_letter
 from popbuild.model.pipeline import Pipeline, Task
+from popbuild.model.place import NOWHERE, Place
 from popbuild.model.problem import MISSING, Problem, value_at
 from popbuild.redact import key_in_name
 
@@ -185,11 +187,11 @@ def read_frozen(root: Root, job: str) -> dict[str, dict[str, Any]]:
 
 @dataclass
 class Surroundings:
-    """What all tasks of one command share: configuration, the digests of endpoints and weights,
-    and compiled schemas, each computed once."""
+    """What all tasks of one command share: configuration, where models answer, and compiled
+    schemas, each computed once."""
 
     config: Config
-    _endpoints: dict[Any, tuple[str | None, str | None]] = field(default_factory=dict)
+    _places: dict[str, Place] = field(default_factory=dict)
     _schemas: dict[str, tuple[schemas.Schema, dict[str, str]]] = field(default_factory=dict)
     _sent: dict[str, Any] = field(default_factory=dict)
 
@@ -224,36 +226,35 @@ class Surroundings:
         resolved: dict[str, tuple[Any, str]],
     ) -> Inputs:
         """What a task's dependencies are resolved against."""
-        endpoint, weights = self.model_place(task)
         return Inputs(
             seed,
             {name: artifacts[name] for name in task.needs if name in artifacts},
             self.config.snapshot.digests,
-            endpoint,
-            weights,
+            self.model_place(task),
             sample,
             job,
             resolved,
         )
 
-    def model_place(self, task: Task) -> tuple[str | None, str | None]:
-        """The digests of a task's endpoint and local weights, where they apply."""
+    def model_place(self, task: Task) -> Place:
+        """Where a task's model answers."""
         if task.model is None or task.command is not None:
-            return None, None
+            return NOWHERE
         return self.place_of(task.model, task.settings)
 
-    def place_of(self, model: str, settings: Mapping[str, Any]) -> tuple[str | None, str | None]:
-        """The digests of a model's endpoint and local weights, where they apply."""
-        key = model, str(settings.get("api_base")), str(settings.get("base_url"))
-        if key not in self._endpoints:
-            environment = self.config.environment
-            weights = (
-                weights_digest(environment, self.root.private / "index" / "weights.json")
-                if is_local(model)
-                else None
-            )
-            self._endpoints[key] = address_digest(model, settings, environment), weights
-        return self._endpoints[key]
+    def place_of(self, model: str, settings: Mapping[str, Any]) -> Place:
+        """Where a model answers, asked with these settings."""
+        key = jsonio.compact([model, *(settings.get(name) for name in ADDRESS_SETTINGS)])
+        if key not in self._places:
+            self._places[key] = self._place_of(model, settings)
+        return self._places[key]
+
+    def _place_of(self, model: str, settings: Mapping[str, Any]) -> Place:
+        environment = self.config.environment
+        if is_local(model):
+            index = self.root.private / "index" / "weights.json"
+            return Place(weights=weights_digest(environment, index), is_provider=False)
+        return provider_place(model, settings, environment)
 
     def schema(self, task: Task) -> tuple[schemas.Schema | None, dict[str, str]]:
         """A task's compiled schema, and the digests of the files that it refers to."""

@@ -25,8 +25,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from popbuild import jsonio
+from popbuild.litter import is_litter
 from popbuild.model.letter import Fingerprint, Letter
 from popbuild.model.pipeline import Task
+from popbuild.model.place import NOWHERE, OWN, Place
 from popbuild.model.problem import MISSING, value_at
 
 _MAX_SHOWN = 40  # characters of a value in a reason
@@ -41,16 +43,15 @@ class Inputs:
     """What dependencies are resolved against.
 
     `artifacts` has the value of each upstream main artifact that exists; `files` the digests of
-    the snapshot by path; `endpoint` and `weights` are digests, None where they do not apply.
-    `sample` is the number of the task's first draw, `job` the job's ID. `resolved` are dependencies
-    on documents that other tasks have too, each with its document.
+    the snapshot by path; `place` is where the task's model answers. `sample` is the number of the
+    task's first draw, `job` the job's ID. `resolved` are dependencies on documents that other tasks
+    have too, each with its document.
     """
 
     seed: Any
     artifacts: Mapping[str, Any]
     files: Mapping[str, str]
-    endpoint: str | None = None
-    weights: str | None = None
+    place: Place = NOWHERE
     sample: int = 0
     job: str = ""
     resolved: dict[str, tuple[Any, str]] = field(default_factory=dict)
@@ -76,11 +77,13 @@ class Verdict:
     """Whether a task must run, with every reason why; whether its artifact was edited by hand.
 
     `held` are the reasons why a frozen task would have to run: None for one that is not frozen.
+    `as_built` says how to look at it as it was built, where another environment is a reason.
     """
 
     reasons: tuple[str, ...]
     edited: bool = False
     held: tuple[str, ...] | None = None
+    as_built: str = ""
 
     @property
     def stale(self) -> bool:
@@ -119,10 +122,10 @@ def fixed(task: Task, inputs: Inputs) -> dict[str, str]:
     found["stages"] = STAGES_VERSION
     if task.command is not None:
         found["command"] = jsonio.digest(list(task.command))
-    if inputs.endpoint is not None:
-        found["endpoint"] = inputs.endpoint
-    if inputs.weights is not None:
-        found["weights"] = inputs.weights
+    if inputs.place.dependency is not None:
+        found["endpoint"] = inputs.place.dependency
+    if inputs.place.weights is not None:
+        found["weights"] = inputs.place.weights
     if inputs.sample:
         found["sample"] = str(inputs.sample)
     return found
@@ -169,9 +172,17 @@ def kind_of(value: Any) -> str:
     return "array" if isinstance(value, list) else "scalar"
 
 
-# What letters of before named, and what changes no result: seconds that a call may take.
-_NO_MORE = "setting:timeout"
 _TRACED = ("seed", "seed-kind", "artifact", "artifact-kind", "needs", "fallback", "job")
+
+
+def _is_no_more(dependency: str, task: Task, now: Fingerprint) -> bool:
+    """Whether letters of before name what changes no result: seconds that a call may take, and
+    what an editor left in the task's folder for a moment."""
+    if dependency == "setting:timeout":
+        return task.command is None
+    kind, _, path = dependency.partition(":")
+    is_own = kind == "file" and path.startswith(f"{task.folder}/")
+    return is_own and dependency not in now and is_litter(path)
 
 
 def current(last: Fingerprint, task: Task, inputs: Inputs) -> dict[str, str]:
@@ -179,10 +190,14 @@ def current(last: Fingerprint, task: Task, inputs: Inputs) -> dict[str, str]:
     now = fixed(task, inputs)
     for dependency in last:
         kind = dependency.partition(":")[0]
-        if kind in _TRACED or (kind == "file" and dependency not in now):
-            now[dependency] = resolve(dependency, task, inputs)
-        elif dependency == _NO_MORE and task.command is None:
+        if _is_no_more(dependency, task, now):
             now[dependency] = last[dependency]
+        elif kind in _TRACED or (kind == "file" and dependency not in now):
+            now[dependency] = resolve(dependency, task, inputs)
+    if inputs.place.is_that_of(last.get("endpoint")):
+        now.pop("endpoint", None)
+        if "endpoint" in last:
+            now["endpoint"] = last["endpoint"]
     return now
 
 
@@ -203,6 +218,7 @@ class Change:
     after: str
     old: Any = MISSING
     new: Any = MISSING
+    note: str = ""  # what is said in place of values
 
     def __str__(self) -> str:
         """`seed:/data/tone changed: formal → casual`, one line."""
@@ -213,13 +229,14 @@ class Change:
         else:
             known = MISSING not in (self.old, self.new)
             what, shown = "changed", " → ".join(_both(self.old, self.new)) if known else ""
-        return f"{self.dependency} {what}" + (f": {shown}" if shown else "")
+        said = shown or self.note
+        return f"{self.dependency} {what}" + (f": {said}" if said else "")
 
 
 def changes(
     last: Fingerprint, now: Fingerprint, task: Task, inputs: Inputs, past: Past = unknown
 ) -> tuple[Change, ...]:
-    """Every dependency that differs."""
+    """Every dependency that differs. `now` is what `current` gave for `last`."""
     if last == now:
         return ()
     found = []
@@ -227,12 +244,22 @@ def changes(
         before, after = last.get(dependency, jsonio.ABSENT), now.get(dependency, jsonio.ABSENT)
         if before == after:
             continue
+        if dependency == "endpoint":
+            found.append(_endpoint_change(before, after, inputs.place))
+            continue
         if _is_literal(dependency):
             old, new = _literal(before), _literal(after)
         else:
             old, new = past(dependency, before), value_now(dependency, task, inputs)
         found.append(Change(dependency, before, after, old, new))
     return tuple(found)
+
+
+def _endpoint_change(before: str, after: str, place: Place) -> Change:
+    """Whether an address was added, removed or changed: to have none is to use the provider's."""
+    note = place.since(None if before == jsonio.ABSENT else before)
+    before, after = (jsonio.ABSENT if each == OWN else each for each in (before, after))
+    return Change("endpoint", before, after, note=note)
 
 
 def value_now(dependency: str, task: Task, inputs: Inputs) -> Any:
@@ -314,12 +341,16 @@ def check(
         reasons.append(f"upstream {len(stale_upstream) - _MAX_UPSTREAM} more are stale")
     reasons = [asked, *reasons] if asked else reasons
     edited = artifact is not None and artifact != letter.outputs.get(task.artifact)
+    as_built = ""
+    if any(each.dependency == "endpoint" for each in found):
+        as_built = inputs.place.as_built(letter.fingerprint.get("endpoint"))
     if frozen and artifact is not None:
-        return Verdict((), edited, tuple(reasons))
-    return Verdict(tuple(reasons), edited)
+        return Verdict((), edited, tuple(reasons), as_built)
+    return Verdict(tuple(reasons), edited, as_built=as_built)
 
 
 def unfinished(verdict: Verdict) -> Verdict:
     """What is to be said where the letter is the last good result's, and a build since began and
     came to none of its own. What stands there may be half done: it is nobody's edit."""
-    return Verdict((*verdict.reasons, *(verdict.held or ()), "was not finished"))
+    reasons = (*verdict.reasons, *(verdict.held or ()), "was not finished")
+    return Verdict(reasons, as_built=verdict.as_built)

@@ -238,7 +238,7 @@ def _watched(around: Surroundings, pipeline: Pipeline) -> _Watched:
             _own_code(),
             fingerprint.STAGES_VERSION,
             [dataclasses.asdict(task) for task in pipeline.tasks],
-            [around.model_place(task) for task in pipeline.tasks],
+            [dataclasses.astuple(around.model_place(task)) for task in pipeline.tasks],
             around.config.snapshot.digests,
         ]
     )

@@ -133,6 +133,12 @@ class Job:
         return ", ".join([*parts, *self._frozen])
 
     @property
+    def as_built(self) -> tuple[str, ...]:
+        """How to look at the job as it was built, where another environment makes it stale."""
+        verdicts = self.exam.verdicts.values() if self.exam else ()
+        return tuple(dict.fromkeys(each.as_built for each in verdicts if each.as_built))
+
+    @property
     def questions(self) -> tuple[Question, ...]:
         """What the job waits for a person to decide; nothing while it is built, and once it is
         complete: a gate that was added since asks at the next build."""

@@ -45,15 +45,20 @@ def _list(given: Given) -> int:
         from popbuild.engine.session import NO_JOBS
 
         print(NO_JOBS, file=sys.stderr)
-    from popbuild.units import line_of
+    from popbuild.units import count, line_of
 
     width = min(max((len(shown_name(job)) for job in ids), default=0), _MOST_PADDED)
+    as_built: dict[str, int] = {}
     for job in found:
         print_lines([f"{shown_name(job.id):<{width}}  {job.description}"])
         if given.tasks and job.exam is not None and job.bad_name is None:
             for task in job.exam.pipeline.tasks:
                 head = f"  {task.id:<{max(width - 2, 0)}}  "
                 print(line_of(head, job.exam.verdicts[task.id].brief))
+        for how in job.as_built:
+            as_built[how] = as_built.get(how, 0) + 1
+    for how, jobs in as_built.items():
+        print(f"to see {count(jobs, 'job')} as built: {how}", file=sys.stderr)
     return OK
 
 
@@ -86,6 +91,8 @@ def _print_status(job: Job, body: dict[str, Any]) -> None:
     head, place = f"{shown_name(job.id)}: {job.description}", body["path"]
     between = " " if len(f"{head} -> {place}") <= 80 else "\n  "
     print(head + (f"{between}-> {place}" if place else ""))
+    for how in job.as_built:
+        print(f"  to see it as it was built: {how}")
     if "error" in body and not any(task["error"] for task in body["tasks"].values()):
         print(line_of("  error: ", " ".join(body["error"].split())))
     width = max((len(name) for name in body["tasks"]), default=0)

@@ -300,8 +300,9 @@ class _Planner:
         messages = None if below else self._messages(exam, task)
         digest = stored = sender = None
         if messages is not None and model is not None:
-            digest = self._request(exam, task, model, messages).digest
-            stored = int(self._store.peek(digest) is not None)
+            request = self._request(exam, task, model, messages)
+            digest = request.digest
+            stored = int(any(self._store.peek(each) for each in request.digests))
         if self.asked.mode == ONLY:
             lacking = will and stored == 0
             basis = "nothing may be sent" if lacking else "nothing is sent"
@@ -386,8 +387,7 @@ class _Planner:
             {key: value for key, value in task.settings.items() if key != "model"},
             self.around.sent_schema(task),
             inputs.sample,
-            inputs.endpoint,
-            inputs.weights,
+            inputs.place,
         )
 
     def _longest(self, exam: Exam, task: Task, code: Code) -> float:

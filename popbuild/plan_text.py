@@ -3,6 +3,7 @@ allow."""
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -12,6 +13,7 @@ from popbuild.layout import shown_name
 from popbuild.plan import PlannedJob, PlannedTask, Totals, totals
 from popbuild.units import count, line_of, money
 
+_DIGEST = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}$")
 _MAX_DIFFERENCE = 40  # lines of one difference; --json has them all
 
 
@@ -134,6 +136,8 @@ def explain_lines(explanations: Iterable[Explanation], *, dependencies: bool) ->
             yield from (f"    {line}" for line in reason.difference[:_MAX_DIFFERENCE])
             if len(reason.difference) > _MAX_DIFFERENCE:
                 yield f"    … {len(reason.difference) - _MAX_DIFFERENCE} more lines"
+        if each.verdict.as_built:
+            yield f"  to see it as it was built: {each.verdict.as_built}"
         if each.built is not None:
             yield f"  built {each.built[0]} by {each.built[1]}"
         if dependencies:
@@ -143,4 +147,4 @@ def explain_lines(explanations: Iterable[Explanation], *, dependencies: bool) ->
 
 def _short(digest: str) -> str:
     """Enough of a digest to tell it from others; a fingerprint also has plain values."""
-    return digest[:19] if digest.startswith("sha256:") else digest
+    return _DIGEST.sub(r"\1", digest)

@@ -16,6 +16,7 @@ from popbuild.errors import (
     unknown,
 )
 from popbuild.layout import Root
+from popbuild.litter import is_litter
 from popbuild.model.pipeline import Budget, HumanGate, Limit, Pipeline, Task
 from popbuild.redact import redact
 from popbuild.rules import (
@@ -159,11 +160,7 @@ class Reader:
         command = tuple(entry["command"]) if isinstance(entry, dict) else None
         given = entry.get("folder", f"./{name}") if isinstance(entry, dict) else entry
         folder = _folder(given, f"{base}tasks", registry, name)
-        files = {
-            path: self._snapshot.digests[path]
-            for path in self._snapshot.files
-            if path.startswith(f"{folder}/")
-        }
+        files = self._own_files(folder, command or ())
         if not files and command is None:
             folders = {
                 path.removeprefix(f"{base}tasks/").split("/")[0]
@@ -210,6 +207,22 @@ class Reader:
         elsewhere = {path: self._snapshot.digests[path] for path in modules - files.keys()}
         return dataclasses.replace(task, modules=elsewhere)
 
+    def _own_files(self, folder: str, command: tuple[str, ...]) -> dict[str, str]:
+        """The files of a task's folder, with their digests: without litter that neither another
+        file of the folder nor the command names."""
+        known = self._snapshot.digests
+        paths = [path for path in self._snapshot.files if path.startswith(f"{folder}/")]
+        litter = [path for path in paths if is_litter(path)]
+        files = {path: known[path] for path in paths if path not in litter}
+        if litter:
+            texts = [*(self._snapshot.files[each] for each in files), *map(str.encode, command)]
+            for path in litter:
+                name = path.rpartition("/")[2]
+                # A number may stand in any text.
+                if not name.isdecimal() and any(name.encode() in text for text in texts):
+                    files[path] = known[path]
+        return files
+
     def _names_in(self, path: str) -> list[str]:
         """The modules that a Python file names, read once for each content and place of it."""
         data = self._snapshot.files[path]
@@ -225,7 +238,11 @@ class Reader:
         """The files outside of its folder that a task names as its dependencies."""
         known = self._snapshot.digests
         regex = re.compile(_as_regex(pattern))
-        found = {path: digest for path, digest in known.items() if regex.fullmatch(path)}
+        found = {
+            path: digest
+            for path, digest in known.items()
+            if regex.fullmatch(path) and (path == pattern or not is_litter(path))
+        }
         if not found:
             raise ConfigError(
                 "a task names a file that is not there",

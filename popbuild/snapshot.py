@@ -10,15 +10,12 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from popbuild import disk, jsonio
+from popbuild import disk, jsonio, litter
 from popbuild.errors import (
     ConfigError,
     InputError,
 )
 from popbuild.layout import Root
-
-_SKIP = frozenset({"__pycache__", "node_modules"})
-_BACKUP_ENDINGS = ("~", ".pyc", ".pyo", ".swp", ".swo", ".bak", ".orig", ".tmp")
 
 
 @dataclass(frozen=True)
@@ -46,18 +43,21 @@ class Snapshot:
 
 def take_snapshot(root: Root) -> tuple[Snapshot, list[ConfigError]]:
     """Every file under pipeline-config/, and an error for each that cannot be read. Editors'
-    backups and dotfiles are none of ours."""
+    backups and dotfiles are none of ours; other litter is there only while an editor writes."""
     files: dict[str, bytes] = {}
     problems: list[ConfigError] = []
-    for relative, path in disk.walk_files(root.config, _SKIP):
-        if relative.endswith(_BACKUP_ENDINGS) or path.name.startswith("#"):
+    for relative, path in disk.walk_files(root.config, litter.FOLDERS):
+        if litter.is_unread(relative):
             continue
         where = {"file": f"pipeline-config/{relative}"}
         try:
             files[relative] = disk.read(path)
-        except InputError as error:
-            problems.append(ConfigError(error.message, {**error.values, **where}, error.hint))
-        except OSError as error:
+        except (InputError, OSError) as error:
+            if litter.is_litter(relative):
+                continue
+            if isinstance(error, InputError):
+                problems.append(ConfigError(error.message, {**error.values, **where}, error.hint))
+                continue
             problems.append(ConfigError("cannot be read", {**where, "found": error.strerror}))
     return Snapshot(files), problems
 

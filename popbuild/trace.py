@@ -19,6 +19,7 @@ from popbuild.layout import COMPLETE, CURRENT, REJECTED, JobFolder, Root
 from popbuild.llm.store import Store
 from popbuild.model.decision import in_words
 from popbuild.model.letter import Letter, kinds_text
+from popbuild.model.place import OWN
 from popbuild.model.problem import value_at
 from popbuild.snapshot import take_snapshot
 from popbuild.units import money, seconds
@@ -250,7 +251,7 @@ def _traced(
         elif kind in ("artifact", "artifact-kind"):
             upstream, _, pointer = name.partition(":")
             artifacts.append({"task": upstream, "pointer": pointer, "digest": digest})
-        elif kind in ("command", "endpoint", "weights"):
+        elif kind in ("command", "endpoint", "weights") and digest != OWN:
             rest[kind] = digest
     traced = {
         "task": letter.task,
@@ -325,7 +326,8 @@ def _task_lines(task: Mapping[str, Any]) -> Iterator[str]:
         yield from _row("model", ", ".join([task["model"], *settings]))
     for name in ("command", "endpoint", "weights"):
         if name in task:
-            yield from _row(name, task[name][:_SHOWN])
+            source, space, digest = task[name].rpartition(" ")  # of an endpoint
+            yield from _row(name, f"{source}{space}{digest[:_SHOWN]}")
     for call in task["calls"]:
         yield from _call_lines(call)
     for file in task["files"]:

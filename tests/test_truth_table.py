@@ -870,7 +870,8 @@ def test_whose_address_counts(model: str, workspace: Workspace) -> None:
         env = none | {name: "http://127.0.0.1:9/v1"}
         (job,) = json.loads(workspace.popbuild("status", "--json", env=env).out)
         reasons = job["tasks"]["research"]["reasons"]
-        assert reasons == (["endpoint added"] if name in ADDRESSES[model] else []), name
+        added = f"endpoint added: {name} was not set when it was built"
+        assert reasons == ([added] if name in ADDRESSES[model] else []), name
 
 
 def test_another_sample(workspace: Workspace, provider: Provider) -> None:

@@ -15,13 +15,14 @@ from typing import Any
 
 from popbuild import disk, jsonio
 from popbuild.errors import ProviderError
+from popbuild.llm.addresses import address_of, normal, variables_of
 from popbuild.llm.prices import provider_of
-from popbuild.llm.request import is_local
+from popbuild.model.place import Place
 
 EMBEDDED_MODEL = "local/smollm2-135m"
 MISSING_WEIGHTS = "not installed"
 _AT_REST_NS = 4_000_000_000  # two ticks of the coarsest clock of a file system
-# The variables that litellm reads for a provider's address beside those named after it.
+# What the rule of before read beside the variables named after the provider.
 _FURTHER_NAMES = {
     "bedrock": ("AWS_BEDROCK_RUNTIME_ENDPOINT",),
     "fireworks_ai": ("FIREWORKS_API_BASE",),
@@ -34,16 +35,25 @@ _INSTALL = (
 )
 
 
-def address_digest(
+def provider_place(
+    model: str, settings: Mapping[str, Any], environment: Mapping[str, str]
+) -> Place:
+    """Where a provider's model answers: at the configured address, or at the provider's own."""
+    names = variables_of(model, settings, environment)
+    address, source = address_of(settings, names, environment)
+    endpoint = jsonio.digest(normal(address)) if address else None
+    written = jsonio.digest(address) if address else None
+    before = dict.fromkeys((written, _endpoint_of_before(model, settings, environment)))
+    before.pop(endpoint, None)
+    return Place(endpoint, source, names, tuple(before))
+
+
+def _endpoint_of_before(
     model: str, settings: Mapping[str, Any], environment: Mapping[str, str]
 ) -> str | None:
-    """The digest of a configured address, or None where the provider's own is used.
-
-    A digest, since an address may carry a name and a password. Whose variable counts is the
-    provider's to say: `claude-…` without `anthropic/` is asked of Anthropic all the same.
-    """
-    if is_local(model):
-        return None
+    """The digest that letters and stored answers of before have for the same configuration: of the
+    address as it is written, by variables some of which litellm does not read. Kept as it was, so
+    that nothing that was built then is stale or bought again."""
     given = settings.get("api_base") or settings.get("base_url")
     if not given and any(map(_may_name_an_address, environment)):
         provider = model.split("/", 1)[0] if "/" in model else provider_of(model) or "openai"

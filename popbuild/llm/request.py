@@ -10,6 +10,7 @@ from typing import Any
 from popbuild import jsonio
 from popbuild.llm import ends
 from popbuild.llm.usage import Tokens, usage_of
+from popbuild.model.place import NOWHERE, Place
 
 Message = dict[str, Any]  # {"role": …, "content": …}, as in OpenAI's API
 
@@ -38,7 +39,7 @@ class Request:
     """Everything that may change an answer.
 
     `settings` are as configured, before litellm drops what a model does not know. `sample` says
-    which draw this is: 0, then 1, … `endpoint` and `weights` are digests. `timeout_s` is how long
+    which draw this is: 0, then 1, … `place` is where the model answers. `timeout_s` is how long
     an answer may take, None for as long as all: it changes no answer, and no digest.
     """
 
@@ -47,8 +48,7 @@ class Request:
     settings: Mapping[str, Any]
     schema: Any = None
     sample: int = 0
-    endpoint: str | None = None
-    weights: str | None = None
+    place: Place = NOWHERE
     timeout_s: float | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -61,13 +61,20 @@ class Request:
             "settings": dict(self.settings),
             "schema": self.schema,
             "sample": self.sample,
-            "endpoint": self.endpoint,
-            "weights": self.weights,
+            "endpoint": self.place.endpoint,
+            "weights": self.place.weights,
         }
 
     @functools.cached_property
     def digest(self) -> str:
         return jsonio.digest(self.as_json())
+
+    @functools.cached_property
+    def digests(self) -> tuple[str, ...]:
+        """What the store may have the answer under: the request's own digest, then those that it
+        had before."""
+        before = (self.as_json() | {"endpoint": each} for each in self.place.before)
+        return (self.digest, *map(jsonio.digest, before))
 
     def parameters(self) -> dict[str, Any]:
         """The settings by litellm's names. A sampler's seed moves with the sample: the same seed
@@ -90,8 +97,9 @@ class Request:
 @dataclass(frozen=True)
 class Answer:
     """A complete answer. `response` is the provider's, in OpenAI's shape; `cost` US dollars, None
-    where price or usage is unknown; `stored` says that it came from the store; `counted` are its
-    tokens where the provider does not say them and we could count."""
+    where price or usage is unknown; `stored` says that it came from the store, `kept_as` under
+    which digest, where that is not the request's; `counted` are its tokens where the provider does
+    not say them and we could count."""
 
     response: Mapping[str, Any]
     cost: float | None
@@ -99,6 +107,7 @@ class Answer:
     warnings: tuple[str, ...] = ()
     stored: bool = False
     counted: Tokens | None = None
+    kept_as: str | None = None
 
     @property
     def text(self) -> str:

@@ -60,12 +60,12 @@ class Store:
         name = digest.removeprefix("sha256:")
         return self._folder / name[:2] / f"{name[2:]}.json"
 
-    def get(self, request: Request) -> Answer | Damaged | None:
-        """The stored answer, or None. A damaged entry is set aside, where the store can be
+    def get(self, digest: str) -> Answer | Damaged | None:
+        """The answer to a request, or None. A damaged entry is set aside, where the store can be
         written. Raises OSError where the store cannot be read."""
-        path = self.path(request.digest)
+        path = self.path(digest)
         try:
-            body = open_entry(path.read_bytes(), request.digest)
+            body = open_entry(path.read_bytes(), digest)
         except FileNotFoundError:
             return None
         except IsADirectoryError:

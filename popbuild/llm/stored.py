@@ -102,15 +102,23 @@ class Stored:
             await asyncio.to_thread(self._hits.write)
 
     async def _look(self, request: Request) -> Answer | None:
+        """The answer under the request's digest, or under one that it had before."""
+        for digest in request.digests:
+            found = await self._look_under(digest, request)
+            if found is not None:
+                return found if digest == request.digest else replace(found, kept_as=digest)
+        return None
+
+    async def _look_under(self, digest: str, request: Request) -> Answer | None:
         try:
             # Most are not there, and to ask another thread takes longer than to look.
-            if not self._store.stands(request.digest):
+            if not self._store.stands(digest):
                 return None
-            found = await asyncio.to_thread(self._store.get, request)
+            found = await asyncio.to_thread(self._store.get, digest)
         except OSError as error:
             if self._mode == ONLY:
                 where = {
-                    "file": self._root.show(self._store.path(request.digest)),
+                    "file": self._root.show(self._store.path(digest)),
                     "found": error.strerror or str(error),
                 }
                 raise _refusal("the store cannot be read", request, where) from error

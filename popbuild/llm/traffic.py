@@ -103,7 +103,7 @@ class Traffic:
         """A request that wants to be sent. `names` are its model without the provider, and the
         provider."""
         plain, provider = names
-        endpoint = request.endpoint
+        endpoint = request.place.endpoint
         place = f"@{endpoint.removeprefix('sha256:')[:12]}" if endpoint else ""
         caller = Caller(
             request.digest[-12:],

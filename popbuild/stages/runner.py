@@ -23,6 +23,7 @@ from popbuild.llm.request import Answer, Message, Request
 from popbuild.model.clock import timestamp
 from popbuild.model.letter import Call
 from popbuild.model.pipeline import Task
+from popbuild.model.place import Place
 from popbuild.model.problem import Problem
 from popbuild.prompt import Templates
 from popbuild.redact import redact, redact_value, secret_in
@@ -46,8 +47,8 @@ class Work:
     """One attempt at a task: what it starts from, and what it collects on its way.
 
     `seen` are the documents as they are now; `schema` is None for a task that answers in text, and
-    `sent_schema` the same as a call sends it. `place_of` gives the digests of any model's endpoint
-    and weights. `on_stage` is told of every stage that begins.
+    `sent_schema` the same as a call sends it. `place` is where the task's model answers,
+    `place_of` says it of any model. `on_stage` is told of every stage that begins.
     """
 
     job: str
@@ -61,9 +62,8 @@ class Work:
     schema_files: Mapping[str, str]
     files: Files
     calls: Calls
-    endpoint: str | None
-    weights: str | None
-    place_of: Callable[[str], tuple[str | None, str | None]]
+    place: Place
+    place_of: Callable[[str], Place]
     first_sample: int = 0
     on_stage: Callable[[str, int], None] = lambda stage, cycle: None
     trace: Trace = field(default_factory=Trace)
@@ -426,8 +426,7 @@ class _Runner:
             tuple(messages),
             merged,
             schema,
-            endpoint=work.endpoint,
-            weights=work.weights,
+            place=work.place,
             timeout_s=timeout_s or self._task.call_timeout_s,
         )
         draw = self._asked.get(request.digest, 0)
@@ -435,8 +434,7 @@ class _Runner:
         sample = work.first_sample + draw
         requests = [replace(request, sample=sample) if sample else request]
         for other in fallbacks:
-            endpoint, weights = work.place_of(other)
-            requests.append(replace(requests[0], model=other, endpoint=endpoint, weights=weights))
+            requests.append(replace(requests[0], model=other, place=work.place_of(other)))
         pipeline = str(work.seen.seed.get("pipeline", ""))
         origin = Origin(work.run, work.job, self._task.id, pipeline, self._context.cycle)
         asked = await work.calls.ask_in_order(requests, origin)
@@ -452,7 +450,7 @@ class _Runner:
         used = answer.used
         self._work.made.append(
             Call(
-                request=request.digest,
+                request=answer.kept_as or request.digest,
                 model=request.model,
                 sample=request.sample,
                 stored=answer.stored,

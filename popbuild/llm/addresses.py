@@ -1,0 +1,143 @@
+"""Which environment variables litellm reads a provider's address from.
+
+litellm has no table of them: each provider's code reads its own. This is what version 1.106.2
+does, held against it by tests/test_addresses.py, which asks litellm itself: a version that reads
+another variable, or the same ones in another order, fails there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from popbuild.llm.prices import provider_of
+
+# `openrouter` reads OPENROUTER_API_BASE, and so do all of these by their names.
+_BY_THEIR_NAMES = (
+    "a2a aihubmix aiml amazon_nova azure_ai bedrock_mantle cerebras cloudflare codestral cognition "
+    "cohere cometapi cortecs crusoe darkbloom dashscope databricks deepinfra deepseek "
+    "docker_model_runner edenai empiriolabs empower fal_ai galadriel gdc gemini gigachat github "
+    "github_copilot groq heroku hosted_vllm hyperbolic inception langflow langgraph lemonade "
+    "libertai llamafile maritalk meta minimax modelscope moonshot morph nadir nebius neosantara "
+    "nlp_cloud novita nscale nvidia_nim ollama openrouter ovhcloud parasail perplexity pinstripes "
+    "predibase prism publicai qwen_ai_platform qwencloud ragflow reka sail sambanova tencent "
+    "together_ai v0 vercel_ai_gateway volcengine wandb xai zai"
+).split()
+_OPENAI = ("OPENAI_BASE_URL", "OPENAI_API_BASE")
+_ANTHROPIC = ("ANTHROPIC_API_BASE", "ANTHROPIC_BASE_URL")
+_WATSONX = ("WATSONX_API_BASE", "WATSONX_URL", "WX_URL", "WML_URL")
+
+# By provider, or provider and route, in the order in which litellm looks: the first that is set
+# wins. A provider that is not here has no variable for its address.
+VARIABLES: Mapping[str, tuple[str, ...]] = {
+    **{name: (f"{name.upper()}_API_BASE",) for name in _BY_THEIR_NAMES},
+    "ai21": ("AI21_API_BASE",),
+    "ai21_chat": ("AI21_API_BASE",),
+    "aiohttp_openai": _OPENAI,
+    "anthropic": _ANTHROPIC,
+    "anthropic_text": _ANTHROPIC,
+    "azure": ("AZURE_API_BASE", "AZURE_OPENAI_ENDPOINT"),
+    "azure_text": ("AZURE_API_BASE",),
+    "bedrock": ("AWS_BEDROCK_RUNTIME_ENDPOINT",),
+    "bedrock/claude_platform": ("ANTHROPIC_AWS_BASE_URL", "ANTHROPIC_AWS_API_BASE"),
+    "chatgpt": ("CHATGPT_API_BASE", "OPENAI_CHATGPT_API_BASE"),
+    "cohere_chat": ("COHERE_API_BASE",),
+    "custom_openai": _OPENAI,
+    "datarobot": ("DATAROBOT_ENDPOINT",),
+    "featherless_ai": ("FEATHERLESS_AI_API_BASE", "FEATHERLESS_API_BASE"),
+    "fireworks_ai": ("FIREWORKS_API_BASE",),
+    "friendliai": ("FRIENDLI_API_BASE",),
+    "gradient_ai": ("GRADIENT_AI_AGENT_ENDPOINT",),
+    "huggingface": ("HF_API_BASE", "HUGGINGFACE_API_BASE"),
+    "lambda_ai": ("LAMBDA_API_BASE",),
+    "litellm_proxy": ("LITELLM_PROXY_API_BASE", *_OPENAI),
+    "lm_studio": ("LM_STUDIO_API_BASE", *_OPENAI),
+    "meta_llama": ("LLAMA_API_BASE",),
+    "mistral": ("MISTRAL_AZURE_API_BASE",),
+    "ollama_chat": ("OLLAMA_API_BASE",),
+    "openai": _OPENAI,
+    "sap": ("AICORE_BASE_URL",),
+    "scx-ai": ("SCX_API_BASE",),
+    "tensormesh": ("TENSORMESH_SERVERLESS_BASE_URL",),
+    "text-completion-inception": ("INCEPTION_API_BASE",),
+    "text-completion-openai": _OPENAI,
+    "vertex_ai": ("VERTEXAI_API_BASE",),
+    "vertex_ai_beta": ("GEMINI_API_BASE",),
+    "watsonx": _WATSONX,
+    "watsonx_text": _WATSONX,
+    "xinference": _OPENAI,
+}
+
+# Sends every request to litellm's proxy, whatever the model's provider is.
+USE_PROXY = "USE_LITELLM_PROXY"
+
+# The names that litellm knows without its list of models, by its own rules.
+ROUTES = (
+    (re.compile(r"ft:gpt-(3\.5-turbo|4)"), "openai"),
+    (re.compile(r"^(?:[a-z-]+\.)?anthropic\.claude-", re.IGNORECASE), "bedrock"),
+    (
+        re.compile(r"^claude-[a-z]+-\d+(?:[-.]\d+)?(?:-\d{8})?$", re.IGNORECASE),
+        "anthropic",
+    ),
+)
+
+# The settings of a task that give an address, and those that say which variables are read.
+_ADDRESSES = ("base_url", "api_base")  # the first wins
+_ADDRESS_OF_ITS_OWN = "aws_bedrock_runtime_endpoint"  # a setting like others; no variable is read
+_PROVIDER = "custom_llm_provider"
+ADDRESS_SETTINGS = (*_ADDRESSES, _ADDRESS_OF_ITS_OWN, _PROVIDER)
+
+
+def variables_of(
+    model: str, settings: Mapping[str, Any], environment: Mapping[str, str]
+) -> tuple[str, ...]:
+    """The variables that litellm reads for a model's address, in its order."""
+    if settings.get(_ADDRESS_OF_ITS_OWN):
+        return ()
+    if environment.get(USE_PROXY, "").strip().lower() == "true":
+        return VARIABLES["litellm_proxy"]
+    chosen = settings.get(_PROVIDER)
+    provider = chosen if isinstance(chosen, str) else _provider_of(model)
+    route = "/".join(model.split("/")[:2])
+    return VARIABLES.get(route) or VARIABLES.get(provider, ())
+
+
+def address_of(
+    settings: Mapping[str, Any], names: tuple[str, ...], environment: Mapping[str, str]
+) -> tuple[str, str]:
+    """The configured address and what it stands in; two empty texts for the provider's own.
+
+    A setting wins over every variable. A variable that is set to nothing is not set: popbuild
+    takes it away before litellm looks.
+    """
+    for name in _ADDRESSES:
+        if settings.get(name):
+            return str(settings[name]), name
+    for name in names:
+        if environment.get(name):
+            return environment[name], name
+    return "", ""
+
+
+def normal(address: str) -> str:
+    """An address in the one form that its digest is of: without slashes at its end, its scheme and
+    its host in lower case. All else may well be another address."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return address
+    user, at, host = parts.netloc.rpartition("@")
+    place = f"{user}{at}{host.lower()}"
+    return urlunsplit((parts.scheme, place, parts.path.rstrip("/"), parts.query, parts.fragment))
+
+
+def _provider_of(model: str) -> str:
+    """Who answers for a model, as litellm decides. It refuses a name that it does not know before
+    it sends anything; we say OpenAI, as it did once."""
+    prefix, slash, _ = model.partition("/")
+    if slash:
+        return prefix
+    by_route = (provider for pattern, provider in ROUTES if pattern.search(model))
+    return provider_of(model) or next(by_route, "openai")
