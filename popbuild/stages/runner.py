@@ -27,6 +27,7 @@ from popbuild.model.problem import Problem
 from popbuild.prompt import Templates
 from popbuild.redact import redact, redact_value, secret_in
 from popbuild.schemas import Schema
+from popbuild.settings import effective, formats_by_hand, refusals
 from popbuild.stages import code, command, defaults
 from popbuild.stages.context import AnswerRejected, Context, RevokedError, as_messages
 from popbuild.stages.files import Files
@@ -403,6 +404,9 @@ class _Runner:
         own = self._task.fallbacks if model == self._task.model else ()
         fallbacks = merged.pop("fallbacks", own)
         _as_json(schema)
+        merged = effective(merged.items())
+        if schema is not None and (by_hand := formats_by_hand(merged)):
+            raise self._bad_settings([Problem("a schema is sent as one", by_hand[0])])
         self._refuse_key([list(messages), merged, schema])
         request = Request(
             model,
@@ -502,16 +506,20 @@ class _Runner:
         """What code sets for a call is refused as the same in a configuration would be."""
         if not settings:
             return
-        problems = gate.judge(_as_json(dict(settings)), schemas.for_settings())
+        given = _as_json(dict(settings))
+        problems = [*gate.judge(given, schemas.for_settings()), *refusals(given)]
         if problems:
-            values: dict[str, object] = {"task": self._task.id, "stage": self._stage}
-            for number, problem in enumerate(problems, 1):
-                values[f"setting {number}" if len(problems) > 1 else "setting"] = problem
-            raise TaskError(
-                "a call has a setting that it cannot have",
-                values,
-                hint="allowed is what `config` of task.yaml may hold",
-            )
+            raise self._bad_settings(list({each.pointer: each for each in problems}.values()))
+
+    def _bad_settings(self, problems: Sequence[Problem]) -> TaskError:
+        values: dict[str, object] = {"task": self._task.id, "stage": self._stage}
+        for number, problem in enumerate(problems, 1):
+            values[f"setting {number}" if len(problems) > 1 else "setting"] = problem
+        return TaskError(
+            "a call has a setting that it cannot have",
+            values,
+            hint="allowed is what `config` of task.yaml may hold",
+        )
 
     def _no_problems(self, value: Any) -> None:
         """Nothing, if a validation found nothing."""
