@@ -118,7 +118,7 @@ def _findings(error: PopbuildError) -> Iterator[Finding]:
 
 def _validate_tasks(settings: Config) -> Iterator[Finding]:
     """Schemas that compile, templates and code that parse."""
-    from popbuild.preview import template_problems
+    from popbuild.preview import template_problems, unusable
 
     around = Surroundings(settings)
     seen: set[str] = set()
@@ -131,7 +131,7 @@ def _validate_tasks(settings: Config) -> Iterator[Finding]:
                 around.sent_schema(task)
             except PopbuildError as error:
                 yield from _findings(error)
-            for problem in template_problems(settings, task):
+            for problem in (*template_problems(settings, task), *unusable(settings, task)):
                 yield from _findings(problem)
 
 

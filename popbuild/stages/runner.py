@@ -24,14 +24,15 @@ from popbuild.model.clock import timestamp
 from popbuild.model.letter import Call
 from popbuild.model.pipeline import Task
 from popbuild.model.problem import Problem
-from popbuild.prompt import Templates
+from popbuild.prompt import Templates, nothing_to_send
 from popbuild.redact import redact, redact_value, secret_in
 from popbuild.schemas import Schema
 from popbuild.settings import effective, formats_by_hand, refusals
 from popbuild.stages import code, command, defaults
-from popbuild.stages.context import AnswerRejected, Context, RevokedError, as_messages
+from popbuild.stages.context import AnswerRejected, Context, RevokedError, as_messages, asked
 from popbuild.stages.files import Files
 from popbuild.stages.names import STAGES, kept_name
+from popbuild.texts import is_blank
 from popbuild.threads import abandon, start_daemon
 from popbuild.turns import away
 from popbuild.views import ArtifactsView, Trace, plain, view
@@ -185,7 +186,8 @@ class _Runner:
             self._entry("promptTemplating", "skipped", "the task is a command", 0.0)
             context.answer = await self._run("inference", self._command, self._answer)
         else:
-            context.messages = await self._run("promptTemplating", self._messages, as_messages)
+            take = asked if self._sends_messages else as_messages
+            context.messages = await self._run("promptTemplating", self._messages, take)
             self._keep("prompt", "json", context.messages)
             self._kept_prompt = jsonio.digest(context.messages)
             context.answer = await self._run("inference", self._infer, self._answer)
@@ -201,6 +203,11 @@ class _Runner:
             self._drop_entries("critique", "refine")  # they run after all
             raise
 
+    @property
+    def _sends_messages(self) -> bool:
+        """Whether the messages are what is sent: code of its own may ask something else."""
+        return "inference" not in self._functions
+
     # The default stages that need more than a pure function.
 
     def _messages(self) -> list[Message]:
@@ -211,7 +218,12 @@ class _Runner:
         messages: list[Message] = []
         if self._task.path("system.md"):
             messages.append({"role": "system", "content": self._render("system.md", {})})
-        messages.append({"role": "user", "content": self._render("prompt.md", {})})
+        text = self._render("prompt.md", {})
+        if self._sends_messages and is_blank(text):
+            seen = self._work.seen
+            path = f"{self._task.folder}/prompt.md"
+            raise nothing_to_send(path, self._work.trace, seen.seed, seen.artifacts)
+        messages.append({"role": "user", "content": text})
         if context.cycle and not self._mentioned & {"problems", "previous"}:
             failed = defaults.previous(context.previous)
             if failed.strip():
