@@ -152,17 +152,27 @@ def _names_in_code(settings: Config, task: Task) -> set[str]:
     return found
 
 
-def check(around: Surroundings, templates: Templates) -> None:
-    """Raise ConfigError for the first schema, prompt or stages.py that cannot be used, so that no
+def broken(around: Surroundings, templates: Templates) -> dict[str, ConfigError]:
+    """The first schema, prompt or stages.py of each pipeline that cannot be used, so that no
     earlier task is paid for. Other templates may be of no use, and are checked when rendered."""
-    for pipeline in around.config.pipelines.values():
-        for task in pipeline.tasks:
-            around.sent_schema(task)
-            for path in filter(None, (task.path("prompt.md"), task.path("system.md"), task.stages)):
-                for problem in _problems(around.config, path, templates):
-                    raise problem
-            for problem in unusable(around.config, task):
-                raise problem
+    found: dict[str, ConfigError] = {}
+    for name, pipeline in around.config.pipelines.items():
+        problems = (_first_problem(around, task, templates) for task in pipeline.tasks)
+        problem = next(filter(None, problems), None)
+        if problem is not None:
+            found[name] = problem
+    return found
+
+
+def _first_problem(around: Surroundings, task: Task, templates: Templates) -> ConfigError | None:
+    try:
+        around.sent_schema(task)
+        for path in filter(None, (task.path("prompt.md"), task.path("system.md"), task.stages)):
+            for problem in _problems(around.config, path, templates):
+                return problem
+        return next(unusable(around.config, task), None)
+    except ConfigError as error:
+        return error
 
 
 def unusable(settings: Config, task: Task) -> Iterator[ConfigError]:
