@@ -111,6 +111,14 @@ def seed_error(bad: BadSeed) -> InputError:
     return InputError("not a valid seed", {"file": bad.where, **problems})
 
 
+def refuse_bad(job: Job) -> None:
+    """InputError for a job whose seed cannot be used, ConfigError for one whose pipeline cannot."""
+    if job.bad_seed is not None:
+        raise seed_error(job.bad_seed)
+    if job.broken is not None:
+        raise job.broken
+
+
 def around(root: Root) -> Surroundings:
     """Configuration and environment as they are now."""
     return Surroundings(config.load(root))
@@ -137,8 +145,8 @@ def describe_job(job: Job, root: Root) -> dict[str, Any]:
         "path": root.show(job.folder.path) if job.folder else None,
         "tasks": {},
     }
-    if job.bad_seed is not None:
-        body["problems"] = [problem.as_json() for problem in job.bad_seed.problems]
+    if job.bad_seed is not None or job.broken is not None:
+        body["problems"] = [problem.as_json() for problem in job.bad[1]] if job.bad else []
     status = jobs.read_status(job.folder) if job.folder else None
     entries = status["tasks"] if status else {}
     if job.bad_name is not None:
@@ -269,8 +277,7 @@ def prompt(root: Root, job: Job, task_name: str) -> list[dict[str, Any]]:
     """The messages that a task's first try would send, rendered now. No call is made."""
     from popbuild.preview import render
 
-    if job.bad_seed is not None:
-        raise seed_error(job.bad_seed)
+    refuse_bad(job)
     assert job.exam is not None
     pipeline = job.exam.pipeline
     if task_name not in pipeline.names:
@@ -365,6 +372,7 @@ def check(root: Root, names: Iterable[str] = ()) -> Check:
 
 def export(root: Root, job: Job, target: Path, artifact: str | None = None) -> Path:
     """Copy a complete job's final artifact (the last task's, or a named one) to a path."""
+    refuse_bad(job)
     if job.state != COMPLETE or job.exam is None or job.folder is None:
         raise InputError(
             "the job is not complete",
@@ -459,8 +467,7 @@ def accept(root: Root, name: str, tasks: Iterable[str] = ()) -> list[str]:
     from popbuild.engine.housekeeping import job_lock
 
     job = find_job(root, name)
-    if job.bad_seed is not None:
-        raise seed_error(job.bad_seed)
+    refuse_bad(job)
     folder = _folder(job)
     with job_lock(root, name):
         assert job.seed is not None
@@ -536,8 +543,7 @@ def _all_with_task(root: Root, pattern: str, task: str) -> Iterator[Job]:
 def _with_task(root: Root, name: str, task: str | None) -> Job:
     """A job whose seed can be read and which has this task, if one is named."""
     job = find_job(root, name)
-    if job.bad_seed is not None:
-        raise seed_error(job.bad_seed)
+    refuse_bad(job)
     assert job.pipeline is not None
     known = job.pipeline.names
     if task is not None and task not in known:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from popbuild import jsonio
@@ -28,19 +28,23 @@ class Config:
     """What a command knows of a root: its snapshot, its pipelines, the environment.
 
     `environment` is the process's with the root's `.env` below it; keys are read from it and
-    written nowhere.
+    written nowhere. `broken` are the pipelines that cannot be used, each with its first error.
     """
 
     root: Root
     snapshot: Snapshot
     pipelines: Mapping[str, Pipeline]
     environment: Mapping[str, str]
+    broken: Mapping[str, ConfigError] = field(default_factory=dict)
 
     def pipeline_for(self, seed: Mapping[str, Any]) -> Pipeline:
-        """The pipeline that a seed names, else the default one."""
+        """The pipeline that a seed names, else the default one. Raises ConfigError for one that
+        cannot be used, InputError for a name that there is none of."""
         name = seed.get("pipeline", DEFAULT)
         if name in self.pipelines:
             return self.pipelines[name]
+        if name in self.broken:
+            raise self.broken[name]
         if name == DEFAULT:
             raise ConfigError(
                 "there is no default pipeline",
@@ -48,34 +52,58 @@ class Config:
                 hint='a seed may name one of pipeline-config/pipelines/ with "pipeline"',
             )
         raise InputError(
-            "no such pipeline", unknown("pipeline", name, filter(None, self.pipelines))
+            "no such pipeline",
+            unknown("pipeline", name, filter(None, {*self.pipelines, *self.broken})),
         )
 
 
+@dataclass(frozen=True)
+class Reading:
+    """Everything that can be read of a configuration, and everything that is wrong with it.
+
+    `in_part` has each pipeline with those of its tasks that can be read. `for_all` are the problems
+    that stop every pipeline, and `problems` all of them.
+    """
+
+    config: Config
+    in_part: Mapping[str, Pipeline]
+    for_all: list[ConfigError]
+    problems: list[ConfigError]
+
+
 def load(root: Root, environment: Mapping[str, str] | None = None) -> Config:
-    """Read and check the whole configuration of a root. Raises ConfigError for the first error."""
-    config, problems = load_leniently(root, environment)
-    if problems:
-        raise problems[0]
-    return config
+    """Read and check the whole configuration of a root. Raises ConfigError for the first error
+    that leaves no pipeline whole; of others only those jobs are told that it concerns."""
+    reading = read(root, environment)
+    if reading.for_all:
+        raise reading.for_all[0]
+    if reading.problems and not reading.config.pipelines:
+        raise reading.problems[0]
+    return reading.config
 
 
-def load_leniently(
-    root: Root, environment: Mapping[str, str] | None = None
-) -> tuple[Config, list[ConfigError]]:
-    """The configuration as far as it can be read, and every error in it. A pipeline lacks those
-    of its tasks that cannot be read."""
+def read(root: Root, environment: Mapping[str, str] | None = None) -> Reading:
+    """The configuration as far as it can be read, and every error in it."""
     variables = environment_of(root, os.environ if environment is None else environment)
-    snapshot, problems = take_snapshot(root)
+    snapshot, unread = take_snapshot(root)
     reader = Reader(root, snapshot, variables)
-    pipelines: dict[str, Pipeline] = {}
+    in_part: dict[str, Pipeline] = {}
+    found: dict[str, list[ConfigError]] = {}
+    for_all: list[ConfigError] = []
+    for path, error in unread.items():
+        owner = _owner(path)
+        # What lies elsewhere may be a part of any pipeline: a template, a module, a schema.
+        (for_all if owner is None else found.setdefault(owner, [])).append(error)
     for name, folder in _pipeline_folders(snapshot):
+        problems = found.setdefault(name, [])
         try:
-            pipelines[name] = reader.pipeline(folder, problems)
+            in_part[name] = reader.pipeline(folder, problems)
         except ConfigError as error:
             problems.append(error)
-    if not pipelines and not problems:
-        problems.append(
+    whole = {name: each for name, each in in_part.items() if not found[name]}
+    broken = {name: each[0] for name, each in found.items() if each}
+    if not (whole or broken or for_all):
+        for_all.append(
             ConfigError(
                 "there is no pipeline",
                 {"missing": "pipeline-config/pipeline.json (or pipeline.yaml)"},
@@ -83,7 +111,14 @@ def load_leniently(
             )
         )
     reader.save_index()
-    return Config(root, snapshot, pipelines, variables), problems
+    problems = [*for_all, *(error for each in found.values() for error in each)]
+    return Reading(Config(root, snapshot, whole, variables, broken), in_part, for_all, problems)
+
+
+def _owner(path: str) -> str | None:
+    """The pipeline under pipelines/ that a file belongs to, or None."""
+    parts = path.split("/")
+    return parts[1] if len(parts) > 2 and parts[0] == "pipelines" else None
 
 
 def environment_of(root: Root, process: Mapping[str, str]) -> dict[str, str]:
@@ -112,11 +147,11 @@ def configured(root: Root) -> str:
     """A digest of all that builds are configured by just now: whether it is another one says
     whether to read it anew. Raises nothing: what is wrong will be told by whoever reads it."""
     try:
-        snapshot, problems = take_snapshot(root)
+        snapshot, unread = take_snapshot(root)
         environment = environment_of(root, os.environ)
     except (PopbuildError, OSError) as error:
         return str(error)
-    return jsonio.digest([snapshot.digests, [str(each) for each in problems], environment])
+    return jsonio.digest([snapshot.digests, list(map(str, unread.values())), environment])
 
 
 def export_environment(environment: Mapping[str, str]) -> None:
@@ -146,6 +181,8 @@ def _pipeline_folders(snapshot: Snapshot) -> list[tuple[str, str]]:
 
 def check_pipeline_name(config: Config, name: str) -> Pipeline:
     """A pipeline by the name that a person gave; UsageError that names the known ones."""
+    if name in config.broken:
+        raise config.broken[name]
     if name not in config.pipelines:
         raise UsageError(
             "no such pipeline", unknown("pipeline", name, filter(None, config.pipelines))

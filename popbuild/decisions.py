@@ -118,8 +118,7 @@ def _decide(root: Root, name: str, said: str, answer: Answer) -> Decided:
 
 
 def _examined(job: Job) -> Exam:
-    if job.bad_seed is not None:
-        raise commands.seed_error(job.bad_seed)
+    commands.refuse_bad(job)
     assert job.exam is not None
     return job.exam
 

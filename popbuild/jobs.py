@@ -12,7 +12,7 @@ from typing import Any
 
 from popbuild import disk, fingerprint
 from popbuild.claims import JobLocks
-from popbuild.errors import InputError
+from popbuild.errors import ConfigError, InputError
 from popbuild.exam import (
     BadSeed,
     Exam,
@@ -53,6 +53,7 @@ SUBMITTED = "submit"  # the source of a job that has none under seeds/
 PROMOTIONS = ".popbuild/promotions"  # below a root
 _PLACES = (CURRENT, COMPLETE, REJECTED)
 BAD_NAME, BAD_LINK, BAD_SEED = "bad name", "bad link", "bad seed"
+BAD_PIPELINE = "bad pipeline"
 _DAMAGE = f"{STATUS} is damaged or altered"
 
 
@@ -64,7 +65,8 @@ class Job:
     today's input; None with `bad_seed` where it cannot be read. `damage` says why its status cannot
     be used: the next build makes it anew. `removed` are tasks that its pipeline has no longer: the
     next build drops what they made. `bad_name` says why its ID cannot be one, `bad_link`
-    which symbolic link its directory is or holds: nothing of it is read.
+    which symbolic link its directory is or holds: nothing of it is read. `broken` is why its
+    pipeline cannot be used.
     """
 
     id: str
@@ -78,6 +80,7 @@ class Job:
     removed: tuple[str, ...] = ()
     bad_name: str | None = None
     bad_link: str | None = None
+    broken: ConfigError | None = None
 
     @property
     def up_to_date(self) -> bool:
@@ -99,6 +102,8 @@ class Job:
             return BAD_LINK, (Problem(self.bad_link),)
         if self.bad_seed is not None:
             return BAD_SEED, self.bad_seed.problems
+        if self.broken is not None:
+            return BAD_PIPELINE, (Problem(self.broken.as_line(without=())),)
         return None
 
     @property
@@ -281,6 +286,8 @@ def find(job: str, around: Surroundings) -> Job:
         return Job(job, state, folders.get(state), None, None, None, bad)
     try:
         pipeline = around.config.pipeline_for(seed)
+    except ConfigError as error:
+        return _of_broken(job, root, seed, error)
     except InputError as error:
         named = Problem(error.as_line(), "/pipeline")
         state = (present or ["new"])[0]
@@ -315,6 +322,17 @@ def find(job: str, around: Surroundings) -> Job:
     state = "pending" if root.pending(job).exists() else "new"
     nothing = examine(root.job(CURRENT, job), seed, pipeline, around)
     return Job(job, state, None, seed, pipeline, nothing)
+
+
+def _of_broken(job: str, root: Root, seed: dict[str, Any], error: ConfigError) -> Job:
+    """A job whose pipeline cannot be used: what stands there, held against nothing."""
+    for place in (CURRENT, REJECTED, COMPLETE):
+        folder = root.job(place, job)
+        if disk.is_folder(folder.path):
+            state = COMPLETE if place == COMPLETE else _state_of(root, folder, place)
+            return Job(job, state, folder, seed, None, None, broken=error)
+    state = "pending" if root.pending(job).exists() else "new"
+    return Job(job, state, None, seed, None, None, broken=error)
 
 
 def _todays_seed(job: str, root: Root) -> dict[str, Any]:

@@ -13,7 +13,10 @@ from popbuild.errors import ConfigError, PopbuildError, TaskError, said
 from popbuild.exam import Exam, Surroundings
 from popbuild.fingerprint import Seen
 from popbuild.model.pipeline import Task
-from popbuild.prompt import Templates
+from popbuild.prompt import Templates, nothing_to_send
+from popbuild.stages.source import wrong_stages
+from popbuild.syntax import source_of
+from popbuild.texts import is_blank
 from popbuild.views import ArtifactsView, Trace, view
 
 
@@ -65,6 +68,8 @@ def render(settings: Config, exam: Exam, task: Task) -> list[dict[str, Any]]:
                 raise
             if "variables" in names and "pre_processing" in code:
                 raise _from_code(task, "pre_processing")
+            if name == path and is_blank(text):
+                raise nothing_to_send(name, trace, seen.seed, seen.artifacts)
             found.append({"role": role, "content": text})
     return found
 
@@ -136,12 +141,8 @@ def _names_in_code(settings: Config, task: Task) -> set[str]:
     """What a task's stages.py defines or imports, without running it."""
     if task.stages is None:
         return set()
-    try:
-        tree = ast.parse(settings.snapshot.text(task.stages))
-    except (SyntaxError, ValueError):
-        return set()  # whoever runs it says what is wrong with it
     found: set[str] = set()
-    for node in tree.body:
+    for node in tree_of(settings, task.stages).body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             found.add(node.name)
         elif isinstance(node, ast.Import | ast.ImportFrom):
@@ -151,15 +152,54 @@ def _names_in_code(settings: Config, task: Task) -> set[str]:
     return found
 
 
-def check(around: Surroundings, templates: Templates) -> None:
-    """Raise ConfigError for the first schema, prompt or stages.py that cannot be read, so that no
+def broken(around: Surroundings, templates: Templates) -> dict[str, ConfigError]:
+    """The first schema, prompt or stages.py of each pipeline that cannot be used, so that no
     earlier task is paid for. Other templates may be of no use, and are checked when rendered."""
-    for pipeline in around.config.pipelines.values():
-        for task in pipeline.tasks:
-            around.sent_schema(task)
-            for path in filter(None, (task.path("prompt.md"), task.path("system.md"), task.stages)):
-                for problem in _problems(around.config, path, templates):
-                    raise problem
+    found: dict[str, ConfigError] = {}
+    for name, pipeline in around.config.pipelines.items():
+        problems = (_first_problem(around, task, templates) for task in pipeline.tasks)
+        problem = next(filter(None, problems), None)
+        if problem is not None:
+            found[name] = problem
+    return found
+
+
+def _first_problem(around: Surroundings, task: Task, templates: Templates) -> ConfigError | None:
+    try:
+        around.sent_schema(task)
+        for path in filter(None, (task.path("prompt.md"), task.path("system.md"), task.stages)):
+            for problem in _problems(around.config, path, templates):
+                return problem
+        return next(unusable(around.config, task), None)
+    except ConfigError as error:
+        return error
+
+
+def unusable(settings: Config, task: Task) -> Iterator[ConfigError]:
+    """A prompt that renders to nothing whatever it reads, and stages that cannot be called."""
+    prompt, text = task.path("prompt.md"), settings.snapshot.text
+    if prompt and renders_prompt(settings, task) and source_of(text(prompt)).blank:
+        yield ConfigError(
+            "a prompt renders to nothing",
+            {"file": f"pipeline-config/{prompt}"},
+            hint="say in it what the model is to do",
+        )
+    if task.stages is not None and task.command is None:
+        yield from wrong_stages(tree_of(settings, task.stages), task.stages)
+
+
+def tree_of(settings: Config, path: str) -> ast.Module:
+    """A Python file's source; nothing where it cannot be parsed: whoever runs it says so."""
+    try:
+        return ast.parse(settings.snapshot.text(path))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return ast.Module([], [])
+
+
+def renders_prompt(settings: Config, task: Task) -> bool:
+    """Whether prompt.md is what the task asks, and no code of its own makes the messages."""
+    made = {"prompt_templating", "inference", "*"}.isdisjoint(_names_in_code(settings, task))
+    return task.command is None and made
 
 
 def template_problems(settings: Config, task: Task) -> Iterator[ConfigError]:

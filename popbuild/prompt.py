@@ -12,9 +12,32 @@ from jinja2.exceptions import SecurityError
 
 from popbuild import bounds
 from popbuild.errors import TaskError
+from popbuild.fingerprint import brief
 from popbuild.jsonio import ABSENT
+from popbuild.model.problem import MISSING, value_at
 from popbuild.sandbox import Sandbox
 from popbuild.views import Trace
+
+_MAX_READ = 20  # values that an error shows
+
+
+def nothing_to_send(path: str, trace: Trace, seed: Any, artifacts: Mapping[str, Any]) -> TaskError:
+    """The error of a prompt that renders to nothing, with the values that were read."""
+    values: dict[str, object] = {"file": f"pipeline-config/{path}"}
+    for name in sorted(trace.dependencies()):
+        kind, _, pointer = name.partition(":")
+        document = seed
+        if kind == "artifact":
+            task, _, pointer = pointer.partition(":")
+            document = artifacts.get(task, {})
+        if kind in ("seed", "artifact") and len(values) <= _MAX_READ:
+            value = value_at(document, pointer)
+            values[name] = "absent" if value is MISSING else brief(value)
+    return TaskError(
+        "a prompt renders to nothing",
+        values,
+        hint="nothing was sent: say in the prompt what to do where these values are empty",
+    )
 
 
 class Templates:

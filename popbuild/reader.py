@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from popbuild import disk, imports, jsonio
+from popbuild import disk, imports, jsonio, settings
 from popbuild.errors import (
     ConfigError,
     InputError,
@@ -18,6 +18,7 @@ from popbuild.errors import (
 from popbuild.layout import Root
 from popbuild.litter import is_litter
 from popbuild.model.pipeline import Budget, HumanGate, Limit, Pipeline, Task
+from popbuild.model.problem import Problem, pointer_of
 from popbuild.redact import redact
 from popbuild.rules import (
     TASK_FILE,
@@ -31,6 +32,16 @@ from popbuild.rules import (
 from popbuild.snapshot import Snapshot
 
 _LIMIT_KEYS = ("inFlight", "requestsPerMinute", "tokensPerMinute")  # in the order of Limit's
+
+
+@dataclasses.dataclass(frozen=True)
+class _Entry:
+    """A task as a pipeline names it: `place` is where its settings stand in the pipeline's file."""
+
+    id: str
+    label: str
+    settings: Mapping[str, Any]
+    place: str
 
 
 class Reader:
@@ -88,12 +99,12 @@ class Reader:
         entries = _entries(document, where)
         registry = self._registry(folder)
         tasks: list[Task] = []
-        for name, label, settings in entries:
+        for entry in entries:
             earlier = tuple(task.id for task in tasks)
             try:
-                if name not in registry:
-                    raise not_registered(name, registry, where, folder)
-                tasks.append(self._task(folder, name, label, settings, registry[name], earlier))
+                if entry.id not in registry:
+                    raise not_registered(entry.id, registry, where, folder)
+                tasks.append(self._task(path, entry, registry[entry.id], earlier))
             except ConfigError as error:
                 problems.append(error)
         if len(tasks) == len(entries):
@@ -148,17 +159,13 @@ class Reader:
         return registry
 
     def _task(
-        self,
-        base: str,
-        name: str,
-        label: str,
-        settings: Mapping[str, Any],
-        entry: Any,
-        earlier: tuple[str, ...],
+        self, pipeline: str, entry: _Entry, registered: Any, earlier: tuple[str, ...]
     ) -> Task:
+        name, base = entry.id, pipeline[: pipeline.rfind("/") + 1]
         registry = f"pipeline-config/{base}tasks/index.yaml"
-        command = tuple(entry["command"]) if isinstance(entry, dict) else None
-        given = entry.get("folder", f"./{name}") if isinstance(entry, dict) else entry
+        is_object = isinstance(registered, dict)
+        command = tuple(registered["command"]) if is_object else None
+        given = registered.get("folder", f"./{name}") if is_object else registered
         folder = _folder(given, f"{base}tasks", registry, name)
         files = self._own_files(folder, command or ())
         if not files and command is None:
@@ -175,16 +182,21 @@ class Reader:
         artifact, gate = own.get("artifact", f"{name}-output.json"), own.get("gate", {})
         for pattern in own.get("files", ()):
             files.update(self._further_files(pattern, name, f"{folder}/{TASK_FILE}"))
-        merged = {**own.get("config", {}), **settings}
+        if command is None:
+            self._refuse(own.get("config", {}), f"{folder}/{TASK_FILE}", "/config", "task")
+            self._refuse(entry.settings, pipeline, entry.place, "pipeline")
+        merged = {**own.get("config", {}), **entry.settings}
         # No setting of a request, and no dependency of an answer that the first model gave.
         fallbacks = tuple(merged.pop("fallbacks", ()))
         if self._model is not None and command is None:
             merged["model"], fallbacks = self._model, ()  # this model, and no other
         # A command is given its settings as they are: what it makes of them is its own affair.
         call_timeout_s = merged.pop("timeout", None) if command is None else None
+        if command is None:
+            merged = settings.effective(merged.items())
         task = Task(
             id=name,
-            label=label,
+            label=entry.label,
             folder=folder,
             needs=tuple(own.get("needs", earlier)),
             settings=merged,
@@ -223,6 +235,12 @@ class Reader:
                     files[path] = known[path]
         return files
 
+    def _refuse(self, given: Mapping[str, Any], path: str, place: str, kind: str) -> None:
+        """ConfigError for settings that no call can have."""
+        problems = list(settings.refusals(given, place))
+        if problems:
+            raise _not_valid(self._snapshot.files[path], f"pipeline-config/{path}", kind, problems)
+
     def _names_in(self, path: str) -> list[str]:
         """The modules that a Python file names, read once for each content and place of it."""
         data = self._snapshot.files[path]
@@ -260,8 +278,8 @@ class Reader:
         path = f"{folder}/{TASK_FILE}"
         if path not in self._snapshot.files:
             return {}
-        settings: dict[str, Any] = self.document(path, "task")
-        return settings
+        found: dict[str, Any] = self.document(path, "task")
+        return found
 
 
 def _as_regex(pattern: str) -> str:
@@ -289,8 +307,7 @@ def _check_no_key(data: bytes, where: str, environment: Mapping[str, str]) -> No
 def parse_and_validate(data: bytes, where: str, kind: str) -> Any:
     from popbuild import gate, schemas
 
-    is_yaml = where.endswith((".yaml", ".yml"))
-    if is_yaml:
+    if where.endswith(_YAML):
         from popbuild import yamlio
 
         value = yamlio.loads(data, where)
@@ -303,17 +320,25 @@ def parse_and_validate(data: bytes, where: str, kind: str) -> Any:
             raise ConfigError(error.message, error.values, error.hint) from None
     problems = gate.judge(value, schemas.for_format(kind))
     if problems:
-        values: dict[str, object] = {"file": where}
-        for number, problem in enumerate(problems, 1):
-            place = problem.pointer or "/"
-            if is_yaml:
-                line = yamlio.line_of(data, problem.pointer)
-                place = f"line {line}, {place}" if line else place
-            values[f"at {number}" if len(problems) > 1 else "at"] = f"{place}: {problem.message}"
-        raise ConfigError(f"not a valid {_TITLES[kind]}", values)
+        raise _not_valid(data, where, kind, problems)
     return value
 
 
+def _not_valid(data: bytes, where: str, kind: str, problems: Sequence[Problem]) -> ConfigError:
+    """What is wrong with a file of a format, each problem with its place, by line in YAML."""
+    values: dict[str, object] = {"file": where}
+    for number, problem in enumerate(problems, 1):
+        place = problem.pointer or "/"
+        if where.endswith(_YAML):
+            from popbuild import yamlio
+
+            line = yamlio.line_of(data, problem.pointer)
+            place = f"line {line}, {place}" if line else place
+        values[f"at {number}" if len(problems) > 1 else "at"] = f"{place}: {problem.message}"
+    return ConfigError(f"not a valid {_TITLES[kind]}", values)
+
+
+_YAML = (".yaml", ".yml")
 _TITLES = {
     "pipeline": "pipeline",
     "registry": "task registry",
@@ -322,22 +347,25 @@ _TITLES = {
 }
 
 
-def _entries(document: Mapping[str, Any], where: str) -> list[tuple[str, str, Mapping[str, Any]]]:
-    """The tasks of both forms as (id, label, settings)."""
+def _entries(document: Mapping[str, Any], where: str) -> list[_Entry]:
+    """The tasks of both forms."""
     by_name = document.get("taskConfig", {})
     entries = []
     for number, task in enumerate(document["tasks"]):
         if isinstance(task, str):
-            entries.append((task, task, by_name.get(task, {})))
+            place = pointer_of(["taskConfig", task])
+            entries.append(_Entry(task, task, by_name.get(task, {}), place))
         else:
+            place = f"/tasks/{number}/config"
             if task["id"] in by_name:
                 raise ConfigError(
                     "a task has settings in two places",
-                    {"file": where, "at": f"/tasks/{number}/config and /taskConfig/{task['id']}"},
+                    {"file": where, "at": f"{place} and /taskConfig/{task['id']}"},
                     hint="taskConfig goes with tasks as names",
                 )
-            entries.append((task["id"], task.get("name", task["id"]), task.get("config", {})))
-    names = [name for name, _, _ in entries]
+            label = task.get("name", task["id"])
+            entries.append(_Entry(task["id"], label, task.get("config", {}), place))
+    names = [entry.id for entry in entries]
     check_unique("task", names, where)
     for name in by_name:
         if name not in names:

@@ -12,6 +12,7 @@ from popbuild.errors import (
 )
 from popbuild.layout import file_name_problem, name_problem
 from popbuild.model.pipeline import Task, find_cycle
+from popbuild.settings import formats_by_hand
 
 TASK_FILE = "task.yaml"
 
@@ -64,6 +65,19 @@ def check_task(task: Task) -> None:
             "a task has no model",
             {**where, "missing": "model"},
             hint='set "model" in taskConfig, in task.yaml under config, or POPBUILD_MODEL',
+        )
+    if task.schema is not None and task.answer == "json":
+        check_format(task.settings, {**where, "schema": f"pipeline-config/{task.schema}"})
+
+
+def check_format(settings: Mapping[str, Any], where: Mapping[str, object]) -> None:
+    """ConfigError for a response format by hand where a schema is what is sent."""
+    found = formats_by_hand(settings)
+    if found:
+        raise ConfigError(
+            "a response format stands beside the schema that is sent as one",
+            {**where, "found": ", ".join(f"config{each}" for each in found)},
+            hint="remove it: the schema is sent by itself; `strict: true` asks to heed it strictly",
         )
 
 

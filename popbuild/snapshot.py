@@ -41,11 +41,11 @@ class Snapshot:
             ) from None
 
 
-def take_snapshot(root: Root) -> tuple[Snapshot, list[ConfigError]]:
+def take_snapshot(root: Root) -> tuple[Snapshot, dict[str, ConfigError]]:
     """Every file under pipeline-config/, and an error for each that cannot be read. Editors'
     backups and dotfiles are none of ours; other litter is there only while an editor writes."""
     files: dict[str, bytes] = {}
-    problems: list[ConfigError] = []
+    unread: dict[str, ConfigError] = {}
     for relative, path in disk.walk_files(root.config, litter.FOLDERS):
         if litter.is_unread(relative):
             continue
@@ -56,10 +56,10 @@ def take_snapshot(root: Root) -> tuple[Snapshot, list[ConfigError]]:
             if litter.is_litter(relative):
                 continue
             if isinstance(error, InputError):
-                problems.append(ConfigError(error.message, {**error.values, **where}, error.hint))
+                unread[relative] = ConfigError(error.message, {**error.values, **where}, error.hint)
                 continue
-            problems.append(ConfigError("cannot be read", {**where, "found": error.strerror}))
-    return Snapshot(files), problems
+            unread[relative] = ConfigError("cannot be read", {**where, "found": error.strerror})
+    return Snapshot(files), unread
 
 
 def _file_digest(path: str, data: bytes) -> str:

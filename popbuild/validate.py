@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +63,9 @@ def validate(root: Root, paths: Iterable[Path] = ()) -> Validation:
         met.update(meant)
         return not given or bool(meant)
 
-    settings, problems = config.load_leniently(root)
-    surroundings = None if problems else Surroundings(settings)
+    reading = config.read(root)
+    settings, problems = replace(reading.config, pipelines=reading.in_part), reading.problems
+    surroundings = None if reading.for_all else Surroundings(reading.config)
     if wanted(root.config):
         checked += len(settings.snapshot.files)
         found += [each for problem in problems for each in _findings(problem)]
@@ -118,7 +119,7 @@ def _findings(error: PopbuildError) -> Iterator[Finding]:
 
 def _validate_tasks(settings: Config) -> Iterator[Finding]:
     """Schemas that compile, templates and code that parse."""
-    from popbuild.preview import template_problems
+    from popbuild.preview import template_problems, unusable
 
     around = Surroundings(settings)
     seen: set[str] = set()
@@ -131,7 +132,7 @@ def _validate_tasks(settings: Config) -> Iterator[Finding]:
                 around.sent_schema(task)
             except PopbuildError as error:
                 yield from _findings(error)
-            for problem in template_problems(settings, task):
+            for problem in (*template_problems(settings, task), *unusable(settings, task)):
                 yield from _findings(problem)
 
 
@@ -162,7 +163,8 @@ def _validate_seed(
         if surroundings is not None:
             problems = key_problems(seed, surroundings.config.environment)
             found += [Finding(where, problem) for problem in problems]
-            surroundings.config.pipeline_for(seed)
+            if seed.get("pipeline", config.DEFAULT) not in surroundings.config.broken:
+                surroundings.config.pipeline_for(seed)
     except BadSeed as bad:
         found += [Finding(where, problem) for problem in bad.problems]
     except PopbuildError as error:

@@ -331,7 +331,6 @@ CODE: dict[str, tuple[str, list[str]]] = {
         "import asyncio\n\n\nasync def parsing(context):\n    raise asyncio.CancelledError\n",
         [*RAISED, "CancelledError"],
     ),
-    "takes no context": ("def parsing():\n    return 1\n", [*RAISED, "takes 0 positional"]),
     "reads what is not there": (returns("parsing", "context.read('/x')"), ["no such value", "/x"]),
     "reads a wrong pointer": (returns("parsing", "context.read('x')"), [*RAISED, "begins with /"]),
     "reads what it does not need": (

@@ -78,7 +78,7 @@ IMPORTERS = {
     "watchfiles": {"popbuild.ears"},
     "xllamacpp": {"popbuild.llm.local"},
     # Prompts are rendered in a sandbox of their own, pages from templates of ours.
-    "jinja2": {"popbuild.prompt", "popbuild.sandbox", "popbuild.pages.html"},
+    "jinja2": {"popbuild.prompt", "popbuild.sandbox", "popbuild.syntax", "popbuild.pages.html"},
     "markdown_it": {"popbuild.pages.markdown"},
     "starlette": {"popbuild.web.app", "popbuild.web.safety"},
     "uvicorn": {"popbuild.web.serve"},

@@ -15,7 +15,7 @@ from doit.task import Task as DoitTask
 
 from popbuild import disk, endings, gate, jobs, openjob, preview, printed, steps
 from popbuild.claims import Claims
-from popbuild.config import export_environment
+from popbuild.config import DEFAULT, export_environment
 from popbuild.engine import graph
 from popbuild.engine.events import Events, JobResult
 from popbuild.engine.runner import AsyncRunner
@@ -23,6 +23,7 @@ from popbuild.engine.settle import Options
 from popbuild.engine.task import Shared, Tally, TaskBuild
 from popbuild.errors import (
     BudgetError,
+    ConfigError,
     FencedError,
     GateError,
     LockedError,
@@ -104,6 +105,7 @@ class Builder:
         self.shared = Shared(around, calls, options, events, Samples(around.root), templates)
         self.previous_kept = endings.previous_kept(around.config.environment)
         self.claims = claims
+        self.broken: Mapping[str, ConfigError] = {}  # pipelines, once `prepare` has looked
         self._turns = Turns()
         self._stopping = False
         self._draining = False
@@ -113,9 +115,13 @@ class Builder:
 
     async def prepare(self) -> None:
         """Before the first job: check all templates, and keep the configuration's files. Raises
-        ConfigError."""
+        ConfigError where no pipeline can be used."""
         config = self.shared.around.config
-        await asyncio.to_thread(preview.check, self.shared.around, self.shared.templates)
+        self.broken = await asyncio.to_thread(
+            preview.broken, self.shared.around, self.shared.templates
+        )
+        if len(self.broken) == len(config.pipelines):
+            raise next(iter(self.broken.values()))
         await asyncio.to_thread(Objects(config.root).keep, config.snapshot)
 
     async def build_all(self, selection: Mapping[str, tuple[str, ...] | None]) -> list[JobResult]:
@@ -248,6 +254,10 @@ class _JobBuild:
         if job.bad_seed is not None:
             return self._reject_seed(job)
         assert job.seed is not None
+        broken = job.broken or self._builder.broken.get(job.seed.get("pipeline", DEFAULT))
+        if broken is not None:
+            path = self._show(job.folder) if job.folder else None
+            return JobResult(self._id, "stopped", path=path, error=broken, spares_others=True)
         assert job.pipeline is not None
         if job.exam is not None and job.folder is not None and not self._asked_for:
             if job.up_to_date:

@@ -22,7 +22,7 @@ class JobResult:
     `outcome` is one of up to date, complete, built (a partial build), rejected, unchanged
     (rejected before, with the same inputs), failed, stopped, waiting. Times in milliseconds.
     `questions` are what a person is to decide. `spares_others` says that it ended as somebody
-    wanted it to: the other jobs of the command go on.
+    wanted it to, or for a reason of its own pipeline: the other jobs of the command go on.
     """
 
     id: str

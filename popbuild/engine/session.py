@@ -109,6 +109,8 @@ def _check_fresh(selection: Selection, around: Surroundings, fresh: Iterable[str
     check_not_frozen("fresh", dict.fromkeys(selection, tuple(fresh)), around)
     for job, tasks in selection.items() if fresh else ():
         found = jobs.find(job, around)
+        if found.broken is not None:
+            continue  # told when its turn comes
         known = found.pipeline.names if found.pipeline else ()
         for task in fresh:
             if task not in known:

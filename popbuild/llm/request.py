@@ -11,6 +11,7 @@ from popbuild import jsonio
 from popbuild.llm import ends
 from popbuild.llm.usage import Tokens, usage_of
 from popbuild.model.place import NOWHERE, Place
+from popbuild.settings import FORMAT, STRICT
 
 Message = dict[str, Any]  # {"role": …, "content": …}, as in OpenAI's API
 
@@ -82,14 +83,15 @@ class Request:
         found = {
             _LITELLM_NAMES.get(key, key): value
             for key, value in self.settings.items()
-            if key != "model"
+            if key not in ("model", STRICT)
         }
         if isinstance(found.get("seed"), int):
             found["seed"] += self.sample
         if self.schema is not None:
-            found["response_format"] = {
+            strict = {STRICT: True} if self.settings.get(STRICT) else {}
+            found[FORMAT] = {
                 "type": "json_schema",
-                "json_schema": {"name": "artifact", "schema": self.schema},
+                "json_schema": {"name": "artifact", "schema": self.schema, **strict},
             }
         return found
 

@@ -85,6 +85,16 @@ class Waiting:
         """A build ended and the seed still waits: not again at once, unless it changes."""
         self._refused[path] = disk.stamp(path), self._monotonic() + _AGAIN_S
 
+    def leave(self, job: str) -> None:
+        """A job in current/ cannot be built with this configuration, whoever takes it up."""
+        with contextlib.suppress(FileNotFoundError):
+            self._idle[job] = self._root.job(CURRENT, job).status.stat().st_mtime_ns
+
+    def try_again(self) -> None:
+        """The configuration is another one: what could not be built may be now."""
+        self._refused.clear()
+        self._idle.clear()
+
     def _is_its_time(self, path: Path, mark: _Mark) -> bool:
         refused, again = self._refused.get(path, (None, 0.0))
         if refused == mark and self._monotonic() < again:

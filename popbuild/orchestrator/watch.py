@@ -23,6 +23,7 @@ from popbuild.errors import (
     INTERRUPTED,
     OK,
     BudgetError,
+    ConfigError,
     LockedError,
     PopbuildError,
 )
@@ -234,6 +235,8 @@ class _Orchestrator:
         if isinstance(result.error, LockedError):
             return  # somebody else builds it
         pending = self._root.pending(result.id)
+        if isinstance(result.error, ConfigError):
+            self._waiting.leave(result.id)
         if disk.stands(pending):
             if result.exit_code:
                 self._waiting.refuse(pending)
@@ -309,6 +312,8 @@ class _Orchestrator:
         if found == self._configured:
             return
         self._configured = found
+        self._waiting.try_again()
+        self._look_again = True
         self._pool.renew()
         if self._settings.seeds:
             await self._add_stale(jobs.known_seeds(self._root))

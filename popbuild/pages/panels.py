@@ -8,7 +8,7 @@ from typing import Any
 
 from popbuild.diff import TaskChange
 from popbuild.drawing import Graph, Lane
-from popbuild.jobs import BAD_LINK, BAD_NAME, BAD_SEED
+from popbuild.jobs import BAD_LINK, BAD_NAME, BAD_PIPELINE, BAD_SEED
 from popbuild.layout import COMPLETE, REJECTED
 from popbuild.model.clock import seconds_at
 from popbuild.model.decision import STAGE as HUMAN_GATE
@@ -106,6 +106,7 @@ _BAD_HEADS = {
     BAD_NAME: "its name cannot be a job's",
     BAD_LINK: "its directory is a symbolic link or holds one: nothing of it is read",
     BAD_SEED: "its seed cannot start a job",
+    BAD_PIPELINE: "its pipeline cannot be used",
 }
 
 

@@ -91,7 +91,7 @@ def load(path: str) -> dict[str, Callable[[Any], Any]]:
         if not hasattr(module, function):
             continue
         candidate = getattr(module, function)
-        if not callable(candidate):
+        if not callable(candidate) or isinstance(candidate, type):
             raise TaskError(
                 "a stage must be a function",
                 {

@@ -16,9 +16,11 @@ from popbuild.errors import InputError, TaskError, printable, unknown
 from popbuild.llm.request import Answer, Message
 from popbuild.model.problem import MISSING, Problem, value_at
 from popbuild.stages.files import Files
+from popbuild.texts import is_blank
 from popbuild.views import Trace
 
 _UNSET = object()
+_INSTRUCTING = ("system", "developer")  # roles
 
 Ask = Callable[[Sequence[Message], Any, Mapping[str, Any]], Coroutine[Any, Any, Answer]]
 Render = Callable[[str, Mapping[str, Any]], str]
@@ -201,7 +203,7 @@ class Context:
         key = next(self._call_numbers)
         self._call_started[key] = time.monotonic()
         try:
-            return await self._ask(as_messages(messages), schema, settings)
+            return await self._ask(asked(messages), schema, settings)
         finally:
             self._call_time_s += time.monotonic() - self._call_started.pop(key)
 
@@ -226,6 +228,32 @@ def as_messages(value: Any) -> list[Message]:
         ) from None
     messages: list[Message] = value
     return messages
+
+
+def asked(value: Any) -> list[Message]:
+    """The same of what is sent: it must say something."""
+    messages = as_messages(value)
+    # What a system message says is how to answer, and not what.
+    asking = [each for each in messages if each["role"] not in _INSTRUCTING] or messages
+    if all(map(_says_nothing, asking)):
+        raise TaskError(
+            "a conversation that says nothing",
+            {"found": reprlib.repr(value)},
+            hint="nothing was sent: a model is asked by a message that has a text",
+        )
+    return messages
+
+
+def _says_nothing(message: Message) -> bool:
+    """Whether a message has no text, and nothing else: no picture, no call of a tool."""
+    content = message["content"]
+    parts = [{"type": "text", "text": content or ""}] if not isinstance(content, list) else content
+    return message.keys() <= {"role", "content", "name"} and all(
+        isinstance(part, dict)
+        and part.get("type", "text") == "text"
+        and is_blank(str(part.get("text") or ""))
+        for part in parts
+    )
 
 
 def _is_message(value: Any) -> bool:

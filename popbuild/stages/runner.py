@@ -25,13 +25,15 @@ from popbuild.model.letter import Call
 from popbuild.model.pipeline import Task
 from popbuild.model.place import Place
 from popbuild.model.problem import Problem
-from popbuild.prompt import Templates
+from popbuild.prompt import Templates, nothing_to_send
 from popbuild.redact import redact, redact_value, secret_in
 from popbuild.schemas import Schema
+from popbuild.settings import effective, formats_by_hand, refusals
 from popbuild.stages import code, command, defaults
-from popbuild.stages.context import AnswerRejected, Context, RevokedError, as_messages
+from popbuild.stages.context import AnswerRejected, Context, RevokedError, as_messages, asked
 from popbuild.stages.files import Files
 from popbuild.stages.names import STAGES, kept_name
+from popbuild.texts import is_blank
 from popbuild.threads import abandon, start_daemon
 from popbuild.turns import away
 from popbuild.views import ArtifactsView, Trace, plain, view
@@ -192,7 +194,8 @@ class _Runner:
             self._entry("promptTemplating", "skipped", "the task is a command", 0.0)
             context.answer = await self._run("inference", self._command, self._answer)
         else:
-            context.messages = await self._run("promptTemplating", self._messages, as_messages)
+            take = asked if self._sends_messages else as_messages
+            context.messages = await self._run("promptTemplating", self._messages, take)
             self._keep("prompt", "json", context.messages)
             self._kept_prompt = jsonio.digest(context.messages)
             context.answer = await self._run("inference", self._infer, self._answer)
@@ -208,6 +211,11 @@ class _Runner:
             self._drop_entries("critique", "refine")  # they run after all
             raise
 
+    @property
+    def _sends_messages(self) -> bool:
+        """Whether the messages are what is sent: code of its own may ask something else."""
+        return "inference" not in self._functions
+
     # The default stages that need more than a pure function.
 
     def _messages(self) -> list[Message]:
@@ -218,7 +226,12 @@ class _Runner:
         messages: list[Message] = []
         if self._task.path("system.md"):
             messages.append({"role": "system", "content": self._render("system.md", {})})
-        messages.append({"role": "user", "content": self._render("prompt.md", {})})
+        text = self._render("prompt.md", {})
+        if self._sends_messages and is_blank(text):
+            seen = self._work.seen
+            path = f"{self._task.folder}/prompt.md"
+            raise nothing_to_send(path, self._work.trace, seen.seed, seen.artifacts)
+        messages.append({"role": "user", "content": text})
         if context.cycle and not self._mentioned & {"problems", "previous"}:
             failed = defaults.previous(context.previous)
             if failed.strip():
@@ -420,6 +433,9 @@ class _Runner:
         own = self._task.fallbacks if model == self._task.model else ()
         fallbacks = merged.pop("fallbacks", own)
         _as_json(schema)
+        merged = effective(merged.items())
+        if schema is not None and (by_hand := formats_by_hand(merged)):
+            raise self._bad_settings([Problem("a schema is sent as one", by_hand[0])])
         self._refuse_key([list(messages), merged, schema])
         request = Request(
             model,
@@ -523,16 +539,20 @@ class _Runner:
         """What code sets for a call is refused as the same in a configuration would be."""
         if not settings:
             return
-        problems = gate.judge(_as_json(dict(settings)), schemas.for_settings())
+        given = _as_json(dict(settings))
+        problems = [*gate.judge(given, schemas.for_settings()), *refusals(given)]
         if problems:
-            values: dict[str, object] = {"task": self._task.id, "stage": self._stage}
-            for number, problem in enumerate(problems, 1):
-                values[f"setting {number}" if len(problems) > 1 else "setting"] = problem
-            raise TaskError(
-                "a call has a setting that it cannot have",
-                values,
-                hint="allowed is what `config` of task.yaml may hold",
-            )
+            raise self._bad_settings(list({each.pointer: each for each in problems}.values()))
+
+    def _bad_settings(self, problems: Sequence[Problem]) -> TaskError:
+        values: dict[str, object] = {"task": self._task.id, "stage": self._stage}
+        for number, problem in enumerate(problems, 1):
+            values[f"setting {number}" if len(problems) > 1 else "setting"] = problem
+        return TaskError(
+            "a call has a setting that it cannot have",
+            values,
+            hint="allowed is what `config` of task.yaml may hold",
+        )
 
     def _no_problems(self, value: Any) -> None:
         """Nothing, if a validation found nothing."""
