@@ -2,7 +2,8 @@
 
 What goes into a filter, a call or an operator is weighed first, what comes out is counted, and
 loops are counted by their turns. So is what is thrown away: a gigabyte that is never printed
-takes the same memory. Nothing here knows jinja.
+takes the same memory. What is only looked at takes time: it is counted in steps, so that no
+template takes the square of its input for ever. Nothing here knows jinja.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from popbuild.errors import TaskError
 
 MAX_PROMPT_CHARS = 4_000_000
 MAX_TURNS = 1_000_000
+MAX_STEPS = 50_000_000  # of one prompt: a value that is looked at, or some characters of a text
 _MAX_CHARS_MADE = 4 * MAX_PROMPT_CHARS  # by all expressions of one prompt together
 _MAX_BITS = 100_000  # of a whole number
 _BIG_NUMBER = re.compile(r"\d{6,}")
@@ -25,6 +27,10 @@ _NUMBER = re.compile(r"\d+")
 _PERCENT_WIDTHS = re.compile(r"%(?:\([^)]*\))?[-+ #0]*(\d*)(?:\.(\d*))?")
 _STAR_WIDTH = re.compile(r"%[-+ #0]*(\*|\d*\.\*)")  # %*d
 _CHARS_COPIED = 1_000  # take the time in which one is made
+_CHARS_A_STEP = 64
+_BITS_A_STEP = 100_000  # of two factors, multiplied
+_STEPS_A_FIELD = 10  # to follow one part of `attribute="a.b.c"`
+_CHARS_A_SLICE = 16  # take the memory of a list
 _MAX_INDENT = 1_000  # of JSON: it is made once for each level, before anything is counted
 
 _PLACE = re.compile(r" at 0x[0-9a-f]+>")
@@ -42,6 +48,7 @@ class Budget(threading.local):
     def start(self) -> None:
         self._chars = 0
         self._turns = 0
+        self._steps = 0
 
     def spend(self, value: Any) -> None:
         """Count a text, or a container by its length."""
@@ -53,6 +60,22 @@ class Budget(threading.local):
         self._chars += chars
         if self._chars > _MAX_CHARS_MADE:
             limit(self._chars)
+
+    def work(self, steps: int) -> None:
+        """Count steps that take time and make nothing."""
+        self._steps += steps
+        if self._steps > MAX_STEPS:
+            raise TaskError("a template takes too many steps", {"allowed": f"{MAX_STEPS:,} steps"})
+
+    def walk(self, value: Any, times: int = 1) -> None:
+        """Count a look at all of a value, so many times."""
+        self.work(steps_of(value, MAX_STEPS - self._steps) * times)
+
+    def look(self, value: Any) -> None:
+        """Count what is compared, and in one go: nothing larger than a prompt."""
+        steps = steps_of(value, MAX_PROMPT_CHARS)
+        limit(steps)
+        self.work(steps)
 
     def turn(self, chars: int) -> None:
         """Count a turn of a loop, and the template's own text in it."""
@@ -98,6 +121,33 @@ def weigh(value: Any) -> int:
             total += 1
         limit(total)
     return total
+
+
+def steps_of(value: Any, most: int = MAX_STEPS) -> int:
+    """In how many steps all of a value is looked at: one for each part of it, and some characters.
+    Stops counting above `most`."""
+    total = 0
+    waiting = [value]
+    while waiting and total <= most:
+        each = waiting.pop()
+        if isinstance(each, dict):
+            waiting += [list(each), list(each.values())]
+        elif isinstance(each, list | tuple | set | frozenset):
+            kinds = {*map(type, each)}
+            total += 1 + len(each)
+            if kinds == _TEXTS:  # at the speed of C: most lists are plain
+                total += sum(map(len, each)) // _CHARS_A_STEP
+            elif not kinds <= _SCALARS:
+                waiting.extend(each)
+        elif isinstance(each, str | bytes):
+            total += 1 + len(each) // _CHARS_A_STEP
+        else:
+            total += 1
+    return total
+
+
+_TEXTS = frozenset({str})
+_SCALARS = frozenset({int, float, bool, type(None)})
 
 
 def text_of(value: Any) -> str:
@@ -147,6 +197,33 @@ def before_method(
         _width(owner, *args, *kwargs.values())
     elif isinstance(owner, list) and method in ("extend", "insert") and args:
         limit(len(owner) + (len(args[-1]) if isinstance(args[-1], Sized) else 1))
+
+
+def work_of_operator(operator: str, left: Any, right: Any) -> int:
+    """In how many steps `left operator right` is made."""
+    if isinstance(left, int) and isinstance(right, int):
+        return 1 + left.bit_length() * right.bit_length() // _BITS_A_STEP
+    sizes = sum(len(each) for each in (left, right) if isinstance(each, list | tuple))
+    return 1 + sizes // _CHARS_A_STEP
+
+
+_SLOW_METHODS = ("rfind", "rindex", "rsplit", "rpartition", "strip", "lstrip", "rstrip")
+
+
+def work_of_method(owner: Any, method: str, args: tuple[Any, ...]) -> int:
+    """In how many steps a method of a text or a list is done."""
+    first = args[0] if args else ""
+    if isinstance(owner, str | bytes):
+        steps = 1 + len(owner) // _CHARS_A_STEP
+        # From behind, each place is compared by itself; so is each character that is stripped.
+        if method in _SLOW_METHODS and isinstance(first, str | bytes):
+            steps += len(owner) * len(first) // _CHARS_A_STEP
+        return steps
+    if isinstance(owner, list | tuple) and method in ("count", "index", "remove"):
+        return steps_of(owner) + len(owner) * steps_of(first)
+    if isinstance(owner, list | tuple | dict | set):
+        return 1 + len(owner) // (1 if method in ("sort", "copy", "update") else _CHARS_A_STEP)
+    return 1
 
 
 def before_percent(text: str, values: Any) -> None:
@@ -237,9 +314,21 @@ def _wrapped(
         limit(longest * longest // width // _CHARS_COPIED)
 
 
-def _summed(value: Any, attribute: Any = None, start: Any = 0) -> None:
-    if isinstance(start, Sized) and isinstance(value, Iterable):
-        limit(sum(len(each) if isinstance(each, Sized) else 1 for each in value))
+def summed(values: Iterable[Any], start: Any) -> Any:
+    """As `sum`, but linear for lists: `sum` copies all that it has for each of them."""
+    if not isinstance(start, list | tuple):
+        return sum(values, start)
+    kind, found = (list, list(start)) if isinstance(start, list) else (tuple, list(start))
+    for each in values:
+        if not isinstance(each, kind):
+            return start + each  # the error that it is
+        found.extend(each)
+        limit(len(found))
+    return kind(found)
+
+
+def _sliced(_value: Any, slices: Any, *_: Any, **__: Any) -> None:
+    limit(_CHARS_A_SLICE * slices if isinstance(slices, int) else 0)
 
 
 def _rounded(_value: Any, precision: Any = 0, *_: Any, **__: Any) -> None:
@@ -259,13 +348,12 @@ def _percent(text: Any, *args: Any, **kwargs: Any) -> None:
 _FILTERS: dict[str, _Check] = {
     "batch": _width,
     "center": _width,
-    "slice": _width,
+    "slice": _sliced,
     "format": _percent,
     "indent": _indented,
     "join": _joined_by,
     "replace": _replaced,
     "round": _rounded,
-    "sum": _summed,
     "tojson": _as_json,
     "wordwrap": _wrapped,
 }
@@ -282,20 +370,52 @@ def bounded(filters: Mapping[str, Callable[..., Any]], budget: Budget) -> dict[s
     """Filters by name, each weighing what it gets and counting what it makes. Those that get the
     environment as well say so by an attribute, which is kept."""
     return {
-        name: _bounded(function, _FILTERS.get(name), budget)
+        name: _bounded(name, function, _FILTERS.get(name), budget)
         for name, function in filters.items()
         if name not in LEFT_OUT
     }
 
 
+def counted(tests: Mapping[str, Any], budget: Budget) -> dict[str, Any]:
+    """Tests by name, each counting the steps in which it looks at what it compares."""
+    return {
+        name: _counted(test, budget) if name in _COMPARING else test for name, test in tests.items()
+    }
+
+
+def _counted(test: Callable[..., Any], budget: Budget) -> Callable[..., Any]:
+    @functools.wraps(test)
+    def run(*args: Any) -> Any:
+        budget.walk(list(args))
+        return test(*args)
+
+    return run
+
+
+# Tests that look at all of their values, and filters that compare each with some of the others.
+_COMPARING = frozenset("in eq equalto == ne != gt greaterthan > ge >= lt lessthan < le <=".split())
+_SORTING = frozenset({"sort", "dictsort", "groupby", "unique", "min", "max"})
+
+
+def _times(name: str, value: Any) -> int:
+    """How often a filter looks at a part of its value."""
+    several = name in _SORTING and isinstance(value, Sized)
+    return 1 + len(value).bit_length() // 4 if several else 1
+
+
 def _bounded(
-    function: Callable[..., Any], check: _Check | None, budget: Budget
+    name: str, function: Callable[..., Any], check: _Check | None, budget: Budget
 ) -> Callable[..., Any]:
     skipped = 1 if hasattr(function, "jinja_pass_arg") else 0
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
-        weigh(list(args[skipped:]) + list(kwargs.values()))
+        given = list(args[skipped:]) + list(kwargs.values())
+        weigh(given)
+        budget.walk(given, _times(name, given[0]) if given else 1)
+        attribute = kwargs.get("attribute")
+        if isinstance(attribute, str) and isinstance(given[0], Sized):
+            budget.work(len(given[0]) * attribute.count(".") * _STEPS_A_FIELD)
         if check is not None:
             check(*args[skipped:], **kwargs)
         result = function(*args, **kwargs)

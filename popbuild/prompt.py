@@ -69,6 +69,7 @@ class Templates:
         """
         loaded = self._loader.start()
         self._environment.budget.start()
+        trace.on_copy = self._environment.budget.walk
         chunks: list[str] = []
         size = 0
         try:
@@ -104,6 +105,7 @@ class Templates:
         except Exception as error:
             _fail("a template failed", path, _line(error, path), error)
         finally:
+            trace.on_copy = None
             for name in loaded:
                 trace.file(name, self._digests.get(name, ABSENT))
         return "".join(chunks).strip(), set().union(*(self._loader.names(each) for each in loaded))

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import jinja2
+import jinja2.filters
 import jinja2.meta
 import jinja2.nodes
 import jinja2.sandbox
@@ -27,16 +28,18 @@ _NAMES = ("seed", "artifacts", "config", "variables", "problems", "previous", "c
 class Sandbox(jinja2.sandbox.SandboxedEnvironment):
     """Jinja's sandbox, with bounds on every way to make a large text out of a small one."""
 
-    intercepted_binops = frozenset({"*", "+", "%", "**"})
+    intercepted_binops = frozenset({"*", "+", "%", "**", "//", "/"})
 
     def __init__(self, **options: Any) -> None:
         super().__init__(undefined=Undefined, **options)
         self.budget = bounds.Budget()
         self.finalize = self._printed
         self.policies["json.dumps_function"] = self._dump
-        self.filters = bounds.bounded(self.filters, self.budget)
+        self.filters = bounds.bounded({**self.filters, "sum": _sum}, self.budget)
+        self.tests = bounds.counted(self.tests, self.budget)
         self.filters["bounded_concat"] = self._concat
         # With the context, or the compiler would run it once, for a constant.
+        self.filters["bounded_look"] = jinja2.pass_context(lambda _, value: self._look(value))
         self.filters["bounded_turn"] = jinja2.pass_context(lambda _, chars: self._turn(chars))
         del self.globals["lipsum"]  # a text that is another one each time is no prompt
 
@@ -77,6 +80,7 @@ class Sandbox(jinja2.sandbox.SandboxedEnvironment):
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         left, right = plain(left), plain(right)
         bounds.before_operator(operator, left, right)
+        self.budget.work(bounds.work_of_operator(operator, left, right))
         result = super().call_binop(context, operator, left, right)
         self.budget.spend(result)
         return result
@@ -85,6 +89,8 @@ class Sandbox(jinja2.sandbox.SandboxedEnvironment):
         # Named as in jinja, so that no keyword of a template's call can clash.
         owner, name = getattr(__obj, "__self__", None), getattr(__obj, "__name__", "")
         bounds.before_method(owner, name, args, kwargs)
+        __self.budget.work(bounds.work_of_method(owner, name, args))
+        __self.budget.walk([*args, *kwargs.values()])
         result = super().call(__context, __obj, *args, **kwargs)
         __self.budget.spend(result)
         return result
@@ -108,6 +114,10 @@ class Sandbox(jinja2.sandbox.SandboxedEnvironment):
             parts.append(part)
         return "".join(parts)
 
+    def _look(self, value: Any) -> Any:
+        self.budget.look(value)
+        return value
+
     def _turn(self, chars: int) -> str:
         self.budget.turn(chars)
         return ""
@@ -116,6 +126,16 @@ class Sandbox(jinja2.sandbox.SandboxedEnvironment):
         texts = [bounds.text_of(part) for part in parts]
         bounds.limit(sum(map(len, texts)))
         return "".join(texts)
+
+
+@jinja2.pass_environment
+def _sum(
+    environment: jinja2.Environment, iterable: Iterable[Any], attribute: Any = None, start: Any = 0
+) -> Any:
+    """As jinja's filter, but for lists."""
+    if attribute is not None:
+        iterable = map(jinja2.filters.make_attrgetter(environment, attribute), iterable)
+    return bounds.summed(iterable, start)
 
 
 class _Formatter(jinja2.sandbox.SandboxedFormatter):
@@ -140,6 +160,19 @@ class _Counted(jinja2.visitor.NodeTransformer):
     def visit_Concat(self, node: jinja2.nodes.Concat) -> jinja2.nodes.Node:
         self.generic_visit(node)
         return _filter(jinja2.nodes.List(node.nodes), "bounded_concat", node.lineno)
+
+    def visit_Compare(self, node: jinja2.nodes.Compare) -> jinja2.nodes.Node:
+        self.generic_visit(node)
+        node.expr = _filter(node.expr, "bounded_look", node.lineno)
+        for operand in node.ops:
+            operand.expr = _filter(operand.expr, "bounded_look", node.lineno)
+        return node
+
+    def visit_Getitem(self, node: jinja2.nodes.Getitem) -> jinja2.nodes.Node:
+        self.generic_visit(node)
+        if isinstance(node.arg, jinja2.nodes.Slice):
+            node.node = _filter(node.node, "bounded_look", node.lineno)
+        return node
 
     def _body(self, node: Any) -> jinja2.nodes.Node:
         self.generic_visit(node)
