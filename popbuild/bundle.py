@@ -12,28 +12,31 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote, unquote
 
+from popbuild import validators
+from popbuild.dialects import DEFAULT, REFERENCES, Dialect, dialect_of
 from popbuild.errors import ConfigError
 from popbuild.model.problem import MISSING, value_at
-from popbuild.schemas import base_of, not_here, parts, paths_by_uri, whole
+from popbuild.schemas import not_here, parts, paths_by_uri, whole
 
 _ANCHORS = ("$anchor", "$dynamicAnchor")
+_UNMOVABLE = frozenset(REFERENCES) - {"$ref"}  # where they lead depends on what is around them
 
 
 def bundle(path: str, used: Iterable[str], documents: Mapping[str, Any], where: str) -> Any:
     """The schema at `path` with the documents that it `used`, all of them valid; itself where it
     used none.
 
-    Raises ConfigError for what means something else in another document: `$dynamicRef`, and an
-    `$id` inside of one.
+    Raises ConfigError for what means something else in another document: `$dynamicRef`,
+    `$recursiveRef`, and an `$id` inside of one.
     """
     document = documents[path]
     names = _names(used, document)
     if not names:
         return document
     places = {path: ""} | {each: f"/$defs/{name}" for each, name in names.items()}
-    uris = paths_by_uri(documents)
+    draft = dialect_of(document, DEFAULT, where)
     folder = where.removesuffix(path)
-    root, *others = (_moved(each, documents, places, uris, folder + each) for each in places)
+    root, *others = (_moved(each, documents, places, draft, folder + each) for each in places)
     root["$defs"] = {**root.get("$defs", {}), **dict(zip(names.values(), others, strict=True))}
     return root
 
@@ -58,31 +61,31 @@ def _moved(
     path: str,
     documents: Mapping[str, Any],
     places: Mapping[str, str],
-    uris: Mapping[str, str],
+    draft: Dialect,
     where: str,
 ) -> Any:
     """A copy of a document whose references say where everything stands in the bundle."""
     document = copy.deepcopy(documents[path])
-    base = base_of(path, document)
-    for pointer, part in list(parts(document)):
-        unmovable = part.keys() & ({"$dynamicRef", "$id"} if pointer else {"$dynamicRef"})
-        if unmovable:
+    uris = paths_by_uri(documents, draft)
+    for part in list(parts(path, document, draft)):
+        schema = part.schema
+        unmovable = schema.keys() & (_UNMOVABLE | {"$id"} if part.pointer else _UNMOVABLE)
+        if unmovable or part.own:
             raise ConfigError(
                 "a schema cannot be sent to a model together with the files it refers to",
-                {"file": where, "at": f"#{pointer}", "found": min(unmovable)},
+                {"file": where, "at": f"#{part.pointer}", "found": min(unmovable, default="id")},
                 hint="write a plain $ref in its place, or all of it into one file",
             )
-        if isinstance(part.get("$ref"), str):
-            # What a fragment alone is relative to is this document, whatever kind of URI it has.
-            full = base + part["$ref"] if part["$ref"].startswith("#") else part["$ref"]
-            url, fragment = whole(base, full)
+        if isinstance(schema.get("$ref"), str):
+            url, fragment = whole(part.base, schema["$ref"])
             target = uris.get(url, "")
             place = _pointer(fragment, documents[target]) if target in places else None
-            if place is None:
-                raise not_here(where, part["$ref"])
-            part["$ref"] = f"#{places[target]}{place}"
+            if place is not None:
+                schema["$ref"] = f"#{places[target]}{place}"
+            elif url not in validators.standard():
+                raise not_here(where, schema["$ref"])
         for anchor in _ANCHORS:
-            part.pop(anchor, None)
+            schema.pop(anchor, None)
     if places[path] and isinstance(document, dict):
         document.pop("$id", None)
         document.pop("$schema", None)
@@ -93,7 +96,7 @@ def _pointer(fragment: str, document: Any) -> str | None:
     """A fragment as a JSON Pointer, as it stands in a URI; None where it leads nowhere."""
     if not fragment or fragment.startswith("/"):
         return fragment if value_at(document, unquote(fragment)) is not MISSING else None
-    for pointer, part in parts(document):
-        if fragment in (part.get(name) for name in _ANCHORS):
-            return quote(pointer)
+    for part in parts("", document, DEFAULT):
+        if fragment in (part.schema.get(name) for name in _ANCHORS):
+            return quote(part.pointer)
     return None

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import itertools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -263,6 +263,22 @@ class Surroundings:
         if task.schema not in self._schemas:
             self._schemas[task.schema] = self._compile(task.schema)
         return self._schemas[task.schema]
+
+    def schema_warnings(self, task: Task) -> Iterator[tuple[str, Problem]]:
+        """What is ignored in a task's schema, or in a file that it refers to: paths and places."""
+        from popbuild import dialects, schema_words
+
+        _, used = self.schema(task)
+        if task.schema is None:
+            return
+        documents = self._json_files()
+        default = dialects.DEFAULT
+        for path in (task.schema, *sorted(used)):
+            where = f"pipeline-config/{path}"
+            draft = dialects.dialect_of(documents[path], default, where)
+            default = draft if path == task.schema else default
+            for problem in schema_words.warnings(documents[path], draft, where):
+                yield path, problem
 
     def sent_schema(self, task: Task) -> Any:
         """A task's schema as its calls send it, in one document; None where they send none."""

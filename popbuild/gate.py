@@ -104,7 +104,12 @@ def _message(error: Any) -> str:  # noqa: PLR0911, PLR0912 - a table, a return a
         case "maxItems":
             return f"too many items: {len(value)}, at most {allowed}"
         case "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum":
-            return f"{value} is outside the limit: {_LIMITS[rule]} {allowed}"
+            # In draft-04 the limit itself is allowed or not by a keyword beside it.
+            exclusive = "exclusive" + rule[0].upper() + rule[1:]
+            limit = exclusive if error.schema.get(exclusive) is True else rule
+            return f"{value} is outside the limit: {_LIMITS[limit]} {allowed}"
+        case "format":
+            return f"{_shown(value)} {error.message}"
         case "pattern" if error.cause is None:
             if allowed in _RULES:
                 return f"{_shown(value)} is not a valid name: {_RULES[allowed]}"

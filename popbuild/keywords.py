@@ -10,18 +10,19 @@ from __future__ import annotations
 import functools
 import re
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from popbuild import jsonio
+from popbuild import ecma, jsonio
+
+if TYPE_CHECKING:
+    import regex
 
 PATTERN_TIMEOUT_S = 1.0
 
 
 def matches(pattern: str, text: str) -> bool:
     """Whether a pattern of JSON Schema is found in a text. Raises TimeoutError."""
-    import regex
-
-    return regex.search(_as_python(pattern), text, timeout=PATTERN_TIMEOUT_S) is not None
+    return _compiled(pattern).search(text, timeout=PATTERN_TIMEOUT_S) is not None
 
 
 def pattern_problem(pattern: str) -> str | None:
@@ -29,15 +30,26 @@ def pattern_problem(pattern: str) -> str | None:
     import regex
 
     try:
-        regex.compile(_as_python(pattern))
+        _compiled(pattern)
     except (regex.error, ValueError, OverflowError, RecursionError) as error:
         return str(error) or type(error).__name__
     return None
 
 
-@functools.cache
+@functools.lru_cache(maxsize=1_000)
+def _compiled(pattern: str) -> regex.Pattern[str]:
+    """A pattern as ECMA-262 means it; as Python does where ECMA-262 knows none, `(?i)` for one:
+    `validate` names those, and they match what they matched before."""
+    import regex
+
+    try:
+        return regex.compile(ecma.translate(pattern).python)
+    except ecma.NotEcmaError:
+        return regex.compile(_as_python(pattern))
+
+
 def _as_python(pattern: str) -> str:
-    """A pattern as Python means it: there `$` also matches before a final newline."""
+    """A pattern of Python's, where `$` is the end: there it also matches before a final newline."""
     parts: list[str] = []
     in_class = False
     for part in re.findall(r"\\.|.", pattern, re.DOTALL):

@@ -24,6 +24,7 @@ from popbuild.llm.store import Store
 from popbuild.model.letter import Letter, is_sealed
 from popbuild.model.problem import value_at
 from popbuild.objects import Objects
+from popbuild.recheck import Recheck
 from popbuild.runs import Line, Runs, complete_jobs
 from popbuild.snapshot import Snapshot
 
@@ -193,6 +194,7 @@ class _Evidence:
         self.root = root
         self.runs = Runs(root)
         self._objects = Objects(root)
+        self.gates = Recheck(self._objects)
         self._store = Store(root.private / "store")
         self._known: dict[tuple[str, str], bool | None] = {}
 
@@ -436,6 +438,11 @@ class _JobProof:
             self._altered(path, f"is not what the letter of {letter.task} says")
         elif path not in self._vouched and not letter.edited and jsonio.dumps(value) != data:
             self._altered(path, "is not formatted as popbuild wrote it")
+        else:
+            problem = self._evidence.gates.would_fail(letter, value)
+            if problem is not None:
+                # No alteration, and no reason to build it again: the gate became stricter.
+                self._note(f"{letter.task} would not pass today's gate: {problem}")
 
     def _check_fingerprint(self, letter: Letter, letters: Mapping[str, Letter]) -> None:
         """What the letter says that its task read, against what stands in the job."""

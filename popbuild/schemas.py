@@ -1,23 +1,33 @@
-"""The schemas of every file format, and compiled validators. Nothing here reaches the network."""
+"""The schemas of every file format, and tasks' schemas compiled. Nothing reaches the network."""
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urldefrag, urljoin
 
-from popbuild import jsonio, keywords
+from popbuild import jsonio, validators
+from popbuild.dialects import (
+    DEFAULT,
+    REFERENCES,
+    Dialect,
+    children,
+    dialect_of,
+    inside,
+    named,
+    own_uri,
+)
 from popbuild.errors import ConfigError, unknown
-from popbuild.model.problem import pointer_of
-from popbuild.redact import names_secret
+from popbuild.model.problem import parts_of, pointer_of, value_at
 
 if TYPE_CHECKING:
     import referencing
-    from jsonschema.protocols import Validator
+
 
 FORMATS = (
     "seed",
@@ -40,10 +50,13 @@ _COMMON = "common"  # what several formats share
 _URI = "urn:popbuild:schema:"
 _COMMON_URI = f"{_URI}{_COMMON}"
 _TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
-# Below these, names are fields of documents: a response format may ask for a `token`.
-_FIELDS = frozenset({"properties", "patternProperties", "$defs", "definitions"})
-_NAMED = frozenset({*_FIELDS, "dependentSchemas", "dependencies"})  # names, not keywords, in these
+# Names, not keywords, in these.
+_NAMED = frozenset(
+    "properties patternProperties $defs definitions dependentSchemas dependencies".split()
+)
 _DATA = frozenset({"const", "enum", "default", "examples"})  # a `$ref` in there refers to nothing
+# What has another form in another draft.
+_DIFFERENT = frozenset("items exclusiveMinimum exclusiveMaximum required dependencies".split())
 _BASE = "file:///"  # only a name: nothing is ever read from it
 
 
@@ -53,7 +66,7 @@ class Schema:
 
     document: Any
     where: str
-    validator: Validator
+    validator: Any  # jsonschema's
 
 
 def folder() -> Path:
@@ -82,9 +95,8 @@ def for_settings() -> Schema:
 
 def _ours(document: Any, name: str) -> Schema:
     """A schema of ours. It was checked by a test: here that would take a third of a small run."""
-    registry = _registry(common()).with_resource("", _resource(document))
     where = f"schemas/{name}.schema.json"
-    return Schema(document, where, _validator_class()(document, registry=registry))
+    return Schema(document, where, validators.validator(document, _registry(common()), {}))
 
 
 def common() -> dict[str, Any]:
@@ -92,72 +104,114 @@ def common() -> dict[str, Any]:
     return {f"{_URI}{name}": json.loads(text_of(name)) for name in (_COMMON, "run")}
 
 
-def compile_schema(
-    document: Any, where: str, resources: Mapping[str, Any] | None = None, base: str = ""
-) -> Schema:
-    """A schema that can judge, or a ConfigError that says what is wrong with it.
+def compile_schema(document: Any, where: str, others: Mapping[str, Any] | None = None) -> Schema:
+    """A schema that can judge, or a ConfigError that says what is wrong with it. `others`, by any
+    names, are what it may refer to by their own URIs.
 
-    `resources` are further schemas by URI, for `$ref`, and `base` is this one's own URI. A
-    reference to anything else is an error here and now: jsonschema by itself would fetch it from
-    the network while it validates.
+    A reference to what is not in it, nor a metaschema of a draft, is an error here and now:
+    jsonschema by itself would fetch it from the network while it validates.
     """
-    _check_schema(document, where)
-    if isinstance(document, dict):
-        base = urljoin(base, document.get("$id", base))
-    registry = _registry(resources or {}).with_resource(base, _resource(document))
-    _check_references(document, registry.resolver(base), where)
-    anchored = {**document, "$id": base} if isinstance(document, dict) and base else document
-    return Schema(document, where, _validator_class()(anchored, registry=registry))
+    return _compiled("", {"": document, **(others or {})}, lambda path: path or where)
 
 
-def _check_schema(document: Any, where: str) -> None:
-    # Imported here: it takes longer than a whole command that has nothing to do.
-    import jsonschema
-
+def _compiled(path: str, documents: Mapping[str, Any], where: Callable[[str], str]) -> Schema:
+    """The schema at `path`, which may refer to the other documents. `where` says what a path is
+    called in an error."""
     try:
-        _validator_class().check_schema(document, format_checker=_formats())
-    except jsonschema.SchemaError as error:
-        raise _wrong_schema(error, where) from None
+        return _Compilation(path, documents, where).schema()
     except RecursionError:
-        raise ConfigError("the schema is nested too deeply", {"file": where}) from None
+        raise ConfigError("the schema is nested too deeply", {"file": where(path)}) from None
 
 
-@functools.cache
-def _formats() -> Any:
-    """The metaschema's formats, by what will use them: Python's own regular expressions warn of
-    some, and refuse others."""
-    import jsonschema
+class _Compilation:
+    """Schemas that refer to each other, looked through in full before one of them judges: what is
+    wrong would otherwise be found after the model was paid."""
 
-    checker = jsonschema.FormatChecker(formats=())
-    checker.checks("regex")(
-        lambda each: not isinstance(each, str) or keywords.pattern_problem(each) is None
-    )
-    checker.checks("uri-reference", raises=ValueError)(
-        lambda each: not isinstance(each, str) or bool(urljoin(_BASE, each))
-    )
-    return checker
+    def __init__(
+        self, path: str, documents: Mapping[str, Any], where: Callable[[str], str]
+    ) -> None:
+        self._path = path
+        self._document = documents[path]
+        self._where = where
+        default = dialect_of(documents[path], DEFAULT, where(path))
+        # Copies, since `$schema` is written in them as `referencing` knows it.
+        self._documents = {each: copy.deepcopy(body) for each, body in documents.items()}
+        self._dialects = {
+            each: dialect_of(body, default, where(each)) for each, body in self._documents.items()
+        }
+        self._drafts: dict[int, Dialect] = {}  # of each schema, by the `id` of its object
+        self._to_follow: list[tuple[str, Dialect, Any, str]] = []
+        self._registry = validators.standard().with_resources(
+            (uri, validators.specification(self._dialects[each]).create_resource(body))
+            for each, body in self._documents.items()
+            for uri in dict.fromkeys((_BASE + each, base_of(each, body, default)))
+        )
 
+    def schema(self) -> Schema:
+        for path, body in self._documents.items():
+            where, dialect = self._where(path), self._dialects[path]
+            self._check_valid(body, dialect, where)
+            for _, part, draft in inside(body, dialect, where):
+                if isinstance(part.get("$schema"), str):
+                    part["$schema"] = draft.uri
+            resolver = self._registry.resolver(base_of(path, body, dialect))
+            self._look_through(body, dialect, resolver, where)
+        while self._to_follow:
+            self._follow(*self._to_follow.pop())
+        whole = {"$ref": base_of(self._path, self._document, self._dialects[self._path])}
+        self._drafts[id(whole)] = self._dialects[self._path]
+        judge = validators.validator(whole, self._registry, self._drafts)
+        return Schema(self._document, self._where(self._path), judge)
 
-def _check_references(document: Any, resolver: Any, where: str) -> None:
-    """Every reference leads to a schema, also from there on: one that is found under `default`,
-    say, was never looked at as one."""
-    import referencing.exceptions
+    def _check_valid(self, document: Any, dialect: Dialect, where: str) -> None:
+        """Each schema by the metaschema of its own draft."""
+        checked = copy.deepcopy(document)
+        for _, part, draft in list(inside(checked, dialect, where)):
+            for place, each in list(children(part, draft)):
+                if dialect_of(each, draft, where) != draft:
+                    self._check_valid(each, dialect_of(each, draft, where), where)
+                    *above, last = parts_of(place)
+                    holder = value_at(part, pointer_of([*above]))
+                    holder[int(last) if isinstance(holder, list) else last] = {}
+        error = validators.schema_problem(checked, dialect)
+        if error is not None:
+            raise _wrong_schema(error, dialect, where)
 
-    seen: set[int] = set()
-    waiting = [(document, resolver)]
-    while waiting:
-        current, resolver = waiting.pop()
-        for reference in references(current):
-            try:
-                found = resolver.lookup(reference)
-            except (referencing.exceptions.Unresolvable, ValueError, TypeError):
-                raise not_here(where, reference) from None
-            if not isinstance(found.contents, dict | bool):
-                raise not_here(where, reference)
-            if id(found.contents) not in seen:
-                seen.add(id(found.contents))
-                _check_schema(found.contents, where)
-                waiting.append((found.contents, found.resolver))
+    def _look_through(self, schema: Any, dialect: Dialect, resolver: Any, where: str) -> None:
+        """Note the draft of a schema and of all in it, and what they refer to."""
+        waiting = [(schema, dialect, resolver)]
+        while waiting:
+            schema, dialect, resolver = waiting.pop()
+            if not isinstance(schema, dict) or id(schema) in self._drafts:
+                continue
+            self._drafts[id(schema)] = dialect
+            for word in REFERENCES:
+                if word in dialect.keywords and isinstance(schema.get(word), str):
+                    self._to_follow.append((schema[word], dialect, resolver, where))
+            for _, each in children(schema, dialect):
+                if not isinstance(each, dict):
+                    continue
+                resource = validators.specification(dialect).create_resource(each)
+                below = resolver.in_subresource(resource)
+                waiting.append((each, dialect_of(each, dialect, where), below))
+
+    def _follow(self, reference: str, dialect: Dialect, resolver: Any, where: str) -> None:
+        """Every reference leads to a schema, also from there on: one that is found under `default`,
+        say, was never looked at as one."""
+        import referencing.exceptions
+
+        try:
+            found = resolver.lookup(reference)
+            around = found.resolver.lookup("#").contents
+        except (referencing.exceptions.Unresolvable, ValueError, TypeError):
+            raise not_here(where, reference) from None
+        if not isinstance(found.contents, dict | bool):
+            raise not_here(where, reference)
+        if id(found.contents) not in self._drafts:
+            draft = self._drafts.get(id(around)) or dialect_of(around, dialect, where)
+            draft = dialect_of(found.contents, draft, where)
+            self._check_valid(found.contents, draft, where)
+            self._look_through(found.contents, draft, found.resolver, where)
 
 
 def not_here(where: str, reference: str) -> ConfigError:
@@ -170,7 +224,7 @@ def not_here(where: str, reference: str) -> ConfigError:
     )
 
 
-def _wrong_schema(error: Any, where: str) -> ConfigError:
+def _wrong_schema(error: Any, dialect: Dialect, where: str) -> ConfigError:
     place = list(error.absolute_path)
     values: dict[str, object] = {"file": where, "at": "#" + pointer_of(place)}
     if place[-1:] == ["type"] and isinstance(error.instance, str):
@@ -179,7 +233,9 @@ def _wrong_schema(error: Any, where: str) -> ConfigError:
         values["found"] = f"{error.instance!r}, which is no {error.validator_value}"
     else:
         values["found"] = error.message
-    return ConfigError("not a valid JSON Schema", values)
+    hint = f"it is read as {dialect.name}; $schema names another draft, draft-07 for one"
+    other = any(str(each) in _DIFFERENT for each in place[-1:])
+    return ConfigError("not a valid JSON Schema", values, hint if other else None)
 
 
 def compile_task_schema(
@@ -189,198 +245,109 @@ def compile_task_schema(
 
     A relative `$ref` is looked up beside the schema, as a URL would be.
     """
-    by_uri = paths_by_uri(documents)
+    folder = where.removesuffix(path)
+    default = dialect_of(documents[path], DEFAULT, where)
+    by_uri = paths_by_uri(documents, default)
     used: set[str] = set()
     waiting = [path]
     while waiting:
         current = waiting.pop()
-        base = base_of(current, documents[current])
-        for reference in references(documents[current]):
-            target = by_uri.get(whole(base, reference)[0])
-            if target is not None and target != path and target not in used:
-                used.add(target)
-                waiting.append(target)
-    resources = {uri: documents[each] for uri, each in by_uri.items() if each in {path, *used}}
-    for each in sorted(used):
-        # Otherwise what is wrong with it would be found after the model was paid.
-        compile_schema(documents[each], where.removesuffix(path) + each, resources, _BASE + each)
-    return compile_schema(documents[path], where, resources, _BASE + path), used
+        for part in parts(current, documents[current], default):
+            for reference in part.references:
+                target = by_uri.get(whole(part.base, reference)[0])
+                if target is not None and target not in (path, *used):
+                    used.add(target)
+                    waiting.append(target)
+    found = {each: documents[each] for each in (path, *sorted(used))}
+    return _compiled(path, found, lambda each: folder + each), used
 
 
-def paths_by_uri(documents: Mapping[str, Any]) -> dict[str, str]:
-    """The path of each document, by its place and by its `$id`."""
-    found = {base_of(path, document): path for path, document in documents.items()}
+def paths_by_uri(documents: Mapping[str, Any], default: Dialect) -> dict[str, str]:
+    """The path of each document, by its place and by its own URI."""
+    found = {base_of(path, document, default): path for path, document in documents.items()}
     return found | {_BASE + path: path for path in documents}
 
 
-def base_of(path: str, document: Any) -> str:
+def base_of(path: str, document: Any, default: Dialect) -> str:
     """What relative references in a document are relative to."""
-    own = document.get("$id") if isinstance(document, dict) else None
-    return whole(_BASE + path, own)[0] if isinstance(own, str) else _BASE + path
+    own = own_uri(document, _draft_of(document, default))
+    return whole(_BASE + path, own)[0] if own is not None else _BASE + path
+
+
+def _draft_of(document: Any, default: Dialect) -> Dialect:
+    """The draft of a JSON file that need not be a schema: many others have a `$schema`."""
+    found = named(document.get("$schema")) if isinstance(document, dict) else None
+    return found or default
 
 
 def whole(base: str, reference: str) -> tuple[str, str]:
     """A reference as a URI and its fragment; as it stands where it is none, so that nothing has
     this name."""
+    # What a fragment alone is relative to is this document, whatever kind of URI it has.
+    full = base + reference if reference.startswith("#") else reference
     try:
-        url, fragment = urldefrag(urljoin(base, reference))
+        url, fragment = urldefrag(urljoin(base, full))
     except ValueError:
         return reference, ""
     return url, fragment
 
 
-def references(document: Any) -> Iterator[str]:
-    """Every `$ref` and `$dynamicRef` in a schema."""
-    for _, part in parts(document):
-        for keyword in ("$ref", "$dynamicRef"):
-            if isinstance(part.get(keyword), str):
-                yield part[keyword]
+@dataclass(frozen=True)
+class Part:
+    """An object in a schema that may be a schema itself: no value of a `const`, say, and no object
+    that has names of a person's own. `base` is what its references are relative to; `own` whether
+    it has a URI of its own below the top."""
+
+    pointer: str
+    schema: dict[str, Any]
+    base: str
+    own: bool
+
+    @property
+    def references(self) -> list[str]:
+        found = [self.schema.get(word) for word in REFERENCES]
+        return [each for each in found if isinstance(each, str)]
 
 
-def parts(document: Any, pointer: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every object in a schema that may be a schema itself, with the JSON Pointer to it: no value
-    of a `const`, say, and no object that has names of a person's own."""
-    if isinstance(document, list):
-        for number, each in enumerate(document):
-            yield from parts(each, f"{pointer}/{number}")
-    if not isinstance(document, dict):
-        return
-    yield pointer, document
-    for keyword, value in document.items():
-        place = pointer + pointer_of([keyword])
+def parts(path: str, document: Any, default: Dialect) -> Iterator[Part]:
+    """Every part of a document, those under unknown keywords too: a reference may lead there."""
+    dialect = _draft_of(document, default)
+    waiting = [("", document, base_of(path, document, default), False)]
+    while waiting:
+        pointer, value, base, real = waiting.pop()
+        if isinstance(value, list):
+            waiting.extend((f"{pointer}/{n}", each, base, False) for n, each in enumerate(value))
+        if not isinstance(value, dict):
+            continue
+        own = own_uri(value, dialect) if real else None
+        base = base if own is None else whole(base, own)[0]
+        yield Part(pointer, value, base, own is not None)
+        schemas = {place for place, _ in children(value, dialect)}
+        waiting += [
+            (pointer + place, each, base, place in schemas) for place, each in _within(value)
+        ]
+
+
+def _within(part: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What stands below an object that may be a schema, apart from data."""
+    for keyword, value in part.items():
+        place = pointer_of([keyword])
         if keyword in _NAMED and isinstance(value, dict):
-            for name, each in value.items():
-                yield from parts(each, place + pointer_of([name]))
+            yield from ((place + pointer_of([name]), each) for name, each in value.items())
+        elif isinstance(value, list) and keyword not in _DATA:
+            yield from ((f"{place}/{number}", each) for number, each in enumerate(value))
         elif keyword not in _DATA:
-            yield from parts(value, place)
-
-
-def _resource(document: Any) -> referencing.Resource[Any]:
-    import referencing.jsonschema
-
-    return referencing.jsonschema.DRAFT202012.create_resource(document)
+            yield place, value
 
 
 def _registry(resources: Mapping[str, Any]) -> referencing.Registry[Any]:
     import referencing
 
-    pairs = [(uri, _resource(document)) for uri, document in resources.items()]
+    specification = validators.specification(DEFAULT)
+    pairs = [(uri, specification.create_resource(each)) for uri, each in resources.items()]
     # An empty registry has no retriever: what is not in it cannot be fetched.
     empty: referencing.Registry[Any] = referencing.Registry()
     return empty.with_resources(pairs)
-
-
-@functools.cache
-def _validator_class() -> Any:
-    """Draft 2020-12, with keywords of our own where jsonschema's are slow, or fail, on a document
-    of a stranger's: a schema is a person's own, but what it judges comes from a model."""
-    import jsonschema
-
-    extend: Any = jsonschema.validators.extend  # has no types
-    own = {
-        "pattern": _pattern,
-        "patternProperties": _pattern_properties,
-        "additionalProperties": _additional_properties,
-        "multipleOf": _multiple_of,
-        "uniqueItems": _unique_items,
-        "noSecrets": _no_secrets,
-    }
-    return extend(jsonschema.Draft202012Validator, own)
-
-
-def _pattern(_validator: Any, pattern: str, instance: Any, _schema: Any) -> Iterator[Any]:
-    import jsonschema
-
-    if not isinstance(instance, str):
-        return
-    try:
-        if not keywords.matches(pattern, instance):
-            yield jsonschema.ValidationError(f"{instance!r} does not match {pattern!r}")
-    except TimeoutError as error:
-        yield _too_slow(pattern, error)
-
-
-def _pattern_properties(
-    validator: Any, patterns: Mapping[str, Any], instance: Any, _schema: Any
-) -> Iterator[Any]:
-    if not isinstance(instance, dict):
-        return
-    for pattern, subschema in patterns.items():
-        for key, value in instance.items():
-            try:
-                matches = keywords.matches(pattern, key)
-            except TimeoutError as error:
-                yield _too_slow(pattern, error)
-                return
-            if matches:
-                yield from validator.descend(value, subschema, path=key, schema_path=pattern)
-
-
-def _additional_properties(
-    validator: Any, allowed: Any, instance: Any, schema: Mapping[str, Any]
-) -> Iterator[Any]:
-    import jsonschema
-
-    if not isinstance(instance, dict):
-        return
-    patterns = schema.get("patternProperties", {})
-    try:
-        extras = [
-            key
-            for key in instance
-            if key not in schema.get("properties", {})
-            and not any(keywords.matches(pattern, key) for pattern in patterns)
-        ]
-    except TimeoutError:
-        return  # patternProperties has said so
-    if allowed is False and extras:
-        yield jsonschema.ValidationError(f"not allowed: {', '.join(map(repr, extras))}")
-    elif isinstance(allowed, dict):
-        for key in extras:
-            yield from validator.descend(instance[key], allowed, path=key)
-
-
-def _multiple_of(_validator: Any, divisor: Any, instance: Any, _schema: Any) -> Iterator[Any]:
-    import jsonschema
-
-    if keywords.is_number(instance) and not keywords.is_multiple(instance, divisor):
-        yield jsonschema.ValidationError(f"{instance!r} is not a multiple of {divisor!r}")
-
-
-def _unique_items(_validator: Any, wanted: Any, instance: Any, _schema: Any) -> Iterator[Any]:
-    import jsonschema
-
-    again = keywords.first_again(instance) if wanted and isinstance(instance, list) else None
-    if again is not None:
-        first, second = again
-        yield jsonschema.ValidationError(f"must be unique, but item {second} is item {first} again")
-
-
-def _no_secrets(_validator: Any, _wanted: Any, instance: Any, _schema: Any) -> Iterator[Any]:
-    """Settings stand in letters, in the store and in the index: keys must not be among them."""
-    import jsonschema
-
-    waiting: list[tuple[list[str | int], Any]] = [([], instance)]
-    while waiting:
-        place, value = waiting.pop()
-        if isinstance(value, list):
-            waiting.extend(([*place, number], each) for number, each in enumerate(value))
-        if not isinstance(value, dict):
-            continue
-        for name, each in value.items():
-            is_field = bool(place) and place[-1] in _FIELDS and isinstance(each, dict | bool)
-            if names_secret(name) and not is_field:
-                message = "not allowed here: a secret; it belongs in the environment or in .env"
-                yield jsonschema.ValidationError(message, path=[*place, name])
-            else:
-                waiting.append(([*place, name], each))
-
-
-def _too_slow(pattern: str, error: TimeoutError) -> Any:
-    import jsonschema
-
-    message = f"matching {pattern!r} took longer than {keywords.PATTERN_TIMEOUT_S:g} s"
-    return jsonschema.ValidationError(message, cause=error)
 
 
 def version() -> str:

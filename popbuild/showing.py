@@ -92,7 +92,8 @@ def _export(given: Given) -> int:
 
 def _validate(given: Given) -> int:
     """Check configuration, seeds and jobs in any state against the schemas: the given files
-    and folders, or everything. Prints every problem; exits with 1 if there is one."""
+    and folders, or everything. Prints every problem; exits with 1 if there is one. What is
+    likely not meant, a misspelt keyword in a schema for one, is a warning."""
     from popbuild import validate
 
     result = validate.validate(root_of(given), [Path(path) for path in given.paths])
@@ -101,9 +102,12 @@ def _validate(given: Given) -> int:
             {
                 "checked": result.checked,
                 "problems": [finding.as_json() for finding in result.findings],
+                "warnings": [finding.as_json() for finding in result.warnings],
             }
         )
     else:
+        for finding in result.warnings:
+            print(f"warning: {finding.file}: {finding.problem}")
         for finding in result.findings:
             print(f"{finding.file}: {finding.problem}")
         count = len(result.findings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,17 +39,20 @@ class Finding:
 
 @dataclass
 class Validation:
-    """Everything that was looked at, and everything that is wrong with it."""
+    """Everything that was looked at, and everything that is wrong with it; what is likely not
+    meant, and stops nothing, are warnings."""
 
     checked: int
     findings: list[Finding]
     seconds: float
+    warnings: list[Finding] = field(default_factory=list)
 
 
 def validate(root: Root, paths: Iterable[Path] = ()) -> Validation:
     """Check configuration, seeds and jobs in any state: the given paths, or everything."""
     started = time.monotonic()
     found: list[Finding] = []
+    warnings: list[Finding] = []
     checked = 0
     given = [path.resolve() for path in paths]
     for path in given:
@@ -69,7 +72,7 @@ def validate(root: Root, paths: Iterable[Path] = ()) -> Validation:
     if wanted(root.config):
         checked += len(settings.snapshot.files)
         found += [each for problem in problems for each in _findings(problem)]
-        found += list(_validate_tasks(settings))
+        found += list(_validate_tasks(settings, warnings))
         found += [
             Finding(root.show(root.config / path), Problem("a private key lies in the root"))
             for path, data in settings.snapshot.files.items()
@@ -91,7 +94,7 @@ def validate(root: Root, paths: Iterable[Path] = ()) -> Validation:
     for state in (CURRENT, COMPLETE, REJECTED):
         for path in sorted((root.data / state).glob("[!.]*/")):
             if path.is_dir() and path != root.runs and wanted(path):
-                count, more = _validate_job(root, JobFolder(path), state, surroundings)
+                count, more = _validate_job(root, JobFolder(path), state, surroundings, warnings)
                 checked += count
                 found += more
     for path, look in _loose_files(root):
@@ -102,7 +105,7 @@ def validate(root: Root, paths: Iterable[Path] = ()) -> Validation:
         if path not in met and not path.is_dir():
             checked += 1
             found += _validate_stranger(root, path, surroundings)
-    return Validation(checked, found, time.monotonic() - started)
+    return Validation(checked, found, time.monotonic() - started, warnings)
 
 
 def _findings(error: PopbuildError) -> Iterator[Finding]:
@@ -117,7 +120,7 @@ def _findings(error: PopbuildError) -> Iterator[Finding]:
         yield Finding(file, Problem(error.as_line(without=names[:1])))
 
 
-def _validate_tasks(settings: Config) -> Iterator[Finding]:
+def _validate_tasks(settings: Config, warnings: list[Finding]) -> Iterator[Finding]:
     """Schemas that compile, templates and code that parse."""
     from popbuild.preview import template_problems, unusable
 
@@ -130,10 +133,12 @@ def _validate_tasks(settings: Config) -> Iterator[Finding]:
             seen.add(task.folder)
             try:
                 around.sent_schema(task)
+                for path, problem in around.schema_warnings(task):
+                    warnings.append(Finding(f"pipeline-config/{path}", problem))
             except PopbuildError as error:
                 yield from _findings(error)
-            for problem in (*template_problems(settings, task), *unusable(settings, task)):
-                yield from _findings(problem)
+            for each in (*template_problems(settings, task), *unusable(settings, task)):
+                yield from _findings(each)
 
 
 def _validate_names(root: Root) -> list[Finding]:
@@ -173,7 +178,11 @@ def _validate_seed(
 
 
 def _validate_job(
-    root: Root, folder: JobFolder, state: str, surroundings: Surroundings | None
+    root: Root,
+    folder: JobFolder,
+    state: str,
+    surroundings: Surroundings | None,
+    warnings: list[Finding],
 ) -> tuple[int, list[Finding]]:
     link = disk.first_link(str(folder.path))
     if link is not None:
@@ -205,7 +214,7 @@ def _validate_job(
     found += _validate_letters(root, folder)
     found += _validate_decisions(root, folder)
     if surroundings is not None:
-        found += _validate_artifacts(root, folder, surroundings)
+        found += _validate_artifacts(root, folder, surroundings, warnings)
     return len(files), found
 
 
@@ -282,10 +291,11 @@ def _validate_decisions(root: Root, folder: JobFolder) -> Iterator[Finding]:
 
 
 def _validate_artifacts(
-    root: Root, folder: JobFolder, surroundings: Surroundings
+    root: Root, folder: JobFolder, surroundings: Surroundings, warnings: list[Finding]
 ) -> Iterator[Finding]:
     """Every main artifact is JSON and passes the schema that its task was built with, as far as
-    that is still the configured one; a stale task is none of validate's business."""
+    that is still the configured one; a stale task is none of validate's business. One that passed
+    as it stands, under a gate of before, is a warning: nothing makes it stale."""
     try:
         seed = read_seed(folder.seed, "seed.json", ours=True)
         pipeline = surroundings.config.pipeline_for(seed)
@@ -309,9 +319,16 @@ def _validate_artifacts(
             schema, _ = surroundings.schema(task)
         except PopbuildError:
             continue  # told of the schema already
-        if schema is not None:
-            for problem in gate.judge(value, schema):
-                yield Finding(where, problem)
+        problems = gate.judge(value, schema) if schema is not None else ()
+        if letter.outputs.get(task.artifact) == digest and not letter.edited:
+            warnings += [Finding(where, _of_old_gate(problem)) for problem in problems]
+        else:
+            yield from (Finding(where, problem) for problem in problems)
+
+
+def _of_old_gate(problem: Problem) -> Problem:
+    """A problem of what was built before the gate knew it."""
+    return replace(problem, message=f"would not pass today's gate: {problem.message}")
 
 
 def _loose_files(root: Root) -> Iterator[tuple[Path, Callable[[], list[Finding]]]]:

@@ -433,14 +433,16 @@ def test_a_schema_is_never_fetched(
 
 
 def test_a_foreign_metaschema_is_not_fetched(workspace: Workspace, provider: Provider) -> None:
-    """`$schema` is a name: nothing is asked for it, and the schema is read as 2020-12."""
-    schema = {"$schema": f"http://127.0.0.1:{provider.port}/meta", "type": "object"}
-    workspace.task("research", schema=schema)
+    """`$schema` is a name: nothing is asked for it, and one that is not known is refused by it."""
+    address = f"http://127.0.0.1:{provider.port}/meta"
+    workspace.task("research", schema={"$schema": address, "type": "object"})
     workspace.task("analysis", prompt="{{ artifacts.research.a }}")
-    provider.script(['{"a": 1}'])
-    for _ in range(2):
-        assert workspace.popbuild("run").code == 0
-    assert [request.method for request in provider.requests] == ["POST", "POST"]
+    for command, code in (("run", 3), ("validate", 1)):
+        result = workspace.popbuild(command)
+        assert result.code == code
+        assert address in result.out + result.err
+        assert "draft-07" in result.out + result.err
+    assert provider.requests == []
 
 
 @pytest.mark.parametrize("command", RUNS)

@@ -83,7 +83,7 @@ IMPORTERS = {
     "starlette": {"popbuild.web.app", "popbuild.web.safety"},
     "uvicorn": {"popbuild.web.serve"},
     "yaml": {"popbuild.yamlio"},
-    "jsonschema": {"popbuild.schemas"},
+    "jsonschema": {"popbuild.validators"},
     "argparse": {"popbuild.arguments"},
     "subprocess": set(),
 }

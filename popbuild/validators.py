@@ -1,0 +1,361 @@
+"""jsonschema's validators, a class for each draft: the one importer of jsonschema.
+
+Keywords are our own where jsonschema's are slow, or fail, on a document of a stranger's: a schema
+is a person's own, but what it judges comes from a model. jsonschema is imported in functions, since
+that takes longer than a whole command that has nothing to do.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin
+
+from popbuild import keywords
+from popbuild.dialects import DEFAULT, DIALECTS, Dialect
+from popbuild.redact import names_secret
+
+if TYPE_CHECKING:
+    import referencing
+    from jsonschema.protocols import Validator
+
+# Below these, names are fields of documents: a response format may ask for a `token`.
+_FIELDS = frozenset({"properties", "patternProperties", "$defs", "definitions"})
+
+
+def specification(dialect: Dialect) -> Any:
+    """A draft as `referencing` knows it: where its schemas, URIs and anchors are."""
+    import referencing.jsonschema
+
+    return referencing.jsonschema.specification_with(dialect.uri)
+
+
+def standard() -> referencing.Registry[Any]:
+    """The drafts' own metaschemas, which a schema may refer to. Nothing else is in it, and it has
+    no retriever: what is not in it cannot be fetched."""
+    import jsonschema_specifications
+
+    found: referencing.Registry[Any] = jsonschema_specifications.REGISTRY
+    return found
+
+
+def schema_problem(document: Any, dialect: Dialect) -> Any:
+    """What is wrong with a schema by its draft's metaschema, as an error of jsonschema's; None if
+    it is valid."""
+    import jsonschema
+
+    try:
+        _kind(dialect).check_schema(document, format_checker=_formats())
+    except jsonschema.SchemaError as error:
+        return error
+    return None
+
+
+@functools.cache
+def _formats() -> Any:
+    """The metaschema's formats, by what will use them: Python's own regular expressions warn of
+    some, and refuse others."""
+    import jsonschema
+
+    checker = jsonschema.FormatChecker(formats=())
+    checker.checks("regex")(
+        lambda each: not isinstance(each, str) or keywords.pattern_problem(each) is None
+    )
+    checker.checks("uri-reference", raises=ValueError)(
+        lambda each: not isinstance(each, str) or bool(urljoin("file:///", each))
+    )
+    return checker
+
+
+def validator(
+    document: Any, registry: referencing.Registry[Any], drafts: Mapping[int, Dialect]
+) -> Validator:
+    """A validator for a schema. `drafts` has the draft of each schema that it may come to, by the
+    `id` of its object; those that are not in it are of 2020-12."""
+    dialects = set(drafts.values()) or {DEFAULT}
+    if len(dialects) == 1:
+        kind = _kind(dialects.pop())
+    else:
+        kinds = {each: _new_kind(each) for each in dialects}
+        by_schema = {number: kinds[each] for number, each in drafts.items()}
+        for each in kinds.values():
+            each.evolve = _evolve(by_schema)
+        kind = by_schema.get(id(document)) or next(iter(kinds.values()))
+    found: Validator = kind(document, registry=registry)
+    return found
+
+
+@functools.cache
+def _kind(dialect: Dialect) -> Any:
+    """The class of the validators of a draft, where no other draft comes in."""
+    kind = _new_kind(dialect)
+    kind.evolve = _evolve({})
+    return kind
+
+
+def _evolve(kinds: Mapping[int, Any]) -> Callable[..., Any]:
+    """How a validator becomes that of another schema. jsonschema's own goes by `$schema` alone, to
+    classes without our keywords; and a reference into a file of another draft shows none."""
+
+    def evolve(self: Any, **changes: Any) -> Any:
+        schema = changes.get("schema", self.schema)
+        kind = kinds.get(id(schema), type(self))
+        resolver = changes.get("_resolver", self._resolver)
+        return kind(schema, registry=self._registry, _resolver=resolver)
+
+    return evolve
+
+
+def _new_kind(dialect: Dialect) -> Any:
+    import jsonschema
+
+    classes: list[Any] = [
+        jsonschema.Draft202012Validator,
+        jsonschema.Draft201909Validator,
+        jsonschema.Draft7Validator,
+        jsonschema.Draft6Validator,
+        jsonschema.Draft4Validator,
+    ]
+    base = dict(zip(DIALECTS, classes, strict=True))[dialect]
+    own = {name: word for name, word in _OWN.items() if name in base.VALIDATORS}
+    extend: Any = jsonschema.validators.extend  # has no types
+    kind = extend(base, {**own, "noSecrets": _no_secrets})
+    kind.dialect = dialect
+    return kind
+
+
+def _pattern(_validator: Any, pattern: str, instance: Any, _schema: Any) -> Iterator[Any]:
+    import jsonschema
+
+    if not isinstance(instance, str):
+        return
+    try:
+        if not keywords.matches(pattern, instance):
+            yield jsonschema.ValidationError(f"{instance!r} does not match {pattern!r}")
+    except TimeoutError as error:
+        yield _too_slow(pattern, error)
+
+
+def _format(_validator: Any, name: Any, instance: Any, _schema: Any) -> Iterator[Any]:
+    import jsonschema
+
+    from popbuild.text_formats import FORMATS
+
+    known = FORMATS.get(name) if isinstance(instance, str) and isinstance(name, str) else None
+    if known is not None and not known.check(instance):
+        yield jsonschema.ValidationError(f"is not {known.what}")
+
+
+def _pattern_properties(
+    validator: Any, patterns: Mapping[str, Any], instance: Any, _schema: Any
+) -> Iterator[Any]:
+    if not isinstance(instance, dict):
+        return
+    for pattern, subschema in patterns.items():
+        for key, value in instance.items():
+            try:
+                matches = keywords.matches(pattern, key)
+            except TimeoutError as error:
+                yield _too_slow(pattern, error)
+                return
+            if matches:
+                yield from validator.descend(value, subschema, path=key, schema_path=pattern)
+
+
+def _additional_properties(
+    validator: Any, allowed: Any, instance: Any, schema: Mapping[str, Any]
+) -> Iterator[Any]:
+    import jsonschema
+
+    if not isinstance(instance, dict):
+        return
+    patterns = schema.get("patternProperties", {})
+    try:
+        extras = [
+            key
+            for key in instance
+            if key not in schema.get("properties", {})
+            and not any(keywords.matches(pattern, key) for pattern in patterns)
+        ]
+    except TimeoutError:
+        return  # patternProperties has said so
+    if allowed is False and extras:
+        yield jsonschema.ValidationError(f"not allowed: {', '.join(map(repr, extras))}")
+    elif isinstance(allowed, dict):
+        for key in extras:
+            yield from validator.descend(instance[key], allowed, path=key)
+
+
+def _unevaluated_properties(
+    validator: Any, allowed: Any, instance: Any, schema: Mapping[str, Any]
+) -> Iterator[Any]:
+    import jsonschema
+
+    if not isinstance(instance, dict):
+        return
+    seen = _evaluated(validator, instance, schema, own=True)
+    extras = [key for key in instance if key not in seen]
+    if allowed is False and extras:
+        yield jsonschema.ValidationError(f"not allowed: {', '.join(map(repr, extras))}")
+    elif allowed is not False:
+        for key in extras:
+            yield from validator.descend(instance[key], allowed, path=key)
+
+
+def _unevaluated_items(
+    validator: Any, allowed: Any, instance: Any, schema: Mapping[str, Any]
+) -> Iterator[Any]:
+    import jsonschema
+
+    if not isinstance(instance, list):
+        return
+    seen = _evaluated(validator, instance, schema, own=True)
+    extras = [number for number in range(len(instance)) if number not in seen]
+    if allowed is False and extras:
+        many = f"items {extras[0]} to {extras[-1]}" if len(extras) > 1 else f"item {extras[0]}"
+        yield jsonschema.ValidationError(f"not allowed: {many}")
+    elif allowed is not False:
+        for number in extras:
+            yield from validator.descend(instance[number], allowed, path=number)
+
+
+def _evaluated(
+    validator: Any, instance: Any, schema: Any, *, own: bool = False
+) -> frozenset[Any] | set[Any]:
+    """The keys, or the numbers of the items, that a schema which holds has judged. `own` is the
+    schema whose `unevaluated…` asks."""
+    if not isinstance(schema, dict):
+        return frozenset()
+    look = _keys_judged if isinstance(instance, dict) else _items_judged
+    found = look(validator, instance, schema, own=own)
+    for below, resolver in _in_place(validator, instance, schema):
+        evolved = validator.evolve(schema=below, _resolver=resolver)
+        found |= _evaluated(evolved, instance, below)
+    return found
+
+
+def _in_place(
+    validator: Any, instance: Any, schema: Mapping[str, Any]
+) -> Iterator[tuple[Any, Any]]:
+    """The schemas in a schema that judge the same value, and hold; each with its resolver."""
+    from referencing.jsonschema import lookup_recursive_ref
+
+    here = validator._resolver
+    words = validator.VALIDATORS
+    for word in ("$ref", "$dynamicRef"):
+        if word in schema and word in words:
+            resolved = here.lookup(schema[word])
+            yield resolved.contents, resolved.resolver
+    if "$recursiveRef" in schema and "$recursiveRef" in words:
+        resolved = lookup_recursive_ref(here)
+        yield resolved.contents, resolved.resolver
+    several = [each for word in ("allOf", "anyOf", "oneOf") for each in schema.get(word, ())]
+    if isinstance(instance, dict):
+        dependent = schema.get("dependentSchemas", {})
+        several += [each for name, each in dependent.items() if name in instance]
+    if "if" in schema:
+        holds = _holds(validator, instance, schema["if"])
+        several += [schema["if"]] if holds else []
+        several += [schema[word] for word in ("then" if holds else "else",) if word in schema]
+    for each in several:
+        if isinstance(each, dict) and _holds(validator, instance, each):
+            resource = specification(validator.dialect).create_resource(each)
+            yield each, here.in_subresource(resource)
+
+
+def _holds(validator: Any, instance: Any, schema: Any) -> bool:
+    return next(validator.descend(instance, schema), None) is None
+
+
+def _keys_judged(
+    _validator: Any, instance: dict[str, Any], schema: Mapping[str, Any], *, own: bool
+) -> set[Any]:
+    if "additionalProperties" in schema or ("unevaluatedProperties" in schema and not own):
+        return set(instance)
+    found = {key for key in schema.get("properties", {}) if key in instance}
+    try:
+        found.update(
+            key
+            for pattern in schema.get("patternProperties", {})
+            for key in instance
+            if keywords.matches(pattern, key)
+        )
+    except TimeoutError:
+        return set(instance)  # patternProperties has said so
+    return found
+
+
+def _items_judged(
+    validator: Any, instance: list[Any], schema: Mapping[str, Any], *, own: bool
+) -> set[Any]:
+    everything = set(range(len(instance)))
+    items = schema.get("items")
+    if "unevaluatedItems" in schema and not own:
+        return everything
+    if items is not None and (not isinstance(items, list) or "additionalItems" in schema):
+        return everything
+    first = items if isinstance(items, list) else schema.get("prefixItems", ())
+    found = set(range(min(len(first), len(instance))))
+    if "contains" in schema and "prefixItems" in validator.VALIDATORS:  # from 2020-12 on
+        found.update(
+            number
+            for number, each in enumerate(instance)
+            if _holds(validator, each, schema["contains"])
+        )
+    return found
+
+
+def _multiple_of(_validator: Any, divisor: Any, instance: Any, _schema: Any) -> Iterator[Any]:
+    import jsonschema
+
+    if keywords.is_number(instance) and not keywords.is_multiple(instance, divisor):
+        yield jsonschema.ValidationError(f"{instance!r} is not a multiple of {divisor!r}")
+
+
+def _unique_items(_validator: Any, wanted: Any, instance: Any, _schema: Any) -> Iterator[Any]:
+    import jsonschema
+
+    again = keywords.first_again(instance) if wanted and isinstance(instance, list) else None
+    if again is not None:
+        first, second = again
+        yield jsonschema.ValidationError(f"must be unique, but item {second} is item {first} again")
+
+
+def _no_secrets(_validator: Any, _wanted: Any, instance: Any, _schema: Any) -> Iterator[Any]:
+    """Settings stand in letters, in the store and in the index: keys must not be among them."""
+    import jsonschema
+
+    waiting: list[tuple[list[str | int], Any]] = [([], instance)]
+    while waiting:
+        place, value = waiting.pop()
+        if isinstance(value, list):
+            waiting.extend(([*place, number], each) for number, each in enumerate(value))
+        if not isinstance(value, dict):
+            continue
+        for name, each in value.items():
+            is_field = bool(place) and place[-1] in _FIELDS and isinstance(each, dict | bool)
+            if names_secret(name) and not is_field:
+                message = "not allowed here: a secret; it belongs in the environment or in .env"
+                yield jsonschema.ValidationError(message, path=[*place, name])
+            else:
+                waiting.append(([*place, name], each))
+
+
+def _too_slow(pattern: str, error: TimeoutError) -> Any:
+    import jsonschema
+
+    message = f"matching {pattern!r} took longer than {keywords.PATTERN_TIMEOUT_S:g} s"
+    return jsonschema.ValidationError(message, cause=error)
+
+
+_OWN: dict[str, Callable[[Any, Any, Any, Any], Iterator[Any]]] = {
+    "pattern": _pattern,
+    "format": _format,
+    "patternProperties": _pattern_properties,
+    "additionalProperties": _additional_properties,
+    "unevaluatedProperties": _unevaluated_properties,
+    "unevaluatedItems": _unevaluated_items,
+    "multipleOf": _multiple_of,
+    "uniqueItems": _unique_items,
+}
