@@ -160,6 +160,43 @@ def test_what_does_not_fit_waits(often: int, many: Workspace, provider: Provider
     assert len(provider.requests) == JOBS
 
 
+# Runs popbuild on a disk that is full when the ledger's line is written, after a part of it or all.
+LATE = """
+import errno, os, sys
+from popbuild import cli, disk
+
+real, share = disk._write_all, float(sys.argv[1])
+said = 0
+
+def write(file, data):
+    global said
+    if b'"settled"' in data and not said:
+        said = 1
+        real(file, data[: round(len(data) * share)])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    real(file, data)
+
+disk._write_all = write
+sys.exit(cli.main(["run", "-n", "16"]))
+"""
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_no_call_is_settled_twice(share: float, many: Workspace, provider: Provider) -> None:
+    """A batch of lines that did not fit may stand there, or a part of it: only what is missing is
+    written again."""
+    provider.hold()
+    running = many.start("python", "-c", LATE, str(share))
+    provider.wait_for(JOBS)
+    provider.release()
+    result = running.wait(60)
+    assert result.code == 0, result.out + result.err
+    assert "warning: the disk is full" in result.out
+    assert list(Accounts(many.root, provider.requests).wrong(0)) == []
+    assert many.popbuild("run").code == 0
+    assert len(provider.requests) == JOBS
+
+
 def test_room_grows_with_the_calls_in_flight(small: SmallDisk) -> None:
     """It is on the disk, without a name; a full disk refuses more of it, and what was given up, or
     held for a call that ended, is free."""
