@@ -36,6 +36,10 @@ _REMOTE = frozenset(
     "fuse.gcsfuse fuse.glusterfs fuse.ceph fuse.rclone".split()
 )
 
+# What a file system says that knows no file without a name.
+_NO_TMPFILE = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL)
+_BLOCK = 1 << 16  # bytes written at once where there is no call to allocate them
+
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
 _RENAME_EXCHANGE = 2
@@ -85,6 +89,7 @@ class Prepared:
     path: Path
     temporary: Path
     file: int
+    size_bytes: int
 
 
 def write(path: Path, data: bytes, *, sync: bool = True) -> None:
@@ -104,7 +109,7 @@ def prepare(path: Path, data: bytes) -> Prepared:
             with contextlib.suppress(OSError):
                 temporary.unlink()
             raise
-    return Prepared(path, temporary, file)
+    return Prepared(path, temporary, file, len(data))
 
 
 def put(prepared: Prepared, *, sync: bool) -> None:
@@ -217,6 +222,37 @@ def _replace(prepared: Prepared, *, sync: bool) -> None:
         with contextlib.suppress(OSError):
             prepared.temporary.unlink()
         raise
+
+
+def is_full(error: OSError) -> bool:
+    """Whether the disk, or what this user may have of it, is full."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def unnamed(folder: Path) -> int:
+    """A new file in a folder, open, that nobody sees: it is gone with the process."""
+    with _naming(folder):
+        flags = os.O_RDWR | os.O_CLOEXEC
+        if hasattr(os, "O_TMPFILE"):
+            try:
+                return os.open(folder, flags | os.O_TMPFILE, file_mode())
+            except OSError as error:
+                if error.errno not in _NO_TMPFILE:
+                    raise
+        temporary = folder / f".tmp-{secrets.token_hex(8)}"
+        file = os.open(temporary, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, file_mode())
+        temporary.unlink()
+        return file
+
+
+def allocate(file: int, size_bytes: int) -> None:
+    """Make an open file so large, with room on the disk for each of its bytes. Raises OSError where
+    there is none."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file, 0, size_bytes)
+        return
+    for start in range(os.fstat(file).st_size, size_bytes, _BLOCK):
+        os.pwrite(file, bytes(min(_BLOCK, size_bytes - start)), start)
 
 
 @contextlib.contextmanager

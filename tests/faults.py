@@ -37,11 +37,20 @@ WRITES = ("write", "pwrite")
 SYNCS = ("fsync", "fdatasync")
 RENAMES = ("rename", "replace", "renameat2")
 # The interpreter itself calls these again after EINTR (PEP 475), so that a program never sees it.
-_RETRIED = frozenset(("open", *WRITES, *SYNCS, "ftruncate", "sendfile", "send"))
+_RETRIED = frozenset(("open", *WRITES, *SYNCS, "ftruncate", "posix_fallocate", "sendfile", "send"))
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _RECORD_BYTES = 512
-_ON_FILES = ("write", "pwrite", "fsync", "fdatasync", "ftruncate", "sendfile", "fchmod")
+_ON_FILES = (
+    "write",
+    "pwrite",
+    "fsync",
+    "fdatasync",
+    "ftruncate",
+    "posix_fallocate",
+    "sendfile",
+    "fchmod",
+)
 _ON_PATHS = ("unlink", "remove", "mkdir", "rmdir", "utime", "chmod", "truncate")
 _ON_TWO = ("rename", "replace", "link", "symlink")
 

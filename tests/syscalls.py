@@ -28,7 +28,7 @@ _TRACED = (
 )
 _CALL = re.compile(r"(?:\d+ +)?(\w+)\((.*)$")
 _OWN = {"pwrite64": "pwrite", "openat": "open", "utimensat": "utime"}
-_KERNELS = {"replace": "rename", "remove": "unlink"}
+_KERNELS = {"replace": "rename", "remove": "unlink", "posix_fallocate": "fallocate"}
 # The working directory is the root.
 _RELATIVE = re.compile(r'(?:\w\(|AT_FDCWD, )"[^/"]')
 

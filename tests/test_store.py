@@ -431,8 +431,6 @@ def refusing(real):
 
 REFUSALS = {
     "read-only": (refusing("os.open", "EROFS"), "written (Read-only file system)"),
-    "full": (refusing("os.open", "ENOSPC"), "written (No space left on device)"),
-    "full, said late": (refusing("os.fsync", "ENOSPC"), "written (No space left on device)"),
     "no permission": (refusing("os.mkdir", "EACCES"), "written (Permission denied)"),
     "broken": (refusing("os.stat", "EIO"), "read (Input/output error)"),
     "gone": (refusing("os.stat", "ESTALE"), "read (Stale file handle)"),
@@ -443,7 +441,7 @@ REFUSALS = {
 def test_a_store_that_refuses_stops_nothing(
     kind: str, workspace: Workspace, provider: Provider
 ) -> None:
-    """Read-only, full or out of reach: the build goes on with one warning, and what it buys is
+    """Read-only or out of reach: the build goes on with one warning, and what it buys is
     bought once; the next run is up to date."""
     patch, found = REFUSALS[kind]
     twins(workspace)
@@ -456,6 +454,29 @@ def test_a_store_that_refuses_stops_nothing(
     assert list((workspace.root / ".popbuild/store").glob("*/.tmp-*")) == []
     run(workspace, 0, "run")
     assert len(provider.requests) == 1
+
+
+FULL = {
+    "full": refusing("os.open", "ENOSPC"),
+    "full, said late": refusing("os.fsync", "ENOSPC"),
+    "a quota used up": refusing("os.open", "EDQUOT"),
+}
+
+
+@pytest.mark.parametrize("kind", FULL)
+def test_a_full_store_ends_the_run(kind: str, workspace: Workspace, provider: Provider) -> None:
+    """Nothing more is sent whose answer could not be kept; what was paid for and lost is said."""
+    twins(workspace)
+    result = run_with(workspace, FULL[kind], "run", "-n", "1")
+    assert result.code == 2, result.out + result.err
+    assert result.out.count("warning: the disk is full") == 1
+    assert "warning: 1 paid answer could not be kept" in result.out
+    assert "a paid answer waits in memory for room" in result.err
+    assert "Traceback" not in result.err
+    assert len(provider.requests) == 1
+    assert list((workspace.root / ".popbuild/store").glob("*/.tmp-*")) == []
+    run(workspace, 0, "run")
+    assert len(provider.requests) == 2
 
 
 IN_THE_WAY = {

@@ -14,7 +14,8 @@ from workspace import Workspace
 
 from popbuild.board.board import Board
 from popbuild.board.row import Row
-from popbuild.llm import tokens
+from popbuild.estimate import Estimate, Kinds, Range
+from popbuild.llm import client, tokens
 from popbuild.llm import usage as said
 from popbuild.llm.bill import billed
 from popbuild.llm.budget import Spent
@@ -134,6 +135,34 @@ PRICE = Price(1.0, 10.0, cached=0.1, written=1.25, reasoning=20.0)
 def test_each_kind_of_token_has_its_price(used: Tokens, cost: float | None) -> None:
     assert PRICE.cost_of(used) == (cost if cost is None else pytest.approx(cost))
     assert Price(0.0, 0.0).cost_of(used) == 0.0
+
+
+def test_a_plan_counts_on_no_cache() -> None:
+    """At best as much is cached as ever so far; at most all is written there, at its price."""
+    one = Range(100, 100)
+    estimate = Estimate(Range(1, 1), one, Range(10, 10), one, Range(10, 10))
+    cost = estimate.cost(PRICE, Kinds(cached=Range(0.0, 0.5)))
+    assert (cost.low, cost.high) == (pytest.approx(50 + 5 + 100), pytest.approx(125 + 200))
+    cost = estimate.cost(PRICE, Kinds())
+    assert (cost.low, cost.high) == (pytest.approx(200), pytest.approx(125 + 200))
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "most"),
+    [
+        ("anthropic/claude-sonnet-4-5", {"maxTokens": 10}, 22 * 3.75e-6 + 10 * 15e-6),
+        ("openai/gpt-4o-mini", {"max_completion_tokens": 10}, 22 * 0.15e-6 + 10 * 0.6e-6),
+        ("openai/gpt-4o-mini", {}, 22 * 0.15e-6 + 16384 * 0.6e-6),
+        ("baseten/zai-org/GLM-4.6", {}, None),
+        ("local/smollm2-135m", {}, 0.0),
+    ],
+)
+def test_the_most_that_a_call_may_cost(
+    model: str, settings: Mapping[str, Any], most: float | None
+) -> None:
+    """All input written to a cache, where that costs more; unknown without a limit of answers."""
+    found = client.maximum_cost(asked(model, **settings))
+    assert found == (most if most is None else pytest.approx(most))
 
 
 def asked(model: str, content: Any = "Write.", **settings: Any) -> Asked:

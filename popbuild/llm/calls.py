@@ -232,10 +232,10 @@ class Calls:
 
     async def close(self) -> None:
         """Close connections, if any were opened, once everything is on disk."""
+        await self._stored.close()
         await self.commits.drain()
         await self._ledger.drain()
         await self._traffic.drained()
-        await self._stored.close()
         if self._client is not None:
             await self._client.close()
 
@@ -259,7 +259,6 @@ class Calls:
             # Takes seconds: only a command that really calls pays for it.
             self._client = await asyncio.to_thread(_import_client)
         client = self._client
-        has_room = await self._stored.make_room(request)
         caller = self._traffic.caller(request, client.names_of(request.model), has_other)
         sent, failed, spent = 0, 0, False
         while True:
@@ -268,8 +267,10 @@ class Calls:
             except ProviderError as error:
                 error.spent = spent
                 raise
-            outcome = UNSENT
+            outcome, held = UNSENT, None
             try:
+                # With its turn, not before: the disk may fill up while it waits.
+                held = await self._stored.make_room(request)
                 entry = await self._purse.reserve(request, origin, client.maximum_cost(request))
                 outcome = UNKNOWN
                 answer = await client.send(
@@ -282,12 +283,14 @@ class Calls:
                 failure: TransportError = error
             except BaseException:
                 self._traffic.leave(caller, outcome)
+                self._stored.free_room(held)
                 raise
             else:
                 self._traffic.leave(caller, ANSWERED, tokens=answer.used.both)
                 settled = self._ledger.settlement(entry, answer)
-                await self._stored.keep(request, answer, has_room, settled)
+                await self._stored.keep(request, answer, held, settled)
                 return answer
+            self._stored.free_room(held)
             after = await self._traffic.leave(
                 caller, failure.outcome, failure.error.message, failure.retry_after_s
             )

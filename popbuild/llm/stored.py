@@ -11,7 +11,9 @@ from popbuild import disk
 from popbuild.errors import StoreError
 from popbuild.layout import Root
 from popbuild.llm.hits import Hits
+from popbuild.llm.keeping import Keeping, no_room
 from popbuild.llm.request import Answer, Request
+from popbuild.llm.reserve import Reserve
 from popbuild.llm.store import OFF, ONLY, REFRESH, USE, Damaged, Store
 from popbuild.threads import Batches
 
@@ -22,7 +24,8 @@ class Stored:
     """What needs not be asked for. Must be used inside one event loop.
 
     Whatever the mode, no command asks for an answer twice: one that the store does not hold stays
-    in memory. A store that cannot be read or written stops nothing, except in the mode `only`.
+    in memory. A store that cannot be read or written stops nothing, except in the mode `only`; a
+    full disk stops what would be sent.
     `on_trouble` is told once of each kind of trouble.
     """
 
@@ -38,6 +41,8 @@ class Stored:
         self._commits = commits
         self._on_trouble = on_trouble
         self._store = Store(root.private / "store")
+        self._reserve = Reserve(root.private / "store")
+        self._keeping = Keeping(self._store, commits, self._reserve, on_trouble)
         self._hits = Hits(root.private / "hits.jsonl")
         self._refreshed: set[str] = set()  # digests of what this command has replaced
         self._unstored: dict[str, Answer] = {}  # by digest
@@ -45,7 +50,7 @@ class Stored:
 
     async def known(self, request: Request) -> Answer | None:
         """The answer, if nothing has to be sent for it. Raises StoreError where nothing may be."""
-        unstored = self._unstored.get(request.digest)
+        unstored = self._unstored.get(request.digest) or self._keeping.waits(request.digest)
         if unstored is not None:
             return replace(unstored, stored=True)
         found = None
@@ -59,28 +64,36 @@ class Stored:
             raise error
         return found
 
-    async def make_room(self, request: Request) -> bool:
-        """Before the request is sent: whether its answer can be stored."""
+    async def make_room(self, request: Request) -> int | None:
+        """Before the request is sent: the bytes that are held for its answer, until it is kept or
+        `free_room` has them; None where it cannot be stored. Raises StoreError where the disk is
+        full: nothing is bought that could not be kept."""
         if self._mode == OFF:
-            return False
+            return None
+        await self._keeping.keep_what_waits()
         try:
             if not self._store.has_room(request):
                 await asyncio.to_thread(self._store.make_room, request)
+            return await self._reserve.hold(request)
         except OSError as error:
+            if disk.is_full(error):
+                raise no_room(error, self._root.show(self._root.private / "store")) from error
             self._tell_of_disk("written", error)
-            return False
-        return True
+        return None
+
+    def free_room(self, held: int | None) -> None:
+        """No answer comes for which room was made."""
+        self._reserve.free(held or 0)
 
     async def keep(
-        self, request: Request, answer: Answer, has_room: bool, settled: disk.Line
+        self, request: Request, answer: Answer, held: int | None, settled: disk.Line
     ) -> None:
         """Store an answer and then write what it cost, durably; at least do not ask for it again in
-        this command. Raises OSError where the cost cannot be written."""
-        if has_room:
+        this command. Raises StoreError where the disk is full, OSError where the cost cannot be
+        written."""
+        if held is not None:
             try:
-                # Nothing waits before this: whoever stops the command now does not lose what is
-                # paid for.
-                await self._commits.add((self._store.prepare(request, answer), settled))
+                await self._keeping.keep(request, answer, held, settled)
             except OSError as error:
                 if error.filename == str(settled.path):
                     raise  # the answer is stored; its cost may be written, and must not be twice
@@ -97,7 +110,8 @@ class Stored:
         self._hits.add(request.model, answer.cost)
 
     async def close(self) -> None:
-        """Write down what was counted."""
+        """Keep what still waits, and write down what was counted."""
+        await self._keeping.close()
         with contextlib.suppress(OSError):  # a count that cannot be kept stops nothing
             await asyncio.to_thread(self._hits.write)
 

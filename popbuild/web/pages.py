@@ -26,7 +26,7 @@ from popbuild.pages.html import ago, render
 from popbuild.pages.panels import JobView
 from popbuild.pages.view import view_of
 from popbuild.plan import totals
-from popbuild.plan_text import price_text, sum_text
+from popbuild.plan_text import parts_text, price_text, sum_text
 from popbuild.units import count, money
 from popbuild.web import verbs
 from popbuild.web.builds import AT_A_TIME, QUEUED, WAITING, Build
@@ -217,6 +217,7 @@ async def plan(server: Server, ask: Ask) -> Reply:
         title="Plan",
         planned=planned,
         price_text=price_text,
+        parts_text=parts_text,
         summary=summary.strip(),
         build=json.dumps(order) if building else None,
         then=then,
