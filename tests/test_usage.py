@@ -219,7 +219,7 @@ def test_usage_of_a_version_before(tmp_path: Any) -> None:
         store.make_room(request)
         prepared = store.prepare(request, Answer(response(counts(0, 0)), 0.0, 1.0))
         prepared.temporary.replace(prepared.path)
-        found = store.get(request)
+        found = store.get(request.digest)
         assert isinstance(found, Answer)
         assert found.cost == cost
 
