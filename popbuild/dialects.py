@@ -86,6 +86,14 @@ _BY_URI = {each.uri.partition("://")[2]: each for each in DIALECTS}
 REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 
 
+def specification(dialect: Dialect) -> Any:
+    """A draft as `referencing` knows it: where its schemas, URIs and anchors are. Imported here,
+    since few commands judge anything."""
+    import referencing.jsonschema
+
+    return referencing.jsonschema.specification_with(dialect.uri)
+
+
 def named(uri: object) -> Dialect | None:
     """The draft that a `$schema` names, with http or https, with `#` at its end or without."""
     if not isinstance(uri, str):

@@ -85,6 +85,11 @@ def _message(error: Any) -> str:  # noqa: PLR0911, PLR0912 - a table, a return a
             return "missing " + ", ".join(repr(key) for key in missing)
         case "additionalProperties" if allowed is False and "patternProperties" in error.schema:
             return str(error.message)
+        case "unevaluatedProperties" | "unevaluatedItems" if allowed is False:
+            return str(error.message)[: 2 * _MAX_VALUE_CHARS]
+        case "dependencies" | "dependentRequired":
+            asked = {key: needs for key, needs in allowed.items() if isinstance(needs, list)}
+            return _missing_beside(value, asked)
         case "additionalProperties" if allowed is False:
             known = list(error.schema.get("properties", {}))
             return "; ".join(_unknown_key(key, known) for key in value if key not in known)
@@ -126,6 +131,17 @@ def _message(error: Any) -> str:  # noqa: PLR0911, PLR0912 - a table, a return a
             return "not allowed here"
         case _:
             return str(error.message)[: 2 * _MAX_VALUE_CHARS]
+
+
+def _missing_beside(value: dict[str, Any], asked: dict[str, list[str]]) -> str:
+    """What is missing because something else is there."""
+    found = [
+        f"{need!r}, which {key!r} needs"
+        for key, needs in asked.items()
+        for need in needs
+        if key in value and need not in value
+    ]
+    return "missing " + "; ".join(found)
 
 
 def _titles(branches: list[Any]) -> str:

@@ -12,7 +12,7 @@ import re
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from popbuild import ecma, jsonio
+from popbuild import jsonio
 
 if TYPE_CHECKING:
     import regex
@@ -41,6 +41,8 @@ def _compiled(pattern: str) -> regex.Pattern[str]:
     """A pattern as ECMA-262 means it; as Python does where ECMA-262 knows none, `(?i)` for one:
     `validate` names those, and they match what they matched before."""
     import regex
+
+    from popbuild import ecma
 
     try:
         return regex.compile(ecma.translate(pattern).python)

@@ -21,6 +21,7 @@ from popbuild.dialects import (
     inside,
     named,
     own_uri,
+    specification,
 )
 from popbuild.errors import ConfigError, unknown
 from popbuild.model.problem import parts_of, pointer_of, value_at
@@ -142,7 +143,7 @@ class _Compilation:
         self._drafts: dict[int, Dialect] = {}  # of each schema, by the `id` of its object
         self._to_follow: list[tuple[str, Dialect, Any, str]] = []
         self._registry = validators.standard().with_resources(
-            (uri, validators.specification(self._dialects[each]).create_resource(body))
+            (uri, specification(self._dialects[each]).create_resource(body))
             for each, body in self._documents.items()
             for uri in dict.fromkeys((_BASE + each, base_of(each, body, default)))
         )
@@ -191,7 +192,7 @@ class _Compilation:
             for _, each in children(schema, dialect):
                 if not isinstance(each, dict):
                     continue
-                resource = validators.specification(dialect).create_resource(each)
+                resource = specification(dialect).create_resource(each)
                 below = resolver.in_subresource(resource)
                 waiting.append((each, dialect_of(each, dialect, where), below))
 
@@ -343,8 +344,8 @@ def _within(part: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 def _registry(resources: Mapping[str, Any]) -> referencing.Registry[Any]:
     import referencing
 
-    specification = validators.specification(DEFAULT)
-    pairs = [(uri, specification.create_resource(each)) for uri, each in resources.items()]
+    draft = specification(DEFAULT)
+    pairs = [(uri, draft.create_resource(each)) for uri, each in resources.items()]
     # An empty registry has no retriever: what is not in it cannot be fetched.
     empty: referencing.Registry[Any] = referencing.Registry()
     return empty.with_resources(pairs)

@@ -14,6 +14,7 @@ from urllib.parse import urljoin
 
 from popbuild import keywords
 from popbuild.dialects import DEFAULT, DIALECTS, Dialect
+from popbuild.evaluated import evaluated
 from popbuild.redact import names_secret
 
 if TYPE_CHECKING:
@@ -22,13 +23,6 @@ if TYPE_CHECKING:
 
 # Below these, names are fields of documents: a response format may ask for a `token`.
 _FIELDS = frozenset({"properties", "patternProperties", "$defs", "definitions"})
-
-
-def specification(dialect: Dialect) -> Any:
-    """A draft as `referencing` knows it: where its schemas, URIs and anchors are."""
-    import referencing.jsonschema
-
-    return referencing.jsonschema.specification_with(dialect.uri)
 
 
 def standard() -> referencing.Registry[Any]:
@@ -194,7 +188,7 @@ def _unevaluated_properties(
 
     if not isinstance(instance, dict):
         return
-    seen = _evaluated(validator, instance, schema, own=True)
+    seen = evaluated(validator, instance, schema, own=True)
     extras = [key for key in instance if key not in seen]
     if allowed is False and extras:
         yield jsonschema.ValidationError(f"not allowed: {', '.join(map(repr, extras))}")
@@ -210,7 +204,7 @@ def _unevaluated_items(
 
     if not isinstance(instance, list):
         return
-    seen = _evaluated(validator, instance, schema, own=True)
+    seen = evaluated(validator, instance, schema, own=True)
     extras = [number for number in range(len(instance)) if number not in seen]
     if allowed is False and extras:
         many = f"items {extras[0]} to {extras[-1]}" if len(extras) > 1 else f"item {extras[0]}"
@@ -218,92 +212,6 @@ def _unevaluated_items(
     elif allowed is not False:
         for number in extras:
             yield from validator.descend(instance[number], allowed, path=number)
-
-
-def _evaluated(
-    validator: Any, instance: Any, schema: Any, *, own: bool = False
-) -> frozenset[Any] | set[Any]:
-    """The keys, or the numbers of the items, that a schema which holds has judged. `own` is the
-    schema whose `unevaluated…` asks."""
-    if not isinstance(schema, dict):
-        return frozenset()
-    look = _keys_judged if isinstance(instance, dict) else _items_judged
-    found = look(validator, instance, schema, own=own)
-    for below, resolver in _in_place(validator, instance, schema):
-        evolved = validator.evolve(schema=below, _resolver=resolver)
-        found |= _evaluated(evolved, instance, below)
-    return found
-
-
-def _in_place(
-    validator: Any, instance: Any, schema: Mapping[str, Any]
-) -> Iterator[tuple[Any, Any]]:
-    """The schemas in a schema that judge the same value, and hold; each with its resolver."""
-    from referencing.jsonschema import lookup_recursive_ref
-
-    here = validator._resolver
-    words = validator.VALIDATORS
-    for word in ("$ref", "$dynamicRef"):
-        if word in schema and word in words:
-            resolved = here.lookup(schema[word])
-            yield resolved.contents, resolved.resolver
-    if "$recursiveRef" in schema and "$recursiveRef" in words:
-        resolved = lookup_recursive_ref(here)
-        yield resolved.contents, resolved.resolver
-    several = [each for word in ("allOf", "anyOf", "oneOf") for each in schema.get(word, ())]
-    if isinstance(instance, dict):
-        dependent = schema.get("dependentSchemas", {})
-        several += [each for name, each in dependent.items() if name in instance]
-    if "if" in schema:
-        holds = _holds(validator, instance, schema["if"])
-        several += [schema["if"]] if holds else []
-        several += [schema[word] for word in ("then" if holds else "else",) if word in schema]
-    for each in several:
-        if isinstance(each, dict) and _holds(validator, instance, each):
-            resource = specification(validator.dialect).create_resource(each)
-            yield each, here.in_subresource(resource)
-
-
-def _holds(validator: Any, instance: Any, schema: Any) -> bool:
-    return next(validator.descend(instance, schema), None) is None
-
-
-def _keys_judged(
-    _validator: Any, instance: dict[str, Any], schema: Mapping[str, Any], *, own: bool
-) -> set[Any]:
-    if "additionalProperties" in schema or ("unevaluatedProperties" in schema and not own):
-        return set(instance)
-    found = {key for key in schema.get("properties", {}) if key in instance}
-    try:
-        found.update(
-            key
-            for pattern in schema.get("patternProperties", {})
-            for key in instance
-            if keywords.matches(pattern, key)
-        )
-    except TimeoutError:
-        return set(instance)  # patternProperties has said so
-    return found
-
-
-def _items_judged(
-    validator: Any, instance: list[Any], schema: Mapping[str, Any], *, own: bool
-) -> set[Any]:
-    everything = set(range(len(instance)))
-    items = schema.get("items")
-    if "unevaluatedItems" in schema and not own:
-        return everything
-    if items is not None and (not isinstance(items, list) or "additionalItems" in schema):
-        return everything
-    first = items if isinstance(items, list) else schema.get("prefixItems", ())
-    found = set(range(min(len(first), len(instance))))
-    if "contains" in schema and "prefixItems" in validator.VALIDATORS:  # from 2020-12 on
-        found.update(
-            number
-            for number, each in enumerate(instance)
-            if _holds(validator, each, schema["contains"])
-        )
-    return found
 
 
 def _multiple_of(_validator: Any, divisor: Any, instance: Any, _schema: Any) -> Iterator[Any]:

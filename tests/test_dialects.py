@@ -230,6 +230,29 @@ def test_a_hostile_key_is_bounded_in_every_draft_and_behind_every_reference() ->
         assert any("took longer" in problem.message for problem in found)
 
 
+# A schema; a document; its one problem.
+SAID: list[tuple[Any, Any, str]] = [
+    ({"$schema": D7, **VAT}, {"vat": 1}, "missing 'country', which 'vat' needs"),
+    ({"dependentRequired": {"a": ["b"]}}, {"a": 1}, "missing 'b', which 'a' needs"),
+    ({"unevaluatedProperties": False}, {"a": 1}, "not allowed: 'a'"),
+    ({"unevaluatedItems": False}, [1, 2], "not allowed: items 0 to 1"),
+    (
+        {"$schema": D4, "minimum": 3, "exclusiveMinimum": True},
+        3,
+        "3 is outside the limit: more than 3",
+    ),
+    ({"$schema": D4, "minimum": 3}, 2, "2 is outside the limit: at least 3"),
+    ({"$ref": "#/$defs/a", "$defs": {"a": {"type": "null"}}}, 1, "must be a null, found 1"),
+]
+
+
+@pytest.mark.parametrize(("schema", "document", "said"), SAID)
+def test_the_problem_says_what_is_wrong(schema: Any, document: Any, said: str) -> None:
+    """In words for the model that tries again."""
+    (problem,) = gate.judge(document, schemas.compile_schema(schema, "x"))
+    assert str(problem) == said
+
+
 REFUSED: dict[str, tuple[Any, str]] = {
     "an unknown draft": ({"$schema": "https://example.com/mine"}, "https://example.com/mine"),
     "draft-03": ({"$schema": "http://json-schema.org/draft-03/schema#"}, "draft-03"),
