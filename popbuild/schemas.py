@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import json
 from collections.abc import Iterator, Mapping
@@ -43,6 +44,7 @@ _TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
 # Below these, names are fields of documents: a response format may ask for a `token`.
 _FIELDS = frozenset({"properties", "patternProperties", "$defs", "definitions"})
 _NAMED = frozenset({*_FIELDS, "dependentSchemas", "dependencies"})  # names, not keywords, in these
+_LIMITS = ("max_tokens", "maxtokens", "max_completion_tokens")  # `max_token` is none of a secret
 _DATA = frozenset({"const", "enum", "default", "examples"})  # a `$ref` in there refers to nothing
 _BASE = "file:///"  # only a name: nothing is ever read from it
 
@@ -371,6 +373,8 @@ def _no_secrets(_validator: Any, _wanted: Any, instance: Any, _schema: Any) -> I
             is_field = bool(place) and place[-1] in _FIELDS and isinstance(each, dict | bool)
             if names_secret(name) and not is_field:
                 message = "not allowed here: a secret; it belongs in the environment or in .env"
+                if difflib.get_close_matches(name.casefold(), _LIMITS, n=1, cutoff=0.9):
+                    message = "not allowed here: did you mean 'maxTokens'? It reads as a secret"
                 yield jsonschema.ValidationError(message, path=[*place, name])
             else:
                 waiting.append(([*place, name], each))

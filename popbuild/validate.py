@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,17 +39,20 @@ class Finding:
 
 @dataclass
 class Validation:
-    """Everything that was looked at, and everything that is wrong with it."""
+    """Everything that was looked at, and everything that is wrong with it. `warnings` are what may
+    not be meant, and stops nothing."""
 
     checked: int
     findings: list[Finding]
     seconds: float
+    warnings: list[Finding] = field(default_factory=list)
 
 
 def validate(root: Root, paths: Iterable[Path] = ()) -> Validation:
     """Check configuration, seeds and jobs in any state: the given paths, or everything."""
     started = time.monotonic()
     found: list[Finding] = []
+    warnings: list[Finding] = []
     checked = 0
     given = [path.resolve() for path in paths]
     for path in given:
@@ -70,6 +73,9 @@ def validate(root: Root, paths: Iterable[Path] = ()) -> Validation:
         checked += len(settings.snapshot.files)
         found += [each for problem in problems for each in _findings(problem)]
         found += list(_validate_tasks(settings))
+        doubtful = _doubts(settings)
+        found += [finding for finding, is_warning in doubtful if not is_warning]
+        warnings += [finding for finding, is_warning in doubtful if is_warning]
         found += [
             Finding(root.show(root.config / path), Problem("a private key lies in the root"))
             for path, data in settings.snapshot.files.items()
@@ -102,7 +108,7 @@ def validate(root: Root, paths: Iterable[Path] = ()) -> Validation:
         if path not in met and not path.is_dir():
             checked += 1
             found += _validate_stranger(root, path, surroundings)
-    return Validation(checked, found, time.monotonic() - started)
+    return Validation(checked, found, time.monotonic() - started, warnings)
 
 
 def _findings(error: PopbuildError) -> Iterator[Finding]:
@@ -134,6 +140,18 @@ def _validate_tasks(settings: Config) -> Iterator[Finding]:
                 yield from _findings(error)
             for problem in (*template_problems(settings, task), *unusable(settings, task)):
                 yield from _findings(problem)
+
+
+def _doubts(settings: Config) -> list[tuple[Finding, bool]]:
+    """What is misspelt, or names what is not there: each once, and whether it is a warning."""
+    from popbuild.misspelt import doubts
+
+    found: dict[tuple[Finding, bool], None] = {}
+    for pipeline in settings.pipelines.values():
+        for task in pipeline.tasks:
+            for doubt in doubts(settings, pipeline, task):
+                found |= dict.fromkeys((each, doubt.is_warning) for each in _findings(doubt.error))
+    return list(found)
 
 
 def _validate_names(root: Root) -> list[Finding]:
