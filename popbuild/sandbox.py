@@ -22,7 +22,7 @@ from popbuild.errors import nearest
 from popbuild.views import ArrayView, ArtifactsView, ObjectView, plain
 
 _IN_BRACKETS = "a name with a dash is written in brackets: artifacts['market-analysis']"
-_NAMES = ("seed", "artifacts", "config", "variables", "problems", "previous", "cycle")
+NAMES = ("seed", "artifacts", "config", "variables", "problems", "previous", "cycle")
 
 
 class Sandbox(jinja2.sandbox.SandboxedEnvironment):
@@ -193,7 +193,7 @@ def _dashed(tree: jinja2.nodes.Template) -> jinja2.nodes.Sub | None:
         for node in tree.find_all(jinja2.nodes.Sub)
         if isinstance(node.left, jinja2.nodes.Getattr) and isinstance(node.right, jinja2.nodes.Name)
     ]
-    nowhere = jinja2.meta.find_undeclared_variables(tree).difference(_NAMES) if found else ()
+    nowhere = jinja2.meta.find_undeclared_variables(tree).difference(NAMES) if found else ()
     return next((node for node, name in found if name in nowhere), None)
 
 
@@ -210,7 +210,7 @@ class Undefined(jinja2.StrictUndefined):
         if self._undefined_hint:
             return self._undefined_hint
         if owner is jinja2.utils.missing:
-            return _not_there("there is no", name, _NAMES)
+            return _not_there("there is no", name, NAMES)
         if isinstance(owner, dict | ArtifactsView):
             return _not_there("there is no", name, map(str, owner))
         if isinstance(owner, ObjectView) and not isinstance(self._undefined_name, str):

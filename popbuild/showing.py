@@ -20,6 +20,7 @@ from popbuild.arguments import (
     root_of,
 )
 from popbuild.errors import OK, REJECTED, printable
+from popbuild.units import count
 
 
 def _show(given: Given) -> int:
@@ -92,8 +93,8 @@ def _export(given: Given) -> int:
 
 def _validate(given: Given) -> int:
     """Check configuration, seeds and jobs in any state against the schemas: the given files
-    and folders, or everything. Prints every problem; exits with 1 if there is one. What is
-    likely not meant, a misspelt keyword in a schema for one, is a warning."""
+    and folders, or everything; and find what the configuration misspells. Prints every problem;
+    exits with 1 if there is one. Warnings are what may not be meant, and change no exit code."""
     from popbuild import validate
 
     result = validate.validate(root_of(given), [Path(path) for path in given.paths])
@@ -106,13 +107,13 @@ def _validate(given: Given) -> int:
             }
         )
     else:
-        for finding in result.warnings:
-            print(f"warning: {finding.file}: {finding.problem}")
         for finding in result.findings:
             print(f"{finding.file}: {finding.problem}")
-        count = len(result.findings)
-        said = f"{count} problem{'s' * (count != 1)}" if count else "all valid"
-        print(f"{result.checked} files checked: {said}")
+        for finding in result.warnings:
+            print(f"{finding.file}: warning: {finding.problem}")
+        said = count(len(result.findings), "problem") if result.findings else "all valid"
+        more = f", {count(len(result.warnings), 'warning')}" if result.warnings else ""
+        print(f"{result.checked} files checked: {said}{more}")
     return REJECTED if result.findings else OK
 
 

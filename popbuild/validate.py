@@ -39,8 +39,8 @@ class Finding:
 
 @dataclass
 class Validation:
-    """Everything that was looked at, and everything that is wrong with it; what is likely not
-    meant, and stops nothing, are warnings."""
+    """Everything that was looked at, and everything that is wrong with it. `warnings` are what may
+    not be meant, and stop nothing."""
 
     checked: int
     findings: list[Finding]
@@ -73,6 +73,9 @@ def validate(root: Root, paths: Iterable[Path] = ()) -> Validation:
         checked += len(settings.snapshot.files)
         found += [each for problem in problems for each in _findings(problem)]
         found += list(_validate_tasks(settings, warnings))
+        doubtful = _doubts(settings)
+        found += [finding for finding, is_warning in doubtful if not is_warning]
+        warnings += [finding for finding, is_warning in doubtful if is_warning]
         found += [
             Finding(root.show(root.config / path), Problem("a private key lies in the root"))
             for path, data in settings.snapshot.files.items()
@@ -139,6 +142,18 @@ def _validate_tasks(settings: Config, warnings: list[Finding]) -> Iterator[Findi
                 yield from _findings(error)
             for each in (*template_problems(settings, task), *unusable(settings, task)):
                 yield from _findings(each)
+
+
+def _doubts(settings: Config) -> list[tuple[Finding, bool]]:
+    """What is misspelt, or names what is not there: each once, and whether it is a warning."""
+    from popbuild.misspelt import doubts
+
+    found: dict[tuple[Finding, bool], None] = {}
+    for pipeline in settings.pipelines.values():
+        for task in pipeline.tasks:
+            for doubt in doubts(settings, pipeline, task):
+                found |= dict.fromkeys((each, doubt.is_warning) for each in _findings(doubt.error))
+    return list(found)
 
 
 def _validate_names(root: Root) -> list[Finding]:

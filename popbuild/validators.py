@@ -7,6 +7,7 @@ that takes longer than a whole command that has nothing to do.
 
 from __future__ import annotations
 
+import difflib
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from jsonschema.protocols import Validator
 
 # Below these, names are fields of documents: a response format may ask for a `token`.
+_LIMITS = ("max_tokens", "maxtokens", "max_completion_tokens")  # `max_token` is none of a secret
 _FIELDS = frozenset({"properties", "patternProperties", "$defs", "definitions"})
 
 
@@ -245,6 +247,8 @@ def _no_secrets(_validator: Any, _wanted: Any, instance: Any, _schema: Any) -> I
             is_field = bool(place) and place[-1] in _FIELDS and isinstance(each, dict | bool)
             if names_secret(name) and not is_field:
                 message = "not allowed here: a secret; it belongs in the environment or in .env"
+                if difflib.get_close_matches(name.casefold(), _LIMITS, n=1, cutoff=0.9):
+                    message = "not allowed here: did you mean 'maxTokens'? It reads as a secret"
                 yield jsonschema.ValidationError(message, path=[*place, name])
             else:
                 waiting.append(([*place, name], each))

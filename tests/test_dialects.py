@@ -388,7 +388,7 @@ def test_a_misspelt_keyword_is_a_warning(workspace: Workspace, provider: Provide
     workspace.pipeline(["research", "analysis"])
     result = workspace.popbuild("validate")
     assert result.code == 0, result.out
-    lines = [line for line in result.out.splitlines() if line.startswith("warning: ")]
+    lines = [line for line in result.out.splitlines() if ": warning: " in line]
     assert len(lines) == 2
     assert "tasks/research/output.schema.json: /requierd" in lines[0]
     assert "shared/a.json: /properties/a/maximun" in lines[1]

@@ -8,10 +8,13 @@ for.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
+import inspect
 import logging
 import os
 import time
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -178,6 +181,27 @@ def missing_keys(model: str) -> list[str]:
     except Exception:  # an unknown provider: the call itself will say so
         return []
     return [str(key) for key in found.get("missing_keys", [])]
+
+
+def known_settings(model: str | None) -> frozenset[str]:
+    """The names of settings that litellm, or the provider of a model, takes; without a model, those
+    that any provider takes."""
+    from litellm.types.utils import all_litellm_params
+
+    found = {*litellm.OPENAI_CHAT_COMPLETION_PARAMS, *all_litellm_params}
+    for function in (litellm.completion, litellm.utils.get_optional_params):
+        found.update(inspect.signature(function).parameters)
+    plain, provider = (None, None) if model is None else names_of(model)
+    for each in litellm.LlmProviders:
+        if provider in (None, each.value):
+            # Not for chat, or what it needs is not installed; some warn when they are imported.
+            with contextlib.suppress(Exception), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                config = litellm.ProviderConfigManager.get_provider_chat_config(plain or "x", each)
+                found.update(config.get_supported_openai_params(plain or "x"))
+                for kind in type(config).__mro__:
+                    found.update(getattr(kind, "__annotations__", {}))
+    return frozenset(name for name in found if not name.startswith("_") and name.islower())
 
 
 async def close() -> None:
