@@ -27,7 +27,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from popbuild.llm import client
-from popbuild.llm.addresses import variables_of
+from popbuild.llm.addresses import USE_PROXY, variables_of
 
 litellm: Any = client.litellm
 registry: Any = __import__("litellm.llms.openai_like.json_loader", fromlist=["x"])
@@ -148,7 +148,7 @@ async def ask(model: str, names: set[str], port: int) -> str:
 
 
 async def line_of(model: str, port: int) -> dict[str, Any] | None:
-    ours = variables_of(model, {}, {})
+    ours = variables_of(model, {}, os.environ)
     left, winners = set(ours), []
     seen: set[str] = set()
     while left:
@@ -187,10 +187,14 @@ def listed() -> Iterator[dict[str, str]]:
 async def main() -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
+    port = server.server_address[1]
     for model in models():
-        found = await line_of(model, server.server_address[1])
+        found = await line_of(model, port)
         if found is not None:
             sys.stdout.write(json.dumps(found) + "\n")
+    os.environ[USE_PROXY] = "true"
+    sys.stdout.write(json.dumps(await line_of("gemini/by-the-proxy", port)) + "\n")
+    del os.environ[USE_PROXY]
     for found in listed():
         sys.stdout.write(json.dumps(found) + "\n")
     sys.stdout.flush()

@@ -53,6 +53,8 @@ def test_requests_go_where_our_table_says(said: list[dict[str, Any]]) -> None:
     others; no other variable that litellm looks at leads one anywhere."""
     driven = [each for each in said if "model" in each]
     assert len(driven) > 100
+    (by_proxy,) = (each["ours"] for each in driven if each["model"] == "gemini/by-the-proxy")
+    assert by_proxy == ["LITELLM_PROXY_API_BASE", *OPENAI]
     assert [each for each in driven if each["strangers"]] == []
     missing = {each["model"].split("/")[0] for each in driven if each["ours"] != each["winners"]}
     assert missing == set(NOT_DRIVEN)
