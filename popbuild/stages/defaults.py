@@ -2,83 +2,72 @@
 
 from __future__ import annotations
 
-import json
-import re
+import unicodedata
 from collections.abc import Sequence
-from typing import Any
 
-from popbuild import jsonio
-from popbuild.errors import InputError
 from popbuild.model.problem import Problem
+from popbuild.stages import document, fences, reasoning
+from popbuild.stages.document import Found, NoDocument, place
+from popbuild.stages.kinds import Kinds
 
 MAX_ANSWER_CHARS = 4 * 1024 * 1024
 MAX_PREVIOUS_CHARS = 200_000  # of a failed answer in the next prompt: sent, and paid for, again
-_FENCE = re.compile(r"```[A-Za-z0-9_-]*[ \t]*\n(.*?)```", re.DOTALL)
-_MAX_STARTS = 200
+
+# Seen as nothing, by Unicode's Default_Ignorable_Code_Point or, for U+2800, as it is drawn, and in
+# none of the categories below: code points, or ranges of them.
+_RANGES = "34F 115F-1160 17B4-17B5 180B-180F 2065 2800 3164 FE00-FE0F FFA0 FFF0-FFF8 E0000-E0FFF"
+_INVISIBLE = frozenset(
+    chr(each)
+    for ends in (part.split("-") for part in _RANGES.split())
+    for each in range(int(ends[0], 16), int(ends[-1], 16) + 1)
+)
+_INVISIBLE_CATEGORIES = ("Cc", "Cf", "Zs", "Zl", "Zp")
 
 
-class NoJson(Exception):
-    """An answer in which no JSON document was found."""
+def is_blank(text: str) -> bool:
+    """Whether nothing of a text can be seen."""
+    return all(
+        each in _INVISIBLE or unicodedata.category(each) in _INVISIBLE_CATEGORIES
+        for each in set(text)
+    )
 
 
-def find_json(text: str) -> Any:
-    """The JSON document in an answer: bare, in a fence, behind a sentence, with text after it.
-
-    Of several, the longest. Raises NoJson with what a model (and a person) can act on.
-    """
-    stripped = text.strip()
-    try:
-        return jsonio.parse(stripped, "answer")
-    except InputError as error:
-        whole = error
-    candidates = [match.group(1).strip() for match in _FENCE.finditer(text)]
-    for candidate in sorted(candidates, key=len, reverse=True):
-        try:
-            return jsonio.parse(candidate, "answer")
-        except InputError:
-            continue
-    found = _embedded(stripped)
-    if found is not None:
-        try:
-            return jsonio.parse(found, "answer")
-        except InputError as error:
-            whole = error
-    at = whole.values.get("at")
-    said = [whole.message, whole.values.get("found", "")]
-    detail = ": ".join(each for each in said if each not in ("", "not valid JSON"))
-    raise NoJson(f"no JSON document in the answer: {detail}" + (f" at {at}" if at else ""))
+def parse_text(answer: str) -> Found:
+    """An answer in prose as a document, without its reasoning. Raises NoDocument."""
+    kept, notes = _without_reasoning(answer, fences.blocks)
+    return Found({"content": kept.text.strip()}, notes=notes)
 
 
-def _embedded(text: str) -> str | None:
-    """The longest JSON object or array inside a text."""
-    decoder = json.JSONDecoder()
-    best: str | None = None
-    position = 0
-    for _ in range(_MAX_STARTS):
-        match = re.compile(r"[{\[]").search(text, position)
-        if match is None:
-            break
-        start = match.start()
-        try:
-            _, end = decoder.raw_decode(text, start)
-        except (ValueError, RecursionError):
-            position = start + 1
-            continue
-        if best is None or end - start > len(best):
-            best = text[start:end]
-        position = end
-    return best
+def parse_json(answer: str, kinds: Kinds) -> Found:
+    """The JSON document in an answer. Raises NoDocument."""
+    kept, notes = _without_reasoning(answer, document.spans)
+    found = document.find(kept.in_place, kinds)
+    return Found(found.value, found.warnings, notes)
+
+
+def _without_reasoning(
+    answer: str, content: reasoning.Spans
+) -> tuple[reasoning.Answer, tuple[str, ...]]:
+    found = reasoning.without(answer, content)
+    if found.unclosed is not None:
+        tag, at = found.unclosed.text, place(answer, found.unclosed.start)
+        raise NoDocument(f"the answer's reasoning never ends: nothing closes {tag} at {at}")
+    if not found.reasoning:
+        return found, ()
+    if is_blank(found.text):
+        raise NoDocument("the answer is empty: all of it is reasoning")
+    return found, (f"left out {found.reasoning:,} characters of reasoning",)
 
 
 def answer_problems(text: str, finish_reason: str | None, usage: dict[str, int]) -> list[Problem]:
     """What is wrong with an answer before anybody reads it: empty, cut off, refused, too large."""
     limit = f"after {usage['output_tokens']} tokens" if usage.get("output_tokens") else ""
-    reasoning = usage.get("reasoning_tokens", 0)
-    if not text.strip():
-        if reasoning:
+    reasoned = usage.get("reasoning_tokens", 0)
+    if is_blank(text):
+        if reasoned:
             return [
                 Problem(
-                    f"the answer is empty: {reasoning} tokens went into reasoning "
+                    f"the answer is empty: {reasoned} tokens went into reasoning "
                     f"(finish reason: {finish_reason}); raise maxTokens"
                 )
             ]
