@@ -80,10 +80,11 @@ def loads(data: bytes, where: str, *, max_bytes: int = MAX_BYTES) -> Any:
     return parse(text, where)
 
 
-def parse(text: str, where: str) -> Any:
-    """A JSON value from text, under the same rules as `loads`."""
+def parse(text: str, where: str, *, controls: bool = False) -> Any:
+    """A JSON value from text, under the same rules as `loads`; with control characters inside
+    strings if they are allowed."""
     try:
-        value = _decode(text)
+        value = (_decode_with_controls if controls else _decode)(text)
     except RecursionError:
         raise InputError(
             "JSON is nested too deeply", {"file": where, "allowed": f"{MAX_DEPTH} levels"}
@@ -184,9 +185,13 @@ def _finite(text: str) -> float:
     return number
 
 
-_decode = json.JSONDecoder(
-    object_pairs_hook=_without_duplicates, parse_constant=_no_constant, parse_float=_finite
-).decode
+_HOOKS: dict[str, Any] = {
+    "object_pairs_hook": _without_duplicates,
+    "parse_constant": _no_constant,
+    "parse_float": _finite,
+}
+_decode = json.JSONDecoder(**_HOOKS).decode
+_decode_with_controls = json.JSONDecoder(**_HOOKS, strict=False).decode
 
 
 def _check_tree(root: Any, where: str) -> None:

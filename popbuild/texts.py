@@ -21,5 +21,5 @@ _BLANKS = frozenset(
 def is_blank(text: str) -> bool:
     """Whether a text is nothing but invisible characters."""
     return all(
-        unicodedata.category(each) in _INVISIBLE or ord(each) in _BLANKS for each in text.strip()
+        unicodedata.category(each) in _INVISIBLE or ord(each) in _BLANKS for each in set(text)
     )

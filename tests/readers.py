@@ -27,7 +27,8 @@ from popbuild.model.letter import open_letter
 from popbuild.model.problem import Problem, parts_of, pointer_of, value_at
 from popbuild.prompt import Templates
 from popbuild.reader import parse_and_validate
-from popbuild.stages.defaults import NoJson, find_json
+from popbuild.stages.defaults import NoDocument, parse_json, parse_text
+from popbuild.stages.kinds import Kinds
 from popbuild.views import Trace, view
 
 READERS: dict[str, Callable[[bytes], None]] = {}
@@ -90,11 +91,9 @@ def schema(data: bytes) -> None:
 def answer(data: bytes) -> None:
     """A model's answer: the document in it, or what the model can act on."""
     text = data.decode(errors="replace")
-    try:
-        value = find_json(text)
-    except NoJson:
-        return
-    written_again(value)
+    for parse in (lambda each: parse_json(each, Kinds()), parse_text):
+        with contextlib.suppress(NoDocument):
+            written_again(parse(text).value)
 
 
 @reader

@@ -46,7 +46,10 @@ ANSWERS: dict[str, tuple[Reply, list[str]]] = {
     ),
     "cut off, but whole JSON": (Reply('{"a": "x"}', "length"), ["the answer is cut off"]),
     "filtered": (Reply('{"a": "x"}', "content_filter"), ["content filter cut the answer off"]),
-    "prose": (Reply("I cannot do that."), ["no JSON document in the answer: Expecting value"]),
+    "prose": (
+        Reply("I cannot do that."),
+        ["no JSON document in the answer: there is only prose; its schema takes object"],
+    ),
     "half JSON": (Reply('{"a": "x'), ["no JSON document in the answer: Unterminated string"]),
     "a number too large, and more": (
         Reply('{"a": 1e999e9}'),

@@ -23,7 +23,7 @@ from popbuild.guard import in_our_words
 from popbuild.llm.calls import Calls
 from popbuild.model import status as states
 from popbuild.model.clock import timestamp
-from popbuild.model.letter import FORMAT_VERSION, Call, Usage, open_letter, seal
+from popbuild.model.letter import FORMAT_VERSION, Usage, open_letter, seal
 from popbuild.model.pipeline import Task
 from popbuild.openjob import OpenJob
 from popbuild.prompt import Templates
@@ -280,7 +280,7 @@ class TaskBuild:
                 "usage": Usage.of(work.made).as_json(),
                 "refinementAttempts": built.cycles,
                 "validation": work.validation,
-                "warnings": _warnings(work.made),
+                "warnings": _warnings(work),
                 "edited": False,
             }
         )
@@ -409,5 +409,6 @@ async def _to_its_end(writing: Coroutine[Any, Any, object]) -> None:
         raise
 
 
-def _warnings(calls: list[Call]) -> list[str]:
-    return list(dict.fromkeys(warning for call in calls for warning in call.warnings))
+def _warnings(work: Work) -> list[str]:
+    of_calls = [warning for call in work.made for warning in call.warnings]
+    return list(dict.fromkeys([*of_calls, *work.warnings]))

@@ -25,6 +25,7 @@ _INSTRUCTING = ("system", "developer")  # roles
 Ask = Callable[[Sequence[Message], Any, Mapping[str, Any]], Coroutine[Any, Any, Answer]]
 Render = Callable[[str, Mapping[str, Any]], str]
 Judge = Callable[[Any], list[Problem]]
+Parse = Callable[[Any], Any]
 
 
 class RevokedError(Exception):
@@ -79,6 +80,7 @@ class Context:
         ask: Ask,
         render: Render,
         judge: Judge,
+        parse: Parse,
         logger: logging.Logger,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
@@ -104,6 +106,7 @@ class Context:
         self._ask = ask
         self._render = render
         self._judge = judge
+        self._parse = parse
         self._loop = loop
         self._revoked = False
         self._call_time_s = 0.0
@@ -172,6 +175,12 @@ class Context:
     def judge(self, value: Any) -> list[dict[str, Any]]:
         """The schema's problems with a value, as objects."""
         return [problem.as_json() for problem in self._judge(value)]
+
+    def parse(self, answer: Answer | str) -> Any:
+        """The document in an answer, as `parsing` finds it by default: without reasoning, and with
+        harmless slips mended. Where there is none, the exception is that of `reject`."""
+        self._check()
+        return self._parse(answer)
 
     def reject(self, message: str, pointer: str = "") -> AnswerRejected:
         """An exception to raise: the answer fails the gate."""

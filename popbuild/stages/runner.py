@@ -29,9 +29,12 @@ from popbuild.prompt import Templates, nothing_to_send
 from popbuild.redact import redact, redact_value, secret_in
 from popbuild.schemas import Schema
 from popbuild.settings import effective, formats_by_hand, refusals
-from popbuild.stages import code, command, defaults
+from popbuild.stages import code, command, defaults, document
+from popbuild.stages.answer_problems import problems_of
 from popbuild.stages.context import AnswerRejected, Context, RevokedError, as_messages, asked
+from popbuild.stages.document import Found, NoDocument
 from popbuild.stages.files import Files
+from popbuild.stages.kinds import Kinds
 from popbuild.stages.names import STAGES, kept_name
 from popbuild.texts import is_blank
 from popbuild.threads import abandon, start_daemon
@@ -71,6 +74,7 @@ class Work:
     trace: Trace = field(default_factory=Trace)
     log: list[dict[str, Any]] = field(default_factory=list)
     made: list[Call] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)  # of no call: what a command answered, say
     validation: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -130,6 +134,9 @@ class _Runner:
         self._answer_file: str | None = None
         self._kept_prompt = ""
         self._kept_calls: Counter[int] = Counter()
+        self._calls_by_text: dict[str, int] = {}
+        # As it is sent, it is one document, so that what it refers to can be looked up.
+        self._kinds = Kinds(work.sent_schema or (work.schema.document if work.schema else None))
         self._context = Context(
             job=work.job,
             task=work.task.id,
@@ -141,6 +148,7 @@ class _Runner:
             ask=self._ask_from_code,
             render=self._render,
             judge=self._judge,
+            parse=self._parse_for_code,
             logger=self._logger(),
             loop=asyncio.get_running_loop(),
         )
@@ -199,7 +207,9 @@ class _Runner:
             self._keep("prompt", "json", context.messages)
             self._kept_prompt = jsonio.digest(context.messages)
             context.answer = await self._run("inference", self._infer, self._answer)
-        context.output = await self._run("parsing", self._parse, self._document)
+        context.output = await self._run(
+            "parsing", lambda: self._parse(context.answer), self._parsed
+        )
         await self._validate("validateStructure", lambda: self._judge(context.output))
         await self._validate("validateQuality", list)
         for stage in ("critique", "refine"):
@@ -266,14 +276,42 @@ class _Runner:
                 lambda text: self._context.log.info("%s", text),
             )
 
-    def _parse(self) -> Any:
-        text = self._context.answer
-        if self._task.answer == "text":
-            return {"content": text.strip()}
+    def _parse(self, text: str) -> Found:
+        """The document in an answer, as `parsing` finds it. Raises AnswerRejected."""
         try:
-            return defaults.find_json(text)
-        except defaults.NoJson as error:
-            raise AnswerRejected(Problem(str(error))) from None
+            if self._task.answer == "text":
+                return defaults.parse_text(text)
+            return defaults.parse_json(text, self._kinds)
+        except NoDocument as error:
+            raise AnswerRejected(Problem(printable(str(error)))) from None
+
+    def _parsed(self, value: Any) -> Any:
+        """What parsing returned. What is to be said of a document that we found is said."""
+        if isinstance(value, Found):
+            self._note_found(self._context.answer, value)
+            value = value.value
+        return self._document(value)
+
+    def _parse_for_code(self, value: Any) -> Any:
+        """The same for any answer, for code that has parsing of its own."""
+        text = self._text(value)
+        found = self._parse(text)
+        self._note_found(text, found)
+        return found.value
+
+    def _note_found(self, text: str, found: Found) -> None:
+        """Warnings go to the call that gave the text, and to the log; notes to the log."""
+        for note in found.notes:
+            self._entry(self._stage, None, note, 0.0)
+        for warning in found.warnings:
+            self._entry(self._stage, None, warning, 0.0, level="warning")
+        number = self._calls_by_text.get(text)
+        if number is None:
+            self._work.warnings.extend(found.warnings)
+            return
+        call = self._work.made[number]
+        more = [each for each in found.warnings if each not in call.warnings]
+        self._work.made[number] = replace(call, warnings=(*call.warnings, *more))
 
     # Running one stage.
 
@@ -413,7 +451,7 @@ class _Runner:
         number = self._kept_calls[cycle]
         files.keep(kept_name(task, "prompt", "json", cycle, number), list(messages))
         answer = await self._ask(messages, schema, settings)
-        files.keep(kept_name(task, "answer", "txt", cycle, number), self._text(answer))
+        files.keep(kept_name(task, "answer", "txt", cycle, number), _shown(answer.text))
         return answer
 
     async def _ask(
@@ -453,17 +491,18 @@ class _Runner:
             requests.append(replace(requests[0], model=other, place=work.place_of(other)))
         pipeline = str(work.seen.seed.get("pipeline", ""))
         origin = Origin(work.run, work.job, self._task.id, pipeline, self._context.cycle)
-        asked = await work.calls.ask_in_order(requests, origin)
-        if asked.request is not requests[0] and asked.request.model in self._task.fallbacks:
-            work.trace.fallback(asked.request.model)
-        for each in asked.declined:
+        had = await work.calls.ask_in_order(requests, origin)
+        if had.request is not requests[0] and had.request.model in self._task.fallbacks:
+            work.trace.fallback(had.request.model)
+        for each in had.declined:
             self._note_call(*each)
-        self._note_call(asked.request, asked.answer)
-        self._last = asked.answer
-        return asked.answer
+        self._note_call(had.request, had.answer)
+        self._last = had.answer
+        return had.answer
 
     def _note_call(self, request: Request, answer: Answer) -> None:
         used = answer.used
+        self._calls_by_text[answer.text] = len(self._work.made)
         self._work.made.append(
             Call(
                 request=answer.kept_as or request.digest,
@@ -504,10 +543,16 @@ class _Runner:
 
     def _answer(self, value: Any) -> str:
         """The answer, kept. One that is empty or cut off never reaches parsing: no success."""
+        given = value.text if isinstance(value, Answer) else value
+        if isinstance(given, str) and given in self._calls_by_text and _half(given) is not None:
+            # The model's fault, not the code's. What is kept shows it by its number.
+            text = self._context.answer = _shown(given)
+            self._answer_file = self._keep("answer", "txt", text)
+            raise _Failed(self._stage, [Problem(f"the answer has {_half(given)}")])
         text = self._context.answer = self._text(value)
         self._answer_file = self._keep("answer", "txt", text)
         last = self._last if self._last is not None and self._last.text == text else None
-        problems = defaults.answer_problems(text, last)
+        problems = problems_of(text, last)
         if problems:
             raise _Failed(self._stage, problems, last is not None and last.is_declined)
         return text
@@ -517,10 +562,13 @@ class _Runner:
             value = value.text
         if not isinstance(value, str):
             raise self._wrong(value, "a text")
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            return value.encode(errors="replace").decode()
+        half = _half(value)
+        if half is not None:
+            raise TaskError(
+                "a text has half a surrogate pair",
+                {"task": self._task.id, "stage": self._stage, "found": half},
+                hint="it is half of one character: encode the text with both halves, or drop it",
+            )
         return value
 
     def _object(self, value: Any) -> dict[str, Any]:
@@ -714,6 +762,21 @@ class _Runner:
         logger = logging.Logger(f"popbuild.{self._task.id}", logging.DEBUG)
         logger.addHandler(Handler())
         return logger
+
+
+def _half(text: str) -> str | None:
+    """Half a surrogate pair in a text, with the place where it stands; None where there is none."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        at = document.place(text, error.start)
+        return f"half a surrogate pair, {text[error.start]!a}, at {at}"
+    return None
+
+
+def _shown(text: str) -> str:
+    """A text as UTF-8 can hold it: half a surrogate pair by its number."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _as_json(value: Any) -> Any:

@@ -1,0 +1,142 @@
+"""Which values a schema can take, told by their types alone: a citation from a document."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+from popbuild.model.problem import MISSING, value_at
+
+_EMPTY: dict[str, Any] = {
+    "object": {},
+    "array": [],
+    "string": "",
+    "number": 0,
+    "boolean": False,
+    "null": None,
+}
+_ALL = frozenset(_EMPTY)
+# A schema with these and no `type` would let every other type pass; nobody means that.
+_HINTS = {
+    "object": {"properties", "required", "patternProperties", "additionalProperties"},
+    "array": {"items", "prefixItems", "minItems", "maxItems"},
+}
+_MAX_DEPTH = 16  # of references and combinations; what lies deeper may be anything
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """A schema as one document; None takes any value."""
+
+    schema: Any = None
+
+    @functools.cached_property
+    def types(self) -> frozenset[str]:
+        """The JSON types that a document may have: `integer` is `number` here."""
+        if self.schema is None:
+            return _ALL
+        found = {name for name, empty in _EMPTY.items() if _takes(self.schema, empty, self.schema)}
+        hints = {name for name, words in _HINTS.items() if words & _keywords(self.schema)}
+        return frozenset(hints if found == _ALL and hints else found)
+
+    @property
+    def are_known(self) -> bool:
+        """Whether the schema says anything about types."""
+        return self.types != _ALL
+
+    @functools.cached_property
+    def item_types(self) -> frozenset[str]:
+        """The JSON types that the items of a document that is an array may have."""
+        if self.schema is None:
+            return _ALL
+        return frozenset(
+            name for name, empty in _EMPTY.items() if _takes(self.schema, [empty], self.schema)
+        )
+
+    def take(self, value: Any) -> bool:
+        """Whether a value has a type that the schema takes, and so have the items of an array.
+        False is certain: such a value fails the gate. True says nothing."""
+        if type_of(value) not in self.types:
+            return False
+        return not isinstance(value, list) or all(type_of(e) in self.item_types for e in value)
+
+    def __str__(self) -> str:
+        return " or ".join(sorted(self.types)) or "nothing"
+
+
+def type_of(value: Any) -> str:
+    """The JSON type of a value."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, int | float):
+        return "number"
+    if isinstance(value, str):
+        return "string"
+    return "object" if isinstance(value, dict) else "array"
+
+
+def _takes(schema: Any, value: Any, root: Any, depth: int = 0) -> bool:
+    """What jsonschema would say if it knew types, and the items of arrays, alone."""
+    if not isinstance(schema, dict) or depth > _MAX_DEPTH:
+        return schema is not False
+
+    def fits(other: Any, item: Any = value) -> bool:
+        return _takes(other, item, root, depth + 1)
+
+    if type_of(value) not in _named(schema):
+        return False
+    target = _target(schema, root)
+    items = schema.get("items", True)
+    if isinstance(items, list) or "prefixItems" in schema:
+        items = True  # each place has a schema of its own
+    return (
+        fits(target)
+        and all(map(fits, _list(schema, "allOf")))
+        and ("anyOf" not in schema or any(map(fits, _list(schema, "anyOf"))))
+        and ("oneOf" not in schema or any(map(fits, _list(schema, "oneOf"))))
+        and (items is True or not isinstance(value, list) or all(fits(items, e) for e in value))
+    )
+
+
+def _named(schema: dict[str, Any]) -> frozenset[str]:
+    """The types that `type`, `const` and `enum` leave."""
+    found = _ALL
+    if "type" in schema:
+        names = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+        found &= {"number" if name == "integer" else name for name in names}
+    if "const" in schema:
+        found &= {type_of(schema["const"])}
+    if "enum" in schema:
+        found &= set(map(type_of, _list(schema, "enum")))
+    return found
+
+
+def _target(schema: dict[str, Any], root: Any) -> Any:
+    """What `$ref` leads to in this document; True, which takes all, where it does not."""
+    reference = schema.get("$ref")
+    if not isinstance(reference, str) or not reference.startswith("#"):
+        return True
+    pointer = unquote(reference[1:])
+    found = value_at(root, pointer) if pointer[:1] in ("", "/") else MISSING
+    return True if found is MISSING else found
+
+
+def _list(schema: dict[str, Any], keyword: str) -> list[Any]:
+    value = schema.get(keyword, [])
+    return value if isinstance(value, list) else []
+
+
+def _keywords(schema: Any) -> set[str]:
+    """The keywords at the top of a schema, and of what it refers to."""
+    found: set[str] = set()
+    root = schema
+    for _ in range(_MAX_DEPTH):
+        if not isinstance(schema, dict):
+            break
+        found |= schema.keys()
+        schema = _target(schema, root)
+    return found

@@ -1,0 +1,252 @@
+"""A model's reasoning in its answer, by the tags around it. The rule is in `docs/tasks.md`.
+
+Most providers keep reasoning apart. What serves open models often does not, or cuts the opening tag
+off, which stands in the prompt already.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+Spans = Callable[[str], Iterable[tuple[int, int]]]
+
+# The tags of vLLM's, SGLang's and llama.cpp's parsers, and of models' own templates. As names in
+# <…>, also <seed:think>, <mm:think>, <ifm|think>, with attributes, in any case:
+_ALWAYS = "think|thinking|antthinking"
+# These an answer may have for its own, so that they count only where it begins:
+_AT_START = "thought|thoughts|reasoning|scratchpad|inner_monologue"
+_NAMED = (
+    rf"<(?P<slash>/?)(?P<name>(?:\w{{1,20}}[:|])?(?i:{_ALWAYS}|{_AT_START}))(?:\s[^<>]{{0,200}})?>"
+)
+_HARMONY = r"(?:<\|start\|>\s*assistant\s*)?<\|channel\|>\s*"
+_HEADER_END = r"\b[^<>]{0,40}(?:<\|constrain\|>[^<>]{0,40})?<\|message\|>"
+# And as tokens of their own: how reasoning opens, and how it closes.
+TOKENS = (
+    (r"\[THINK\]", r"\[/THINK\]"),  # Mistral
+    (r"◁think▷", r"◁/think▷"),  # Kimi
+    (r"<\|START_THINKING\|>", r"<\|END_THINKING\|>"),  # Cohere
+    (r"<\|begin_of_thought\|>", r"<\|end_of_thought\|>"),  # OpenThinker, Sky-T1
+    (r"<\|inner_prefix\|>", r"<\|inner_suffix\|>"),  # Apertus
+    (r"<\|channel>\s*thought\b", r"<channel\|>"),  # Gemma
+    (r"<\|think(?:ing)?\|>", r"<\|/think(?:ing)?\|>"),
+    (r"<unused94>\s*thought\b", r"<unused95>"),  # MedGemma
+    (r"\[unused16\]", r"\[unused17\]"),  # Pangu
+    # gpt-oss: channels, of which the last one is the answer.
+    (
+        rf"{_HARMONY}(?:analysis|commentary){_HEADER_END}",
+        rf"(?:<\|end\|>\s*)?{_HARMONY}final{_HEADER_END}",
+    ),
+)
+_TAGS = re.compile(
+    "|".join(
+        [
+            f"(?=[<\\[◁])(?:(?P<n>{_NAMED})",
+            *(f"(?P<o{number}>{opening})" for number, (opening, _) in enumerate(TOKENS)),
+            *(f"(?P<c{number}>{closing})" for number, (_, closing) in enumerate(TOKENS)),
+        ]
+    )
+    + ")"
+)
+# No tag is without one of these: most answers are done with after one quick look.
+_HINT = re.compile(
+    "think|thought|reasoning|scratchpad|monologue|inner_|channel|unused|analysis", re.IGNORECASE
+)
+# The same channels where the server left out its tokens and kept their names.
+_BARE_CHANNELS = re.compile(r"\s*analysis.*?assistant\s?final(?:json)?", re.DOTALL)
+# What stands around an answer behind reasoning, and is no part of it.
+_AROUND = tuple(
+    re.compile(pattern, re.DOTALL)
+    for pattern in (
+        r"<\|begin_of_solution\|>(.*?)(?:<\|end_of_solution\|>)?",
+        r"<\|START_(?:RESPONSE|TEXT)\|>(.*?)(?:<\|END_(?:RESPONSE|TEXT)\|>)?",
+        r"<answer>(.*)</answer>",
+        r"<response>(.*)</response>",
+        r"(.*?)<\|(?:return|end)\|>",
+    )
+)
+_BLANK = re.compile(r"[\s\ufeff\u200b]*")
+_QUOTES = "`\"'\u201c\u201d\u2018\u2019"
+_LOOK_AROUND = 200  # characters of a line that tell whether a tag is only talked about
+_MAX_ROUNDS = 16  # closing tags without an opening one; each is looked for anew
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A tag around reasoning. `name` is the same for the one that opens and the one that closes."""
+
+    start: int
+    end: int
+    text: str
+    name: str
+    closes: bool
+    counts_anywhere: bool
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer without its reasoning. `in_place` is the same with space for what was left out, so
+    that lines and columns are as they were; `reasoning` counts the characters left out; `unclosed`
+    is the tag that never closes, None where all do."""
+
+    text: str
+    in_place: str
+    reasoning: int = 0
+    unclosed: Tag | None = None
+
+
+def without(text: str, content: Spans) -> Answer:
+    """Take the reasoning out of an answer. `content` gives the spans of a text in which tags are
+    what the answer says: code, or whole documents."""
+    if not _HINT.search(text):
+        return Answer(text, text)
+    bare = _BARE_CHANNELS.match(text)
+    start = bare.end() if bare else 0
+    cuts = [(0, start)] if start else []
+    tags = [tag for tag in _tags(text, start) if not _is_mention(text, tag)]
+    for _ in range(_MAX_ROUNDS):
+        start, unclosed = _leading(text, start, tags, cuts)
+        if unclosed:
+            return _cut(text, cuts, unclosed)
+        tags = [tag for tag in tags if tag.start >= start]
+        counting = _outside(tags, start, text, content)
+        lone = _first_lone(counting)
+        if lone is None:
+            return _cut(text, cuts, _blocks(counting, cuts))
+        cuts.append((start, lone.end))
+        start = lone.end
+        tags = [tag for tag in tags if tag.start >= start]
+    return _cut(text, cuts, tags[0] if tags else None)
+
+
+def _tags(text: str, start: int) -> list[Tag]:
+    found = []
+    for match in _TAGS.finditer(text, start):
+        name = match["name"]
+        if name is not None:
+            plain = re.split("[:|]", name.casefold())[-1]
+            anywhere = plain in _ALWAYS.split("|")
+            tag = name.casefold(), match["slash"] == "/", anywhere
+        else:
+            group = match.lastgroup or ""
+            tag = group[1:], group[0] == "c", True
+        found.append(Tag(match.start(), match.end(), match[0], *tag))
+    return found
+
+
+def _is_mention(text: str, tag: Tag) -> bool:
+    """Whether a tag is only talked about: inside a code span on its line, or between quotes."""
+    before = text[max(0, tag.start - _LOOK_AROUND) : tag.start].rpartition("\n")[2]
+    after = text[tag.end : tag.end + _LOOK_AROUND].partition("\n")[0]
+    if before.count("`") % 2 and "`" in after:
+        return True
+    is_quoted = before[-1:] in _QUOTES and after[:1] in _QUOTES and before and after
+    return bool(is_quoted) and not before[-2:-1].isalnum() and not after[1:2].isalnum()
+
+
+def _leading(
+    text: str, start: int, tags: list[Tag], cuts: list[tuple[int, int]]
+) -> tuple[int, Tag | None]:
+    """The blocks that an answer begins with, one behind the other: where they end."""
+    closing = _closing(tags)
+    for number, tag in enumerate(tags):
+        if tag.start < start:
+            continue
+        blank = _BLANK.match(text, start)
+        assert blank is not None
+        if tag.closes or tag.start != blank.end():
+            break
+        end = closing[number]
+        if end is None:
+            return start, tag
+        cuts.append((start, end))
+        start = end
+    return start, None
+
+
+def _outside(tags: list[Tag], start: int, text: str, content: Spans) -> list[Tag]:
+    """The tags that stand in none of the spans."""
+    if not tags:
+        return []
+    spans = sorted((first + start, end + start) for first, end in content(text[start:]))
+    found, number = [], 0
+    for tag in tags:
+        while number < len(spans) and spans[number][1] <= tag.start:
+            number += 1
+        if number == len(spans) or tag.start < spans[number][0]:
+            found.append(tag)
+    return found
+
+
+def _first_lone(tags: list[Tag]) -> Tag | None:
+    """The first closing tag that no opening one stands before."""
+    opened: set[str] = set()
+    for tag in tags:
+        if not tag.closes:
+            opened.add(tag.name)
+        elif tag.name not in opened:
+            return tag
+    return None
+
+
+def _blocks(tags: list[Tag], cuts: list[tuple[int, int]]) -> Tag | None:
+    """The blocks further on, to `cuts`; gives the tag that never closes."""
+    at = 0
+    for tag, end in zip(tags, _closing(tags), strict=True):
+        if tag.start < at or tag.closes or not tag.counts_anywhere:
+            continue
+        if end is None:
+            return tag
+        cuts.append((tag.start, end))
+        at = end
+    return None
+
+
+def _closing(tags: list[Tag]) -> list[int | None]:
+    """Where the block of each opening tag ends: at its own closing tag, or, where blocks were
+    opened inside and never closed, at the next one."""
+    found: list[int | None] = [None] * len(tags)
+    opened: dict[str, list[int]] = {}
+    for number, tag in enumerate(tags):
+        stack = opened.setdefault(tag.name, [])
+        if not tag.closes:
+            stack.append(number)
+        elif stack:
+            found[stack.pop()] = tag.end
+    following: dict[str, int] = {}
+    for number in reversed(range(len(tags))):
+        tag = tags[number]
+        if tag.closes:
+            following[tag.name] = tag.end
+        elif found[number] is None:
+            found[number] = following.get(tag.name)
+    return found
+
+
+def _cut(text: str, cuts: list[tuple[int, int]], unclosed: Tag | None) -> Answer:
+    if not cuts:
+        return Answer(text, text, 0, unclosed)
+    kept, blank, at = [], [], 0
+    for start, end in [*cuts, (len(text), len(text))]:
+        kept.append(text[at:start])
+        blank += [kept[-1], _blank(text[start:end])]
+        at = end
+    plain, in_place = "".join(kept), "".join(blank)
+    for around in _AROUND:
+        if match := around.fullmatch(in_place, *_ends(in_place)):
+            in_place = _blank(in_place[: match.start(1)]) + match[1]
+        if match := around.fullmatch(plain, *_ends(plain)):
+            plain = match[1]
+    return Answer(plain, in_place, sum(end - start for start, end in cuts), unclosed)
+
+
+def _ends(text: str) -> tuple[int, int]:
+    """Where a text begins and ends, without the blank around it."""
+    end = len(text.rstrip())
+    return min(len(text) - len(text.lstrip()), end), end
+
+
+def _blank(text: str) -> str:
+    """As many lines, and as many characters on the last."""
+    return "\n" * text.count("\n") + " " * (len(text) - text.rfind("\n") - 1)
