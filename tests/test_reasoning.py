@@ -177,6 +177,9 @@ def test_documents_beside_reasoning(answer: str, document: object) -> None:
         ('<think>a</think>{"a":1}<think>', "nothing closes <think> at line 1, column 24"),
         ('{"a":1}\n</think>', "all of it is reasoning"),
         ('<think>\n\n</think>\n\n{"a":', "it begins at line 5, column 1"),
+        ('{"a":"</think>", "b":{"c":1}, "d":"cut', "it begins at line 1, column 1"),
+        ('{"a<think>": {"b</think>]": "c"}', "it begins at line 1, column 1, and never closes"),
+        ('{"a":"\n</think>\n", "b":{"c":1}, "d":"cut', "is a part of a document"),
         ("</think>" * 40 + '{"a":', "</think>"),
     ],
 )

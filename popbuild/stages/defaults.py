@@ -22,7 +22,7 @@ def parse_text(answer: str) -> Found:
 def parse_json(answer: str, kinds: Kinds) -> Found:
     """The JSON document in an answer. Raises NoDocument."""
     kept, notes = _without_reasoning(answer, document.spans)
-    found = document.find(kept.in_place, kinds)
+    found = document.find(kept.in_place, kinds, is_all=kept.is_sure)
     return Found(found.value, found.warnings, notes)
 
 

@@ -43,7 +43,7 @@ _ARRAY = re.compile(rf"\[\s*(?:[\[{{\"'{_LEFT}\]]|//|/\*|\Z)")
 _ARRAY_OF_LITERALS = re.compile(rf"\[\s*{_LITERAL}\s*(?:[,\]]|\Z)")
 _INTERVAL = re.compile(r"\[[^\[\](){}\"\n,]{1,40},[^\[\](){}\"\n,]{1,40}\)")  # [0, 1)
 # What stands before a member or an item whose own document begins further up.
-_MEMBER = re.compile(rf"(?:[\"'{_RIGHT}]\s*:|[\"'{_RIGHT}}}\]\d]\s*,)\s*\Z")
+_MEMBER = re.compile(rf"(?:[\"'{_RIGHT}]\s*:|(?:[\"'{_RIGHT}}}\]\d]|true|false|null)\s*,)\s*\Z")
 
 _FIRST = re.compile(rf"[\[{{\"]|{_LITERAL}\b")  # how a document begins
 _NUMBERS = re.compile(r"\[[\s\d,-]*\]")
@@ -86,8 +86,9 @@ class _Fenced(_Piece):
     slips: tuple[str, ...]
 
 
-def find(text: str, kinds: Kinds) -> Found:
-    """The document of an answer that is free of reasoning. Raises NoDocument."""
+def find(text: str, kinds: Kinds, *, is_all: bool = True) -> Found:
+    """The document of an answer that is free of reasoning. Raises NoDocument. What was taken to be
+    reasoning may have been the beginning of a document if this `is_all` is false."""
     body = text.strip(_BLANK)
     if body.startswith(("{", "[")):
         with contextlib.suppress(InputError):
@@ -105,20 +106,25 @@ def find(text: str, kinds: Kinds) -> Found:
         if read is None or not kinds.take(read[0]):
             continue
         before = scan.pieces[:number]
-        if scan.is_part(piece, before):
+        if scan.is_part(piece, before, is_all):
             raise NoDocument(scan.why_part(piece))
         several = any(kinds.take(other[0]) for other in map(scan.read, before) if other is not None)
         return Found(read[0], _said(read[1], several))
     return scan.last_resort(body)
 
 
-def spans(text: str) -> list[tuple[int, int]]:
-    """Where whole documents stand in a text, of any type."""
+def spans(text: str) -> list[tuple[int, int, bool]]:
+    """Where documents of any type stand in a text, and whether each is whole: one that is broken
+    or never closes has a span too."""
     kinds = Kinds()
     if _one_document(text.strip(_BLANK), kinds) is not None:
-        return [(0, len(text))]
+        return [(0, len(text), True)]
     scan = _Scan(text, kinds)
-    return [(each.start, each.end) for each in scan.pieces if each.end and scan.read(each)]
+    return [
+        (each.start, each.end or len(text), scan.read(each) is not None)
+        for each in scan.pieces
+        if each.may_be
+    ]
 
 
 def _said(mended: tuple[str, ...], several: bool = False) -> tuple[str, ...]:
@@ -171,16 +177,16 @@ class _Scan:
         except InputError:
             return None
 
-    def is_part(self, piece: _Piece, before: list[_Piece]) -> bool:
+    def is_part(self, piece: _Piece, before: list[_Piece], is_all: bool) -> bool:
         """Whether a whole document looks like a member of one that began further up."""
         text = self._text
         if isinstance(piece, _Fenced) or not _MEMBER.search(
             text[max(0, piece.start - _LOOK_BACK) : piece.start]
         ):
             return False
-        return self._last_close > piece.start or any(
-            each.may_be and self.read(each) is None for each in before
-        )
+        if not is_all or self._last_close > piece.start:
+            return True
+        return any(each.may_be and self.read(each) is None for each in before)
 
     def last_resort(self, body: str) -> Found:
         """Numbers in brackets amid a line are citations, unless there is nothing else and the

@@ -36,13 +36,13 @@ class Fences:
         return None
 
 
-def blocks(text: str) -> Iterator[tuple[int, int]]:
-    """The spans of the fenced blocks in a text, with their fences."""
+def blocks(text: str) -> Iterator[tuple[int, int, bool]]:
+    """The spans of the fenced blocks in a text, with their fences; each is whole."""
     fences = Fences(text)
     at = 0
     while match := _OPENING.search(text, at):
         at = match.end()
         end = fences.end_of(match[0], at)
         if end is not None:
-            yield match.start(), end[1]
+            yield match.start(), end[1], True
             at = end[1]

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-Spans = Callable[[str], Iterable[tuple[int, int]]]
+Spans = Callable[[str], Iterable[tuple[int, int, bool]]]
 
 # The tags of vLLM's, SGLang's and llama.cpp's parsers, and of models' own templates. As names in
 # <…>, also <seed:think>, <mm:think>, <ifm|think>, with attributes, in any case:
@@ -68,6 +68,7 @@ _AROUND = tuple(
 )
 _BLANK = re.compile(r"[\s\ufeff\u200b]*")
 _QUOTES = "`\"'\u201c\u201d\u2018\u2019"
+_BEGINS = re.compile(r"[ \t]*(?:\r?\n|[\[{]|\Z)")
 _LOOK_AROUND = 200  # characters of a line that tell whether a tag is only talked about
 _MAX_ROUNDS = 16  # closing tags without an opening one; each is looked for anew
 
@@ -88,32 +89,41 @@ class Tag:
 class Answer:
     """An answer without its reasoning. `in_place` is the same with space for what was left out, so
     that lines and columns are as they were; `reasoning` counts the characters left out; `unclosed`
-    is the tag that never closes, None where all do."""
+    is the tag that never closes, None where all do. `is_sure` is false where a closing tag stood
+    alone: it might have stood in a document that is cut off."""
 
     text: str
     in_place: str
     reasoning: int = 0
     unclosed: Tag | None = None
+    is_sure: bool = True
 
 
 def without(text: str, content: Spans) -> Answer:
     """Take the reasoning out of an answer. `content` gives the spans of a text in which tags are
-    what the answer says: code, or whole documents."""
+    what the answer says, code or documents, and whether each span is whole: in a broken one, a
+    closing tag may well end reasoning that had a draft in it."""
     if not _HINT.search(text):
         return Answer(text, text)
     bare = _BARE_CHANNELS.match(text)
     start = bare.end() if bare else 0
     cuts = [(0, start)] if start else []
     tags = [tag for tag in _tags(text, start) if not _is_mention(text, tag)]
+    is_sure = True
     for _ in range(_MAX_ROUNDS):
         start, unclosed = _leading(text, start, tags, cuts)
         if unclosed:
             return _cut(text, cuts, unclosed)
         tags = [tag for tag in tags if tag.start >= start]
-        counting = _outside(tags, start, text, content)
-        lone = _first_lone(counting)
+        spans = sorted(content(text[start:])) if tags else []
+        whole = [(first + start, end + start) for first, end, is_whole in spans if is_whole]
+        every = [(first + start, end + start) for first, end, _ in spans]
+        outside = _outside(tags, whole)
+        sure = {tag.start for tag in _outside(tags, every)}
+        lone = _first_lone(text, outside, sure)
         if lone is None:
-            return _cut(text, cuts, _blocks(counting, cuts))
+            return replace(_cut(text, cuts, _blocks(outside, sure, cuts)), is_sure=is_sure)
+        is_sure = False
         cuts.append((start, lone.end))
         start = lone.end
         tags = [tag for tag in tags if tag.start >= start]
@@ -165,11 +175,8 @@ def _leading(
     return start, None
 
 
-def _outside(tags: list[Tag], start: int, text: str, content: Spans) -> list[Tag]:
+def _outside(tags: list[Tag], spans: list[tuple[int, int]]) -> list[Tag]:
     """The tags that stand in none of the spans."""
-    if not tags:
-        return []
-    spans = sorted((first + start, end + start) for first, end in content(text[start:]))
     found, number = [], 0
     for tag in tags:
         while number < len(spans) and spans[number][1] <= tag.start:
@@ -179,22 +186,23 @@ def _outside(tags: list[Tag], start: int, text: str, content: Spans) -> list[Tag
     return found
 
 
-def _first_lone(tags: list[Tag]) -> Tag | None:
-    """The first closing tag that no opening one stands before."""
+def _first_lone(text: str, tags: list[Tag], sure: set[int]) -> Tag | None:
+    """The first closing tag that no opening one stands before. In a broken document, it must be
+    followed by a new line or a bracket: inside a string that was cut off, the string goes on."""
     opened: set[str] = set()
     for tag in tags:
         if not tag.closes:
             opened.add(tag.name)
-        elif tag.name not in opened:
+        elif tag.name not in opened and (tag.start in sure or _BEGINS.match(text, tag.end)):
             return tag
     return None
 
 
-def _blocks(tags: list[Tag], cuts: list[tuple[int, int]]) -> Tag | None:
-    """The blocks further on, to `cuts`; gives the tag that never closes."""
+def _blocks(tags: list[Tag], sure: set[int], cuts: list[tuple[int, int]]) -> Tag | None:
+    """The blocks further on that no document holds, to `cuts`; gives the tag that never closes."""
     at = 0
     for tag, end in zip(tags, _closing(tags), strict=True):
-        if tag.start < at or tag.closes or not tag.counts_anywhere:
+        if tag.start < at or tag.closes or not tag.counts_anywhere or tag.start not in sure:
             continue
         if end is None:
             return tag
