@@ -15,13 +15,13 @@ from popbuild.errors import ConfigError, PopbuildError, nearest, unknown
 from popbuild.exam import Surroundings
 from popbuild.llm import known
 from popbuild.model.pipeline import Pipeline, Task
-from popbuild.preview import renders_prompt, tree_of
+from popbuild.preview import renders_prompt, template_of, tree_of
 from popbuild.rules import TASK_FILE
 from popbuild.sandbox import NAMES
 from popbuild.schemas import parts
 from popbuild.settings import STRICT
 from popbuild.stages.source import near_stages
-from popbuild.syntax import Reference, source_of
+from popbuild.syntax import Reference
 
 _OF_JINJA = frozenset({"caller", "kwargs", "loop", "self", "super", "varargs"})
 
@@ -66,7 +66,7 @@ def _stages(settings: Config, task: Task) -> Iterator[Doubt]:
 
 def _templates(settings: Config, pipeline: Pipeline, task: Task) -> Iterator[Doubt]:
     """The templates that a task renders, and those that they include."""
-    code = "" if task.stages is None else settings.snapshot.text(task.stages)
+    code = settings.snapshot.files.get(task.stages or "", b"").decode(errors="replace")
     by_default = ("prompt.md", "system.md") if renders_prompt(settings, task) else ()
     for path in task.files:
         name = path.removeprefix(f"{task.folder}/")
@@ -78,7 +78,7 @@ def _templates(settings: Config, pipeline: Pipeline, task: Task) -> Iterator[Dou
         if name in by_default and name not in code:
             yield from _names(settings, around)
     system = task.path("system.md")
-    if system and "system.md" in by_default and source_of(settings.snapshot.text(system)).blank:
+    if system and "system.md" in by_default and template_of(settings, system).blank:
         where = {"file": f"pipeline-config/{system}"}
         yield Doubt(ConfigError("a system message that says nothing", where), is_warning=True)
 
@@ -90,7 +90,7 @@ def _with_included(settings: Config, path: str) -> tuple[list[str], list[Doubt]]
     while waiting:
         current = waiting.pop()
         folder = current.rpartition("/")[0]
-        for reference in source_of(settings.snapshot.text(current)).templates:
+        for reference in template_of(settings, current).templates:
             places = [[f"{folder}/{name}", name] for name in reference.names]
             there = next((place for pair in places for place in pair if place in files), None)
             if there is None and not reference.may_be_missing:
@@ -121,7 +121,7 @@ def _artifacts(
     settings: Config, pipeline: Pipeline, task: Task, templates: list[str]
 ) -> Iterator[Doubt]:
     for path in templates:
-        for named in source_of(settings.snapshot.text(path)).artifacts:
+        for named in template_of(settings, path).artifacts:
             if named.name in task.needs:
                 continue
             there = named.name in pipeline.names and named.name != task.id
@@ -136,7 +136,7 @@ def _artifacts(
 
 
 def _names(settings: Config, templates: list[str]) -> Iterator[Doubt]:
-    sources = {path: source_of(settings.snapshot.text(path)) for path in templates}
+    sources = {path: template_of(settings, path) for path in templates}
     given = {*NAMES, *_OF_JINJA}.union(*(each.sets for each in sources.values()))
     for path, source in sources.items():
         for named in source.undeclared:

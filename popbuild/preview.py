@@ -15,7 +15,7 @@ from popbuild.fingerprint import Seen
 from popbuild.model.pipeline import Task
 from popbuild.prompt import Templates, nothing_to_send
 from popbuild.stages.source import wrong_stages
-from popbuild.syntax import source_of
+from popbuild.syntax import Source, source_of
 from popbuild.texts import is_blank
 from popbuild.views import ArtifactsView, Trace, view
 
@@ -177,8 +177,8 @@ def _first_problem(around: Surroundings, task: Task, templates: Templates) -> Co
 
 def unusable(settings: Config, task: Task) -> Iterator[ConfigError]:
     """A prompt that renders to nothing whatever it reads, and stages that cannot be called."""
-    prompt, text = task.path("prompt.md"), settings.snapshot.text
-    if prompt and renders_prompt(settings, task) and source_of(text(prompt)).blank:
+    prompt = task.path("prompt.md")
+    if prompt and renders_prompt(settings, task) and template_of(settings, prompt).blank:
         yield ConfigError(
             "a prompt renders to nothing",
             {"file": f"pipeline-config/{prompt}"},
@@ -192,8 +192,16 @@ def tree_of(settings: Config, path: str) -> ast.Module:
     """A Python file's source; nothing where it cannot be parsed: whoever runs it says so."""
     try:
         return ast.parse(settings.snapshot.text(path))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    except (ConfigError, SyntaxError, ValueError, RecursionError, MemoryError):
         return ast.Module([], [])
+
+
+def template_of(settings: Config, path: str) -> Source:
+    """What a template's source says; nothing where it is no text: whoever renders it says so."""
+    try:
+        return source_of(settings.snapshot.text(path))
+    except ConfigError:
+        return Source()
 
 
 def renders_prompt(settings: Config, task: Task) -> bool:
