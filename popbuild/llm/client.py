@@ -36,6 +36,8 @@ from popbuild.llm.request import Answer, Request, is_local
 from popbuild.llm.wire import Exchange, Recorder, recorded
 
 litellm.suppress_debug_info = True
+# Of bodies that are not quite OpenAI's: they are read as they came.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"pydantic\.")
 litellm.telemetry = False
 logging.getLogger("LiteLLM").setLevel(logging.ERROR)
 

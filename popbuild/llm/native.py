@@ -32,8 +32,8 @@ class Fault:
 class Said:
     """An answer as its provider words it.
 
-    `reason` is the provider's word for why the answer ended. `text` is None where litellm's
-    reading of it stands. `counts` are the tokens of input and of output as they were given, None
+    `reason` is the provider's word for why the answer ended. `text` is None where litellm makes it
+    of a tool's call. `counts` are the tokens of input and of output as they were given, None
     for what is missing or no count; `counts` itself is None where there is no usage at all.
     `tools` are the names of the tools that the model calls.
     """
@@ -100,13 +100,13 @@ def _response(body: Mapping[str, Any]) -> Said:
 
 
 def _anthropic(body: Mapping[str, Any]) -> Said:
-    blocks = _objects(body.get("content"))
+    blocks, text = _objects(body.get("content")), _joined(body.get("content"))
     reason = _text(body.get("stop_reason"))
     tools = tuple(str(block.get("name")) for block in blocks if block.get("type") == "tool_use")
     return Said(
         reason,
-        None if tools else _joined(blocks),
-        _joined(blocks) if reason == "refusal" else "",
+        None if set(tools) == {_JSON_TOOL} else text,
+        text if reason == "refusal" else "",
         None,
         _counts(body.get("usage"), "input_tokens", "output_tokens"),
         tools,
@@ -121,7 +121,7 @@ def _gemini(body: Mapping[str, Any]) -> Said:
     called = [_object(part.get("functionCall")).get("name") for part in parts]
     return Said(
         blocked or _text(candidate.get("finishReason")),
-        None,
+        _joined([part for part in parts if not part.get("thought")]),
         _text(candidate.get("finishMessage")) or _text(prompt.get("blockReasonMessage")) or "",
         None,
         _gemini_counts(body.get("usageMetadata")),
@@ -149,7 +149,7 @@ def _ollama(body: Mapping[str, Any]) -> Said:
     has_counts = "prompt_eval_count" in body or "eval_count" in body
     return Said(
         reason,
-        None,
+        _joined(message.get("content", body.get("response"))),
         "",
         None,
         _counts(body, "prompt_eval_count", "eval_count") if has_counts else None,
@@ -161,10 +161,12 @@ def _bedrock(body: Mapping[str, Any]) -> Said:
     message = _object(_object(body.get("output")).get("message"))
     parts = _objects(message.get("content"))
     used = [_object(part.get("toolUse")).get("name") for part in parts]
+    tools = tuple(str(name) for name in used if name)
     return Said(
         _text(body.get("stopReason")),
+        None if set(tools) == {_JSON_TOOL} else _joined(parts),
         counts=_counts(body.get("usage"), "inputTokens", "outputTokens"),
-        tools=tuple(str(name) for name in used if name),
+        tools=tools,
     )
 
 
@@ -174,6 +176,7 @@ def _cohere(body: Mapping[str, Any]) -> Said:
     tokens = _object(body.get("usage")).get("tokens")
     return Said(
         _text(body.get("finish_reason")),
+        _joined(message.get("content")),
         counts=_counts(tokens, "input_tokens", "output_tokens"),
         tools=tuple(str(call.get("name")) for call in calls),
     )

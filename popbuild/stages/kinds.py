@@ -56,11 +56,13 @@ class Kinds:
         )
 
     def take(self, value: Any) -> bool:
-        """Whether a value has a type that the schema takes, and so have the items of an array.
-        False is certain: such a value fails the gate. True says nothing."""
+        """Whether a value has a type that the schema takes. Numbers alone in an array are citations
+        where its items can be none; any other item of a wrong type is for the gate to judge."""
         if type_of(value) not in self.types:
             return False
-        return not isinstance(value, list) or all(type_of(e) in self.item_types for e in value)
+        if not isinstance(value, list) or not value or "number" in self.item_types:
+            return True
+        return any(type_of(each) != "number" for each in value)
 
     def __str__(self) -> str:
         return " or ".join(sorted(self.types)) or "nothing"
