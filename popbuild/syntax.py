@@ -16,7 +16,10 @@ from jinja2 import nodes
 
 from popbuild.texts import is_blank
 
-_PARSER = jinja2.Environment()  # noqa: S701 - parses, and renders nothing
+# With the context, or the compiler would print each constant once, to look at it.
+_PARSER = jinja2.Environment(  # noqa: S701 - parses, and renders nothing
+    finalize=jinja2.pass_context(lambda _, value: value)
+)
 _OPTIONAL_TESTS = ("defined", "undefined")
 _OPTIONAL_FILTERS = ("default", "d")
 _METHODS = ("get", "items", "keys", "values")  # of an object, where no task is called so
@@ -57,7 +60,7 @@ def source_of(text: str) -> Source:
     """What a template's text says; nothing where it cannot be parsed, which is told elsewhere."""
     try:
         tree = _PARSER.parse(text)
-        undeclared = jinja2.meta.find_undeclared_variables(tree)
+        undeclared = _undeclared(tree)
     except (jinja2.TemplateError, RecursionError, ValueError):
         return Source()
     optional = _optional(tree)
@@ -75,6 +78,21 @@ def source_of(text: str) -> Source:
         sets,
         not _says_something(tree),
     )
+
+
+class _Names(jinja2.meta.TrackingCodeGenerator):
+    """Finds names and computes nothing: jinja2's own works out what is constant, `'a' * 10 ** 10`
+    too, with none of the sandbox's bounds."""
+
+    def __init__(self, environment: jinja2.Environment) -> None:
+        super().__init__(environment)
+        self.optimizer = None
+
+
+def _undeclared(tree: nodes.Template) -> set[str]:
+    found = _Names(_PARSER)
+    found.visit(tree)
+    return found.undeclared_identifiers
 
 
 def _references(tree: nodes.Template) -> Iterator[Reference]:

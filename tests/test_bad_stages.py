@@ -196,7 +196,7 @@ def test_a_bad_template_fails_its_task(kind: str, workspace: Workspace, provider
     nothing is called."""
     template, phrases = TEMPLATES[kind]
     workspace.write("pipeline-config/tasks/research/large.md", "a" * 1_000_000)
-    workspace.task("research", prompt=template)
+    workspace.task("research", prompt="Say: " + template)
     said = failed(workspace, "popbuild", phrases)
     assert "stage  " in said
     assert "promptTemplating" in said
@@ -479,7 +479,10 @@ CODE: dict[str, tuple[str, list[str]]] = {
     ),
     "raises at import": ("raise RuntimeError('boom')\n", [f"{STAGES}, line 1", "Error: boom"]),
     "exits at import": ("import sys\nsys.exit(0)\n", [f"{STAGES}, line 2", "SystemExit: 0"]),
-    "a stage that is no function": ("parsing = 5\n", ["a stage must be a function", "parsing = 5"]),
+    "a stage that is no function": (
+        "from math import pi as parsing\n",
+        ["a stage must be a function", "parsing = 3.14"],
+    ),
 }
 
 

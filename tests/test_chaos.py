@@ -120,8 +120,8 @@ FAULTS: dict[str, Fault] = {
     "429 once": Fault((fails(429),), COMPLETE, 2),
     "429 once, with a wait": Fault((fails(429, retry_after=0.2),), COMPLETE, 2),
     "429 of another text": Fault((fails(429, message="quota", code="x"),), COMPLETE, 2),
-    "a policy": Fault((fails(400, code="content_policy_violation"),), FAILED, 1, "provider"),
-    "too long": Fault((fails(400, code="context_length_exceeded"),), FAILED, 1, "provider"),
+    "a policy": Fault((fails(400, code="content_policy_violation"),), REJECTED, 1, "policy"),
+    "too long": Fault((fails(400, code="context_length_exceeded"),), REJECTED, 1, "too long"),
     "a short delay": Fault(({"type": "delay", "seconds": 0.1},), COMPLETE, 1),
     "prose": Fault(
         (replies("I would rather not.", **ALWAYS),), REJECTED, GATED, "no JSON document"
@@ -130,7 +130,9 @@ FAULTS: dict[str, Fault] = {
     "half": Fault((replies(GOOD[:-4], **ALWAYS),), REJECTED, GATED, "no JSON document"),
     "NaN": Fault((replies('{"title": "abc", "score": NaN}', **ALWAYS),), REJECTED, GATED, "NaN"),
     "another type": Fault((replies("[1]", **ALWAYS),), REJECTED, GATED, "must be an object"),
-    "a number too large": Fault((replies("1e999e9", **ALWAYS),), REJECTED, GATED, "too large"),
+    "a number too large": Fault(
+        (replies("1e999e9", **ALWAYS),), REJECTED, GATED, "no JSON document"
+    ),
     "a wrong field": Fault(
         (replies('{"title": 5}', **ALWAYS),), REJECTED, GATED, "missing 'score'"
     ),
@@ -142,17 +144,19 @@ FAULTS: dict[str, Fault] = {
         (replies(GOOD, finish_reason="length", **ALWAYS),), REJECTED, GATED, "cut off"
     ),
     "filtered": Fault(
-        (replies(GOOD, finish_reason="content_filter", **ALWAYS),), REJECTED, GATED, "filter"
+        (replies(GOOD, finish_reason="content_filter", **ALWAYS),), REJECTED, 1, "filter"
     ),
     "a reason that is none": Fault((replies(GOOD, finish_reason="banana"),), COMPLETE, 1),
-    "a tool": Fault((replies(tool_calls=TOOL, **ALWAYS),), REJECTED, GATED, "the answer is empty"),
-    "text and a tool": Fault((replies(GOOD, tool_calls=TOOL),), COMPLETE, 1),
+    "a tool": Fault((replies(tool_calls=TOOL, **ALWAYS),), REJECTED, GATED, "get_weather"),
+    "text and a tool": Fault(
+        (replies(GOOD, tool_calls=TOOL, **ALWAYS),), REJECTED, GATED, "get_weather"
+    ),
     **{
         f"a tool with {kind}": Fault(
             (replies("", **ALWAYS), {"type": "tool_fault", "kind": kind, **ANYWAY, **ALWAYS}),
             REJECTED,
             GATED,
-            "the answer is empty",
+            "a call of a tool",
         )
         for kind in ("malformed_arguments", "unknown_tool")
     },

@@ -390,8 +390,8 @@ def test_a_misspelt_keyword_is_a_warning(workspace: Workspace, provider: Provide
     assert result.code == 0, result.out
     lines = [line for line in result.out.splitlines() if ": warning: " in line]
     assert len(lines) == 2
-    assert "tasks/research/output.schema.json: /requierd" in lines[0]
-    assert "shared/a.json: /properties/a/maximun" in lines[1]
+    assert "tasks/research/output.schema.json: warning: /requierd" in lines[0]
+    assert "shared/a.json: warning: /properties/a/maximun" in lines[1]
     assert len(json.loads(workspace.popbuild("validate", "--json").out)["warnings"]) == 2
     for _ in range(2):
         assert workspace.popbuild("run").code == 0

@@ -193,7 +193,7 @@ def _by_status(model: str, status: int, fault: Fault | None, exchange: Exchange)
     if retried:
         outcome = REFUSED if status == _TOO_MANY else DOWN
     # A provider that refused has not worked; one that failed may have.
-    spent = meaning is None and status >= _SERVER_ERROR
+    spent = meaning is None and (status >= _SERVER_ERROR or status in _PASSING)
     return TransportError(problem, outcome, spent, wait_s, closes=meaning == refusals.NO_QUOTA)
 
 
