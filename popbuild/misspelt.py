@@ -121,7 +121,7 @@ def _artifacts(
     settings: Config, pipeline: Pipeline, task: Task, templates: list[str]
 ) -> Iterator[Doubt]:
     if not set(task.needs) <= set(pipeline.names):
-        return  # a need that is not there is told already; what it leads to is told once it is mended
+        return  # that is told already; what it leads to may be told once it is mended
     for path in templates:
         for named in template_of(settings, path).artifacts:
             if named.name in task.needs:
