@@ -238,6 +238,26 @@ for family in CHAT:
 row("blocks", "anthropic", forms.anthropic(content=parts), "complete")
 use = [{"type": "tool_use", "id": "t", "name": "look_up", "input": {"a": 1}}]
 row("tool", "anthropic", forms.anthropic("tool_use", use), "rejected", "look_up", calls=3)
+# The tool by which litellm asks for JSON: its call is the document, if it ended as a call does.
+document = {"type": "tool_use", "id": "t", "name": "json_tool_call", "input": {"content": TEXT}}
+wanted = {"schema": {"type": "object", "required": ["content"]}}
+introduced = [{"type": "text", "text": "Here it is:"}, document]
+for name, blocks in (("json tool", [document]), ("json tool behind text", introduced)):
+    row(name, "anthropic", forms.anthropic("tool_use", blocks), "complete", more=wanted)
+for reason, said, asked in (
+    ("max_tokens", "cut off", 3),
+    ("pause_turn", "paused", 3),
+    ("refusal", "refus", 1),
+):
+    row(
+        f"json tool {reason}",
+        "anthropic",
+        forms.anthropic(reason, [document]),
+        "rejected",
+        said,
+        calls=asked,
+        more=wanted,
+    )
 row(
     "refusal words",
     "anthropic",
@@ -376,6 +396,8 @@ def built(
             workspace.write(f"{own}/pipeline.json", pipeline)
             workspace.write(f"{own}/tasks/index.yaml", "one: ./one\n")
             workspace.write(f"{own}/tasks/one/prompt.md", "Write.\n")
+            if "schema" in each.more:
+                workspace.write(f"{own}/tasks/one/output.schema.json", each.more["schema"])
             workspace.write(f"seeds/{name}.json", {"name": name, "pipeline": name, "data": {}})
         workspace.pipeline(["one"])
         workspace.task("one", prompt="Write.\n")

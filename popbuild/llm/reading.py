@@ -83,12 +83,13 @@ def _set_right(response: dict[str, Any], said: Said) -> dict[str, Any]:
         message["refusal"] = said.refusal
     if said.tools and not said.is_json_tool and not message.get("tool_calls"):
         message["tool_calls"] = [{"function": {"name": name}} for name in said.tools]
-    reason = "content_filter" if said.is_blocked else ends.common_name(said.reason)
-    if said.is_json_tool and ends.meaning_of(said.reason) == ends.TOOL:
-        reason = "stop"  # litellm's own tool: the call is the document
+    # A call of litellm's own tool is the document, and a clean end.
+    is_document = said.is_json_tool and ends.meaning_of(said.reason) == ends.TOOL
+    own = "stop" if is_document else said.reason
+    reason = "content_filter" if said.is_blocked else ends.common_name(own)
     right = {**choice, "message": message, "finish_reason": reason}
-    if said.reason and said.reason != reason:
-        right["native_finish_reason"] = said.reason
+    if own and own != reason:
+        right["native_finish_reason"] = own
     return {**response, "choices": [right], "usage": _usage(response.get("usage"), said)}
 
 
