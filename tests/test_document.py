@@ -170,6 +170,8 @@ MENDED: dict[str, tuple[str, Any, str]] = {
 
 # What is no document: its schema, the answer, what is said.
 REFUSED: dict[str, tuple[Any, str, str]] = {
+    "a lost beginning": (OBJECT, '{"content": "x"}]}}', "a part of a document"),
+    "a brace too many": (OBJECT, 'Here: {"content": "x"}\n}', "a part of a document"),
     "prose": (OBJECT, "I cannot do that.", "there is only prose; its schema takes object"),
     "only a citation": (OBJECT, "The sources agree, see [1] for more.", "takes object"),
     "only a citation, without a schema": (

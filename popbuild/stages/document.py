@@ -42,6 +42,8 @@ _OBJECT = re.compile(rf"\{{\s*\{{?\s*(?:[\"'{_LEFT}}}]|//|/\*|\#|[\w$-]+\s*:\s*(
 _ARRAY = re.compile(rf"\[\s*(?:[\[{{\"'{_LEFT}\]]|//|/\*|\Z)")
 _ARRAY_OF_LITERALS = re.compile(rf"\[\s*{_LITERAL}\s*(?:[,\]]|\Z)")
 _INTERVAL = re.compile(r"\[[^\[\](){}\"\n,]{1,40},[^\[\](){}\"\n,]{1,40}\)")  # [0, 1)
+# What closes behind a document, and was opened by nothing: its own document's beginning is missing.
+_SURPLUS = re.compile(r"[\s,]*[\]}]")
 # What stands before a member or an item whose own document begins further up.
 _MEMBER = re.compile(rf"(?:[\"'{_RIGHT}]\s*:|(?:[\"'{_RIGHT}}}\]\d]|true|false|null)\s*,)\s*\Z")
 
@@ -180,9 +182,11 @@ class _Scan:
     def is_part(self, piece: _Piece, before: list[_Piece], is_all: bool) -> bool:
         """Whether a whole document looks like a member of one that began further up."""
         text = self._text
-        if isinstance(piece, _Fenced) or not _MEMBER.search(
-            text[max(0, piece.start - _LOOK_BACK) : piece.start]
-        ):
+        if isinstance(piece, _Fenced) or piece.end is None:
+            return False
+        if _SURPLUS.match(text, piece.end):
+            return True
+        if not _MEMBER.search(text[max(0, piece.start - _LOOK_BACK) : piece.start]):
             return False
         if not is_all or self._last_close > piece.start:
             return True

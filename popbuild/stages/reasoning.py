@@ -16,7 +16,10 @@ Spans = Callable[[str], Iterable[tuple[int, int, bool]]]
 # <…>, also <seed:think>, <mm:think>, <ifm|think>, with attributes, in any case:
 _ALWAYS = "think|thinking|antthinking"
 # These an answer may have for its own, so that they count only where it begins:
-_AT_START = "thought|thoughts|reasoning|scratchpad|inner_monologue"
+_AT_START = (
+    "thoughts?|reasoning|reason|reflection|analysis|scratchpad|inner_monologue|inner_thoughts"
+    "|internal_thoughts|chain_of_thought|cot"
+)
 _NAMED = (
     rf"<(?P<slash>/?)(?P<name>(?:\w{{1,20}}[:|])?(?i:{_ALWAYS}|{_AT_START}))(?:\s[^<>]{{0,200}})?>"
 )
@@ -51,7 +54,8 @@ _TAGS = re.compile(
 )
 # No tag is without one of these: most answers are done with after one quick look.
 _HINT = re.compile(
-    "think|thought|reasoning|scratchpad|monologue|inner_|channel|unused|analysis", re.IGNORECASE
+    "think|thought|reason|reflection|scratchpad|monologue|inner_|channel|unused|analysis|cot",
+    re.IGNORECASE,
 )
 # The same channels where the server left out its tokens and kept their names.
 _BARE_CHANNELS = re.compile(r"\s*analysis.*?assistant\s?final(?:json)?", re.DOTALL)
