@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from provider import Provider
 from refusals import refused
@@ -57,6 +59,26 @@ NOT_BLANK = (
 @pytest.mark.parametrize("text", BLANK)
 def test_a_template_that_renders_to_nothing_is_known_by_its_source(text: str) -> None:
     assert source_of(text).blank
+
+
+CONSTANTS = (
+    "{{ 'a' * 50000000 }}",
+    "{{ 'a'|center(50000000) }}",
+    "{{ ('a' * 50000000)|length }}",
+    "{% set x = [1] * 50000000 %}x",
+    "{% if 'a' * 50000000 %}x{% endif %}",
+)
+
+
+@pytest.mark.parametrize("text", CONSTANTS)
+def test_looking_at_a_template_computes_nothing(text: str) -> None:
+    """jinja2 would work out what is constant, with none of the bounds that rendering has."""
+    tracemalloc.start()
+    try:
+        assert not source_of(text).blank
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("text", NOT_BLANK)
