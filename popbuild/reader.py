@@ -99,8 +99,9 @@ class Reader:
         entries = _entries(document, where)
         registry = self._registry(folder)
         tasks: list[Task] = []
-        for entry in entries:
-            earlier = tuple(task.id for task in tasks)
+        for number, entry in enumerate(entries):
+            # Also those that cannot be read: what needs one of them is not wrong for that.
+            earlier = tuple(each.id for each in entries[:number])
             try:
                 if entry.id not in registry:
                     raise not_registered(entry.id, registry, where, folder)

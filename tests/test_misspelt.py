@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from provider import Provider
+from refusals import refused
 from workspace import Workspace
 
 from popbuild.llm import known
@@ -222,6 +223,18 @@ WARNINGS: dict[str, tuple[Arrange, str]] = {
         "strict mode may refuse the schema at #: not required: n",
     ),
 }
+
+
+@pytest.mark.parametrize("setting", ["tools", "response_format"])
+def test_a_task_that_cannot_be_read_makes_no_other_one_wrong(
+    setting: str, workspace: Workspace
+) -> None:
+    """The template of `analysis` reads what `research` would make."""
+    workspace.task("research", schema={"type": "object"})
+    workspace.pipeline(["research", "analysis"], {"research": {setting: {}}})
+    (line, summary) = refused(workspace, ("popbuild", "validate"), 1, [setting]).out.splitlines()
+    assert summary.endswith(": 1 problem")
+    assert line.startswith("pipeline-config/")
 
 
 @pytest.mark.parametrize("kind", WARNINGS)
