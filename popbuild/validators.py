@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
@@ -162,8 +162,6 @@ def _pattern_properties(
 def _additional_properties(
     validator: Any, allowed: Any, instance: Any, schema: Mapping[str, Any]
 ) -> Iterator[Any]:
-    import jsonschema
-
     if not isinstance(instance, dict):
         return
     patterns = schema.get("patternProperties", {})
@@ -176,44 +174,50 @@ def _additional_properties(
         ]
     except TimeoutError:
         return  # patternProperties has said so
-    if allowed is False and extras:
-        yield jsonschema.ValidationError(f"not allowed: {', '.join(map(repr, extras))}")
-    elif isinstance(allowed, dict):
-        for key in extras:
-            yield from validator.descend(instance[key], allowed, path=key)
+    yield from _rest(validator, allowed, instance, extras, _names)
 
 
 def _unevaluated_properties(
     validator: Any, allowed: Any, instance: Any, schema: Mapping[str, Any]
 ) -> Iterator[Any]:
-    import jsonschema
-
-    if not isinstance(instance, dict):
-        return
-    seen = evaluated(validator, instance, schema, own=True)
-    extras = [key for key in instance if key not in seen]
-    if allowed is False and extras:
-        yield jsonschema.ValidationError(f"not allowed: {', '.join(map(repr, extras))}")
-    elif allowed is not False:
-        for key in extras:
-            yield from validator.descend(instance[key], allowed, path=key)
+    if isinstance(instance, dict):
+        seen = evaluated(validator, instance, schema, own=True)
+        extras = [key for key in instance if key not in seen]
+        yield from _rest(validator, allowed, instance, extras, _names)
 
 
 def _unevaluated_items(
     validator: Any, allowed: Any, instance: Any, schema: Mapping[str, Any]
 ) -> Iterator[Any]:
+    if isinstance(instance, list):
+        seen = evaluated(validator, instance, schema, own=True)
+        extras = [number for number in range(len(instance)) if number not in seen]
+        yield from _rest(validator, allowed, instance, extras, _numbers)
+
+
+def _rest(
+    validator: Any,
+    allowed: Any,
+    instance: Any,
+    extras: Sequence[Any],
+    shown: Callable[[Sequence[Any]], str],
+) -> Iterator[Any]:
+    """The errors of the entries that no other keyword judges: `allowed` is their schema."""
     import jsonschema
 
-    if not isinstance(instance, list):
-        return
-    seen = evaluated(validator, instance, schema, own=True)
-    extras = [number for number in range(len(instance)) if number not in seen]
     if allowed is False and extras:
-        many = f"items {extras[0]} to {extras[-1]}" if len(extras) > 1 else f"item {extras[0]}"
-        yield jsonschema.ValidationError(f"not allowed: {many}")
-    elif allowed is not False:
-        for number in extras:
-            yield from validator.descend(instance[number], allowed, path=number)
+        yield jsonschema.ValidationError(f"not allowed: {shown(extras)}")
+    else:
+        for key in extras:
+            yield from validator.descend(instance[key], allowed, path=key)
+
+
+def _names(keys: Sequence[str]) -> str:
+    return ", ".join(map(repr, keys))
+
+
+def _numbers(numbers: Sequence[int]) -> str:
+    return f"items {numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else f"item {numbers[0]}"
 
 
 def _multiple_of(_validator: Any, divisor: Any, instance: Any, _schema: Any) -> Iterator[Any]:
