@@ -230,7 +230,7 @@ def is_full(error: OSError) -> bool:
 
 
 def unnamed(folder: Path) -> int:
-    """A new file in a folder, open, that nobody sees: it is gone with the process."""
+    """An open file in a folder without a name: it is gone with the process."""
     with _naming(folder):
         flags = os.O_RDWR | os.O_CLOEXEC
         if hasattr(os, "O_TMPFILE"):

@@ -67,7 +67,7 @@ def translate(pattern: str) -> Translation:
 
 
 def problem(pattern: str) -> str | None:
-    """Why a text is no pattern of ECMA-262, or None if it is one. Compiles nothing."""
+    """Why a text is not a pattern of ECMA-262, or None if it is one. Compiles nothing."""
     if len(pattern) > _MAX_CHARS:
         return f"longer than {_MAX_CHARS:,} characters"
     try:
@@ -235,7 +235,7 @@ class _Translator:
             self._emit("(", "no")
         elif named is not None:
             if not named[1].replace("$", "_").isidentifier():
-                raise self._error(f"{named[1]!r} is no name of a group", start)
+                raise self._error(f"{named[1]!r} is not the name of a group", start)
             self._opened += 1
             opened.number = self._opened
             self._at = named.end()
@@ -364,7 +364,7 @@ class _Translator:
     def _class_atom(self) -> tuple[int | None, str]:
         start, character = self._at, self._pattern[self._at]
         if _POSIX_CLASS.match(self._pattern, start):
-            raise self._error("[:…:] is no class of ECMA-262", start)
+            raise self._error("[:…:] is not a class of ECMA-262", start)
         self._at += 1
         if character != "\\":
             return ord(character), ""

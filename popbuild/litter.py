@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-# Never read, whoever names them: backups, bytecode, and what is hidden anyway.
+# Never read, even where a file names them: backups, bytecode, and what is hidden anyway.
 FOLDERS = frozenset({"__pycache__", "node_modules"})
 _UNREAD = ("~", ".pyc", ".pyo", ".swp", ".swo", ".bak", ".orig", ".tmp")
 
@@ -29,14 +29,14 @@ _PATTERN = re.compile(
 
 
 def is_unread(path: str) -> bool:
-    """Whether a file is no part of a configuration at all."""
+    """Whether a file is never part of a configuration."""
     name = path.rpartition("/")[2]
     return name.endswith(_UNREAD) or name.startswith("#")
 
 
 def is_litter(path: str) -> bool:
-    """Whether a file is no dependency unless something names it. Systems that leave such files know
-    no upper and lower case."""
+    """Whether a file is a dependency only where something names it. Case is ignored, as the
+    systems that leave such files do."""
     *folders, name = path.casefold().split("/")
     return (
         name in _NAMES or not _FOLDERS.isdisjoint(folders) or _PATTERN.fullmatch(name) is not None

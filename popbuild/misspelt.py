@@ -190,7 +190,7 @@ def _place_of(settings: Config, pipeline: Pipeline, task: Task, name: str) -> di
 
 def _strict(settings: Config, task: Task) -> Iterator[Doubt]:
     """What a provider's strict mode wants of a schema, as OpenAI documents it: every property of
-    each object is required, and there are no others."""
+    each object is required, and none else."""
     if not task.settings.get(STRICT):
         return
     try:

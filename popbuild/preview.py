@@ -189,7 +189,7 @@ def unusable(settings: Config, task: Task) -> Iterator[ConfigError]:
 
 
 def tree_of(settings: Config, path: str) -> ast.Module:
-    """A Python file's source; nothing where it cannot be parsed: whoever runs it says so."""
+    """A Python file's source; empty where it cannot be parsed: running it says so."""
     try:
         return ast.parse(settings.snapshot.text(path))
     except (ConfigError, SyntaxError, ValueError, RecursionError, MemoryError):
@@ -197,7 +197,7 @@ def tree_of(settings: Config, path: str) -> ast.Module:
 
 
 def template_of(settings: Config, path: str) -> Source:
-    """What a template's source says; nothing where it is no text: whoever renders it says so."""
+    """What a template's source says; empty where it is not text: rendering it says so."""
     try:
         return source_of(settings.snapshot.text(path))
     except ConfigError:

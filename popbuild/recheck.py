@@ -46,7 +46,7 @@ class Recheck:
             kept = {each: self._objects.get(digest) for each, digest in files.items()}
             documents = {}
             for each, data in kept.items():
-                # One that is no JSON is a file of the task that no schema refers to.
+                # A file that is not JSON belongs to the task, but no schema refers to it.
                 with contextlib.suppress(InputError):
                     documents[each] = jsonio.loads(data or b"", each)
             where = f"pipeline-config/{path}"

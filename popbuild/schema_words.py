@@ -1,4 +1,4 @@
-"""What a person most likely did not mean in a schema that is valid: words and formats that nobody
+"""What a person most likely did not mean in a valid schema: words and formats that nothing
 knows, and patterns that are none of ECMA-262. JSON Schema ignores most of it in silence.
 """
 
@@ -53,7 +53,8 @@ def _unknown_word(word: str, draft: Dialect) -> str:
     if others:
         new = _REPLACED.get(word, "")
         instead = f"; write {new}" if any(each in draft.keywords for each in new.split()) else ""
-        return f"ignored: {word} is no keyword of {draft.name}, but of {', '.join(others)}{instead}"
+        known = ", ".join(others)
+        return f"ignored: {word} is not a keyword of {draft.name}, but of {known}{instead}"
     close = nearest(word, draft.keywords)
     hint = f"did you mean {close!r}?" if close else "one of your own would begin with x-"
     return f"ignored: unknown keyword {word!r}, {hint}"

@@ -13,7 +13,7 @@ from popbuild.model.problem import Problem, pointer_of
 FORMAT = "response_format"
 STRICT = "strict"
 
-_TOOLS = "tools are no feature yet, and a call of one is no answer"
+_TOOLS = "tools are not supported yet: a tool call is not an answer"
 _OURS = "popbuild decides this for every call"
 _MADE_UP = "no provider would be asked, and what litellm makes up kept as an answer"
 _UNSEEN = "litellm would ask again by itself, uncounted; see `fallbacks` and POPBUILD_TRIES"
@@ -70,5 +70,5 @@ def formats_by_hand(settings: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def effective(settings: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """Settings without those that say what is so anyway: `strict: false` is no dependency."""
+    """Settings without those that say what is so anyway: `strict: false` is not a dependency."""
     return {name: value for name, value in settings if (name, value) != (STRICT, False)}

@@ -479,7 +479,7 @@ CODE: dict[str, tuple[str, list[str]]] = {
     ),
     "raises at import": ("raise RuntimeError('boom')\n", [f"{STAGES}, line 1", "Error: boom"]),
     "exits at import": ("import sys\nsys.exit(0)\n", [f"{STAGES}, line 2", "SystemExit: 0"]),
-    "a stage that is no function": (
+    "a stage that is not a function": (
         "from math import pi as parsing\n",
         ["a stage must be a function", "parsing = 3.14"],
     ),

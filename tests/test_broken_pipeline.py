@@ -49,7 +49,7 @@ BROKEN: dict[str, tuple[Arrange, str]] = {
     "the registry": (in_pipeline("tasks/index.yaml", "- 1\n"), "not a valid task registry"),
     "two files": (in_pipeline("pipeline.yaml", "name: x\n"), "two files say the same thing"),
     "task.yaml": (in_task("task.yaml", "neds: []\n"), "unknown key 'neds'"),
-    "a refused setting": (in_task("task.yaml", "config: {tools: []}\n"), "tools are no feature"),
+    "a refused setting": (in_task("task.yaml", "config: {tools: []}\n"), "tools are not supported"),
     "no folder": (without_the_folder, "a task's folder is empty or missing"),
     "the schema": (in_task("output.schema.json", {"type": "text"}), "not a valid JSON Schema"),
     "the prompt": (in_task("prompt.md", "{% if %}"), "a template has a syntax error"),

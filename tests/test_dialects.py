@@ -297,7 +297,7 @@ WORDS: dict[str, tuple[Any, str, str]] = {
         "/prefixItems",
         "of draft-07, but of 2020",
     ),
-    "const": ({"$schema": D4, "const": 1}, "/const", "no keyword of draft-04"),
+    "const": ({"$schema": D4, "const": 1}, "/const", "not a keyword of draft-04"),
     "beside $ref": (
         {"$schema": D7, "$ref": "#/definitions/a", "maxLength": 1},
         "/maxLength",
@@ -346,7 +346,7 @@ QUIET: list[Any] = [
 
 @pytest.mark.parametrize("schema", QUIET[:-2] + QUIET[-1:], ids=str)
 def test_what_is_meant(schema: Any) -> None:
-    """Names that are no keywords where they stand, and words of the draft, are not warned of."""
+    """Words of the draft bring no warning, and neither do keywords that stand for names."""
     draft = dialects.dialect_of(schema, dialects.DEFAULT, "x")
     assert list(schema_words.warnings(schema, draft, "x")) == []
 

@@ -168,7 +168,7 @@ MENDED: dict[str, tuple[str, Any, str]] = {
     "behind prose": ('Here: {"a":"b\nc",} [1]', {"a": "b\nc"}, "control characters"),
 }
 
-# What is no document: its schema, the answer, what is said.
+# What is not a document: its schema, the answer, what is said.
 REFUSED: dict[str, tuple[Any, str, str]] = {
     "a lost beginning": (OBJECT, '{"content": "x"}]}}', "a part of a document"),
     "a brace too many": (OBJECT, 'Here: {"content": "x"}\n}', "a part of a document"),
@@ -258,7 +258,7 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
 
 @pytest.mark.parametrize("kind", FOUND)
 def test_the_document_is_found(kind: str) -> None:
-    """Bare, in a fence, or between prose whose brackets are no documents."""
+    """Bare, in a fence, or between prose whose brackets are not documents."""
     schema, answer, document = FOUND[kind]
     assert parse_json(answer, Kinds(schema)).value == document
 

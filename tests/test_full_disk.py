@@ -58,7 +58,7 @@ def long_answer(request: Request) -> Reply:
 
 
 def longer_answer(request: Request) -> Reply:
-    """Longer than what is expected of an answer that nobody limits."""
+    """Longer than what is reserved for an answer without a limit."""
     return Reply(f"{request.said('user')}\n" * 4_000)
 
 

@@ -1,4 +1,4 @@
-"""What editors and systems leave in pipeline-config/ is no dependency unless something names it."""
+"""What editors and systems leave in pipeline-config/ is a dependency only where a file names it."""
 
 from __future__ import annotations
 

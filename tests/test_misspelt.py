@@ -207,7 +207,7 @@ def test_validate_says_nothing_of_what_may_be_meant(kind: str, workspace: Worksp
 
 
 WARNINGS: dict[str, tuple[Arrange, str]] = {
-    "a setting that nobody knows": (config(qqqq=1), "neither litellm nor openai"),
+    "an unknown setting": (config(qqqq=1), "neither litellm nor openai"),
     "another provider's": (config(num_ctx=4096), "openai is not known to take"),
     "a server's": (config(min_p=0.1), "openai is not known to take"),
     "an empty system message": (

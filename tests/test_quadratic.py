@@ -69,7 +69,7 @@ AGAIN = {
 def test_what_is_looked_at_again_and_again_is_counted(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It ends with an error; a tenth of it is no trouble."""
+    """It ends with an error; a tenth of it passes."""
     monkeypatch.setattr(bounds, "MAX_STEPS", 1_000_000)
     with pytest.raises(TaskError, match=r"a template (takes too many steps|makes too large)"):
         rendered(AGAIN[kind], list(range(3_000)))

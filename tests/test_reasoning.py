@@ -169,7 +169,7 @@ def test_reasoning_further_on(kind: str) -> None:
     ],
 )
 def test_documents_beside_reasoning(answer: str, document: object) -> None:
-    """What is drafted in reasoning is no document; what stands before it still is."""
+    """A draft in reasoning is not a document; one before it still is."""
     assert parse_json(answer, OBJECT).value == document
 
 

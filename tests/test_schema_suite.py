@@ -34,7 +34,7 @@ REMOTE = "localhost:1234"  # nothing is fetched: these tests are left out
 # Where we disagree: drafts, file, what the test's name has in it, and why.
 ASSERTED = "`format` is asserted in every draft"
 NOT_A_KEYWORD = "no keyword any more: `validate` names it, and what replaced it"
-CONTENT = "what is inside of a text is no part of the document that is judged"
+CONTENT = "the gate judges the document, not what a string in it encodes"
 DIFFERENT: list[tuple[str, str, str, str]] = [
     ("draft2020-12", "format.json", "is only an annotation by default", ASSERTED),
     ("draft2019-09 draft2020-12", "dependencies-compatibility.json", "", NOT_A_KEYWORD),

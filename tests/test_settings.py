@@ -17,13 +17,17 @@ SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required"
 TOOL = {"type": "function", "function": {"name": "look"}}
 
 REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
-    "tools": ({"tools": [TOOL]}, "/tools", "tools are no feature yet"),
-    "no tools": ({"tools": []}, "/tools", "tools are no feature yet"),
-    "a choice of tools": ({"tool_choice": "required"}, "/tool_choice", "tools are no feature"),
-    "tools at once": ({"parallel_tool_calls": False}, "/parallel_tool_calls", "no feature yet"),
-    "functions": ({"functions": [{"name": "look"}]}, "/functions", "tools are no feature yet"),
-    "a function's call": ({"function_call": "auto"}, "/function_call", "tools are no feature yet"),
-    "tools in the body": ({"extra_body": {"tools": [TOOL]}}, "/extra_body/tools", "no feature yet"),
+    "tools": ({"tools": [TOOL]}, "/tools", "tools are not supported"),
+    "no tools": ({"tools": []}, "/tools", "tools are not supported"),
+    "a choice of tools": ({"tool_choice": "required"}, "/tool_choice", "tools are not supported"),
+    "tools at once": ({"parallel_tool_calls": False}, "/parallel_tool_calls", "not supported yet"),
+    "functions": ({"functions": [{"name": "look"}]}, "/functions", "tools are not supported"),
+    "a function's call": ({"function_call": "auto"}, "/function_call", "tools are not supported"),
+    "tools in the body": (
+        {"extra_body": {"tools": [TOOL]}},
+        "/extra_body/tools",
+        "not supported yet",
+    ),
     "a stream": ({"stream_options": {}}, "/stream_options", "popbuild decides this"),
     "a stream in the body": ({"extra_body": {"stream": True}}, "/extra_body/stream", "decides"),
     "messages in the body": ({"extra_body": {"messages": []}}, "/extra_body/messages", "decides"),
@@ -91,7 +95,7 @@ def test_a_refused_setting_stops_the_pipeline_before_anything_is_bought(
     """In each place where settings stand; told with file, place and reason."""
     start = arrange(workspace, {name: [TOOL]})
     options = {"env": {"POPBUILD_MODEL": "openai/gpt-4o-mini"}}
-    refused(workspace, ("popbuild", "run"), 3, [f"/{name}", "no feature yet"], **options)
+    refused(workspace, ("popbuild", "run"), 3, [f"/{name}", "not supported yet"], **options)
     said = refused(workspace, ("popbuild", "validate"), 1, [], **options).out
     assert said.startswith(start + name), said
     assert provider.requests == []
@@ -136,7 +140,7 @@ def test_refine_is_refused_the_same_settings(workspace: Workspace, provider: Pro
         "def refine(context):\n    return {'functions': []}\n"
     )
     workspace.task("research", stages=stages)
-    refused(workspace, ("popbuild", "run"), 2, ["/functions", "no feature yet", "refine"])
+    refused(workspace, ("popbuild", "run"), 2, ["/functions", "not supported yet", "refine"])
     assert len(provider.requests) == 1
 
 

@@ -1,4 +1,4 @@
-"""What `format` says of texts that nobody would write: an answer, never an error, and never late.
+"""What `format` says of texts of unexpected kinds: an answer, never an error, and never late.
 
 That each format is the right one is shown with the public suite, in test_schema_suite.py.
 """

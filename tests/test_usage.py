@@ -73,7 +73,7 @@ USAGES: dict[str, tuple[Any, Tokens]] = {
     "infinite": (counts(math.inf, math.inf), NOTHING),
     "absurdly much": (counts(10**12, 10**12), NOTHING),
     "only a total": ({"total_tokens": 17}, NOTHING),
-    "a total that is no sum": (counts(12, 5, total_tokens=99), Tokens(12, 5)),
+    "a total that is not the sum": (counts(12, 5, total_tokens=99), Tokens(12, 5)),
     "details that are none": (counts(12, 5, prompt_tokens_details=3), Tokens(12, 5)),
     "OpenAI's cache": (counts(12, 5, **cached(cached_tokens=8)), Tokens(12, 5, cached=8)),
     "Anthropic's cache": (

@@ -1,4 +1,4 @@
-"""What an answer cost, as far as that can be known: never $0 where nobody says."""
+"""What an answer cost, as far as that is known: unknown is never $0."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ class Keeping:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._under_way.discard(task)
         if not task.cancelled():
-            task.exception()  # whether anybody still waits for it or not
+            task.exception()  # also where nothing waits for it any more
 
     async def _keep(self, paid: _Paid) -> None:
         try:

@@ -96,7 +96,7 @@ class Ledger:
 
     def settlement(self, entry: str, answer: Answer) -> disk.Line:
         """To be appended when the answer came: what it cost, and its tokens, from which plans
-        learn. Our own count is no bill: then the cost is unknown here, and the entry goes on
+        learn. Our own count is not a bill: then the cost is unknown here, and the entry goes on
         counting at its maximum."""
         used = answer.used
         parts = {

@@ -34,7 +34,7 @@ class Said:
 
     `reason` is the provider's word for why the answer ended. `text` is None where litellm makes it
     of a tool's call. `counts` are the tokens of input and of output as they were given, None
-    for what is missing or no count; `counts` itself is None where there is no usage at all.
+    for what is missing or not a count; `counts` itself is None where there is no usage at all.
     `tools` are the names of the tools that the model calls.
     """
 
@@ -275,7 +275,7 @@ def _text(value: Any) -> str | None:
 
 
 def _joined(content: Any) -> str:
-    """All the text of a content: a text, or a list of parts. What a model thought is no part."""
+    """All the text of a content: a text, or a list of parts. Reasoning is left out."""
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
@@ -302,7 +302,7 @@ def _refusal_in(content: Any) -> str:
 
 
 def _counts(usage: Any, *names: str) -> tuple[int | None, int | None] | None:
-    """Tokens by their names in a provider's usage; None for what is no count."""
+    """Tokens by their names in a provider's usage; None for what is not a count."""
     if not isinstance(usage, Mapping) or not usage:
         return None
     first, second = (_count(usage.get(name)) for name in names)

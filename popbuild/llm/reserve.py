@@ -21,7 +21,7 @@ _LEAST = 256 << 10  # bytes
 _AROUND = 16 << 10  # the frame of an entry, its folder, two lines of the ledger, whole blocks
 _ESCAPED = 2  # bytes of a prompt in JSON for each of its own, at most as a rule
 _BYTES_A_TOKEN = 8
-_UNKNOWN = 64 << 10  # an answer that nobody limits
+_UNKNOWN = 64 << 10  # an answer without a limit of its own
 _MOST = 1 << 20  # that is held for one answer
 
 

@@ -59,7 +59,7 @@ def usage_of(response: Mapping[str, Any]) -> Tokens:
     if answered is None or characters > _LONGEST_CHARS * answered:
         return Tokens(asked, None, cached, written)
     if asked is None and not answered:
-        return Tokens()  # zeros that somebody put in the place of what was not said
+        return Tokens()  # zeros in the place of what was not said
     reasoning = _first(usage, "completion_tokens_details", _REASONING)
     if reasoning is not None and reasoning > answered:
         answered += reasoning

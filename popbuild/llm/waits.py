@@ -28,7 +28,7 @@ def retry_after_s(
 def seconds_in(text: str | None, now_s: float) -> float | None:
     """Seconds, by a number, a span (`30s`, `1m30s`, `250ms`) or a date; None for anything else.
 
-    A date without a zone is GMT, as RFC 9110 has all of them; one that is past is no wait.
+    A date without a zone is GMT, as RFC 9110 has all of them; one in the past means no wait.
     """
     text = (text or "").strip().strip('"')
     number = _number(text)

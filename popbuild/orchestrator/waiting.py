@@ -86,7 +86,7 @@ class Waiting:
         self._refused[path] = disk.stamp(path), self._monotonic() + _AGAIN_S
 
     def leave(self, job: str) -> None:
-        """A job in current/ cannot be built with this configuration, whoever takes it up."""
+        """A job in current/ cannot be built with this configuration."""
         with contextlib.suppress(FileNotFoundError):
             self._idle[job] = self._root.job(CURRENT, job).status.stat().st_mtime_ns
 

@@ -1,4 +1,4 @@
-"""What is wrong with an answer before anybody reads it, by what its provider says of it."""
+"""What is wrong with an answer by what its provider says of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MAX_REFUSAL_CHARS = 500
 
 
 def problems_of(text: str, answer: Answer | None) -> list[Problem]:
-    """What is wrong with an answer before anybody reads it: refused, cut off, empty, too large.
+    """What is wrong with an answer before its text is read: refused, cut off, empty, too large.
     `answer` is the provider's, None where the text is not as a provider gave it."""
     found = None
     if answer is not None:
@@ -24,7 +24,7 @@ def problems_of(text: str, answer: Answer | None) -> list[Problem]:
         after = f" after {answer.used.output} tokens" if answer.used.output else ""
         found = f"the answer is cut off at the length limit{after}{_own_word(answer)}"
     if found is None and answer is not None and answer.has_half_a_pair:
-        found = "the answer has half a surrogate pair, which is no character"
+        found = "the answer has half a surrogate pair, which is not a character"
     if found is None and len(text) > MAX_ANSWER_CHARS:
         found = f"the answer is too large: {len(text):,} characters, at most {MAX_ANSWER_CHARS:,}"
     return [] if found is None else [Problem(found)]

@@ -19,7 +19,7 @@ _MAX_DECODED = 3  # how often a text may be encoded in another
 _LEFT, _RIGHT = r"\u201c\u2018", r"\u201d\u2019"  # quotation marks that are none of JSON's
 
 # What matters between documents. A bracket alone between quotes is talked about, one behind an
-# escape character sets a colour, and words alone between braces are no object.
+# escape character sets a colour, and words alone between braces are not an object.
 _OUTSIDE = re.compile(
     rf"""
       (?P<passed>  [`'"{_LEFT}] [\[{{] [`'"{_RIGHT}] (?!\w) | \x1b\[
@@ -35,7 +35,7 @@ _BRACKETS = re.compile(r"[\[\]{}]")
 _BRACKETS_AND_STRINGS = re.compile(r'"(?:[^"\\]|\\.)*+(?P<end>"|\\?\Z)|[\[\]{}]', re.DOTALL)
 _OPENING = {"]": "[", "}": "{"}
 
-# How a broken bracket begins that was to be a document, and is no part of prose.
+# How a broken bracket begins that was meant as a document, not as prose.
 _LITERAL = r"(?:-?\d[\d.eE+-]*|true|false|null|True|False|None)"
 _VALUE = rf"(?:[\[{{\"'{_LEFT}]|{_LITERAL}\b)"
 _OBJECT = re.compile(rf"\{{\s*\{{?\s*(?:[\"'{_LEFT}}}]|//|/\*|\#|[\w$-]+\s*:\s*(?:{_VALUE}|\Z)|\Z)")
@@ -281,7 +281,7 @@ class _Scan:
         if text[start] == "{":
             looks = _OBJECT.match(text, start) is not None
             end = _end(text, start, looks)
-            # What never closes is no prose, whatever the schema takes: it may have been anything.
+            # What never closes is not prose, whatever the schema takes: it may have been anything.
             return _Piece(start, end, looks and (end is None or "object" in kinds.types))
         nested = _ARRAY.match(text, start) is not None
         looks = nested or _ARRAY_OF_LITERALS.match(text, start) is not None

@@ -18,7 +18,7 @@ _EMPTY: dict[str, Any] = {
     "null": None,
 }
 _ALL = frozenset(_EMPTY)
-# A schema with these and no `type` would let every other type pass; nobody means that.
+# A schema with these and no `type` would let every other type pass, which is not meant.
 _HINTS = {
     "object": {"properties", "required", "patternProperties", "additionalProperties"},
     "array": {"items", "prefixItems", "minItems", "maxItems"},

@@ -59,7 +59,7 @@ _HINT = re.compile(
 )
 # The same channels where the server left out its tokens and kept their names.
 _BARE_CHANNELS = re.compile(r"\s*analysis.*?assistant\s?final(?:json)?", re.DOTALL)
-# What stands around an answer behind reasoning, and is no part of it.
+# What surrounds an answer behind reasoning without belonging to it.
 _AROUND = tuple(
     re.compile(pattern, re.DOTALL)
     for pattern in (
