@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from popbuild.cache import Pruning, Share, Status, Transfer
-from popbuild.units import money
+from popbuild.units import money, size
 
 
 def status_lines(status: Status) -> Iterator[str]:
@@ -42,16 +42,6 @@ def _partly_known(cost: float, count: int, unpriced: int) -> str:
     if not unpriced:
         return money(cost)
     return "unknown" if unpriced == count else f"{money(cost)} + unknown"
-
-
-def size(count: int) -> str:
-    """`312 B`, `45.2 kB`, `1.3 GB`."""
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"
 
 
 def transfer_line(transfer: Transfer, done: str) -> str:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from popbuild.cache_text import size
 from popbuild.doctor import Checkup
 from popbuild.layout import shown_name
 from popbuild.prune import Pruning
-from popbuild.units import count
+from popbuild.units import count, size
 
 _MAX_NAMED = 10
 

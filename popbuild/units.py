@@ -38,3 +38,13 @@ def line_of(head: str, text: str) -> str:
 def count(number: int, name: str) -> str:
     """`1 job`, `2,000 jobs`."""
     return f"{number:,} {name}{'s' * (number != 1)}"
+
+
+def size(count: int) -> str:
+    """`312 B`, `45.2 kB`, `1.3 GB`."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"

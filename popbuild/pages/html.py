@@ -13,13 +13,12 @@ import jinja2
 from markupsafe import Markup, escape
 
 from popbuild import drawing
-from popbuild.cache_text import size
 from popbuild.errors import printable
 from popbuild.fingerprint import brief
 from popbuild.model.clock import seconds_at, timestamp
 from popbuild.pages.markdown import html_of
 from popbuild.pages.panels import JobView
-from popbuild.units import count, money, seconds
+from popbuild.units import count, money, seconds, size
 
 _FOLDER = Path(__file__).parent
 _DRAWINGS_END = "/* Pages. */"  # what stands above it, a drawing needs as well
