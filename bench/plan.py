@@ -24,6 +24,7 @@ from popbuild.engine.settle import Options
 from popbuild.exam import Surroundings
 from popbuild.layout import Root
 from popbuild.plan import Totals, plan, totals
+from popbuild.selection import select
 
 JOBS = 5
 _ANSWERS = """
@@ -67,7 +68,7 @@ def main() -> None:
 
 def _planned_and_run(root: Root) -> tuple[Totals, float]:
     """A plan of everything, then the run of it: dollars that it came to."""
-    selection = session.select(root, None, ())
+    selection = select(root, None, ())
     around = Surroundings(config.load(root))
     before = totals(task for job in plan(selection, around) for task in job.tasks)
     _, results = session.run(root, None, (), Options(continue_=True))

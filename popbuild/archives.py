@@ -19,9 +19,9 @@ from typing import IO, Any, BinaryIO
 from popbuild import age, disk, jobs, proof, runs, seals, tarball
 from popbuild.config import environment_of
 from popbuild.endings import finish_promotion, previous_kept
-from popbuild.engine.housekeeping import job_lock
 from popbuild.errors import InputError, UsageError, unknown
 from popbuild.layout import COMPLETE, REJECTED, JobFolder, Root, job_place, shown_name
+from popbuild.steps import job_lock
 from popbuild.tarball import Contents
 
 STATES = (COMPLETE, REJECTED)

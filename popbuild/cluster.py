@@ -26,7 +26,7 @@ from popbuild import config
 from popbuild.claims import Claims, Fenced
 from popbuild.engine.build import Builder, building
 from popbuild.engine.events import Events, Forwarded, JobResult, shown_by
-from popbuild.engine.session import Build, Selection
+from popbuild.engine.session import Build
 from popbuild.engine.settle import Options
 from popbuild.errors import (
     BudgetError,
@@ -40,6 +40,7 @@ from popbuild.errors import (
 from popbuild.exam import Surroundings
 from popbuild.layout import Root
 from popbuild.llm.store import choose_mode
+from popbuild.selection import Selection
 
 LOCAL = "local"  # workers on this machine, for as long as the command runs
 _HERE = "127.0.0.1"

@@ -29,6 +29,7 @@ from popbuild.model.clock import run_id
 from popbuild.model.decision import Decision
 from popbuild.model.pipeline import Task
 from popbuild.model.problem import Problem
+from popbuild.selection import select
 from popbuild.steps import Samples
 from popbuild.units import count
 
@@ -126,9 +127,7 @@ def around(root: Root) -> Surroundings:
 
 def named(root: Root, names: Iterable[str] = ()) -> list[str]:
     """The IDs of the jobs that names and globs mean, or of all."""
-    from popbuild.engine import session
-
-    return list(session.select(root, None, names))
+    return list(select(root, None, names))
 
 
 def look(root: Root, ids: Collection[str]) -> Iterator[Job]:
@@ -408,7 +407,7 @@ def hand_over(target: Path, data: bytes) -> None:
 def retry(root: Root, name: str) -> tuple[str, str]:
     """Let the task that was rejected draw a new sample at the next run, or one that failed again
     and again be tried once more; gives the task, and what it does now."""
-    from popbuild.engine.housekeeping import job_lock
+    from popbuild.steps import job_lock
 
     task, rejection = check_retry(root, name)
     if rejection is None:
@@ -464,7 +463,7 @@ def accept(root: Root, name: str, tasks: Iterable[str] = ()) -> list[str]:
 
     Each artifact must pass its gate. In order, so that what stands below is judged by it.
     """
-    from popbuild.engine.housekeeping import job_lock
+    from popbuild.steps import job_lock
 
     job = find_job(root, name)
     refuse_bad(job)
@@ -533,10 +532,8 @@ def thaw(root: Root, pattern: str, task: str) -> dict[str, tuple[str, ...]]:
 
 def _all_with_task(root: Root, pattern: str, task: str) -> Iterator[Job]:
     """The jobs that a pattern means, whose seeds can be read and which all have this task."""
-    from popbuild.engine import session
-
     globs = any(sign in pattern for sign in "*?[") and ":" not in pattern
-    for name in session.select(root, None, [pattern]) if globs else [pattern]:
+    for name in select(root, None, [pattern]) if globs else [pattern]:
         yield _with_task(root, name, task)
 
 
@@ -554,7 +551,7 @@ def _with_task(root: Root, name: str, task: str | None) -> Job:
 def _set_frozen(
     root: Root, tasks_by_job: Mapping[str, Mapping[str, Mapping[str, Any]]]
 ) -> dict[str, tuple[str, ...]]:
-    from popbuild.engine.housekeeping import job_lock
+    from popbuild.steps import job_lock
 
     with contextlib.ExitStack() as held:
         for job in tasks_by_job:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from popbuild import commands, endings, jobs, steps
-from popbuild.engine.housekeeping import job_lock
 from popbuild.errors import InputError, StoppedError, UsageError, unknown
 from popbuild.exam import Exam
 from popbuild.jobs import Job
@@ -25,6 +24,7 @@ from popbuild.model.decision import APPROVED, OPEN, REJECTED, Decision, in_words
 from popbuild.model.pipeline import Task
 from popbuild.openjob import OpenJob
 from popbuild.redact import redact
+from popbuild.steps import job_lock
 
 _MAX_NAME = 200
 _MAX_NOTE = 4_000

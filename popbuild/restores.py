@@ -18,9 +18,9 @@ from popbuild import age, disk, jobs, locks, runs, seals, steps, tarball
 from popbuild.archives import BACKED_UP, STATES, line_of, read_archive, select
 from popbuild.config import environment_of
 from popbuild.endings import finish_promotion, keep_copy, previous_kept
-from popbuild.engine.housekeeping import job_lock
 from popbuild.errors import InputError, UsageError
 from popbuild.layout import COMPLETE, JobFolder, Root, check_name, job_place
+from popbuild.steps import job_lock
 from popbuild.tarball import Contents
 
 MAX_BYTES = 10 * 10**9

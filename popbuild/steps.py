@@ -6,11 +6,12 @@ The caller holds the job's lock.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from popbuild import disk, fingerprint, jsonio, locks, seals
-from popbuild.errors import InputError
+from popbuild.claims import JobLocks
+from popbuild.errors import InputError, LockedError
 from popbuild.exam import Exam, frozen_folder, read_json, read_samples
 from popbuild.jobs import CLAIMED, holds_seed
 from popbuild.layout import CURRENT, JobFolder, Root
@@ -46,6 +47,19 @@ def doubts_about_locks(root: Root) -> str | None:
         f"warning: locks do not hold on the file system of {root.show(root.private)}/ ({reason}): "
         "run one command at a time, or what two build may be paid for twice"
     )
+
+
+@contextlib.contextmanager
+def job_lock(root: Root, job: str) -> Iterator[None]:
+    """Hold a job's lock; LockedError at once if another command holds it."""
+    prepare_root(root)
+    held = JobLocks(root)
+    if not held.acquire(job):
+        raise LockedError("another command builds this job", {"job": job})
+    try:
+        yield
+    finally:
+        held.release(job)
 
 
 def submit(root: Root, job: str, data: bytes) -> None:

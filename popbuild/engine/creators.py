@@ -10,8 +10,9 @@ from doit.doit_cmd import get_var
 from doit.task import Task as DoitTask
 
 from popbuild import config, index, layout
-from popbuild.engine import graph, session
+from popbuild.engine import graph
 from popbuild.exam import Surroundings
+from popbuild.selection import Selection, select
 
 DOIT_CONFIG = {
     "backend": "popbuild-null",
@@ -24,11 +25,11 @@ def task_jobs() -> Iterator[DoitTask]:
     """Every job of the root: a group named by its ID, with a task for each of its pipeline."""
     start = Path(get_initial_workdir() or Path.cwd())
     root = layout.find_root(start, get_var("root"), "root=")
-    yield from tasks(root, session.select(root, get_var("job"), ()))
+    yield from tasks(root, select(root, get_var("job"), ()))
 
 
 def tasks(
-    root: layout.Root, selection: session.Selection, *, groups_only: bool = False
+    root: layout.Root, selection: Selection, *, groups_only: bool = False
 ) -> Iterator[DoitTask]:
     """The doit tasks of the selected jobs; or only the groups, a job each."""
     around = Surroundings(config.load(root))

@@ -35,32 +35,6 @@ _OURS = re.compile(r"^\s*(from|import)\s+popbuild\.engine\b", re.MULTILINE)
 VARIABLES = ("job", "root")
 
 
-class NullBackend:
-    """doit's database, kept empty: letters are the truth, and travel with the job.
-
-    doit asks `get` for the state of each file dependency: anything but None counts as known.
-    """
-
-    desc = "keeps nothing: popbuild's letters are the truth"
-
-    def __init__(self, name: str, codec: Any = None, module_name: Any = None) -> None:
-        self.name = name
-
-    def get(self, task: str, key: str) -> Any:
-        return None if key.endswith(":") else ""
-
-    def set(self, task: str, key: str, value: Any) -> None: ...
-
-    def in_(self, task: str) -> bool:
-        return False
-
-    def remove(self, task: str) -> None: ...
-
-    def remove_all(self) -> None: ...
-
-    def dump(self) -> None: ...
-
-
 def is_ours(dodo: Path) -> bool:
     """Whether a dodo file hands doit popbuild's task creators."""
     try:
@@ -91,10 +65,11 @@ class _RootLoader(NamespaceTaskLoader):
 
     def load_tasks(self, cmd: Any, pos_args: list[str]) -> Any:
         from popbuild.engine import creators, session
+        from popbuild.selection import select
 
         variables = doit_cmd._CMDLINE_VARS or {}
         names = [name for name in pos_args if not name.startswith("-")]
-        selection = session.select(self._root, variables.get("job"), names)
+        selection = select(self._root, variables.get("job"), names)
         if not selection and isinstance(cmd, List):
             print(session.NO_JOBS, file=sys.stderr)
         # A name that is a task's own is looked up among all of them.

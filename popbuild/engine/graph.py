@@ -10,7 +10,7 @@ from doit.dependency import Dependency, FileChangedChecker
 from doit.exceptions import TaskError as DoitTaskError
 from doit.task import Task as DoitTask
 
-from popbuild.engine.doit_commands import NullBackend
+from popbuild.engine.backend import NullBackend
 from popbuild.exam import Exam
 from popbuild.fingerprint import Verdict
 from popbuild.jobs import Job

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from popbuild import config, disk, runs, seals, steps
-from popbuild.claims import JobLocks
-from popbuild.engine import session
-from popbuild.errors import LockedError
+from popbuild import config, disk, runs, seals
 from popbuild.exam import Surroundings
 from popbuild.layout import COMPLETE, CURRENT, REJECTED, Root
 from popbuild.model.clock import name_stamp
+from popbuild.selection import check_not_frozen, check_tasks, select
+from popbuild.steps import job_lock
 
 
 def forget(root: Root, job: str | None, names: Iterable[str]) -> Iterator[str]:
     """Set letters aside under .popbuild/forgotten/. Gives a line for each. Those of frozen tasks
     stay, and it is an error to name one: without its letter it would be built."""
-    selection = session.select(root, job, names)
+    selection = select(root, job, names)
     around = Surroundings(config.load(root))
-    session.check_tasks(selection, around)
-    session.check_not_frozen("forget", selection, around)
+    check_tasks(selection, around)
+    check_not_frozen("forget", selection, around)
     for each, tasks in selection.items():
         frozen = around.frozen(each)
-        with _locked(root, each):
+        with job_lock(root, each):
             for state in (COMPLETE, CURRENT, REJECTED):
                 folder = root.job(state, each)
                 found = folder.path / "tasks"
@@ -50,8 +49,8 @@ def clean(
     so too for one that a person removed by hand.
     """
     missing = runs.Runs(root).missing(runs.complete_jobs(root))[0] if complete else []
-    for each in session.select(root, job, names, missing):
-        with _locked(root, each):
+    for each in select(root, job, names, missing):
+        with job_lock(root, each):
             for state in (CURRENT, COMPLETE) if complete else (CURRENT,):
                 folder = root.job(state, each)
                 there = folder.path.is_dir()
@@ -67,24 +66,3 @@ def clean(
             good = root.job(COMPLETE, each)
             if not complete and good.path.is_dir():
                 yield f"keeping {root.show(good.path)}: --complete removes complete jobs too"
-
-
-class _locked:
-    """A job's lock, for a command that does not wait."""
-
-    def __init__(self, root: Root, job: str) -> None:
-        self._locks = JobLocks(root)
-        self._job = job
-
-    def __enter__(self) -> None:
-        if not self._locks.acquire(self._job):
-            raise LockedError("another command builds this job", {"job": self._job})
-
-    def __exit__(self, *_: object) -> None:
-        self._locks.release(self._job)
-
-
-def job_lock(root: Root, job: str) -> _locked:
-    """Hold a job's lock in a `with`; LockedError if somebody else does."""
-    steps.prepare_root(root)
-    return _locked(root, job)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import fnmatch
 import math
 import signal
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from popbuild import config, disk, endings, jobs, steps
@@ -23,13 +22,13 @@ from popbuild.errors import (
     BudgetError,
     StoppedError,
     UsageError,
-    unknown,
 )
 from popbuild.exam import Surroundings
 from popbuild.index import Index
-from popbuild.layout import COMPLETE, Root, check_name, job_place, name_problem
+from popbuild.layout import COMPLETE, Root, job_place
 from popbuild.llm.store import choose_mode
 from popbuild.model.problem import Problem
+from popbuild.selection import Selection, check_case, check_fresh, check_rule, check_tasks, select
 from popbuild.threads import no_exit_as_if_done
 from popbuild.units import money
 
@@ -38,118 +37,12 @@ if TYPE_CHECKING:
 
 NO_JOBS = "no jobs: put a seed into seeds/, or popbuild submit one"
 
-Selection = dict[str, tuple[str, ...] | None]  # job -> its tasks, None for all of them
-
 # What builds the jobs that are not up to date: selection, surroundings, claims, options, events and
 # the store's mode.
 Build = Callable[[Selection, Surroundings, Claims, Options, Events, str], Mapping[str, JobResult]]
 
 _MAX_DIGITS = 6  # of the number after -n
 _SEVERITY = (FAILED, NOT_STARTED, REJECTED, BUDGET, STOPPED)
-
-
-def select(
-    root: Root, job: str | None, names: Iterable[str], more: Iterable[str] = ()
-) -> Selection:
-    """The jobs that `job=a,b*` and the names on the command line mean; all without either.
-
-    A name is a job's ID, a glob over IDs, or `<job>:<task>`. UsageError for one that is unknown.
-    `more` are jobs that are known to this command alone.
-    """
-    names = list(names)
-    patterns = list(names)
-    if job is not None:
-        given = [part.strip() for part in job.split(",")]
-        if not all(given):
-            raise UsageError(
-                "job= names no job",
-                unknown("job", job, jobs.known_jobs(root)),
-                hint="job=<id>, job=<id>,<id>",
-            )
-        patterns += given
-    more = list(more)
-    if not patterns:
-        return dict.fromkeys(sorted({*jobs.known_jobs(root), *more}))
-    found: Selection = {}
-    for pattern in patterns:
-        name, separator, task = pattern.partition(":")
-        if any(sign in name for sign in "*?["):
-            matching = fnmatch.filter(sorted({*jobs.known_jobs(root), *more}), name)
-        else:
-            matching = [name] if name in more or jobs.is_known(root, name) else []
-        if not matching:
-            raise UsageError(
-                "no such job",
-                unknown("job", name, jobs.known_jobs(root)),
-                hint="a job is a file seeds/<id>.json, or comes from popbuild submit",
-            )
-        for each in matching:
-            if not separator:
-                found[each] = None
-            elif found.get(each, ()) is not None:
-                found[each] = (*(found.get(each) or ()), task)
-    return found
-
-
-def check_tasks(selection: Selection, around: Surroundings) -> None:
-    """UsageError for a task that its job's pipeline does not have."""
-    for job, tasks in selection.items():
-        if tasks is None:
-            continue
-        pipeline = jobs.find(job, around).pipeline
-        for task in tasks:
-            if pipeline is not None and task not in pipeline.names:
-                raise UsageError(
-                    "no such task", unknown("task", task, pipeline.names, where={"job": job})
-                )
-
-
-def _check_fresh(selection: Selection, around: Surroundings, fresh: Iterable[str]) -> None:
-    """UsageError for a fresh task that a job does not have, or that it is told not to build."""
-    check_not_frozen("fresh", dict.fromkeys(selection, tuple(fresh)), around)
-    for job, tasks in selection.items() if fresh else ():
-        found = jobs.find(job, around)
-        if found.broken is not None:
-            continue  # told when its turn comes
-        known = found.pipeline.names if found.pipeline else ()
-        for task in fresh:
-            if task not in known:
-                raise UsageError("no such task", unknown("fresh", task, known, where={"job": job}))
-            if tasks is not None and task not in tasks:
-                raise UsageError(
-                    "a fresh task must be among those that are built",
-                    {"fresh": task, "job": job, "builds": ", ".join(tasks)},
-                )
-
-
-def check_not_frozen(what: str, tasks: Selection, around: Surroundings) -> None:
-    """UsageError where one of the tasks that are named for this is frozen."""
-    for job, names in tasks.items():
-        for task in names or ():
-            if task in around.frozen(job):
-                raise UsageError(
-                    "the task is frozen",
-                    {what: task, "job": job},
-                    hint=f"popbuild thaw {job} {task}",
-                )
-
-
-def _check_rule(root: Root, selection: Iterable[str]) -> None:
-    """Refuse IDs against the rule."""
-    for job in selection:
-        if name_problem(job):
-            check_name("job", job, jobs.place_of(root, job))
-
-
-def _check_case(root: Root, selection: Collection[str]) -> None:
-    """Refuse a job of which there is another whose ID differs only by case."""
-    for job, others in jobs.alike(root, selection).items():
-        same = sorted([job, *others])
-        raise UsageError(
-            "two jobs have the same name",
-            {"jobs": ", ".join(same), "in": ", ".join(jobs.place_of(root, e) for e in same)},
-            hint="IDs must differ by more than upper and lower case",
-        )
 
 
 def check_given_once(words: Iterable[str], variables: Iterable[str]) -> None:
@@ -226,17 +119,17 @@ def run(
     # With --continue they fail as a bad seed does, each alone.
     bad = jobs.bad_names(root, chosen) if options.continue_ else {}
     selection = {name: tasks for name, tasks in chosen.items() if name not in bad}
-    _check_rule(root, selection)
+    check_rule(root, selection)
     # To find its like, all jobs are listed: one that is complete may have nothing to do.
     alone = len(selection) == 1 and all(
         disk.stands(root.at(job_place(COMPLETE, name))) for name in selection
     )
     if not (alone or options.continue_):
-        _check_case(root, selection)
+        check_case(root, selection)
     around = Surroundings(config.load(root, environment))
     check_tasks(selection, around)
     mode = choose_mode(options.store, around.config.environment)
-    _check_fresh(selection, around, options.fresh)
+    check_fresh(selection, around, options.fresh)
     events = events or Events()
     steps.prepare_root(root)
     doubts = steps.doubts_about_locks(root)
@@ -252,7 +145,7 @@ def run(
         rest = {name: tasks for name, tasks in selection.items() if name not in results}
         if rest:
             if alone and not options.continue_:
-                _check_case(root, rest)
+                check_case(root, rest)
             if options.ask_above is not None:
                 asked = _asked(options, mode)
                 _ask_first(rest, around, options.ask_above, events, asked)
@@ -306,7 +199,7 @@ def plan(root: Root, job: str | None, names: Iterable[str], options: Options) ->
     around = Surroundings(config.load(root))
     check_tasks(selection, around)
     mode = choose_mode(options.store, around.config.environment)
-    _check_fresh(selection, around, options.fresh)
+    check_fresh(selection, around, options.fresh)
     return list(plan(selection, around, _asked(options, mode)))
 
 
