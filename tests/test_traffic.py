@@ -18,8 +18,8 @@ from provider import Provider, Reply, Request, default_answer, fail
 from workspace import Workspace
 
 from popbuild.layout import Root
-from popbuild.llm.calls import Patience
 from popbuild.llm.lanes import ANSWERED
+from popbuild.llm.patience import Patience
 from popbuild.llm.request import Request as CallRequest
 from popbuild.llm.traffic import Traffic
 from popbuild.model.pipeline import Limit

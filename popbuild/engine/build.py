@@ -36,8 +36,9 @@ from popbuild.guard import in_our_words
 from popbuild.jobs import Job
 from popbuild.layout import CURRENT, REJECTED, JobFolder
 from popbuild.llm.budget import Spending
-from popbuild.llm.calls import Calls, Patience
+from popbuild.llm.calls import Calls
 from popbuild.llm.limits import strictest
+from popbuild.llm.patience import Patience
 from popbuild.model import status as states
 from popbuild.model.clock import run_id, timestamp
 from popbuild.model.pipeline import Task

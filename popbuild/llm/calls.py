@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,17 +20,17 @@ from popbuild.errors import (
     PopbuildError,
     ProviderError,
     StoreError,
-    UsageError,
 )
 from popbuild.layout import Root
 from popbuild.llm.bill import billed
 from popbuild.llm.budget import Purse, Spending
 from popbuild.llm.lanes import ANSWERED, DOWN, REFUSED, UNKNOWN, UNSENT
 from popbuild.llm.ledger import Ledger, Origin
+from popbuild.llm.patience import Patience
 from popbuild.llm.request import Answer, Request
 from popbuild.llm.store import USE
 from popbuild.llm.stored import Stored
-from popbuild.llm.traffic import PATIENCE_HINT, START, After, Caller, Traffic
+from popbuild.llm.traffic import PATIENCE_HINT, After, Caller, Traffic
 from popbuild.model.pipeline import Limit
 from popbuild.threads import Batches
 from popbuild.turns import away
@@ -43,74 +42,7 @@ if TYPE_CHECKING:
     from popbuild.llm.failures import TransportError
 
 _POLL_S = 0.05
-_MB = 2**20
 _MAX_SHOWN = 200  # characters of a refusal in a warning
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How many calls of a process are in flight, and of all processes of its command `together`;
-    how often each is tried, and how long anything is waited for. `patience_s` is for a provider
-    that is down, or that refuses with 429. Times in seconds; `minute_s` is the provider's minute,
-    for tests. `max_answer_bytes` is how much of an answer is read."""
-
-    in_flight: int = START
-    together: int = START
-    tries: int = 5
-    backoff_s: float = 1.0
-    max_backoff_s: float = 60.0
-    max_retry_after_s: float = 300.0
-    timeout_s: float = 600.0
-    patience_s: float = 600.0
-    minute_s: float = 60.0
-    max_answer_bytes: int = 32 * _MB
-
-    @staticmethod
-    def from_environment(
-        environment: Mapping[str, str], in_flight: int | None, together: int | None = None
-    ) -> Patience:
-        """The defaults, with POPBUILD_TRIES, POPBUILD_BACKOFF_S, POPBUILD_TIMEOUT_S,
-        POPBUILD_PATIENCE_S, POPBUILD_MINUTE_S and POPBUILD_MAX_ANSWER_MB.
-
-        Raises UsageError for a value that is no such number.
-        """
-        default = Patience()
-        return Patience(
-            in_flight=in_flight or default.in_flight,
-            together=together or default.together,
-            tries=round(_number(environment, "POPBUILD_TRIES", default.tries, 1)),
-            backoff_s=_number(environment, "POPBUILD_BACKOFF_S", default.backoff_s, 0),
-            timeout_s=_number(environment, "POPBUILD_TIMEOUT_S", default.timeout_s, 0.001),
-            patience_s=_number(environment, "POPBUILD_PATIENCE_S", default.patience_s, 0),
-            minute_s=_number(environment, "POPBUILD_MINUTE_S", default.minute_s, 0.1),
-            max_answer_bytes=round(
-                _MB
-                * _number(
-                    environment, "POPBUILD_MAX_ANSWER_MB", default.max_answer_bytes / _MB, 0.001
-                )
-            ),
-        )
-
-    def backoff_s_after(self, times: int, uniform: Callable[[float, float], float]) -> float:
-        """Exponential, with jitter. `times` counts from 0."""
-        most = min(self.max_backoff_s, self.backoff_s * 2 ** min(times, 30))
-        return uniform(most / 2, most)
-
-
-def _number(environment: Mapping[str, str], name: str, default: float, least: float) -> float:
-    text = environment.get(name)
-    if not text:
-        return default
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not least <= value < math.inf:
-        raise UsageError(
-            "not a number that this variable can have",
-            {name: text, "allowed": f"at least {least:g}, by default {default:g}"},
-        )
-    return value
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from popbuild import locks
 from popbuild.errors import PopbuildError, ProviderError
@@ -24,14 +23,11 @@ from popbuild.layout import Root
 from popbuild.llm.lanes import ARRIVED_S, REFUSED, UNSENT, Board, Call, End
 from popbuild.llm.ledger import size_of
 from popbuild.llm.limits import NO_LIMIT, Breaker, limits_of
+from popbuild.llm.patience import Patience
 from popbuild.llm.request import Request
 from popbuild.model.pipeline import Limit
 from popbuild.units import seconds
 
-if TYPE_CHECKING:
-    from popbuild.llm.calls import Patience
-
-START = 8  # calls in flight, of a command and of a model that nothing is known of
 PATIENCE_HINT = (
     "run it again later: nothing is bought twice; POPBUILD_PATIENCE_S says how long a call waits"
 )
