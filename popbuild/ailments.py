@@ -10,7 +10,7 @@ from typing import Any
 
 from popbuild import disk, endings, jobs, runs, seals
 from popbuild.claims import JobLocks
-from popbuild.exam import read_json, read_letter
+from popbuild.exam import is_foreign_letter, read_json, read_letter
 from popbuild.layout import (
     COMPLETE,
     CURRENT,
@@ -154,6 +154,8 @@ def _letters(folder: JobFolder) -> Iterator[Ailment]:
     tasks = folder.path / "tasks"
     for task in sorted(tasks.iterdir()) if tasks.is_dir() else ():
         path = folder.letter(task.name)
+        if is_foreign_letter(folder, task.name):
+            continue
         if disk.is_regular(path) and read_letter(folder, task.name) is None:
             body = read_json(path)
             version = body.get("formatVersion") if isinstance(body, dict) else None

@@ -17,7 +17,7 @@ from typing import Any
 from popbuild import disk, jsonio, seals
 from popbuild.endings import promotion_under_way
 from popbuild.errors import InputError, UsageError, unknown
-from popbuild.exam import read_frozen, read_json, read_letter
+from popbuild.exam import is_foreign_letter, read_frozen, read_json, read_letter
 from popbuild.fingerprint import digest_of, kind_of
 from popbuild.layout import COMPLETE, FILE_KINDS, JobFolder, Root
 from popbuild.llm.store import Store
@@ -409,6 +409,8 @@ class _JobProof:
                 found[task] = letter
                 if letter.edited:
                     self._note(f"{task}: its artifact was edited by hand and accepted")
+            elif is_foreign_letter(self._folder, task):
+                self._note(f"{task} was built by another program: its letter is not ours")
             elif disk.stands(path):
                 what = "was altered: it does not have its own digest"
                 self._altered(path.relative_to(self._folder.path).as_posix(), what)

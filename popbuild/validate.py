@@ -15,6 +15,7 @@ from popbuild.errors import InputError, PopbuildError, UsageError
 from popbuild.exam import (
     BadSeed,
     Surroundings,
+    is_foreign_letter,
     key_problems,
     read_artifact,
     read_decision,
@@ -220,7 +221,7 @@ def _validate_job(
                 (folder.output(task.name), "output"),
                 (folder.execution_logs(task.name), "execution-logs"),
             )
-            if path.exists()
+            if path.exists() and not (kind == "letter" and is_foreign_letter(folder, task.name))
         ]
     found: list[Finding] = []
     for path, kind in files:
@@ -282,6 +283,8 @@ def _validate_letters(root: Root, folder: JobFolder) -> list[Finding]:
     for task in sorted(tasks.iterdir()) if tasks.is_dir() else ():
         path = folder.letter(task.name)
         if not path.exists():
+            continue
+        if is_foreign_letter(folder, task.name):
             continue
         letter = read_letter(folder, task.name)
         where = root.show(path)
