@@ -10,7 +10,7 @@ from typing import Any
 
 from popbuild import disk, endings, jobs, runs, seals
 from popbuild.claims import JobLocks
-from popbuild.exam import read_json, read_letter
+from popbuild.exam import is_foreign_letter, read_json, read_letter
 from popbuild.layout import (
     COMPLETE,
     CURRENT,
@@ -23,6 +23,7 @@ from popbuild.layout import (
     shown_name,
 )
 from popbuild.model.letter import FORMAT_VERSION
+from popbuild.others import is_foreign
 
 # Kinds, in the order in which they are mended: a line that is added must find an end before it.
 TORN, UNFINISHED, CLAIMED, SEEDLESS, EMPTY, LETTER, UNKNOWN, MISSING, ADDED, LEFT_OVER = (
@@ -129,6 +130,8 @@ def look_at(root: Root, job: str) -> Iterator[Ailment]:
         folder = root.job(state, job)
         if not folder.path.is_dir() or disk.first_link(str(folder.path)) is not None:
             continue  # not ours to mend: the build refuses the job
+        if is_foreign(folder):
+            continue  # nor this: another program wrote it
         if state == CURRENT:
             claimed = folder.path / jobs.CLAIMED
             if disk.stands(claimed):
@@ -154,6 +157,8 @@ def _letters(folder: JobFolder) -> Iterator[Ailment]:
     tasks = folder.path / "tasks"
     for task in sorted(tasks.iterdir()) if tasks.is_dir() else ():
         path = folder.letter(task.name)
+        if is_foreign_letter(folder, task.name):
+            continue
         if disk.is_regular(path) and read_letter(folder, task.name) is None:
             body = read_json(path)
             version = body.get("formatVersion") if isinstance(body, dict) else None

@@ -38,10 +38,11 @@ from popbuild.model.decision import (
     Question,
     open_decision,
 )
-from popbuild.model.letter import Letter, open_letter
+from popbuild.model.letter import Letter, looks_ours, open_letter
 from popbuild.model.pipeline import Pipeline, Task
 from popbuild.model.place import NOWHERE, Place
 from popbuild.model.problem import MISSING, Problem, value_at
+from popbuild.model.status import is_built_by_us
 from popbuild.redact import key_in_name
 
 MAX_SEED_BYTES = jsonio.MAX_BYTES
@@ -125,6 +126,27 @@ def read_json(path: str | Path) -> Any:
 def read_letter(folder: JobFolder, task: str) -> Letter | None:
     """A task's letter, or None: missing, truncated, altered and foreign ones are all the same."""
     return open_letter(read_json(folder.at(letter_place(task))), task)
+
+
+def is_foreign_letter(folder: JobFolder, task: str) -> bool:
+    """Whether a task's letter.json is another program's: neither ours, nor ours but altered.
+
+    Such a file is nobody's damage, and is left as it is. What became of a letter of ours can be
+    anything, so the status is asked too: a task that popbuild built has its usage there.
+    """
+    path = folder.letter(task)
+    if not disk.is_regular(path):
+        return False
+    try:
+        return not looks_ours(disk.read(path)) and not _is_built_by_us(folder, task)
+    except (OSError, InputError):
+        return False
+
+
+def _is_built_by_us(folder: JobFolder, task: str) -> bool:
+    status = read_json(folder.status)
+    tasks = status.get("tasks") if isinstance(status, dict) else None
+    return isinstance(tasks, dict) and is_built_by_us(tasks.get(task))
 
 
 def read_decision(folder: JobFolder, task: str) -> Decision | None:
@@ -360,7 +382,8 @@ class Exam:
         if last is not letter:
             verdict = fingerprint.unfinished(verdict)
         if letter is None and disk.stands(self.folder.letter(task.id)):
-            verdict = fingerprint.DAMAGED
+            foreign = is_foreign_letter(self.folder, task.id)
+            verdict = fingerprint.FOREIGN if foreign else fingerprint.DAMAGED
         self.verdicts[task.id] = verdict
         return verdict
 

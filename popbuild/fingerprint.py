@@ -106,6 +106,7 @@ class Verdict:
 
 
 DAMAGED = Verdict(("letter damaged or altered",))  # there is a file, and it is no letter
+FOREIGN = Verdict(("built by another program",))  # the letter that stands there is not ours
 
 
 def fixed(task: Task, inputs: Inputs) -> dict[str, str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -192,6 +193,31 @@ def is_sealed(body: Mapping[str, Any]) -> bool:
         return own == jsonio.digest(rest)
     except (ValueError, RecursionError):  # what no document of ours holds: NaN, half a character
         return False
+
+
+_BEGINS = b'{"formatVersion":'  # our letters, without spaces: one that was cut short still does
+_MARKS: Mapping[str, Callable[[Any], bool]] = {
+    "formatVersion": lambda value: isinstance(value, int),
+    "fingerprint": lambda value: isinstance(value, dict),
+    "outputs": lambda value: isinstance(value, dict),
+    "digest": lambda value: isinstance(value, str) and value.startswith("sha256:"),
+}
+_ENOUGH = 2  # marks: one may be another program's word, and one may have been altered
+
+
+def looks_ours(data: bytes) -> bool:
+    """Whether the bytes of a `letter.json` are a letter of popbuild's, whole, altered or cut short.
+
+    The storage document leaves a letter's shape to each program ("varies by task"), so what has
+    none of our marks is another program's.
+    """
+    try:
+        body = json.loads(data)
+    except (ValueError, RecursionError):
+        return data[:200].translate(None, b" \t\r\n").startswith(_BEGINS)
+    if not isinstance(body, dict):
+        return False
+    return sum(name in body and is_mark(body[name]) for name, is_mark in _MARKS.items()) >= _ENOUGH
 
 
 def open_letter(body: Any, task: str) -> Letter | None:
