@@ -142,6 +142,16 @@ def is_foreign_letter(folder: JobFolder, task: str) -> bool:
         return False
 
 
+def is_ours(folder: JobFolder, task: str) -> bool:
+    """Whether popbuild has built a task in this directory, whatever became of its letter since."""
+    path = folder.letter(task)
+    try:
+        found = disk.is_regular(path) and looks_ours(disk.read(path))
+    except (OSError, InputError):
+        found = False
+    return found or _built_by_us(folder, task)
+
+
 def _built_by_us(folder: JobFolder, task: str) -> bool:
     status = read_json(folder.status)
     tasks = status.get("tasks") if isinstance(status, dict) else None

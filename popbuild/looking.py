@@ -27,6 +27,7 @@ from popbuild.layout import shown_name
 if TYPE_CHECKING:
     from popbuild.jobs import Job
 
+_MOST_NAMED = 20  # files of no task
 _MOST_PADDED = 40  # characters: one long name moves only its own line
 
 
@@ -72,7 +73,7 @@ def _status(given: Given) -> int:
         return _list(given)
     root = root_of(given)
     listed = commands.look(root, commands.named(root, given.names))
-    found = [(job, commands.describe_job(job, root)) for job in listed]
+    found = [(job, commands.describe_job(job, root, unowned=True)) for job in listed]
     if given.json:
         print_json([body for _, body in found])
         return OK
@@ -118,6 +119,12 @@ def _print_status(job: Job, body: dict[str, Any]) -> None:
             print(line_of(f"  {'':<{width}}  ", in_words(task["decision"])))
         if task["error"]:
             print(f"  {'':<{width}}  error: {task['error'].splitlines()[0]}")
+    unowned = body.get("unowned", ())
+    if unowned:
+        print("  of no task, kept as they are:")
+        print_lines(f"    {shown_name(name)}" for name in unowned[:_MOST_NAMED])
+        if len(unowned) > _MOST_NAMED:
+            print(f"    and {len(unowned) - _MOST_NAMED:,} more: --json names them all")
 
 
 def _kinds(usage: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from popbuild import disk, jsonio, seals
+from popbuild import disk, jsonio, originals, seals
 from popbuild.exam import Exam, read_letter
 from popbuild.jobs import read_status, removed_tasks
 from popbuild.layout import FILE_KINDS, JobFolder, file_name_problem, name_problem
@@ -136,11 +136,17 @@ def open_job(
     """Start a run of a job that stands in current/: its status says running from here on.
 
     `source` is where its seed came from, None where that is what its status says, if anything."""
+    is_foreign = originals.is_foreign(folder)
     make_folders(folder)
     _finish_removals(folder)
     seals.remove(folder)
     status = read_status(folder)
-    if status is not None:
+    if is_foreign:
+        made_at = status["createdAt"] if status is not None else timestamp()
+        status = states.new(run, job, seed["name"], pipeline.names, made_at)
+        status = _indexed_anew(status, folder, pipeline, by_name=False)
+        status["source"] = originals.IMPORTED
+    elif status is not None:
         status.setdefault("id", job)
         for entry in status["tasks"].values():
             entry.setdefault("attempts", 0)
@@ -173,10 +179,13 @@ def _drop_removed(status: states.Status, folder: JobFolder, pipeline: Pipeline) 
     return status
 
 
-def _indexed_anew(status: states.Status, folder: JobFolder, pipeline: Pipeline) -> states.Status:
+def _indexed_anew(
+    status: states.Status, folder: JobFolder, pipeline: Pipeline, *, by_name: bool = True
+) -> states.Status:
     """A new status with what the folder tells: a task that has its letter is done, and every file
-    is in the index. A file belongs to the task whose letter names it, all else to the longest task
-    name that it begins with."""
+    is in the index. A file belongs to the task whose letter names it, or whose main artifact it is,
+    all else `by_name` to the longest task name that it begins with: a task's files go with its next
+    build, and another program's stay."""
     built = {path.name for path in (folder.path / "tasks").iterdir() if path.is_dir()}
     letters = {name: read_letter(folder, name) for name in {*built, *pipeline.names}}
     owners = {task.artifact: task.id for task in pipeline.tasks}
@@ -186,11 +195,18 @@ def _indexed_anew(status: states.Status, folder: JobFolder, pipeline: Pipeline) 
             status = _say_done(status, letter)
     for kind in FILE_KINDS:
         for file in sorted(path.name for path in folder.files(kind).glob("[!.]*")):
+            if not by_name and not _can_be_listed(folder, kind, file):
+                continue
             if states.owner(status, kind, file) is not None:
                 continue  # as its task's letter has it
             owner = owners.get(file) if kind == "artifacts" else None
-            status = _index(status, kind, file, owner, letters)
+            status = _index(status, kind, file, owner, letters if by_name else ())
     return status
+
+
+def _can_be_listed(folder: JobFolder, kind: str, name: str) -> bool:
+    """Whether the index can have a file: other programs make folders there, and other names."""
+    return file_name_problem(name) is None and disk.is_regular(folder.files(kind) / name)
 
 
 def _index(
