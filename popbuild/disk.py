@@ -565,6 +565,25 @@ def copy_folder(source: Path, target: Path) -> None:
         raise FileExistsError(str(target))
 
 
+def take_folder(source: Path, target: Path) -> None:
+    """Copy what somebody else made into a folder of ours, durably but for its own name: folders and
+    files get our permissions. InputError for what is neither a file nor a folder."""
+    make_folder(target)
+    for entry in sorted(os.scandir(source), key=lambda each: each.name):
+        path = Path(entry.path)
+        if entry.is_dir(follow_symlinks=False):
+            take_folder(path, target / entry.name)
+        else:
+            take_file(path, target / entry.name)
+    sync_folder(target)
+
+
+def take_file(source: Path, target: Path) -> None:
+    """As `take_folder`, one file into a folder that is there."""
+    with creating(target) as stream:
+        stream.write(read(source))
+
+
 def copy_file(source: Path, target: Path) -> None:
     """Copy one file's bytes into a file of our own; a link is copied as what it points to."""
     _copy_file(str(source), str(target))
