@@ -132,8 +132,8 @@ def refuse_bad(job: Job) -> None:
 
 
 def around(root: Root) -> Surroundings:
-    """Configuration and environment as they are now."""
-    return Surroundings(config.load(root))
+    """Configuration and environment as they are now, for a look."""
+    return Surroundings(config.load_to_read(root))
 
 
 def named(root: Root, names: Iterable[str] = ()) -> list[str]:

@@ -11,6 +11,7 @@ from popbuild import jsonio
 from popbuild.errors import (
     ConfigError,
     InputError,
+    NotOursError,
     PopbuildError,
     UsageError,
     unknown,
@@ -82,6 +83,22 @@ def load(root: Root, environment: Mapping[str, str] | None = None) -> Config:
     return reading.config
 
 
+def load_to_read(root: Root) -> Config:
+    """As `load`, for a command that only looks: pipelines of another program stop no look at what
+    it built."""
+    reading = read(root)
+    if reading.for_all:
+        raise reading.for_all[0]
+    found = reading.config
+    if not found.pipelines and not any(map(_is_not_ours, found.broken.values())):
+        raise reading.problems[0]
+    return found
+
+
+def _is_not_ours(error: ConfigError) -> bool:
+    return isinstance(error, NotOursError)
+
+
 def read(root: Root, environment: Mapping[str, str] | None = None) -> Reading:
     """The configuration as far as it can be read, and every error in it."""
     variables = environment_of(root, os.environ if environment is None else environment)
@@ -100,6 +117,9 @@ def read(root: Root, environment: Mapping[str, str] | None = None) -> Reading:
             in_part[name] = reader.pipeline(folder, problems)
         except ConfigError as error:
             problems.append(error)
+        if f"{folder}tasks/index.yaml" not in snapshot.files:
+            # No registry of ours: what is wrong there is why it cannot be built here.
+            problems[:] = [NotOursError(each.message, each.values, each.hint) for each in problems]
     whole = {name: each for name, each in in_part.items() if not found[name]}
     broken = {name: each[0] for name, each in found.items() if each}
     if not (whole or broken or for_all):

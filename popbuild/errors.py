@@ -3,6 +3,7 @@
 PopbuildError
 ├── UsageError        the command was wrong; nothing was built
 ├── ConfigError       a file under pipeline-config/ is wrong; nothing was built
+│   └── NotOursError  the pipeline is another program's: what it built can be read
 ├── InputError        a file that a command was given, or a job, is wrong
 ├── StoppedError      the build stopped and waits for a person
 │   ├── BudgetError   the next call may go over a budget
@@ -78,6 +79,11 @@ class UsageError(PopbuildError):
 
 class ConfigError(PopbuildError):
     """A file under pipeline-config/ is wrong; nothing was built."""
+
+
+class NotOursError(ConfigError):
+    """The pipeline is another program's, so that it cannot be built here. What that built can be
+    read."""
 
 
 class InputError(PopbuildError):

@@ -15,6 +15,7 @@ from popbuild.errors import (
     InputError,
     unknown,
 )
+from popbuild.jsmap import folder_of, plain_map
 from popbuild.layout import Root
 from popbuild.litter import is_litter
 from popbuild.model.pipeline import Budget, HumanGate, Limit, Pipeline, Task
@@ -22,6 +23,7 @@ from popbuild.model.problem import Problem, pointer_of
 from popbuild.redact import redact
 from popbuild.rules import (
     TASK_FILE,
+    check_ours,
     check_task,
     check_unique,
     gates_of_others,
@@ -97,15 +99,15 @@ class Reader:
         document = self.document(path, "pipeline")
         where = f"pipeline-config/{path}"
         entries = _entries(document, where)
-        registry = self._registry(folder)
+        registry, registered = self._registry(folder)
         tasks: list[Task] = []
         for number, entry in enumerate(entries):
             # Also those that cannot be read: what needs one of them is not wrong for that.
             earlier = tuple(each.id for each in entries[:number])
             try:
-                if entry.id not in registry:
-                    raise not_registered(entry.id, registry, where, folder)
-                tasks.append(self._task(path, entry, registry[entry.id], earlier))
+                if entry.id not in registered:
+                    raise not_registered(entry.id, registered, where, registry)
+                tasks.append(self._task(path, registry, entry, registered[entry.id], earlier))
             except ConfigError as error:
                 problems.append(error)
         if len(tasks) == len(entries):
@@ -139,36 +141,50 @@ class Reader:
             )
         return found[0]
 
-    def _registry(self, folder: str) -> dict[str, Any]:
+    def _registry(self, folder: str) -> tuple[str, dict[str, Any]]:
+        """The registry of a folder and where it stands, in YAML or, where there is none, another
+        program's in JavaScript."""
         path = f"{folder}tasks/index.yaml"
-        if path not in self._snapshot.files:
-            values = {"missing": f"pipeline-config/{path}"}
-            if f"{folder}tasks/index.js" in self._snapshot.files:
-                raise ConfigError(
-                    "the task registry is a YAML file here",
-                    {**values, "found": f"pipeline-config/{folder}tasks/index.js"},
-                    hint="tasks are folders, not JavaScript modules: write index.yaml with a line "
-                    "`research: ./research` for each task",
-                )
+        modules = f"{folder}tasks/index.js"
+        registry: dict[str, Any]
+        if path in self._snapshot.files:
+            registry = self.document(path, "registry")
+            check_unique("task", registry, f"pipeline-config/{path}")
+            return f"pipeline-config/{path}", registry
+        if modules not in self._snapshot.files:
             raise ConfigError(
                 "there is no task registry",
-                values,
+                {"missing": f"pipeline-config/{path}"},
                 hint="a line `research: ./research` for each task",
             )
-        registry: dict[str, Any] = self.document(path, "registry")
-        check_unique("task", registry, f"pipeline-config/{path}")
-        return registry
+        where = f"pipeline-config/{modules}"
+        _check_no_key(self._snapshot.files[modules], where, self._environment)
+        found = plain_map(self._snapshot.text(modules))
+        if found is None:
+            raise ConfigError(
+                "the task registry is JavaScript that is no plain map of names",
+                {"file": where, "missing": f"pipeline-config/{path}"},
+                hint="nothing of it is run: write tasks/index.yaml beside it, with a line "
+                "`research: ./research` for each task",
+            )
+        return where, {name: folder_of(module) for name, module in found.items()}
 
     def _task(
-        self, pipeline: str, entry: _Entry, registered: Any, earlier: tuple[str, ...]
+        self,
+        pipeline: str,
+        registry: str,
+        entry: _Entry,
+        registered: Any,
+        earlier: tuple[str, ...],
     ) -> Task:
         name, base = entry.id, pipeline[: pipeline.rfind("/") + 1]
-        registry = f"pipeline-config/{base}tasks/index.yaml"
         is_object = isinstance(registered, dict)
         command = tuple(registered["command"]) if is_object else None
         given = registered.get("folder", f"./{name}") if is_object else registered
         folder = _folder(given, f"{base}tasks", registry, name)
         files = self._own_files(folder, command or ())
+        if registry.endswith(".js"):
+            check_ours(name, folder, files, registry)
         if not files and command is None:
             folders = {
                 path.removeprefix(f"{base}tasks/").split("/")[0]

@@ -15,6 +15,7 @@ from popbuild.model.pipeline import Task, find_cycle
 from popbuild.settings import formats_by_hand
 
 TASK_FILE = "task.yaml"
+_OURS = (TASK_FILE, "prompt.md", "stages.py", "system.md", "output.schema.json")
 
 
 def check_unique(kind: str, names: Iterable[str], where: str) -> None:
@@ -35,13 +36,23 @@ def check_unique(kind: str, names: Iterable[str], where: str) -> None:
         seen[name.casefold()] = name
 
 
-def not_registered(name: str, registry: Mapping[str, Any], where: str, folder: str) -> ConfigError:
-    places = {"file": where, "registry": f"pipeline-config/{folder}tasks/index.yaml"}
+def not_registered(name: str, registry: Mapping[str, Any], where: str, file: str) -> ConfigError:
+    places = {"file": where, "registry": file}
     return ConfigError(
         "a task is not in the registry",
         unknown("task", name, registry, where=places),
         hint="add it to the registry, or correct its name",
     )
+
+
+def check_ours(task: str, folder: str, files: Iterable[str], registry: str) -> None:
+    """ConfigError where a registry in JavaScript names what is no task of ours."""
+    if {f"{folder}/{each}" for each in _OURS}.isdisjoint(files):
+        raise ConfigError(
+            "no task of popbuild stands behind a module of the registry",
+            {"task": task, "file": registry, "missing": f"pipeline-config/{folder}/prompt.md"},
+            hint="what was built can be read; to build it here, write a prompt.md or stages.py",
+        )
 
 
 def check_task(task: Task) -> None:

@@ -226,7 +226,7 @@ class Eyes:
         finally:
             self.begun.set()
         try:
-            await asyncio.to_thread(config.load, self._root)
+            await asyncio.to_thread(config.load_to_read, self._root)
         except PopbuildError as error:
             self._say_trouble(error)
             return
