@@ -25,6 +25,7 @@ from popbuild.model import status as states
 from popbuild.model.clock import run_id, seconds_at, timestamp
 from popbuild.model.letter import FORMAT_VERSION, Usage, seal
 from popbuild.model.pipeline import Task
+from popbuild.model.problem import MISSING
 from popbuild.objects import Objects
 from popbuild.openjob import OpenJob
 
@@ -68,6 +69,9 @@ def adopt(
             steps.keep(opened.folder, exam, task, None, verdict.edited)
             exam.look(task)
         else:
+            if exam.digests[task.id] is None:
+                _write_artifact(opened, task, _of_output(exam, original, task))
+                exam.look(task)
             _adopt(opened, exam, task, told.get(task.id, {}))
     _end(opened, exam, around)
     return [task.id for task in tasks]
@@ -92,8 +96,9 @@ def _why_not(exam: Exam, original: JobFolder, task: Task) -> str | None:
     """Why a task cannot be adopted, None where it can."""
     place = artifact_place(task.artifact)
     if exam.digests[task.id] is None:
-        return _missing(exam.folder, original, task)
-    if exam.letters[task.id] is None and not _is_as_it_was(exam.folder, original, task):
+        fits = _of_output(exam, original, task) is not MISSING
+        return None if fits else _missing(exam.folder, original, task)
+    if exam.letters[task.id] is None and not _is_as_it_was(exam, original, task):
         return f"{place} is not what the other program made: build the task"
     value = exam.artifacts[task.id]
     if value is None:
@@ -116,15 +121,43 @@ def _missing(folder: JobFolder, original: JobFolder, task: Task) -> str:
         made = ", ".join(map(str, names))
         return f"{said}; the task made {made}: `artifact` in task.yaml can name one of them"
     if disk.is_regular(original.output(task.id)):
-        return f"{said}; only tasks/{task.id}/output.json is there, which may hold its text"
+        return f"{said}; tasks/{task.id}/output.json holds nothing that a schema of the task passes"
     return said
 
 
-def _is_as_it_was(folder: JobFolder, original: JobFolder, task: Task) -> bool:
+def _of_output(exam: Exam, original: JobFolder, task: Task) -> Any:
+    """A task's artifact as its old output.json has it, MISSING where it has none.
+
+    That file holds whatever came from the provider, be it an error or half an answer: only a schema
+    can tell that it is the document.
+    """
+    schema, _ = exam.around.schema(task)
+    body = read_json(original.output(task.id))
+    entry = body.get(task.id) if isinstance(body, dict) else None
+    value = entry.get("content", MISSING) if isinstance(entry, dict) else MISSING
+    if schema is None or value is MISSING or disk.stands(original.artifact(task.artifact)):
+        return MISSING
+    if isinstance(value, str) and task.answer == "text":
+        value = {"content": value}
+    elif isinstance(value, str):
+        try:
+            value = jsonio.loads(value.encode(), task.artifact)
+        except (InputError, UnicodeEncodeError):
+            return MISSING
+    return value if not gate.judge(value, schema) else MISSING
+
+
+def _is_as_it_was(exam: Exam, original: JobFolder, task: Task) -> bool:
     """Whether an artifact is the other program's, byte for byte: a build that came to nothing may
     have left half of another one."""
-    one, other = folder.artifact(task.artifact), original.artifact(task.artifact)
-    return one == other or (disk.is_regular(other) and disk.read(one) == disk.read(other))
+    one, other = exam.folder.artifact(task.artifact), original.artifact(task.artifact)
+    if not disk.is_regular(other):
+        return disk.read(one) == _bytes_of(_of_output(exam, original, task))
+    return one == other or disk.read(one) == disk.read(other)
+
+
+def _bytes_of(value: Any) -> bytes | None:
+    return None if value is MISSING else jsonio.dumps(value)
 
 
 def _as_told(original: JobFolder) -> Mapping[str, Any]:
@@ -158,6 +191,11 @@ def _open(job: Job, original: JobFolder, around: Surroundings) -> OpenJob:
     if not jobs.holds_seed(current, job.seed):
         steps.write_seed(current, job.seed)
     return openjob.open_job(current, job.id, run_id(), job.seed, job.pipeline, None)
+
+
+def _write_artifact(opened: OpenJob, task: Task, value: Any) -> None:
+    disk.write(opened.folder.artifact(task.artifact), jsonio.dumps(value))
+    opened.add_file(task.id, "artifacts", task.artifact)
 
 
 def _adopt(opened: OpenJob, exam: Exam, task: Task, told: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from popbuild import disk, endings, jobs, runs, seals
+from popbuild import disk, endings, jobs, originals, runs, seals
 from popbuild.claims import JobLocks
 from popbuild.exam import is_foreign_letter, read_json, read_letter
 from popbuild.layout import (
@@ -23,6 +23,7 @@ from popbuild.layout import (
     shown_name,
 )
 from popbuild.model.letter import FORMAT_VERSION
+from popbuild.openjob import can_be_listed
 
 # Kinds, in the order in which they are mended: a line that is added must find an end before it.
 TORN, UNFINISHED, CLAIMED, SEEDLESS, EMPTY, LETTER, UNKNOWN, MISSING, ADDED, LEFT_OVER = (
@@ -142,7 +143,8 @@ def look_at(root: Root, job: str) -> Iterator[Ailment]:
             yield Ailment(SEEDLESS, folder.path, job)  # a folder that somebody made
             continue
         yield from _letters(folder)
-        yield from _index(folder, state)
+        if not originals.is_foreign(folder):  # its index is as its own program wrote it
+            yield from _index(folder, state)
 
 
 def _is_seedless(root: Root, job: str) -> bool:
@@ -181,6 +183,8 @@ def _index(folder: JobFolder, state: str) -> Iterator[Ailment]:
         for path in sorted(folder.files(kind).glob("[!.]*")) if state == COMPLETE else ():
             if path.name not in known:
                 place = path.relative_to(folder.path).as_posix()
+                if not can_be_listed(path) and seals.vouches_for(seal, disk.as_text(place)):
+                    continue  # another program's, which came with its job
                 added = seal is not None and place not in {
                     *seal["files"],
                     *seal.get("changing", ()),

@@ -62,7 +62,9 @@ def _say(given: Given, archived: Archived, what: str) -> int:
         print_lines([f"{archived.file}: {done}: {what}, {size}"])
         print_lines(f"removed {place}" for place in archived.removed)
     for place in archived.left_out:
-        print(f"left out {place}: neither a file nor a folder", file=sys.stderr)
+        print(
+            f"left out {place}: neither a file nor a folder, or no name in UTF-8", file=sys.stderr
+        )
     return OK
 
 

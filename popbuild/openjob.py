@@ -9,6 +9,7 @@ import contextlib
 import functools
 import threading
 from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 from popbuild import disk, jsonio, originals, seals
@@ -195,7 +196,7 @@ def _indexed_anew(
             status = _say_done(status, letter)
     for kind in FILE_KINDS:
         for file in sorted(path.name for path in folder.files(kind).glob("[!.]*")):
-            if not by_name and not _can_be_listed(folder, kind, file):
+            if not by_name and not can_be_listed(folder.files(kind) / file):
                 continue
             if states.owner(status, kind, file) is not None:
                 continue  # as its task's letter has it
@@ -204,9 +205,10 @@ def _indexed_anew(
     return status
 
 
-def _can_be_listed(folder: JobFolder, kind: str, name: str) -> bool:
-    """Whether the index can have a file: other programs make folders there, and other names."""
-    return file_name_problem(name) is None and disk.is_regular(folder.files(kind) / name)
+def can_be_listed(path: Path) -> bool:
+    """Whether the index can have what stands there: other programs make folders beside files, and
+    have other names."""
+    return file_name_problem(path.name) is None and disk.is_regular(path)
 
 
 def _index(

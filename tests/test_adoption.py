@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from foreign_data import ARTIFACTS, JOB, STRAYS, TASKS, ForeignData, tree
 from provider import Provider
+from served import serve
 from workspace import Workspace
 
 TITLED = {"type": "object", "required": ["title"], "properties": {"title": {"type": "string"}}}
@@ -172,7 +174,10 @@ def test_files_of_no_task_are_named(foreign: ForeignData, workspace: Workspace) 
         done(workspace, "accept", JOB)
     done(workspace, "report", JOB, "-o", "page.html")
     page = (workspace.root / "page.html").read_text()
-    assert all(name in page for name in STRAYS)
+    with serve(workspace) as served:
+        shown = served.get(f"/jobs/{JOB}").text
+        told = served.get(f"/api/v1/jobs/{JOB}").json["unowned"]
+    assert all(name in page and name in shown and name in told for name in STRAYS)
 
 
 def test_own_jobs_have_no_file_of_no_task(workspace: Workspace) -> None:
@@ -228,7 +233,61 @@ def test_another_name_is_told(foreign: ForeignData, workspace: Workspace) -> Non
     place(workspace, foreign.job())
     said = done(workspace, "accept", JOB, code=1)
     assert "the task made analysis-result.json: `artifact` in task.yaml can name one" in said
-    assert "only tasks/formatting/output.json is there" in said
+    assert "tasks/formatting/output.json holds nothing that a schema of the task passes" in said
+
+
+def test_only_the_old_output(
+    foreign: ForeignData, workspace: Workspace, provider: Provider
+) -> None:
+    """A task of which only output.json is there is adopted from it where its schema passes that:
+    the document as text, as an object, or a text. Otherwise nothing is."""
+    held = {
+        "research": '{"title": "T"}',
+        "analysis": {"title": "U"},
+        "synthesis": "A text.",
+        "formatting": "no title",
+    }
+    folder = foreign.job(artifacts={}, files={"artifacts": [], "logs": [], "tmp": []}, tasks={})
+    for task, content in held.items():
+        text = {"type": "object", "properties": {"content": {"minLength": 3}}}
+        workspace.task(task, schema=text if task == "synthesis" else TITLED)
+        (folder / f"tasks/{task}/output.json").write_text(json.dumps({task: {"content": content}}))
+    workspace.task("synthesis", task_yaml={"artifact": "draft.json", "answer": "text"})
+    before = tree(place(workspace, folder))
+    said = done(workspace, "accept", JOB, code=1)
+    assert "formatting  files/artifacts/final-content.json is missing" in said
+    assert "synthesis" not in said
+    done(workspace, "accept", JOB, "research", "analysis", "synthesis")
+    workspace.task("formatting", schema={"type": "object"})
+    done(workspace, "run", JOB)
+    assert len(provider.requests) == 1
+    assert workspace.artifact(JOB, "research-output.json") == {"title": "T"}
+    assert workspace.artifact(JOB, "analysis-result.json") == {"title": "U"}
+    assert workspace.artifact(JOB, "draft.json") == {"content": "A text."}
+    assert workspace.status(JOB)["tasks"]["synthesis"]["files"]["artifacts"] == ["draft.json"]
+    assert originals(workspace) == [before]
+    done(workspace, "verify")
+
+
+def test_names_of_any_kind(foreign: ForeignData, workspace: Workspace) -> None:
+    """A name that is not UTF-8, a folder, a file that no index can have: kept through promotions,
+    proven, and nothing that doctor or validate would mend."""
+    folder = place(workspace, foreign.job())
+    odd = Path(os.fsdecode(os.fsencode(folder) + b"/files/tmp/\xff.txt"))
+    odd.write_text("odd")
+    assert "nothing to mend" in done(workspace, "doctor", "--yes")
+    done(workspace, "accept", JOB)
+    workspace.task("research", prompt="Anew: {{ seed.name }}\n")
+    done(workspace, "run", JOB)
+    assert odd.read_text() == "odd"
+    assert list(strays(workspace, folder)) == []
+    assert "files/tmp/\\xff.txt" in status(workspace)["unowned"]
+    assert "proven" in done(workspace, "verify")
+    assert "nothing to mend" in done(workspace, "doctor", "--yes")
+    assert list(strays(workspace, folder)) == []
+    assert "not in the index" not in workspace.popbuild("validate").out
+    odd.write_text("altered")
+    assert workspace.popbuild("verify").code == 1
 
 
 def test_some_tasks_are_adopted(

@@ -47,6 +47,8 @@ def alone(found: dict[str, Any]) -> dict[str, str]:
 def test_all_of_it_comes(data: ForeignData, workspace: Workspace, provider: Provider) -> None:
     """Seeds, jobs in every state byte for byte, and the lines of runs.jsonl; the source is only
     read, and each job is one by its ID."""
+    odd = os.fsencode(data.path / f"pipeline-data/complete/{JOB}") + b"/not \xff UTF-8"
+    Path(os.fsdecode(odd)).write_text("x")
     before = data.tree()
     assert workspace.popbuild("import", "../demo").code == 0
     for place, content in before.items():
@@ -204,12 +206,6 @@ def _name_with_a_newline(data: ForeignData) -> str:
     return f"pipeline-data/complete/{JOB}"
 
 
-def _name_of_no_text(data: ForeignData) -> str:
-    folder = os.fsencode(data.path / f"pipeline-data/complete/{JOB}")
-    Path(os.fsdecode(folder + b"/\xff")).write_text("x")
-    return f"pipeline-data/complete/{JOB}"
-
-
 def _linked_seed(data: ForeignData) -> str:
     path = data.path / "seeds/market-analysis.json"
     path.unlink()
@@ -224,7 +220,6 @@ def _linked_seed(data: ForeignData) -> str:
         _link_to_a_job,
         _pipe,
         _name_with_a_newline,
-        _name_of_no_text,
         _linked_seed,
     ],
 )
