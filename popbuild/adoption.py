@@ -28,6 +28,7 @@ from popbuild.model.pipeline import Task
 from popbuild.model.problem import MISSING
 from popbuild.objects import Objects
 from popbuild.openjob import OpenJob
+from popbuild.others import is_foreign
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")  # as the storage document writes it
 _MOST_MS = 1e12  # that a task can have taken: thirty years
@@ -39,7 +40,7 @@ UNKNOWN = Usage(input_tokens=None, output_tokens=None, cost=None)
 def original_of(job: Job, around: Surroundings) -> JobFolder | None:
     """The complete result of another program that stands for a job, None where there is none."""
     good = around.root.job(COMPLETE, job.id)
-    return good if originals.is_foreign(good) else None
+    return good if is_foreign(good) else None
 
 
 def adopt(
@@ -267,7 +268,7 @@ def _end(opened: OpenJob, exam: Exam, around: Surroundings) -> None:
 
 def refuse_unless_complete(job: Job) -> None:
     """InputError for another program's job that is not complete: it has to be built."""
-    if job.folder is not None and originals.is_foreign(job.folder):
+    if job.folder is not None and is_foreign(job.folder):
         raise InputError(
             "another program left this job, and it is not complete",
             {"job": job.id, "state": job.description},

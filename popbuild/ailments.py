@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from popbuild import disk, endings, jobs, originals, runs, seals
+from popbuild import disk, endings, jobs, runs, seals
 from popbuild.claims import JobLocks
 from popbuild.exam import is_foreign_letter, read_json, read_letter
 from popbuild.layout import (
@@ -24,6 +24,7 @@ from popbuild.layout import (
 )
 from popbuild.model.letter import FORMAT_VERSION
 from popbuild.openjob import can_be_listed
+from popbuild.others import is_foreign
 
 # Kinds, in the order in which they are mended: a line that is added must find an end before it.
 TORN, UNFINISHED, CLAIMED, SEEDLESS, EMPTY, LETTER, UNKNOWN, MISSING, ADDED, LEFT_OVER = (
@@ -130,6 +131,8 @@ def look_at(root: Root, job: str) -> Iterator[Ailment]:
         folder = root.job(state, job)
         if not folder.path.is_dir() or disk.first_link(str(folder.path)) is not None:
             continue  # not ours to mend: the build refuses the job
+        if is_foreign(folder):
+            continue  # nor this: another program wrote it
         if state == CURRENT:
             claimed = folder.path / jobs.CLAIMED
             if disk.stands(claimed):
@@ -143,8 +146,7 @@ def look_at(root: Root, job: str) -> Iterator[Ailment]:
             yield Ailment(SEEDLESS, folder.path, job)  # a folder that somebody made
             continue
         yield from _letters(folder)
-        if not originals.is_foreign(folder):  # its index is as its own program wrote it
-            yield from _index(folder, state)
+        yield from _index(folder, state)
 
 
 def _is_seedless(root: Root, job: str) -> bool:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from popbuild import commands, jobs, jsonio
-from popbuild.config import load
+from popbuild.config import load, load_to_read
 from popbuild.errors import InputError
 from popbuild.exam import BadSeed, key_problems, seed_of
 from popbuild.layout import Root, find_root
@@ -72,7 +72,7 @@ class Popbuild:
 
     def pipelines(self) -> dict[str, Pipeline]:
         """The pipelines by name; the default one's is empty."""
-        return dict(load(self.root).pipelines)
+        return dict(load_to_read(self.root).pipelines)
 
     def explain(self, job: str, task: str | None = None) -> list[Explanation]:
         """Why a job's tasks, or one of them, are stale, with the differences."""

@@ -35,12 +35,22 @@ from popbuild.exam import (
     read_seed,
 )
 from popbuild.jobs import Job
-from popbuild.layout import COMPLETE, CURRENT, REJECTED, JobFolder, Root, check_name, shown_name
+from popbuild.layout import (
+    COMPLETE,
+    CURRENT,
+    FILE_KINDS,
+    REJECTED,
+    JobFolder,
+    Root,
+    check_name,
+    shown_name,
+)
 from popbuild.model import status as states
 from popbuild.model.clock import run_id
 from popbuild.model.decision import Decision
 from popbuild.model.pipeline import Task
 from popbuild.model.problem import Problem
+from popbuild.others import is_foreign, shown_status, tasks_of
 from popbuild.steps import Samples
 from popbuild.units import count
 
@@ -158,22 +168,25 @@ def describe_job(job: Job, root: Root, *, unowned: bool = False) -> dict[str, An
         "path": root.show(job.folder.path) if job.folder else None,
         "tasks": {},
     }
-    if job.bad_seed is not None or job.broken is not None:
+    if (job.bad_seed is not None or job.broken is not None) and not job.is_not_ours:
         body["problems"] = [problem.as_json() for problem in job.bad[1]] if job.bad else []
-    status = jobs.read_status(job.folder) if job.folder else None
+    status = shown_status(job.folder) if job.folder else None
     entries = status["tasks"] if status else {}
-    if job.bad_name is not None:
-        body["badName"] = job.bad_name
-    if job.bad_link is not None:
-        body["badLink"] = job.bad_link
-    if job.damage is not None:
-        body["damage"] = job.damage
+    why_not = {
+        "notBuiltHere": job.broken.as_line(without=()) if job.broken and job.is_not_ours else None,
+        "badName": job.bad_name,
+        "badLink": job.bad_link,
+        "damage": job.damage,
+    }
+    body |= {name: why for name, why in why_not.items() if why is not None}
     if job.removed:
         body["removedTasks"] = list(job.removed)
     if status is not None:
         body["pipelineId"] = status.get("pipelineId")
         body["usage"] = status.get("usage")
-        if isinstance(status.get("error"), str) and job.state != COMPLETE:
+        if isinstance(status.get("state"), str) and status["state"] not in states.JOB_STATES:
+            body["statusSays"] = status["state"]
+        if states.error_text(status.get("error")) is not None and job.state != COMPLETE:
             body["error"] = status["error"]
     if job.as_built:
         body["asBuilt"] = list(job.as_built)
@@ -195,16 +208,43 @@ def describe_job(job: Job, root: Root, *, unowned: bool = False) -> dict[str, An
                 "frozen": verdict.frozen,
                 "reasons": list(verdict.reasons),
                 "artifact": task.artifact,
-                "attempts": entry.get("attempts", 0),
-                "executionTime": entry.get("executionTime", 0),
-                "refinementAttempts": entry.get("refinementAttempts", 0),
-                "usage": entry.get("usage"),
-                "error": entry.get("error"),
+                **_what_it_took(entry),
             }
             decision = _decision(job, task) if job.folder else None
             if decision is not None:
                 body["tasks"][task.id]["decision"] = decision.as_json()
+    elif job.folder is not None and job.bad_link is None:
+        body["tasks"] = {
+            name: {"label": name} | _as_it_says(entries.get(name, states.NOTHING_SAID))
+            for name in tasks_of(job.folder, status)
+        }
     return body
+
+
+def _as_it_says(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """A task that is held against nothing: what the job's status says of it."""
+    made = entry["files"]["artifacts"]
+    return {
+        "state": states.state_of(entry),
+        "stale": None,
+        "edited": False,
+        "frozen": False,
+        "reasons": [],
+        "artifact": made[0] if len(made) == 1 else None,
+        **_what_it_took(entry),
+    }
+
+
+def _what_it_took(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Attempts, time and usage as a status has them; what is not of its kind is none."""
+    counts, took_ms = ("attempts", "refinementAttempts"), entry.get("executionTime")
+    error = entry.get("error")
+    return {
+        **{name: int(entry[name]) if states.is_amount(entry.get(name)) else 0 for name in counts},
+        "executionTime": took_ms if states.is_amount(took_ms) else 0,
+        "usage": states.usage_of(dict(entry)),
+        "error": error if states.error_text(error) is not None else None,
+    }
 
 
 def _decision(job: Job, task: Task) -> Decision | None:
@@ -250,20 +290,29 @@ class ShownFile:
     path: Path
 
 
+def tasks_in(job: Job) -> list[str]:
+    """The tasks of a job as its directory has them."""
+    return tasks_of(job.folder, shown_status(job.folder)) if job.folder else []
+
+
 def files_of(job: Job, task: str | None = None) -> list[ShownFile]:
     """The files of a job, or of one of its tasks, as its index has them."""
     folder = _folder(job)
-    status = jobs.read_status(folder) or {}
-    entries = status.get("tasks", {})
-    if task is not None and task not in entries:
-        raise UsageError("no such task", unknown("task", task, entries, where={"job": job.id}))
-    index = status.get("files", {}) if task is None else entries[task].get("files", {})
+    status, tasks = shown_status(folder), tasks_in(job)
+    if task is not None and task not in tasks:
+        raise UsageError("no such task", unknown("task", task, tasks, where={"job": job.id}))
+    entry = status if task is None or status is None else status["tasks"].get(task)
+    index = entry["files"] if entry else {}
+    # Another program's index may lack files, and the folder is the truth.
+    whole = task is None and is_foreign(folder)
     found = [
         ShownFile(kind, name, folder.files(kind) / name)
-        for kind in ("artifacts", "logs", "tmp")
-        for name in index.get(kind, [])
+        for kind in FILE_KINDS
+        for name in dict.fromkeys(
+            [*index.get(kind, []), *(_standing(folder.files(kind)) if whole else ())]
+        )
     ]
-    for each in [task] if task else list(entries):
+    for each in [task] if task else tasks:
         own = (folder.output, folder.letter, folder.decision, folder.execution_logs)
         for path in (place(each) for place in own):
             if path.exists():
@@ -271,6 +320,11 @@ def files_of(job: Job, task: str | None = None) -> list[ShownFile]:
     if task is None and folder.rejection.exists():
         found.append(ShownFile("job", "rejection.json", folder.rejection))
     return found
+
+
+def _standing(folder: Path) -> list[str]:
+    """The names of the files in a folder."""
+    return sorted(path.name for path in folder.glob("[!.]*") if disk.is_regular(path))
 
 
 def read_file(job: Job, name: str) -> tuple[ShownFile, bytes]:
@@ -386,7 +440,12 @@ def check(root: Root, names: Iterable[str] = ()) -> Check:
 
 
 def export(root: Root, job: Job, target: Path, artifact: str | None = None) -> Path:
-    """Copy a complete job's final artifact (the last task's, or a named one) to a path."""
+    """Copy a complete job's final artifact (the last task's, or a named one) to a path. Of a job
+    that another program built, whether it is up to date cannot be told, and is not asked."""
+    if job.is_not_ours:
+        if job.state != COMPLETE:
+            raise InputError("the job is not complete", {"job": job.id, "state": job.description})
+        return _export(job, artifact or _last_artifact(job), target)
     refuse_bad(job)
     if job.state != COMPLETE or job.exam is None or job.folder is None:
         raise InputError(
@@ -400,10 +459,29 @@ def export(root: Root, job: Job, target: Path, artifact: str | None = None) -> P
             {"job": job.id, "state": job.description},
             hint=f"doit run job={job.id}",
         )
-    name = artifact or job.exam.pipeline.tasks[-1].artifact
+    return _export(job, artifact or job.exam.pipeline.tasks[-1].artifact, target)
+
+
+def _last_artifact(job: Job) -> str:
+    """The artifact that another program's job made last: its status lists them as they were
+    written."""
+    listed = [file.name for file in files_of(job) if file.kind == "artifacts"]
+    if not listed:
+        raise UsageError("the job has no artifact", {"job": job.id, "path": _folder(job).path})
+    return listed[-1]
+
+
+def _export(job: Job, name: str, target: Path) -> Path:
     found = {each.name: each.path for each in files_of(job) if each.kind == "artifacts"}
     if name not in found:
         raise UsageError("no such artifact", unknown("artifact", name, found))
+    if not disk.stands(found[name]):
+        there = [each for each, path in found.items() if disk.stands(path)]
+        raise InputError(
+            "the artifact is in the index, and not there",
+            {"job": job.id, "missing": name, "known": ", ".join(there) or "none"},
+            hint="--artifact names another one",
+        )
     if target.is_dir():
         target = target / name
     hand_over(target, disk.read(found[name]))
@@ -445,6 +523,8 @@ def check_retry(root: Root, name: str) -> tuple[str, dict[str, Any] | None]:
     """The task that `retry` is about, with the job's rejection if there is one. UsageError for a
     job that was not rejected and did not fail again and again."""
     job = find_job(root, name)
+    if job.is_not_ours:
+        refuse_bad(job)
     rejection = read_json(root.job(REJECTED, name).rejection)
     failed = _failed_again(root, name)
     if rejection is None and failed is not None:

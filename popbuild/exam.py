@@ -42,6 +42,7 @@ from popbuild.model.letter import Letter, looks_ours, open_letter
 from popbuild.model.pipeline import Pipeline, Task
 from popbuild.model.place import NOWHERE, Place
 from popbuild.model.problem import MISSING, Problem, value_at
+from popbuild.model.status import is_built_by_us
 from popbuild.redact import key_in_name
 
 MAX_SEED_BYTES = jsonio.MAX_BYTES
@@ -137,27 +138,15 @@ def is_foreign_letter(folder: JobFolder, task: str) -> bool:
     if not disk.is_regular(path):
         return False
     try:
-        return not looks_ours(disk.read(path)) and not _built_by_us(folder, task)
+        return not looks_ours(disk.read(path)) and not _is_built_by_us(folder, task)
     except (OSError, InputError):
         return False
 
 
-def is_ours(folder: JobFolder, task: str) -> bool:
-    """Whether popbuild has built a task in this directory, whatever became of its letter since."""
-    path = folder.letter(task)
-    try:
-        found = disk.is_regular(path) and looks_ours(disk.read(path))
-    except (OSError, InputError):
-        found = False
-    return found or _built_by_us(folder, task)
-
-
-def _built_by_us(folder: JobFolder, task: str) -> bool:
+def _is_built_by_us(folder: JobFolder, task: str) -> bool:
     status = read_json(folder.status)
     tasks = status.get("tasks") if isinstance(status, dict) else None
-    entry = tasks.get(task) if isinstance(tasks, dict) else None
-    usage = entry.get("usage") if isinstance(entry, dict) else None
-    return isinstance(usage, dict) and "storedCalls" in usage
+    return isinstance(tasks, dict) and is_built_by_us(tasks.get(task))
 
 
 def read_decision(folder: JobFolder, task: str) -> Decision | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from popbuild import disk, fingerprint
 from popbuild.claims import JobLocks
-from popbuild.errors import ConfigError, InputError
+from popbuild.errors import ConfigError, InputError, NotOursError
 from popbuild.exam import (
     BadSeed,
     Exam,
@@ -46,6 +46,7 @@ from popbuild.model.decision import STAGE as HUMAN_GATE
 from popbuild.model.decision import Question
 from popbuild.model.pipeline import Pipeline
 from popbuild.model.problem import Problem
+from popbuild.others import is_foreign, shown_status
 from popbuild.redact import key_in_name, redact
 
 CLAIMED = ".claimed-seed.json"
@@ -102,9 +103,14 @@ class Job:
             return BAD_LINK, (Problem(self.bad_link),)
         if self.bad_seed is not None:
             return BAD_SEED, self.bad_seed.problems
-        if self.broken is not None:
+        if self.broken is not None and not self.is_not_ours:
             return BAD_PIPELINE, (Problem(self.broken.as_line(without=())),)
         return None
+
+    @property
+    def is_not_ours(self) -> bool:
+        """Whether its pipeline is another program's: it can be looked at, and not built here."""
+        return isinstance(self.broken, NotOursError)
 
     @property
     def description(self) -> str:
@@ -112,6 +118,8 @@ class Job:
         if self.bad is not None:
             what, problems = self.bad
             return f"{what}: {problems[0]}"
+        if self.is_not_ours:
+            return f"{self.state}, cannot be built here"
         if self.exam is None or self.folder is None or self.up_to_date:
             return ", ".join([self.state, *self._frozen])
         asked = self.questions
@@ -294,8 +302,8 @@ def find(job: str, around: Surroundings) -> Job:
         return Job(job, state, None, None, None, None, BadSeed(place_of(root, job), (named,)))
     if COMPLETE in present:
         exam = examine(folders[COMPLETE], seed, pipeline, around)
-        status = read_status(folders[COMPLETE])
-        damage = None if status else _DAMAGE
+        status = shown_status(folders[COMPLETE])
+        damage = None if status or is_foreign(folders[COMPLETE]) else _DAMAGE
         removed = removed_tasks(status, pipeline) if status else ()
         complete = Job(
             job,
@@ -356,12 +364,26 @@ def _state_of(root: Root, folder: JobFolder, state: str) -> str:
     if state == REJECTED:
         return REJECTED
     found = state_in(folder)
+    if found not in (states.RUNNING, states.STOPPED, states.FAILED, states.WAITING):
+        found = _state_of_tasks(folder)
+    if found == states.RUNNING and is_foreign(folder):
+        return states.RUNNING  # no lock of ours tells
     if found in (states.FAILED, states.WAITING) or (
         found == states.RUNNING and _held(root, folder)
     ):
         return str(found)
     # Without a readable status a claim was cut short: it goes on like any stopped job.
     return states.STOPPED
+
+
+def _state_of_tasks(folder: JobFolder) -> str | None:
+    """The state of another program's job that does not say it, or not in our words."""
+    status = shown_status(folder) if is_foreign(folder) else None
+    found = {entry["state"] for entry in status["tasks"].values()} if status else set()
+    said = {*found, state_in(folder)} if status else set()
+    if not said.isdisjoint({states.FAILED, "error"}):
+        return states.FAILED
+    return states.RUNNING if states.RUNNING in found else None
 
 
 def _held(root: Root, folder: JobFolder) -> bool:
@@ -378,7 +400,7 @@ def read_status(folder: JobFolder) -> states.Status | None:
 
 
 def _damage(folder: JobFolder) -> str | None:
-    return None if read_status(folder) else _DAMAGE
+    return None if read_status(folder) or is_foreign(folder) else _DAMAGE
 
 
 def removed_tasks(status: states.Status, pipeline: Pipeline) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from popbuild.arguments import (
@@ -21,7 +21,7 @@ from popbuild.arguments import (
     root_and_names,
     root_of,
 )
-from popbuild.errors import FAILED, OK, REJECTED
+from popbuild.errors import FAILED, OK, REJECTED, printable
 from popbuild.layout import shown_name
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def _list(given: Given) -> int:
 
     width = min(max((len(shown_name(job)) for job in ids), default=0), _MOST_PADDED)
     as_built: dict[str, int] = {}
+    not_ours: dict[str, int] = {}
     for job in found:
         print_lines([f"{shown_name(job.id):<{width}}  {job.description}"])
         if given.tasks and job.exam is not None and job.bad_name is None:
@@ -58,8 +59,13 @@ def _list(given: Given) -> int:
                 print(line_of(head, job.exam.verdicts[task.id].brief))
         for how in job.as_built:
             as_built[how] = as_built.get(how, 0) + 1
+        if job.is_not_ours and job.broken is not None:
+            why = job.broken.as_line(without=())
+            not_ours[why] = not_ours.get(why, 0) + 1
     for how, jobs in as_built.items():
         print(f"to see {count(jobs, 'job')} as built: {how}", file=sys.stderr)
+    for why, jobs in not_ours.items():
+        print(f"{count(jobs, 'job')} cannot be built here: {why}", file=sys.stderr)
     return OK
 
 
@@ -86,7 +92,8 @@ def _status(given: Given) -> int:
 
 def _print_status(job: Job, body: dict[str, Any]) -> None:
     from popbuild.model.decision import in_words
-    from popbuild.model.letter import tokens_in
+    from popbuild.model.status import error_text
+    from popbuild.pages.foreign import usage as usage_in
     from popbuild.units import line_of, money, seconds
 
     head, place = f"{shown_name(job.id)}: {job.description}", body["path"]
@@ -94,46 +101,48 @@ def _print_status(job: Job, body: dict[str, Any]) -> None:
     print(head + (f"{between}-> {place}" if place else ""))
     for how in job.as_built:
         print(f"  to see it as it was built: {how}")
+    if "notBuiltHere" in body:
+        print(f"  cannot be built here: {body['notBuiltHere']}")
+    if "statusSays" in body:
+        print(line_of("  its status says: ", shown_name(body["statusSays"])))
     if "error" in body and not any(task["error"] for task in body["tasks"].values()):
-        print(line_of("  error: ", " ".join(body["error"].split())))
-    width = max((len(name) for name in body["tasks"]), default=0)
-    for name, task in body["tasks"].items():
-        usage = task["usage"] or {}
-        parts = [f"{task['state']:<7}"]
+        text = " ".join((error_text(body["error"]) or "").split())
+        print(line_of("  error: ", printable(text)))
+    width = max((len(shown_name(name)) for name in body["tasks"]), default=0)
+    for task_name, task in body["tasks"].items():
+        name = shown_name(task_name)
+        usage = usage_in(task["usage"])
+        parts = [f"{shown_name(task['state']):<7}"]
         if task["executionTime"]:
             parts.append(f"{seconds(task['executionTime']):>7}")
-            count = tokens_in(usage)
-            shown = f"{count:>7,}" if count is not None else "unknown"
-            cost = f"{money(usage.get('cost', 0.0))}{_kinds(usage)}"
-            parts.append(f"{shown} tokens  {cost}")
+        if task["executionTime"] or task["usage"] is not None:
+            shown = f"{usage.tokens:>7,}" if usage.tokens is not None else "unknown"
+            counted = "  counted by us" if usage.counted_calls else ""
+            parts.append(f"{shown} tokens  {money(usage.cost)}{usage.parts}{counted}")
             if task["refinementAttempts"]:
                 parts.append(f"{task['refinementAttempts']} refined")
         print(f"  {name:<{width}}  " + "  ".join(parts).rstrip())
         for reason in task["reasons"]:
             print(line_of(f"  {'':<{width}}  stale: ", reason))
         if task["frozen"]:
-            print(f"  {'':<{width}}  {job.exam.verdicts[name] if job.exam else 'frozen'}")
+            print(f"  {'':<{width}}  {job.exam.verdicts[task_name] if job.exam else 'frozen'}")
         if task["edited"]:
             print(f"  {'':<{width}}  its artifact was edited by hand")
         if "decision" in task:
             print(line_of(f"  {'':<{width}}  ", in_words(task["decision"])))
         if task["error"]:
-            print(f"  {'':<{width}}  error: {task['error'].splitlines()[0]}")
-    unowned = body.get("unowned", ())
+            first = (error_text(task["error"]) or "").split("\n", maxsplit=1)[0]
+            print(f"  {'':<{width}}  error: {printable(first)}")
+    _print_unowned(body.get("unowned", ()))
+
+
+def _print_unowned(unowned: Sequence[str]) -> None:
+    """The files that no task owns, so many of them as a person reads."""
     if unowned:
         print("  of no task, kept as they are:")
         print_lines(f"    {shown_name(name)}" for name in unowned[:_MOST_NAMED])
         if len(unowned) > _MOST_NAMED:
             print(f"    and {len(unowned) - _MOST_NAMED:,} more: --json names them all")
-
-
-def _kinds(usage: Mapping[str, Any]) -> str:
-    """What of a task's tokens was cached or reasoning, and whether we counted them."""
-    from popbuild.model.letter import kinds_text
-
-    names = ("cachedTokens", "cacheWriteTokens", "reasoningTokens")
-    counted = "  counted by us" if usage.get("countedCalls") else ""
-    return kinds_text(*map(usage.get, names)) + counted
 
 
 def _plan(given: Given) -> int:

@@ -20,6 +20,7 @@ from popbuild.model import status as states
 from popbuild.model.clock import timestamp
 from popbuild.model.letter import Letter
 from popbuild.model.pipeline import Pipeline
+from popbuild.others import is_foreign
 
 
 class OpenJob:
@@ -137,12 +138,12 @@ def open_job(
     """Start a run of a job that stands in current/: its status says running from here on.
 
     `source` is where its seed came from, None where that is what its status says, if anything."""
-    is_foreign = originals.is_foreign(folder)
+    foreign = is_foreign(folder)
     make_folders(folder)
     _finish_removals(folder)
     seals.remove(folder)
     status = read_status(folder)
-    if is_foreign:
+    if foreign:
         made_at = status["createdAt"] if status is not None else timestamp()
         status = states.new(run, job, seed["name"], pipeline.names, made_at)
         status = _indexed_anew(status, folder, pipeline, by_name=False)

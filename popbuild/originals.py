@@ -1,5 +1,5 @@
-"""What another program left in a job's directory: whether anything of ours is in it yet, which
-files no task owns, and the copy that is kept for good before a build changes the first byte."""
+"""What another program left in a job's directory: which files no task owns, and the copy that is
+kept for good before a build changes the first byte."""
 
 from __future__ import annotations
 
@@ -8,37 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from popbuild import disk, seals
-from popbuild.exam import is_ours, read_json
 from popbuild.jobs import CLAIMED
 from popbuild.layout import SEED, STATUS, JobFolder, Root
 from popbuild.model.clock import name_stamp
 from popbuild.model.pipeline import Pipeline
 from popbuild.model.status import Status
+from popbuild.others import is_foreign
 
 IMPORTED = "import"  # the source of a job that another program began
 
 _OF_JOB = frozenset({SEED, STATUS, CLAIMED, "seal.json", "rejection.json"})
 _OF_TASK = ("output.json", "letter.json", "decision.json", "execution-logs.json")
-
-
-def is_foreign(folder: JobFolder) -> bool:
-    """Whether a job's directory is as another program left it: popbuild has built nothing in it,
-    and there is something that a build could overwrite."""
-    if not disk.is_folder(folder.path) or seals.read(folder) is not None:
-        return False
-    status, rejection = read_json(folder.status), read_json(folder.rejection)
-    if isinstance(status, dict) and "source" in status:
-        return False
-    if isinstance(rejection, dict) and "formatVersion" in rejection:
-        return False
-    if any(is_ours(folder, task) for task in _task_folders(folder)):
-        return False
-    return any(name not in _OF_JOB for name, _ in disk.walk_all(folder.path))
-
-
-def _task_folders(folder: JobFolder) -> list[str]:
-    tasks = folder.path / "tasks"
-    return sorted(path.name for path in tasks.iterdir() if path.is_dir()) if tasks.is_dir() else []
 
 
 def keep(root: Root, folder: JobFolder) -> None:

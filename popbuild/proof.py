@@ -24,6 +24,7 @@ from popbuild.llm.store import Store
 from popbuild.model.letter import Letter, is_sealed
 from popbuild.model.problem import value_at
 from popbuild.objects import Objects
+from popbuild.others import is_foreign
 from popbuild.recheck import Recheck
 from popbuild.runs import Line, Runs, complete_jobs
 from popbuild.snapshot import Snapshot
@@ -57,6 +58,7 @@ class Proof:
     files: int
     answers: int
     findings: tuple[Finding, ...]
+    foreign: bool = False  # another program's: nothing says what it should be
 
     @property
     def alterations(self) -> list[Finding]:
@@ -70,6 +72,7 @@ class Proof:
         return {
             "id": self.job,
             "proven": not self.alterations,
+            **({"foreign": True} if self.foreign else {}),
             "sealed": self.sealed,
             "tasks": self.tasks,
             "files": self.files,
@@ -121,7 +124,7 @@ def _summary(proof: Proof) -> str:
             (proof.answers, "stored answer"),
         )
     ]
-    return f"proven: {', '.join(parts)}"
+    return f"{'nothing to prove' if proof.foreign else 'proven'}: {', '.join(parts)}"
 
 
 def verify(root: Root, names: Iterable[str] = ()) -> Verification:
@@ -292,6 +295,7 @@ class _JobProof:
             len(self._vouched),
             sum(each is True for each in self._answers.values()),
             tuple(sorted(self._findings, key=lambda each: (not each.altered, each.file))),
+            is_foreign(self._folder),
         )
 
     def _altered(self, name: str, what: str) -> None:
@@ -349,6 +353,9 @@ class _JobProof:
         if not disk.stands(self._folder.seal):
             if promoted is not None:
                 self._altered("seal.json", "is missing: the job was promoted with it")
+                return False, []
+            if is_foreign(self._folder):
+                self._note("another program built it: nothing here says what it should be")
                 return False, []
             self._note("no seal: only letters and artifacts could be checked")
             if not isinstance(read_json(self._folder.status), dict):

@@ -59,6 +59,8 @@ def _wanted(root: Root, given: Given) -> Graph:
                 "a job or a pipeline, not both", {"job": given.job, "--pipeline": given.pipeline}
             )
         job = commands.find_job(root, given.job)
+        if job.is_not_ours:
+            commands.refuse_bad(job)
         graph = graph_of_job(root, job)
         if graph is None:
             raise UsageError(

@@ -20,6 +20,7 @@ from popbuild.arguments import (
     root_of,
 )
 from popbuild.errors import OK, REJECTED, printable
+from popbuild.layout import shown_name
 from popbuild.units import count
 
 
@@ -33,7 +34,7 @@ def _show(given: Given) -> int:
 
     root = root_of(given)
     job = commands.find_job(root, given.job)
-    tasks = job.pipeline.names if job.pipeline else ()
+    tasks = job.pipeline.names if job.pipeline else commands.tasks_in(job)
     if given.name is not None and given.name not in tasks:
         file, content = commands.read_file(job, given.name)
         if given.json:
@@ -50,8 +51,8 @@ def _show(given: Given) -> int:
         print_json([{"kind": f.kind, "name": f.name, "path": root.show(f.path)} for f in files])
         return OK
     for file in files:
-        size = file.path.stat().st_size if file.path.exists() else 0
-        print(f"{file.kind:<9}  {size:>9,}  {file.name}")
+        size = f"{file.path.stat().st_size:,}" if file.path.exists() else "missing"
+        print(f"{file.kind:<9}  {size:>9}  {shown_name(file.name)}")
     frozen = [each for each in (job.exam.frozen if job.exam else ()) if given.name in (None, each)]
     if frozen:
         print(f"frozen: {', '.join(frozen)}")

@@ -21,6 +21,7 @@ from popbuild.model.decision import in_words
 from popbuild.model.letter import Letter, kinds_text
 from popbuild.model.place import OWN
 from popbuild.model.problem import value_at
+from popbuild.others import is_foreign
 from popbuild.snapshot import take_snapshot
 from popbuild.units import money, seconds
 
@@ -94,6 +95,12 @@ def trace(root: Root, given: str) -> Trace:
     found, equal = _find(root, given)
     letters = _letters(found.folder)
     maker = next((each for each in letters.values() if found.name in each.outputs), None)
+    if maker is None and is_foreign(found.folder):
+        raise UsageError(
+            "another program made this artifact: its letters are not ours",
+            {"job": found.job, "artifact": found.name},
+            hint=f"popbuild show {found.job} <task>/letter.json prints what that program wrote",
+        )
     if maker is None:
         raise UsageError(
             "no letter speaks of this artifact",

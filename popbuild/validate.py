@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from popbuild import age, config, disk, gate, jobs, jsonio, originals, schemas, seals, tarball
+from popbuild import age, config, disk, gate, jobs, jsonio, schemas, seals, tarball
 from popbuild.config import Config
-from popbuild.errors import InputError, PopbuildError, UsageError
+from popbuild.errors import InputError, NotOursError, PopbuildError, UsageError
 from popbuild.exam import (
     BadSeed,
     Surroundings,
@@ -26,6 +26,7 @@ from popbuild.exam import (
 from popbuild.layout import COMPLETE, CURRENT, FILE_KINDS, REJECTED, JobFolder, Root, check_name
 from popbuild.model.problem import Problem
 from popbuild.openjob import can_be_listed
+from popbuild.others import is_foreign
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,10 @@ def validate(root: Root, paths: Iterable[Path] = ()) -> Validation:
     surroundings = None if reading.for_all else Surroundings(reading.config)
     if wanted(root.config):
         checked += len(settings.snapshot.files)
-        found += [each for problem in problems for each in _findings(problem)]
+        # Another program's configuration is not wrong because it cannot be built here.
+        theirs = [each for each in problems if isinstance(each, NotOursError)]
+        found += [each for error in problems if error not in theirs for each in _findings(error)]
+        warnings += [each for error in theirs for each in _findings(error)]
         found += list(_validate_tasks(settings, warnings))
         doubtful = _doubts(settings)
         found += [finding for finding, is_warning in doubtful if not is_warning]
@@ -101,7 +105,8 @@ def validate(root: Root, paths: Iterable[Path] = ()) -> Validation:
             if path.is_dir() and path != root.runs and wanted(path):
                 count, more = _validate_job(root, JobFolder(path), state, surroundings, warnings)
                 checked += count
-                found += more
+                # What another program wrote is as that wants it.
+                (warnings if is_foreign(JobFolder(path)) else found).extend(more)
     for path, look in _loose_files(root):
         if wanted(path) and path.exists():
             checked += 1
@@ -252,7 +257,8 @@ def _validate_file(root: Root, path: Path, kind: str) -> list[Finding]:
 def _validate_index(root: Root, folder: JobFolder, state: str) -> list[Finding]:
     """Every indexed file exists; in a complete job, every file is in the index."""
     status = read_json(folder.status)
-    if not isinstance(status, dict):
+    files = status.get("files", {}) if isinstance(status, dict) else None
+    if not isinstance(files, dict):
         return []
     where = root.show(folder.status)
     # A prune that was killed has said of these that they go: the next one finishes.
@@ -260,16 +266,16 @@ def _validate_index(root: Root, folder: JobFolder, state: str) -> list[Finding]:
     changing = (seal or {}).get("changing", ())
     found = [
         Finding(where, Problem(f"the file files/{kind}/{name} is missing", f"/files/{kind}/{n}"))
-        for kind, names in status.get("files", {}).items()
+        for kind, names in files.items()
         if isinstance(names, list)
         for n, name in enumerate(names)
         if not os.path.exists(folder.files(kind) / str(name))  # noqa: PTH110 - a plain test
         and f"files/{kind}/{name}" not in changing
     ]
-    if state != COMPLETE or originals.is_foreign(folder):
+    if state != COMPLETE or is_foreign(folder):
         return found  # the index is written with a task's end: a crash leaves it behind
     for kind in FILE_KINDS:
-        known = status.get("files", {}).get(kind)
+        known = files.get(kind)
         for path in sorted(folder.files(kind).glob("[!.]*")):
             listed = not isinstance(known, list) or path.name in known
             place = disk.as_text(f"files/{kind}/{path.name}")

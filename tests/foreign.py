@@ -76,3 +76,84 @@ def write_job(
         line = json.dumps(example("run"))
         write(root, "pipeline-data/complete/runs.jsonl", f"{line}\n")
     return root / folder
+
+
+ERROR = {
+    "message": "quota is used up",
+    "stack": "Error: quota is used up\n    at call (llm.js:7:3)",
+}
+WHEN = "2025-10-02T06:37:29.984Z"
+STATUSES: dict[str, Any] = {
+    "failed": {
+        "pipelineId": "pl-2025-10-02T06-37-29-980Z-0d57ed",
+        "name": "content-generation",
+        "current": "analysis",
+        "state": "failed",
+        "createdAt": WHEN,
+        "error": ERROR,
+        "tasks": {
+            "research": {"state": "done", "executionTime": 18176.66},
+            "analysis": {"state": "failed", "startedAt": WHEN, "error": ERROR},
+        },
+    },
+    "erring": {  # in the document's words, without a state of the job
+        "pipelineId": "pl-2025-10-02T06-37-29-980Z-0d57ee",
+        "createdAt": WHEN,
+        "files": {"artifacts": ["gone.json"], "logs": [], "tmp": []},
+        "tasks": {
+            "research": {
+                "state": "error",
+                "error": ERROR,
+                "files": {"artifacts": ["gone.json"], "logs": [], "tmp": []},
+            }
+        },
+    },
+    "going": {
+        "pipelineId": "pl-2025-10-02T06-37-29-980Z-0d57ef",
+        "current": "analysis",
+        "tasks": {
+            "research": {"state": "done"},
+            "analysis": {"state": "running", "startedAt": WHEN},
+        },
+    },
+    "odd": {
+        "id": 7,
+        "state": "paused",
+        "files": ["a.json"],
+        "error": 7,
+        "tasks": {
+            "research": {
+                "state": "skipped",
+                "attempts": "two",
+                "executionTime": -1,
+                "usage": {"total_tokens": 5, "cost": "much"},
+                "files": {"artifacts": ["../../../seed.json", 7, "", "research-output.json"]},
+            },
+            "analysis": None,
+            "list": [],
+            "../../../../seeds": {"state": "done"},
+            "coded": {"state": "failed", "error": {"code": 7}},
+        },
+    },
+    "bare": {"pipelineId": "x"},
+    "begun": {"id": "begun", "state": "pending", "tasks": {}},
+}
+LETTERS: dict[str, Any] = {
+    "failed": [1, {"formatVersion": 1}],
+    "erring": {},
+    "going": "as it came",
+    "odd": 7,
+    "bare": {"digest": "none", "calls": [{"cost": 0.1}]},
+    "begun": {"task": "research", "validation": []},
+}
+
+
+def write_all(root: Path) -> list[str]:
+    """The complete job, a rejected one, one that waits, and a job in current/ for each status.
+    Gives their IDs."""
+    write_job(root)
+    for job, status in STATUSES.items():
+        write_job(root, "current", job, status, LETTERS[job])
+    write_job(root, "rejected", "refused", STATUSES["failed"], {"at": WHEN})
+    write(root, "pipeline-data/pending/data-9-seed.json", example("seed-data-processing"))
+    return [JOB, *STATUSES, "refused", "data-9"]

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from popbuild import disk, jobs
+from popbuild import disk
 from popbuild.exam import read_json
 from popbuild.jobs import Job
 from popbuild.layout import COMPLETE, REJECTED, Root
 from popbuild.model import status as states
+from popbuild.others import shown_status, tasks_of
 from popbuild.pages import foreign
 
 BROKEN = "broken"  # its seed, its name or its directory is none that could be built
@@ -53,14 +54,18 @@ class Row:
 
 def row_of(root: Root, job: Job) -> Row:
     """A job's row. Reads its status, and its rejection where there is one."""
-    status = (jobs.read_status(job.folder) if job.folder else None) or {}
+    status = (shown_status(job.folder) if job.folder else None) or {}
     entries = status.get("tasks", {})
-    names = job.pipeline.names if job.pipeline else tuple(entries)
-    usage = foreign.usage_of_all(entries.get(name, {}).get("usage") for name in names)
+    names, nothing = tuple(entries), dict[str, Any]()
+    if job.pipeline:
+        names = job.pipeline.names
+    elif job.folder and job.is_not_ours:
+        names, nothing = tuple(tasks_of(job.folder, status or None)), states.NOTHING_SAID
+    usage = foreign.usage_of_all(states.usage_of(entries.get(name, nothing)) for name in names)
     standing = job.state
     if job.bad is not None and job.state != REJECTED:
         standing = BROKEN
-    elif job.state == COMPLETE and not job.up_to_date:
+    elif job.state == COMPLETE and not (job.up_to_date or job.is_not_ours):
         standing = STALE
     elif job.state == states.WAITING and not job.questions:
         standing = states.STOPPED  # nobody is asked any more: a run goes on
@@ -81,17 +86,20 @@ def _why(job: Job, status: Mapping[str, Any]) -> str:
     if job.bad is not None:
         return job.description
     entries = status.get("tasks", {})
-    if job.state == REJECTED and job.folder is not None:
+    if job.state == REJECTED and job.folder is not None and not job.is_not_ours:
         return _of_rejection(read_json(job.folder.rejection))
     if job.questions:
         return "; ".join(f"{question.task}: {question.message}" for question in job.questions)
     if job.state == states.RUNNING:
         return ", ".join(name for name, each in entries.items() if each.get("state") == "running")
-    if isinstance(status.get("error"), str) and job.state != COMPLETE:
-        broke = [name for name, each in entries.items() if each.get("state") == "error"]
-        if not broke:
-            return _in_a_line(status["error"])
-        return f"{broke[0]}: {_in_a_line(str(entries[broke[0]].get('error') or status['error']))}"
+    error = states.error_text(status.get("error"))
+    broke = [name for name, each in entries.items() if each["state"] in ("error", states.FAILED)]
+    if job.state != COMPLETE and (error is not None or (broke and job.is_not_ours)):
+        own = states.error_text(entries[broke[0]].get("error")) if broke else None
+        head = f"{broke[0]}: " if broke else ""
+        return head + _in_a_line(own or error or entries[broke[0]]["state"])
+    if job.is_not_ours:
+        return "cannot be built here"
     if job.exam is None or job.up_to_date or job.folder is None:
         return ""
     reasons = [

@@ -129,7 +129,6 @@ def calls_of(
 
 
 def _row(call: Mapping[str, Any]) -> CallRow:
-    cost = call.get("cost")
     warnings = call.get("warnings")
     return CallRow(
         stage=foreign.text(call, "stage") or "",
@@ -139,7 +138,7 @@ def _row(call: Mapping[str, Any]) -> CallRow:
         stored=call.get("stored") is True,
         input_tokens=foreign.tokens(call, "inputTokens"),
         output_tokens=foreign.tokens(call, "outputTokens"),
-        cost=None if cost is None else foreign.number(cost),
+        cost=foreign.known(call, "cost"),
         time_ms=foreign.number(call.get("durationMs")),
         finish_reason=foreign.text(call, "finishReason") or "",
         warnings=tuple(map(str, warnings)) if isinstance(warnings, list) else (),

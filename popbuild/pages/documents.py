@@ -90,9 +90,9 @@ class Documents:
 
     def _files(self, kind: str) -> list[tuple[str, str, Path]]:
         """The files of a kind that are there, each with its task."""
-        if self._job.folder is None or not self._status:
+        if self._job.folder is None:
             return []
-        entries = self._status["tasks"].items()
+        entries = self._status.get("tasks", {}).items()
         owners = {name: task for task, entry in entries for name in entry["files"][kind]}
         return [
             (file.name, owners.get(file.name, ""), file.path)

@@ -7,6 +7,7 @@ from typing import Any
 
 from popbuild.model.letter import Usage
 from popbuild.model.problem import Problem
+from popbuild.model.status import is_amount
 
 _MAX_ENTRIES = 2_000  # of one list
 _KINDS = ("cachedTokens", "cacheWriteTokens", "reasoningTokens")
@@ -14,14 +15,19 @@ _KINDS = ("cachedTokens", "cacheWriteTokens", "reasoningTokens")
 
 def number(value: Any) -> float:
     """A number, else 0."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number else 0.0
+    return float(value) if is_amount(value) else 0.0
+
+
+def known(body: Mapping[str, Any], name: str) -> float | None:
+    """An amount, None where it is not said: it is unknown then, and not 0."""
+    found = body.get(name)
+    return found if is_amount(found) else None
 
 
 def tokens(body: Mapping[str, Any], name: str) -> int | None:
-    """The tokens of this name, None where they are unknown; 0 where nothing is said."""
-    found = body.get(name, 0)
-    return None if found is None else int(number(found))
+    """The tokens of this name, None where they are unknown."""
+    found = known(body, name)
+    return None if found is None else int(found)
 
 
 def kinds(body: Mapping[str, Any]) -> tuple[int | None, int | None, int | None]:
@@ -57,13 +63,13 @@ def usage(value: Any) -> Usage:
     """What calls came to; nothing where nothing is said."""
     if not isinstance(value, dict):
         return Usage()
-    cost = value.get("cost", 0.0)
+    cost = known(value, "cost")
     return Usage(
         int(number(value.get("calls"))),
         int(number(value.get("storedCalls"))),
         tokens(value, "inputTokens"),
         tokens(value, "outputTokens"),
-        None if cost is None else number(cost),
+        cost,
         *kinds(value),
         int(number(value.get("countedCalls"))),
     )

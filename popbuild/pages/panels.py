@@ -19,6 +19,7 @@ from popbuild.pages.calls import TaskCalls
 from popbuild.pages.documents import Document
 from popbuild.pages.room import Text
 from popbuild.trace import TracedTask
+from popbuild.units import seconds
 
 
 @dataclass(frozen=True)
@@ -207,6 +208,10 @@ class JobView:
         return sum(task.time_ms for task in self.tasks)
 
     @property
+    def took(self) -> str:
+        return took(self.time_ms, self.tokens)
+
+    @property
     def as_of(self) -> str | None:
         """The newest time that its files have."""
         rejected = [self.rejection.at] if self.rejection else []
@@ -219,6 +224,11 @@ def mark_of(state: str, up_to_date: bool, bad: bool) -> str:
     if bad and state != REJECTED:
         return "broken"
     return "stale" if state == COMPLETE and not up_to_date else state
+
+
+def took(time_ms: float, tokens: int | None) -> str:
+    """How long builds took; unknown where another program says neither that nor what they used."""
+    return seconds(time_ms) if time_ms or tokens is not None else "unknown"
 
 
 def rejected_by(task: str | None, stage: str | None) -> str:

@@ -15,12 +15,13 @@ from popbuild.exam import read_json
 from popbuild.jobs import Job, bad_names, find
 from popbuild.layout import COMPLETE, REJECTED, Root, shown_name
 from popbuild.model.problem import Problem
+from popbuild.model.status import error_text
 from popbuild.pages import foreign
 from popbuild.pages.html import render, tokens
-from popbuild.pages.panels import mark_of, newest, rejected_by
+from popbuild.pages.panels import mark_of, newest, rejected_by, took
 from popbuild.pages.room import Room
 from popbuild.pages.view import bad_of, graph_of_job, view_of
-from popbuild.units import count, money, seconds
+from popbuild.units import count, money
 
 MAX_JOBS = 50  # of which a report has all panels
 _MAX_ROWS = 200  # of a summary: the page of a CI run takes a megabyte
@@ -109,13 +110,13 @@ def _row(root: Root, job: Job) -> Row:
         head, problems = bad.head, bad.problems
     elif job.state == REJECTED and job.folder is not None:
         head, problems, times = _rejection(read_json(job.folder.rejection))
-    errors = [task["error"] for task in tasks if isinstance(task["error"], str)]
+    errors = [text for task in tasks if (text := error_text(task["error"])) is not None]
     times += [body[name] for name in ("createdAt", "finishedAt") if isinstance(body.get(name), str)]
     return Row(
         id=shown_name(job.id),
-        mark=mark_of(job.state, job.up_to_date, bad is not None),
+        mark=mark_of(job.state, job.up_to_date or job.is_not_ours, bad is not None),
         description=job.description if bad is None else bad.what,
-        built=any(task["attempts"] for task in tasks),
+        built=any(task["attempts"] or task["usage"] is not None for task in tasks),
         time_ms=sum(foreign.number(task["executionTime"]) for task in tasks),
         tokens=usage.tokens,
         cost=usage.cost,
@@ -160,7 +161,7 @@ def _table(rows: Sequence[Row], count_all: int, wrong: int) -> Iterator[str]:
     yield "| job | state | cost | tokens | time |"
     yield "|---|---|---:|---:|---:|"
     for row in rows:
-        numbers = [money(row.cost), tokens(row.tokens), seconds(row.time_ms)]
+        numbers = [money(row.cost), tokens(row.tokens), took(row.time_ms, row.tokens)]
         cells = [_code(row.id), _code(row.description), *(numbers if row.built else ["", "", ""])]
         yield f"| {' | '.join(each.replace('|', chr(92) + '|') for each in cells)} |"
     if count_all > len(rows):

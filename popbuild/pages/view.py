@@ -17,13 +17,13 @@ from popbuild.endings import previous_results
 from popbuild.errors import PopbuildError
 from popbuild.exam import read_json
 from popbuild.explain import explain
-from popbuild.jobs import Job, place_of, read_status
+from popbuild.jobs import Job, place_of
 from popbuild.layout import COMPLETE, REJECTED, JobFolder, Root, shown_name
 from popbuild.model.clock import seconds_at
-from popbuild.model.pipeline import Task
 from popbuild.model.problem import MISSING
-from popbuild.model.status import RUNNING
+from popbuild.model.status import RUNNING, error_text
 from popbuild.originals import unowned
+from popbuild.others import shown_status, tasks_of
 from popbuild.pages import foreign
 from popbuild.pages.calls import TaskCalls, calls_of, kept_of
 from popbuild.pages.documents import Document, Documents
@@ -88,10 +88,9 @@ class _Viewer:
         self._job = job
         self._room = Room(environment_of(root, os.environ))
         self._notes: list[str] = []
-        self._status = (read_status(job.folder) if job.folder else None) or {}
+        self._status = (shown_status(job.folder) if job.folder else None) or {}
         self._rejection = self._told("problems", self._read_rejection, None)
-        tasks = job.pipeline.names if job.pipeline and job.folder else ()
-        self._logs = {task: _log(job.folder, task) for task in tasks if job.folder}
+        self._logs = {task: _log(job.folder, task) for task in self._names() if job.folder}
 
     def view(self) -> JobView:
         job, status = self._job, self._status
@@ -105,7 +104,7 @@ class _Viewer:
             id=shown_name(job.id),
             name=str((job.seed or {}).get("name", "")),
             state=job.state,
-            up_to_date=job.up_to_date,
+            up_to_date=job.up_to_date or job.is_not_ours,
             description=job.description,
             path=self._root.show(job.folder.path) if job.folder else None,
             pipeline=job.pipeline.name if job.pipeline else None,
@@ -113,7 +112,7 @@ class _Viewer:
             source=foreign.text(status, "source"),
             created=foreign.text(status, "createdAt"),
             finished=foreign.text(status, "finishedAt"),
-            error=foreign.text(status, "error"),
+            error=error_text(status.get("error")),
             tasks=tasks,
             graph=self._graph(tasks),
             lanes=self._told("timeline", lambda: tuple(self._lanes(tasks)), ()),
@@ -156,20 +155,28 @@ class _Viewer:
 
     # Tasks.
 
+    def _names(self) -> tuple[str, ...]:
+        """The tasks of its pipeline; where that cannot be used, of its status."""
+        job = self._job
+        if job.pipeline is not None and job.exam is not None:
+            return tuple(job.pipeline.names)
+        if job.folder is None or job.bad_link is not None:
+            return ()
+        return tuple(tasks_of(job.folder, self._status or None))
+
     def _tasks(self) -> tuple[TaskView, ...]:
         job = self._job
-        if job.pipeline is None or job.exam is None:
-            return ()
         body = commands.describe_job(job, self._root)["tasks"]
-        return tuple(self._task(task, body[task.id]) for task in job.pipeline.tasks)
+        needs = {task.id: task.needs for task in job.exam.pipeline.tasks} if job.exam else {}
+        return tuple(self._task(name, needs.get(name, ()), said) for name, said in body.items())
 
-    def _task(self, task: Task, said: Mapping[str, Any]) -> TaskView:
+    def _task(self, name: str, needs: tuple[str, ...], said: Mapping[str, Any]) -> TaskView:
         return TaskView(
-            id=task.id,
-            label=task.label,
-            mark=self._mark(task.id, said),
-            needs=task.needs,
-            artifact=task.artifact,
+            id=name,
+            label=said["label"],
+            mark=self._mark(name, said),
+            needs=needs,
+            artifact=said["artifact"] or "",
             attempts=int(foreign.number(said["attempts"])),
             refinements=int(foreign.number(said["refinementAttempts"])),
             time_ms=foreign.number(said["executionTime"]),
@@ -177,9 +184,9 @@ class _Viewer:
             reasons=tuple(said["reasons"]),
             edited=said["edited"],
             frozen=said["frozen"],
-            started=self._started(task.id) if self._runs(task.id) else None,
+            started=self._started(name) if self._runs(name) else None,
             decision=said.get("decision"),
-            error=foreign.text(said, "error"),
+            error=error_text(said["error"]),
         )
 
     def _mark(self, task: str, said: Mapping[str, Any]) -> str:

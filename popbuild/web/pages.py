@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode
 from popbuild import __version__, commands, disk, runs, schemas
 from popbuild.board.board import Query, query_of
 from popbuild.board.row import STALE, Row, row_of
-from popbuild.config import load
+from popbuild.config import load_to_read
 from popbuild.decisions import default_name
 from popbuild.errors import PopbuildError, UsageError, unknown
 from popbuild.jobs import Job
@@ -233,7 +233,7 @@ async def pipelines(server: Server, ask: Ask) -> Reply:
 
 async def pipeline(server: Server, ask: Ask) -> Reply:
     """A pipeline: its graph, and each task with its settings and its files as they are now."""
-    config = await asyncio.to_thread(load, server.root)
+    config = await asyncio.to_thread(load_to_read, server.root)
     name = ask.path["name"]
     found = config.pipelines.get("" if name == "default" else name)
     if found is None:
@@ -272,7 +272,7 @@ async def all_runs(server: Server, ask: Ask) -> Reply:
 
 def _run(line: Mapping[str, Any]) -> dict[str, Any]:
     """A line of runs.jsonl with what an older one, or one that somebody else wrote, lacks."""
-    usage = foreign.usage(line.get("usage"))
+    usage = foreign.usage(line.get("usage", states.UNKNOWN_USAGE))
     built = line.get("built")
     return {
         "id": str(line.get("id", line.get("name", ""))),

@@ -60,17 +60,18 @@ _RANGE: Shape = an_object({"low": NUMBER, "high": NUMBER})
 _TASK_STATE = an_object(
     {
         "label": TEXT,
-        "state": {"type": "string", "enum": ["pending", "running", "done", "error"]},
-        "stale": BOOLEAN,
+        # Of ours pending, running, done or error; another program has its own words.
+        "state": TEXT,
+        "stale": {"type": ["boolean", "null"]},
         "edited": BOOLEAN,
         "frozen": BOOLEAN,
         "reasons": array(TEXT),
-        "artifact": TEXT,
+        "artifact": NULLABLE_TEXT,
         "attempts": COUNT,
         "executionTime": NUMBER,
         "refinementAttempts": COUNT,
         "usage": NULLABLE_OBJECT,
-        "error": NULLABLE_TEXT,
+        "error": {"type": ["string", "object", "null"]},
     },
     open_=True,
 )
