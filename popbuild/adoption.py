@@ -115,32 +115,37 @@ def _missing(folder: JobFolder, original: JobFolder, task: Task) -> str:
     if disk.stands(folder.artifact(task.artifact)):
         return f"{place} cannot be read"
     said = f"{place} is missing"
-    entry = _as_told(original).get(task.id, {})
-    files = entry.get("files")
-    names = files.get("artifacts") if isinstance(files, dict) else None
-    if isinstance(names, list) and names:
-        made = ", ".join(map(str, names))
+    made = ", ".join(_artifacts_told(original, task))
+    if made:
         return f"{said}; the task made {made}: `artifact` in task.yaml can name one of them"
     if disk.is_regular(original.output(task.id)):
         return f"{said}; tasks/{task.id}/output.json holds nothing that a schema of the task passes"
     return said
 
 
+def _artifacts_told(original: JobFolder, task: Task) -> list[str]:
+    """The artifacts that a task made, as the other program's status says."""
+    files = _as_told(original).get(task.id, {}).get("files")
+    names = files.get("artifacts") if isinstance(files, dict) else None
+    return [str(name) for name in names] if isinstance(names, list) else []
+
+
 def _of_output(exam: Exam, original: JobFolder, task: Task) -> Any:
     """A task's artifact as its old output.json has it, MISSING where it has none.
 
-    That file holds whatever came from the provider, be it an error or half an answer: only a schema
-    can tell that it is the document.
+    That file holds whatever came from the provider, be it an error or half an answer: only the
+    schema of a JSON document can tell that it is one. And where the task made artifacts, it is in
+    one of those.
     """
+    if task.answer != "json" or _artifacts_told(original, task):
+        return MISSING
     schema, _ = exam.around.schema(task)
     body = read_json(original.output(task.id))
     entry = body.get(task.id) if isinstance(body, dict) else None
     value = entry.get("content", MISSING) if isinstance(entry, dict) else MISSING
     if schema is None or value is MISSING or disk.stands(original.artifact(task.artifact)):
         return MISSING
-    if isinstance(value, str) and task.answer == "text":
-        value = {"content": value}
-    elif isinstance(value, str):
+    if isinstance(value, str):
         try:
             value = jsonio.loads(value.encode(), task.artifact)
         except (InputError, UnicodeEncodeError):

@@ -240,7 +240,7 @@ def test_only_the_old_output(
     foreign: ForeignData, workspace: Workspace, provider: Provider
 ) -> None:
     """A task of which only output.json is there is adopted from it where its schema passes that:
-    the document as text, as an object, or a text. Otherwise nothing is."""
+    the document as text, or as an object. A text could be anything, and so is none."""
     held = {
         "research": '{"title": "T"}',
         "analysis": {"title": "U"},
@@ -248,23 +248,26 @@ def test_only_the_old_output(
         "formatting": "no title",
     }
     folder = foreign.job(artifacts={}, files={"artifacts": [], "logs": [], "tmp": []}, tasks={})
+    text = {"type": "object", "properties": {"content": {"minLength": 3}}}
     for task, content in held.items():
-        text = {"type": "object", "properties": {"content": {"minLength": 3}}}
         workspace.task(task, schema=text if task == "synthesis" else TITLED)
         (folder / f"tasks/{task}/output.json").write_text(json.dumps({task: {"content": content}}))
     workspace.task("synthesis", task_yaml={"artifact": "draft.json", "answer": "text"})
     before = tree(place(workspace, folder))
     said = done(workspace, "accept", JOB, code=1)
     assert "formatting  files/artifacts/final-content.json is missing" in said
-    assert "synthesis" not in said
-    done(workspace, "accept", JOB, "research", "analysis", "synthesis")
+    assert "synthesis   files/artifacts/draft.json is missing" in said
+    assert "research" not in said
+    done(workspace, "accept", JOB, "research", "analysis")
     workspace.task("formatting", schema={"type": "object"})
+    provider.script(["A draft.", '{"any": 1}'])
     done(workspace, "run", JOB)
-    assert len(provider.requests) == 1
+    assert len(provider.requests) == 2
     assert workspace.artifact(JOB, "research-output.json") == {"title": "T"}
     assert workspace.artifact(JOB, "analysis-result.json") == {"title": "U"}
-    assert workspace.artifact(JOB, "draft.json") == {"content": "A text."}
-    assert workspace.status(JOB)["tasks"]["synthesis"]["files"]["artifacts"] == ["draft.json"]
+    assert workspace.status(JOB)["tasks"]["research"]["files"]["artifacts"] == [
+        "research-output.json"
+    ]
     assert originals(workspace) == [before]
     done(workspace, "verify")
 
