@@ -23,6 +23,7 @@ from popbuild.layout import (
     shown_name,
 )
 from popbuild.model.letter import FORMAT_VERSION
+from popbuild.openjob import can_be_listed
 from popbuild.others import is_foreign
 
 # Kinds, in the order in which they are mended: a line that is added must find an end before it.
@@ -184,6 +185,8 @@ def _index(folder: JobFolder, state: str) -> Iterator[Ailment]:
         for path in sorted(folder.files(kind).glob("[!.]*")) if state == COMPLETE else ():
             if path.name not in known:
                 place = path.relative_to(folder.path).as_posix()
+                if not can_be_listed(path) and seals.vouches_for(seal, disk.as_text(place)):
+                    continue  # another program's, which came with its job
                 added = seal is not None and place not in {
                     *seal["files"],
                     *seal.get("changing", ()),

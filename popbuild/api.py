@@ -56,7 +56,7 @@ class Popbuild:
 
     def job(self, job: str) -> dict[str, Any]:
         """One job, by its exact ID."""
-        return commands.describe_job(commands.find_job(self.root, job), self.root)
+        return commands.describe_job(commands.find_job(self.root, job), self.root, unowned=True)
 
     def is_known(self, job: str) -> bool:
         """Whether there is a job of this ID."""

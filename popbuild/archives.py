@@ -41,7 +41,7 @@ class Archived:
     encrypted: bool
     there: bool = False  # it was written by an earlier command
     removed: tuple[str, ...] = ()  # the directories that went
-    left_out: tuple[str, ...] = ()  # what is neither a file nor a folder
+    left_out: tuple[str, ...] = ()  # what is neither a file nor a folder, or has no name in UTF-8
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -114,7 +114,7 @@ def backup(
         files: dict[str, str] = {}
         left_out = []
         for place, path in _backed_up(root):
-            if disk.is_regular(path):
+            if disk.is_regular(root.path / place):  # and its name is UTF-8
                 files[place] = seals.digest_of(path)
             else:
                 left_out.append(place)
@@ -179,8 +179,9 @@ def _contents_of(root: Root, selected: Iterable[str]) -> Contents:
         for name, path in disk.walk_all(folder.path):
             if disk.is_temporary(name):
                 continue
-            if not disk.is_regular(path):
-                raise InputError("not a regular file", {"file": root.show(path)})
+            if not disk.is_regular(folder.path / name):
+                what = "not a regular file, or a name that is not UTF-8"
+                raise InputError(what, {"file": disk.as_text(root.show(path))})
             files[f"{job_place(state, folder.id)}/{name}"] = seals.digest_of(path)
     return Contents("jobs", files, described)
 

@@ -1,4 +1,4 @@
-"""`popbuild archive`, `restore` and `backup`. Each docstring is a help page."""
+"""`popbuild archive`, `restore`, `backup` and `import`. Each docstring is a help page."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from popbuild.arguments import (
     print_lines,
     root_of,
 )
-from popbuild.errors import OK, UsageError
+from popbuild.errors import OK, REJECTED, UsageError
 from popbuild.units import count
 
 if TYPE_CHECKING:
@@ -62,7 +62,9 @@ def _say(given: Given, archived: Archived, what: str) -> int:
         print_lines([f"{archived.file}: {done}: {what}, {size}"])
         print_lines(f"removed {place}" for place in archived.removed)
     for place in archived.left_out:
-        print(f"left out {place}: neither a file nor a folder", file=sys.stderr)
+        print(
+            f"left out {place}: neither a file nor a folder, or no name in UTF-8", file=sys.stderr
+        )
     return OK
 
 
@@ -101,6 +103,23 @@ def _restore(given: Given) -> int:
     return OK
 
 
+def _import(given: Given) -> int:
+    """Copy what another program wrote by the storage document into this root: seeds, jobs in
+    every state, and the lines of runs.jsonl that are not there yet. DIR is that program's root
+    or its pipeline-data/, and stays as it is. A job or a seed that stands here with another
+    content is left alone and named, and so is what is no file or folder; the rest comes, and
+    the exit code is 1. Again, it brings what is new. A complete job is then taken over without
+    a call by popbuild accept JOB."""
+    from popbuild import incoming
+
+    found = incoming.import_data(root_of(given), Path(given.folder), dry_run=given.dry_run)
+    if given.json:
+        print_json(found.as_json())
+    else:
+        print_lines(found.lines_of_text())
+    return OK if found.whole else REJECTED
+
+
 def _path(given: str | None) -> Path | None:
     return None if given is None else Path(given)
 
@@ -136,6 +155,15 @@ ARCHIVING: Table = {
             argument("--into", metavar="DIR", help="a new folder, for the root of a backup"),
             _IDENTITY,
             argument("--max-size", metavar="SIZE", help="of all files at most (10GB)"),
+            JSON,
+        ),
+    ),
+    "import": (
+        _import,
+        "copy another program's data folder into the root",
+        (
+            argument("folder", metavar="DIR", help="its root, or its pipeline-data/"),
+            flag("--dry-run", help="only say what would come"),
             JSON,
         ),
     ),

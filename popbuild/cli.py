@@ -57,7 +57,7 @@ docs: README.md and docs/ of the project"""
 _ORDER = (
     "init submit run watch stop serve approve reject list status plan explain "
     "check show prompt export graph report summary retry accept diff trace verify freeze "
-    "thaw validate cache prune doctor archive restore backup"
+    "thaw validate cache prune doctor archive restore backup import"
 ).split()
 _ALL = BUILDING | DECIDING | LOOKING | SHOWING | SHARING | TIDYING | ARCHIVING | REPORTING | SERVING
 COMMANDS: Table = {name: _ALL[name] for name in sorted(_ALL, key=_ORDER.index)}

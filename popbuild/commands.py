@@ -10,7 +10,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from popbuild import config, disk, gate, index, jobs, jsonio, seals, steps
+from popbuild import (
+    adoption,
+    config,
+    disk,
+    endings,
+    gate,
+    index,
+    jobs,
+    jsonio,
+    originals,
+    seals,
+    steps,
+)
 from popbuild.errors import ConfigError, GateError, InputError, TaskError, UsageError, unknown
 from popbuild.exam import (
     BadSeed,
@@ -145,8 +157,9 @@ def look(root: Root, ids: Collection[str]) -> Iterator[Job]:
     return index.find_all(ids, around(root))
 
 
-def describe_job(job: Job, root: Root) -> dict[str, Any]:
-    """A job as `status --json` shows it."""
+def describe_job(job: Job, root: Root, *, unowned: bool = False) -> dict[str, Any]:
+    """A job as `status --json` shows it; with `unowned`, which looks at every file, also the files
+    that no task owns."""
     body: dict[str, Any] = {
         "id": job.id,
         "state": job.state,
@@ -176,6 +189,8 @@ def describe_job(job: Job, root: Root) -> dict[str, Any]:
             body["error"] = status["error"]
     if job.as_built:
         body["asBuilt"] = list(job.as_built)
+    if unowned and job.folder is not None and job.pipeline is not None:
+        body["unowned"] = originals.unowned(job.folder, job.pipeline, status)
     if job.questions:
         body["waiting"] = [question.as_json() for question in job.questions]
     if job.exam is not None:
@@ -541,14 +556,18 @@ def _failed_again(root: Root, name: str) -> str | None:
 def accept(root: Root, name: str, tasks: Iterable[str] = ()) -> list[str]:
     """Write new letters for what stands there, so that it counts as up to date; gives the tasks.
 
-    Each artifact must pass its gate. In order, so that what stands below is judged by it.
+    Each artifact must pass its gate. In order, so that what stands below is judged by it. A
+    complete job of another program is adopted: see adoption.py.
     """
     from popbuild.steps import job_lock
 
-    job = find_job(root, name)
-    refuse_bad(job)
-    folder = _folder(job)
+    check_known(root, name)
     with job_lock(root, name):
+        kept = endings.previous_kept(config.environment_of(root, os.environ))
+        endings.finish_promotion(root, name, kept)
+        job = find_job(root, name)
+        refuse_bad(job)
+        folder = _folder(job)
         assert job.seed is not None
         assert job.pipeline is not None
         exam = examine(folder, job.seed, job.pipeline, around(root))
@@ -559,6 +578,10 @@ def accept(root: Root, name: str, tasks: Iterable[str] = ()) -> list[str]:
                     "no such task",
                     unknown("task", task_name, job.pipeline.names, where={"job": name}),
                 )
+        original = adoption.original_of(job, exam.around)
+        if original is not None:
+            return adoption.adopt(job, original, wanted, exam.around)
+        adoption.refuse_unless_complete(job)
         accepted = []
         for task in job.pipeline.in_order:
             verdict = exam.look(task)

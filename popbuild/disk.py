@@ -565,6 +565,25 @@ def copy_folder(source: Path, target: Path) -> None:
         raise FileExistsError(str(target))
 
 
+def take_folder(source: Path, target: Path) -> None:
+    """Copy what somebody else made into a folder of ours, durably but for its own name: folders and
+    files get our permissions. InputError for what is neither a file nor a folder."""
+    make_folder(target)
+    for entry in sorted(os.scandir(source), key=lambda each: each.name):
+        path = Path(entry.path)
+        if entry.is_dir(follow_symlinks=False):
+            take_folder(path, target / entry.name)
+        else:
+            take_file(path, target / entry.name)
+    sync_folder(target)
+
+
+def take_file(source: Path, target: Path) -> None:
+    """As `take_folder`, one file into a folder that is there."""
+    with creating(target) as stream:
+        stream.write(read(source))
+
+
 def copy_file(source: Path, target: Path) -> None:
     """Copy one file's bytes into a file of our own; a link is copied as what it points to."""
     _copy_file(str(source), str(target))
@@ -643,13 +662,18 @@ def walk_files(folder: Path, skip: frozenset[str] = frozenset()) -> Iterator[tup
             yield entry.name, Path(entry.path)
 
 
+def as_text(name: str) -> str:
+    """A name as UTF-8 can say it: a byte that is none is shown by its number."""
+    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
 def empty_folders(folder: Path) -> Iterator[str]:
     """The folders below a folder that hold nothing at all, as relative POSIX paths."""
     for entry in sorted(os.scandir(folder), key=lambda each: each.name):
         if entry.is_dir(follow_symlinks=False):
             if not os.listdir(entry.path):
-                yield entry.name
-            yield from (f"{entry.name}/{each}" for each in empty_folders(Path(entry.path)))
+                yield as_text(entry.name)
+            yield from (f"{as_text(entry.name)}/{each}" for each in empty_folders(Path(entry.path)))
 
 
 def first_link(path: str) -> str | None:
@@ -673,10 +697,11 @@ def first_link(path: str) -> str | None:
 
 def walk_all(folder: Path) -> Iterator[tuple[str, Path]]:
     """Everything below a folder that is no folder itself, hidden files and links too, as (relative
-    POSIX path, path), sorted; links are not followed."""
+    POSIX path, path), sorted; links are not followed. What of a path is not UTF-8 is shown by its
+    number: such a path leads nowhere."""
     for entry in sorted(os.scandir(folder), key=lambda each: each.name):
         if entry.is_dir(follow_symlinks=False):
             for relative, path in walk_all(Path(entry.path)):
-                yield f"{entry.name}/{relative}", path
+                yield f"{as_text(entry.name)}/{relative}", path
         else:
-            yield entry.name, Path(entry.path)
+            yield as_text(entry.name), Path(entry.path)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from popbuild import disk, jsonio, runs, seals
+from popbuild import disk, jsonio, originals, runs, seals
 from popbuild.errors import UsageError
 from popbuild.exam import BadSeed, Exam, read_json
 from popbuild.jobs import PROMOTIONS, SUBMITTED, named, state_in
@@ -161,7 +161,7 @@ def reject(root: Root, folder: JobFolder, body: Mapping[str, Any]) -> JobFolder:
     target = root.job(REJECTED, folder.id)
     if not disk.rename_new(folder.path, target.path):
         disk.exchange(folder.path, target.path)
-        disk.remove(folder.path)
+        originals.discard(root, folder)
     return target
 
 
@@ -176,6 +176,7 @@ def reject_seed(root: Root, job: str, bad: BadSeed) -> JobFolder:
     why = rejection(job, None, None, None, bad.problems, None, 0, {}, source=source)
     body = jsonio.dumps(why, sort=False)
     if target.path.is_dir():
+        originals.keep(root, target)
         _take_seed(root, job, target.seed)
         disk.write(target.rejection, body)
         return target

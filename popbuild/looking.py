@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from popbuild.arguments import (
@@ -26,6 +27,7 @@ from popbuild.layout import shown_name
 if TYPE_CHECKING:
     from popbuild.jobs import Job
 
+_MOST_NAMED = 20  # files of no task
 _MOST_PADDED = 40  # characters: one long name moves only its own line
 
 
@@ -77,7 +79,7 @@ def _status(given: Given) -> int:
         return _list(given)
     root = root_of(given)
     listed = commands.look(root, commands.named(root, given.names))
-    found = [(job, commands.describe_job(job, root)) for job in listed]
+    found = [(job, commands.describe_job(job, root, unowned=True)) for job in listed]
     if given.json:
         print_json([body for _, body in found])
         return OK
@@ -131,6 +133,16 @@ def _print_status(job: Job, body: dict[str, Any]) -> None:
         if task["error"]:
             first = (error_text(task["error"]) or "").split("\n", maxsplit=1)[0]
             print(f"  {'':<{width}}  error: {printable(first)}")
+    _print_unowned(body.get("unowned", ()))
+
+
+def _print_unowned(unowned: Sequence[str]) -> None:
+    """The files that no task owns, so many of them as a person reads."""
+    if unowned:
+        print("  of no task, kept as they are:")
+        print_lines(f"    {shown_name(name)}" for name in unowned[:_MOST_NAMED])
+        if len(unowned) > _MOST_NAMED:
+            print(f"    and {len(unowned) - _MOST_NAMED:,} more: --json names them all")
 
 
 def _plan(given: Given) -> int:

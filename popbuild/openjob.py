@@ -9,9 +9,10 @@ import contextlib
 import functools
 import threading
 from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import Any
 
-from popbuild import disk, jsonio, seals
+from popbuild import disk, jsonio, originals, seals
 from popbuild.exam import Exam, read_letter
 from popbuild.jobs import read_status, removed_tasks
 from popbuild.layout import FILE_KINDS, JobFolder, file_name_problem, name_problem
@@ -19,6 +20,7 @@ from popbuild.model import status as states
 from popbuild.model.clock import timestamp
 from popbuild.model.letter import Letter
 from popbuild.model.pipeline import Pipeline
+from popbuild.others import is_foreign
 
 
 class OpenJob:
@@ -136,11 +138,17 @@ def open_job(
     """Start a run of a job that stands in current/: its status says running from here on.
 
     `source` is where its seed came from, None where that is what its status says, if anything."""
+    foreign = is_foreign(folder)
     make_folders(folder)
     _finish_removals(folder)
     seals.remove(folder)
     status = read_status(folder)
-    if status is not None:
+    if foreign:
+        made_at = status["createdAt"] if status is not None else timestamp()
+        status = states.new(run, job, seed["name"], pipeline.names, made_at)
+        status = _indexed_anew(status, folder, pipeline, by_name=False)
+        status["source"] = originals.IMPORTED
+    elif status is not None:
         status.setdefault("id", job)
         for entry in status["tasks"].values():
             entry.setdefault("attempts", 0)
@@ -173,10 +181,13 @@ def _drop_removed(status: states.Status, folder: JobFolder, pipeline: Pipeline) 
     return status
 
 
-def _indexed_anew(status: states.Status, folder: JobFolder, pipeline: Pipeline) -> states.Status:
+def _indexed_anew(
+    status: states.Status, folder: JobFolder, pipeline: Pipeline, *, by_name: bool = True
+) -> states.Status:
     """A new status with what the folder tells: a task that has its letter is done, and every file
-    is in the index. A file belongs to the task whose letter names it, all else to the longest task
-    name that it begins with."""
+    is in the index. A file belongs to the task whose letter names it, or whose main artifact it is,
+    all else `by_name` to the longest task name that it begins with: a task's files go with its next
+    build, and another program's stay."""
     built = {path.name for path in (folder.path / "tasks").iterdir() if path.is_dir()}
     letters = {name: read_letter(folder, name) for name in {*built, *pipeline.names}}
     owners = {task.artifact: task.id for task in pipeline.tasks}
@@ -186,11 +197,19 @@ def _indexed_anew(status: states.Status, folder: JobFolder, pipeline: Pipeline) 
             status = _say_done(status, letter)
     for kind in FILE_KINDS:
         for file in sorted(path.name for path in folder.files(kind).glob("[!.]*")):
+            if not by_name and not can_be_listed(folder.files(kind) / file):
+                continue
             if states.owner(status, kind, file) is not None:
                 continue  # as its task's letter has it
             owner = owners.get(file) if kind == "artifacts" else None
-            status = _index(status, kind, file, owner, letters)
+            status = _index(status, kind, file, owner, letters if by_name else ())
     return status
+
+
+def can_be_listed(path: Path) -> bool:
+    """Whether the index can have what stands there: other programs make folders beside files, and
+    have other names."""
+    return file_name_problem(path.name) is None and disk.is_regular(path)
 
 
 def _index(

@@ -372,8 +372,9 @@ class _JobProof:
 
     def _against(self, files: Mapping[str, str], changing: set[str]) -> list[tuple[str, str]]:
         found = []
-        there = {name for name, path in disk.walk_all(self._folder.path)} - {"seal.json"}
-        for name in sorted(there | files.keys() | changing):
+        there = dict(disk.walk_all(self._folder.path))
+        there.pop("seal.json", None)
+        for name in sorted(there.keys() | files.keys() | changing):
             if name in changing:
                 self._note(f"{name} was being changed when a command was killed")
             elif name not in there:
@@ -383,7 +384,7 @@ class _JobProof:
                     self._note(f"{name} was left by a command that was killed")
                 else:
                     found.append((name, "was added since the promotion"))
-            elif self._digest(name) != files[name]:
+            elif self._digest(there[name]) != files[name]:
                 found.append((name, "was altered since the promotion"))
             else:
                 self._vouched.add(name)
@@ -395,9 +396,9 @@ class _JobProof:
             if name not in _OWN_FOLDERS:
                 self._altered(name, "was added since the promotion")
 
-    def _digest(self, name: str) -> str | None:
+    def _digest(self, path: Path) -> str | None:
         try:
-            return seals.digest_of(self._folder.path / name)
+            return seals.digest_of(path)
         except (OSError, InputError):
             return None
 

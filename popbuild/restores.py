@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from popbuild import age, disk, jobs, locks, runs, seals, steps, tarball
+from popbuild import age, disk, jobs, locks, originals, runs, seals, steps, tarball
 from popbuild.archives import BACKED_UP, STATES, line_of, read_archive, select
 from popbuild.config import environment_of
 from popbuild.endings import finish_promotion, keep_copy, previous_kept
@@ -55,6 +55,15 @@ def restore(
     as a previous result. A command that was killed is simply run again.
     """
     keys = age.identities(identity, root.path) if identity is not None else []
+    with shelved(root) as shelf:
+        contents = _extract(file, keys, max_bytes, shelf.path, "jobs")
+        return _place(root, shelf, contents, names, force)
+
+
+@contextlib.contextmanager
+def shelved(root: Root) -> Iterator[Root]:
+    """A place beside, laid out as a root is: what is whole there is put into the root by a rename.
+    One command at a time has one; what a killed one left is gone."""
     steps.prepare_root(root)
     with locks.turn(root.private / "locks" / "restore"):
         shelves = root.private / "restoring"
@@ -64,8 +73,7 @@ def restore(
             if path != shelf:
                 disk.remove(path)  # what a killed command left, in this folder and no other
         try:
-            contents = _extract(file, keys, max_bytes, shelf, "jobs")
-            return _place(root, Root(shelf), contents, names, force)
+            yield Root(shelf)
         finally:
             disk.remove(shelf)
 
@@ -172,7 +180,7 @@ def _place(
             if not disk.stands(stands.path):
                 restored.append(shown)
                 new.append((came, stands, line))
-            elif _is_same(came, stands):
+            elif originals.is_same(came, stands):
                 there.append(shown)
                 if each["state"] == COMPLETE and not _is_expected(runs_now, stands):
                     runs.restored(root, stands.id, line)  # a killed command placed it
@@ -222,16 +230,6 @@ def _check_job(runs_now: runs.Runs, came: JobFolder, described: Mapping[str, Any
             hint="the archive was made by something else than popbuild, or altered",
         )
     return known or line
-
-
-def _is_same(came: JobFolder, stands: JobFolder) -> bool:
-    """Whether two directories hold the same files."""
-    return _all(came) == _all(stands)
-
-
-def _all(folder: JobFolder) -> dict[str, str]:
-    named = disk.walk_all(folder.path)
-    return {name: seals.digest_of(path) for name, path in named if not disk.is_temporary(name)}
 
 
 def _is_expected(runs_now: runs.Runs, folder: JobFolder) -> bool:

@@ -7,6 +7,7 @@ came back from an archive.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import json
@@ -39,6 +40,40 @@ def add(root: Root, line: Line, *, once: bool = False) -> None:
             disk.append(root.runs, data)
         if not once or _line_of(root.runs_copy, line["pipelineId"]) is None:
             disk.append(root.runs_copy, data, sync=False)
+
+
+def take_over(root: Root, lines: Sequence[Line], *, really: bool) -> int:
+    """Add the lines of another program's runs.jsonl that are not there yet; gives how many. Each
+    says what it said, with its digest and that of the line above it, as ours have. Without `really`
+    they are only counted."""
+    with _turn(root) if really else contextlib.nullcontext():
+        there = {_said(body) for body in _bodies(root.runs)}
+        new, above = [], _last_digest(root.runs)
+        for said in dict.fromkeys(map(_said, lines)):
+            if said not in there:
+                body = json.loads(said)
+                new.append(seal({**body, "after": above} if above else body))
+                above = new[-1]["digest"]
+        if really:
+            _append(root.runs, new)
+            wanted, copied = set(map(_said, lines)), set(map(_said, _bodies(root.runs_copy)))
+            ours = [body for body in _bodies(root.runs) if _said(body) in wanted - copied]
+            _append(root.runs_copy, ours)
+        return len(new)
+
+
+def _said(line: Line) -> str:
+    """What a line says, without what ties it to the one above it."""
+    return jsonio.compact({name: line[name] for name in line if name not in ("after", "digest")})
+
+
+def _bodies(path: Path) -> list[dict[str, Any]]:
+    return [body for line in _bytes_of(path).split(b"\n") if (body := body_of(line)) is not None]
+
+
+def _append(path: Path, lines: Sequence[Line]) -> None:
+    if lines:
+        disk.append(path, b"".join(jsonio.compact(line).encode() + b"\n" for line in lines))
 
 
 def removed(root: Root, job: str) -> None:
@@ -284,7 +319,7 @@ class Runs:
             run, job = body["pipelineId"], _job_of(body)
             if not _is_whole(body) or ("digest" in body and jsonio.compact(body).encode() != line):
                 yield Flaw(job, f"line {number} was altered: it does not have its own digest")
-            if run in seen:
+            if run in seen and job:  # another program's job keeps its ID when it is started again
                 yield Flaw(job, f"line {number} repeats the run of line {seen[run]}")
             seen.setdefault(run, number)
             if run in self._ours and "digest" not in body:

@@ -38,10 +38,11 @@ def _leave_out_alterations(files: dict[str, str], folder: JobFolder, last: JobFo
     if before is None:
         return
     kept = _edits_kept(folder).union(before.get("changing", ()))
+    stood = dict(disk.walk_all(last.path))
     for name, found in list(files.items()):
         right = before["files"].get(name)
-        path = last.path / name
-        if right == found or name in kept or not disk.stands(path) or digest_of(path) != found:
+        path = stood.get(name)
+        if right == found or name in kept or path is None or digest_of(path) != found:
             continue
         if right is None:
             del files[name]
@@ -106,6 +107,12 @@ def read(folder: JobFolder) -> dict[str, Any] | None:
     """A job's seal, or None where there is none, or one that is damaged."""
     body = read_json(folder.seal)
     return body if intact(body) else None
+
+
+def vouches_for(body: dict[str, Any] | None, place: str) -> bool:
+    """Whether a seal has this file, or files in this folder."""
+    files = body["files"] if body is not None else ()
+    return place in files or any(each.startswith(f"{place}/") for each in files)
 
 
 def intact(body: Any) -> bool:

@@ -268,6 +268,7 @@ def _traced(
         "endedAt": execution.get("endedAt"),
         "executionTime": execution.get("executionTime"),
         "edited": letter.edited,
+        "adopted": bool(body.get("adopted")),
         "frozen": frozen,
         "decision": _decision(folder, letter),
         "refinementAttempts": letter.refinements,
@@ -322,6 +323,9 @@ def _task_lines(task: Mapping[str, Any]) -> Iterator[str]:
         yield from _row("built", f"{task['endedAt']}{took}")
     if task["pipelineId"]:
         yield from _row("run", task["pipelineId"])
+    if task["adopted"]:
+        said = "made by another program; its model and its cost are unknown"
+        yield from _row("adopted", said)
     if task["edited"]:
         yield from _row("edited", "by hand, and accepted")
     if task["frozen"]:

@@ -25,6 +25,7 @@ from popbuild.exam import (
 )
 from popbuild.layout import COMPLETE, CURRENT, FILE_KINDS, REJECTED, JobFolder, Root, check_name
 from popbuild.model.problem import Problem
+from popbuild.openjob import can_be_listed
 from popbuild.others import is_foreign
 
 
@@ -261,7 +262,8 @@ def _validate_index(root: Root, folder: JobFolder, state: str) -> list[Finding]:
         return []
     where = root.show(folder.status)
     # A prune that was killed has said of these that they go: the next one finishes.
-    changing = (seals.read(folder) or {}).get("changing", ())
+    seal = seals.read(folder)
+    changing = (seal or {}).get("changing", ())
     found = [
         Finding(where, Problem(f"the file files/{kind}/{name} is missing", f"/files/{kind}/{n}"))
         for kind, names in files.items()
@@ -270,14 +272,17 @@ def _validate_index(root: Root, folder: JobFolder, state: str) -> list[Finding]:
         if not os.path.exists(folder.files(kind) / str(name))  # noqa: PTH110 - a plain test
         and f"files/{kind}/{name}" not in changing
     ]
-    if state != COMPLETE:
+    if state != COMPLETE or is_foreign(folder):
         return found  # the index is written with a task's end: a crash leaves it behind
     for kind in FILE_KINDS:
         known = files.get(kind)
         for path in sorted(folder.files(kind).glob("[!.]*")):
             listed = not isinstance(known, list) or path.name in known
-            if not listed and f"files/{kind}/{path.name}" not in changing:
-                problem = Problem(f"the file files/{kind}/{path.name} is not in the index")
+            place = disk.as_text(f"files/{kind}/{path.name}")
+            if not can_be_listed(path) and seals.vouches_for(seal, place):
+                continue  # another program's, which came with its job
+            if not listed and place not in changing:
+                problem = Problem(f"the file {place} is not in the index")
                 found.append(Finding(where, problem))
     return found
 

@@ -82,6 +82,8 @@ def half_complete(root: Path) -> Iterator[str]:
     """A job in complete/ that is not all there: its status, letters, artifacts and seal."""
     for folder in job_folders(root, COMPLETE):
         status = _json(folder / "tasks-status.json")
+        if isinstance(status, dict) and "id" not in status:
+            continue  # another program's, as it came
         if not isinstance(status, dict) or status.get("state") != COMPLETE:
             yield f"in complete/ and not complete: {folder.name}"
             continue
@@ -143,7 +145,7 @@ def result(root: Path, jobs: Iterable[str]) -> dict[str, Any]:
     """What a command is run for: where each job stands, the values of its artifacts, what a person
     said of them, the number of its runs. Two builds of the same inputs have the same."""
     found: dict[str, Any] = {}
-    lines = Counter(line["id"] for line in runs(root))
+    lines = Counter(line.get("id") for line in runs(root))
     for job in jobs:
         states = [
             state for state in (COMPLETE, CURRENT, REJECTED) if (_place(root, state, job)).is_dir()

@@ -41,7 +41,7 @@ class Scenario:
 
     name: str
     argv: tuple[str, ...]
-    prepare: Callable[[Workspace], None]
+    prepare: Callable[[Workspace], object]
     jobs: tuple[str, ...] = ("first",)
     code: int = 0
     answer: Callable[[Request], Reply] = default_answer
@@ -178,6 +178,7 @@ class Bench:
         return invariants.result(self.root, self.scenario.jobs) | {
             "sources": sorted(path.name for path in self.root.glob("pipeline-data/pending/[!.]*")),
             "made": self.made(),
+            "lines": len(invariants.runs(self.root)),
         }
 
     def made(self) -> str | None:

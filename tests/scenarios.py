@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import harms
+from foreign_data import ARTIFACTS, JOB, ForeignData, example
 from matrix import CANARY, Scenario
 from provider import Reply, Request, default_answer
 from workspace import Workspace
@@ -120,6 +121,40 @@ def _ailing(workspace: Workspace) -> None:
     letter.write_text(letter.read_text().replace('Attempts": 0', 'Attempts": 1'))
 
 
+def _beside(workspace: Workspace) -> ForeignData:
+    """Another program's data beside the root, with jobs that are complete, waiting and failed."""
+    _two_tasks(workspace)
+    (workspace.root / "seeds/first.json").unlink()
+    data = ForeignData(workspace.root.parent / "demo")
+    data.job(strays=("notes.txt", "tasks/outline/letter.json"))
+    data.job(FAILED, "current", state="failed", strays=())
+    data.write("pipeline-data/pending/waits-seed.json", example("seed-market-analysis.json"))
+    data.runs()
+    return data
+
+
+def _foreign(workspace: Workspace) -> None:
+    """A complete job of another program, whose artifacts are what the tasks write."""
+    data = _beside(workspace)
+    workspace.task("analysis", task_yaml={"artifact": ARTIFACTS["analysis"]})
+    _must(workspace, 0, "import", str(data.path))
+
+
+def _source_untouched(workspace: Workspace) -> Iterator[str]:
+    """An import only reads."""
+    data = workspace.root.parent / "demo"
+    if len([path for path in data.rglob("*") if path.is_file()]) != SOURCE_FILES:
+        yield "the source was changed"
+
+
+def _original_kept(workspace: Workspace) -> Iterator[str]:
+    """Either the other program's letters are still where they were, or they are kept."""
+    kept = [workspace.job(JOB), *workspace.root.glob(f".popbuild/originals/{JOB}/0*")]
+    said = b'{\n  "task": "research",\n  "at": "2025-10-02"\n}'
+    if not any((path / "tasks/research/letter.json").read_bytes() == said for path in kept):
+        yield "the other program's letter is gone"
+
+
 def _either(workspace: Workspace) -> Iterator[str]:
     """A job goes only once its archive is there."""
     if not workspace.states("first") and not (workspace.root / ARCHIVE).exists():
@@ -142,6 +177,8 @@ def _unless_made(name: str, *argv: str) -> Callable[[Workspace], tuple[str, ...]
 
 
 ARCHIVE = "a.tar.zst"
+FAILED = "pl-2025-10-03T06-37-29-980Z-0d57ed"
+SOURCE_FILES = 55
 WATCH = ("watch", "--once", "--workers", "2", "-n", "4", "--rescan", "0.2")
 CACHE_PRUNE = ("cache", "prune", "--older-than", "0h", "--referenced", "--yes")
 BACKUP = ("backup", "-o", ARCHIVE)
@@ -194,6 +231,21 @@ SCENARIOS = (
         stands=("first",),
         made="again",
         again=_unless_made("again", *RESTORE_ROOT),
+    ),
+    Scenario(
+        "import",
+        ("import", "../demo"),
+        _beside,
+        jobs=(JOB, FAILED),
+        holds=_source_untouched,
+    ),
+    Scenario(
+        "accept",
+        ("accept", JOB),
+        _foreign,
+        jobs=(JOB,),
+        stands=(JOB,),
+        holds=_original_kept,
     ),
     Scenario(
         "orchestrator",

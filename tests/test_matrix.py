@@ -39,6 +39,8 @@ STRIDES = {
     "restore over": 250,
     "backup": 3,
     "restore root": 165,
+    "import": 200,
+    "accept": 200,
 }
 
 

@@ -13,7 +13,7 @@ from doit.control import TaskControl
 from doit.exceptions import BaseFail
 from doit.task import Task as DoitTask
 
-from popbuild import disk, endings, gate, jobs, openjob, preview, printed, steps
+from popbuild import disk, endings, gate, jobs, openjob, originals, preview, printed, steps
 from popbuild.claims import Claims
 from popbuild.config import DEFAULT, export_environment
 from popbuild.engine import graph
@@ -354,7 +354,7 @@ class _JobBuild:
         current = self._root.job(CURRENT, self._id)
         if job.matches:
             for state in (CURRENT, REJECTED):  # as where there is nothing to do
-                disk.remove(self._root.job(state, self._id).path)
+                originals.discard(self._root, self._root.job(state, self._id))
         if not current.path.is_dir():
             if job.state == REJECTED and job.folder is not None:
                 disk.rename_new(job.folder.path, current.path)
@@ -363,6 +363,7 @@ class _JobBuild:
                 disk.copy_folder(job.folder.path, current.path)
             elif not self._root.pending(self._id).exists():
                 steps.submit(self._root, self._id, disk.read(self._root.seed(self._id)))
+        originals.keep(self._root, current)
         steps.claim(self._root, self._id)
         disk.remove(current.rejection)
         if not jobs.holds_seed(current, job.seed):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from popbuild import disk, endings, steps
+from popbuild import disk, endings, originals, steps
 from popbuild.claims import Claims
 from popbuild.engine.events import JobResult
 from popbuild.exam import Surroundings
@@ -66,7 +66,7 @@ def settle_without_building(
             return None
         if found.up_to_date:
             for state in (CURRENT, REJECTED):
-                disk.remove(root.job(state, job).path)
+                originals.discard(root, root.job(state, job))
             steps.refresh_seed(root, exam.folder, exam.seed)
         place = job_place(COMPLETE if found.state == COMPLETE else CURRENT, job)
         return JobResult(job, "up to date", path=place, frozen=exam.frozen)

@@ -184,6 +184,8 @@ class JobView:
     logged: tuple[LogLine, ...]
     logs: tuple[Document, ...]
     logs_left_out: int
+    unowned: tuple[str, ...]  # files of no task, as paths in its directory
+    unowned_left_out: int
     notes: tuple[str, ...]
 
     @property

@@ -22,6 +22,7 @@ from popbuild.layout import COMPLETE, REJECTED, JobFolder, Root, shown_name
 from popbuild.model.clock import seconds_at
 from popbuild.model.problem import MISSING
 from popbuild.model.status import RUNNING, error_text
+from popbuild.originals import unowned
 from popbuild.others import shown_status, tasks_of
 from popbuild.pages import foreign
 from popbuild.pages.calls import TaskCalls, calls_of, kept_of
@@ -46,6 +47,7 @@ _MAX_DIFFERENCE = 16 * 1024  # characters
 _MAX_LINES = 200  # that the stages of one task logged
 _MAX_PLACES = 50  # of an artifact that changed
 _MAX_PLACE = 4 * 1024  # characters of one
+_MOST_UNOWNED = 20  # files of no task
 _LEAD = 120  # before the first that differs
 _LOOKS = 3
 _Part = TypeVar("_Part")
@@ -97,6 +99,7 @@ class _Viewer:
         files = Documents(self._root, job, status, self._room)
         documents, documents_left_out = self._told("artifacts", files.seed_and_artifacts, none)
         logs, logs_left_out = self._told("logs", files.logs, none)
+        others = self._told("files of no task", self._unowned, list[str]())
         view = JobView(
             id=shown_name(job.id),
             name=str((job.seed or {}).get("name", "")),
@@ -126,6 +129,8 @@ class _Viewer:
             logged=self._told("logs", lambda: tuple(self._logged()), ()),
             logs=logs,
             logs_left_out=logs_left_out,
+            unowned=tuple(others[:_MOST_UNOWNED]),
+            unowned_left_out=len(others[_MOST_UNOWNED:]),
             notes=tuple(dict.fromkeys(self._notes)),
         )
         masked: JobView = self._room.masked(view)
@@ -139,6 +144,14 @@ class _Viewer:
             said = error.as_line() if isinstance(error, PopbuildError) else type(error).__name__
             self._notes.append(f"{panel} cannot be told: {said}")
             return otherwise
+
+    def _unowned(self) -> list[str]:
+        job = self._job
+        if job.folder is None or job.pipeline is None:
+            return []
+        return [
+            shown_name(each) for each in unowned(job.folder, job.pipeline, self._status or None)
+        ]
 
     # Tasks.
 

@@ -154,7 +154,7 @@ SHAPES: dict[str, Shape] = {
                 "path": NULLABLE_TEXT,
                 "tasks": {"type": "object", "additionalProperties": ref("TaskState")},
             },
-            {"problems": array(ref("Problem"))},
+            {"problems": array(ref("Problem")), "unowned": array(TEXT)},
             open_=True,
         ),
         "description": "A job as `popbuild status --json` has it.",
