@@ -396,13 +396,11 @@ def export(root: Root, job: Job, target: Path, artifact: str | None = None) -> P
 
 
 def hand_over(target: Path, data: bytes) -> None:
-    """Write a file that leaves the private root: it takes the permissions that the person's files
-    have. UsageError where there is no such folder."""
+    """Write a file that somebody asked for, wherever it stands, with the permissions that all of
+    ours have. UsageError where there is no such folder."""
     if not target.parent.is_dir():
         raise UsageError("no such folder", {"folder": target.parent})
-    temporary = target.with_name(f".{target.name}.tmp")
-    temporary.write_bytes(data)
-    temporary.replace(target)
+    disk.write(target, data, sync=False)
 
 
 def retry(root: Root, name: str) -> tuple[str, str]:
