@@ -101,7 +101,10 @@ def queue(root: Root, seed: Mapping[str, Any], job: str | None = None) -> str:
             hint="choose another ID, or edit its seed and run it",
         )
     steps.prepare_root(root)
-    steps.submit(root, job, jsonio.dumps(seed, sort=False))
+    data = jsonio.dumps(seed, sort=False)
+    if len(data) > jsonio.MAX_QUEUED_BYTES:  # with the indentation of many levels
+        data = jsonio.compact(seed).encode()
+    steps.submit(root, job, data)
     return job
 
 
