@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import uvicorn
+from patience import PATIENCE_S
 from served import Served, serve, served_by
 from workspace import Workspace
 
@@ -45,7 +46,7 @@ def connections(served: Served, number: int, data: bytes) -> Iterator[list[socke
     with contextlib.ExitStack() as stack:
         found = []
         for _ in range(number):
-            each = socket.create_connection(("127.0.0.1", served.port), timeout=60)
+            each = socket.create_connection(("127.0.0.1", served.port), timeout=PATIENCE_S)
             found.append(stack.enter_context(each))
             with contextlib.suppress(OSError):  # some are closed at once
                 each.sendall(data)
