@@ -124,7 +124,10 @@ def queue(root: Root, seed: Mapping[str, Any], job: str | None = None) -> str:
             hint="choose another ID, or edit its seed and run it",
         )
     steps.prepare_root(root)
-    steps.submit(root, job, jsonio.dumps(seed, sort=False))
+    data = jsonio.dumps(seed, sort=False)
+    if len(data) > jsonio.MAX_QUEUED_BYTES:  # with the indentation of many levels
+        data = jsonio.compact(seed).encode()
+    steps.submit(root, job, data)
     return job
 
 
@@ -488,13 +491,11 @@ def _export(job: Job, name: str, target: Path) -> Path:
 
 
 def hand_over(target: Path, data: bytes) -> None:
-    """Write a file that leaves the private root: it takes the permissions that the person's files
-    have. UsageError where there is no such folder."""
+    """Write a file that somebody asked for, wherever it stands, with the permissions that all of
+    ours have. UsageError where there is no such folder."""
     if not target.parent.is_dir():
         raise UsageError("no such folder", {"folder": target.parent})
-    temporary = target.with_name(f".{target.name}.tmp")
-    temporary.write_bytes(data)
-    temporary.replace(target)
+    disk.write(target, data, sync=False)
 
 
 def retry(root: Root, name: str) -> tuple[str, str]:

@@ -147,6 +147,10 @@ def environment_of(root: Root, process: Mapping[str, str]) -> dict[str, str]:
     if root.environment_file.is_file():
         import dotenv
 
+        size = root.environment_file.stat().st_size
+        if size > jsonio.MAX_BYTES:
+            values = {"found": f"{size:,} bytes", "allowed": f"{jsonio.MAX_BYTES:,} bytes"}
+            raise ConfigError("file is too large", {"file": ".env", **values})
         try:
             found = dotenv.dotenv_values(root.environment_file)
         except UnicodeDecodeError as error:

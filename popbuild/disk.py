@@ -386,21 +386,22 @@ def read(path: str | Path, *, max_bytes: int | None = None) -> bytes:
                 path, "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
             )
         if max_bytes is not None and status.st_size > max_bytes:
-            raise InputError(
-                "file is too large",
-                {
-                    "file": path,
-                    "found": f"{status.st_size:,} bytes",
-                    "allowed": f"{max_bytes:,} bytes",
-                },
-            )
+            raise _too_large(path, f"{status.st_size:,}", max_bytes)
         data = os.read(file, status.st_size + 1)
         if len(data) == status.st_size:
             return data
         with os.fdopen(file, "rb", closefd=False) as stream:  # it grows, or is very large
-            return data + stream.read()
+            data += stream.read(-1 if max_bytes is None else max_bytes + 1 - len(data))
+        if max_bytes is not None and len(data) > max_bytes:
+            raise _too_large(path, f"more than {max_bytes:,}", max_bytes)
+        return data
     finally:
         os.close(file)
+
+
+def _too_large(path: str | Path, found: str, max_bytes: int) -> InputError:
+    values = {"file": path, "found": f"{found} bytes", "allowed": f"{max_bytes:,} bytes"}
+    return InputError("file is too large", values)
 
 
 def is_being_written(path: Path) -> bool:

@@ -57,19 +57,18 @@ class BadSeed(Exception):
         self.problems = problems
 
 
-def read_seed(path: str | Path, where: str, *, ours: bool = False) -> dict[str, Any]:
-    """A seed, strict and valid. Raises BadSeed, or FileNotFoundError. A copy of `ours` is indented
+def read_seed(path: str | Path, where: str, *, max_bytes: int = MAX_SEED_BYTES) -> dict[str, Any]:
+    """A seed, strict and valid. Raises BadSeed, or FileNotFoundError. Copies of ours are indented
     and may be larger."""
-    most = jsonio.MAX_OWN_BYTES if ours else MAX_SEED_BYTES
     try:
-        data = disk.read(path, max_bytes=most)
+        data = disk.read(path, max_bytes=max_bytes)
     except InputError as error:
         raise BadSeed(where, (Problem(error.as_line()),)) from None
     except FileNotFoundError:
         raise
     except OSError as error:
         raise BadSeed(where, (Problem(f"cannot be read: {error.strerror}"),)) from None
-    return seed_of(data, where, max_bytes=most)
+    return seed_of(data, where, max_bytes=max_bytes)
 
 
 def seed_of(data: bytes, where: str, *, max_bytes: int = MAX_SEED_BYTES) -> dict[str, Any]:
@@ -114,7 +113,7 @@ _decode = json.JSONDecoder().decode
 def read_json(path: str | Path) -> Any:
     """A JSON file of ours, or None where it is missing or damaged."""
     try:
-        data = disk.read(path)
+        data = disk.read(path, max_bytes=jsonio.MAX_OWN_BYTES)
         try:
             return _decode(data.decode())
         except ValueError:
@@ -177,7 +176,7 @@ def read_samples(root: Root, job: str) -> dict[str, int]:
     """
     where = samples_place(job)
     try:
-        data = disk.read(root.at(where))
+        data = disk.read(root.at(where), max_bytes=jsonio.MAX_BYTES)
     except FileNotFoundError:
         return {}
     found = jsonio.loads(data, where)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from popbuild import disk, fingerprint
+from popbuild import disk, fingerprint, jsonio
 from popbuild.claims import JobLocks
 from popbuild.errors import ConfigError, InputError, NotOursError
 from popbuild.exam import (
@@ -349,9 +349,11 @@ def _todays_seed(job: str, root: Root) -> dict[str, Any]:
     source = seed_place(job)
     claimed = f"{job_place(CURRENT, job)}/{CLAIMED}"
     own = [f"{job_place(state, job)}/{SEED}" for state in (CURRENT, REJECTED, COMPLETE)]
-    for place in (source, pending_place(job), claimed, *own):
+    limits = {source: jsonio.MAX_BYTES, pending_place(job): jsonio.MAX_QUEUED_BYTES}
+    for place in (*limits, claimed, *own):
         try:
-            return read_seed(root.at(place), place, ours=place != source)
+            most = limits.get(place, jsonio.MAX_OWN_BYTES)
+            return read_seed(root.at(place), place, max_bytes=most)
         except FileNotFoundError:
             continue
     what = "the job has no seed.json: put it into seeds/, or move its folder away"

@@ -18,6 +18,9 @@ MAX_BYTES = 16 * 1024 * 1024
 MAX_DEPTH = 200
 # Of what we wrote: a line and its indentation, 402 bytes at the most, may come to every two bytes.
 MAX_OWN_BYTES = 256 * MAX_BYTES
+# Of what waits in pending/, which others may have put there. Ours is without indentation where it
+# would be larger: then only numbers grow (`1e15`), and never so much.
+MAX_QUEUED_BYTES = 8 * MAX_BYTES
 
 _HALF_A_PAIR = "text has half a surrogate pair"
 _MAX_DIGITS = 4_300  # Python's own limit for an integer

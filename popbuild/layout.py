@@ -282,6 +282,8 @@ def find_root(start: Path, given: str | None = None, said: str = "--root") -> Ro
 
 def _root_of_project(pyproject: Path) -> Root | None:
     try:
+        if not pyproject.is_file():  # a pipe would never be read to its end
+            return None
         data = pyproject.read_bytes()
     except OSError:
         return None

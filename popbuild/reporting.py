@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from popbuild import disk
 from popbuild.arguments import JOBS, JSON, Given, Table, argument, print_json, root_of
 from popbuild.errors import OK, UsageError
 
@@ -99,7 +100,9 @@ def _summary(given: Given) -> int:
     target = Path(given.output)
     if not target.parent.is_dir():
         raise UsageError("no such folder", {"folder": target.parent})
-    # The page of a CI run is one file to which each step adds its own.
+    # The page of a CI run is one file to which each step adds its own. It may be a link.
+    if not disk.stands(target):
+        target.touch(disk.file_mode())
     with target.open("a", encoding="utf-8") as file:
         file.write(text)
     return _say(target, given)

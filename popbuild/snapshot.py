@@ -17,6 +17,9 @@ from popbuild.errors import (
 )
 from popbuild.layout import Root
 
+# What popbuild itself reads: prompts, schemas, pipelines, settings, code.
+_OURS = (".md", ".yaml", ".yml", ".py", "schema.json", "pipeline.json")
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -51,7 +54,7 @@ def take_snapshot(root: Root) -> tuple[Snapshot, dict[str, ConfigError]]:
             continue
         where = {"file": f"pipeline-config/{relative}"}
         try:
-            files[relative] = disk.read(path)
+            files[relative] = disk.read(path, max_bytes=_most(relative))
         except (InputError, OSError) as error:
             if litter.is_litter(relative):
                 continue
@@ -60,6 +63,11 @@ def take_snapshot(root: Root) -> tuple[Snapshot, dict[str, ConfigError]]:
                 continue
             unread[relative] = ConfigError("cannot be read", {**where, "found": error.strerror})
     return Snapshot(files), unread
+
+
+def _most(path: str) -> int | None:
+    """How large a file may be: unlimited where it may be data that only a task's code reads."""
+    return jsonio.MAX_BYTES if path.endswith(_OURS) else None
 
 
 def _file_digest(path: str, data: bytes) -> str:

@@ -185,8 +185,9 @@ def _validate_seed(
             check_name("job", job)
         except InputError as error:
             found.append(Finding(where, Problem(error.as_line())))
+    most = jsonio.MAX_QUEUED_BYTES if path.is_relative_to(root.data) else jsonio.MAX_BYTES
     try:
-        seed = read_seed(path, where, ours=path.is_relative_to(root.data))
+        seed = read_seed(path, where, max_bytes=most)
         if surroundings is not None:
             problems = key_problems(seed, surroundings.config.environment)
             found += [Finding(where, problem) for problem in problems]
@@ -243,7 +244,8 @@ def _validate_job(
 def _validate_file(root: Root, path: Path, kind: str) -> list[Finding]:
     where = root.show(path)
     try:
-        body = jsonio.loads(disk.read(path), where, max_bytes=jsonio.MAX_OWN_BYTES)
+        most = jsonio.MAX_BYTES if kind == "samples" else jsonio.MAX_OWN_BYTES
+        body = jsonio.loads(disk.read(path, max_bytes=most), where, max_bytes=most)
     except FileNotFoundError:
         return [Finding(where, Problem("the file is missing"))]
     except InputError as error:
@@ -326,7 +328,7 @@ def _validate_artifacts(
     that is still the configured one; a stale task is none of validate's business. One that passed
     as it stands, under a gate of before, is a warning: nothing makes it stale."""
     try:
-        seed = read_seed(folder.seed, "seed.json", ours=True)
+        seed = read_seed(folder.seed, "seed.json", max_bytes=jsonio.MAX_OWN_BYTES)
         pipeline = surroundings.config.pipeline_for(seed)
     except (BadSeed, PopbuildError, OSError):
         return  # told of the seed already

@@ -34,6 +34,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol, Self
 
+from patience import PATIENCE_S
+
 # Names that cannot be imported are passed over: what litellm's first call would import moves from
 # release to release. popbuild's own modules come behind them.
 PRELOAD = (
@@ -92,7 +94,7 @@ def run(
     *,
     cwd: str | Path,
     env: Mapping[str, str],
-    timeout_s: float = 60.0,
+    timeout_s: float = PATIENCE_S,
     stdin: str | None = None,
     real: bool = False,
 ) -> Result:
@@ -163,21 +165,21 @@ class Running:
         """SIGINT to the whole process group, as Ctrl-C in a terminal does."""
         self._signal_group(signal.SIGINT)
 
-    def wait(self, timeout_s: float = 60.0) -> Result:
+    def wait(self, timeout_s: float = PATIENCE_S) -> Result:
         """The result, once the command has ended. After `timeout_s`: kill, and TimeoutError."""
         if self._result is None:
             try:
                 code = self._process.wait(timeout_s)
             except TimeoutError:
                 self.kill()
-                self.wait(10)
+                self.wait(PATIENCE_S)
                 raise TimeoutError(
                     f"{self.argv} ran for more than {timeout_s:g} s\n{self.out}\n{self.err}"
                 ) from None
             self._result = Result(code, _text(self._files[1]), _text(self._files[2]))
         return self._result
 
-    def wait_for(self, text: str, timeout_s: float = 30.0) -> None:
+    def wait_for(self, text: str, timeout_s: float = PATIENCE_S) -> None:
         """Return once the output or the errors contain `text`. Raises TimeoutError.
 
         A real command buffers its standard output: ask only for what it flushes.
@@ -195,7 +197,7 @@ class Running:
         self._closed = True
         self._signal_group(signal.SIGKILL)
         if self._result is None:
-            self.wait(10)
+            self.wait(PATIENCE_S)
         self._process.close()
         for file in self._files:
             file.close()
@@ -283,7 +285,7 @@ class _Forked:
     def __init__(self, server: _Forkserver, report: socket.socket) -> None:
         self._server = server
         self._report = report
-        self.pid = self._read(120)
+        self.pid = self._read(PATIENCE_S)
 
     def wait(self, timeout_s: float) -> int:
         return self._read(timeout_s)
@@ -348,7 +350,7 @@ class _Forkserver:
 
     def close(self) -> None:
         self._control.close()
-        self._process.wait(10)
+        self._process.wait(PATIENCE_S)
         self._log.close()
 
 

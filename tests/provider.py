@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
+from patience import PATIENCE_S
+
 PATHS = ("/v1/chat/completions", "/chat/completions")
 _A_MOMENT_S = 0.05
 
@@ -130,7 +132,7 @@ class Provider:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        if not self._ready.wait(10) or not self.port:
+        if not self._ready.wait(PATIENCE_S) or not self.port:
             raise RuntimeError("the provider did not start")
         return self
 
@@ -148,7 +150,7 @@ class Provider:
         """End the server and every connection. May be called twice."""
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._closing.set)
-            self._thread.join(10)
+            self._thread.join(PATIENCE_S)
 
     def _run(self) -> None:
         try:
@@ -191,7 +193,7 @@ class Provider:
         with self._arrived:
             return list(self._requests)
 
-    def wait_for(self, count: int, timeout_s: float = 30.0) -> None:
+    def wait_for(self, count: int, timeout_s: float = PATIENCE_S) -> None:
         """Return once `count` requests have arrived since the start. Raises TimeoutError."""
         with self._arrived:
             if not self._arrived.wait_for(lambda: len(self._requests) >= count, timeout_s):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from commands import Running
+from patience import PATIENCE_S
 from workspace import Workspace
 
 _ADDRESS = re.compile(r"http://127\.0\.0\.1:(\d+)/\?token=(\S+)")
@@ -56,7 +57,7 @@ class Served:
 
     def ask(self, method: str, path: str, body: bytes | None, **headers: str | None) -> Answer:
         """Any request. Names of headers have `_` for `-`; None leaves one out."""
-        with contextlib.closing(http.client.HTTPConnection(self.host, timeout=30)) as line:
+        with contextlib.closing(http.client.HTTPConnection(self.host, timeout=PATIENCE_S)) as line:
             self._send(line, method, path, body, headers)
             response = line.getresponse()
             found = {name.lower(): value for name, value in response.getheaders()}
@@ -83,13 +84,13 @@ class Served:
     @contextlib.contextmanager
     def events(self, path: str = "/api/v1/events", last: str | None = None) -> Iterator[Events]:
         """What happens, from now on or from behind the event of this ID."""
-        with contextlib.closing(http.client.HTTPConnection(self.host, timeout=30)) as line:
+        with contextlib.closing(http.client.HTTPConnection(self.host, timeout=PATIENCE_S)) as line:
             self._send(line, "GET", path, None, {"last_event_id": last})
             response = line.getresponse()
             assert response.status == 200, response.read()
             yield Events(response)
 
-    def wait_for(self, job: str, *standings: str, timeout_s: float = 30.0) -> Any:
+    def wait_for(self, job: str, *standings: str, timeout_s: float = PATIENCE_S) -> Any:
         """The row of a job once it stands like this."""
         deadline = time.monotonic() + timeout_s
         while True:
@@ -152,6 +153,6 @@ def serve(
     running.wait_for("Ctrl-C ends it")
     yield served_by(running)
     running.interrupt()
-    ended = running.wait(40)
+    ended = running.wait()
     assert ended.code == 0, ended
     assert ended.err == "", ended.err

@@ -18,6 +18,7 @@ from pathlib import Path
 import faults
 from faults import Fault
 from matrix import Bench, Scenario
+from patience import PATIENCE_S
 from provider import Provider
 from scenarios import BY_NAME
 
@@ -80,7 +81,7 @@ def _traced(bench: Bench, trace: Path) -> tuple[Counter[str], Counter[str]]:
         check=False,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
     )
     if done.returncode != bench.scenario.code:
         raise AssertionError(f"{bench.scenario.name} fails under strace: {done}")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from patience import PATIENCE_S
 from provider import Provider, Reply, default_answer
 from served import Served, serve
 from workspace import CHECKOUT, Workspace
@@ -38,6 +39,7 @@ class Tab:
     def __init__(self, browser: Any, served: Served, **options: Any) -> None:
         self.served = served
         self.context = browser.new_context(viewport={"width": 1100, "height": 800}, **options)
+        self.context.set_default_timeout(PATIENCE_S * 1_000)
         self.page = self.context.new_page()
         self.said: list[str] = []
         self.elsewhere: list[str] = []

@@ -80,7 +80,7 @@ def test_kill_at_call_62_of_100(workspace: Workspace, provider: Provider) -> Non
     provider.release()
     finished = [request.digest for request in provider.requests[:61]]
     assert len(set(finished)) == 61
-    result = workspace.doit("run", timeout_s=120)
+    result = workspace.doit("run")
     assert result.code == 0, result.err
     assert len(provider.requests) == 101  # the 100, and call 62 once more: its answer was lost
     again = [request.digest for request in provider.requests[62:]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from patience import PATIENCE_S
 from workspace import Workspace
 
 from popbuild.board.hub import Hub
@@ -24,7 +25,7 @@ def test_a_build_that_cannot_be_started(workspace: Workspace) -> None:
         assert builds.building(build.jobs[0]) is None
         return build
 
-    build = asyncio.run(asyncio.wait_for(ask(), 20))
+    build = asyncio.run(asyncio.wait_for(ask(), PATIENCE_S))
     assert build.code is None
     assert build.error is not None
     assert "long" in build.error["error"] + str(build.error["values"])

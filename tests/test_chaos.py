@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import patience
 import pytest
 from commands import Result
 from workspace import Workspace
@@ -52,12 +53,12 @@ class Mock:
 
     def close(self) -> None:
         self._process.kill()
-        self._process.wait(10)
+        self._process.wait(patience.PATIENCE_S)
         self._socket.close()
 
     def ask(self, method: str, path: str, body: object = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
-        connection = http.client.HTTPConnection(self._address, timeout=60)
+        connection = http.client.HTTPConnection(self._address, timeout=patience.PATIENCE_S)
         connection.request(method, f"/_llmock/{path}", data)
         answer = json.loads(connection.getresponse().read())
         connection.close()

@@ -28,7 +28,7 @@ def test_eight_runs_of_the_same_jobs(workspace: Workspace, provider: Provider) -
     for job in jobs:
         workspace.seed(job, {"topic": job})
     started = [workspace.start("popbuild", "run", *jobs) for _ in range(PROCESSES)]
-    results = [running.wait(120) for running in started]
+    results = [running.wait() for running in started]
     assert [result.code for result in results] == [0] * PROCESSES, results
     assert len(provider.requests) == 2 * len(jobs)
     assert asked_once(provider)
@@ -53,7 +53,7 @@ def test_eight_that_submit_and_run_everything(workspace: Workspace, provider: Pr
         workspace.start("python", "-c", program, *jobs[number::PROCESSES])
         for number in range(PROCESSES)
     ]
-    results = [running.wait(120) for running in started]
+    results = [running.wait() for running in started]
     assert [result.code for result in results] == [0] * PROCESSES, results
     assert len(provider.requests) == 2 * len(jobs)
     assert asked_once(provider)

@@ -65,7 +65,7 @@ def calls(workspace: Workspace, provider: Provider) -> Mapping[str, int]:
     before = len(provider.requests)
     for again in (False, True):
         since = len(provider.requests)
-        result = workspace.doit("run", "-n", "16", timeout_s=120)
+        result = workspace.doit("run", "-n", "16")
         assert result.code == 0, result.err
         assert not again or len(provider.requests) == since
     said = [request.said("user") for request in provider.requests[before:]]

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 from provider import Provider
 from workspace import Workspace
 
@@ -69,7 +70,7 @@ def cluster(root: Workspace, script: Path) -> Iterator[Cluster]:
         with process.stdin, process.stdout:
             yield Cluster(**json.loads(process.stdout.readline()))
     finally:
-        process.wait(60)
+        process.wait(PATIENCE_S)
 
 
 @pytest.fixture
@@ -89,7 +90,7 @@ def test_a_lost_worker_costs_nothing_that_was_stored(
     nothing is asked again."""
     with cluster(root, tmp_path / "cluster.py") as dask:
         provider.at(20, lambda _: os.kill(dask.pids[0], signal.SIGKILL))
-        result = root.popbuild("run", "--dask", dask.address, timeout_s=120)
+        result = root.popbuild("run", "--dask", dask.address)
         assert result.code == 0, result.out + result.err
         assert "job-00:research" in result.out
         first = asked(provider)
@@ -102,10 +103,10 @@ def test_a_lost_worker_costs_nothing_that_was_stored(
         calls = len(provider.requests)
         provider.at(calls + 8, lambda _: os.kill(dask.pids[1], signal.SIGSTOP))
         with root.start("popbuild", "run", "--dask", dask.address) as running:
-            provider.wait_for(calls + 16, 120)
+            provider.wait_for(calls + 16)
             time.sleep(2 * GIVEN_UP_S)  # until the scheduler has noticed
             os.kill(dask.pids[1], signal.SIGCONT)
-            result = running.wait(120)
+            result = running.wait()
             assert result.code == 0, result.out + result.err
     assert asked(provider) - first == Counter(
         {f"Again: {root.artifact(job, 'research')['content']}": 1 for job in JOBS}
@@ -128,7 +129,7 @@ def test_workers_of_ones_own(root: Workspace, provider: Provider) -> None:
     """--dask local needs no cluster; all its workers spend from one budget."""
     limited = {"maxTokens": 100}
     root.pipeline(["research", "analysis"], {"research": limited, "analysis": limited})
-    result = root.popbuild("run", "--dask", "local", "--budget", "0.0006", timeout_s=120)
+    result = root.popbuild("run", "--dask", "local", "--budget", "0.0006")
     assert result.code == 6, result.out + result.err
     assert 0 < len(provider.requests) < 48
     lines = (root.root / ".popbuild/ledger.jsonl").read_text().splitlines()

@@ -47,7 +47,7 @@ def test_the_demo_on_another_provider(demo: Workspace, provider: Provider) -> No
     """With a key, an address and POPBUILD_MODEL the demo runs unchanged; the second time nothing
     is called. What gpt-5-nano does not take is dropped, and the letter says so."""
     provider.answer = strong_model
-    result = demo.doit("run", env=MODEL, timeout_s=120)
+    result = demo.doit("run", env=MODEL)
     assert result.code == 0, result.out + result.err
     assert [demo.states(seed) for seed in SEEDS] == [["complete"]] * 3
     calls = len(provider.requests)

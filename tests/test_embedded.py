@@ -72,11 +72,11 @@ def test_a_real_rejection(tmp_path: Path) -> None:
         roomy = {"note": {"maxTokens": 200, "seed": 15, "temperature": 0.2}}
         workspace.pipeline(["note"], task_config=roomy, model="local/smollm2-135m")
         workspace.seed("first", {"thing": "battery"})
-        assert workspace.doit("run", timeout_s=300).code == 0
+        assert workspace.doit("run").code == 0
         good = workspace.tree("pipeline-data/complete/first")
         tight = {"note": {"maxTokens": 12, "seed": 15, "temperature": 0.2}}
         workspace.pipeline(["note"], task_config=tight, model="local/smollm2-135m")
-        rejected = workspace.doit("run", timeout_s=300)
+        rejected = workspace.doit("run")
         assert rejected.code == 1
         rejection = workspace.read("pipeline-data/rejected/first/rejection.json")
         assert (rejection["task"], rejection["refinementAttempts"]) == ("note", 2)

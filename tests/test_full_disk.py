@@ -74,7 +74,7 @@ def test_no_paid_answer_is_lost(
     provider.wait_for(JOBS)
     filler = fill(many, pages * PAGE)
     provider.release()
-    result = running.wait(60)
+    result = running.wait()
     assert result.code in (0, 2), result.out + result.err
     assert "Traceback" not in result.err
     assert result.code == 0 or "No space left on device" in result.err
@@ -188,7 +188,7 @@ def test_no_call_is_settled_twice(share: float, many: Workspace, provider: Provi
     running = many.start("python", "-c", LATE, str(share))
     provider.wait_for(JOBS)
     provider.release()
-    result = running.wait(60)
+    result = running.wait()
     assert result.code == 0, result.out + result.err
     assert "warning: the disk is full" in result.out
     assert list(Accounts(many.root, provider.requests).wrong(0)) == []

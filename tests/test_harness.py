@@ -16,6 +16,7 @@ import commands
 import jsonschema
 import pytest
 from commands import Result
+from patience import PATIENCE_S
 from provider import Provider, Reply, Request, Words, fail, instance
 from workspace import Workspace
 
@@ -51,7 +52,7 @@ class Client(http.client.HTTPConnection):
     """A connection that closes at the end of a `with` block."""
 
     def __init__(self, provider: Provider) -> None:
-        super().__init__("127.0.0.1", provider.port, timeout=10)
+        super().__init__("127.0.0.1", provider.port, timeout=PATIENCE_S)
 
     def __enter__(self) -> Client:
         return self
@@ -352,7 +353,7 @@ except KeyboardInterrupt:
     running = workspace.start("python", "-c", code)
     running.wait_for("ready")
     running.interrupt()
-    assert running.wait(10) == Result(0, "ready\n!\n", "")
+    assert running.wait() == Result(0, "ready\n!\n", "")
 
 
 def test_litellm_speaks_to_the_provider(provider: Provider, workspace: Workspace) -> None:

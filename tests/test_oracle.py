@@ -19,6 +19,7 @@ import jinja2
 import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
+from patience import PATIENCE_S
 from provider import Provider, Reply, Request
 from workspace import Workspace
 
@@ -318,11 +319,11 @@ class Builds:
 @pytest.fixture
 def builds(workspace: Workspace) -> Iterator[Builds]:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(60)
+        server.settimeout(PATIENCE_S)
         running = workspace.start("python", "-c", BUILDS, str(server.getsockname()[1]))
         line = server.accept()[0]
         with line, line.makefile("w") as orders, line.makefile("r") as results:
-            line.settimeout(60)
+            line.settimeout(PATIENCE_S)
             yield Builds(orders, results)
         assert running.wait().code == 0, running.err
 

@@ -404,10 +404,10 @@ def built(
         env = QUICK | forms.KEYS
         for family, (variable, path) in forms.ADDRESSES.items():
             env[variable] = f"http://127.0.0.1:{provider.port}/{family}-seam{path}"
-        result = workspace.popbuild("run", "-c", "-n", "64", env=env, timeout_s=240)
+        result = workspace.popbuild("run", "-c", "-n", "64", env=env)
         first = list(provider.requests)
         settled = [name for name, each in ROWS.items() if each.state != "current"]
-        again = workspace.popbuild("run", "-c", *settled, env=env, timeout_s=240)
+        again = workspace.popbuild("run", "-c", *settled, env=env)
         vain = [each.path for each in provider.requests[len(first) :]]
         yield Built(workspace, first, result.out + result.err + again.err, vain)
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 
 import pytest
+from patience import PATIENCE_S
 from provider import Provider
 from workspace import CHECKOUT, Workspace
 
@@ -30,7 +31,7 @@ def run(
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=PATIENCE_S,
     )
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -491,6 +492,38 @@ def test_what_a_run_makes_is_its_owners_alone(workspace: Workspace) -> None:
     for top in ("pipeline-data", ".popbuild"):
         for path in [workspace.root / top, *(workspace.root / top).rglob("*")]:
             assert path.stat().st_mode & 0o077 == 0, path
+
+
+ARCHIVES = ("archive", "backup")  # which replace no file
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("report", "-o"),
+        ("graph", "first", "-o"),
+        ("summary", "-o"),
+        ("export", "first"),
+        ("archive", "first", "-o"),
+        ("backup", "-o"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_what_a_command_writes_is_its_owners_alone(
+    workspace: Workspace, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    """Wherever it is put, and in the place of what was open to all; POPBUILD_FILE_MODE opens it."""
+    assert workspace.popbuild("run", "first").code == 0
+    for mode in (0o600, 0o640):
+        target = tmp_path / f"{mode:o}.tar.zst" if words[0] in ARCHIVES else tmp_path / f"{mode:o}"
+        if words[0] not in (*ARCHIVES, "summary"):
+            target.touch()
+            target.chmod(0o666)
+        shared = {"POPBUILD_FILE_MODE": f"{mode:o}"}
+        result = workspace.popbuild(*words, str(target), env=shared)
+        assert result.code == 0, result
+        assert target.stat().st_mode & 0o777 == mode
+    assert list(tmp_path.glob(".*")) == []
 
 
 @given(st.from_regex(_KEY_SHAPED))

@@ -8,11 +8,11 @@ import json
 import re
 import shutil
 import socket
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from patience import eventually
 from provider import Provider, fail
 from served import Served, serve, served_by
 from workspace import Workspace
@@ -86,13 +86,14 @@ def test_a_build_from_the_page(workspace: Workspace, served: Served, provider: P
 
 
 def _ended(served: Served, build: str) -> dict[str, object]:
-    deadline = time.monotonic() + 60
-    while True:
-        found: dict[str, object] = served.get(f"/api/v1/builds/{build}").json
-        if found["state"] == "ended":
-            return found
-        assert time.monotonic() < deadline, found
-        time.sleep(0.05)
+    found: dict[str, object] = {}
+
+    def has_ended() -> bool:
+        found.update(served.get(f"/api/v1/builds/{build}").json)
+        return found["state"] == "ended"
+
+    eventually(has_ended)
+    return found
 
 
 def test_a_build_is_stopped(workspace: Workspace, served: Served, provider: Provider) -> None:
@@ -264,7 +265,7 @@ def test_a_build_behind_another_is_stopped_with_it(
     with workspace.start("popbuild", "run", "first") as running:
         provider.wait_for(1)
         build = served.post("/api/v1/builds", {"jobs": ["first"]}).json["id"]
-        _until(lambda: served.get(f"/api/v1/builds/{build}").json["state"] == "waiting")
+        eventually(lambda: served.get(f"/api/v1/builds/{build}").json["state"] == "waiting")
         assert "another command builds it" in served.get("/builds").text
         assert "waits for the one under way" in served.get("/jobs/first").text
         assert served.post("/api/v1/jobs/first/stop", {}).json["ended"]
@@ -325,16 +326,9 @@ def test_a_build_outlives_a_server_that_is_killed(workspace: Workspace, provider
         running.kill()
         running.wait()
     provider.release()
-    _until(lambda: workspace.states("first") == ["complete"])
+    eventually(lambda: workspace.states("first") == ["complete"])
     ended = workspace.popbuild("run", "first")  # which waits for the lock
     assert (ended.code, len(provider.requests)) == (0, 2)
-
-
-def _until(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_a_seed_is_submitted(workspace: Workspace, served: Served, provider: Provider) -> None:
@@ -450,10 +444,7 @@ def test_pages_hold_at_many_jobs(workspace: Workspace, served: Served) -> None:
     """Every job is on exactly one page, whatever the order; search and states narrow it."""
     for number in range(120):
         workspace.seed(f"job-{number:03}", {"topic": str(number)})
-    deadline = time.monotonic() + 30
-    while served.get("/api/v1/jobs").json["counts"] != {"new": 121}:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    eventually(lambda: served.get("/api/v1/jobs").json["counts"] == {"new": 121})
     for sort in ("attention", "id", "progress", "tokens", "cost", "changed"):
         seen: list[str] = []
         for page in (1, 2, 3):

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from commands import Result, Running
+from patience import PATIENCE_S
 from provider import Provider, Reply, Request
 from test_watch import eventually
 from workspace import Workspace
@@ -270,7 +271,7 @@ def test_a_request_that_was_taken_and_not_heeded_is_made_again(
         eventually(lambda: requests.stands("first"))
         requests.drop("first")
     JobLocks(held).release("first")
-    thread.join(60)
+    thread.join(PATIENCE_S)
     assert [(each.asked, each.ended) for each in found] == [(True, True)]
     assert requests.asked() == set()
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from commands import Result
+from patience import PATIENCE_S
 from provider import Provider, Reply
 from workspace import MODEL, Workspace
 
@@ -883,7 +884,7 @@ def bucket() -> Iterator[dict[str, str]]:
 
 def put(url: str, data: bytes, method: str = "PUT") -> None:
     request = urllib.request.Request(url, data, method=method)  # noqa: S310 - a server of our own
-    with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - the same
+    with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:  # noqa: S310 - the same
         assert answer.status == 200
 
 

@@ -81,7 +81,7 @@ IMPORTERS = {
     "jinja2": {"popbuild.prompt", "popbuild.sandbox", "popbuild.syntax", "popbuild.pages.html"},
     "markdown_it": {"popbuild.pages.markdown"},
     "starlette": {"popbuild.web.app", "popbuild.web.safety"},
-    "uvicorn": {"popbuild.web.serve"},
+    "uvicorn": {"popbuild.web.lines", "popbuild.web.listener"},
     "yaml": {"popbuild.yamlio"},
     "jsonschema": {"popbuild.validators"},
     "argparse": {"popbuild.arguments"},

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from commands import Running
+from patience import PATIENCE_S
 from provider import Provider, Reply, Request, default_answer, fail
 from workspace import Workspace
 
@@ -62,7 +63,7 @@ def all_complete(workspace: Workspace, names: list[str], *running: Running) -> s
     Gives what was said."""
     said = ""
     for each in running:
-        result = each.wait(120)
+        result = each.wait()
         assert result.code == 0, result.out + result.err
         said += result.out
     assert sorted(each["id"] for each in workspace.runs()) == sorted(names)
@@ -260,14 +261,14 @@ def test_a_provider_that_is_down_for_a_while(workspace: Workspace, provider: Pro
     running = [
         workspace.start("popbuild", "run", "-n", "8", *half, env=env) for half in _halves(names)
     ]
-    assert down.wait(60)
+    assert down.wait(PATIENCE_S)
     provider.go_down()
     for each in running:
         each.wait_for("openai is down")
     time.sleep(3)  # far longer than eight tries take
     assert len(workspace.runs()) < 40
     provider.come_back()
-    results = [each.wait(120) for each in running]
+    results = [each.wait() for each in running]
     assert [each.code for each in results] == [0, 0], results
     for each in results:
         assert each.out.count("openai is down") == 1
@@ -406,7 +407,7 @@ def test_an_orchestrator_that_ends_waits_for_no_limit(
     with workspace.start("popbuild", "watch", "--workers", "1") as orchestrator:
         orchestrator.wait_for("trying again in 240.0 s")
         orchestrator.terminate()
-        assert orchestrator.wait(60).code == 0
+        assert orchestrator.wait().code == 0
     assert 1 <= len(provider.requests) <= 2
     assert workspace.status("one", "current")["state"] == "running"
     state_file(workspace).unlink()

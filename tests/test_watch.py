@@ -6,12 +6,12 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from commands import Running
+from patience import eventually
 from provider import Provider, Reply
 from workspace import Workspace
 
@@ -34,15 +34,6 @@ def drop(root: Workspace, job: str, **data: str) -> Path:
     target = pending(root) / f"{job}-seed.json"
     body = {"name": job, "data": {"topic": f"topic of {job}"} | data}
     return root.write(f"pipeline-data/pending/.tmp-{job}", body).rename(target)
-
-
-def eventually(true: Callable[[], object], timeout_s: float = 60.0) -> None:
-    """Return once it is true. Raises TimeoutError."""
-    deadline = time.monotonic() + timeout_s
-    while not true():
-        if time.monotonic() > deadline:
-            raise TimeoutError("it did not come true")
-        time.sleep(0.02)
 
 
 def watching(root: Workspace, *options: str, **more: Any) -> Running:
@@ -211,7 +202,7 @@ def test_a_second_signal_ends_it_at_once(root: Workspace, provider: Provider) ->
         orchestrator.interrupt()
         orchestrator.wait_for("once more ends it at once")
         orchestrator.interrupt()
-        assert orchestrator.wait(20).code == 130
+        assert orchestrator.wait().code == 130
     provider.release()
     assert root.popbuild("watch", "--once").code == 0
     assert root.states("one") == ["complete"]
@@ -226,7 +217,7 @@ def test_the_grace_ends(root: Workspace, provider: Provider) -> None:
     with watching(root, "--grace", "0.2") as orchestrator:
         provider.wait_for(1)
         orchestrator.terminate()
-        assert orchestrator.wait(20).code == 0
+        assert orchestrator.wait().code == 0
     provider.release()
     assert root.popbuild("watch", "--once").code == 0
     assert root.states("one") == ["complete"]

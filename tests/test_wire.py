@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import forms
 import pytest
+from patience import PATIENCE_S
 from provider import Provider, Reply, fail
 from workspace import Workspace
 
@@ -49,7 +50,7 @@ def endless(size: int, head: bytes) -> Iterator[tuple[str, list[int]]]:
     finally:
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
-        thread.join(10)
+        thread.join(PATIENCE_S)
 
 
 # A run, and how much more memory it took at its peak than it had when litellm was loaded.

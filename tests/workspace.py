@@ -14,6 +14,7 @@ from typing import Any, Self
 import commands
 import yaml
 from commands import Result, Running
+from patience import PATIENCE_S
 from provider import Provider
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -190,7 +191,7 @@ class Workspace:
         self._started.append(running)
         return running
 
-    def run(self, *argv: str, timeout_s: float = 60.0, **options: Any) -> Result:
+    def run(self, *argv: str, timeout_s: float = PATIENCE_S, **options: Any) -> Result:
         """As `start`, to the end."""
         with self.start(*argv, **options) as running:
             return running.wait(timeout_s)

@@ -13,7 +13,7 @@ from doit.control import TaskControl
 from doit.exceptions import BaseFail
 from doit.task import Task as DoitTask
 
-from popbuild import disk, endings, gate, jobs, openjob, originals, preview, printed, steps
+from popbuild import disk, endings, gate, jobs, jsonio, openjob, originals, preview, printed, steps
 from popbuild.claims import Claims
 from popbuild.config import DEFAULT, export_environment
 from popbuild.engine import graph
@@ -362,7 +362,8 @@ class _JobBuild:
                 # A copy: the good result stands until a better one passes every gate.
                 disk.copy_folder(job.folder.path, current.path)
             elif not self._root.pending(self._id).exists():
-                steps.submit(self._root, self._id, disk.read(self._root.seed(self._id)))
+                data = disk.read(self._root.seed(self._id), max_bytes=jsonio.MAX_BYTES)
+                steps.submit(self._root, self._id, data)
         originals.keep(self._root, current)
         steps.claim(self._root, self._id)
         disk.remove(current.rejection)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from popbuild import disk, endings, jobs
+from popbuild import disk, endings, jobs, jsonio
 from popbuild.claims import JobLocks
 from popbuild.errors import InputError
 from popbuild.exam import read_json
@@ -149,6 +149,6 @@ class Sources:
 
 def _is_object(path: Path) -> bool:
     try:
-        return isinstance(json.loads(disk.read(path)), dict)
+        return isinstance(json.loads(disk.read(path, max_bytes=jsonio.MAX_QUEUED_BYTES)), dict)
     except (OSError, ValueError, InputError, RecursionError):
         return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -16,7 +17,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import ASGIApp
 
 from popbuild import jsonio
 from popbuild.errors import (
@@ -30,6 +30,7 @@ from popbuild.errors import (
 )
 from popbuild.guard import in_our_words, show_traceback
 from popbuild.layout import check_there
+from popbuild.model.problem import Problem
 from popbuild.redact import redact, redact_value
 from popbuild.web.operations import OPERATIONS, PREFIX, Operation, check_query, document, judge
 from popbuild.web.pages import PAGES, Show, error_page, static
@@ -49,7 +50,7 @@ _STATUS: tuple[tuple[type[PopbuildError], int], ...] = (
 )
 
 
-def make_app(server: Server, guard: Guard) -> ASGIApp:
+def make_app(server: Server, guard: Guard) -> Safety:
     """The whole application: safety first, then routes."""
     routes = [
         Route(PREFIX + each.path, _verb(server, each), methods=[each.method]) for each in OPERATIONS
@@ -99,7 +100,7 @@ def _verb(server: Server, operation: Operation) -> Callable[[Request], Awaitable
     async def endpoint(request: Request) -> Response:
         try:
             check_there(server.root)
-            answer = await operation.verb(server, await _ask_of(request, operation))
+            answer = await operation.verb(server, await _ask_of(server, request, operation))
         except ClientDisconnect:
             return Response(status_code=400)
         except Exception as error:
@@ -132,7 +133,7 @@ async def _static(request: Request) -> Response:
         return _response(reply_json(missing.as_json(), missing.status))
 
 
-async def _ask_of(request: Request, operation: Operation) -> Ask:
+async def _ask_of(server: Server, request: Request, operation: Operation) -> Ask:
     query = _query_of(request)
     check_query(operation, query)
     body = None
@@ -141,13 +142,18 @@ async def _ask_of(request: Request, operation: Operation) -> Ask:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != JSON:
             raise refusal(415, "only JSON is taken", {"found": kind, "allowed": JSON})
-        data = await request.body()
-        body = jsonio.loads(data, "request", max_bytes=MAX_BODY_BYTES)
-        problems = judge(operation, body)
+        judged = functools.partial(_judged, operation)
+        body, problems = await server.bodies.take(request.headers, request.stream(), judged)
         if problems:
             error = InputError("the request is not as it should be", {"sent to": operation.path})
             raise NotAnswered(422, error, problems)
     return Ask(request.path_params, query, body, request.headers.get("last-event-id"))
+
+
+def _judged(operation: Operation, data: bytes) -> tuple[Any, tuple[Problem, ...]]:
+    """What was sent to an operation, and what is wrong with it."""
+    body = jsonio.loads(data, "request", max_bytes=MAX_BODY_BYTES)
+    return body, judge(operation, body)
 
 
 def _query_of(request: Request) -> dict[str, str]:

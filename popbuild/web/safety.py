@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_BODY_BYTES = 17 * 1024 * 1024  # a seed of 16 MB, and what is around it
+LET_IN = "let_in"  # in a request's state: what to call once its token was found good
 _READING = ("GET", "HEAD")
 _WHERE = {"allowed": "the address that popbuild serve printed, or Authorization: Bearer"}
 _HINT = "each start has a token of its own: open the address in the terminal where the server runs"
@@ -132,6 +133,7 @@ class Safety:
             if method in _READING and await self._took_token(scope, headers, send):
                 return
             self._guard.check(method, path, headers)
+            _let_in(scope)
             _check_size(headers)
         except Refusal as refused:
             await self._refuse(refused, path, headers, send)
@@ -173,6 +175,13 @@ class Safety:
         else:
             text = f"{refused.error}\n".encode()
             await _answer(send, refused.status, text, b"text/plain; charset=utf-8", [])
+
+
+def _let_in(scope: Scope) -> None:
+    """Tell the connection, where it wants to know, that the token came by it."""
+    told = scope.get("state", {}).get(LET_IN)
+    if told is not None:
+        told()
 
 
 def _headers_of(scope: Scope) -> dict[str, str]:

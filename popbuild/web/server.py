@@ -16,6 +16,7 @@ from popbuild.config import environment_of
 from popbuild.errors import PopbuildError, UsageError
 from popbuild.layout import Root
 from popbuild.model.problem import Problem
+from popbuild.web.bodies import Bodies
 from popbuild.web.builds import Builds
 
 HTML, JSON, BYTES = "text/html; charset=utf-8", "application/json", "application/octet-stream"
@@ -71,6 +72,7 @@ class Server:
         self.hub = Hub()
         self.eyes = Eyes(root, self.board, self.hub)
         self.builds = Builds(root, self.hub)
+        self.bodies = Bodies()
 
     @property
     def environment(self) -> dict[str, str]:

@@ -1,0 +1,62 @@
+"""What is sent with a request: how much of it is in memory at once, for all requests together."""
+
+from __future__ import annotations
+
+import asyncio
+import mmap
+from collections.abc import AsyncIterable, Callable, Mapping
+from typing import TypeVar
+
+from popbuild.web.safety import MAX_BODY_BYTES, refusal
+
+SMALL_BYTES = 64 * 1024  # what a connection may hold anyway before it is read
+AT_A_TIME = 2
+PATIENCE_S = 30.0
+
+T = TypeVar("T")
+
+
+class Bodies:
+    """Turns for those that are large. One that does not come loses its connection, and with it its
+    turn (`lines.py`); meanwhile those that wait are not read, so that they take no memory."""
+
+    def __init__(self) -> None:
+        self._turns = asyncio.Semaphore(AT_A_TIME)
+
+    async def take(
+        self, headers: Mapping[str, str], body: AsyncIterable[bytes], use: Callable[[bytes], T]
+    ) -> T:
+        """What `use` makes of a body, in a thread: for a large one others would wait to be
+        answered. A Refusal where other bodies take too long."""
+        if _is_small(headers):
+            return await asyncio.to_thread(use, b"".join([part async for part in body]))
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise refusal(
+                503,
+                "others are sending too much",
+                {"allowed": f"{AT_A_TIME} at a time of more than {SMALL_BYTES:,} bytes"},
+                "try again in a moment",
+            ) from None
+        try:
+            return await asyncio.to_thread(use, await _whole(body))
+        finally:
+            self._turns.release()
+
+
+async def _whole(body: AsyncIterable[bytes]) -> bytes:
+    """All of it. Not as a list of its parts: after one that did not end, their memory would stay
+    with the process."""
+    with mmap.mmap(-1, MAX_BODY_BYTES) as room:
+        async for part in body:
+            room.write(part)
+        return room[: room.tell()]
+
+
+def _is_small(headers: Mapping[str, str]) -> bool:
+    """Whether no more can come than a connection holds: with chunks, a length says nothing."""
+    length = headers.get("content-length", "")
+    in_chunks = "transfer-encoding" in headers
+    return not in_chunks and length.isdecimal() and int(length) <= SMALL_BYTES

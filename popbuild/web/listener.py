@@ -1,0 +1,87 @@
+"""uvicorn, told how to end, and which connections it has. With `lines`, the one importer of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from popbuild.web.lines import Line, Lines, lines_allowed
+from popbuild.web.safety import Safety
+from popbuild.web.server import Server
+
+if TYPE_CHECKING:
+    from types import FrameType
+_GRACE_S = 2  # for answers under way, when the server ends
+_TICKS = 10  # of uvicorn's own clock, a second
+
+
+def listen(app: Safety, listener: socket.socket, server: Server, ready: Callable[[], None]) -> None:
+    """Answer on a socket that listens until a signal says to end; `ready` is called once."""
+    config = uvicorn.Config(
+        app,
+        http="h11",
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE_S,
+        ws="none",
+    )
+    asyncio.run(_Listener(config, listener, server, ready).serve([]))
+
+
+class _Listener(uvicorn.Server):
+    """uvicorn, which says when it answers, ends at a signal without being killed by it, does not
+    wait for those who follow events, and has limits for all connections."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        listener: socket.socket,
+        server: Server,
+        ready: Callable[[], None],
+    ) -> None:
+        super().__init__(config)
+        self._listener = listener
+        self._server = server
+        self._ready = ready
+        self._lines = Lines(lines_allowed())
+        self._accepting: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._accepting = asyncio.create_task(self._lines.accept(self._listener, self._line))
+        self._ready()
+
+    def _line(self) -> Line:
+        return Line(self._lines, self.config, self.server_state, self.lifespan.state)
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % _TICKS == 0:
+            self._lines.sweep(asyncio.get_running_loop().time())
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._accepting is not None:
+            self._accepting.cancel()
+        self._listener.close()
+        await super().shutdown(sockets)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, self.handle_exit) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        self._server.hub.close()
