@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +30,7 @@ from popbuild.redact import redact
 from popbuild.stages.files import Files
 from popbuild.stages.runner import Built, NotPassed, Work, run_task
 from popbuild.steps import Samples
+from popbuild.stopwatch import Stopwatch
 
 _MAX_SAME = 3  # failures in a row that cost something, with one error
 _MAX_KILLED = 5  # starts in a row whose process was killed
@@ -162,7 +162,7 @@ class TaskBuild:
 
     async def _build(self, verdict: Verdict) -> BaseFail | None:
         task, folder = self._task, self._folder
-        started_at, started = timestamp(), time.monotonic()
+        started_at, watch = timestamp(), Stopwatch()
         why = verdict.brief if verdict.stale else "asked for"
         self._events.task_started(self._id, task.id, why)
         disk.make_folder(folder.task(task.id))
@@ -172,27 +172,29 @@ class TaskBuild:
         )
         work: Work | None = None
         try:
-            work = self._work()
-            outcome = await run_task(work)
+            work = self._work(watch)
+            with watch.measures():
+                outcome = await run_task(work)
             self._check()
         except FencedError:
             raise
         except (BudgetError, DrainingError) as error:
             self._check()
-            await _to_its_end(asyncio.to_thread(self._stop, work, error, started))
+            await _to_its_end(asyncio.to_thread(self._stop, work, error, watch.worked_ms))
             return DoitTaskError(error.message)
         except Exception as error:
             self._check()
             ours = error if isinstance(error, PopbuildError) else in_our_words(error)
-            await _to_its_end(asyncio.to_thread(self._fail, work, ours, started))
+            await _to_its_end(asyncio.to_thread(self._fail, work, ours, watch.worked_ms))
             return DoitTaskError(ours.message)
         if isinstance(outcome, NotPassed):
-            await _to_its_end(asyncio.to_thread(self._not_passed, work, outcome, started))
+            failing = asyncio.to_thread(self._not_passed, work, outcome, watch.worked_ms)
+            await _to_its_end(failing)
             return DoitTaskFailed(f"{task.id} did not pass its gate")
-        await _to_its_end(self._passed(work, outcome, started_at, started))
+        await _to_its_end(self._passed(work, outcome, started_at))
         return None
 
-    def _work(self) -> Work:
+    def _work(self, watch: Stopwatch) -> Work:
         task, exam = self._task, self._exam
         schema, schema_files = self._around.schema(task)
         inputs = exam.inputs(task)
@@ -215,6 +217,7 @@ class TaskBuild:
                 lambda text: redact(text, self._around.config.environment),
             ),
             calls=self._shared.calls,
+            watch=watch,
             place=inputs.place,
             place_of=lambda model: self._around.place_of(model, task.settings),
             first_sample=inputs.sample,
@@ -233,15 +236,15 @@ class TaskBuild:
     # disk goes to a thread: every system call there gives the interpreter away and must get it
     # back from the event loop, which costs more than a small write.
 
-    async def _passed(self, work: Work, built: Built, started_at: str, started: float) -> None:
+    async def _passed(self, work: Work, built: Built, started_at: str) -> None:
         task, folder = self._task, self._folder
-        duration_ms = (time.monotonic() - started) * 1000
+        duration_ms, ended_at = work.watch.worked_ms, timestamp()
         prepared = [work.files.prepare_main(built.output)]
         try:
             self._opened.drop_old_files(task.id, work.files.written)
             steps.write_output(folder, task, built.output, self._run)
             self._write_log(work)
-            body = self._letter(work, built, started_at, duration_ms)
+            body = self._letter(work, built, (started_at, ended_at), duration_ms)
             prepared.append(steps.prepare_letter(folder, task.id, body))
             # Nobody writes the other files again once the letter stands.
             others = disk.unsynced(self._unsynced(work))
@@ -255,12 +258,13 @@ class TaskBuild:
         self._exam.settle(task, built.output, receipt)
         self._tally.built.append(task.id)
         self._count(work, duration_ms, built.cycles)
-        self._end("done", work, duration_ms, built.cycles)
+        self._end("done", work, duration_ms, built.cycles, endedAt=ended_at)
         self._events.task_done(self._id, task.id, Usage.of(work.made), duration_ms, built.cycles)
 
     def _letter(
-        self, work: Work, built: Built, started_at: str, duration_ms: float
+        self, work: Work, built: Built, times: tuple[str, str], duration_ms: float
     ) -> dict[str, Any]:
+        started_at, ended_at = times
         return seal(
             {
                 "formatVersion": FORMAT_VERSION,
@@ -272,7 +276,7 @@ class TaskBuild:
                 "configuration": self._task.configuration,
                 "execution": {
                     "startedAt": started_at,
-                    "endedAt": timestamp(),
+                    "endedAt": ended_at,
                     "executionTime": round(duration_ms, 2),
                     "popbuild": __version__,
                 },
@@ -285,8 +289,7 @@ class TaskBuild:
             }
         )
 
-    def _not_passed(self, work: Work, outcome: NotPassed, started: float) -> None:
-        duration_ms = (time.monotonic() - started) * 1000
+    def _not_passed(self, work: Work, outcome: NotPassed, duration_ms: float) -> None:
         self._write_log(work)
         self._count(work, duration_ms, outcome.cycles)
         message = "; ".join(str(problem) for problem in outcome.problems)[:500]
@@ -309,8 +312,7 @@ class TaskBuild:
             )
         self._events.task_failed(self._id, self._task.id, message)
 
-    def _fail(self, work: Work | None, error: PopbuildError, started: float) -> None:
-        duration_ms = (time.monotonic() - started) * 1000
+    def _fail(self, work: Work | None, error: PopbuildError, duration_ms: float) -> None:
         error.values.setdefault("task", self._task.id)
         message = redact(str(error), self._around.config.environment)
         more: dict[str, Any] = {}
@@ -327,9 +329,8 @@ class TaskBuild:
             self._tally.failure, self._tally.failed_task = error, self._task.id
         self._events.task_failed(self._id, self._task.id, error.message)
 
-    def _stop(self, work: Work | None, error: StoppedError, started: float) -> None:
+    def _stop(self, work: Work | None, error: StoppedError, duration_ms: float) -> None:
         """What was bought is stored: the next run goes on from there."""
-        duration_ms = (time.monotonic() - started) * 1000
         error.values.setdefault("task", self._task.id)
         if work is not None:
             self._write_log(work)
@@ -347,8 +348,9 @@ class TaskBuild:
         error: str = "",
         **more: Any,
     ) -> None:
-        more |= {
+        more = {
             "endedAt": timestamp(),
+            **more,
             "executionTime": round(duration_ms, 2),
             "refinementAttempts": cycles,
             "usage": Usage.of(work.made if work else []).as_json(),

@@ -36,6 +36,7 @@ from popbuild.stages.document import Found, NoDocument
 from popbuild.stages.files import Files
 from popbuild.stages.kinds import Kinds
 from popbuild.stages.names import STAGES, kept_name
+from popbuild.stopwatch import Stopwatch
 from popbuild.texts import is_blank
 from popbuild.threads import abandon, start_daemon
 from popbuild.turns import away
@@ -53,7 +54,8 @@ class Work:
 
     `seen` are the documents as they are now; `schema` is None for a task that answers in text, and
     `sent_schema` the same as a call sends it. `place` is where the task's model answers,
-    `place_of` says it of any model. `on_stage` is told of every stage that begins.
+    `place_of` says it of any model. `watch` measures the task's own work. `on_stage` is told of
+    every stage that begins.
     """
 
     job: str
@@ -67,6 +69,7 @@ class Work:
     schema_files: Mapping[str, str]
     files: Files
     calls: Calls
+    watch: Stopwatch
     place: Place
     place_of: Callable[[str], Place]
     first_sample: int = 0
@@ -326,31 +329,35 @@ class _Runner:
         becomes of it."""
         self._stage = stage
         self._work.on_stage(stage, self._context.cycle)
-        started = time.monotonic()
+        started_ms = self._work.watch.worked_ms
         own = " (stages.py)" if stage in self._functions else ""
         try:
             result = take(await self._returned(stage, default))
         except (AnswerRejected, _Failed) as no:
             problems = no.problems if isinstance(no, _Failed) else (no.problem,)
             is_final = isinstance(no, _Failed) and no.is_final
-            raise self._not_passed(stage, problems, started, is_final) from None
+            raise self._not_passed(stage, problems, started_ms, is_final) from None
         except PopbuildError as error:
             if error.declined:
-                raise self._not_passed(stage, (Problem(error.as_line()),), started, True) from None
+                declined = (Problem(error.as_line()),)
+                raise self._not_passed(stage, declined, started_ms, True) from None
             error.values.setdefault("task", self._task.id)
             error.values.setdefault("stage", stage)
-            self._entry(stage, "error", str(error), started)
+            self._entry(stage, "error", str(error), self._since(started_ms))
             raise
-        self._entry(stage, "done", f"done{own}", started)
+        self._entry(stage, "done", f"done{own}", self._since(started_ms))
         return result
 
+    def _since(self, started_ms: float) -> float:
+        return self._work.watch.worked_ms - started_ms
+
     def _not_passed(
-        self, stage: str, problems: Sequence[Problem], started: float, is_final: bool
+        self, stage: str, problems: Sequence[Problem], started_ms: float, is_final: bool
     ) -> _Failed:
         """The failure of a stage whose gate said no, after it was logged."""
         masked = tuple(map(self._masked, problems))
         message = str(masked[0]) if len(masked) == 1 else f"{len(masked)} problems"
-        self._entry(stage, "failed", message, started, masked)
+        self._entry(stage, "failed", message, self._since(started_ms), masked)
         self._note_validation(stage, masked)
         return _Failed(stage, masked, is_final)
 
@@ -491,7 +498,8 @@ class _Runner:
             requests.append(replace(requests[0], model=other, place=work.place_of(other)))
         pipeline = str(work.seen.seed.get("pipeline", ""))
         origin = Origin(work.run, work.job, self._task.id, pipeline, self._context.cycle)
-        had = await work.calls.ask_in_order(requests, origin)
+        with work.watch.call():
+            had = await work.calls.ask_in_order(requests, origin)
         if had.request is not requests[0] and had.request.model in self._task.fallbacks:
             work.trace.fallback(had.request.model)
         for each in had.declined:
@@ -701,7 +709,7 @@ class _Runner:
         stage: str,
         outcome: str | None,
         message: str,
-        started: float,
+        took_ms: float,
         problems: Sequence[Problem] = (),
         level: str | None = None,
     ) -> None:
@@ -715,7 +723,7 @@ class _Runner:
         }
         if outcome is not None:
             entry["outcome"] = outcome
-            entry["durationMs"] = round((time.monotonic() - started) * 1000, 2) if started else 0
+            entry["durationMs"] = round(took_ms, 2) if took_ms else 0
         if problems:
             entry["problems"] = [problem.as_json() for problem in problems]
         self._work.log.append(entry)
