@@ -147,7 +147,7 @@ def describe_job(job: Job, root: Root) -> dict[str, Any]:
     }
     if job.bad_seed is not None or job.broken is not None:
         body["problems"] = [problem.as_json() for problem in job.bad[1]] if job.bad else []
-    status = jobs.read_status(job.folder) if job.folder else None
+    status = jobs.standing_status(job)
     entries = status["tasks"] if status else {}
     if job.bad_name is not None:
         body["badName"] = job.bad_name

@@ -53,7 +53,7 @@ class Row:
 
 def row_of(root: Root, job: Job) -> Row:
     """A job's row. Reads its status, and its rejection where there is one."""
-    status = (jobs.read_status(job.folder) if job.folder else None) or {}
+    status = jobs.standing_status(job) or {}
     entries = status.get("tasks", {})
     names = job.pipeline.names if job.pipeline else tuple(entries)
     usage = foreign.usage_of_all(entries.get(name, {}).get("usage") for name in names)

@@ -248,6 +248,7 @@ class _JobBuild:
         options = self._shared.options
         jobs.refuse_keys(self._id, self._around.config.environment)
         jobs.refuse_links(self._root, self._id)
+        steps.note_abandoned(self._root, self._id)  # also where nothing is built
         self._around.look_for_frozen()
         endings.finish_promotion(self._root, self._id, self._builder.previous_kept)
         # Another command may have built it while this one waited for the lock.

@@ -73,12 +73,14 @@ class _locked:
     """A job's lock, for a command that does not wait."""
 
     def __init__(self, root: Root, job: str) -> None:
+        self._root = root
         self._locks = JobLocks(root)
         self._job = job
 
     def __enter__(self) -> None:
         if not self._locks.acquire(self._job):
             raise LockedError("another command builds this job", {"job": self._job})
+        steps.note_abandoned(self._root, self._job)
 
     def __exit__(self, *_: object) -> None:
         self._locks.release(self._job)

@@ -140,7 +140,7 @@ class TaskBuild:
     def _failures(self) -> dict[str, Any]:
         """How often in a row this task failed on today's inputs, and how often it may."""
         entry = self._opened.status["tasks"][self._task.id]
-        if entry["state"] == "running":
+        if entry["state"] == "running" or "abandoned" in entry:
             # Whoever started it was killed. Starts are counted, so that a task that takes its
             # process down with it cannot spend without end.
             failures = states.failed_again(entry, _KILLED, self._inputs_digest())

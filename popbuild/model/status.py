@@ -13,10 +13,12 @@ from popbuild.layout import FILE_KINDS
 # A job in current/ is running, stopped, failed, or waits for a person.
 RUNNING, STOPPED, FAILED, WAITING = "running", "stopped", "failed", "waiting"
 COMPLETE, REJECTED = "complete", "rejected"
+NOBODY = "no process builds it any more: the next run goes on from there"
 
 TASK_STATES = ("pending", "running", "done", "error")
 _TASK_MOVES = {
-    "pending": {"running", "done"},  # done: `accept`, or an artifact kept by hand
+    # done: `accept`, or an artifact kept by hand; error: its process ended, found at the next start
+    "pending": {"running", "done", "error"},
     "running": {"running", "done", "error", "pending"},  # running again: a crash left it so
     "done": {"running", "pending", "done"},
     "error": {"running", "pending", "done"},
@@ -74,6 +76,7 @@ def move_job(status: Status, state: str, **more: Any) -> Status:
     """A copy with the job in another state; ValueError if that is not a legal change."""
     if state not in _JOB_MOVES[status["state"]]:
         raise ValueError(f"a job cannot go from {status['state']} to {state}")
+    status = {key: value for key, value in status.items() if key != "abandoned"}
     return {**status, "state": state, **more}
 
 
@@ -86,6 +89,7 @@ def move_task(status: Status, task: str, state: str, **more: Any) -> Status:
     if state not in _TASK_MOVES[entry["state"]]:
         raise ValueError(f"task {task} cannot go from {entry['state']} to {state}")
     entry = {**entry, "state": state}
+    entry.pop("abandoned", None)
     if state == "running":
         status = {**status, "current": task}
         entry["attempts"] += 1
@@ -102,6 +106,16 @@ def cut_short(status: Status, state: str, error: str) -> Status:
         if entry["state"] == "running":
             status = move_task(status, task, "pending")
     return move_job(status, state, error=error) if status["state"] == RUNNING else status
+
+
+def abandoned(status: Status) -> Status:
+    """A copy of what is said to run, and what no process builds any more: the job is stopped, and
+    its tasks that were under way wait to be started again. Both are marked: an orchestrator takes
+    such a job up, and a task that takes its process down with it is not started for ever."""
+    for task, entry in status["tasks"].items():
+        if entry["state"] == "running":
+            status = move_task(status, task, "pending", abandoned=True)
+    return move_job({**status, "state": RUNNING}, STOPPED, error=NOBODY, abandoned=True)
 
 
 def failed_again(entry: dict[str, Any], error: str, inputs: str) -> dict[str, Any]:

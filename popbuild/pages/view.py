@@ -17,7 +17,7 @@ from popbuild.endings import previous_results
 from popbuild.errors import PopbuildError
 from popbuild.exam import read_json
 from popbuild.explain import explain
-from popbuild.jobs import Job, place_of, read_status
+from popbuild.jobs import Job, place_of, standing_status
 from popbuild.layout import COMPLETE, REJECTED, JobFolder, Root, shown_name
 from popbuild.model.clock import seconds_at
 from popbuild.model.pipeline import Task
@@ -86,7 +86,7 @@ class _Viewer:
         self._job = job
         self._room = Room(environment_of(root, os.environ))
         self._notes: list[str] = []
-        self._status = (read_status(job.folder) if job.folder else None) or {}
+        self._status = standing_status(job) or {}
         self._rejection = self._told("problems", self._read_rejection, None)
         tasks = job.pipeline.names if job.pipeline and job.folder else ()
         self._logs = {task: _log(job.folder, task) for task in tasks if job.folder}
