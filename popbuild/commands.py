@@ -160,6 +160,8 @@ def describe_job(job: Job, root: Root) -> dict[str, Any]:
     if status is not None:
         body["pipelineId"] = status.get("pipelineId")
         body["usage"] = status.get("usage")
+        if isinstance(status.get("currentStage"), str) and job.state == states.RUNNING:
+            body |= {"current": status.get("current"), "currentStage": status["currentStage"]}
         if isinstance(status.get("error"), str) and job.state != COMPLETE:
             body["error"] = status["error"]
     if job.as_built:
@@ -186,6 +188,8 @@ def describe_job(job: Job, root: Root) -> dict[str, Any]:
                 "usage": entry.get("usage"),
                 "error": entry.get("error"),
             }
+            if isinstance(entry.get("currentStage"), str) and said == "running" and not killed:
+                body["tasks"][task.id]["currentStage"] = entry["currentStage"]
             decision = _decision(job, task) if job.folder else None
             if decision is not None:
                 body["tasks"][task.id]["decision"] = decision.as_json()

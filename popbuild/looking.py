@@ -99,6 +99,8 @@ def _print_status(job: Job, body: dict[str, Any]) -> None:
     for name, task in body["tasks"].items():
         usage = task["usage"] or {}
         parts = [f"{task['state']:<7}"]
+        if "currentStage" in task:
+            parts.append(shown_name(task["currentStage"]))
         if task["executionTime"]:
             parts.append(f"{seconds(task['executionTime']):>7}")
             count = tokens_in(usage)

@@ -86,7 +86,11 @@ def _why(job: Job, status: Mapping[str, Any]) -> str:
     if job.questions:
         return "; ".join(f"{question.task}: {question.message}" for question in job.questions)
     if job.state == states.RUNNING:
-        return ", ".join(name for name, each in entries.items() if each.get("state") == "running")
+        return ", ".join(
+            f"{name} ({stage})" if (stage := foreign.text(each, "currentStage")) else name
+            for name, each in entries.items()
+            if each.get("state") == "running"
+        )
     if isinstance(status.get("error"), str) and job.state != COMPLETE:
         broke = [name for name, each in entries.items() if each.get("state") == "error"]
         if not broke:

@@ -28,6 +28,7 @@ from popbuild.openjob import OpenJob
 from popbuild.prompt import Templates
 from popbuild.redact import redact
 from popbuild.stages.files import Files
+from popbuild.stages.names import STAGES
 from popbuild.stages.runner import Built, NotPassed, Work, run_task
 from popbuild.steps import Samples
 from popbuild.stopwatch import Stopwatch
@@ -168,7 +169,9 @@ class TaskBuild:
         disk.make_folder(folder.task(task.id))
         steps.drop_letter(folder, task.id)
         self._opened.change(
-            lambda each: states.move_task(each, task.id, "running", startedAt=started_at)
+            lambda each: states.at_stage(
+                states.move_task(each, task.id, "running", startedAt=started_at), task.id, STAGES[0]
+            )
         )
         work: Work | None = None
         try:
@@ -221,8 +224,16 @@ class TaskBuild:
             place=inputs.place,
             place_of=lambda model: self._around.place_of(model, task.settings),
             first_sample=inputs.sample,
-            on_stage=lambda stage, cycle: self._events.stage(self._id, task.id, stage, cycle),
+            on_stage=self._at_stage,
+            on_lasting=self._opened.show_stage,
         )
+
+    def _at_stage(self, stage: str, cycle: int, waits: bool) -> None:
+        self._opened.at_stage(self._task.id, stage)
+        if waits:
+            self._check()  # before it writes, and before anything is bought
+            self._opened.show_stage()
+        self._events.stage(self._id, self._task.id, stage, cycle)
 
     def _owner(self, kind: str, name: str) -> str | None:
         """The task that a file belongs to. Main artifacts belong to their tasks from the start."""

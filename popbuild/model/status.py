@@ -67,7 +67,7 @@ def start_run(status: Status, run: str, name: str, tasks: Iterable[str]) -> Stat
     known = status["tasks"]
     status = move_job(status, RUNNING, pipelineId=run, name=name, current=None)
     status["tasks"] = {task: known.get(task) or _new_task() for task in tasks}
-    for key in ("finishedAt", "error"):
+    for key in ("finishedAt", "error", "currentStage"):
         status.pop(key, None)
     return status
 
@@ -84,20 +84,43 @@ def move_task(status: Status, task: str, state: str, **more: Any) -> Status:
     """A copy with a task in another state; ValueError if that is not a legal change.
 
     A task that starts becomes the job's `current`: with parallel tasks, the last one started.
+    Whatever stage it was at is gone.
     """
     entry = status["tasks"][task]
     if state not in _TASK_MOVES[entry["state"]]:
         raise ValueError(f"task {task} cannot go from {entry['state']} to {state}")
     entry = {**entry, "state": state}
-    entry.pop("abandoned", None)
+    for key in ("abandoned", "currentStage"):
+        entry.pop(key, None)
+    if status.get("current") == task:
+        status = _at(status, None)
     if state == "running":
-        status = {**status, "current": task}
+        status = {**_at(status, None), "current": task}
         entry["attempts"] += 1
         for key in ("endedAt", "error"):
             entry.pop(key, None)
     if state == "done":
         entry.pop("failures", None)
     return _with_task(status, task, {**entry, **more})
+
+
+def at_stage(status: Status, task: str, stage: str) -> Status:
+    """A copy in which a task that runs is at this stage, and the job with it if it is its current
+    task."""
+    entry = {**status["tasks"][task], "currentStage": stage}
+    status = _at(status, stage) if status["current"] == task else status
+    return _with_task(status, task, entry)
+
+
+def _at(status: Status, stage: str | None) -> Status:
+    """The job's stage stands behind its current task."""
+    body: Status = {}
+    for key, value in status.items():
+        if key != "currentStage":
+            body[key] = value
+        if key == "current" and stage is not None:
+            body["currentStage"] = stage
+    return body
 
 
 def cut_short(status: Status, state: str, error: str) -> Status:

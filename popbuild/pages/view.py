@@ -165,6 +165,7 @@ class _Viewer:
             edited=said["edited"],
             frozen=said["frozen"],
             started=self._started(task.id) if self._runs(task.id) else None,
+            stage=foreign.text(said, "currentStage"),
             decision=said.get("decision"),
             error=foreign.text(said, "error"),
         )

@@ -43,6 +43,7 @@ from popbuild.turns import away
 from popbuild.views import ArtifactsView, Trace, plain, view
 
 _UNRUN = object()
+_SOON_S = 0.1  # a stage that ends by then is not worth a write
 _PROBLEM_KEYS = ("message", "pointer", "schemaPath")
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = 120
@@ -55,7 +56,8 @@ class Work:
     `seen` are the documents as they are now; `schema` is None for a task that answers in text, and
     `sent_schema` the same as a call sends it. `place` is where the task's model answers,
     `place_of` says it of any model. `watch` measures the task's own work. `on_stage` is told of
-    every stage that begins.
+    every stage that begins, in which cycle, and whether it waits for a model or for code that is
+    not ours; `on_lasting` of any other that takes long enough for somebody to look.
     """
 
     job: str
@@ -73,7 +75,8 @@ class Work:
     place: Place
     place_of: Callable[[str], Place]
     first_sample: int = 0
-    on_stage: Callable[[str, int], None] = lambda stage, cycle: None
+    on_stage: Callable[[str, int, bool], None] = lambda stage, cycle, waits: None
+    on_lasting: Callable[[], None] = lambda: None
     trace: Trace = field(default_factory=Trace)
     log: list[dict[str, Any]] = field(default_factory=list)
     made: list[Call] = field(default_factory=list)
@@ -328,7 +331,8 @@ class _Runner:
         returned into what the next stage gets; it may find it wrong. Logged once, whatever
         becomes of it."""
         self._stage = stage
-        self._work.on_stage(stage, self._context.cycle)
+        waits = stage in self._functions or stage == "inference"
+        self._work.on_stage(stage, self._context.cycle, waits)
         started_ms = self._work.watch.worked_ms
         own = " (stages.py)" if stage in self._functions else ""
         try:
@@ -415,6 +419,7 @@ class _Runner:
         future = start_daemon(function)
         started = time.monotonic()
         before = self._context.call_time_s()
+        lasts = False
         while True:
             spent = time.monotonic() - started - (self._context.call_time_s() - before)
             remaining = self._task.timeout_s - spent
@@ -423,13 +428,17 @@ class _Runner:
                 abandon()
                 raise self._timeout(stage)
             try:
-                done, _ = await asyncio.wait({future}, timeout=remaining)
+                most_s = remaining if lasts else min(remaining, _SOON_S)
+                done, _ = await asyncio.wait({future}, timeout=most_s)
             except asyncio.CancelledError:
                 self._context.revoke()
                 abandon()  # what it computes on, nobody waits for
                 raise
             if done:
                 return future.result()
+            if not lasts:
+                lasts = True
+                self._work.on_lasting()
 
     def _timeout(self, stage: str) -> TaskError:
         return TaskError(

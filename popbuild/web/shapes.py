@@ -72,6 +72,7 @@ _TASK_STATE = an_object(
         "usage": NULLABLE_OBJECT,
         "error": NULLABLE_TEXT,
     },
+    {"currentStage": TEXT},
     open_=True,
 )
 _KINDS = {
