@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from popbuild import disk, jobs
+from popbuild import disk, jobs, steps
 from popbuild.claims import JobLocks
 from popbuild.config import export_environment
 from popbuild.errors import LockedError, UsageError
@@ -326,6 +326,7 @@ def _no_builds(root: Root) -> Iterator[None]:
                     hint="prune when it is done: it may be about to refer to an old answer",
                 )
             held.append(job)
+            steps.note_abandoned(root, job)
         yield
     finally:
         for job in held:

@@ -22,7 +22,7 @@ from typing import Any
 
 import distributed
 
-from popbuild import config
+from popbuild import config, steps
 from popbuild.claims import Claims, Fenced
 from popbuild.engine.build import Builder, building
 from popbuild.engine.events import Events, Forwarded, JobResult, shown_by
@@ -128,6 +128,7 @@ class _Coordinator:
             for future, job in self._futures.items():
                 future.cancel()
                 Fenced(self._root).acquire(job)
+                steps.note_abandoned(self._root, job)
                 self._claims.release(job)
         nothing = ("not started",)
         return {

@@ -172,7 +172,7 @@ def describe_job(job: Job, root: Root, *, unowned: bool = False) -> dict[str, An
     }
     if (job.bad_seed is not None or job.broken is not None) and not job.is_not_ours:
         body["problems"] = [problem.as_json() for problem in job.bad[1]] if job.bad else []
-    status = shown_status(job.folder) if job.folder else None
+    status = jobs.standing_status(job)
     entries = status["tasks"] if status else {}
     why_not = {
         "notBuiltHere": job.broken.as_line(without=()) if job.broken and job.is_not_ours else None,
@@ -186,6 +186,8 @@ def describe_job(job: Job, root: Root, *, unowned: bool = False) -> dict[str, An
     if status is not None:
         body["pipelineId"] = status.get("pipelineId")
         body["usage"] = status.get("usage")
+        if isinstance(status.get("currentStage"), str) and job.state == states.RUNNING:
+            body |= {"current": status.get("current"), "currentStage": status["currentStage"]}
         if isinstance(status.get("state"), str) and status["state"] not in states.JOB_STATES:
             body["statusSays"] = status["state"]
         if states.error_text(status.get("error")) is not None and job.state != COMPLETE:
@@ -212,6 +214,8 @@ def describe_job(job: Job, root: Root, *, unowned: bool = False) -> dict[str, An
                 "artifact": task.artifact,
                 **_what_it_took(entry),
             }
+            if isinstance(entry.get("currentStage"), str) and said == "running" and not killed:
+                body["tasks"][task.id]["currentStage"] = entry["currentStage"]
             decision = _decision(job, task) if job.folder else None
             if decision is not None:
                 body["tasks"][task.id]["decision"] = decision.as_json()

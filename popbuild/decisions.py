@@ -244,8 +244,11 @@ def _move(root: Root, folder: JobFolder, exam: Exam, task: Task) -> JobFolder:
     opened = OpenJob(folder, status)
     if status["state"] != states.RUNNING:
         opened.change(_running)
-    opened.change(functools.partial(states.move_job, state=states.REJECTED), sync=True)
     body = endings.refusal(exam, task, status["pipelineId"])
+    rejected = functools.partial(
+        states.move_job, state=states.REJECTED, finishedAt=body["rejectedAt"]
+    )
+    opened.change(rejected, sync=True)
     return endings.reject(root, folder, body)
 
 

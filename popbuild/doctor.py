@@ -66,6 +66,7 @@ def examine(root: Root, previous_kept: int, ask: Ask | None) -> Checkup:
             busy.add(each)
         else:
             try:
+                steps.note_abandoned(root, each.job)
                 if _still_ails(root, each):
                     _mend(root, each, shelf, previous_kept)
                 mended.add(each)

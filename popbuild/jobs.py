@@ -401,6 +401,15 @@ def read_status(folder: JobFolder) -> states.Status | None:
     return body if states.usable(body) else None
 
 
+def standing_status(job: Job) -> states.Status | None:
+    """The status of a job as it stands: where it says running and nobody holds the job's lock, that
+    it is stopped. The next command that holds the lock writes that down."""
+    status = shown_status(job.folder) if job.folder else None
+    if status is None or job.state != states.STOPPED or status.get("state") != states.RUNNING:
+        return status
+    return states.abandoned(status)
+
+
 def _damage(folder: JobFolder) -> str | None:
     return None if read_status(folder) or is_foreign(folder) else _DAMAGE
 

@@ -113,6 +113,8 @@ def _print_status(job: Job, body: dict[str, Any]) -> None:
         name = shown_name(task_name)
         usage = usage_in(task["usage"])
         parts = [f"{shown_name(task['state']):<7}"]
+        if "currentStage" in task:
+            parts.append(shown_name(task["currentStage"]))
         if task["executionTime"]:
             parts.append(f"{seconds(task['executionTime']):>7}")
         if task["executionTime"] or task["usage"] is not None:

@@ -29,6 +29,7 @@ class OpenJob:
     def __init__(self, folder: JobFolder, status: states.Status) -> None:
         self.folder = folder
         self._status = status
+        self._is_ahead = False  # of the disk, by a stage
         self._lock = threading.Lock()  # stages write files from their own threads
 
     @property
@@ -48,7 +49,24 @@ class OpenJob:
             self._status = change(self._status)
             if followed and not states.any_running(self._status):
                 return
-            disk.write(self.folder.status, jsonio.dumps(self._status, sort=False), sync=sync)
+            self._write(sync=sync)
+
+    def at_stage(self, task: str, stage: str) -> None:
+        """Note which stage a task is at. Most take less time than to write that down: see
+        `show_stage`."""
+        with self._lock:
+            self._status = states.at_stage(self._status, task, stage)
+            self._is_ahead = True
+
+    def show_stage(self) -> None:
+        """Write down the stage that was noted, for whoever looks; nothing hangs on it."""
+        with self._lock, contextlib.suppress(OSError):
+            if self._is_ahead:
+                self._write(sync=False)
+
+    def _write(self, *, sync: bool) -> None:
+        disk.write(self.folder.status, jsonio.dumps(self._status, sort=False), sync=sync)
+        self._is_ahead = False
 
     def catch_up(self, exam: Exam) -> None:
         """Say "done" of the tasks whose letter was written just before a crash: the letter is the

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from popbuild import disk, endings, jobs, jsonio, runs, seals
+from popbuild import disk, endings, jobs, jsonio, runs, seals, steps
 from popbuild.claims import JobLocks
 from popbuild.errors import UsageError, unknown
 from popbuild.exam import read_json
@@ -231,6 +231,7 @@ def _drop(root: Root, rule: Rule, item: Item, locks: JobLocks, previous_kept: in
     if not locks.acquire(item.job):
         return False
     try:
+        steps.note_abandoned(root, item.job)
         endings.finish_promotion(root, item.job, previous_kept)
         if _is_open(root, item.job) or _item(root, rule, item.state, item.path) != item:
             return False

@@ -13,7 +13,7 @@ from popbuild import disk, fingerprint, jsonio, locks, seals
 from popbuild.claims import JobLocks
 from popbuild.errors import InputError, LockedError
 from popbuild.exam import Exam, frozen_folder, read_json, read_samples
-from popbuild.jobs import CLAIMED, holds_seed
+from popbuild.jobs import CLAIMED, holds_seed, read_status
 from popbuild.layout import CURRENT, JobFolder, Root
 from popbuild.model import status as states
 from popbuild.model.clock import timestamp
@@ -57,6 +57,7 @@ def job_lock(root: Root, job: str) -> Iterator[None]:
     if not held.acquire(job):
         raise LockedError("another command builds this job", {"job": job})
     try:
+        note_abandoned(root, job)
         yield
     finally:
         held.release(job)
@@ -78,6 +79,19 @@ def claim(root: Root, job: str) -> None:
     # One that a crash left there is older than what waits, and its time has passed.
     with contextlib.suppress(FileNotFoundError):
         disk.rename(root.pending(job), folder.path / CLAIMED)
+
+
+def note_abandoned(root: Root, job: str) -> None:
+    """Write down that a job is stopped, where its status says that it runs: the caller holds its
+    lock, so the process that built it has ended without a word (SIGKILL, a cut of power). Where
+    that cannot be written, commands that look say it all the same."""
+    folder = root.job(CURRENT, job)
+    status = read_status(folder)
+    if status is None or status.get("state") != states.RUNNING:
+        return
+    if disk.first_link(str(folder.path)) is None:  # or it is nothing of ours to write to
+        with contextlib.suppress(OSError):
+            disk.write(folder.status, jsonio.dumps(states.abandoned(status), sort=False))
 
 
 def finish_claim(folder: JobFolder) -> None:

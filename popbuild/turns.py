@@ -12,6 +12,8 @@ import contextlib
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
 
+from popbuild.stopwatch import waiting
+
 
 class Turns:
     """Must be used inside one event loop. A few at a time, since work waits for the disk too."""
@@ -47,7 +49,8 @@ class _Turn:
     async def come_back(self) -> None:
         self._away -= 1
         if not self._away:
-            await self._slots.acquire()
+            with waiting():
+                await self._slots.acquire()
             self._is_held = True
 
 

@@ -31,6 +31,7 @@ def broken(root: Path, canary: str, after_cut: bool = False) -> list[str]:
         *(each for each in torn(root) if not (after_cut and _is_under_way(root, each))),
         *half_complete(root),
         *doubled(root),
+        *told_twice(root),
         *leaked(root, canary),
     ]
 
@@ -104,6 +105,15 @@ def half_complete(root: Path) -> Iterator[str]:
             path = folder / name
             if not path.is_file() or _digest(path) != digest:
                 yield f"not as it was sealed: {folder.name}/{name}"
+
+
+def told_twice(root: Path) -> Iterator[str]:
+    """A run that ended at one time by its line, and at another by the status of its job."""
+    lines = {line["pipelineId"]: line["finishedAt"] for line in runs(root)}
+    for folder in job_folders(root, COMPLETE):
+        status = _json(folder / "tasks-status.json") or {}
+        if lines.get(status.get("pipelineId"), status.get("finishedAt")) != status["finishedAt"]:
+            yield f"its run ended at two times: {folder.name}"
 
 
 def doubled(root: Path) -> Iterator[str]:

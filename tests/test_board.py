@@ -165,6 +165,6 @@ def test_the_table_says_what_somebody_must_know(workspace: Workspace, provider: 
         provider.hold()
         served.post("/api/v1/builds", {"jobs": ["second"]})
         provider.wait_for(3)
-        assert served.wait_for("second", "running")["why"] == "research"
+        assert served.wait_for("second", "running")["why"] == "research (inference)"
         provider.release()
         served.wait_for("second", "complete")

@@ -36,7 +36,7 @@ if __name__ == "__main__":
         address = cluster.scheduler_address
         command = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--no-nanny",
                    "--nthreads", "4", "--host", "127.0.0.1", "--no-dashboard",
-                   "--preload", "popbuild.llm.client"]
+                   "--preload", "popbuild.llm.warm"]
         workers = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(3)]
         pids = [worker.pid for worker in workers]
         print(json.dumps({"address": address, "pids": pids}), flush=True)

@@ -8,10 +8,10 @@ from typing import Any
 
 from popbuild import disk
 from popbuild.exam import read_json
-from popbuild.jobs import Job
+from popbuild.jobs import Job, standing_status
 from popbuild.layout import COMPLETE, REJECTED, Root
 from popbuild.model import status as states
-from popbuild.others import shown_status, tasks_of
+from popbuild.others import tasks_of
 from popbuild.pages import foreign
 
 BROKEN = "broken"  # its seed, its name or its directory is none that could be built
@@ -54,7 +54,7 @@ class Row:
 
 def row_of(root: Root, job: Job) -> Row:
     """A job's row. Reads its status, and its rejection where there is one."""
-    status = (shown_status(job.folder) if job.folder else None) or {}
+    status = standing_status(job) or {}
     entries = status.get("tasks", {})
     names, nothing = tuple(entries), dict[str, Any]()
     if job.pipeline:
@@ -91,7 +91,11 @@ def _why(job: Job, status: Mapping[str, Any]) -> str:
     if job.questions:
         return "; ".join(f"{question.task}: {question.message}" for question in job.questions)
     if job.state == states.RUNNING:
-        return ", ".join(name for name, each in entries.items() if each.get("state") == "running")
+        return ", ".join(
+            f"{name} ({stage})" if (stage := foreign.text(each, "currentStage")) else name
+            for name, each in entries.items()
+            if each.get("state") == "running"
+        )
     error = states.error_text(status.get("error"))
     broke = [name for name, each in entries.items() if each["state"] in ("error", states.FAILED)]
     if job.state != COMPLETE and (error is not None or (broke and job.is_not_ours)):

@@ -30,11 +30,11 @@ from popbuild.errors import (
     PopbuildError,
     StoppedError,
 )
-from popbuild.exam import Exam, Surroundings, examine, read_json
+from popbuild.exam import Exam, Surroundings, examine, read_json, read_letter
 from popbuild.fingerprint import FRESH, Verdict
 from popbuild.guard import in_our_words
 from popbuild.jobs import Job
-from popbuild.layout import CURRENT, REJECTED, JobFolder
+from popbuild.layout import COMPLETE, CURRENT, REJECTED, JobFolder
 from popbuild.llm.budget import Spending
 from popbuild.llm.calls import Calls
 from popbuild.llm.limits import strictest
@@ -233,6 +233,7 @@ class _JobBuild:
         self._run = run_id()
         self._tally = Tally()
         self._started = time.monotonic()
+        self._goes_on = False  # from what earlier runs built, that were not promoted
         self.is_to_stop = False
         self._running: asyncio.Task[None] | None = None
 
@@ -248,6 +249,7 @@ class _JobBuild:
         options = self._shared.options
         jobs.refuse_keys(self._id, self._around.config.environment)
         jobs.refuse_links(self._root, self._id)
+        steps.note_abandoned(self._root, self._id)  # also where nothing is built
         self._around.look_for_frozen()
         endings.finish_promotion(self._root, self._id, self._builder.previous_kept)
         # Another command may have built it while this one waited for the lock.
@@ -355,6 +357,7 @@ class _JobBuild:
         if job.matches:
             for state in (CURRENT, REJECTED):  # as where there is nothing to do
                 originals.discard(self._root, self._root.job(state, self._id))
+        self._goes_on = current.path.is_dir() or job.state == REJECTED
         if not current.path.is_dir():
             if job.state == REJECTED and job.folder is not None:
                 disk.rename_new(job.folder.path, current.path)
@@ -438,7 +441,8 @@ class _JobBuild:
     def _finish(self, opened: OpenJob, exam: Exam, held: list[str]) -> JobResult:
         """Promote, reject, or leave the job in current/."""
         tally, folder = self._tally, opened.folder
-        ended = {"finishedAt": timestamp(), "usage": tally.usage.as_json()}
+        # One time, for all files that tell of this end.
+        ended: dict[str, Any] = {"finishedAt": timestamp(), "usage": tally.usage.as_json()}
         if tally.failure is not None:
             message = redact(tally.failure.message, self._around.config.environment)
             opened.change(lambda each: states.move_job(each, states.FAILED, error=message, **ended))
@@ -454,7 +458,7 @@ class _JobBuild:
         if body is not None:
             return self._reject(opened, body, ended)
         opened.change(lambda each: states.move_job(each, states.COMPLETE, **ended), sync=True)
-        line = self._run_line(opened, exam)
+        line = self._run_line(exam, ended["finishedAt"])
         target = endings.promote(self._root, folder, line, self._builder.previous_kept)
         return self._result("complete", target, frozen=exam.frozen)
 
@@ -496,7 +500,7 @@ class _JobBuild:
 
     def _reject(self, opened: OpenJob, body: dict[str, Any], ended: Mapping[str, Any]) -> JobResult:
         opened.change(lambda each: states.move_job(each, states.REJECTED, **ended), sync=True)
-        body["usage"] = self._tally.usage.as_json()
+        body |= {"rejectedAt": ended["finishedAt"], "usage": self._tally.usage.as_json()}
         target = endings.reject(self._root, opened.folder, body)
         problems = tuple(Problem.from_json(each) for each in body["problems"])
         return self._result("rejected", target, task=body["task"], problems=problems)
@@ -511,20 +515,36 @@ class _JobBuild:
         """The state of a job that is cut short."""
         return states.RUNNING if self._builder.draining else states.STOPPED
 
-    def _run_line(self, opened: OpenJob, exam: Exam) -> dict[str, Any]:
+    def _run_line(self, exam: Exam, finished_at: str) -> dict[str, Any]:
         """A line of runs.jsonl (storage format, section 8); totals are those of this run."""
+        earlier = self._built_earlier(exam) if self._goes_on else {}
         return {
             "name": exam.seed["name"],
             "pipelineId": self._run,
             "id": self._id,
-            "finishedAt": timestamp(),
+            "finishedAt": finished_at,
             "tasks": list(exam.pipeline.names),
             "totalExecutionTime": round(self._tally.execution_ms, 2),
             "totalRefinementAttempts": self._tally.refinements,
             "finalArtifacts": list(exam.pipeline.names),
             "built": self._tally.built,
+            **({"earlier": earlier} if earlier else {}),
             "usage": self._tally.usage.as_json(),
         }
+
+    def _built_earlier(self, exam: Exam) -> dict[str, str]:
+        """The tasks that an earlier run built, which was not promoted and has no line of its own,
+        each with that run: their results are promoted now."""
+        good = self._root.job(COMPLETE, self._id)
+        found: dict[str, str] = {}
+        for task, letter in exam.letters.items():
+            run = letter.body.get("pipelineId") if letter is not None else None
+            if run is None or run == self._run:
+                continue
+            last = read_letter(good, task)
+            if last is None or last.body.get("pipelineId") != run:
+                found[task] = run
+        return found
 
     def _result(self, outcome: str, folder: JobFolder, **more: Any) -> JobResult:
         return JobResult(

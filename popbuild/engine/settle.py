@@ -47,6 +47,7 @@ def settle_without_building(
         return None
     try:
         root = around.root
+        steps.note_abandoned(root, job)
         endings.finish_promotion(root, job, endings.previous_kept(around.config.environment))
         if not any(disk.is_folder(root.at(job_place(each, job))) for each in (COMPLETE, CURRENT)):
             return None  # never built: there is nothing to hold against the inputs

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,8 +28,10 @@ from popbuild.openjob import OpenJob
 from popbuild.prompt import Templates
 from popbuild.redact import redact
 from popbuild.stages.files import Files
+from popbuild.stages.names import STAGES
 from popbuild.stages.runner import Built, NotPassed, Work, run_task
 from popbuild.steps import Samples
+from popbuild.stopwatch import Stopwatch
 
 _MAX_SAME = 3  # failures in a row that cost something, with one error
 _MAX_KILLED = 5  # starts in a row whose process was killed
@@ -140,7 +141,7 @@ class TaskBuild:
     def _failures(self) -> dict[str, Any]:
         """How often in a row this task failed on today's inputs, and how often it may."""
         entry = self._opened.status["tasks"][self._task.id]
-        if entry["state"] == "running":
+        if entry["state"] == "running" or "abandoned" in entry:
             # Whoever started it was killed. Starts are counted, so that a task that takes its
             # process down with it cannot spend without end.
             failures = states.failed_again(entry, _KILLED, self._inputs_digest())
@@ -162,37 +163,41 @@ class TaskBuild:
 
     async def _build(self, verdict: Verdict) -> BaseFail | None:
         task, folder = self._task, self._folder
-        started_at, started = timestamp(), time.monotonic()
+        started_at, watch = timestamp(), Stopwatch()
         why = verdict.brief if verdict.stale else "asked for"
         self._events.task_started(self._id, task.id, why)
         disk.make_folder(folder.task(task.id))
         steps.drop_letter(folder, task.id)
         self._opened.change(
-            lambda each: states.move_task(each, task.id, "running", startedAt=started_at)
+            lambda each: states.at_stage(
+                states.move_task(each, task.id, "running", startedAt=started_at), task.id, STAGES[0]
+            )
         )
         work: Work | None = None
         try:
-            work = self._work()
-            outcome = await run_task(work)
+            work = self._work(watch)
+            with watch.measures():
+                outcome = await run_task(work)
             self._check()
         except FencedError:
             raise
         except (BudgetError, DrainingError) as error:
             self._check()
-            await _to_its_end(asyncio.to_thread(self._stop, work, error, started))
+            await _to_its_end(asyncio.to_thread(self._stop, work, error, watch.worked_ms))
             return DoitTaskError(error.message)
         except Exception as error:
             self._check()
             ours = error if isinstance(error, PopbuildError) else in_our_words(error)
-            await _to_its_end(asyncio.to_thread(self._fail, work, ours, started))
+            await _to_its_end(asyncio.to_thread(self._fail, work, ours, watch.worked_ms))
             return DoitTaskError(ours.message)
         if isinstance(outcome, NotPassed):
-            await _to_its_end(asyncio.to_thread(self._not_passed, work, outcome, started))
+            failing = asyncio.to_thread(self._not_passed, work, outcome, watch.worked_ms)
+            await _to_its_end(failing)
             return DoitTaskFailed(f"{task.id} did not pass its gate")
-        await _to_its_end(self._passed(work, outcome, started_at, started))
+        await _to_its_end(self._passed(work, outcome, started_at))
         return None
 
-    def _work(self) -> Work:
+    def _work(self, watch: Stopwatch) -> Work:
         task, exam = self._task, self._exam
         schema, schema_files = self._around.schema(task)
         inputs = exam.inputs(task)
@@ -215,11 +220,20 @@ class TaskBuild:
                 lambda text: redact(text, self._around.config.environment),
             ),
             calls=self._shared.calls,
+            watch=watch,
             place=inputs.place,
             place_of=lambda model: self._around.place_of(model, task.settings),
             first_sample=inputs.sample,
-            on_stage=lambda stage, cycle: self._events.stage(self._id, task.id, stage, cycle),
+            on_stage=self._at_stage,
+            on_lasting=self._opened.show_stage,
         )
+
+    def _at_stage(self, stage: str, cycle: int, waits: bool) -> None:
+        self._opened.at_stage(self._task.id, stage)
+        if waits:
+            self._check()  # before it writes, and before anything is bought
+            self._opened.show_stage()
+        self._events.stage(self._id, self._task.id, stage, cycle)
 
     def _owner(self, kind: str, name: str) -> str | None:
         """The task that a file belongs to. Main artifacts belong to their tasks from the start."""
@@ -233,15 +247,15 @@ class TaskBuild:
     # disk goes to a thread: every system call there gives the interpreter away and must get it
     # back from the event loop, which costs more than a small write.
 
-    async def _passed(self, work: Work, built: Built, started_at: str, started: float) -> None:
+    async def _passed(self, work: Work, built: Built, started_at: str) -> None:
         task, folder = self._task, self._folder
-        duration_ms = (time.monotonic() - started) * 1000
+        duration_ms, ended_at = work.watch.worked_ms, timestamp()
         prepared = [work.files.prepare_main(built.output)]
         try:
             self._opened.drop_old_files(task.id, work.files.written)
             steps.write_output(folder, task, built.output, self._run)
             self._write_log(work)
-            body = self._letter(work, built, started_at, duration_ms)
+            body = self._letter(work, built, (started_at, ended_at), duration_ms)
             prepared.append(steps.prepare_letter(folder, task.id, body))
             # Nobody writes the other files again once the letter stands.
             others = disk.unsynced(self._unsynced(work))
@@ -255,12 +269,13 @@ class TaskBuild:
         self._exam.settle(task, built.output, receipt)
         self._tally.built.append(task.id)
         self._count(work, duration_ms, built.cycles)
-        self._end("done", work, duration_ms, built.cycles)
+        self._end("done", work, duration_ms, built.cycles, endedAt=ended_at)
         self._events.task_done(self._id, task.id, Usage.of(work.made), duration_ms, built.cycles)
 
     def _letter(
-        self, work: Work, built: Built, started_at: str, duration_ms: float
+        self, work: Work, built: Built, times: tuple[str, str], duration_ms: float
     ) -> dict[str, Any]:
+        started_at, ended_at = times
         return seal(
             {
                 "formatVersion": FORMAT_VERSION,
@@ -272,7 +287,7 @@ class TaskBuild:
                 "configuration": self._task.configuration,
                 "execution": {
                     "startedAt": started_at,
-                    "endedAt": timestamp(),
+                    "endedAt": ended_at,
                     "executionTime": round(duration_ms, 2),
                     "popbuild": __version__,
                 },
@@ -285,8 +300,7 @@ class TaskBuild:
             }
         )
 
-    def _not_passed(self, work: Work, outcome: NotPassed, started: float) -> None:
-        duration_ms = (time.monotonic() - started) * 1000
+    def _not_passed(self, work: Work, outcome: NotPassed, duration_ms: float) -> None:
         self._write_log(work)
         self._count(work, duration_ms, outcome.cycles)
         message = "; ".join(str(problem) for problem in outcome.problems)[:500]
@@ -309,8 +323,7 @@ class TaskBuild:
             )
         self._events.task_failed(self._id, self._task.id, message)
 
-    def _fail(self, work: Work | None, error: PopbuildError, started: float) -> None:
-        duration_ms = (time.monotonic() - started) * 1000
+    def _fail(self, work: Work | None, error: PopbuildError, duration_ms: float) -> None:
         error.values.setdefault("task", self._task.id)
         message = redact(str(error), self._around.config.environment)
         more: dict[str, Any] = {}
@@ -327,9 +340,8 @@ class TaskBuild:
             self._tally.failure, self._tally.failed_task = error, self._task.id
         self._events.task_failed(self._id, self._task.id, error.message)
 
-    def _stop(self, work: Work | None, error: StoppedError, started: float) -> None:
+    def _stop(self, work: Work | None, error: StoppedError, duration_ms: float) -> None:
         """What was bought is stored: the next run goes on from there."""
-        duration_ms = (time.monotonic() - started) * 1000
         error.values.setdefault("task", self._task.id)
         if work is not None:
             self._write_log(work)
@@ -347,8 +359,9 @@ class TaskBuild:
         error: str = "",
         **more: Any,
     ) -> None:
-        more |= {
+        more = {
             "endedAt": timestamp(),
+            **more,
             "executionTime": round(duration_ms, 2),
             "refinementAttempts": cycles,
             "usage": Usage.of(work.made if work else []).as_json(),

@@ -9,9 +9,10 @@ pipeline on one day (UTC).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from popbuild.llm.ledger import Ledger, Origin
 from popbuild.llm.request import Request
 from popbuild.model.clock import timestamp
 from popbuild.model.pipeline import Budget
+from popbuild.stopwatch import waiting
 from popbuild.units import money
 
 _POLL_S = 0.02
@@ -129,17 +131,23 @@ class Purse:
                 hint="--unknown-cost lets such calls be sent all the same; of a model that has a "
                 "price and no known limit of its answers, set maxTokens",
             )
-        async with self._turn:
-            # Other commands spend from the same budgets: one looks and reserves at a time.
-            while not self._locks.acquire("ledger"):  # noqa: ASYNC110 - no event tells it
-                await asyncio.sleep(_POLL_S)
-            try:
-                self._spent.refresh()
-                for name, limit, key in limits:
-                    self._check(key[0], name, limit, self._spent.of(key), maximum or 0.0)
-                return await self._ledger.reserve(request, origin, maximum)
-            finally:
-                self._locks.release("ledger")
+        async with self._its_turn():
+            self._spent.refresh()
+            for name, limit, key in limits:
+                self._check(key[0], name, limit, self._spent.of(key), maximum or 0.0)
+            return await self._ledger.reserve(request, origin, maximum)
+
+    @contextlib.asynccontextmanager
+    async def _its_turn(self) -> AsyncIterator[None]:
+        """One looks at the sums and reserves at a time, of all commands: they spend from the same
+        budgets."""
+        async with contextlib.AsyncExitStack() as held:
+            with waiting():
+                await held.enter_async_context(self._turn)
+                while not self._locks.acquire("ledger"):  # noqa: ASYNC110 - no event tells it
+                    await asyncio.sleep(_POLL_S)
+            held.callback(self._locks.release, "ledger")
+            yield
 
     def _limits(self, origin: Origin) -> Iterator[tuple[str, float, _Key]]:
         configured = self._spending.pipelines.get(origin.pipeline, Budget())

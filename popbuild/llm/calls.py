@@ -32,6 +32,7 @@ from popbuild.llm.store import USE
 from popbuild.llm.stored import Stored
 from popbuild.llm.traffic import PATIENCE_HINT, After, Caller, Traffic
 from popbuild.model.pipeline import Limit
+from popbuild.stopwatch import waiting
 from popbuild.threads import Batches
 from popbuild.turns import away
 from popbuild.units import seconds
@@ -137,7 +138,8 @@ class Calls:
         while (running := self._in_flight.get(digest)) is not None:
             try:
                 async with away():
-                    answer = await asyncio.shield(running)
+                    with waiting():
+                        answer = await asyncio.shield(running)
             except _GivenUp:
                 continue  # by the one job that was stopped: this one asks by itself
             except PopbuildError as error:
@@ -176,9 +178,10 @@ class Calls:
         if known is not None:
             return known
         async with away():
-            # No event tells that another process gave a lock back: ask again.
-            while not self._locks.acquire(request.digest):  # noqa: ASYNC110
-                await asyncio.sleep(_POLL_S)
+            with waiting():
+                # No event tells that another process gave a lock back: ask again.
+                while not self._locks.acquire(request.digest):  # noqa: ASYNC110
+                    await asyncio.sleep(_POLL_S)
             try:
                 # Another process may have stored it while this one waited for the lock.
                 known = await self._stored.known(request)
@@ -189,13 +192,15 @@ class Calls:
     async def _send(self, request: Request, origin: Origin, has_other: bool) -> Answer:
         if self._client is None:
             # Takes seconds: only a command that really calls pays for it.
-            self._client = await asyncio.to_thread(_import_client)
+            with waiting():
+                self._client = await asyncio.to_thread(_import_client)
         client = self._client
         caller = self._traffic.caller(request, client.names_of(request.model), has_other)
         sent, failed, spent = 0, 0, False
         while True:
             try:
-                await self._traffic.enter(caller)
+                with waiting():
+                    await self._traffic.enter(caller)
             except ProviderError as error:
                 error.spent = spent
                 raise
@@ -239,7 +244,8 @@ class Calls:
                 backoff_s = self.patience.backoff_s_after(failed - 1, self._uniform)
                 wait_s = max(backoff_s, failure.retry_after_s or 0.0)
                 self._on_wait(failure.error.message, wait_s)
-                await asyncio.sleep(wait_s)
+                with waiting():
+                    await asyncio.sleep(wait_s)
 
     def _is_last(self, caller: Caller, failure: TransportError, failed: int, after: After) -> bool:
         """Whether a call that was not answered fails; if so, its error says why.
@@ -292,6 +298,6 @@ def _told(error: BaseException) -> Exception:
 
 
 def _import_client() -> ModuleType:
-    from popbuild.llm import client
+    from popbuild.llm import client, warm  # noqa: F401 - warm for what its import does
 
     return client

@@ -14,10 +14,12 @@ from popbuild.layout import FILE_KINDS
 # A job in current/ is running, stopped, failed, or waits for a person.
 RUNNING, STOPPED, FAILED, WAITING = "running", "stopped", "failed", "waiting"
 COMPLETE, REJECTED = "complete", "rejected"
+NOBODY = "no process builds it any more: the next run goes on from there"
 
 TASK_STATES = ("pending", "running", "done", "error")
 _TASK_MOVES = {
-    "pending": {"running", "done"},  # done: `accept`, or an artifact kept by hand
+    # done: `accept`, or an artifact kept by hand; error: its process ended, found at the next start
+    "pending": {"running", "done", "error"},
     "running": {"running", "done", "error", "pending"},  # running again: a crash left it so
     "done": {"running", "pending", "done"},
     "error": {"running", "pending", "done"},
@@ -67,7 +69,7 @@ def start_run(status: Status, run: str, name: str, tasks: Iterable[str]) -> Stat
     known = status["tasks"]
     status = move_job(status, RUNNING, pipelineId=run, name=name, current=None)
     status["tasks"] = {task: known.get(task) or _new_task() for task in tasks}
-    for key in ("finishedAt", "error"):
+    for key in ("finishedAt", "error", "currentStage"):
         status.pop(key, None)
     return status
 
@@ -76,6 +78,7 @@ def move_job(status: Status, state: str, **more: Any) -> Status:
     """A copy with the job in another state; ValueError if that is not a legal change."""
     if state not in _JOB_MOVES[status["state"]]:
         raise ValueError(f"a job cannot go from {status['state']} to {state}")
+    status = {key: value for key, value in status.items() if key != "abandoned"}
     return {**status, "state": state, **more}
 
 
@@ -83,13 +86,18 @@ def move_task(status: Status, task: str, state: str, **more: Any) -> Status:
     """A copy with a task in another state; ValueError if that is not a legal change.
 
     A task that starts becomes the job's `current`: with parallel tasks, the last one started.
+    Whatever stage it was at is gone.
     """
     entry = status["tasks"][task]
     if state not in _TASK_MOVES[entry["state"]]:
         raise ValueError(f"task {task} cannot go from {entry['state']} to {state}")
     entry = {**entry, "state": state}
+    for key in ("abandoned", "currentStage"):
+        entry.pop(key, None)
+    if status.get("current") == task:
+        status = _at(status, None)
     if state == "running":
-        status = {**status, "current": task}
+        status = {**_at(status, None), "current": task}
         entry["attempts"] += 1
         for key in ("endedAt", "error"):
             entry.pop(key, None)
@@ -98,12 +106,41 @@ def move_task(status: Status, task: str, state: str, **more: Any) -> Status:
     return _with_task(status, task, {**entry, **more})
 
 
+def at_stage(status: Status, task: str, stage: str) -> Status:
+    """A copy in which a task that runs is at this stage, and the job with it if it is its current
+    task."""
+    entry = {**status["tasks"][task], "currentStage": stage}
+    status = _at(status, stage) if status["current"] == task else status
+    return _with_task(status, task, entry)
+
+
+def _at(status: Status, stage: str | None) -> Status:
+    """The job's stage stands behind its current task."""
+    body: Status = {}
+    for key, value in status.items():
+        if key != "currentStage":
+            body[key] = value
+        if key == "current" and stage is not None:
+            body["currentStage"] = stage
+    return body
+
+
 def cut_short(status: Status, state: str, error: str) -> Status:
     """A copy with no task running, and the job in another state if it still ran."""
     for task, entry in status["tasks"].items():
         if entry["state"] == "running":
             status = move_task(status, task, "pending")
     return move_job(status, state, error=error) if status["state"] == RUNNING else status
+
+
+def abandoned(status: Status) -> Status:
+    """A copy of what is said to run, and what no process builds any more: the job is stopped, and
+    its tasks that were under way wait to be started again. Both are marked: an orchestrator takes
+    such a job up, and a task that takes its process down with it is not started for ever."""
+    for task, entry in status["tasks"].items():
+        if entry["state"] == "running":
+            status = move_task(status, task, "pending", abandoned=True)
+    return move_job({**status, "state": RUNNING}, STOPPED, error=NOBODY, abandoned=True)
 
 
 def failed_again(entry: dict[str, Any], error: str, inputs: str) -> dict[str, Any]:

@@ -126,7 +126,9 @@ class Waiting:
         if self._idle.get(job) == changed:
             return False
         status = read_json(folder.status)
-        if isinstance(status, dict) and status.get("state") in _UNFINISHED:
+        if isinstance(status, dict) and (
+            status.get("state") in _UNFINISHED or "abandoned" in status
+        ):
             return True
         self._idle[job] = changed
         return False

@@ -27,20 +27,8 @@ from popbuild.layout import Root
 from popbuild.llm.store import choose_mode
 from popbuild.threads import leave_if_hanging
 
-# What the fork server has loaded. The second part is what litellm's first call would import, which
-# moves from release to release: what is not there is passed over.
-PRELOAD = (
-    "popbuild.orchestrator.worker",
-    "popbuild.llm.client",
-    "jsonschema",
-    "yaml",
-    "litellm._service_logger",
-    "litellm.proxy._types",
-    "openai.resources.beta",
-    "openai.resources.chat",
-    "openai.lib.streaming.chat",
-    "httpcore",
-)
+# What the fork server has loaded.
+PRELOAD = ("popbuild.orchestrator.worker", "popbuild.llm.warm", "jsonschema", "yaml")
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ class TaskView:
     edited: bool
     frozen: bool
     started: str | None  # when, if it runs
+    stage: str | None  # which it is at, if it runs
     decision: Mapping[str, Any] | None  # what a person said at its human gate
     error: str | None
 

@@ -17,13 +17,13 @@ from popbuild.endings import previous_results
 from popbuild.errors import PopbuildError
 from popbuild.exam import read_json
 from popbuild.explain import explain
-from popbuild.jobs import Job, place_of
+from popbuild.jobs import Job, place_of, standing_status
 from popbuild.layout import COMPLETE, REJECTED, JobFolder, Root, shown_name
 from popbuild.model.clock import seconds_at
 from popbuild.model.problem import MISSING
 from popbuild.model.status import RUNNING, error_text
 from popbuild.originals import unowned
-from popbuild.others import shown_status, tasks_of
+from popbuild.others import tasks_of
 from popbuild.pages import foreign
 from popbuild.pages.calls import TaskCalls, calls_of, kept_of
 from popbuild.pages.documents import Document, Documents
@@ -88,7 +88,7 @@ class _Viewer:
         self._job = job
         self._room = Room(environment_of(root, os.environ))
         self._notes: list[str] = []
-        self._status = (shown_status(job.folder) if job.folder else None) or {}
+        self._status = standing_status(job) or {}
         self._rejection = self._told("problems", self._read_rejection, None)
         self._logs = {task: _log(job.folder, task) for task in self._names() if job.folder}
 
@@ -185,6 +185,7 @@ class _Viewer:
             edited=said["edited"],
             frozen=said["frozen"],
             started=self._started(name) if self._runs(name) else None,
+            stage=foreign.text(said, "currentStage"),
             decision=said.get("decision"),
             error=error_text(said["error"]),
         )

@@ -36,12 +36,14 @@ from popbuild.stages.document import Found, NoDocument
 from popbuild.stages.files import Files
 from popbuild.stages.kinds import Kinds
 from popbuild.stages.names import STAGES, kept_name
+from popbuild.stopwatch import Stopwatch
 from popbuild.texts import is_blank
 from popbuild.threads import abandon, start_daemon
 from popbuild.turns import away
 from popbuild.views import ArtifactsView, Trace, plain, view
 
 _UNRUN = object()
+_SOON_S = 0.1  # a stage that ends by then is not worth a write
 _PROBLEM_KEYS = ("message", "pointer", "schemaPath")
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = 120
@@ -53,7 +55,9 @@ class Work:
 
     `seen` are the documents as they are now; `schema` is None for a task that answers in text, and
     `sent_schema` the same as a call sends it. `place` is where the task's model answers,
-    `place_of` says it of any model. `on_stage` is told of every stage that begins.
+    `place_of` says it of any model. `watch` measures the task's own work. `on_stage` is told of
+    every stage that begins, in which cycle, and whether it waits for a model or for code that is
+    not ours; `on_lasting` of any other that takes long enough for somebody to look.
     """
 
     job: str
@@ -67,10 +71,12 @@ class Work:
     schema_files: Mapping[str, str]
     files: Files
     calls: Calls
+    watch: Stopwatch
     place: Place
     place_of: Callable[[str], Place]
     first_sample: int = 0
-    on_stage: Callable[[str, int], None] = lambda stage, cycle: None
+    on_stage: Callable[[str, int, bool], None] = lambda stage, cycle, waits: None
+    on_lasting: Callable[[], None] = lambda: None
     trace: Trace = field(default_factory=Trace)
     log: list[dict[str, Any]] = field(default_factory=list)
     made: list[Call] = field(default_factory=list)
@@ -325,32 +331,37 @@ class _Runner:
         returned into what the next stage gets; it may find it wrong. Logged once, whatever
         becomes of it."""
         self._stage = stage
-        self._work.on_stage(stage, self._context.cycle)
-        started = time.monotonic()
+        waits = stage in self._functions or stage == "inference"
+        self._work.on_stage(stage, self._context.cycle, waits)
+        started_ms = self._work.watch.worked_ms
         own = " (stages.py)" if stage in self._functions else ""
         try:
             result = take(await self._returned(stage, default))
         except (AnswerRejected, _Failed) as no:
             problems = no.problems if isinstance(no, _Failed) else (no.problem,)
             is_final = isinstance(no, _Failed) and no.is_final
-            raise self._not_passed(stage, problems, started, is_final) from None
+            raise self._not_passed(stage, problems, started_ms, is_final) from None
         except PopbuildError as error:
             if error.declined:
-                raise self._not_passed(stage, (Problem(error.as_line()),), started, True) from None
+                declined = (Problem(error.as_line()),)
+                raise self._not_passed(stage, declined, started_ms, True) from None
             error.values.setdefault("task", self._task.id)
             error.values.setdefault("stage", stage)
-            self._entry(stage, "error", str(error), started)
+            self._entry(stage, "error", str(error), self._since(started_ms))
             raise
-        self._entry(stage, "done", f"done{own}", started)
+        self._entry(stage, "done", f"done{own}", self._since(started_ms))
         return result
 
+    def _since(self, started_ms: float) -> float:
+        return self._work.watch.worked_ms - started_ms
+
     def _not_passed(
-        self, stage: str, problems: Sequence[Problem], started: float, is_final: bool
+        self, stage: str, problems: Sequence[Problem], started_ms: float, is_final: bool
     ) -> _Failed:
         """The failure of a stage whose gate said no, after it was logged."""
         masked = tuple(map(self._masked, problems))
         message = str(masked[0]) if len(masked) == 1 else f"{len(masked)} problems"
-        self._entry(stage, "failed", message, started, masked)
+        self._entry(stage, "failed", message, self._since(started_ms), masked)
         self._note_validation(stage, masked)
         return _Failed(stage, masked, is_final)
 
@@ -408,6 +419,7 @@ class _Runner:
         future = start_daemon(function)
         started = time.monotonic()
         before = self._context.call_time_s()
+        lasts = False
         while True:
             spent = time.monotonic() - started - (self._context.call_time_s() - before)
             remaining = self._task.timeout_s - spent
@@ -416,13 +428,17 @@ class _Runner:
                 abandon()
                 raise self._timeout(stage)
             try:
-                done, _ = await asyncio.wait({future}, timeout=remaining)
+                most_s = remaining if lasts else min(remaining, _SOON_S)
+                done, _ = await asyncio.wait({future}, timeout=most_s)
             except asyncio.CancelledError:
                 self._context.revoke()
                 abandon()  # what it computes on, nobody waits for
                 raise
             if done:
                 return future.result()
+            if not lasts:
+                lasts = True
+                self._work.on_lasting()
 
     def _timeout(self, stage: str) -> TaskError:
         return TaskError(
@@ -491,7 +507,8 @@ class _Runner:
             requests.append(replace(requests[0], model=other, place=work.place_of(other)))
         pipeline = str(work.seen.seed.get("pipeline", ""))
         origin = Origin(work.run, work.job, self._task.id, pipeline, self._context.cycle)
-        had = await work.calls.ask_in_order(requests, origin)
+        with work.watch.call():
+            had = await work.calls.ask_in_order(requests, origin)
         if had.request is not requests[0] and had.request.model in self._task.fallbacks:
             work.trace.fallback(had.request.model)
         for each in had.declined:
@@ -701,7 +718,7 @@ class _Runner:
         stage: str,
         outcome: str | None,
         message: str,
-        started: float,
+        took_ms: float,
         problems: Sequence[Problem] = (),
         level: str | None = None,
     ) -> None:
@@ -715,7 +732,7 @@ class _Runner:
         }
         if outcome is not None:
             entry["outcome"] = outcome
-            entry["durationMs"] = round((time.monotonic() - started) * 1000, 2) if started else 0
+            entry["durationMs"] = round(took_ms, 2) if took_ms else 0
         if problems:
             entry["problems"] = [problem.as_json() for problem in problems]
         self._work.log.append(entry)

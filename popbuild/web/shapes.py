@@ -73,6 +73,7 @@ _TASK_STATE = an_object(
         "usage": NULLABLE_OBJECT,
         "error": {"type": ["string", "object", "null"]},
     },
+    {"currentStage": TEXT},
     open_=True,
 )
 _KINDS = {

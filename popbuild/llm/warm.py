@@ -1,0 +1,30 @@
+"""What litellm loads at its first call, loaded beforehand: it takes most of a second, and must not
+count as that call's.
+
+Importing this module does it. It moves from release to release: what is not there is passed over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+
+# First: it sets litellm up, and must come before anything of litellm's is imported.
+import popbuild.llm.client  # noqa: F401 - for what its import does
+
+_AT_THE_FIRST_CALL = (
+    "litellm._service_logger",
+    "litellm.llms.openai.chat.gpt_audio_transformation",
+    "litellm.llms.vertex_ai.vertex_ai_partner_models.anthropic.transformation",
+    "litellm.proxy._types",
+    "litellm.proxy.openai_files_endpoints.common_utils",
+    "openai.resources.beta",
+    "openai.resources.chat",
+    "openai.lib.streaming.chat",
+    "httpcore",
+    "jiter",
+)
+
+for _name in _AT_THE_FIRST_CALL:
+    with contextlib.suppress(ImportError):
+        importlib.import_module(_name)
