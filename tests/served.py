@@ -47,6 +47,11 @@ class Served:
     def address(self) -> str:
         return f"http://{self.host}/?token={self.token}"
 
+    @property
+    def cookie(self) -> str:
+        """What a browser sends that has opened the address."""
+        return f"popbuild-{self.port}={self.token}"
+
     def get(self, path: str, **headers: str | None) -> Answer:
         return self.ask("GET", path, None, **headers)
 

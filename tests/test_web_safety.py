@@ -131,6 +131,47 @@ def test_the_token_leaves_the_address(served: Served) -> None:
     assert odd.headers["location"] == "/jobs/a%252f%3Fb%23"
 
 
+# What stands in a browser's header beside ours: it knows no quotes, no limits of names, no order.
+FOREIGN_COOKIES = {
+    "JSON": 'prefs={"theme":"dark","list":[1,2]}',
+    "no value": "seen",
+    "no name": "=value",
+    "nothing": ";; ; ",
+    "a quote that does not end": 'a="b',
+    "our name in a value": "a=popbuild-0=x",
+    "other letters": "näme=wért; 名=値",
+    "words of a Set-Cookie": "Path=/; HttpOnly; $Version=1; expires=Thu, 01 Jan 1970 00:00:00 GMT",
+    "odd names": "a b=c; @=d; [x]=e; a,b=f; a/b=g",
+    "hundreds": "; ".join(f"c{number}={'x' * 50}" for number in range(180)),
+    "a large one": "big=" + "x" * 4_090,
+}
+
+
+@pytest.mark.parametrize("foreign", FOREIGN_COOKIES.values(), ids=FOREIGN_COOKIES)
+def test_cookies_of_other_programs(served: Served, foreign: str) -> None:
+    """They stand in one header with ours, before or behind it, and say nothing about it."""
+    header = foreign.encode().decode("latin-1")
+    browser = {"authorization": None}
+    wrong = f"popbuild-{served.port}=of-another-start"
+    for cookie in (
+        f"{header}; {served.cookie}",
+        f"{served.cookie}; {header}",
+        f"{header};{served.cookie};{header}",
+        f"{wrong}; {header}; {served.cookie}",
+    ):
+        assert served.get("/api/v1/jobs", cookie=cookie, **browser).status == 200
+    assert served.get("/api/v1/jobs", cookie=header, **browser).status == 401
+    assert served.get("/api/v1/jobs", cookie=f"{header}; {wrong}", **browser).status == 401
+
+
+def test_a_line_for_each_cookie(served: Served) -> None:
+    """So a proxy may pass them on."""
+    with socket.create_connection(("127.0.0.1", served.port)) as connection:
+        head = f"Host: {served.host}\r\nCookie: a=b\r\nCookie: {served.cookie}\r\nCookie: c\r\n"
+        connection.sendall(f"GET /api/v1/jobs HTTP/1.1\r\n{head}\r\n".encode())
+        assert connection.makefile("rb").readline().split()[1] == b"200"
+
+
 @pytest.mark.parametrize(
     "name",
     [

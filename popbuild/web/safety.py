@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import hmac
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -62,10 +61,10 @@ class Guard:
         """Raise a Refusal unless this request may be answered."""
         self.check_host(headers)
         self._check_origin(method, path, headers)
-        given = self._token_of(headers)
-        if given is None:
+        given = self._tokens_of(headers)
+        if not given:
             raise refusal(401, "the token is missing", _WHERE, _HINT)
-        if not self.is_token(given):
+        if not any(map(self.is_token, given)):
             raise refusal(401, "the token is a wrong one", _WHERE, _HINT)
 
     def check_host(self, headers: Mapping[str, str]) -> None:
@@ -92,19 +91,25 @@ class Guard:
     def _is_ours(self, origin: str) -> bool:
         return origin.removeprefix("http://") in self.hosts or origin in self.origins
 
-    def _token_of(self, headers: Mapping[str, str]) -> str | None:
-        """The token that was sent: as `Authorization: Bearer`, or as this server's cookie."""
+    def _tokens_of(self, headers: Mapping[str, str]) -> list[str]:
+        """The tokens that were sent: as `Authorization: Bearer`, or as this server's cookie."""
         kind, _, value = headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer":
-            return value.strip() or None
-        try:
-            found = SimpleCookie(headers.get("cookie", "")).get(self.cookie)
-        except CookieError:
-            return None
-        return found.value if found is not None else None
+            return [value.strip()] if value.strip() else []
+        return list(cookies_named(self.cookie, headers.get("cookie", "")))
 
     def is_token(self, given: str) -> bool:
         return hmac.compare_digest(given.encode(), self.token.encode())
+
+
+def cookies_named(name: str, header: str) -> Iterator[str]:
+    """The values of this name in a `Cookie` header, as a browser puts it together (RFC 6265, 5.4).
+    Other programs' cookies stand in it too, of any form: nothing is asked of them, and the one that
+    comes first need not be ours."""
+    for each in header.split(";"):
+        found, _, value = each.partition("=")
+        if found.strip(" \t") == name:
+            yield value.strip(" \t")
 
 
 def refusal(
@@ -176,11 +181,14 @@ class Safety:
 
 
 def _headers_of(scope: Scope) -> dict[str, str]:
-    """The headers of a request; of one that is there twice nothing is believed."""
+    """The headers of a request; of one that is there twice nothing is believed, but of `Cookie`: a
+    proxy may pass on each cookie in a line of its own, as HTTP/2 has them (RFC 9113, 8.2.3)."""
     found: dict[str, str] = {}
     for name, value in scope["headers"]:
-        key = name.decode("latin-1").lower()
-        found[key] = "" if key in found else value.decode("latin-1")
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        if key in found:
+            text = f"{found[key]}; {text}" if key == "cookie" else ""
+        found[key] = text
     return found
 
 
