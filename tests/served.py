@@ -14,7 +14,7 @@ from typing import Any
 from commands import Running
 from workspace import Workspace
 
-_ADDRESS = re.compile(r"http://127\.0\.0\.1:(\d+)/\?token=(\S+)")
+_ADDRESS = re.compile(r"http://([a-z0-9.]+):(\d+)/\?token=(\S+)")
 
 
 @dataclass(frozen=True)
@@ -34,18 +34,25 @@ class Answer:
 
 @dataclass(frozen=True)
 class Served:
-    """The server of a root. Requests have its token and its host unless told otherwise."""
+    """The server of a root. Requests have its token and its host unless told otherwise: programs
+    name it by its address, browsers by the `name` that it drew."""
 
     port: int
     token: str
+    name: str = "127.0.0.1"
 
     @property
     def host(self) -> str:
         return f"127.0.0.1:{self.port}"
 
     @property
+    def page(self) -> str:
+        """The host of its pages in a browser."""
+        return f"{self.name}:{self.port}"
+
+    @property
     def address(self) -> str:
-        return f"http://{self.host}/?token={self.token}"
+        return f"http://{self.page}/?token={self.token}"
 
     @property
     def cookie(self) -> str:
@@ -145,7 +152,7 @@ def served_by(running: Running) -> Served:
     """A server that has said its address."""
     match = _ADDRESS.search(running.out)
     assert match is not None, running.out
-    return Served(int(match[1]), match[2])
+    return Served(int(match[2]), match[3], match[1])
 
 
 @contextlib.contextmanager

@@ -2,7 +2,8 @@
 
 A page on the web can make a browser send requests to this server, and with a name that it makes
 point to 127.0.0.1 even read the answers. So the name in `Host` must be one of ours, with the port;
-an `Origin`, if there is one, ours; and nobody is answered without the token of this launch.
+an `Origin`, if there is one, that of the same name; and nothing is answered without a token. A
+cookie counts only under the names that it was given for: see `names.py`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from popbuild.errors import InputError, PopbuildError
 from popbuild.pages.html import render
+from popbuild.web.names import Names
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -23,7 +25,10 @@ if TYPE_CHECKING:
 MAX_BODY_BYTES = 17 * 1024 * 1024  # a seed of 16 MB, and what is around it
 _READING = ("GET", "HEAD")
 _WHERE = {"allowed": "the address that popbuild serve printed, or Authorization: Bearer"}
-_HINT = "each start has a token of its own: open the address in the terminal where the server runs"
+_HINT = (
+    "each start has a name and a token of its own: open the address in the terminal where the "
+    "server runs"
+)
 _PATH = "/=&+:;,~()!*'$@"  # stays as it is in the path of an address
 
 HEADERS = {
@@ -49,13 +54,14 @@ class Refusal(Exception):
 
 @dataclass(frozen=True)
 class Guard:
-    """What a request must have. `hosts` are the names under which this server is reached, each with
-    its port; `origins` those of pages behind a proxy with TLS, beside the server's own."""
+    """What a request must have. `token` is that of this start, in the address that is printed and
+    in the cookie named `cookie`. `chosen` stays the same from start to start, and never becomes a
+    cookie: a browser would send that to the program that listens on the port after us."""
 
-    hosts: frozenset[str]
+    names: Names
     token: str
     cookie: str
-    origins: frozenset[str] = frozenset()
+    chosen: str | None = None
 
     def check(self, method: str, path: str, headers: Mapping[str, str]) -> None:
         """Raise a Refusal unless this request may be answered."""
@@ -69,17 +75,16 @@ class Guard:
 
     def check_host(self, headers: Mapping[str, str]) -> None:
         """Raise a Refusal unless the request names this server."""
-        host = headers.get("host", "").lower()
-        if host not in self.hosts:
-            raise refusal(
-                421,
-                "this server has another name",
-                {"host": host, "known": ", ".join(sorted(self.hosts))},
-            )
+        host = _host_of(headers)
+        if self.names.is_of_another_start(host):
+            raise refusal(421, "this is the address of another start", {"host": host}, _HINT)
+        if host not in self.names.known:
+            told = ", ".join(sorted(self.names.told))
+            raise refusal(421, "this server has another name", {"host": host, "known": told})
 
     def _check_origin(self, method: str, path: str, headers: Mapping[str, str]) -> None:
         origin = headers.get("origin")
-        if origin is not None and not self._is_ours(origin.lower()):
+        if origin is not None and not self._is_ours(origin.lower(), _host_of(headers)):
             raise refusal(403, "another page may not ask", {"origin": origin})
         site = headers.get("sec-fetch-site", "none")
         # Somebody may follow a link from elsewhere to a page; nothing else is asked from there.
@@ -88,18 +93,32 @@ class Guard:
         if site not in ("none", "same-origin") and not is_page:
             raise refusal(403, "another page may not ask", {"sec-fetch-site": site})
 
-    def _is_ours(self, origin: str) -> bool:
-        return origin.removeprefix("http://") in self.hosts or origin in self.origins
+    def _is_ours(self, origin: str, host: str) -> bool:
+        return origin == f"http://{host}" or (
+            host in self.names.tls and origin == f"https://{host}"
+        )
 
     def _tokens_of(self, headers: Mapping[str, str]) -> list[str]:
         """The tokens that were sent: as `Authorization: Bearer`, or as this server's cookie."""
         kind, _, value = headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer":
             return [value.strip()] if value.strip() else []
+        if _host_of(headers) not in self.names.with_cookie:
+            return []
         return list(cookies_named(self.cookie, headers.get("cookie", "")))
 
     def is_token(self, given: str) -> bool:
-        return hmac.compare_digest(given.encode(), self.token.encode())
+        """Whether this is the token of this start, or the chosen one."""
+        known = (self.token, self.token if self.chosen is None else self.chosen)
+        return any(hmac.compare_digest(given.encode(), each.encode()) for each in known)
+
+    def cookie_for(self, headers: Mapping[str, str]) -> str | None:
+        """The `Set-Cookie` that lets a browser in; None under a name that is given none."""
+        if _host_of(headers) not in self.names.with_cookie:
+            return None
+        cookie = f"{self.cookie}={self.token}; Path=/; HttpOnly; SameSite=Lax"
+        # Of a proxy's page no server without its certificate gets the cookie, by any port.
+        return f"{cookie}; Secure" if headers.get("x-forwarded-proto") == "https" else cookie
 
 
 def cookies_named(name: str, header: str) -> Iterator[str]:
@@ -110,6 +129,10 @@ def cookies_named(name: str, header: str) -> Iterator[str]:
         found, _, value = each.partition("=")
         if found.strip(" \t") == name:
             yield value.strip(" \t")
+
+
+def _host_of(headers: Mapping[str, str]) -> str:
+    return headers.get("host", "").lower()
 
 
 def refusal(
@@ -145,7 +168,8 @@ class Safety:
 
     async def _took_token(self, scope: Scope, headers: Mapping[str, str], send: Send) -> bool:
         """Put the token of an address into a cookie, and lead to the address without it: it shall
-        neither stay in the browser's history nor go along when somebody copies the address."""
+        neither stay in the browser's history nor go along when somebody copies the address. Under a
+        name that has no cookie, lead to the one that has."""
         words = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         given = next((value for name, value in words if name == "token"), None)
         if given is None:
@@ -153,16 +177,18 @@ class Safety:
         self._guard.check_host(headers)
         if not self._guard.is_token(given):
             raise refusal(401, "the token is a wrong one", _WHERE, _HINT)
-        rest = urlencode([(name, value) for name, value in words if name != "token"])
+        rest = [(name, value) for name, value in words if name != "token"]
         # Not "//elsewhere": a path that begins like that would lead to another host.
-        path = quote("/" + scope["path"].lstrip("/"), safe=_PATH)
-        target = path + (f"?{rest}" if rest else "")
-        cookie = f"{self._guard.cookie}={self._guard.token}; Path=/; HttpOnly; SameSite=Lax"
-        more = [
-            (b"location", target.encode()),
-            (b"set-cookie", cookie.encode()),
-        ]
-        await _answer(send, 303, b"", b"text/plain", more)
+        target = quote("/" + scope["path"].lstrip("/"), safe=_PATH)
+        more = []
+        cookie = self._guard.cookie_for(headers)
+        if cookie is not None:
+            more.append((b"set-cookie", cookie.encode()))
+        else:
+            target = f"http://{self._guard.names.own}{target}"
+            rest.append(("token", self._guard.token))
+        target += f"?{urlencode(rest)}" if rest else ""
+        await _answer(send, 303, b"", b"text/plain", [(b"location", target.encode()), *more])
         return True
 
     async def _refuse(
