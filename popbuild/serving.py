@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 
@@ -17,6 +18,7 @@ def _serve(given: Given) -> int:
     127.0.0.1 and ::1. Each start draws a name and a token, which stand in the address that it
     prints. Ctrl-C ends it, and the builds that it started; nothing is lost."""
     from popbuild.web.names import PORT, Place, is_loopback, is_wildcard
+    from popbuild.web.opening import opened
     from popbuild.web.serve import Address, serve
 
     host = given.host or None
@@ -26,6 +28,8 @@ def _serve(given: Given) -> int:
     root = root_of(given)
 
     def say(address: Address) -> None:
+        if given.open:
+            until_the_end.enter_context(opened(root, address.page))
         if given.json:
             # Not print_json: it would mask a token of the environment.
             told = {"address": address.page, "api": address.api, "token": address.token}
@@ -43,7 +47,8 @@ def _serve(given: Given) -> int:
         print("Ctrl-C ends it", flush=True)
 
     token = os.environ.get("POPBUILD_TOKEN") or None
-    return serve(root, Place(host, port, tuple(given.name or ()), token), say)
+    with contextlib.ExitStack() as until_the_end:
+        return serve(root, Place(host, port, tuple(given.name or ()), token), say)
 
 
 def _port(given: str) -> int:
@@ -65,6 +70,7 @@ SERVING: Table = {
                 action="append",
                 help="a name under which --host is reached; several are possible",
             ),
+            argument("--open", action="store_true", help="open the page in a browser"),
             JSON,
         ),
     ),
