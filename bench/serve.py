@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import http.client
+import json
 import os
 import re
 import shutil
@@ -60,15 +61,13 @@ def main() -> None:
 @contextlib.contextmanager
 def _serving(root: Path, environment: Mapping[str, str]) -> Iterator[tuple[str, str, int]]:
     # Under the variables of the runs: jobs whose model answers elsewhere now are stale.
-    argv = (sys.executable, "-m", "popbuild", "serve", "--port", "0", "--root", str(root))
+    options = ("--port", "0", "--json", "--root", str(root))
+    argv = (sys.executable, "-m", "popbuild", "serve", *options)
     env = {**os.environ, **environment}
     with subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        for text in process.stdout:
-            found = re.search(r"http://(\S+)/\?token=(\S+)", text)
-            if found:
-                yield found[1], found[2], process.pid
-                break
+        told = json.loads(process.stdout.readline())
+        yield told["api"].removeprefix("http://"), told["token"], process.pid
         process.terminate()
 
 
@@ -136,8 +135,7 @@ def _seen(line: str, token: str, root: Path, rounds: int) -> list[float]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page()
-        page.goto(f"http://{line}/?token={token}")
-        page.goto(f"http://{line}/?search=seen")
+        page.goto(f"http://{line}/?search=seen&token={token}")
         for number in range(rounds):
             time.sleep(0.5)
             started = time.perf_counter()

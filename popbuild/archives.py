@@ -27,7 +27,7 @@ from popbuild.tarball import Contents
 STATES = (COMPLETE, REJECTED)
 BACKED_UP = ("seeds", "samples", "pipeline-config", "pipeline-data", ".popbuild")
 # Of .popbuild/: what belongs to living processes, or is made anew by whoever misses it.
-_PASSING = frozenset({"locks", "limits", "index", "fences", "stops", "restoring"})
+_PASSING = frozenset({"locks", "limits", "index", "fences", "stops", "restoring", "serve"})
 
 
 @dataclass(frozen=True)

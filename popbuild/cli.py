@@ -48,7 +48,7 @@ environment:
   POPBUILD_KEEP_PREVIOUS
                         how many replaced results of a job are kept (1)
   POPBUILD_FILE_MODE    permissions of files, octal (600); folders follow
-  POPBUILD_TOKEN        popbuild serve's token; each start draws one if absent
+  POPBUILD_TOKEN        a token for popbuild serve beside that of each start
   POPBUILD_DEBUG        tracebacks, as --debug
   OPENAI_API_KEY, ...   keys, from here or from .env at the root
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 
@@ -14,30 +15,40 @@ _PORTS = 65_535
 def _serve(given: Given) -> int:
     """Show jobs in a browser, as they are and as they change: what runs, what failed and why,
     what it cost, what a build would do; submit, build, stop, retry, decide. One process on
-    127.0.0.1, with a token of its own for each start, that is part of the address it prints.
-    Ctrl-C ends it, and the builds that it started; nothing is lost."""
-    from popbuild.web.serve import LOOPBACK, PORT, Place, is_loopback, is_wildcard, serve
+    127.0.0.1 and ::1. Each start draws a name and a token, which stand in the address that it
+    prints. Ctrl-C ends it, and the builds that it started; nothing is lost."""
+    from popbuild.web.names import PORT, Place, is_loopback, is_wildcard
+    from popbuild.web.opening import opened
+    from popbuild.web.serve import Address, serve
 
-    host = given.host or LOOPBACK
+    host = given.host or None
     port = PORT if given.port is None else _port(given.port)
-    if given.name and not given.host:
+    if given.name and host is None:
         raise UsageError("--name is for an address beyond 127.0.0.1", {}, hint="--host ADDRESS")
     root = root_of(given)
 
-    def say(address: str) -> None:
+    def say(address: Address) -> None:
+        if given.open:
+            until_the_end.enter_context(opened(root, address.page))
         if given.json:
             # Not print_json: it would mask a token of the environment.
-            print(json.dumps({"root": str(root.path), "address": address}), flush=True)
+            told = {"address": address.page, "api": address.api, "token": address.token}
+            print(json.dumps({"root": str(root.path), **told}), flush=True)
             return
-        print(f"popbuild serves {root.path}", "open", f"  {address}", sep="\n")
-        if is_wildcard(host) and not given.name:
+        print(f"popbuild serves {root.path}", "open", f"  {address.page}", sep="\n")
+        if host is None:
+            pass
+        elif is_loopback(host):
+            print(f"warning: what other users serve on {host} is sent the cookie of this page")
+        elif is_wildcard(host) and not given.name:
             print("warning: other machines are refused until --name says how they call this one")
-        elif not is_loopback(host):
+        else:
             print("warning: others reach this address; what goes there is not encrypted")
         print("Ctrl-C ends it", flush=True)
 
     token = os.environ.get("POPBUILD_TOKEN") or None
-    return serve(root, Place(host, port, tuple(given.name or ()), token), say)
+    with contextlib.ExitStack() as until_the_end:
+        return serve(root, Place(host, port, tuple(given.name or ()), token), say)
 
 
 def _port(given: str) -> int:
@@ -59,6 +70,7 @@ SERVING: Table = {
                 action="append",
                 help="a name under which --host is reached; several are possible",
             ),
+            argument("--open", action="store_true", help="open the page in a browser"),
             JSON,
         ),
     ),

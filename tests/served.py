@@ -15,7 +15,7 @@ from commands import Running
 from patience import PATIENCE_S
 from workspace import Workspace
 
-_ADDRESS = re.compile(r"http://127\.0\.0\.1:(\d+)/\?token=(\S+)")
+_ADDRESS = re.compile(r"http://([a-z0-9.]+):(\d+)/\?token=(\S+)")
 
 
 @dataclass(frozen=True)
@@ -35,18 +35,30 @@ class Answer:
 
 @dataclass(frozen=True)
 class Served:
-    """The server of a root. Requests have its token and its host unless told otherwise."""
+    """The server of a root. Requests have its token and its host unless told otherwise: programs
+    name it by its address, browsers by the `name` that it drew."""
 
     port: int
     token: str
+    name: str = "127.0.0.1"
 
     @property
     def host(self) -> str:
         return f"127.0.0.1:{self.port}"
 
     @property
+    def page(self) -> str:
+        """The host of its pages in a browser."""
+        return f"{self.name}:{self.port}"
+
+    @property
     def address(self) -> str:
-        return f"http://{self.host}/?token={self.token}"
+        return f"http://{self.page}/?token={self.token}"
+
+    @property
+    def cookie(self) -> str:
+        """What a browser sends that has opened the address."""
+        return f"popbuild-{self.port}={self.token}"
 
     def get(self, path: str, **headers: str | None) -> Answer:
         return self.ask("GET", path, None, **headers)
@@ -141,7 +153,7 @@ def served_by(running: Running) -> Served:
     """A server that has said its address."""
     match = _ADDRESS.search(running.out)
     assert match is not None, running.out
-    return Served(int(match[1]), match[2])
+    return Served(int(match[2]), match[3], match[1])
 
 
 @contextlib.contextmanager

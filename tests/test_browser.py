@@ -3,81 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from patience import PATIENCE_S
+from browsing import Tab, chromium, needs_chromium
 from provider import Provider, Reply, default_answer
-from served import Served, serve
-from workspace import CHECKOUT, Workspace
+from served import serve
+from workspace import Workspace
 
 from popbuild.decisions import default_name
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-PICTURES = os.environ.get("POPBUILD_TEST_PICTURES")  # "1" writes those of docs/ anew
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
+pytestmark = needs_chromium
 
 
 @pytest.fixture
 def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox"] if os.getuid() == 0 else []
-        )
+    with chromium() as browser:
         yield browser
-        browser.close()
-
-
-class Tab:
-    """A page of the server, whose console must stay silent."""
-
-    def __init__(self, browser: Any, served: Served, **options: Any) -> None:
-        self.served = served
-        self.context = browser.new_context(viewport={"width": 1100, "height": 800}, **options)
-        self.context.set_default_timeout(PATIENCE_S * 1_000)
-        self.page = self.context.new_page()
-        self.said: list[str] = []
-        self.elsewhere: list[str] = []
-        self.page.on("console", lambda message: self.said.append(message.text))
-        self.page.on("pageerror", lambda error: self.said.append(str(error)))
-        self.page.on("dialog", lambda dialog: self.said.append(f"dialog: {dialog.message}"))
-        self.page.on("request", self._asked)
-        self.page.goto(served.address)
-
-    def _asked(self, request: Any) -> None:
-        if not request.url.startswith(f"http://{self.served.host}/"):
-            self.elsewhere.append(request.url)
-
-    def open(self, path: str) -> Any:
-        self.page.goto(f"http://{self.served.host}{path}")
-        return self.page
-
-    def check(self) -> None:
-        """Nothing was run, refused or asked for elsewhere."""
-        refused = "Failed to load resource: the server responded with a status of 4"
-        assert [said for said in self.said if not said.startswith(refused)] == []
-        assert self.elsewhere == []
-
-    def is_accessible(self) -> None:
-        """axe finds no error on this page."""
-        from axe_playwright_python.sync_playwright import Axe
-
-        found = Axe().run(self.page).response["violations"]
-        assert found == [], [
-            (each["id"], [node["html"][:200] for node in each["nodes"][:3]]) for each in found
-        ]
-
-    def picture(self, name: str) -> None:
-        """A screenshot for the documentation, where that is asked for."""
-        if PICTURES:
-            folder = CHECKOUT / "docs/pictures"
-            folder.mkdir(exist_ok=True)
-            self.page.screenshot(path=folder / f"{name}.png")
 
 
 @pytest.fixture
@@ -433,7 +376,7 @@ def test_many_tabs(workspace: Workspace, tab: Tab) -> None:
     pages = [tab.context.new_page() for _ in range(7)]
     for page in pages:
         page.add_init_script(f"window.away = false; {hide}")
-        page.goto(f"http://{tab.served.host}/")
+        page.goto(f"http://{tab.served.page}/")
         page.locator("html[data-line=open]").wait_for()
         page.evaluate("window.away = true; document.dispatchEvent(new Event('visibilitychange'))")
     workspace.seed("second", {"topic": "wind", "tone": "plain"})
@@ -445,20 +388,24 @@ def test_many_tabs(workspace: Workspace, tab: Tab) -> None:
 
 
 def test_the_server_is_started_anew(workspace: Workspace, browser: Any) -> None:
-    """A page says that the server is away, and follows the next one by itself; one of another token
-    says what to do."""
-    token = {"POPBUILD_TOKEN": "a-token-that-is-long-enough"}
-    with serve(workspace, env=token) as served:
+    """A page says that the server is away, and at the next start that its address is another: it
+    sent its cookie to whichever program listened there in between. So it is with a token that stays
+    the same, by which the page itself is found again."""
+    token = "a-token-that-is-long-enough"
+    env = {"POPBUILD_TOKEN": token}
+    with serve(workspace, env=env) as served:
         tab = Tab(browser, served)
         tab.page.locator("html[data-line=open]").wait_for()
     page, port = tab.page, str(served.port)
     page.locator("html[data-line=lost]").wait_for()
-    with serve(workspace, "--port", port, env=token):
-        workspace.seed("second", {"topic": "wind", "tone": "plain"})
-        page.get_by_role("link", name="second").wait_for()
-        page.locator("html[data-line=open]").wait_for()
-    with serve(workspace, "--port", port):
+    with serve(workspace, "--port", port, env=env) as again:
         page.locator("html[data-line=locked]").wait_for()
+        page.reload()
+        page.get_by_role("heading", name="This is the address of another start").wait_for()
+        for _ in range(2):
+            page.goto(f"http://127.0.0.1:{port}/jobs/first?token={token}")
+            page.get_by_role("heading", name="first").first.wait_for()
+            assert page.url == f"http://{again.page}/jobs/first"
     tab.context.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Iterator
 
@@ -44,6 +45,7 @@ def test_a_foreign_host(served: Served, path: str) -> None:
         answer = served.get(path, host=host)
         assert (answer.status, b"another name" in answer.body) == (421, True), host
         assert served.get(f"{path}?token={served.token}", host=host).status == 421
+        assert served.name not in answer.text
     assert served.get(path, host=None).status in (400, 421)
     assert served.get("/api/v1/jobs", host=f"LOCALHOST:{port}").status == 200
 
@@ -62,12 +64,18 @@ def test_two_hosts(served: Served) -> None:
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1", "file://"])
 def test_a_foreign_origin(served: Served, path: str, origin: str) -> None:
     """Another page may not ask, neither to read nor to do, with all that a browser would send."""
-    cookie = f"popbuild-{served.port}={served.token}"
-    for headers in ({}, {"authorization": None, "cookie": cookie}):
+    for headers in ({}, {"authorization": None, "host": served.page, "cookie": served.cookie}):
         assert served.get(path, origin=origin, **headers).status == 403
         assert served.post(path, {}, origin=origin, **headers).status == 403
-    ours = served.post("/api/v1/plan", {"jobs": ["first"]}, origin=f"http://{served.host}")
-    assert ours.status == 200
+    for host, asks, status in (
+        (served.host, served.host, 200),
+        (served.page, served.page, 200),
+        # What another user served at this port before is still open at its address, not at ours.
+        (served.page, served.host, 403),
+        (served.page, f"localhost:{served.port}", 403),
+    ):
+        ours = {"host": host, "origin": f"http://{asks}"}
+        assert served.post("/api/v1/plan", {"jobs": ["first"]}, **ours).status == status
 
 
 def test_a_foreign_site(served: Served) -> None:
@@ -88,9 +96,11 @@ def test_without_the_token(served: Served, path: str) -> None:
     for authorization in (*wrong, f"Bearer {served.token}x", "Bearer é"):
         assert served.get(path, authorization=authorization).status == 401, authorization
         assert served.post(path, {}, authorization=authorization).status == 401
-    cookie = f"popbuild-{served.port + 1}={served.token}"
-    missing = served.get(path, authorization=None, cookie=cookie)
-    assert (missing.status, "the token is missing" in missing.text) == (401, True)
+    other = f"popbuild-{served.port + 1}={served.token}"
+    # A cookie of 127.0.0.1 may have been sent to every server on this machine, or set by one.
+    for host, cookie in ((served.page, other), (served.host, served.cookie)):
+        missing = served.get(path, authorization=None, host=host, cookie=cookie)
+        assert (missing.status, "the token is missing" in missing.text) == (401, True)
     assert served.get(f"{path}?token=wrong").status == 401
 
 
@@ -100,7 +110,7 @@ def test_a_token_of_another_start(served: Served) -> None:
     old = f"popbuild-{served.port}=that-of-another-start"
     kind = {"accept": "text/html,*/*;q=0.8"}
     for answer in (
-        served.get("/", authorization=None, cookie=old, **kind),
+        served.get("/", authorization=None, host=served.page, cookie=old, **kind),
         served.get("/jobs/first?token=old", authorization=None, **kind),
         served.get("/", authorization="Bearer old", **kind),
     ):
@@ -118,17 +128,77 @@ def test_a_token_of_another_start(served: Served) -> None:
 def test_the_token_leaves_the_address(served: Served) -> None:
     """The address that is printed puts the token into a cookie that no script reads and no other
     site sends, and leads on without it."""
-    answer = served.get(f"/jobs/first?token={served.token}&a=b", authorization=None)
+    browser = {"authorization": None, "host": served.page}
+    answer = served.get(f"/jobs/first?token={served.token}&a=b", **browser)
     assert (answer.status, answer.headers["location"]) == (303, "/jobs/first?a=b")
     cookie = answer.headers["set-cookie"]
-    assert "HttpOnly" in cookie
-    assert "SameSite=Lax" in cookie
-    pair = cookie.partition(";")[0]
-    assert served.get("/api/v1/jobs", authorization=None, cookie=pair).status == 200
-    elsewhere = served.get(f"//evil.example/?token={served.token}", authorization=None)
+    assert cookie == f"{served.cookie}; Path=/; HttpOnly; SameSite=Lax"
+    assert served.get("/api/v1/jobs", cookie=served.cookie, **browser).status == 200
+    elsewhere = served.get(f"//evil.example/?token={served.token}", **browser)
     assert elsewhere.headers["location"] == "/evil.example/"
-    odd = served.get(f"/jobs/a%252f%3Fb%23?token={served.token}", authorization=None)
+    odd = served.get(f"/jobs/a%252f%3Fb%23?token={served.token}", **browser)
     assert odd.headers["location"] == "/jobs/a%252f%3Fb%23"
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "[::1]"])
+def test_no_cookie_for_a_name_of_all(served: Served, name: str) -> None:
+    """Under a name that other servers of this machine have too, the token leads to the one that
+    this start drew, and nothing is kept."""
+    host = f"{name}:{served.port}"
+    answer = served.get(f"/jobs/first?a=b&token={served.token}", authorization=None, host=host)
+    leads_to = f"http://{served.page}/jobs/first?a=b&token={served.token}"
+    assert (answer.status, answer.headers["location"]) == (303, leads_to)
+    assert "set-cookie" not in answer.headers
+    assert served.name not in served.get("/?token=wrong", authorization=None, host=host).text
+
+
+def test_the_address_of_another_start(served: Served) -> None:
+    """What somebody kept of it says where the new one stands, and not which."""
+    answer = served.get("/jobs/first", host=f"abcdefghijklmnop.localhost:{served.port}")
+    assert (answer.status, "of another start" in answer.text) == (421, True)
+    assert "in the terminal where the server runs" in answer.text
+    assert served.name not in answer.text
+
+
+# What stands in a browser's header beside ours: it knows no quotes, no limits of names, no order.
+FOREIGN_COOKIES = {
+    "JSON": 'prefs={"theme":"dark","list":[1,2]}',
+    "no value": "seen",
+    "no name": "=value",
+    "nothing": ";; ; ",
+    "a quote that does not end": 'a="b',
+    "our name in a value": "a=popbuild-0=x",
+    "other letters": "näme=wért; 名=値",
+    "words of a Set-Cookie": "Path=/; HttpOnly; $Version=1; expires=Thu, 01 Jan 1970 00:00:00 GMT",
+    "odd names": "a b=c; @=d; [x]=e; a,b=f; a/b=g",
+    "hundreds": "; ".join(f"c{number}={'x' * 50}" for number in range(180)),
+    "a large one": "big=" + "x" * 4_090,
+}
+
+
+@pytest.mark.parametrize("foreign", FOREIGN_COOKIES.values(), ids=FOREIGN_COOKIES)
+def test_cookies_of_other_programs(served: Served, foreign: str) -> None:
+    """They stand in one header with ours, before or behind it, and say nothing about it."""
+    header = foreign.encode().decode("latin-1")
+    browser = {"authorization": None, "host": served.page}
+    wrong = f"popbuild-{served.port}=of-another-start"
+    for cookie in (
+        f"{header}; {served.cookie}",
+        f"{served.cookie}; {header}",
+        f"{header};{served.cookie};{header}",
+        f"{wrong}; {header}; {served.cookie}",
+    ):
+        assert served.get("/api/v1/jobs", cookie=cookie, **browser).status == 200
+    assert served.get("/api/v1/jobs", cookie=header, **browser).status == 401
+    assert served.get("/api/v1/jobs", cookie=f"{header}; {wrong}", **browser).status == 401
+
+
+def test_a_line_for_each_cookie(served: Served) -> None:
+    """So a proxy may pass them on."""
+    with socket.create_connection(("127.0.0.1", served.port)) as connection:
+        head = f"Host: {served.page}\r\nCookie: a=b\r\nCookie: {served.cookie}\r\nCookie: c\r\n"
+        connection.sendall(f"GET /api/v1/jobs HTTP/1.1\r\n{head}\r\n".encode())
+        assert connection.makefile("rb").readline().split()[1] == b"200"
 
 
 @pytest.mark.parametrize(
@@ -225,6 +295,16 @@ def test_beyond_the_loopback(workspace: Workspace) -> None:
     port = int(running.out.partition("here.example:")[2].partition("/")[0])
     there = Served(port, chosen["POPBUILD_TOKEN"])
     assert there.get("/api/v1/jobs", host=f"here.example:{port}").status == 200
+    assert chosen["POPBUILD_TOKEN"] not in running.out
+    asked = f"/?token={there.token}"
+    plain = there.get(asked, host=f"here.example:{port}").headers["set-cookie"]
+    proxy = there.get(asked, host="here.example", x_forwarded_proto="https").headers["set-cookie"]
+    assert proxy == f"{plain}; Secure"
+    # No browser keeps the one that stays the same: the next start gives another cookie.
+    assert there.token not in plain
+    given = {"authorization": None, "cookie": plain.partition(";")[0]}
+    assert there.get("/api/v1/jobs", host=f"here.example:{port}", **given).status == 200
+    assert there.get("/api/v1/jobs", **given).status == 401
     assert there.get("/api/v1/jobs").status == 200  # by its loopback, which no page elsewhere has
     assert there.get("/api/v1/jobs", host=f"evil.example:{port}").status == 421
     # Behind a proxy with TLS: the browser names it without a port.
@@ -233,11 +313,46 @@ def test_beyond_the_loopback(workspace: Workspace) -> None:
         ("http://here.example", 200),
         ("https://evil.example", 403),
         ("https://127.0.0.1", 403),
+        (f"http://127.0.0.1:{port}", 403),
     ):
         answer = there.get("/api/v1/jobs", host="here.example", origin=origin)
         assert answer.status == status, origin
     running.interrupt()
     assert running.wait().code == 0
+
+
+def test_the_page_at_127_0_0_1(workspace: Workspace) -> None:
+    """For a browser that does not find the drawn name, where somebody asks for it: the cookie
+    counts there, and what that means is said."""
+    options = ("--port", "0", "--host", "127.0.0.1")
+    with workspace.start("popbuild", "serve", *options) as running:
+        running.wait_for("Ctrl-C ends it")
+        assert "warning: what other users serve on 127.0.0.1 is sent the cookie" in running.out
+        there = served_by(running)
+        assert there.name == "127.0.0.1"
+        answer = there.get(f"/?token={there.token}", authorization=None)
+        assert (answer.headers["location"], there.cookie in answer.headers["set-cookie"]) == (
+            "/",
+            True,
+        )
+        assert there.get("/", authorization=None, cookie=there.cookie).status == 200
+        running.interrupt()
+        assert running.wait().code == 0
+
+
+def test_programs_are_told_where_to_ask(workspace: Workspace) -> None:
+    """As JSON: the page's address for a browser, the API's for a program, which need not find the
+    drawn name, and the token."""
+    with workspace.start("popbuild", "serve", "--port", "0", "--json") as running:
+        running.wait_for("}\n")
+        told = json.loads(running.out)
+        assert set(told) == {"root", "address", "api", "token"}
+        assert told["address"].endswith(f"/?token={told['token']}")
+        there = Served(int(told["api"].rpartition(":")[2]), told["token"])
+        assert told["api"] == f"http://{there.host}"
+        assert there.get("/api/v1/jobs").status == 200
+        running.interrupt()
+        assert running.wait().code == 0
 
 
 def test_all_addresses_without_a_name(workspace: Workspace) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -21,8 +21,10 @@ _GRACE_S = 2  # for answers under way, when the server ends
 _TICKS = 10  # of uvicorn's own clock, a second
 
 
-def listen(app: Safety, listener: socket.socket, server: Server, ready: Callable[[], None]) -> None:
-    """Answer on a socket that listens until a signal says to end; `ready` is called once."""
+def listen(
+    app: Safety, listeners: Sequence[socket.socket], server: Server, ready: Callable[[], None]
+) -> None:
+    """Answer on sockets that listen until a signal says to end; `ready` is called once."""
     config = uvicorn.Config(
         app,
         http="h11",
@@ -32,7 +34,7 @@ def listen(app: Safety, listener: socket.socket, server: Server, ready: Callable
         timeout_graceful_shutdown=_GRACE_S,
         ws="none",
     )
-    asyncio.run(_Listener(config, listener, server, ready).serve([]))
+    asyncio.run(_Listener(config, listeners, server, ready).serve([]))
 
 
 class _Listener(uvicorn.Server):
@@ -42,20 +44,21 @@ class _Listener(uvicorn.Server):
     def __init__(
         self,
         config: uvicorn.Config,
-        listener: socket.socket,
+        listeners: Sequence[socket.socket],
         server: Server,
         ready: Callable[[], None],
     ) -> None:
         super().__init__(config)
-        self._listener = listener
+        self._listeners = listeners
         self._server = server
         self._ready = ready
         self._lines = Lines(lines_allowed())
-        self._accepting: asyncio.Task[None] | None = None
+        self._accepting: list[asyncio.Task[None]] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self._accepting = asyncio.create_task(self._lines.accept(self._listener, self._line))
+        for each in self._listeners:
+            self._accepting.append(asyncio.create_task(self._lines.accept(each, self._line)))
         self._ready()
 
     def _line(self) -> Line:
@@ -67,9 +70,10 @@ class _Listener(uvicorn.Server):
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        if self._accepting is not None:
-            self._accepting.cancel()
-        self._listener.close()
+        for task in self._accepting:
+            task.cancel()
+        for each in self._listeners:
+            each.close()
         await super().shutdown(sockets)
 
     @contextlib.contextmanager

@@ -2,21 +2,22 @@
 
 A page on the web can make a browser send requests to this server, and with a name that it makes
 point to 127.0.0.1 even read the answers. So the name in `Host` must be one of ours, with the port;
-an `Origin`, if there is one, ours; and nobody is answered without the token of this launch.
+an `Origin`, if there is one, that of the same name; and nothing is answered without a token. A
+cookie counts only under the names that it was given for: see `names.py`.
 """
 
 from __future__ import annotations
 
 import hmac
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, urlencode
 
 from popbuild.errors import InputError, PopbuildError
 from popbuild.pages.html import render
+from popbuild.web.names import Names
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -25,7 +26,10 @@ MAX_BODY_BYTES = 17 * 1024 * 1024  # a seed of 16 MB, and what is around it
 LET_IN = "let_in"  # in a request's state: what to call once its token was found good
 _READING = ("GET", "HEAD")
 _WHERE = {"allowed": "the address that popbuild serve printed, or Authorization: Bearer"}
-_HINT = "each start has a token of its own: open the address in the terminal where the server runs"
+_HINT = (
+    "each start has a name and a token of its own: open the address in the terminal where the "
+    "server runs"
+)
 _PATH = "/=&+:;,~()!*'$@"  # stays as it is in the path of an address
 
 HEADERS = {
@@ -51,37 +55,37 @@ class Refusal(Exception):
 
 @dataclass(frozen=True)
 class Guard:
-    """What a request must have. `hosts` are the names under which this server is reached, each with
-    its port; `origins` those of pages behind a proxy with TLS, beside the server's own."""
+    """What a request must have. `token` is that of this start, in the address that is printed and
+    in the cookie named `cookie`. `chosen` stays the same from start to start, and never becomes a
+    cookie: a browser would send that to the program that listens on the port after us."""
 
-    hosts: frozenset[str]
+    names: Names
     token: str
     cookie: str
-    origins: frozenset[str] = frozenset()
+    chosen: str | None = None
 
     def check(self, method: str, path: str, headers: Mapping[str, str]) -> None:
         """Raise a Refusal unless this request may be answered."""
         self.check_host(headers)
         self._check_origin(method, path, headers)
-        given = self._token_of(headers)
-        if given is None:
+        given = self._tokens_of(headers)
+        if not given:
             raise refusal(401, "the token is missing", _WHERE, _HINT)
-        if not self.is_token(given):
+        if not any(map(self.is_token, given)):
             raise refusal(401, "the token is a wrong one", _WHERE, _HINT)
 
     def check_host(self, headers: Mapping[str, str]) -> None:
         """Raise a Refusal unless the request names this server."""
-        host = headers.get("host", "").lower()
-        if host not in self.hosts:
-            raise refusal(
-                421,
-                "this server has another name",
-                {"host": host, "known": ", ".join(sorted(self.hosts))},
-            )
+        host = _host_of(headers)
+        if self.names.is_of_another_start(host):
+            raise refusal(421, "this is the address of another start", {"host": host}, _HINT)
+        if host not in self.names.known:
+            told = ", ".join(sorted(self.names.told))
+            raise refusal(421, "this server has another name", {"host": host, "known": told})
 
     def _check_origin(self, method: str, path: str, headers: Mapping[str, str]) -> None:
         origin = headers.get("origin")
-        if origin is not None and not self._is_ours(origin.lower()):
+        if origin is not None and not self._is_ours(origin.lower(), _host_of(headers)):
             raise refusal(403, "another page may not ask", {"origin": origin})
         site = headers.get("sec-fetch-site", "none")
         # Somebody may follow a link from elsewhere to a page; nothing else is asked from there.
@@ -90,22 +94,46 @@ class Guard:
         if site not in ("none", "same-origin") and not is_page:
             raise refusal(403, "another page may not ask", {"sec-fetch-site": site})
 
-    def _is_ours(self, origin: str) -> bool:
-        return origin.removeprefix("http://") in self.hosts or origin in self.origins
+    def _is_ours(self, origin: str, host: str) -> bool:
+        return origin == f"http://{host}" or (
+            host in self.names.tls and origin == f"https://{host}"
+        )
 
-    def _token_of(self, headers: Mapping[str, str]) -> str | None:
-        """The token that was sent: as `Authorization: Bearer`, or as this server's cookie."""
+    def _tokens_of(self, headers: Mapping[str, str]) -> list[str]:
+        """The tokens that were sent: as `Authorization: Bearer`, or as this server's cookie."""
         kind, _, value = headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer":
-            return value.strip() or None
-        try:
-            found = SimpleCookie(headers.get("cookie", "")).get(self.cookie)
-        except CookieError:
-            return None
-        return found.value if found is not None else None
+            return [value.strip()] if value.strip() else []
+        if _host_of(headers) not in self.names.with_cookie:
+            return []
+        return list(cookies_named(self.cookie, headers.get("cookie", "")))
 
     def is_token(self, given: str) -> bool:
-        return hmac.compare_digest(given.encode(), self.token.encode())
+        """Whether this is the token of this start, or the chosen one."""
+        known = (self.token, self.token if self.chosen is None else self.chosen)
+        return any(hmac.compare_digest(given.encode(), each.encode()) for each in known)
+
+    def cookie_for(self, headers: Mapping[str, str]) -> str | None:
+        """The `Set-Cookie` that lets a browser in; None under a name that is given none."""
+        if _host_of(headers) not in self.names.with_cookie:
+            return None
+        cookie = f"{self.cookie}={self.token}; Path=/; HttpOnly; SameSite=Lax"
+        # Of a proxy's page no server without its certificate gets the cookie, by any port.
+        return f"{cookie}; Secure" if headers.get("x-forwarded-proto") == "https" else cookie
+
+
+def cookies_named(name: str, header: str) -> Iterator[str]:
+    """The values of this name in a `Cookie` header, as a browser puts it together (RFC 6265, 5.4).
+    Other programs' cookies stand in it too, of any form: nothing is asked of them, and the one that
+    comes first need not be ours."""
+    for each in header.split(";"):
+        found, _, value = each.partition("=")
+        if found.strip(" \t") == name:
+            yield value.strip(" \t")
+
+
+def _host_of(headers: Mapping[str, str]) -> str:
+    return headers.get("host", "").lower()
 
 
 def refusal(
@@ -142,7 +170,8 @@ class Safety:
 
     async def _took_token(self, scope: Scope, headers: Mapping[str, str], send: Send) -> bool:
         """Put the token of an address into a cookie, and lead to the address without it: it shall
-        neither stay in the browser's history nor go along when somebody copies the address."""
+        neither stay in the browser's history nor go along when somebody copies the address. Under a
+        name that has no cookie, lead to the one that has."""
         words = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         given = next((value for name, value in words if name == "token"), None)
         if given is None:
@@ -150,16 +179,18 @@ class Safety:
         self._guard.check_host(headers)
         if not self._guard.is_token(given):
             raise refusal(401, "the token is a wrong one", _WHERE, _HINT)
-        rest = urlencode([(name, value) for name, value in words if name != "token"])
+        rest = [(name, value) for name, value in words if name != "token"]
         # Not "//elsewhere": a path that begins like that would lead to another host.
-        path = quote("/" + scope["path"].lstrip("/"), safe=_PATH)
-        target = path + (f"?{rest}" if rest else "")
-        cookie = f"{self._guard.cookie}={self._guard.token}; Path=/; HttpOnly; SameSite=Lax"
-        more = [
-            (b"location", target.encode()),
-            (b"set-cookie", cookie.encode()),
-        ]
-        await _answer(send, 303, b"", b"text/plain", more)
+        target = quote("/" + scope["path"].lstrip("/"), safe=_PATH)
+        more = []
+        cookie = self._guard.cookie_for(headers)
+        if cookie is not None:
+            more.append((b"set-cookie", cookie.encode()))
+        else:
+            target = f"http://{self._guard.names.own}{target}"
+            rest.append(("token", self._guard.token))
+        target += f"?{urlencode(rest)}" if rest else ""
+        await _answer(send, 303, b"", b"text/plain", [(b"location", target.encode()), *more])
         return True
 
     async def _refuse(
@@ -185,11 +216,14 @@ def _let_in(scope: Scope) -> None:
 
 
 def _headers_of(scope: Scope) -> dict[str, str]:
-    """The headers of a request; of one that is there twice nothing is believed."""
+    """The headers of a request; of one that is there twice nothing is believed, but of `Cookie`: a
+    proxy may pass on each cookie in a line of its own, as HTTP/2 has them (RFC 9113, 8.2.3)."""
     found: dict[str, str] = {}
     for name, value in scope["headers"]:
-        key = name.decode("latin-1").lower()
-        found[key] = "" if key in found else value.decode("latin-1")
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        if key in found:
+            text = f"{found[key]}; {text}" if key == "cookie" else ""
+        found[key] = text
     return found
 
 

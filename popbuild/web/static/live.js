@@ -64,7 +64,7 @@ function fetchPage() {
   request.onloadend = () => {
     // With a 409 it comes without its content, and with what is wrong with the root.
     if ([200, 409].includes(request.status) && request.responseXML) take(request.responseXML);
-    else if (request.status === 401) line("locked");
+    else if ([401, 421].includes(request.status)) line("locked");
     else if (request.status === 404) line("gone");
     else if (request.status === 0) line("lost");
     waiting = false;

@@ -1,0 +1,130 @@
+"""Where a server listens, under which names it is reached, and which of them a cookie is given to.
+
+A browser keeps cookies by host and leaves the port out: one for 127.0.0.1 goes along to every
+server on 127.0.0.1, whoever runs it. So each start draws a host of its own below `localhost`, which
+browsers take to the loopback without asking anybody, and only that one is given a cookie. What a
+page at 127.0.0.1 left in the browser, such as a service worker, does not reach the new host either.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+LOOPBACK = "127.0.0.1"
+LOOPBACK_6 = "::1"
+PORT = 8710
+_HERE = (LOOPBACK, "localhost", LOOPBACK_6)
+_BELOW = ".localhost"
+_HTTP_PORT = 80
+_DRAWN_BYTES = 10  # 16 letters and digits: found by no guessing, and the address fits a line
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where to listen. Without a `host`, on the loopback, under a name that the start draws.
+    `names` are further ones under which a browser reaches a `host`; a `token` stays the same."""
+
+    host: str | None = None
+    port: int = PORT
+    names: tuple[str, ...] = ()
+    token: str | None = None
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The addresses to listen on. Browsers look for `localhost`, and what is below it, at ::1
+        before 127.0.0.1: another user's server there would be sent all that is meant for ours."""
+        if self.host is None or self.host in _HERE:
+            return LOOPBACK, LOOPBACK_6
+        return (self.host, LOOPBACK_6) if self.host == "0.0.0.0" else (self.host,)  # noqa: S104 - compared
+
+
+@dataclass(frozen=True)
+class Names:
+    """What a request may have as its `Host`. Of these, a browser is given a cookie for
+    `with_cookie` alone; `own` is the one that this start drew, or None. `tls` are those of a proxy,
+    whose pages may come from https. `shown` is the one to print, `api` the one for programs."""
+
+    known: frozenset[str]
+    with_cookie: frozenset[str]
+    own: str | None
+    tls: frozenset[str]
+    shown: str
+    api: str
+
+    @property
+    def told(self) -> frozenset[str]:
+        """Those that anybody may hear of. A page that knew `own` could lead a browser to it at
+        another port, and so get the cookie."""
+        return self.known if self.own is None else self.known - _both(self.own)
+
+    def is_of_another_start(self, host: str) -> bool:
+        """Whether a name looks drawn, as those of starts that have ended do."""
+        name = host.partition(":")[0]
+        return self.own is not None and name.endswith(_BELOW) and host not in self.known
+
+
+def names_of(place: Place, port: int) -> Names:
+    """The names of a server at this port; each call draws another `own`."""
+    here = place.host is None or place.host in _HERE
+    everywhere = place.host is not None and is_wildcard(place.host)
+    own = _with_port(_draw(), port) if place.host is None or everywhere else None
+    chosen = () if place.host is None else (place.host,)
+    known = {*_hosts((*chosen, *place.names), port)}
+    if here or everywhere:
+        known |= {*_hosts(_HERE, port)}
+    # Behind a proxy, which listens on the port that goes without saying.
+    tls = frozenset(in_url(name) for name in place.names)
+    with_cookie = known if own is None else {*_both(own), *_hosts(place.names, port)}
+    first = next(iter((*place.names, *chosen)), LOOPBACK)
+    first = LOOPBACK if is_wildcard(first) else first
+    return Names(
+        known=frozenset(known | with_cookie | tls),
+        with_cookie=frozenset(with_cookie | tls),
+        own=own,
+        tls=tls,
+        shown=own if own is not None and not place.names else _with_port(first, port),
+        api=_with_port(first, port),
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches this address."""
+    try:
+        return host in _HERE or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def is_wildcard(host: str) -> bool:
+    """Whether this stands for all addresses of this machine, and is itself none of them."""
+    try:
+        return ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
+def _draw() -> str:
+    return base64.b32encode(secrets.token_bytes(_DRAWN_BYTES)).decode().lower() + _BELOW
+
+
+def _hosts(names: Iterable[str], port: int) -> Iterator[str]:
+    for name in names:
+        yield from _both(_with_port(name, port))
+
+
+def _both(host: str) -> frozenset[str]:
+    """A browser leaves out the port that goes without saying."""
+    return frozenset((host, host.removesuffix(f":{_HTTP_PORT}")))
+
+
+def _with_port(name: str, port: int) -> str:
+    return f"{in_url(name)}:{port}"
+
+
+def in_url(name: str) -> str:
+    """A name or an address as it stands in a URL, which has an IPv6 address in brackets."""
+    return f"[{name.lower()}]" if ":" in name else name.lower()

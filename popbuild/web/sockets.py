@@ -1,0 +1,59 @@
+"""The sockets that a server listens on: one for each address of its place, all at one port."""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+from popbuild.errors import UsageError
+from popbuild.web.names import Place, in_url
+
+_BACKLOG = 4_096
+_TRIES = 20  # at free ports of the first address that are taken at the second
+_NO_SUCH = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)  # on a machine without IPv6
+
+
+def open_sockets(place: Place) -> list[socket.socket]:
+    """Listen at a place; UsageError where that is not possible. The second address may be missing
+    only where the machine does not have it: browsers would take a program there for ours."""
+    for tries_left in reversed(range(_TRIES)):
+        sockets: list[socket.socket] = []
+        port = place.port
+        for address in place.addresses:
+            try:
+                sockets.append(_listen(address, port))
+            except OSError as error:
+                if sockets and error.errno in _NO_SUCH:
+                    continue
+                for each in sockets:
+                    each.close()
+                if error.errno == errno.EADDRINUSE and place.port == 0 and tries_left:
+                    break
+                raise _refused(address, port, error) from None
+            port = sockets[0].getsockname()[1]
+        else:
+            return sockets
+    raise AssertionError("the last try returns or raises")
+
+
+def _listen(address: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((address, port))
+        listener.listen(_BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    listener.setblocking(False)
+    return listener
+
+
+def _refused(address: str, port: int, error: OSError) -> UsageError:
+    in_use = error.errno == errno.EADDRINUSE
+    return UsageError(
+        "another program listens there" if in_use else "it is not possible to listen there",
+        {"address": f"{in_url(address)}:{port}", "found": error.strerror},
+        hint="--port 0 takes a free one" if in_use else None,
+    )
