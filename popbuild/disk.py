@@ -367,6 +367,11 @@ def noting_reads() -> Iterator[dict[str, os.stat_result | None]]:
         _seen.reset(token)
 
 
+def _look_of(status: os.stat_result) -> tuple[int, ...]:
+    """What tells that a file was changed. Reading it changes the time of its last access."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
 def read(path: str | Path, *, max_bytes: int | None = None) -> bytes:
     """A regular file's bytes. A link, a folder, a pipe or a device is refused with an InputError:
     it could be anything."""
@@ -380,7 +385,8 @@ def read(path: str | Path, *, max_bytes: int | None = None) -> bytes:
         status = os.fstat(file)
         seen = _seen.get()
         if seen is not None:
-            seen[str(path)] = status if seen.setdefault(str(path), status) == status else None
+            before = seen.setdefault(str(path), status)
+            seen[str(path)] = status if before and _look_of(before) == _look_of(status) else None
         if not stat.S_ISREG(status.st_mode):
             raise _irregular(
                 path, "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"

@@ -1,9 +1,10 @@
-"""Which complete jobs are as they were when somebody last looked: `.popbuild/index/jobs.json`.
+"""Which complete jobs are as they were at the last look: `.popbuild/index/jobs.json`.
 
 A job's stamp is a digest over the stats of every file that its verdict is read from, and over all
 else that it hangs on: the configuration, where models answer, popbuild itself. The index has the
 stamps of jobs that were found complete, up to date, and with nothing left to do. A job that has the
-same stamp still is; every other job is examined. So whatever is in doubt costs a look, and never
+same stamp still is. It also has the stamps and verdicts of complete jobs that are stale: a listing
+shows them again, and everything else examines them. So whatever is in doubt costs a look, and never
 gives a wrong answer:
 
 - A file that is written to, or replaced by a copy or from a backup, has another inode or another
@@ -50,9 +51,10 @@ from popbuild.layout import (
 )
 from popbuild.model.pipeline import Pipeline
 
-_VERSION = 2
+_VERSION = 3
 _BYTES_A_JOB = 30_000  # of the index are read in the time that it takes to examine a job
 _JOBS_A_PROCESS = 250  # are worth a process more
+_MAX_REASONS = 4_000  # characters of a stale job's reasons that are kept
 _TICKS_NS = 100_000_000  # ten ticks, and mostly more, of the clocks that file systems read
 _COARSE_TICKS_NS = 4_000_000_000  # two of the coarsest: FAT's
 _UP_TO_DATE = Verdict(())
@@ -69,6 +71,7 @@ class _Watched:
     elsewhere: bytes
 
 
+_Stale = tuple[str, Mapping[str, Verdict]]  # a row, and the verdict on each task
 _Look = Callable[[str], os.stat_result | None]  # a path -> what stands there, None for nothing
 
 
@@ -84,6 +87,7 @@ class Index:
         self._path = around.root.private / "index" / "jobs.json"
         self._watched: dict[str, _Watched | None] = {}
         self._rows: dict[str, str] = {}  # job -> <pipeline>:<the digest of its stamp>
+        self._stale: dict[str, _Stale] = {}  # as they were when the last look found them so
         self._learned = False
         self._met: set[str] = set()  # those whose row was found by this very command
         self._now: disk.Moment | None = None
@@ -93,8 +97,9 @@ class Index:
                 self._unsettled = _unsettled(around)
                 self._now = disk.now(self._path.parent)
         if self._now is not None:
-            self._rows = _read(self._path, self._now)
-            self._meet([job for job in ids if job not in self._rows and job not in self._unsettled])
+            self._rows, self._stale = _read(self._path, self._now)
+            known = self._rows.keys() | self._stale.keys() | self._unsettled
+            self._meet([job for job in ids if job not in known])
 
     def __enter__(self) -> Self:
         return self
@@ -109,7 +114,8 @@ class Index:
             with contextlib.suppress(OSError):  # then the next command examines once more
                 good = set(_names(self._around.root.data / COMPLETE))
                 rows = {job: row for job, row in self._rows.items() if job in good}
-                _write(self._path, self._now, rows)
+                stale = {job: each for job, each in self._stale.items() if job in good}
+                _write(self._path, self._now, rows, stale)
 
     def find(self, job: str) -> Job:
         """`jobs.find`, without opening a file of a job that is as it was. Of such a one the state
@@ -117,15 +123,29 @@ class Index:
         pipeline = self.knows(job)
         if pipeline is None:
             return self.examine(job)
+        return self._as_it_was(job, pipeline, dict.fromkeys(pipeline.names, _UP_TO_DATE))
+
+    def show(self, job: str) -> Job:
+        """`find` for a listing, which shows a stale job that is as it was without opening it. A
+        build needs more of that than the verdicts."""
+        row, verdicts = self._stale.get(job, (None, {}))
+        pipeline = self._same(job, row)
+        if pipeline is None or verdicts.keys() != set(pipeline.names):
+            return self.find(job)
+        return self._as_it_was(job, pipeline, dict(verdicts))
+
+    def _as_it_was(self, job: str, pipeline: Pipeline, verdicts: dict[str, Verdict]) -> Job:
         folder = self._around.root.job(COMPLETE, job)
-        verdicts = dict.fromkeys(pipeline.names, _UP_TO_DATE)
         exam = Exam(folder, None, pipeline, self._around, verdicts=verdicts)
         return Job(job, COMPLETE, folder, None, pipeline, exam)
 
     def knows(self, job: str) -> Pipeline | None:
         """The pipeline of a job that is as it was: complete and up to date, with nothing left to
         do. None for any other."""
-        row = self._rows.get(job)
+        return self._same(job, self._rows.get(job))
+
+    def _same(self, job: str, row: str | None) -> Pipeline | None:
+        """The pipeline of a job that is as its row has it."""
         if row is None or job in self._unsettled:
             return None
         name, _, digest = row.rpartition(":")
@@ -136,43 +156,54 @@ class Index:
         return watched.pipeline if same else None
 
     def examine(self, job: str) -> Job:
-        """`jobs.find`; a job that turns out to have nothing to do is known from the next command
-        on, if its files are at rest."""
+        """`jobs.find`; what a complete job turns out to be is known from the next command on, if
+        its files are at rest."""
         if self._now is None or job in self._unsettled:
             return jobs.find(job, self._around)
         with disk.noting_reads() as seen:
             found = jobs.find(job, self._around)
-            if not found.up_to_date or found.seed is None or found.folder is None:
+            if found.seed is None or found.folder is None:
                 return found
-            if not jobs.holds_seed(found.folder, found.seed):
+            holds_seed = jobs.holds_seed(found.folder, found.seed)
+            stale = None if found.up_to_date else _stale_verdicts(found)
+            if stale is None and not (found.up_to_date and holds_seed):
                 return found
         name = found.seed.get("pipeline", DEFAULT)
         watched = self._watch(name)
         if watched is not None and self._are_at_rest(seen.values()):
             # The stats of what was read, and not of what stands there a moment later.
-            self._keep(job, f"{name}:{self._stamp(job, watched, seen.get)}")
+            self._keep(job, f"{name}:{self._stamp(job, watched, seen.get)}", stale)
         return found
 
     def _meet(self, strangers: Sequence[str]) -> None:
-        """Examine many jobs of which nothing is known on all processors. Those that this shows to
-        have nothing to do are known from now on, the others are still to be examined."""
+        """Examine many jobs of which nothing is known on all processors. What this shows of
+        complete ones is known from now on, the others are still to be examined."""
         count = min(forks.processors(), len(strangers) // _JOBS_A_PROCESS)
         if count > 1:
             shares = [strangers[number::count] for number in range(count)]
-            for rows in forks.each(self._rows_of, shares):
-                for job, row in (rows or {}).items():
-                    self._keep(job, row)
-                    self._met.add(job)
+            for found in forks.each(self._learn, shares):
+                rows, told = found or ({}, {})
+                stale = _stale_of(told)
+                self._learned = self._learned or bool(rows or stale)
+                self._rows |= rows
+                self._stale |= stale
+                self._met.update(rows, stale)
 
-    def _rows_of(self, ids: Sequence[str]) -> dict[str, str]:
+    def _learn(self, ids: Sequence[str]) -> tuple[dict[str, str], dict[str, Any]]:
+        """The rows that these jobs turn out to have, and the stale ones, both as JSON."""
         for job in ids:
             # What is wrong here is said when the job's turn comes.
             with contextlib.suppress(PopbuildError, OSError):
                 self.examine(job)
-        return {job: self._rows[job] for job in ids if job in self._rows}
+        rows = {job: self._rows[job] for job in ids if job in self._rows}
+        return rows, _as_json({job: self._stale[job] for job in ids if job in self._stale})
 
-    def _keep(self, job: str, row: str) -> None:
-        if self._rows.get(job) != row:
+    def _keep(self, job: str, row: str, stale: Mapping[str, Verdict] | None) -> None:
+        """A job that was up to date stays known beside its stale one: an edit may be undone."""
+        if stale is not None and self._stale.get(job) != (row, stale):
+            self._stale[job] = row, stale
+            self._learned = True
+        elif stale is None and self._rows.get(job) != row:
             self._rows[job] = row
             self._learned = True
 
@@ -211,12 +242,24 @@ class Index:
 
 
 def find_all(names: Collection[str], around: Surroundings) -> Iterator[Job]:
-    """`Index.find` for the jobs of a listing, which has those too that no command builds."""
+    """`Index.show` for the jobs of a listing, which has those too that no command builds."""
     bad = jobs.bad_names(around.root, names)
     with Index(around, names) as index:
         for name in names:
-            job = index.find(name)
+            job = index.show(name)
             yield dataclasses.replace(job, bad_name=bad[name]) if name in bad else job
+
+
+def _stale_verdicts(job: Job) -> Mapping[str, Verdict] | None:
+    """The verdicts on a complete job that is stale, if they hang on nothing but what its stamp is
+    made of: decisions at human gates, for one, are not part of it."""
+    if job.state != COMPLETE or job.exam is None or job.bad or job.damage or job.removed:
+        return None
+    if job.exam.pipeline.gated or job.exam.frozen:
+        return None
+    verdicts = job.exam.verdicts
+    length = sum(len(reason) for each in verdicts.values() for reason in each.reasons)
+    return dict(verdicts) if length <= _MAX_REASONS else None
 
 
 def _unsettled(around: Surroundings) -> frozenset[str]:
@@ -279,23 +322,49 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _read(path: Path, now: disk.Moment) -> dict[str, str]:
-    """The rows of an index; none where it is missing, damaged, another version's, or from the
-    future, as the clock has it."""
+def _read(path: Path, now: disk.Moment) -> tuple[dict[str, str], dict[str, _Stale]]:
+    """The rows of an index, and the verdicts on stale jobs; none where it is missing, damaged,
+    another version's, or from the future, as the clock has it."""
     try:
         digest, _, data = disk.read(path).partition(b"\n")
         if digest.decode() != jsonio.digest_bytes(data):
-            return {}
+            return {}, {}
         body = json.loads(data)
         if body["formatVersion"] != _VERSION or body["recorded"] > now.time_ns:
-            return {}
+            return {}, {}
         rows: dict[str, str] = body["jobs"]
+        stale = _stale_of(body["stale"])
     except (OSError, ValueError, KeyError, TypeError, PopbuildError):
-        return {}
-    return rows
+        return {}, {}
+    return rows, stale
 
 
-def _write(path: Path, now: disk.Moment, rows: Mapping[str, str]) -> None:
-    body = {"formatVersion": _VERSION, "recorded": now.time_ns, "jobs": rows}
+def _write(
+    path: Path, now: disk.Moment, rows: Mapping[str, str], stale: Mapping[str, _Stale]
+) -> None:
+    body = {
+        "formatVersion": _VERSION,
+        "recorded": now.time_ns,
+        "jobs": rows,
+        "stale": _as_json(stale),
+    }
     data = json.dumps(body, separators=(",", ":")).encode()
     disk.write(path, jsonio.digest_bytes(data).encode() + b"\n" + data, sync=False)
+
+
+def _as_json(stale: Mapping[str, _Stale]) -> dict[str, Any]:
+    return {
+        job: (row, {name: (it.reasons, it.edited, it.as_built) for name, it in verdicts.items()})
+        for job, (row, verdicts) in stale.items()
+    }
+
+
+def _stale_of(body: Mapping[str, Any]) -> dict[str, _Stale]:
+    found: dict[str, _Stale] = {}
+    for job, (row, told) in body.items():
+        verdicts = {
+            name: Verdict(tuple(reasons), edited=edited, as_built=as_built)
+            for name, (reasons, edited, as_built) in told.items()
+        }
+        found[job] = row, verdicts
+    return found
