@@ -55,6 +55,11 @@ def check_ours(task: str, folder: str, files: Iterable[str], registry: str) -> N
         )
 
 
+def has_ours(files: Iterable[str]) -> bool:
+    """Whether there is a file among these by which a task can be built here."""
+    return any(path.rpartition("/")[2] in _OURS for path in files)
+
+
 def check_task(task: Task) -> None:
     where = {"task": task.id, "folder": f"pipeline-config/{task.folder}/"}
     problem = file_name_problem(task.artifact)

@@ -27,6 +27,7 @@ from popbuild.layout import COMPLETE, CURRENT, FILE_KINDS, REJECTED, JobFolder, 
 from popbuild.model.problem import Problem
 from popbuild.openjob import can_be_listed
 from popbuild.others import is_foreign
+from popbuild.rules import has_ours
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,10 @@ def validate(root: Root, paths: Iterable[Path] = ()) -> Validation:
     surroundings = None if reading.for_all else Surroundings(reading.config)
     if wanted(root.config):
         checked += len(settings.snapshot.files)
-        # Another program's configuration is not wrong because it cannot be built here.
-        theirs = [each for each in problems if isinstance(each, NotOursError)]
+        # Another program's configuration is not wrong because it cannot be built here. One with
+        # tasks of ours is meant to be built.
+        ours = has_ours(settings.snapshot.files)
+        theirs = [each for each in problems if isinstance(each, NotOursError) and not ours]
         found += [each for error in problems if error not in theirs for each in _findings(error)]
         warnings += [each for error in theirs for each in _findings(error)]
         found += list(_validate_tasks(settings, warnings))

@@ -158,7 +158,11 @@ FILES: dict[str, tuple[Arrange, list[str]]] = {
     ),
     "index.js": (
         both(unlink("tasks/index.yaml"), write("tasks/index.js", "export default {}")),
-        ["the task registry is a YAML file here", "tasks/index.js", "research: ./research"],
+        ["a task is not in the registry", "tasks/index.js", "research"],
+    ),
+    "a registry that is a program": (
+        both(unlink("tasks/index.yaml"), write("tasks/index.js", "export default load();")),
+        ["JavaScript that is no plain map", "tasks/index.js", "`research: ./research`"],
     ),
     "no registry": (unlink("tasks/index.yaml"), ["there is no task registry", "index.yaml"]),
     "a module in the registry": (

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from commands import Result
+from patience import eventually
 from provider import Provider, Reply, fail
 from workspace import MODEL, Workspace
 
@@ -536,13 +537,23 @@ def test_a_waiting_command_takes_over_when_the_first_is_killed(
     assert len(provider.requests) == 2
 
 
+def asks(workspace: Workspace, job: str) -> bool:
+    """Whether a job's task is at its call, or waits for an equal one."""
+    path = workspace.root / f"pipeline-data/current/{job}/tasks-status.json"
+    return path.exists() and json.loads(path.read_text()).get("currentStage") == "inference"
+
+
 def test_a_failure_of_a_shared_call_is_each_jobs_own(
     workspace: Workspace, provider: Provider
 ) -> None:
     """Both fail with the provider's error, each under its own name, after one request."""
     twins(workspace)
     provider.script([fail(400, text="this is why")])
-    result = workspace.popbuild("run", "-c", "--json")
+    provider.hold()
+    running = workspace.start("popbuild", "run", "-c", "--json")
+    eventually(lambda: all(asks(workspace, job) for job in ("first", "second")))
+    provider.release()
+    result = running.wait()
     assert result.code == 2
     for body in json.loads(result.out):
         assert body["outcome"] == "failed"

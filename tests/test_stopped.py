@@ -96,7 +96,9 @@ def test_the_next_command_with_its_lock_writes_that_down(
 ) -> None:
     """Whatever becomes of that command; and what is said does not change by it."""
     if "doctor" in argv:
-        killed.write("pipeline-data/current/first/tasks/research/letter.json", "{}")
+        killed.write(
+            "pipeline-data/current/first/tasks/research/letter.json", '{"formatVersion": 1,'
+        )
     before = killed.popbuild("status", "first").out.splitlines()[:2]
     if "run" in argv:
         prompt = killed.task("research") / "prompt.md"

@@ -290,7 +290,7 @@ def test_two_orchestrators_killed_and_started_again(
     sent = len(provider.requests)
     assert root.runs() != []
     second = both()
-    eventually(lambda: len(root.runs()) >= count, 120)
+    eventually(lambda: len(root.runs()) >= count)
     for orchestrator in second:
         orchestrator.terminate()
         assert orchestrator.wait().code == 0
