@@ -579,6 +579,7 @@ def test_a_job_that_is_gone_leaves_the_index(built: Workspace) -> None:
 def test_two_commands_at_once(built: Workspace) -> None:
     """Each gives the right answer, whoever writes the index last."""
     same_size(artifact(built.job("first")), b"content", b"Content")
+    rest()
     right = states(built)
     index_of(built).unlink()
     for _ in range(5):
@@ -598,6 +599,7 @@ def test_strangers_are_examined_on_all_processors(built: Workspace) -> None:
     """Copies of the process examine their share of the jobs of which nothing is known; the answer
     is the same, and a copy that fails is done without."""
     same_size(artifact(built.job("third")), b"content", b"Content")
+    rest()
     right = watched(built, "list").out
     for failing in ("", "forks.json.dump = None"):
         index_of(built).unlink()
