@@ -33,7 +33,7 @@ from popbuild.others import is_foreign
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")  # as the storage document writes it
 _MOST_MS = 1e12  # that a task can have taken: thirty years
 
-# What another program's model did, and what it cost, nobody told us.
+# What another program's model did, and what it cost, is unknown.
 UNKNOWN = Usage(input_tokens=None, output_tokens=None, cost=None)
 
 

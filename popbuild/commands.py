@@ -495,7 +495,7 @@ def _export(job: Job, name: str, target: Path) -> Path:
 
 
 def hand_over(target: Path, data: bytes) -> None:
-    """Write a file that somebody asked for, wherever it stands, with the permissions that all of
+    """Write a file that a person asked for, wherever it stands, with the permissions that all of
     ours have. UsageError where there is no such folder."""
     if not target.parent.is_dir():
         raise UsageError("no such folder", {"folder": target.parent})

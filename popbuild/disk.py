@@ -573,8 +573,8 @@ def copy_folder(source: Path, target: Path) -> None:
 
 
 def take_folder(source: Path, target: Path) -> None:
-    """Copy what somebody else made into a folder of ours, durably but for its own name: folders and
-    files get our permissions. InputError for what is neither a file nor a folder."""
+    """Copy what another program made into a folder of ours, durably but for its own name.
+    Folders and files get our permissions. InputError for what is neither a file nor a folder."""
     make_folder(target)
     for entry in sorted(os.scandir(source), key=lambda each: each.name):
         path = Path(entry.path)

@@ -130,7 +130,7 @@ def read_letter(folder: JobFolder, task: str) -> Letter | None:
 def is_foreign_letter(folder: JobFolder, task: str) -> bool:
     """Whether a task's letter.json is another program's: neither ours, nor ours but altered.
 
-    Such a file is nobody's damage, and is left as it is. What became of a letter of ours can be
+    Such a file is not damaged, and is left as it is. What became of a letter of ours can be
     anything, so the status is asked too: a task that popbuild built has its usage there.
     """
     path = folder.letter(task)

@@ -402,7 +402,7 @@ def read_status(folder: JobFolder) -> states.Status | None:
 
 
 def standing_status(job: Job) -> states.Status | None:
-    """The status of a job as it stands: where it says running and nobody holds the job's lock, that
+    """The status of a job as it stands: where it says running and the job's lock is free, that
     it is stopped. The next command that holds the lock writes that down."""
     status = shown_status(job.folder) if job.folder else None
     if status is None or job.state != states.STOPPED or status.get("state") != states.RUNNING:

@@ -59,7 +59,7 @@ class OpenJob:
             self._is_ahead = True
 
     def show_stage(self) -> None:
-        """Write down the stage that was noted, for whoever looks; nothing hangs on it."""
+        """Write down the stage that was noted, for commands that look; nothing depends on it."""
         with self._lock, contextlib.suppress(OSError):
             if self._is_ahead:
                 self._write(sync=False)

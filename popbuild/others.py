@@ -24,8 +24,8 @@ def is_foreign(folder: JobFolder) -> bool:
 
 
 def shown_status(folder: JobFolder) -> states.Status | None:
-    """A job's status for a look at it, in one shape, whoever wrote it. None where it is missing,
-    and where one of ours is damaged."""
+    """A job's status for a look at it, in one shape, also of another program. None where it is
+    missing, and where one of ours is damaged."""
     body = read_json(folder.at(STATUS))
     is_shown = states.usable(body) or (isinstance(body, dict) and is_foreign(folder))
     return states.in_shape(body) if is_shown else None

@@ -76,6 +76,6 @@ _mine: ContextVar[Stopwatch | None] = ContextVar("stopwatch", default=None)
 
 
 def waiting() -> contextlib.AbstractContextManager[None]:
-    """Inside, whoever is measured here waits for somebody else."""
+    """Inside, what is measured here waits, and its clock stops."""
     watch = _mine.get()
     return contextlib.nullcontext() if watch is None else watch.waits()

@@ -251,7 +251,7 @@ def _counts(failures: Any) -> bool:
 # What other programs write, after the storage document.
 
 _NEW_TASK = frozenset(_new_task())  # all of it stands in an entry of ours from its start
-_MOST = 1e18  # of what anybody could count: Python's JSON has Infinity as well
+_MOST = 1e18  # of what could be a count: Python's JSON has Infinity as well
 UNKNOWN_USAGE = {"inputTokens": None, "outputTokens": None, "cost": None}
 
 
@@ -277,8 +277,8 @@ def is_ours(body: Any) -> bool:
 
 
 def in_shape(body: Status) -> Status:
-    """A status for a look at it, whoever wrote it: names of files and entries of tasks where one
-    looks for them. What is none is left out, and all else stands as it is."""
+    """A status for a look at it, also of another program: names of files and entries of tasks
+    where one looks for them. What is none is left out, and all else stands as it is."""
     tasks = body.get("tasks")
     entries = tasks.items() if isinstance(tasks, dict) else ()
     return {

@@ -57,7 +57,7 @@ class Work:
     `sent_schema` the same as a call sends it. `place` is where the task's model answers,
     `place_of` says it of any model. `watch` measures the task's own work. `on_stage` is told of
     every stage that begins, in which cycle, and whether it waits for a model or for code that is
-    not ours; `on_lasting` of any other that takes long enough for somebody to look.
+    not ours; `on_lasting` of any other that takes long enough to be seen.
     """
 
     job: str

@@ -111,7 +111,7 @@ class Line(H11Protocol):
             super().send_400_response(msg)
             return
         # Behind a request there may be no place for this answer, and uvicorn would end in a
-        # traceback: one for each packet of somebody who likes to fill our log.
+        # traceback: one for each packet of a neighbour who wants to fill our log.
         self.cycle.disconnected = True
         self.cycle.message_event.set()
         self.transport.abort()

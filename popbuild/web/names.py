@@ -1,9 +1,10 @@
 """Where a server listens, under which names it is reached, and which of them a cookie is given to.
 
 A browser keeps cookies by host and leaves the port out: one for 127.0.0.1 goes along to every
-server on 127.0.0.1, whoever runs it. So each start draws a host of its own below `localhost`, which
-browsers take to the loopback without asking anybody, and only that one is given a cookie. What a
-page at 127.0.0.1 left in the browser, such as a service worker, does not reach the new host either.
+server on 127.0.0.1, also of another user. So each start draws a host of its own below
+`localhost`, which browsers take to the loopback without a query, and only that one is given a
+cookie. What a page at 127.0.0.1 left in the browser, such as a service worker, does not reach the
+new host either.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Names:
 
     @property
     def told(self) -> frozenset[str]:
-        """Those that anybody may hear of. A page that knew `own` could lead a browser to it at
+        """Those that are no secret. A page that knew `own` could lead a browser to it at
         another port, and so get the cookie."""
         return self.known if self.own is None else self.known - _both(self.own)
 

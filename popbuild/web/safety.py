@@ -170,7 +170,7 @@ class Safety:
 
     async def _took_token(self, scope: Scope, headers: Mapping[str, str], send: Send) -> bool:
         """Put the token of an address into a cookie, and lead to the address without it: it shall
-        neither stay in the browser's history nor go along when somebody copies the address. Under a
+        neither stay in the browser's history nor go along when the address is copied. Under a
         name that has no cookie, lead to the one that has."""
         words = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         given = next((value for name, value in words if name == "token"), None)
