@@ -41,7 +41,7 @@ def many_files() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def connections(served: Served, number: int, data: bytes) -> Iterator[list[socket.socket]]:
+def connected(served: Served, number: int, data: bytes) -> Iterator[list[socket.socket]]:
     """So many, each of which sends this and no more."""
     with contextlib.ExitStack() as stack:
         found = []
@@ -72,7 +72,7 @@ def test_the_sockets_of_a_neighbour(workspace: Workspace, files: int) -> None:
     served = served_by(running)
     with served.events() as events:
         assert events.next().kind == "hello"
-        with connections(served, NEIGHBOURS, HALF) as held:
+        with connected(served, NEIGHBOURS, HALF) as held:
             assert served.get("/").status == 200
             assert not is_open(held[0])
             assert is_open(held[-1])  # it was answered beside them, not behind their deadline
@@ -93,7 +93,7 @@ def test_no_file_is_left(workspace: Workspace) -> None:
     opened = len(list(Path(f"/proc/{running.pid}/fd").iterdir()))
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.prlimit(running.pid, resource.RLIMIT_NOFILE, (opened + 20, hard))
-    with connections(served, 200, HALF) as held:
+    with connected(served, 200, HALF) as held:
         # Not a page: there is no file to read for one either.
         assert served.get("/api/v1/openapi.json").status == 200
         assert is_open(held[-1])
@@ -116,7 +116,7 @@ def test_no_request_fills_the_log(workspace: Workspace) -> None:
             (f"GET /{'a' * 100_000} HTTP/1.1\r\n{host}\r\n", ""),
         ):
             with (
-                connections(served, 1, first.encode("latin-1")) as (connection,),
+                connected(served, 1, first.encode("latin-1")) as (connection,),
                 contextlib.suppress(OSError),
             ):
                 if then:
@@ -148,7 +148,7 @@ def test_uploads_that_do_not_end(workspace: Workspace, framing: str, with_token:
     head = f"POST /api/v1/jobs HTTP/1.1\r\nHost: {served.host}\r\n{token}"
     head += f"Content-Type: application/json\r\n{framing}\r\n\r\n"
     body = (b"f42400\r\n" if "chunked" in framing else b"") + bytes(15_000_000)
-    with connections(served, 40, head.encode()) as held:
+    with connected(served, 40, head.encode()) as held:
         left = {each: memoryview(body) for each in held}
         for _ in range(10):
             for each in held:
