@@ -23,9 +23,9 @@ from pathlib import Path
 
 import helpers
 
-from popbuild.engine import session
-from popbuild.engine.settle import Options
-from popbuild.layout import Root
+from popbuild.base.paths import Root
+from popbuild.build import session
+from popbuild.build.nothing_to_do import Options
 from popbuild.llm.request import Request
 
 IN_FLIGHT = 8

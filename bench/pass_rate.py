@@ -16,17 +16,17 @@ import json
 import tempfile
 from pathlib import Path
 
-from popbuild import commands, config
-from popbuild.engine import session
-from popbuild.engine.settle import Options
-from popbuild.exam import read_json
-from popbuild.jobs import Samples
-from popbuild.layout import COMPLETE, REJECTED, Root
+from popbuild.base.paths import COMPLETE, REJECTED, Root
+from popbuild.build import new_root, session
+from popbuild.build.nothing_to_do import Options
+from popbuild.jobs.examine import read_json
+from popbuild.jobs.lookup import Samples
+from popbuild.model.config import config
 
 
 def measure(seed: str, samples: int, folder: Path) -> None:
     """Build `samples` jobs from one of the demo's seeds, and print what became of them."""
-    commands.init(folder)
+    new_root.init(folder)
     root = Root(folder)
     text = root.seed(seed).read_bytes()
     for path in root.seeds.iterdir():

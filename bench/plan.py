@@ -18,13 +18,13 @@ from pathlib import Path
 
 import helpers
 
-from popbuild import config
-from popbuild.engine import session
-from popbuild.engine.settle import Options
-from popbuild.exam import Surroundings
-from popbuild.layout import Root
-from popbuild.plan import Totals, plan, totals
-from popbuild.selection import select
+from popbuild.base.paths import Root
+from popbuild.build import session
+from popbuild.build.nothing_to_do import Options
+from popbuild.jobs.examine import Surroundings
+from popbuild.jobs.selection import select
+from popbuild.model.config import config
+from popbuild.query.plan import Totals, plan, totals
 
 JOBS = 5
 _ANSWERS = """

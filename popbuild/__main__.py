@@ -1,6 +1,6 @@
 """`python -m popbuild`, which is `popbuild`."""
 
-from popbuild.cli import entry
+from popbuild.cli.main import entry
 
 if __name__ == "__main__":
     entry()

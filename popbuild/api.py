@@ -9,7 +9,7 @@
     print(here.read(job, "analysis-output.json").decode())
 
 What a command prints with --json has the same shape here, and in the HTTP API. Every error is a
-`popbuild.errors.PopbuildError`.
+`popbuild.base.errors.PopbuildError`.
 """
 
 from __future__ import annotations
@@ -19,23 +19,26 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from popbuild import commands, jobs, jsonio
-from popbuild.config import load, load_to_read
-from popbuild.errors import InputError
-from popbuild.exam import BadSeed, key_problems, seed_of
-from popbuild.layout import Root, find_root
+from popbuild.base import jsonio
+from popbuild.base.errors import InputError
+from popbuild.base.paths import Root, find_root
+from popbuild.build import verbs
+from popbuild.jobs import lookup
+from popbuild.jobs.examine import BadSeed, key_problems, seed_of
+from popbuild.model.config.config import load, load_to_read
 from popbuild.model.problem import Problem
+from popbuild.query import describe
 
 if TYPE_CHECKING:
-    from popbuild.board.hub import Event
-    from popbuild.commands import ShownFile
-    from popbuild.decisions import Decided
-    from popbuild.diff import Difference
-    from popbuild.engine.events import Events, JobResult
-    from popbuild.explain import Explanation
+    from popbuild.build.events import Events, JobResult
+    from popbuild.build.human_gate import Decided
+    from popbuild.jobs.stop_requests import Stopped
     from popbuild.model.pipeline import Pipeline
-    from popbuild.plan import PlannedJob
-    from popbuild.stops import Stopped
+    from popbuild.query.describe import ShownFile
+    from popbuild.query.diff import Difference
+    from popbuild.query.explain import Explanation
+    from popbuild.query.plan import PlannedJob
+    from popbuild.query.table.event_ring import Event
 
 
 class Popbuild:
@@ -51,24 +54,24 @@ class Popbuild:
 
     def jobs(self, *names: str) -> list[dict[str, Any]]:
         """The jobs that IDs and globs mean, or all, as `popbuild status --json` has them."""
-        found = commands.look(self.root, commands.named(self.root, names))
-        return [commands.describe_job(job, self.root) for job in found]
+        found = describe.look(self.root, describe.named(self.root, names))
+        return [describe.describe_job(job, self.root) for job in found]
 
     def job(self, job: str) -> dict[str, Any]:
         """One job, by its exact ID."""
-        return commands.describe_job(commands.find_job(self.root, job), self.root, unowned=True)
+        return describe.describe_job(describe.find_job(self.root, job), self.root, unowned=True)
 
     def is_known(self, job: str) -> bool:
         """Whether there is a job of this ID."""
-        return jobs.is_known(self.root, job)
+        return lookup.is_known(self.root, job)
 
     def files(self, job: str, task: str | None = None) -> list[ShownFile]:
         """The files of a job, or of one of its tasks."""
-        return commands.files_of(commands.find_job(self.root, job), task)
+        return describe.files_of(describe.find_job(self.root, job), task)
 
     def read(self, job: str, name: str) -> bytes:
         """A file of a job: by its name, `<kind>/<name>` or `<task>/letter.json`."""
-        return commands.read_file(commands.find_job(self.root, job), name)[1]
+        return describe.read_file(describe.find_job(self.root, job), name)[1]
 
     def pipelines(self) -> dict[str, Pipeline]:
         """The pipelines by name; the default one's is empty."""
@@ -76,11 +79,11 @@ class Popbuild:
 
     def explain(self, job: str, task: str | None = None) -> list[Explanation]:
         """Why a job's tasks, or one of them, are stale, with the differences."""
-        return commands.explain(self.root, job, task)
+        return describe.explain(self.root, job, task)
 
     def diff(self, job: str, against: int = 1) -> Difference:
         """What a complete job's last rebuild changed, or the `against`-th before it until now."""
-        from popbuild.diff import diff
+        from popbuild.query.diff import diff
 
         return diff(self.root, job, against)
 
@@ -92,8 +95,8 @@ class Popbuild:
         store: str | None = None,
     ) -> list[PlannedJob]:
         """What `build` with the same arguments would do and cost. Free: makes no call."""
-        from popbuild.engine import session
-        from popbuild.engine.settle import Options
+        from popbuild.build import session
+        from popbuild.build.nothing_to_do import Options
 
         options = Options(always=always, fresh=tuple(fresh), store=store)
         return session.plan(self.root, None, names, options)
@@ -101,9 +104,9 @@ class Popbuild:
     async def events(self, job: str | None = None) -> AsyncIterator[Event]:
         """What happens from now on, as it happens: the kinds and bodies of the HTTP API, with
         `async for`. `job` is one whose files are watched closely. Ends when you stop asking."""
-        from popbuild.board.board import Board
-        from popbuild.board.eyes import Eyes
-        from popbuild.board.hub import Hub
+        from popbuild.query.table.board import Board
+        from popbuild.query.table.event_ring import Hub
+        from popbuild.query.table.watcher import Eyes
 
         hub = Hub()
         eyes = Eyes(self.root, Board(), hub)
@@ -136,8 +139,8 @@ class Popbuild:
         try:
             valid = _seed(seed)
         except BadSeed as bad:
-            raise commands.seed_error(bad) from None
-        return commands.queue(self.root, valid, job)
+            raise describe.seed_error(bad) from None
+        return verbs.queue(self.root, valid, job)
 
     def build(
         self,
@@ -153,8 +156,8 @@ class Popbuild:
         """Build what is stale of the named jobs, or of all, as `popbuild run --continue` does; a
         result for each. `budget` is in US dollars; without `wait`, a job that another process
         builds is left. `events` is told what happens, as it happens."""
-        from popbuild.engine import session
-        from popbuild.engine.settle import Options
+        from popbuild.build import session
+        from popbuild.build.nothing_to_do import Options
 
         options = Options(
             always=always,
@@ -169,7 +172,7 @@ class Popbuild:
 
     def retry(self, job: str) -> list[JobResult]:
         """Let the task that rejected a job draw another sample, then build the job."""
-        commands.retry(self.root, job)
+        verbs.retry(self.root, job)
         return self.build(job)
 
     def approve(
@@ -183,7 +186,7 @@ class Popbuild:
         """Say yes at a human gate. `task` is needed where several wait; `by` is the login name if
         absent; with `of`, from the question in `job(…)["waiting"]`, only if it is still that which
         is asked, and nobody has said no. The next `build` goes on."""
-        from popbuild.decisions import Answer, approve
+        from popbuild.build.human_gate import Answer, approve
 
         return approve(self.root, job, Answer(task, note, by, of))
 
@@ -197,21 +200,21 @@ class Popbuild:
     ) -> Decided:
         """Say no at a human gate: the job goes to rejected/, with the note as its problem. Its
         arguments are those of `approve`."""
-        from popbuild.decisions import Answer, reject
+        from popbuild.build.human_gate import Answer, reject
 
         return reject(self.root, job, Answer(task, note, by, of))
 
     def stop(self, *jobs: str, patience_s: float = 30.0) -> list[Stopped]:
         """Ask whoever builds these jobs to stop, and wait for it, at most so long."""
-        from popbuild import stops
+        from popbuild.jobs import stop_requests
 
         for job in jobs:
-            commands.check_known(self.root, job)
-        return stops.stop(self.root, jobs, patience_s)
+            describe.check_known(self.root, job)
+        return stop_requests.stop(self.root, jobs, patience_s)
 
     def accept(self, job: str, *tasks: str) -> list[str]:
         """Take what stands there as up to date, without building; gives the tasks."""
-        return commands.accept(self.root, job, tasks)
+        return verbs.accept(self.root, job, tasks)
 
 
 def _seed(given: Mapping[str, Any] | bytes) -> dict[str, Any]:

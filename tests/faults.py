@@ -103,9 +103,9 @@ def run(argv: list[str]) -> None:
     install()
     # For worker processes, which are made by an interpreter of their own.
     os.environ["PYTHONPATH"] = f"{TESTS}/injected{os.pathsep}{TESTS}"
-    from popbuild import cli
+    from popbuild.cli import main
 
-    sys.exit(cli.main(argv))
+    sys.exit(main.main(argv))
 
 
 def install() -> None:
@@ -129,7 +129,7 @@ class _Injector:
         self._close, self._fstat, self._kill = os.close, os.fstat, os.kill
 
     def install(self) -> None:
-        from popbuild import disk
+        from popbuild.base import disk
 
         self._wrap_opens()
         for name in _ON_FILES:

@@ -18,18 +18,22 @@ from typing import IO, Any
 
 from backports import zstd
 
-from popbuild import config, disk, gate, jsonio, layout, runs, schemas, tarball, yamlio
-from popbuild.bundle import bundle
-from popbuild.errors import ConfigError, InputError, PopbuildError, TaskError
+from popbuild.base import disk, jsonio, paths
+from popbuild.base.errors import ConfigError, InputError, PopbuildError, TaskError
+from popbuild.jobs import run_log
 from popbuild.llm import ledger
 from popbuild.llm.store import open_entry
+from popbuild.model.config import config, yamlio
+from popbuild.model.config.reader import parse_and_validate
 from popbuild.model.letter import open_letter
 from popbuild.model.problem import Problem, parts_of, pointer_of, value_at
-from popbuild.prompt import Templates
-from popbuild.reader import parse_and_validate
-from popbuild.stages.defaults import NoDocument, parse_json, parse_text
-from popbuild.stages.kinds import Kinds
-from popbuild.views import Trace, view
+from popbuild.model.schema import gate, schemas
+from popbuild.model.schema.bundle import bundle
+from popbuild.task.answer.kinds import Kinds
+from popbuild.task.default_stages import NoDocument, parse_json, parse_text
+from popbuild.task.reads import Trace, view
+from popbuild.task.templates.render import Templates
+from popbuild.upkeep.archive import tarball
 
 READERS: dict[str, Callable[[bytes], None]] = {}
 DIGEST = "sha256:" + "0" * 64
@@ -130,7 +134,7 @@ def template(data: bytes) -> None:
 def name(data: bytes) -> None:
     """A name that is let through is one plain file, wherever it is joined to a folder."""
     text = data.decode("utf-8", "surrogateescape")
-    for check in (layout.check_file_name, lambda each: layout.check_name("job", each)):
+    for check in (paths.check_file_name, lambda each: paths.check_name("job", each)):
         try:
             found = check(text)
         except InputError as error:
@@ -160,7 +164,7 @@ def pointer(data: bytes) -> None:
 def environment(data: bytes) -> None:
     """A root's `.env`: variables that a process can have, or what is wrong with the file."""
     with tempfile.TemporaryDirectory() as folder:
-        root = layout.Root(Path(folder))
+        root = paths.Root(Path(folder))
         root.environment_file.write_bytes(data)
         try:
             found = config.environment_of(root, {})
@@ -182,7 +186,7 @@ def ours(data: bytes) -> None:
         ledger.read_entries(path)
         assert disk.read(path) == data
     open_entry(data, DIGEST)
-    runs.body_of(data)
+    run_log.body_of(data)
     try:
         body = json.loads(data)
     except (ValueError, RecursionError):
@@ -190,7 +194,7 @@ def ours(data: bytes) -> None:
     if isinstance(body, dict):
         body |= {"formatVersion": 1, "task": "research"}
         open_letter(body, "research")
-        runs._is_whole(body)
+        run_log._is_whole(body)
 
 
 @reader

@@ -16,7 +16,7 @@ import pytest
 from provider import Provider, fail
 from workspace import CHECKOUT, Workspace
 
-from popbuild import jsonio
+from popbuild.base import jsonio
 from popbuild.llm.addresses import ROUTES, USE_PROXY, VARIABLES, address_of, normal, variables_of
 from popbuild.llm.endpoint import provider_place
 from popbuild.llm.store import Store

@@ -18,10 +18,10 @@ from pyrage import x25519
 from steps import EVERY, run_killed
 from workspace import Workspace
 
-from popbuild import proof
-from popbuild.jsonio import digest_bytes
-from popbuild.layout import Root
+from popbuild.base.jsonio import digest_bytes
+from popbuild.base.paths import Root
 from popbuild.model.letter import seal
+from popbuild.upkeep import verify
 
 FIRST = "pipeline-data/complete/first"
 
@@ -564,7 +564,7 @@ def killed(
 
 
 def proven(workspace: Workspace) -> bool:
-    return proof.verify(Root(workspace.root)).proven
+    return verify.verify(Root(workspace.root)).proven
 
 
 def test_killed_while_it_archives(built: Workspace) -> None:

@@ -11,7 +11,7 @@ from provider import Provider
 from refusals import KEY, RUNS, refused
 from workspace import Workspace
 
-from popbuild.redact import names_secret
+from popbuild.base.redact import names_secret
 
 Arrange = Callable[[Workspace], Any]
 CONFIG = "pipeline-config"

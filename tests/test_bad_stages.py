@@ -12,9 +12,9 @@ from provider import Provider
 from refusals import KEY, RUNS, nothing_leaked, refused
 from workspace import Workspace
 
-from popbuild.errors import TaskError
-from popbuild.prompt import Templates
-from popbuild.views import Trace
+from popbuild.base.errors import TaskError
+from popbuild.task.reads import Trace
+from popbuild.task.templates.render import Templates
 
 PROMPT = "pipeline-config/tasks/research/prompt.md"
 STAGES = "pipeline-config/tasks/research/stages.py"

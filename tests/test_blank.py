@@ -9,8 +9,8 @@ from provider import Provider
 from refusals import refused
 from workspace import Workspace
 
-from popbuild.syntax import source_of
-from popbuild.texts import is_blank
+from popbuild.base.texts import is_blank
+from popbuild.task.templates.syntax import source_of
 
 INVISIBLE = ("", " \t\r\n\v\f", "\u00a0\u2003\u3000", "\u200b\u200c\u200d\u2060\ufeff", "\x00\x1b")
 INVISIBLE += ("\u00ad", "\u2028\u2029", "\ufe0f", "\u3164\uffa0\u115f", "\u2800", "\U000e0020")

@@ -12,7 +12,7 @@ from provider import Provider, Reply, default_answer
 from served import serve
 from workspace import Workspace
 
-from popbuild.decisions import default_name
+from popbuild.build.human_gate import default_name
 
 pytestmark = needs_chromium
 

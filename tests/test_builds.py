@@ -7,8 +7,8 @@ import asyncio
 from patience import PATIENCE_S
 from workspace import Workspace
 
-from popbuild.board.hub import Hub
-from popbuild.layout import Root
+from popbuild.base.paths import Root
+from popbuild.query.table.event_ring import Hub
 from popbuild.web.builds import ENDED, Build, Builds
 
 

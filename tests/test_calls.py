@@ -12,7 +12,7 @@ from patience import eventually
 from provider import Provider, Reply, fail
 from workspace import MODEL, Workspace
 
-from popbuild import jsonio
+from popbuild.base import jsonio
 from popbuild.model.letter import seal
 
 QUICK = {"POPBUILD_BACKOFF_S": "0.01"}

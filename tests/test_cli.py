@@ -12,8 +12,8 @@ import pytest
 from provider import Provider, fail
 from workspace import CHECKOUT, Workspace
 
-from popbuild.cli import COMMANDS, build_parser
-from popbuild.units import money
+from popbuild.base.units import money
+from popbuild.cli.main import COMMANDS, build_parser
 
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
 
@@ -879,8 +879,8 @@ def test_nothing_to_do_imports_nothing_heavy(
     env = {"PYTHONPROFILEIMPORTTIME": "1"}
     err = workspace.popbuild(*command, env=env, real=True).err
     imported = {line.rpartition("|")[2].strip() for line in err.splitlines() if "|" in line}
-    assert "popbuild.jobs" in imported
+    assert "popbuild.jobs.lookup" in imported
     heavy = {"litellm", "jsonschema", "yaml", "asyncio", "tiktoken"}
     if command != ("plan",):
-        heavy |= {"jinja2", "popbuild.plan"}
+        heavy |= {"jinja2", "popbuild.query.plan"}
     assert imported & heavy == set()

@@ -9,8 +9,9 @@ import pytest
 from provider import Provider
 from workspace import Workspace
 
-from popbuild import commands, proof, validate
-from popbuild.layout import Root
+from popbuild.base.paths import Root
+from popbuild.query import describe
+from popbuild.upkeep import validate, verify
 
 
 @pytest.fixture(autouse=True)
@@ -27,8 +28,8 @@ def check_whole(workspace: Workspace, runs: int) -> None:
     assert len(workspace.runs()) == runs
     assert {task["state"] for task in workspace.status("first")["tasks"].values()} == {"done"}
     assert validate.validate(Root(workspace.root)).findings == []
-    assert proof.verify(Root(workspace.root)).proven
-    (job,) = commands.look(Root(workspace.root), ["first"])
+    assert verify.verify(Root(workspace.root)).proven
+    (job,) = describe.look(Root(workspace.root), ["first"])
     assert job.up_to_date
 
 

@@ -19,9 +19,9 @@ from patience import PATIENCE_S
 from provider import Provider
 from workspace import Workspace
 
-from popbuild.claims import Fenced, JobLocks
-from popbuild.errors import FencedError
-from popbuild.layout import Root
+from popbuild.base.errors import FencedError
+from popbuild.base.paths import Root
+from popbuild.jobs.claims import Fenced, JobLocks
 
 JOBS = [f"job-{number:02d}" for number in range(24)]
 GIVEN_UP_S = 6  # how long a worker may be silent
@@ -36,7 +36,7 @@ if __name__ == "__main__":
         address = cluster.scheduler_address
         command = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--no-nanny",
                    "--nthreads", "4", "--host", "127.0.0.1", "--no-dashboard",
-                   "--preload", "popbuild.llm.warm"]
+                   "--preload", "popbuild.llm.preload"]
         workers = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(3)]
         pids = [worker.pid for worker in workers]
         print(json.dumps({"address": address, "pids": pids}), flush=True)

@@ -9,8 +9,8 @@ import pytest
 from provider import Provider
 from workspace import Workspace
 
-from popbuild import dialects, gate, schema_words, schemas, validators
-from popbuild.errors import ConfigError
+from popbuild.base.errors import ConfigError
+from popbuild.model.schema import dialects, gate, odd_words, schemas, validators
 
 D4 = "http://json-schema.org/draft-04/schema#"
 D6 = "http://json-schema.org/draft-06/schema#"
@@ -326,7 +326,7 @@ def test_what_is_likely_not_meant(case: str) -> None:
     """One warning, at its place, that names what may be meant."""
     schema, place, said = WORDS[case]
     draft = dialects.dialect_of(schema, dialects.DEFAULT, "x")
-    (problem,) = schema_words.warnings(schema, draft, "x")
+    (problem,) = odd_words.warnings(schema, draft, "x")
     assert problem.pointer == place
     assert said in problem.message
 
@@ -348,7 +348,7 @@ QUIET: list[Any] = [
 def test_what_is_meant(schema: Any) -> None:
     """Words of the draft bring no warning, and neither do keywords that stand for names."""
     draft = dialects.dialect_of(schema, dialects.DEFAULT, "x")
-    assert list(schema_words.warnings(schema, draft, "x")) == []
+    assert list(odd_words.warnings(schema, draft, "x")) == []
 
 
 def test_the_words_of_a_draft_are_those_of_its_metaschema() -> None:

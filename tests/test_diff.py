@@ -12,8 +12,8 @@ import pytest
 from provider import Provider, Reply
 from workspace import Workspace
 
-from popbuild.diff import compare
 from popbuild.model.problem import MISSING, parts_of
+from popbuild.query.diff import compare
 
 SCHEMA = {
     "type": "object",

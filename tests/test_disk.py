@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from popbuild import disk
+from popbuild.base import disk
 
 
 def names(folder: Path) -> list[str]:

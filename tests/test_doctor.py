@@ -30,8 +30,9 @@ from provider import Provider
 from steps import EVERY, run_killed
 from workspace import Workspace
 
-from popbuild import ailments, disk, proof, validate
-from popbuild.layout import Root
+from popbuild.base import disk
+from popbuild.base.paths import Root
+from popbuild.upkeep import ailments, validate, verify
 
 
 def doctor(workspace: Workspace, *args: str, code: int) -> Any:
@@ -52,7 +53,7 @@ def kept(workspace: Workspace, said: Any, path: str) -> bytes:
 
 def check_whole(workspace: Workspace) -> None:
     assert validate.validate(Root(workspace.root)).findings == []
-    verification = proof.verify(Root(workspace.root))
+    verification = verify.verify(Root(workspace.root))
     assert verification.proven, list(verification.lines())
 
 
@@ -107,7 +108,7 @@ def test_finds_and_mends(
     empty = {path for path, digest in before if digest == EMPTY}
     assert gone <= changed | empty
     assert ailments.look(Root(workspace.root)) == []
-    altered = [each.file for each in proof.verify(Root(workspace.root)).proofs[0].alterations]
+    altered = [each.file for each in verify.verify(Root(workspace.root)).proofs[0].alterations]
     assert altered == ([where] if kind == "broken letter" else [])  # until its task is built again
     names = ["first", *(["claimed"] if where.startswith(f"{CURRENT}/claimed") else [])]
     assert workspace.popbuild("run", *names).code == 0
@@ -173,11 +174,11 @@ def test_mending_vouches_for_nothing(workspace: Workspace) -> None:
     (workspace.job("first") / "files/logs" / status["files"]["logs"][0]).unlink()
     letter = workspace.job("first") / "tasks/analysis/letter.json"
     letter.write_text(letter.read_text().replace("openai/", "forged/"))
-    before = [each.file for each in proof.verify(Root(workspace.root)).proofs[0].alterations]
+    before = [each.file for each in verify.verify(Root(workspace.root)).proofs[0].alterations]
     assert len(before) == 3
     found = kinds(doctor(workspace, "--yes", code=0))
     assert found == ["broken letter", "missing file", "missing file"]
-    after = [each.file for each in proof.verify(Root(workspace.root)).proofs[0].alterations]
+    after = [each.file for each in verify.verify(Root(workspace.root)).proofs[0].alterations]
     assert after == before
 
 
@@ -209,7 +210,7 @@ def test_what_killed_commands_left(workspace: Workspace, monkeypatch: pytest.Mon
     monkeypatch.setattr(disk, "LEFT_OVER_S", -1.0)
     assert {each.kind for each in ailments.look(root)} == {"left over"}
     patch = "from popbuild import disk; disk.LEFT_OVER_S = -1.0"
-    code = f"{patch}\nimport sys\nfrom popbuild.cli import main\nsys.exit(main(sys.argv[1:]))"
+    code = f"{patch}\nimport sys\nfrom popbuild.cli.main import main\nsys.exit(main(sys.argv[1:]))"
     result = workspace.run("python", "-c", code, "doctor", "--yes", "--json")
     assert result.code == 0, result.err
     said = json.loads(result.out)
@@ -281,7 +282,7 @@ def test_asks_on_a_terminal(workspace: Workspace, said: str, code: int) -> None:
     before = workspace.tree()
     theirs, ours = pty.openpty()
     program = f"import os, sys; os.dup2(os.open({os.ttyname(ours)!r}, os.O_RDWR | os.O_NOCTTY), 0)"
-    program += "; from popbuild.cli import main; sys.exit(main(['doctor']))"
+    program += "; from popbuild.cli.main import main; sys.exit(main(['doctor']))"
     os.write(theirs, f"{said}\n".encode())
     result = workspace.run("python", "-c", program)
     os.close(ours)
@@ -313,7 +314,7 @@ def test_killed_at_every_step(workspace: Workspace, provider: Provider) -> None:
         assert code in (0, -9)
         doctor(workspace, "--yes", code=0)
         assert ailments.look(Root(workspace.root)) == [], left
-        altered = [each.file for each in proof.verify(Root(workspace.root)).proofs[0].alterations]
+        altered = [each.file for each in verify.verify(Root(workspace.root)).proofs[0].alterations]
         assert altered == [f"{COMPLETE}/first/tasks/analysis/letter.json"], left
         assert len(workspace.runs()) == 1
         left += STRIDE

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from popbuild.stages.defaults import NoDocument, parse_json
-from popbuild.stages.kinds import Kinds
+from popbuild.task.answer.kinds import Kinds
+from popbuild.task.default_stages import NoDocument, parse_json
 
 OBJECT = {"type": "object", "required": ["content"]}
 OBJECTS = {"type": "array", "items": {"type": "object"}}

@@ -182,7 +182,7 @@ def test_a_stock_run_refuses(workspace: Workspace, provider: Provider) -> None:
         "from doit.plugin import PluginDict;"
         "PluginDict._from_entry_points = lambda self, category: "
         "{} if category == 'COMMAND' else {'popbuild-null': "
-        "__import__('popbuild.engine.backend', fromlist=['x']).NullBackend};"
+        "__import__('popbuild.build.doit_backend', fromlist=['x']).NullBackend};"
         "sys.exit(DoitMain().run(['run', 'first']))"
     )
     result = workspace.run("python", "-c", program)

@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markup import svg_of
 
-from popbuild import drawing
-from popbuild.drawing import Bar, Graph, Lane, Node, Point
-from popbuild.drawing.graph import MARKS
-from popbuild.drawing.layers import GAP, direct, lay_out
-from popbuild.drawing.plot import steps
-from popbuild.drawing.shapes import width_of
-from popbuild.errors import printable
+from popbuild.base.errors import printable
+from popbuild.web import svg as drawing
+from popbuild.web.svg import Bar, Graph, Lane, Node, Point
+from popbuild.web.svg.graph import MARKS
+from popbuild.web.svg.layers import GAP, direct, lay_out
+from popbuild.web.svg.plot import steps
+from popbuild.web.svg.shapes import width_of
 
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = (

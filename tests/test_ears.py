@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from popbuild.ears import listen
+from popbuild.base.file_events import listen
 
 _LONG_S = 30.0
 

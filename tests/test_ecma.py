@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from popbuild import ecma, keywords
+from popbuild.model.schema import ecma, keywords
 
 MATCHES: list[tuple[str, str, bool]] = [
     # Sets of characters.

@@ -9,7 +9,7 @@ import pytest
 from provider import Provider, Reply
 from workspace import Workspace
 
-from popbuild.stopwatch import Stopwatch, waiting
+from popbuild.base.stopwatch import Stopwatch, waiting
 
 HOUR_MS = 3_600_000.0
 

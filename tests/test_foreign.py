@@ -15,10 +15,10 @@ from provider import Provider
 from served import serve
 from workspace import MODEL, Workspace
 
-from popbuild import ailments
-from popbuild.exam import is_foreign_letter
-from popbuild.layout import JobFolder, Root
+from popbuild.base.paths import JobFolder, Root
+from popbuild.jobs.examine import is_foreign_letter
 from popbuild.model.letter import looks_ours
+from popbuild.upkeep import ailments
 
 LETTERS = {
     "task and time": {"task": "research", "at": "2025-10-02T06:37:48.243Z"},

@@ -13,7 +13,9 @@ import pytest
 from provider import Provider, Reply
 from workspace import Workspace
 
-from popbuild import exam, gate, jsonio, schemas
+from popbuild.base import jsonio
+from popbuild.jobs import examine
+from popbuild.model.schema import gate, schemas
 
 EXAMPLES = Path(__file__).parent / "storage_examples"
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
@@ -92,7 +94,7 @@ def test_every_schema_file_is_a_format() -> None:
 )
 def test_the_quick_look_at_a_seed_agrees_with_its_schema(seed: Any) -> None:
     """A run with nothing to do judges a seed without jsonschema: by the same rules."""
-    assert exam._looks_valid(seed) == (not problems(seed, "seed"))
+    assert examine._looks_valid(seed) == (not problems(seed, "seed"))
 
 
 @pytest.mark.parametrize("value", [{"b": 1, "a": [1, {"ü": None}]}, "text", 3.5, [], {}])

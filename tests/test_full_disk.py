@@ -15,7 +15,7 @@ from disks import SmallDisk
 from provider import Provider, Reply, Request
 from workspace import Workspace
 
-from popbuild import disk
+from popbuild.base import disk
 from popbuild.llm.request import Request as Asked
 from popbuild.llm.reserve import Reserve
 

@@ -20,8 +20,10 @@ from provider import Provider
 from readers import READERS
 from workspace import Workspace
 
-from popbuild import gate, jsonio, layout, schemas, yamlio
-from popbuild.errors import InputError
+from popbuild.base import jsonio, paths
+from popbuild.base.errors import InputError
+from popbuild.model.config import yamlio
+from popbuild.model.schema import gate, schemas
 
 # A number here tries that many examples, other ones each time; without it, the same few.
 EXAMPLES = os.environ.get("POPBUILD_TEST_EXAMPLES")
@@ -350,7 +352,7 @@ def test_no_name_leaves_its_folder(tmp_path: Path) -> None:
     """Every name with a part that leads elsewhere is refused, before anything is opened."""
     for name in ("..", ".", "a/b", "/etc/passwd", "a\0b", "", "..\\x", "a\n", "x" * 65, "nul.txt"):
         with pytest.raises(InputError):
-            layout.check_file_name(name)
+            paths.check_file_name(name)
 
 
 def elsewhere(workspace: Workspace) -> Path:

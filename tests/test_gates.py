@@ -15,10 +15,13 @@ from provider import Provider
 from test_watch import eventually, watching
 from workspace import Workspace
 
-from popbuild import commands, gate, schemas, stops, validate
-from popbuild.engine import session
-from popbuild.engine.settle import Options
-from popbuild.layout import Root
+from popbuild.base.paths import Root
+from popbuild.build import session
+from popbuild.build.nothing_to_do import Options
+from popbuild.jobs import stop_requests
+from popbuild.model.schema import gate, schemas
+from popbuild.query import describe
+from popbuild.upkeep import validate
 
 QUESTION = "Is this fit to print?"
 GATE: dict[str, Any] = {"gate": {"message": QUESTION}}
@@ -51,7 +54,7 @@ def run(workspace: Workspace, code: int, *words: str, **options: Any) -> Result:
 def status(workspace: Workspace) -> Any:
     """As `status first --json` shows it."""
     root = Root(workspace.root)
-    return commands.describe_job(commands.find_job(root, "first"), root)
+    return describe.describe_job(describe.find_job(root, "first"), root)
 
 
 def planned(workspace: Workspace) -> tuple[dict[str, str], str | None]:
@@ -605,7 +608,7 @@ def test_watch_heeds_people(gated: Workspace, provider: Provider) -> None:
         provider.wait_for(6)
         run(gated, 0, "stop", "third")
         assert gated.status("third", "current")["state"] == "stopped"
-        assert stops.Stops(Root(gated.root)).asked() == set()
+        assert stop_requests.Stops(Root(gated.root)).asked() == set()
         provider.release()
         run(gated, 0, "approve", "second")
         eventually(lambda: gated.states("second") == ["complete"])  # found by a look at everything

@@ -14,8 +14,8 @@ from foreign_data import JOB, ForeignData, example, tree
 from provider import Provider
 from workspace import Workspace
 
-from popbuild.claims import JobLocks
-from popbuild.layout import Root
+from popbuild.base.paths import Root
+from popbuild.jobs.claims import JobLocks
 
 FAILED, REJECTED = "pl-2025-10-03T06-37-29-980Z-0d57ed", "pl-2025-10-04T06-37-29-980Z-0d57ee"
 WAITS = "pipeline-data/pending/waits-seed.json"

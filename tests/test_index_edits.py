@@ -19,10 +19,12 @@ from hypothesis import strategies as st
 from provider import Provider
 from workspace import Workspace
 
-from popbuild import config, disk, jobs
-from popbuild.exam import Surroundings
-from popbuild.index import Index
-from popbuild.layout import Root
+from popbuild.base import disk
+from popbuild.base.paths import Root
+from popbuild.jobs import lookup
+from popbuild.jobs.examine import Surroundings
+from popbuild.jobs.index import Index
+from popbuild.model.config import config
 
 EXAMPLES = os.environ.get("POPBUILD_TEST_EXAMPLES")
 JOBS = ("first", "second", "other")
@@ -192,7 +194,7 @@ def built(workspace: Workspace) -> Root:
     return Root(workspace.root)
 
 
-def said(found: jobs.Job) -> dict[str, Any]:
+def said(found: lookup.Job) -> dict[str, Any]:
     """Everything that is told of a job."""
     verdicts = found.exam.verdicts if found.exam else {}
     return {
@@ -232,7 +234,7 @@ def test_an_index_says_what_is_said_without_one(
                     continue
                 with clock.shown():
                     around = Surroundings(config.load(root))
-                    wanted = {job: said(jobs.find(job, around)) for job in JOBS}
+                    wanted = {job: said(lookup.find(job, around)) for job in JOBS}
                     with Index(around, JOBS) as index:
                         known.extend(job for job in JOBS if index.knows(job))
                         found = {job: said(index.find(job)) for job in JOBS}

@@ -9,9 +9,9 @@ import pytest
 from provider import Provider
 from workspace import Workspace
 
-from popbuild import disk, jsonio
 from popbuild.api import Popbuild
-from popbuild.errors import InputError
+from popbuild.base import disk, jsonio
+from popbuild.base.errors import InputError
 
 SIZE_BYTES = 500_000_000
 # With so much memory, such a file cannot have been read.

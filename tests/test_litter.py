@@ -8,8 +8,8 @@ import pytest
 from provider import Provider
 from workspace import Workspace
 
-from popbuild import jsonio
-from popbuild.litter import is_litter
+from popbuild.base import jsonio
+from popbuild.model.config.litter import is_litter
 from popbuild.model.letter import seal
 
 FOLDER = "pipeline-config/tasks/research"

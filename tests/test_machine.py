@@ -32,8 +32,9 @@ from hypothesis.stateful import (
 from provider import Provider, Reply, Request, fail
 from workspace import Workspace
 
-from popbuild import commands, proof, validate
-from popbuild.layout import Root
+from popbuild.base.paths import Root
+from popbuild.query import describe
+from popbuild.upkeep import validate, verify
 
 # A number here tries that many sequences, other ones each time; without it, the same few.
 EXAMPLES = os.environ.get("POPBUILD_TEST_EXAMPLES")
@@ -330,7 +331,7 @@ class Machine(RuleBasedStateMachine):
         root = Root(self.workspace.root)
         if not root.config.exists():
             return
-        proofs = proof.verify(root)
+        proofs = verify.verify(root)
         assert proofs.proven, proofs
         for finding in validate.validate(root).findings:
             assert "pipeline-data/complete" not in str(finding.as_json()), finding
@@ -348,7 +349,7 @@ class Machine(RuleBasedStateMachine):
     def one_directory_answers(self) -> None:
         root = Root(self.workspace.root)
         known = [job for job in self.topics if self.workspace.states(job)]
-        for job in commands.look(root, known) if known else ():
+        for job in describe.look(root, known) if known else ():
             assert job.folder is not None
             assert job.folder.path.is_dir()
             assert job.state in ("complete", "rejected", "stopped", "failed", "running", "waiting")

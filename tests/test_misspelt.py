@@ -14,7 +14,7 @@ from workspace import Workspace
 
 from popbuild.llm import known
 from popbuild.llm.client import known_settings
-from popbuild.stages.source import near_stages, wrong_stages
+from popbuild.task.stage_source import near_stages, wrong_stages
 
 CONFIG = "pipeline-config/tasks"
 

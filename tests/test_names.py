@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from popbuild.errors import UsageError
-from popbuild.web.names import Place, names_of
+from popbuild.base.errors import UsageError
+from popbuild.web.hosts import Place, names_of
 from popbuild.web.sockets import open_sockets
 
 ALL = "0.0.0.0"  # noqa: S104 - a row of the table

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from workspace import CHECKOUT, Workspace
 
-from popbuild import schemas
+from popbuild.model.schema import schemas
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +35,9 @@ def test_the_wheel_works_outside_the_checkout(tmp_path: Path, installed: Path) -
     """Installed from the wheel, popbuild makes a root, validates it and lists its jobs: schemas
     and demo are inside."""
     program = (
-        "import sys, popbuild.cli, popbuild.schemas;"
-        "print(popbuild.schemas.folder(), file=sys.stderr);"
-        "sys.exit(popbuild.cli.main(sys.argv[1:]))"
+        "import sys, popbuild.cli.main, popbuild.model.schema.schemas;"
+        "print(popbuild.model.schema.schemas.folder(), file=sys.stderr);"
+        "sys.exit(popbuild.cli.main.main(sys.argv[1:]))"
     )
     with Workspace(tmp_path) as workspace:
         here = {"env": {"PYTHONPATH": str(installed)}, "cwd": workspace.home}
@@ -59,7 +59,7 @@ def test_what_is_in_the_wheel(wheel: Path) -> None:
     assert "popbuild/_demo/pipeline-config/pipeline.json" in names
     assert "popbuild/py.typed" in names
     for page in ("templates/report.html", "templates/panels/graph.html", "static/popbuild.css"):
-        assert f"popbuild/pages/{page}" in names
+        assert f"popbuild/web/pages/{page}" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     wrong = ("__pycache__", "tests/", "pipeline-data", ".popbuild/")
     assert [name for name in names if any(each in name for each in wrong)] == []

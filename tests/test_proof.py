@@ -16,8 +16,9 @@ import pytest
 from provider import Provider, Reply
 from workspace import Workspace
 
-from popbuild import jsonio, runs
-from popbuild.layout import Root
+from popbuild.base import jsonio
+from popbuild.base.paths import Root
+from popbuild.jobs import run_log
 from popbuild.model.letter import seal
 
 STAGES = """
@@ -427,8 +428,8 @@ def test_two_results_that_come_back_at_once(
         root.runs_copy.rename(root.private / "runs-aside.jsonl")
         yield
 
-    monkeypatch.setattr(runs, "_turn", turn_after_another)
-    runs.start_anew(root)
+    monkeypatch.setattr(run_log, "_turn", turn_after_another)
+    run_log.start_anew(root)
     assert [path.name for path in root.private.glob("runs*")] == ["runs-aside.jsonl"]
 
 

@@ -13,9 +13,9 @@ from provider import Provider, fail
 from steps import EVERY, run_killed
 from workspace import Workspace
 
-from popbuild import proof, validate
-from popbuild.layout import Root
-from popbuild.prune import Item, Rule, choose
+from popbuild.base.paths import Root
+from popbuild.upkeep import validate, verify
+from popbuild.upkeep.prune import Item, Rule, choose
 
 # A part of the steps, or with POPBUILD_TEST_EVERY_STEP every one.
 STRIDE = 1 if EVERY else 5
@@ -39,7 +39,7 @@ def build(workspace: Workspace, *jobs: str) -> None:
 
 
 def check_whole(workspace: Workspace) -> None:
-    assert proof.verify(Root(workspace.root)).proven
+    assert verify.verify(Root(workspace.root)).proven
     assert validate.validate(Root(workspace.root)).findings == []
 
 
@@ -306,7 +306,7 @@ def test_killed_at_every_step(
             assert workspace.artifact("first", "analysis")
         prune(workspace, *args, "--yes")
         assert dropped(prune(workspace, *args, "--yes")) == []
-        for each in proof.verify(Root(workspace.root)).proofs:
+        for each in verify.verify(Root(workspace.root)).proofs:
             assert "being changed" not in str(each.notes), left
         assert workspace.states("first") == ([] if args[0] == "--older-than" else ["complete"])
         left += STRIDE

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from popbuild import bounds
-from popbuild.errors import TaskError
-from popbuild.prompt import Templates
-from popbuild.views import Trace, view
+from popbuild.base.errors import TaskError
+from popbuild.task.reads import Trace, view
+from popbuild.task.templates import bounds
+from popbuild.task.templates.render import Templates
 
 
 def rendered(text: str, data: Any = None) -> str:

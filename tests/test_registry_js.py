@@ -7,7 +7,7 @@ from foreign import EXAMPLES, example
 from provider import Provider
 from workspace import MODEL, Workspace
 
-from popbuild.jsmap import folder_of, plain_map
+from popbuild.model.config.javascript_map import folder_of, plain_map
 
 PLAIN = {
     "export default { research: './research/index.js' };": {"research": "./research/index.js"},

@@ -14,16 +14,16 @@ from markup import Element, svg_of
 from provider import Provider, Reply
 from workspace import CHECKOUT, Workspace
 
-from popbuild.errors import UsageError
-from popbuild.jobs import Job
-from popbuild.layout import Root
+from popbuild.base.errors import UsageError
+from popbuild.base.paths import Root
+from popbuild.jobs.lookup import Job
 from popbuild.model.letter import seal
-from popbuild.pages import room, view
-from popbuild.pages.html import age
-from popbuild.pages.html import panels as panels_of
-from popbuild.pages.markdown import html_of
-from popbuild.pages.panels import JobView
-from popbuild.pages.view import job_view
+from popbuild.web.pages import text_budget, view
+from popbuild.web.pages.html import age
+from popbuild.web.pages.html import panels as panels_of
+from popbuild.web.pages.markdown import html_of
+from popbuild.web.pages.panels import JobView
+from popbuild.web.pages.view import job_view
 
 SCHEMA = {
     "type": "object",
@@ -461,7 +461,7 @@ def test_a_page_is_bounded(workspace: Workspace, provider: Provider) -> None:
         next(each for each in artifacts.all("article") if name in each.one("h4").text)
         for name in ("long.txt", "many.json")
     )
-    assert len(long.one("pre").raw) == room.MAX_TEXT
+    assert len(long.one("pre").raw) == text_budget.MAX_TEXT
     assert "4,934,464 characters more; all of it is in" in long.text
     assert "files/artifacts/long.txt" in long.text
     assert len(list(many.all("span", class_="key"))) <= 2_000
@@ -648,7 +648,7 @@ def test_ages(seconds: float, text: str) -> None:
     assert age(None, 0) == ""
 
 
-TEMPLATES = sorted((CHECKOUT / "popbuild/pages/templates").rglob("*.html"))
+TEMPLATES = sorted((CHECKOUT / "popbuild/web/pages/templates").rglob("*.html"))
 
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)

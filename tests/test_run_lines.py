@@ -10,8 +10,8 @@ from provider import Provider
 from test_crash import RECEIPT
 from workspace import Workspace
 
-from popbuild import validate
-from popbuild.layout import Root
+from popbuild.base.paths import Root
+from popbuild.upkeep import validate
 
 
 def findings(workspace: Workspace) -> list[Any]:

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from workspace import CHECKOUT
 
-from popbuild import dialects, gate, schemas
+from popbuild.model.schema import dialects, gate, schemas
 
 DRAFTS = {
     "draft4": "draft-04",

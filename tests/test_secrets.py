@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from provider import Provider, Reply, Request, fail
 from workspace import Workspace
 
-from popbuild.redact import _KEY_SHAPED, redact, secret_in, without_secrets
+from popbuild.base.redact import _KEY_SHAPED, redact, secret_in, without_secrets
 
 # It looks like no key, so only its variable tells; quoting it in any way makes another text of it.
 CANARY = 'Canary/0123+456789=="~~~~???? def'

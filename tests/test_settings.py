@@ -11,7 +11,7 @@ from provider import Provider
 from refusals import refused
 from workspace import Workspace
 
-from popbuild.settings import refusals
+from popbuild.model.config.settings import refusals
 
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
 TOOL = {"type": "function", "function": {"name": "look"}}

@@ -10,7 +10,7 @@ import pytest
 from provider import Provider, Request
 from workspace import Workspace
 
-from popbuild.stages.names import FUNCTIONS, STAGES
+from popbuild.model.stage_names import FUNCTIONS, STAGES
 
 
 def stages_in(status: Any) -> dict[str, Any]:

@@ -16,10 +16,11 @@ from provider import Provider, Reply, Request
 from test_watch import eventually
 from workspace import Workspace
 
-from popbuild import cli, deciding, stops
-from popbuild.claims import JobLocks
-from popbuild.layout import Root
-from popbuild.stops import POLL_S
+from popbuild.base.paths import Root
+from popbuild.cli import deciding, main
+from popbuild.jobs import stop_requests
+from popbuild.jobs.claims import JobLocks
+from popbuild.jobs.stop_requests import POLL_S
 
 
 def run(workspace: Workspace, code: int, *words: str, **options: Any) -> Result:
@@ -111,7 +112,7 @@ def test_who_waits_for_the_job_is_stopped_too(two: Workspace, provider: Provider
 
 
 def test_who_comes_after_a_request_is_not_stopped_by_it(held: Root, two: Workspace) -> None:
-    stops.Stops(held).ask("first")
+    stop_requests.Stops(held).ask("first")
     with two.start("popbuild", "run", "first") as waiting:
         waiting.wait_for("waiting for another command")
         JobLocks(held).release("first")
@@ -253,19 +254,19 @@ def test_a_job_that_does_not_end_is_told_of(
 ) -> None:
     """Exit 4, and the request stands for whoever can heed it."""
     monkeypatch.setattr(deciding, "_PATIENCE_S", 0.3)
-    assert cli.main(["--root", str(held.path), "stop", "first", "second"]) == 4
+    assert main.main(["--root", str(held.path), "stop", "first", "second"]) == 4
     said = capsys.readouterr().out.splitlines()
     assert said == ["first: asked to stop, and still under way", "second: nobody builds it"]
-    assert stops.Stops(held).asked() == {"first"}
+    assert stop_requests.Stops(held).asked() == {"first"}
 
 
 def test_a_request_that_was_taken_and_not_heeded_is_made_again(
     held: Root, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As by a build that began in the same moment, and took it for one of before."""
-    monkeypatch.setattr(stops, "_AGAIN_S", 0.3)
-    requests, found = stops.Stops(held), []
-    thread = threading.Thread(target=lambda: found.extend(stops.stop(held, ["first"], 60)))
+    monkeypatch.setattr(stop_requests, "_AGAIN_S", 0.3)
+    requests, found = stop_requests.Stops(held), []
+    thread = threading.Thread(target=lambda: found.extend(stop_requests.stop(held, ["first"], 60)))
     thread.start()
     for _ in range(2):
         eventually(lambda: requests.stands("first"))

@@ -18,11 +18,12 @@ from patience import PATIENCE_S
 from provider import Provider, Reply
 from workspace import MODEL, Workspace
 
-from popbuild import cache, jsonio, places
-from popbuild.errors import StoreError
-from popbuild.layout import Root
+from popbuild.base import jsonio
+from popbuild.base.errors import StoreError
+from popbuild.base.paths import Root
 from popbuild.llm.request import Answer, Request
 from popbuild.llm.store import Store, open_entry
+from popbuild.upkeep import remote, share_store
 
 UNPRICED = "openai/a-model-without-a-price"
 TITLED = {
@@ -42,7 +43,7 @@ def run(workspace: Workspace, code: int, *args: str, **options: Any) -> Result:
 
 def run_with(workspace: Workspace, patch: str, *args: str, **options: Any) -> Result:
     """`popbuild` in an interpreter that ran this code before."""
-    code = f"{patch}\nimport sys\nfrom popbuild.cli import main\nsys.exit(main(sys.argv[1:]))"
+    code = f"{patch}\nimport sys\nfrom popbuild.cli.main import main\nsys.exit(main(sys.argv[1:]))"
     return workspace.run("python", "-c", code, *args, **options)
 
 
@@ -781,12 +782,12 @@ def test_a_file_system_that_fails_midway_leaves_no_torn_entry(
     with monkeypatch.context() as patched:
         patched.setattr(type(memory), "pipe_file", half)
         with pytest.raises(StoreError, match="cannot be written"):
-            cache.push(root, url, {})
+            share_store.push(root, url, {})
     assert memory.find(str(workspace.root)) == []
-    assert cache.push(root, url, {}).copied == 2
-    assert cache.push(root, url, {}).there == 2
+    assert share_store.push(root, url, {}).copied == 2
+    assert share_store.push(root, url, {}).there == 2
     shutil.rmtree(workspace.root / ".popbuild/store")
-    assert cache.pull(root, url, {}).copied == 2
+    assert share_store.pull(root, url, {}).copied == 2
     run(workspace, 0, "run", "first", "-a", "--store", "only")
 
 
@@ -800,19 +801,19 @@ def test_large_entries_are_copied_a_few_at_a_time(
     run(workspace, 0, "run")
     sizes = [file.stat().st_size for file in stored(workspace)]
     read: list[int] = []
-    real = places.Folder.read
+    real = remote.Folder.read
 
-    def counted(self: places.Folder, names: list[str]) -> dict[str, bytes]:
+    def counted(self: remote.Folder, names: list[str]) -> dict[str, bytes]:
         read.append(len(names))
         return real(self, names)
 
-    monkeypatch.setattr(places.Folder, "read", counted)
-    monkeypatch.setattr(cache, "_BATCH", 4)
-    assert cache.push(Root(workspace.root), str(tmp_path / "one"), {}).copied == 6
-    monkeypatch.setattr(cache, "_BATCH_BYTES", 2 * max(sizes))
-    assert cache.push(Root(workspace.root), str(tmp_path / "two"), {}).copied == 6
-    monkeypatch.setattr(cache, "_BATCH_BYTES", 1)
-    assert cache.push(Root(workspace.root), str(tmp_path / "three"), {}).copied == 6
+    monkeypatch.setattr(remote.Folder, "read", counted)
+    monkeypatch.setattr(share_store, "_BATCH", 4)
+    assert share_store.push(Root(workspace.root), str(tmp_path / "one"), {}).copied == 6
+    monkeypatch.setattr(share_store, "_BATCH_BYTES", 2 * max(sizes))
+    assert share_store.push(Root(workspace.root), str(tmp_path / "two"), {}).copied == 6
+    monkeypatch.setattr(share_store, "_BATCH_BYTES", 1)
+    assert share_store.push(Root(workspace.root), str(tmp_path / "three"), {}).copied == 6
     assert read == [4, 2, 2, 2, 2, 1, 1, 1, 1, 1, 1]
 
 
@@ -1097,7 +1098,7 @@ def test_a_wrong_limit_is_a_usage_error(args: list[str], found: str, workspace: 
 )
 def test_sizes_are_read_as_people_write_them(text: str, expected: int) -> None:
     """Powers of 1000, or of 1024 with an i."""
-    assert cache.bytes_of(text) == expected
+    assert share_store.bytes_of(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -1105,4 +1106,4 @@ def test_sizes_are_read_as_people_write_them(text: str, expected: int) -> None:
 )
 def test_ages_are_read_as_people_write_them(text: str, expected: int) -> None:
     """Seconds to weeks."""
-    assert cache.seconds_of(text) == (expected * 86_400 if text == "2W" else expected)
+    assert share_store.seconds_of(text) == (expected * 86_400 if text == "2W" else expected)

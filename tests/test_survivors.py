@@ -13,7 +13,7 @@ import pytest
 from provider import Provider
 from workspace import Workspace
 
-from popbuild.locks import Locks, locks_of
+from popbuild.base.locks import Locks, locks_of
 
 TITLED = {
     "type": "object",
@@ -171,7 +171,7 @@ def test_a_process_has_one_set_of_locks_of_a_file(tmp_path: Path) -> None:
 def elsewhere(path: Path, name: str) -> bool:
     """Whether another process gets a lock."""
     source = (
-        "import sys; from pathlib import Path; from popbuild.locks import Locks; "
+        "import sys; from pathlib import Path; from popbuild.base.locks import Locks; "
         "sys.exit(not Locks(Path(sys.argv[1])).acquire(sys.argv[2]))"
     )
     return not subprocess.run([sys.executable, "-c", source, path, name], check=False).returncode

@@ -9,8 +9,8 @@ import pytest
 from provider import Provider
 from workspace import Workspace
 
-from popbuild import gate, schemas
-from popbuild.text_formats import FORMATS
+from popbuild.model.schema import gate, schemas
+from popbuild.model.schema.text_formats import FORMATS
 
 CHARS = 100_000  # a check that takes the square of this takes minutes
 STARTS = ("", "http://", "http://[", "a@", "a@[", "P", "2026-11-30T09:30:00.", '"', "{", "1/")

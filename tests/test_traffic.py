@@ -18,11 +18,11 @@ from patience import PATIENCE_S
 from provider import Provider, Reply, Request, default_answer, fail
 from workspace import Workspace
 
-from popbuild.layout import Root
+from popbuild.base.paths import Root
+from popbuild.llm.admission import Traffic
 from popbuild.llm.lanes import ANSWERED
 from popbuild.llm.patience import Patience
 from popbuild.llm.request import Request as CallRequest
-from popbuild.llm.traffic import Traffic
 from popbuild.model.pipeline import Limit
 
 QUICK = {"POPBUILD_BACKOFF_S": "0.02"}

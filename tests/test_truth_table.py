@@ -508,7 +508,7 @@ CHANGES: dict[str, Change] = {
         workspace, "seeds/second.json", lambda seed: seed["data"], {"n": 2}
     ),
     "popbuild stage version": lambda workspace: Around(
-        python="import popbuild.fingerprint as each; each.STAGES_VERSION = 'another'"
+        python="import popbuild.jobs.staleness as each; each.STAGES_VERSION = 'another'"
     ),
     "artifact deleted": lambda workspace: (workspace.root / FACTS).unlink(),
     "artifact reformatted": artifact_reformatted,
@@ -596,7 +596,7 @@ def same(one: object, other: object) -> bool:
 def popbuild(workspace: Workspace, around: Around, *args: str) -> Result:
     if not around.python:
         return workspace.popbuild(*args, env=around.env)
-    code = f"{around.python}\nfrom popbuild.cli import entry\nentry()"
+    code = f"{around.python}\nfrom popbuild.cli.main import entry\nentry()"
     return workspace.run("python", "-c", code, *args, env=around.env)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from popbuild.turns import Turns, away
+from popbuild.base.fair_turns import Turns, away
 
 
 def test_whoever_waits_for_a_model_lets_the_next_one_work() -> None:

@@ -12,9 +12,6 @@ import pytest
 from provider import Provider, Reply, Request, default_answer
 from workspace import Workspace
 
-from popbuild.board.board import Board
-from popbuild.board.row import Row
-from popbuild.estimate import Estimate, Kinds, Range
 from popbuild.llm import client, tokens
 from popbuild.llm import usage as said
 from popbuild.llm.bill import billed
@@ -26,7 +23,10 @@ from popbuild.llm.request import Request as Asked
 from popbuild.llm.store import Store
 from popbuild.llm.usage import Tokens
 from popbuild.model.letter import Usage
-from popbuild.pages import foreign
+from popbuild.query import untrusted
+from popbuild.query.estimate import Estimate, Kinds, Range
+from popbuild.query.table.board import Board
+from popbuild.query.table.row import Row
 
 TEXT = "Some words of an answer."
 NOTHING = Tokens()
@@ -209,7 +209,7 @@ def test_a_sum_with_an_unknown_part_is_unknown() -> None:
 
 def test_usage_of_a_version_before(tmp_path: Any) -> None:
     """Files without the kinds are read; a stored answer with invented zeros has no known cost."""
-    usage = foreign.usage(
+    usage = untrusted.usage(
         {"calls": 1, "storedCalls": 0, "inputTokens": 9, "outputTokens": 4, "cost": 0.1}
     )
     assert usage == Usage(1, 0, 9, 4, 0.1)

@@ -16,9 +16,9 @@ from patience import PATIENCE_S
 from served import Served, serve, served_by
 from workspace import Workspace
 
-from popbuild.web import lines
-from popbuild.web.lines import Line, Lines
-from popbuild.web.safety import LET_IN
+from popbuild.web import connections
+from popbuild.web.connections import Line, Lines
+from popbuild.web.guard import LET_IN
 
 HALF = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 NEIGHBOURS = 1_100
@@ -267,17 +267,19 @@ LONG = "Content-Length: 1000000"
 @pytest.mark.parametrize(
     ("sent", "each_s", "is_kept"),
     [
-        pytest.param([b""], lines.HEAD_S, False, id="nothing"),
-        pytest.param([HALF], lines.HEAD_S, False, id="half a head"),
+        pytest.param([b""], connections.HEAD_S, False, id="nothing"),
+        pytest.param([HALF], connections.HEAD_S, False, id="half a head"),
         pytest.param([HALF, *[b"a"] * 12], 1.0, False, id="a byte of a head a second"),
-        pytest.param([request("/"), b"G"], lines.HEAD_S, False, id="half a second request"),
-        pytest.param([request("/read", LONG, method="POST")], lines.BODY_S, False, id="no body"),
+        pytest.param([request("/"), b"G"], connections.HEAD_S, False, id="half a second request"),
+        pytest.param(
+            [request("/read", LONG, method="POST")], connections.BODY_S, False, id="no body"
+        ),
         pytest.param(
             [request("/read", LONG, method="POST"), *[b"a"] * 25], 1.0, False, id="a byte of a body"
         ),
         pytest.param(
             [request("/read", TOKEN, LONG, method="POST"), *[bytes(20_000)] * 10],
-            lines.BODY_S,
+            connections.BODY_S,
             True,
             id="a body that comes slowly",
         ),
@@ -287,8 +289,10 @@ LONG = "Content-Length: 1000000"
             False,
             id="the rest of a body that was refused",
         ),
-        pytest.param([request("/large")], lines.READER_S, False, id="an answer that is not read"),
-        pytest.param([request("/") * 10], lines.HEAD_S, False, id="many requests at once"),
+        pytest.param(
+            [request("/large")], connections.READER_S, False, id="an answer that is not read"
+        ),
+        pytest.param([request("/") * 10], connections.HEAD_S, False, id="many requests at once"),
         pytest.param([request("/follow", TOKEN)], 3_600.0, True, id="events"),
         pytest.param([request("/read", TOKEN, "Content-Length: 0")], 1.0, True, id="just answered"),
     ],

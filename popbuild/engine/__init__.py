@@ -1,1 +1,1 @@
-"""The one importer of doit: task creators, the runner, and doit's own commands."""
+"""What a dodo.py names: see `creators.py`."""

@@ -1,37 +1,5 @@
-"""What a dodo.py takes from popbuild: doit's settings, and the creator of all jobs' tasks."""
+"""The task creators of a dodo.py. Dodo files of users name this module, so it keeps its place."""
 
-from __future__ import annotations
+from popbuild.build.doit_creators import DOIT_CONFIG, task_jobs
 
-from collections.abc import Iterator
-from pathlib import Path
-
-from doit import get_initial_workdir
-from doit.doit_cmd import get_var
-from doit.task import Task as DoitTask
-
-from popbuild import config, index, layout
-from popbuild.engine import graph
-from popbuild.exam import Surroundings
-from popbuild.selection import Selection, select
-
-DOIT_CONFIG = {
-    "backend": "popbuild-null",
-    "check_file_uptodate": graph.NeverDecides,
-    "verbosity": 2,
-}
-
-
-def task_jobs() -> Iterator[DoitTask]:
-    """Every job of the root: a group named by its ID, with a task for each of its pipeline."""
-    start = Path(get_initial_workdir() or Path.cwd())
-    root = layout.find_root(start, get_var("root"), "root=")
-    yield from tasks(root, select(root, get_var("job"), ()))
-
-
-def tasks(
-    root: layout.Root, selection: Selection, *, groups_only: bool = False
-) -> Iterator[DoitTask]:
-    """The doit tasks of the selected jobs; or only the groups, a job each."""
-    around = Surroundings(config.load(root))
-    for job in index.find_all(selection, around):
-        yield from graph.listed(job, groups_only=groups_only)
+__all__ = ["DOIT_CONFIG", "task_jobs"]

@@ -1,1 +1,4 @@
-"""Calls to models: requests and answers, the store, the ledger, retries, the local model."""
+"""One answer: from the store, or bought once.
+
+Imports base and model. Open `calls.py` first: the store, the ledger, admission, then the client.
+"""

@@ -17,15 +17,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from popbuild import locks
-from popbuild.errors import BudgetError
-from popbuild.layout import Root
+from popbuild.base import locks
+from popbuild.base.errors import BudgetError
+from popbuild.base.paths import Root
+from popbuild.base.stopwatch import waiting
+from popbuild.base.units import money
 from popbuild.llm.ledger import Ledger, Origin
 from popbuild.llm.request import Request
 from popbuild.model.clock import timestamp
 from popbuild.model.pipeline import Budget
-from popbuild.stopwatch import waiting
-from popbuild.units import money
 
 _POLL_S = 0.02
 _Key = tuple[str, ...]

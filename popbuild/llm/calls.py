@@ -14,14 +14,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from popbuild import disk, locks
-from popbuild.errors import (
-    DrainingError,
-    PopbuildError,
-    ProviderError,
-    StoreError,
-)
-from popbuild.layout import Root
+from popbuild.base import disk, locks
+from popbuild.base.errors import DrainingError, PopbuildError, ProviderError, StoreError
+from popbuild.base.fair_turns import away
+from popbuild.base.paths import Root
+from popbuild.base.stopwatch import waiting
+from popbuild.base.threads import Batches
+from popbuild.base.units import seconds
+from popbuild.llm.admission import PATIENCE_HINT, After, Caller, Traffic
 from popbuild.llm.bill import billed
 from popbuild.llm.budget import Purse, Spending
 from popbuild.llm.lanes import ANSWERED, DOWN, REFUSED, UNKNOWN, UNSENT
@@ -30,12 +30,7 @@ from popbuild.llm.patience import Patience
 from popbuild.llm.request import Answer, Request
 from popbuild.llm.store import USE
 from popbuild.llm.stored import Stored
-from popbuild.llm.traffic import PATIENCE_HINT, After, Caller, Traffic
 from popbuild.model.pipeline import Limit
-from popbuild.stopwatch import waiting
-from popbuild.threads import Batches
-from popbuild.turns import away
-from popbuild.units import seconds
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -298,6 +293,6 @@ def _told(error: BaseException) -> Exception:
 
 
 def _import_client() -> ModuleType:
-    from popbuild.llm import client, warm  # noqa: F401 - warm for what its import does
+    from popbuild.llm import client, preload  # noqa: F401 - warm for what its import does
 
     return client

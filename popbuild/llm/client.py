@@ -30,7 +30,7 @@ import litellm.exceptions
 import litellm.utils
 from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
 
-from popbuild.llm import failures, local, reading
+from popbuild.llm import embedded, failures, reading
 from popbuild.llm.endpoint import EMBEDDED_MODEL
 from popbuild.llm.request import Answer, Request, is_local
 from popbuild.llm.wire import Exchange, Recorder, recorded
@@ -53,7 +53,7 @@ class _Local(litellm.CustomLLM):  # type: ignore[misc]  # litellm is untyped to 
         parameters = dict(given["optional_params"])
         parameters.update(parameters.pop("extra_body", None) or {})
         result = await asyncio.to_thread(
-            local.complete, given["messages"], parameters, dict(os.environ)
+            embedded.complete, given["messages"], parameters, dict(os.environ)
         )
         return litellm.ModelResponse(**{**result, "model": f"local/{given['model']}"})
 
@@ -74,7 +74,7 @@ def _register_local() -> None:
     free = {
         "litellm_provider": "local",
         "mode": "chat",
-        "max_tokens": local.CONTEXT_TOKENS,
+        "max_tokens": embedded.CONTEXT_TOKENS,
         "supports_response_schema": True,
         "input_cost_per_token": 0.0,
         "output_cost_per_token": 0.0,

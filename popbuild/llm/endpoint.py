@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from popbuild import disk, jsonio
-from popbuild.errors import ProviderError
+from popbuild.base import disk, jsonio
+from popbuild.base.errors import ProviderError
 from popbuild.llm.addresses import address_of, normal, variables_of
 from popbuild.llm.prices import provider_of
 from popbuild.model.place import Place

@@ -11,13 +11,13 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from popbuild.errors import PopbuildError, ProviderError
+from popbuild.base.errors import PopbuildError, ProviderError
+from popbuild.base.redact import redact
 from popbuild.llm import refusals, waits
 from popbuild.llm.endpoint import EMBEDDED_MODEL
 from popbuild.llm.lanes import ANSWERED, DOWN, REFUSED
 from popbuild.llm.native import Fault, fault_of
 from popbuild.llm.wire import Exchange, unreadable
-from popbuild.redact import redact
 
 _RETRIED = (
     "RateLimitError",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from popbuild import disk, jsonio
+from popbuild.base import disk, jsonio
 from popbuild.model.clock import timestamp
 
 

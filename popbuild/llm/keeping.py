@@ -11,13 +11,13 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from popbuild import disk
-from popbuild.errors import StoreError
+from popbuild.base import disk
+from popbuild.base.errors import StoreError
+from popbuild.base.threads import Batches
+from popbuild.base.units import count
 from popbuild.llm.request import Answer, Request
 from popbuild.llm.reserve import Reserve
 from popbuild.llm.store import Store
-from popbuild.threads import Batches
-from popbuild.units import count
 
 _ROOM = "make room there and run it again: nothing is bought twice"
 _TAIL_BYTES = 1 << 20  # of the ledger, where a line is looked for that may be there already

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from popbuild import disk, jsonio
+from popbuild.base import disk, jsonio
+from popbuild.base.threads import Batches
 from popbuild.llm.request import Answer, Message, Request, text_of
 from popbuild.model.clock import timestamp
-from popbuild.threads import Batches
 
 
 class Journal:

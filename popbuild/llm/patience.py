@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from popbuild.errors import UsageError
+from popbuild.base.errors import UsageError
 
 START = 8  # calls in flight, of a command and of a model that nothing is known of
 _MB = 2**20

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from popbuild.base.redact import redact_value, without_secrets
 from popbuild.llm import ends, failures, native
 from popbuild.llm.native import Said
 from popbuild.llm.request import HALF_A_PAIR, Answer
 from popbuild.llm.wire import Exchange
-from popbuild.redact import redact_value, without_secrets
 
 _NO_ANSWER = 300  # from here on a status says that there is no answer
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from popbuild import jsonio
+from popbuild.base import jsonio
 from popbuild.llm import ends
 from popbuild.llm.usage import Tokens, usage_of
+from popbuild.model.config.settings import FORMAT, STRICT
 from popbuild.model.place import NOWHERE, Place
-from popbuild.settings import FORMAT, STRICT
 
 Message = dict[str, Any]  # {"role": …, "content": …}, as in OpenAI's API
 

@@ -13,7 +13,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from popbuild import disk
+from popbuild.base import disk
 from popbuild.llm.ledger import size_of
 from popbuild.llm.request import Request
 

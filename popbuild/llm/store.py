@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from popbuild import disk, jsonio
-from popbuild.errors import UsageError
+from popbuild.base import disk, jsonio
+from popbuild.base.errors import UsageError
 from popbuild.llm.request import Answer, Request, is_local
 from popbuild.llm.usage import Tokens, has_invented_zeros
 from popbuild.model.letter import is_sealed, seal

@@ -7,15 +7,15 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from popbuild import disk
-from popbuild.errors import StoreError
-from popbuild.layout import Root
+from popbuild.base import disk
+from popbuild.base.errors import StoreError
+from popbuild.base.paths import Root
+from popbuild.base.threads import Batches
 from popbuild.llm.hits import Hits
 from popbuild.llm.keeping import Keeping, no_room
 from popbuild.llm.request import Answer, Request
 from popbuild.llm.reserve import Reserve
 from popbuild.llm.store import OFF, ONLY, REFRESH, USE, Damaged, Store
-from popbuild.threads import Batches
 
 _HINT = "popbuild cache pull URL brings answers from elsewhere; --store use asks the model"
 

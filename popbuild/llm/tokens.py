@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from popbuild import jsonio
+from popbuild.base import jsonio
 from popbuild.llm.prices import price_of
 from popbuild.llm.request import Message, Request, text_of
 from popbuild.llm.usage import Tokens

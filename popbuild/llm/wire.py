@@ -16,8 +16,8 @@ from typing import Any
 
 import httpx
 
-from popbuild.errors import ProviderError
-from popbuild.redact import redact
+from popbuild.base.errors import ProviderError
+from popbuild.base.redact import redact
 
 _SHOWN_CHARS = 200
 _LOOKED_AT_BYTES = 20 * _SHOWN_CHARS

@@ -1,1 +1,5 @@
-"""Frozen data, without I/O: pipeline, letter, status, problems, times and IDs."""
+"""What stands on disk, as frozen data: the configuration, letters, status, and schemas.
+
+Imports base. Open `pipeline.py` first, then `config/config.py`, which reads a root's
+pipeline-config/; `schema/` judges documents.
+"""

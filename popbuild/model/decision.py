@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from popbuild.errors import printable
+from popbuild.base.errors import printable
 from popbuild.model.letter import is_sealed, seal
 
 FORMAT_VERSION = 1

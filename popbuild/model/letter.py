@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from popbuild import jsonio
+from popbuild.base import jsonio
 
 FORMAT_VERSION = 1
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from popbuild import jsonio
+from popbuild.base import jsonio
 
 MAX_REFINEMENTS = 2  # storage format, "Job Failure": max 2 attempts
 

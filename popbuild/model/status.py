@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from popbuild.layout import FILE_KINDS
+from popbuild.base.paths import FILE_KINDS
 
 # A job in current/ is running, stopped, failed, or waits for a person.
 RUNNING, STOPPED, FAILED, WAITING = "running", "stopped", "failed", "waiting"

@@ -1,1 +1,5 @@
-"""The server: pages and an API over what the command line can do. The one importer of starlette."""
+"""Pages and the HTTP API of `popbuild serve`.
+
+Imports the rooms above, and `popbuild.api`. Open `routes.py` first, the table of
+all requests.
+"""

@@ -18,8 +18,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from popbuild import jsonio
-from popbuild.errors import (
+from popbuild.base import jsonio
+from popbuild.base.errors import (
     ConfigError,
     GateError,
     InputError,
@@ -28,13 +28,13 @@ from popbuild.errors import (
     StoppedError,
     UsageError,
 )
-from popbuild.guard import in_our_words, show_traceback
-from popbuild.layout import check_there
+from popbuild.base.exit_codes import in_our_words, show_traceback
+from popbuild.base.paths import check_there
+from popbuild.base.redact import redact, redact_value
 from popbuild.model.problem import Problem
-from popbuild.redact import redact, redact_value
-from popbuild.web.operations import OPERATIONS, PREFIX, Operation, check_query, document, judge
-from popbuild.web.pages import PAGES, Show, error_page, static
-from popbuild.web.safety import MAX_BODY_BYTES, Guard, Refusal, Safety, refusal
+from popbuild.web.guard import MAX_BODY_BYTES, Guard, Refusal, Safety, refusal
+from popbuild.web.page_routes import PAGES, Show, error_page, static
+from popbuild.web.routes import OPERATIONS, PREFIX, Operation, check_query, document, judge
 from popbuild.web.server import JSON, Ask, NotAnswered, Reply, Server, reply_json
 
 _THREADS = 32

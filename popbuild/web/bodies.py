@@ -7,7 +7,7 @@ import mmap
 from collections.abc import AsyncIterable, Callable, Mapping
 from typing import TypeVar
 
-from popbuild.web.safety import MAX_BODY_BYTES, refusal
+from popbuild.web.guard import MAX_BODY_BYTES, refusal
 
 SMALL_BYTES = 64 * 1024  # what a connection may hold anyway before it is read
 AT_A_TIME = 2
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 class Bodies:
     """Turns for those that are large. One that does not come loses its connection, and with it its
-    turn (`lines.py`); meanwhile those that wait are not read, so that they take no memory."""
+    turn (`connections.py`); meanwhile those that wait are not read, so that they take no memory."""
 
     def __init__(self) -> None:
         self._turns = asyncio.Semaphore(AT_A_TIME)

@@ -17,13 +17,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
 
-from popbuild.board.hub import Hub
-from popbuild.claims import JobLocks
-from popbuild.errors import UsageError, unknown
-from popbuild.guard import in_our_words
-from popbuild.layout import Root
+from popbuild.base.errors import UsageError, unknown
+from popbuild.base.exit_codes import in_our_words
+from popbuild.base.paths import Root
+from popbuild.base.redact import redact
+from popbuild.jobs.claims import JobLocks
 from popbuild.model.clock import timestamp
-from popbuild.redact import redact
+from popbuild.query.table.event_ring import Hub
 from popbuild.web.ended import Ending, ending_of
 
 QUEUED, RUNNING, WAITING, ENDED = "queued", "running", "waiting", "ended"
@@ -150,7 +150,7 @@ class Builds:
     def take_back(self, job: str) -> bool:
         """Give up what was asked for and has not begun with this job: builds that wait for room, or
         for others to end, or that are just starting; whether there were any. Of a build of several
-        jobs, only this one. What is being built is left to `popbuild.stops`."""
+        jobs, only this one. What is being built is left to `popbuild.jobs.stop_requests`."""
         taken = False
         for build in self.all():
             if build.state == ENDED or job not in build.jobs:

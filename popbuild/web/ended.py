@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from signal import SIGINT, Signals
 
-from popbuild import errors
+from popbuild.base import errors
 from popbuild.model import status as states
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from popbuild.web.lines import Line, Lines, lines_allowed
-from popbuild.web.safety import Safety
+from popbuild.web.connections import Line, Lines, lines_allowed
+from popbuild.web.guard import Safety
 from popbuild.web.server import Server
 
 if TYPE_CHECKING:

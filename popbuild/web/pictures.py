@@ -7,19 +7,19 @@ from typing import Any
 
 from markupsafe import Markup
 
-from popbuild import drawing
+from popbuild.base.units import money
 from popbuild.model.clock import seconds_at
 from popbuild.model.pipeline import Pipeline
-from popbuild.units import money
+from popbuild.web import svg
 
 _PLOT = 380.0  # pixels: three stand side by side, and one fills a narrow window
 
 
 def graph_of(pipeline: Pipeline) -> Markup:
     """A pipeline's tasks; each leads to its section of the page."""
-    graph = drawing.graph_of(pipeline)
+    graph = svg.graph_of(pipeline)
     # A drawing escapes the texts that it is given.
-    return Markup(drawing.svg(graph, link=lambda task: f"#task-{task}"))  # noqa: S704
+    return Markup(svg.svg(graph, link=lambda task: f"#task-{task}"))  # noqa: S704
 
 
 def plots_of(runs: Sequence[Mapping[str, Any]]) -> Iterable[tuple[str, Markup]]:
@@ -30,11 +30,11 @@ def plots_of(runs: Sequence[Mapping[str, Any]]) -> Iterable[tuple[str, Markup]]:
         ("Refinements a task", _rate, lambda value: f"{value:.2g}"),
     ):
         points = [
-            drawing.Point(at_s, value_of(run), str(run["id"]))
+            svg.Point(at_s, value_of(run), str(run["id"]))
             for run in runs
             if (at_s := seconds_at(run["finishedAt"])) is not None
         ]
-        picture = drawing.plot_svg(name, points, said=said, width=_PLOT)
+        picture = svg.plot_svg(name, points, said=said, width=_PLOT)
         yield name, Markup(picture)  # noqa: S704 - as above
 
 

@@ -7,13 +7,13 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from popbuild.errors import OK, UsageError
-from popbuild.layout import Root
-from popbuild.pages.html import prepare
+from popbuild.base.errors import OK, UsageError
+from popbuild.base.paths import Root
 from popbuild.web.app import make_app
+from popbuild.web.guard import Guard
+from popbuild.web.hosts import Place, names_of
 from popbuild.web.listener import listen
-from popbuild.web.names import Place, names_of
-from popbuild.web.safety import Guard
+from popbuild.web.pages.html import prepare
 from popbuild.web.server import Server
 from popbuild.web.sockets import open_sockets
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from popbuild.api import Popbuild
-from popbuild.board.board import Board
-from popbuild.board.eyes import Eyes
-from popbuild.board.hub import Hub
-from popbuild.config import environment_of
-from popbuild.errors import PopbuildError, UsageError
-from popbuild.layout import Root
+from popbuild.base.errors import PopbuildError, UsageError
+from popbuild.base.paths import Root
+from popbuild.model.config.config import environment_of
 from popbuild.model.problem import Problem
+from popbuild.query.table.board import Board
+from popbuild.query.table.event_ring import Hub
+from popbuild.query.table.watcher import Eyes
 from popbuild.web.bodies import Bodies
 from popbuild.web.builds import Builds
 

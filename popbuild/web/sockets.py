@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import socket
 
-from popbuild.errors import UsageError
-from popbuild.web.names import Place, in_url
+from popbuild.base.errors import UsageError
+from popbuild.web.hosts import Place, in_url
 
 _BACKLOG = 4_096
 _TRIES = 20  # at free ports of the first address that are taken at the second

@@ -1,0 +1,4 @@
+"""Files, locks, JSON, paths, errors and threads. Knows no job and no pipeline.
+
+Imports no other room. Open `errors.py` first, then `paths.py`; `disk.py` alone writes files.
+"""

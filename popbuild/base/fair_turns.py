@@ -1,0 +1,71 @@
+"""Turns at the processor: of the many jobs in an event loop a few work, and the others wait.
+
+Answers to many calls come in bursts. If all of their jobs went on side by side, a step at a time,
+the first next call would leave when the last one is ready. One after the other, the first leaves at
+once, and bursts dissolve. It is about order alone: nothing breaks if somebody works out of turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextvars import ContextVar
+
+from popbuild.base.stopwatch import waiting
+
+
+class Turns:
+    """Must be used inside one event loop. A few at a time, since work waits for the disk too."""
+
+    def __init__(self, at_once: int = 4) -> None:
+        self._slots = asyncio.Semaphore(at_once)  # first come, first served
+
+    @contextlib.asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait for a turn; it is given back at the end, and meanwhile in `away`."""
+        turn = _Turn(self._slots)
+        token = _mine.set(turn)
+        try:
+            await turn.come_back()
+            yield
+        finally:
+            _mine.reset(token)
+            turn.leave()
+
+
+class _Turn:
+    def __init__(self, slots: asyncio.Semaphore) -> None:
+        self._slots = slots
+        self._is_held = False
+        self._away = 1  # how many of this job's tasks wait; it begins by waiting
+
+    def leave(self) -> None:
+        self._away += 1
+        if self._is_held:
+            self._is_held = False
+            self._slots.release()
+
+    async def come_back(self) -> None:
+        self._away -= 1
+        if not self._away:
+            with waiting():
+                await self._slots.acquire()
+            self._is_held = True
+
+
+_mine: ContextVar[_Turn | None] = ContextVar("turn", default=None)
+
+
+@contextlib.asynccontextmanager
+async def away() -> AsyncIterator[None]:
+    """Inside, this job waits for somebody: a model, another process, code that is not ours."""
+    turn = _mine.get()
+    if turn is None:
+        yield
+        return
+    turn.leave()
+    try:
+        yield
+    finally:
+        await turn.come_back()

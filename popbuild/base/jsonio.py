@@ -1,0 +1,230 @@
+"""Strict JSON in, sorted and indented JSON out, digests tagged with their algorithm.
+
+`json.loads` accepts NaN, keeps the last of duplicate keys, reads 1e999 as infinity and lets lone
+surrogates in that crash on writing. Nothing of that enters a job.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from typing import Any
+
+from popbuild.base.errors import InputError
+
+MAX_BYTES = 16 * 1024 * 1024
+MAX_DEPTH = 200
+# Of what we wrote: a line and its indentation, 402 bytes at the most, may come to every two bytes.
+MAX_OWN_BYTES = 256 * MAX_BYTES
+# Of what waits in pending/, which others may have put there. Ours is without indentation where it
+# would be larger: then only numbers grow (`1e15`), and never so much.
+MAX_QUEUED_BYTES = 8 * MAX_BYTES
+
+_HALF_A_PAIR = "text has half a surrogate pair"
+_MAX_DIGITS = 4_300  # Python's own limit for an integer
+_TOKEN = re.compile(
+    r'"(?:[^"\\]|\\.)*"|-?Infinity|NaN|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|[{}\[\],:]', re.DOTALL
+)
+
+_COMPACT = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+).encode
+
+ABSENT = "absent"  # stands in a fingerprint where a value or file is missing
+
+
+def digest_bytes(data: bytes) -> str:
+    """`sha256:` and 64 hexadecimal digits."""
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def digest(value: Any) -> str:
+    """The digest of a JSON value: neither formatting nor the order of keys counts."""
+    return digest_bytes(compact(value).encode())
+
+
+def digest_in_order(value: Any) -> str:
+    """The digest of a JSON value where the order of keys says something; formatting does not."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return digest_bytes(text.encode())
+
+
+def compact(value: Any) -> str:
+    """Canonical JSON on one line: sorted keys, no spaces."""
+    return _COMPACT(value)
+
+
+def in_order(value: Any) -> Any:
+    """A copy of a JSON value in which the keys of every object are sorted."""
+    return json.loads(compact(value))
+
+
+def dumps(value: Any, *, sort: bool = True) -> bytes:
+    """JSON as it stands on disk: indented, UTF-8, with a final newline."""
+    text = json.dumps(value, indent=2, sort_keys=sort, ensure_ascii=False, allow_nan=False)
+    return (text + "\n").encode()
+
+
+def loads(data: bytes, where: str, *, max_bytes: int = MAX_BYTES) -> Any:
+    """A JSON value from bytes, or an InputError that says what is wrong in `where`."""
+    if len(data) > max_bytes:
+        raise InputError(
+            "file is too large",
+            {"file": where, "found": f"{len(data):,} bytes", "allowed": f"{max_bytes:,} bytes"},
+        )
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            "file is not UTF-8", {"file": where, "at": f"byte {error.start}"}
+        ) from None
+    return parse(text, where)
+
+
+def parse(text: str, where: str, *, controls: bool = False) -> Any:
+    """A JSON value from text, under the same rules as `loads`; with control characters inside
+    strings if they are allowed."""
+    try:
+        value = (_decode_with_controls if controls else _decode)(text)
+    except RecursionError:
+        raise InputError(
+            "JSON is nested too deeply", {"file": where, "allowed": f"{MAX_DEPTH} levels"}
+        ) from None
+    except json.JSONDecodeError as error:
+        at = f"line {error.lineno}, column {error.colno}"
+        found = error.msg if text.strip() else "nothing: it is empty"
+        raise InputError("not valid JSON", {"file": where, "at": at, "found": found}) from None
+    except ValueError as error:
+        # Our own hooks, and Python's limit on the digits of an integer: neither knows the place.
+        place = _forbidden(text) or {"found": str(error)}
+        raise InputError("not valid JSON", {"file": where, **place}) from None
+    try:
+        _check_tree(value, where)
+    except InputError as error:
+        known = _forbidden(text) if error.message == _HALF_A_PAIR else None
+        if known is not None:
+            error.values["at"] = known["at"]
+        raise
+    return value
+
+
+def normal(value: Any, where: str) -> Any:
+    """The value as JSON says it: tuples become lists, and the copy shares nothing.
+
+    Refuses what JSON cannot say: other types, NaN, lone surrogates, too deep a nesting.
+    """
+    try:
+        text = json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError("not a JSON value", {"where": where, "found": str(error)}) from None
+    return parse(text, where)
+
+
+def _forbidden(text: str) -> dict[str, str] | None:
+    """Where JSON that can be parsed has what is not allowed, and what it is; None if nowhere.
+
+    Slow, and only for the message: the parser's hooks are not told where they are.
+    """
+    scopes: list[set[str] | None] = []  # the keys of each open object; None for an array
+    is_key = False
+    for match in _TOKEN.finditer(text):
+        part = match.group()
+        found = None
+        if part in "{[":
+            scopes.append(set() if part == "{" else None)
+        elif part in "}]" and scopes:
+            scopes.pop()
+        elif part[0] == '"':
+            value = str(json.loads(part, strict=False))
+            found = None if _is_text(value) else _HALF_A_PAIR
+            keys = scopes[-1] if scopes else None
+            if is_key and keys is not None:
+                found = f"duplicate key {value!r}" if value in keys else found
+                keys.add(value)
+        elif part in ("NaN", "Infinity", "-Infinity"):
+            found = f"{part}, which is no JSON"
+        elif part.lstrip("-").isdecimal():
+            too_long = len(part) > _MAX_DIGITS
+            found = f"a number of {len(part):,} digits" if too_long else None
+        elif part[0] not in "}],:" and not math.isfinite(float(part)):
+            found = f"{part[:40]}, which is too large a number"
+        if found is not None:
+            line = text.count("\n", 0, match.start()) + 1
+            column = match.start() - text.rfind("\n", 0, match.start())
+            return {"at": f"line {line}, column {column}", "found": found}
+        is_key = part == "{" or (part == "," and bool(scopes) and scopes[-1] is not None)
+    return None
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise ValueError(f"duplicate key {key!r}")
+            seen.add(key)
+    return result
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is too large a number")
+    return number
+
+
+_HOOKS: dict[str, Any] = {
+    "object_pairs_hook": _without_duplicates,
+    "parse_constant": _no_constant,
+    "parse_float": _finite,
+}
+_decode = json.JSONDecoder(**_HOOKS).decode
+_decode_with_controls = json.JSONDecoder(**_HOOKS, strict=False).decode
+
+
+def _check_tree(root: Any, where: str) -> None:
+    """Bound the depth and refuse lone surrogates, without recursion."""
+    level = [root]
+    depth = 0
+    while level:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise InputError(
+                "JSON is nested too deeply", {"file": where, "allowed": f"{MAX_DEPTH} levels"}
+            )
+        below: list[Any] = []
+        for value in level:
+            if isinstance(value, dict):
+                for key in value:
+                    _check_text(key, where)
+                below.extend(value.values())
+            elif isinstance(value, list):
+                below.extend(value)
+            elif isinstance(value, str):
+                _check_text(value, where)
+        level = below
+
+
+def _check_text(text: str, where: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            _HALF_A_PAIR,
+            {"file": where, "found": ascii(text[max(0, error.start - 10) : error.end + 10])},
+        ) from None

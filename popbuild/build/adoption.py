@@ -1,0 +1,283 @@
+"""A complete job of another program taken over as it is: letters for its artifacts, and no call.
+
+What a task of it read is not known. So its letter names all that it can have read: the whole seed,
+every artifact that it needs whole, and the task's files and settings as they are today.
+
+It is a build that builds nothing: on a copy in current/, promoted in one step. So the job is
+adopted whole or not at all, and the directory that the other program left is kept for good.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from popbuild.base import disk, jsonio
+from popbuild.base.errors import GateError, InputError
+from popbuild.base.paths import COMPLETE, CURRENT, JobFolder, artifact_place
+from popbuild.jobs import lifecycle, lookup, open_job, originals, promotion, staleness
+from popbuild.jobs.config_archive import Objects
+from popbuild.jobs.examine import Exam, Surroundings, examine, read_json
+from popbuild.jobs.foreign import is_foreign
+from popbuild.jobs.lookup import Job
+from popbuild.jobs.open_job import OpenJob
+from popbuild.model import status as states
+from popbuild.model.clock import run_id, seconds_at, timestamp
+from popbuild.model.config.config import environment_of
+from popbuild.model.letter import FORMAT_VERSION, Usage, seal
+from popbuild.model.pipeline import Task
+from popbuild.model.problem import MISSING
+from popbuild.model.schema import gate
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")  # as the storage document writes it
+_MOST_MS = 1e12  # that a task can have taken: thirty years
+
+# What another program's model did, and what it cost, is unknown.
+UNKNOWN = Usage(input_tokens=None, output_tokens=None, cost=None)
+
+
+def original_of(job: Job, around: Surroundings) -> JobFolder | None:
+    """The complete result of another program that stands for a job, None where there is none."""
+    good = around.root.job(COMPLETE, job.id)
+    return good if is_foreign(good) else None
+
+
+def adopt(
+    job: Job, original: JobFolder, wanted: Collection[str], around: Surroundings
+) -> list[str]:
+    """Write letters for these tasks of a job, and promote it if it is up to date then; gives the
+    tasks. GateError where an artifact is missing or fails its gate: no task is adopted then. The
+    caller holds the job's lock."""
+    assert job.seed is not None
+    assert job.pipeline is not None
+    assert job.folder is not None
+    exam = examine(job.folder, job.seed, job.pipeline, around)
+    tasks = [
+        task
+        for task in job.pipeline.in_order
+        if task.id in wanted and (exam.verdicts[task.id].stale or exam.verdicts[task.id].edited)
+    ]
+    _check(exam, original, tasks)
+    told = _as_told(original)
+    opened = _open(job, original, around)
+    exam = examine(opened.folder, job.seed, job.pipeline, around)
+    opened.catch_up(exam)  # with the letters that a command wrote which was killed
+    Objects(around.root).keep(around.config.snapshot)
+    for task in tasks:
+        verdict = exam.look(task)
+        if exam.letters[task.id] is not None:  # it was built here since
+            lifecycle.keep(opened.folder, exam, task, None, verdict.edited)
+            exam.look(task)
+        else:
+            if exam.digests[task.id] is None:
+                _write_artifact(opened, task, _of_output(exam, original, task))
+                exam.look(task)
+            _adopt(opened, exam, task, told.get(task.id, {}))
+    _end(opened, exam, around)
+    return [task.id for task in tasks]
+
+
+# Whether it can be.
+
+
+def _check(exam: Exam, original: JobFolder, tasks: Collection[Task]) -> None:
+    """Every artifact is there as the other program made it, and passes today's gate."""
+    wrong = {task.id: why for task in tasks if (why := _why_not(exam, original, task))}
+    if wrong:
+        raise GateError(
+            "the job cannot be adopted as it is: nothing of it was",
+            {"job": exam.folder.id, "folder": exam.around.root.show(exam.folder.path), **wrong},
+            hint=f"mend these, adopt the others (popbuild accept {exam.folder.id} TASK), or let "
+            f"doit run job={exam.folder.id} build them: what stands there is kept",
+        )
+
+
+def _why_not(exam: Exam, original: JobFolder, task: Task) -> str | None:
+    """Why a task cannot be adopted, None where it can."""
+    place = artifact_place(task.artifact)
+    if exam.digests[task.id] is None:
+        fits = _of_output(exam, original, task) is not MISSING
+        return None if fits else _missing(exam.folder, original, task)
+    if exam.letters[task.id] is None and not _is_as_it_was(exam, original, task):
+        return f"{place} is not what the other program made: build the task"
+    value = exam.artifacts[task.id]
+    if value is None:
+        return f"{place} is not valid JSON"
+    schema, _ = exam.around.schema(task)
+    problems = gate.judge(value, schema) if schema is not None else ()
+    return f"{place} does not pass its gate: {'; '.join(map(str, problems))}" if problems else None
+
+
+def _missing(folder: JobFolder, original: JobFolder, task: Task) -> str:
+    """That a task's artifact is not there, and what of it may be under another name."""
+    place = artifact_place(task.artifact)
+    if disk.stands(folder.artifact(task.artifact)):
+        return f"{place} cannot be read"
+    said = f"{place} is missing"
+    made = ", ".join(_artifacts_told(original, task))
+    if made:
+        return f"{said}; the task made {made}: `artifact` in task.yaml can name one of them"
+    if disk.is_regular(original.output(task.id)):
+        return f"{said}; tasks/{task.id}/output.json holds nothing that a schema of the task passes"
+    return said
+
+
+def _artifacts_told(original: JobFolder, task: Task) -> list[str]:
+    """The artifacts that a task made, as the other program's status says."""
+    files = _as_told(original).get(task.id, {}).get("files")
+    names = files.get("artifacts") if isinstance(files, dict) else None
+    return [str(name) for name in names] if isinstance(names, list) else []
+
+
+def _of_output(exam: Exam, original: JobFolder, task: Task) -> Any:
+    """A task's artifact as its old output.json has it, MISSING where it has none.
+
+    That file holds whatever came from the provider, be it an error or half an answer: only the
+    schema of a JSON document can tell that it is one. And where the task made artifacts, it is in
+    one of those.
+    """
+    if task.answer != "json" or _artifacts_told(original, task):
+        return MISSING
+    schema, _ = exam.around.schema(task)
+    body = read_json(original.output(task.id))
+    entry = body.get(task.id) if isinstance(body, dict) else None
+    value = entry.get("content", MISSING) if isinstance(entry, dict) else MISSING
+    if schema is None or value is MISSING or disk.stands(original.artifact(task.artifact)):
+        return MISSING
+    if isinstance(value, str):
+        try:
+            value = jsonio.loads(value.encode(), task.artifact)
+        except (InputError, UnicodeEncodeError):
+            return MISSING
+    return value if not gate.judge(value, schema) else MISSING
+
+
+def _is_as_it_was(exam: Exam, original: JobFolder, task: Task) -> bool:
+    """Whether an artifact is the other program's, byte for byte: a build that came to nothing may
+    have left half of another one."""
+    one, other = exam.folder.artifact(task.artifact), original.artifact(task.artifact)
+    if not disk.is_regular(other):
+        return disk.read(one) == _bytes_of(_of_output(exam, original, task))
+    return one == other or disk.read(one) == disk.read(other)
+
+
+def _bytes_of(value: Any) -> bytes | None:
+    return None if value is MISSING else jsonio.dumps(value)
+
+
+def _as_told(original: JobFolder) -> Mapping[str, Any]:
+    """What the other program's status says of each task."""
+    status = read_json(original.status)
+    tasks = status.get("tasks") if isinstance(status, dict) else None
+    return {
+        name: entry
+        for name, entry in (tasks.items() if isinstance(tasks, dict) else ())
+        if isinstance(entry, dict)
+    }
+
+
+# What is written.
+
+
+def _open(job: Job, original: JobFolder, around: Surroundings) -> OpenJob:
+    """The job in current/, as a build begins; the other program's directory is kept."""
+    assert job.seed is not None
+    assert job.pipeline is not None
+    assert job.folder is not None
+    root = around.root
+    current = root.job(CURRENT, job.id)
+    originals.keep(root, original)
+    if job.folder != current:
+        if job.folder == original:
+            disk.copy_folder(original.path, current.path)
+        else:
+            disk.rename_new(job.folder.path, current.path)
+    disk.remove(current.rejection)
+    if not lookup.holds_seed(current, job.seed):
+        lifecycle.write_seed(current, job.seed)
+    return open_job.open_job(current, job.id, run_id(), job.seed, job.pipeline, None)
+
+
+def _write_artifact(opened: OpenJob, task: Task, value: Any) -> None:
+    disk.write(opened.folder.artifact(task.artifact), jsonio.dumps(value))
+    opened.add_file(task.id, "artifacts", task.artifact)
+
+
+def _adopt(opened: OpenJob, exam: Exam, task: Task, told: Mapping[str, Any]) -> None:
+    """Write a task's letter, and say that it is done."""
+    inputs = exam.inputs(task)
+    read = {"seed:": "", **{f"artifact:{name}:": "" for name in task.needs}}
+    now = staleness.current({**staleness.fixed(task, inputs), **read}, task, inputs)
+    times = _times(told)
+    body: dict[str, Any] = {
+        "formatVersion": FORMAT_VERSION,
+        "task": task.id,
+        "pipelineId": opened.status["pipelineId"],
+        "fingerprint": now,
+        "outputs": {task.artifact: jsonio.digest(exam.artifacts[task.id])},
+        "files": states.by_kind([("artifacts", task.artifact)]),
+        "configuration": {},
+        **({"execution": times} if times else {}),
+        "calls": [],
+        "usage": UNKNOWN.as_json(),
+        "refinementAttempts": 0,
+        "validation": [],
+        "warnings": [],
+        "edited": False,
+        "adopted": True,
+    }
+    lifecycle.write_letter(opened.folder, task.id, seal(body))
+    more = {**times, "usage": UNKNOWN.as_json(), "artifacts": states.LEGACY_ARTIFACTS}
+    opened.change(functools.partial(states.move_task, task=task.id, state="done", **more))
+    exam.look(task)
+
+
+def _times(told: Mapping[str, Any]) -> dict[str, Any]:
+    """When the other program says that it ran a task, and for how long; nothing where it does not
+    say all of it."""
+    found = {key: told.get(key) for key in ("startedAt", "endedAt")}
+    took = told.get("executionTime")
+    is_number = isinstance(took, int | float) and not isinstance(took, bool)
+    if not is_number or not 0 <= float(took or 0) < _MOST_MS:
+        return {}
+    if not all(_TIME.fullmatch(str(at)) and seconds_at(at) for at in found.values()):
+        return {}
+    return {**found, "executionTime": took}
+
+
+def _end(opened: OpenJob, exam: Exam, around: Surroundings) -> None:
+    """Promote a job that is up to date; leave one in current/ where the rest is to be built."""
+    usage = UNKNOWN.as_json()
+    if not exam.up_to_date():
+        opened.change(lambda each: states.move_job(each, states.STOPPED))
+        return
+    now = timestamp()
+    line = {
+        "name": exam.seed["name"],
+        "pipelineId": opened.status["pipelineId"],
+        "id": exam.folder.id,
+        "finishedAt": now,
+        "tasks": list(exam.pipeline.names),
+        "totalExecutionTime": 0,
+        "totalRefinementAttempts": 0,
+        "finalArtifacts": list(exam.pipeline.names),
+        "built": [],
+        "usage": usage,
+    }
+    ended = {"finishedAt": now, "usage": usage}
+    opened.change(lambda each: states.move_job(each, states.COMPLETE, **ended), sync=True)
+    kept = promotion.previous_kept(environment_of(around.root, os.environ))
+    promotion.promote(around.root, opened.folder, line, kept)
+
+
+def refuse_unless_complete(job: Job) -> None:
+    """InputError for another program's job that is not complete: it has to be built."""
+    if job.folder is not None and is_foreign(job.folder):
+        raise InputError(
+            "another program left this job, and it is not complete",
+            {"job": job.id, "state": job.description},
+            hint=f"doit run job={job.id} builds it: what stands there is kept",
+        )

@@ -1,0 +1,309 @@
+"""Jobs on a cluster: the one importer of Dask Distributed, whose scheduling, retries and elasticity
+these are.
+
+This process is the coordinator: it holds the lock of each job that it has handed out. A worker
+builds in the shared root under a fencing number; one that the scheduler gave up for lost, and that
+is alive, promotes nothing more. What it bought is in the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import pickle
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import distributed
+
+from popbuild.base.errors import (
+    BudgetError,
+    LockedError,
+    PopbuildError,
+    ProviderError,
+    TaskError,
+    UsageError,
+    said,
+)
+from popbuild.base.paths import Root
+from popbuild.build.events import Events, Forwarded, JobResult, shown_by
+from popbuild.build.job import Builder, building
+from popbuild.build.nothing_to_do import Options
+from popbuild.build.session import Build
+from popbuild.jobs import lifecycle
+from popbuild.jobs.claims import Claims, Fenced
+from popbuild.jobs.examine import Surroundings
+from popbuild.jobs.selection import Selection
+from popbuild.llm.store import choose_mode
+from popbuild.model.config import config
+
+LOCAL = "local"  # workers on this machine, for as long as the command runs
+_HERE = "127.0.0.1"
+_IN_FLIGHT = 8
+_POLL_S = 0.1
+_CONNECT_S = 10.0
+_ENDED = "ended"  # beside the names of events
+_AHEAD = 2  # jobs handed out, for each that can be built at a time: workers never wait for one
+
+
+def build_on(address: str) -> Build:
+    """What builds jobs on the cluster whose scheduler is at this address, or `local`."""
+
+    def build(
+        selection: Selection,
+        around: Surroundings,
+        claims: Claims,
+        options: Options,
+        events: Events,
+        _mode: str,  # each worker chooses it by the options, and its own environment
+    ) -> Mapping[str, JobResult]:
+        with _client(address, options.in_flight or _IN_FLIGHT) as client:
+            together = sum(client.nthreads().values())
+            shared = replace(options, spending_name=secrets.token_hex(4), together=together)
+            return _Coordinator(client, around.root, claims, shared, events).run(selection)
+
+    return build
+
+
+@contextlib.contextmanager
+def _client(address: str, in_flight: int) -> Iterator[distributed.Client]:
+    with contextlib.ExitStack() as stack:
+        if address == LOCAL:
+            count = min(os.cpu_count() or 1, in_flight)
+            cluster = distributed.LocalCluster(
+                host=_HERE,
+                n_workers=count,
+                threads_per_worker=-(-in_flight // count),
+                dashboard_address=None,
+            )
+            address = stack.enter_context(cluster).scheduler_address
+        try:
+            client = distributed.Client(address, timeout=_CONNECT_S)
+        except (OSError, ValueError) as error:
+            raise UsageError(
+                "no Dask scheduler answers there",
+                {"--dask": address, "found": said(error)},
+                hint="dask scheduler starts one; --dask local needs none",
+            ) from None
+        yield stack.enter_context(client)
+
+
+class _Coordinator:
+    """One command's jobs, from its locks to their results."""
+
+    def __init__(
+        self,
+        client: distributed.Client,
+        root: Root,
+        claims: Claims,
+        options: Options,
+        events: Events,
+    ) -> None:
+        self._client = client
+        self._root = root
+        self._claims = claims
+        self._options = options
+        self._events = events
+        self._topic = f"popbuild-{options.spending_name}"
+        self._results: dict[str, JobResult] = {}
+        self._futures: dict[distributed.Future[JobResult], str] = {}
+        self._said: dict[str, JobResult] = {}
+        self._stopping = False
+
+    def run(self, selection: Selection) -> dict[str, JobResult]:
+        self._client.subscribe_topic(self._topic, self._tell)
+        waiting = dict(selection)
+        told: set[str] = set()
+        try:
+            while (waiting and not self._stopping) or self._futures:
+                self._hand_out(waiting, told)
+                self._take_back()
+        finally:
+            # Interrupted: what runs on, elsewhere, belongs to nobody any more.
+            for future, job in self._futures.items():
+                future.cancel()
+                Fenced(self._root).acquire(job)
+                lifecycle.note_abandoned(self._root, job)
+                self._claims.release(job)
+        nothing = ("not started",)
+        return {
+            job: self._results.get(job) or JobResult(job, "stopped", notes=nothing)
+            for job in selection
+        }
+
+    def _hand_out(self, waiting: dict[str, tuple[str, ...] | None], told: set[str]) -> None:
+        room = _AHEAD * max(1, sum(self._client.nthreads().values())) - len(self._futures)
+        for job in list(waiting) if not self._stopping else ():
+            if room <= 0:
+                return
+            if not self._claims.acquire(job):
+                if not self._options.wait:
+                    error = LockedError("another command builds this job", {"job": job})
+                    self._end(JobResult(job, "stopped", error=error))
+                    del waiting[job]
+                elif job not in told:
+                    self._events.waiting_for_lock(job)
+                    told.add(job)
+                continue
+            future = self._client.submit(
+                build_job,
+                self._root.path,
+                job,
+                waiting.pop(job),
+                self._options,
+                shown_by(self._events),
+                self._topic,
+                key=f"{self._topic}-{job}",
+                pure=False,
+            )
+            self._futures[future] = job
+            room -= 1
+
+    def _take_back(self) -> None:
+        if not self._futures:
+            time.sleep(_POLL_S)  # all that is left is built by somebody else
+            return
+        with contextlib.suppress(TimeoutError):
+            distributed.wait(list(self._futures), timeout=_POLL_S, return_when="FIRST_COMPLETED")
+        for future, job in list(self._futures.items()):
+            # What a worker said stands. A result that it died with is computed anew, by another
+            # worker, which finds the job complete.
+            result = self._said.pop(job, None)
+            if result is None and future.status in ("pending", "lost"):
+                continue
+            result = result or _result_of(future, job)
+            del self._futures[future]
+            self._claims.release(job)
+            self._end(result)
+
+    def _end(self, result: JobResult) -> None:
+        self._results[result.id] = result
+        self._events.job_done(result)
+        over = isinstance(result.error, BudgetError)
+        if over or (result.ends_command and not self._options.continue_):
+            self._stopping = True
+
+    def _tell(self, event: tuple[float, Any]) -> None:
+        name, values = pickle.loads(event[1])  # noqa: S301 - from our own workers
+        if name == _ENDED:
+            self._said[values[0].id] = values[0]
+        else:
+            getattr(self._events, name)(*values)
+
+
+def _result_of(future: distributed.Future[JobResult], job: str) -> JobResult:
+    if future.status == "finished":
+        return future.result()
+    error = future.exception() if future.status == "error" else None
+    if isinstance(error, PopbuildError):
+        return JobResult(job, "stopped", error=error)
+    if isinstance(error, distributed.KilledWorker):
+        found = f"{error.allowed_failures + 1} workers died while they built it"
+        failure: PopbuildError = TaskError("the cluster gave the job up", {"found": found})
+    elif error is not None:
+        failure = ProviderError("a worker of the cluster failed", {"found": said(error)})
+    else:
+        failure = ProviderError("the cluster lost the job", {"status": future.status})
+    return JobResult(job, "failed", error=failure)
+
+
+# On a worker.
+
+
+def build_job(
+    root: Path,
+    job: str,
+    tasks: tuple[str, ...] | None,
+    options: Options,
+    told: tuple[str, ...],
+    topic: str,
+) -> JobResult:
+    """Build one job, in this process's event loop. One of Dask's threads waits for it."""
+    worker = distributed.get_worker()
+    shared = replace(options, in_flight=worker.state.nthreads)
+
+    def send(name: str, values: tuple[Any, ...]) -> None:
+        worker.log_event(topic, pickle.dumps((name, values)))
+
+    with _workshop.open(root, shared, Forwarded(send, told), topic) as build:
+        result = build(job, tasks)
+    send(_ENDED, (result,))
+    return result
+
+
+class _Workshop:
+    """The builder of a worker process: one for all its threads, and for as long as nothing changes.
+
+    stages.py is served from one snapshot a process, so that another configuration, or another
+    coordinator, waits until the jobs of the last one have ended.
+    """
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._key: object = None
+        self._users = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._builder: Builder | None = None
+        self._end: asyncio.Event | None = None
+
+    @contextlib.contextmanager
+    def open(
+        self, root: Path, options: Options, events: Events, topic: str
+    ) -> Iterator[Callable[[str, tuple[str, ...] | None], JobResult]]:
+        key = root, topic, config.configured(Root(root))
+        with self._condition:
+            self._condition.wait_for(lambda: self._key == key or not self._users)
+            if self._key != key:
+                self._renew(key, Root(root), options, events)
+            self._users += 1
+        try:
+            yield self._build
+        finally:
+            with self._condition:
+                self._users -= 1
+                self._condition.notify_all()
+
+    def _build(self, job: str, tasks: tuple[str, ...] | None) -> JobResult:
+        assert self._loop is not None
+        assert self._builder is not None
+        building = self._builder.build(job, tasks)
+        return asyncio.run_coroutine_threadsafe(building, self._loop).result()
+
+    def _renew(self, key: object, root: Root, options: Options, events: Events) -> None:
+        if self._loop is not None and self._end is not None:
+            self._loop.call_soon_threadsafe(self._end.set)
+        self._key = self._loop = self._end = None
+        around = Surroundings(config.load(root))
+        mode = choose_mode(options.store, around.config.environment)
+        ready: threading.Event = threading.Event()
+        failure: list[BaseException] = []
+
+        async def serve() -> None:
+            try:
+                async with building(around, Fenced(root), options, events, mode) as builder:
+                    await builder.prepare()
+                    self._loop, self._builder = asyncio.get_running_loop(), builder
+                    self._end = asyncio.Event()
+                    ready.set()
+                    await self._end.wait()
+            except BaseException as error:
+                failure.append(error)
+                raise
+            finally:
+                ready.set()
+
+        thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
+        thread.start()
+        ready.wait()
+        if failure:
+            raise failure[0]
+        self._key = key
+
+
+_workshop = _Workshop()

@@ -1,0 +1,146 @@
+"""What a build tells whoever watches it. A printer implements what it wants to show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from popbuild.base.errors import FAILED, OK, REJECTED, STOPPED, PopbuildError
+from popbuild.model.decision import Question
+from popbuild.model.letter import Usage
+from popbuild.model.problem import Problem
+
+if TYPE_CHECKING:
+    from popbuild.query.plan import PlannedJob  # a run with nothing to do does not pay for it
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """How the build of one job ended.
+
+    `outcome` is one of up to date, complete, built (a partial build), rejected, unchanged
+    (rejected before, with the same inputs), failed, stopped, waiting. Times in milliseconds.
+    `questions` are what a person is to decide. `spares_others` says that it ended as somebody
+    wanted it to, or for a reason of its own pipeline: the other jobs of the command go on.
+    """
+
+    id: str
+    outcome: str
+    run: str | None = None
+    built: tuple[str, ...] = ()
+    usage: Usage = field(default_factory=Usage)
+    duration_ms: float = 0.0
+    path: str | None = None
+    task: str | None = None
+    problems: tuple[Problem, ...] = ()
+    error: PopbuildError | None = None
+    notes: tuple[str, ...] = ()
+    frozen: tuple[str, ...] = ()
+    questions: tuple[Question, ...] = ()
+    spares_others: bool = False
+
+    @property
+    def exit_code(self) -> int:
+        if self.error is not None and self.outcome != "failed":
+            return self.error.exit_code
+        return {
+            "rejected": REJECTED,
+            "unchanged": REJECTED,
+            "failed": FAILED,
+            "stopped": STOPPED,
+            "waiting": STOPPED,
+        }.get(self.outcome, OK)
+
+    @property
+    def ends_command(self) -> bool:
+        """Whether no further job should be started after this one, unless one is told to go on."""
+        return bool(self.exit_code) and not self.spares_others
+
+    def as_json(self) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "id": self.id,
+            "outcome": self.outcome,
+            "pipelineId": self.run,
+            "built": list(self.built),
+            "usage": self.usage.as_json(),
+            "durationMs": self.duration_ms,
+            "path": self.path,
+        }
+        if self.task is not None:
+            body["task"] = self.task
+        if self.frozen:
+            body["frozen"] = list(self.frozen)
+        if self.questions:
+            body["waiting"] = [question.as_json() for question in self.questions]
+        if self.problems:
+            body["problems"] = [problem.as_json() for problem in self.problems]
+        if self.error is not None:
+            body["error"] = self.error.as_json()
+        return body
+
+
+class Events:
+    """Does nothing; printers override what they show."""
+
+    def waiting_for_lock(self, job: str) -> None: ...
+
+    def waiting_for_provider(self, reason: str, seconds: float) -> None: ...
+
+    def store_trouble(self, text: str) -> None: ...
+
+    def note(self, text: str) -> None:
+        """Something about the command as a whole."""
+
+    def left(self, jobs: Sequence[str]) -> None:
+        """A budget ended the run before these jobs were built."""
+
+    def confirm(self, planned: Sequence[PlannedJob]) -> bool | None:
+        """Show a plan and ask whether to build: None where there is nobody to ask."""
+        return None
+
+    def job_started(self, job: str, run: str, reasons: Mapping[str, str]) -> None: ...
+
+    def task_started(self, job: str, task: str, reason: str) -> None: ...
+
+    def stage(self, job: str, task: str, stage: str, cycle: int) -> None: ...
+
+    def refined(self, job: str, task: str, problems: Sequence[Problem]) -> None: ...
+
+    def task_done(
+        self, job: str, task: str, usage: Usage, duration_ms: float, refinements: int
+    ) -> None: ...
+
+    def task_kept(self, job: str, task: str) -> None: ...
+
+    def task_frozen(self, job: str, task: str) -> None:
+        """It was asked for, and stays as it is."""
+
+    def task_failed(self, job: str, task: str, message: str) -> None: ...
+
+    def job_done(self, result: JobResult) -> None: ...
+
+    def close(self) -> None: ...
+
+
+_NOT_A_JOBS = ("confirm", "left", "note", "job_done", "close")  # said by the command as a whole
+
+
+def shown_by(events: Events) -> tuple[str, ...]:
+    """The events of a job that a printer does something with: the others need not be sent."""
+    return tuple(
+        name
+        for name, nothing in vars(Events).items()
+        if not name.startswith("_")
+        and name not in _NOT_A_JOBS
+        and getattr(type(events), name) is not nothing
+    )
+
+
+class Forwarded(Events):
+    """Events for a printer in another process: `send` takes an event's name and its values. How a
+    job ended is not among them: it is what a build gives."""
+
+    def __init__(self, send: Callable[[str, tuple[Any, ...]], None], told: Iterable[str]) -> None:
+        for name in told:
+            setattr(self, name, lambda *values, name=name: send(name, values))

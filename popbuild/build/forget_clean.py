@@ -1,0 +1,70 @@
+"""`forget` and `clean`: what a person takes away on purpose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from popbuild.base import disk
+from popbuild.base.paths import COMPLETE, CURRENT, REJECTED, Root
+from popbuild.jobs import run_log, seals
+from popbuild.jobs.examine import Surroundings
+from popbuild.jobs.lifecycle import job_lock
+from popbuild.jobs.selection import check_not_frozen, check_tasks, select
+from popbuild.model.clock import name_stamp
+from popbuild.model.config import config
+
+
+def forget(root: Root, job: str | None, names: Iterable[str]) -> Iterator[str]:
+    """Set letters aside under .popbuild/forgotten/. Gives a line for each. Those of frozen tasks
+    stay, and it is an error to name one: without its letter it would be built."""
+    selection = select(root, job, names)
+    around = Surroundings(config.load(root))
+    check_tasks(selection, around)
+    check_not_frozen("forget", selection, around)
+    for each, tasks in selection.items():
+        frozen = around.frozen(each)
+        with job_lock(root, each):
+            for state in (COMPLETE, CURRENT, REJECTED):
+                folder = root.job(state, each)
+                found = folder.path / "tasks"
+                for task in sorted(found.iterdir()) if found.is_dir() else ():
+                    letter = folder.letter(task.name)
+                    if (tasks is not None and task.name not in tasks) or not letter.exists():
+                        continue
+                    if task.name in frozen:
+                        yield f"keeping {each}:{task.name}: frozen"
+                        continue
+                    shelf = root.private / "forgotten" / each
+                    disk.make_folder(shelf)
+                    stamp = name_stamp()
+                    with seals.moving(folder, letter):
+                        disk.rename_new(letter, shelf / f"{task.name}-{stamp}.json")
+                    yield f"forgetting {each}:{task.name}"
+
+
+def clean(
+    root: Root, job: str | None, names: Iterable[str], *, complete: bool, dry_run: bool
+) -> Iterator[str]:
+    """Remove jobs from current/, and with `complete` from complete/. Gives a line for each.
+
+    That a complete job goes on purpose is written down first, so that `verify` does not miss it;
+    so too for one that a person removed by hand.
+    """
+    missing = run_log.Runs(root).missing(run_log.complete_jobs(root))[0] if complete else []
+    for each in select(root, job, names, missing):
+        with job_lock(root, each):
+            for state in (CURRENT, COMPLETE) if complete else (CURRENT,):
+                folder = root.job(state, each)
+                there = folder.path.is_dir()
+                missed = state == COMPLETE and each in missing
+                if not dry_run and state == COMPLETE and (there or missed):
+                    run_log.removed(root, each)
+                if there:
+                    if not dry_run:
+                        disk.remove(folder.path)
+                    yield f"{'would remove' if dry_run else 'removing'} {root.show(folder.path)}"
+                elif missed:
+                    yield f"{root.show(folder.path)} is gone already: verify no longer misses it"
+            good = root.job(COMPLETE, each)
+            if not complete and good.path.is_dir():
+                yield f"keeping {root.show(good.path)}: --complete removes complete jobs too"

@@ -1,0 +1,283 @@
+"""`approve` and `reject`: what a person says at a task's human gate, written down with the job.
+
+The job goes on first, and what was said is written after that. Killed in between, it runs with its
+lock free: whoever takes it up finds the gate open, and it waits again.
+"""
+
+from __future__ import annotations
+
+import functools
+import getpass
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from popbuild.base.errors import InputError, StoppedError, UsageError, unknown
+from popbuild.base.paths import COMPLETE, CURRENT, JobFolder, Root
+from popbuild.base.redact import redact
+from popbuild.jobs import lifecycle, lookup, promotion
+from popbuild.jobs.examine import Exam
+from popbuild.jobs.lifecycle import job_lock
+from popbuild.jobs.lookup import Job
+from popbuild.jobs.open_job import OpenJob
+from popbuild.model import status as states
+from popbuild.model.clock import timestamp
+from popbuild.model.decision import APPROVED, OPEN, REJECTED, Decision, in_words
+from popbuild.model.pipeline import Task
+from popbuild.query import describe
+
+_MAX_NAME = 200
+_MAX_NOTE = 4_000
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a person says besides yes or no. `task` is needed where several wait, `by` is the login
+    name if absent. With the `of` of a question, nothing else is answered."""
+
+    task: str | None = None
+    note: str | None = None
+    by: str | None = None
+    of: str | None = None
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What was said about a task of a job, just now or `before`; where the job stands since, and
+    what else it waits for."""
+
+    job: str
+    decision: Decision
+    before: bool
+    path: str
+    waiting: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "job": self.job,
+            **self.decision.as_json(),
+            "before": self.before,
+            "path": self.path,
+            "waiting": list(self.waiting),
+        }
+
+    def lines(self) -> Iterator[str]:
+        """As a person reads it, with what comes next."""
+        was = "was " if self.before else ""
+        yield f"{self.job}: {self.decision.task} {was}{in_words(self.decision.as_json())}"
+        if self.decision.decision == REJECTED:
+            yield f"  -> {self.path}"
+        elif self.waiting:
+            yield f"waiting: {', '.join(self.waiting)}"
+        elif not self.before:
+            yield f"next: doit run job={self.job}"
+
+
+def approve(root: Root, job: str, answer: Answer) -> Decided:
+    """Say yes to what a task made: what needs it can be built.
+
+    A job that was rejected at the gate goes on by this, too, without `of`. Raises UsageError where
+    nothing waits, StoppedError where the question is another one by now, or somebody has answered
+    it otherwise, and LockedError while another command builds the job.
+    """
+    return _decide(root, job, APPROVED, answer)
+
+
+def reject(root: Root, job: str, answer: Answer) -> Decided:
+    """Say no to what a task made: the job goes to rejected/, with the note as the problem. As
+    `approve` otherwise; a task that is named may have been approved before."""
+    return _decide(root, job, REJECTED, answer)
+
+
+def _decide(root: Root, name: str, said: str, answer: Answer) -> Decided:
+    who = _one_line("--by", answer.by if answer.by is not None else default_name())
+    why = _text("--note", answer.note)
+    _examined(describe.find_job(root, name))
+    with job_lock(root, name):
+        job = describe.find_job(root, name)
+        exam = _examined(job)
+        task = answer.task
+        if answer.of is not None:
+            task = _asked(job, exam, said, task, answer.of).id
+        chosen = _chosen(job, exam, said, task)
+        why = redact(why, exam.around.config.environment) if why else None
+        before = exam.standing(chosen) == said
+        decision = exam.decisions.get(chosen.id)
+        if not before or decision is None:
+            decision = Decision(
+                chosen.id, said, who, timestamp(), why, _artifacts(job, exam, chosen)
+            )
+            _go_on(job, exam.folder, said)
+            lifecycle.write_decision(exam.folder, decision)
+            exam.look(chosen)
+        folder = exam.folder
+        if said == REJECTED and folder == root.job(CURRENT, name):
+            folder = _move(root, folder, exam, chosen)
+        waiting = tuple(each.task for each in exam.questions)
+        return Decided(name, decision, before, root.show(folder.path), waiting)
+
+
+def _examined(job: Job) -> Exam:
+    describe.refuse_bad(job)
+    assert job.exam is not None
+    return job.exam
+
+
+def _asked(job: Job, exam: Exam, said: str, name: str | None, of: str) -> Task:
+    """The task whose question has the digest that an answer gives back. StoppedError where none has
+    it any more, or where somebody has said something else since: what a person did not see is not
+    decided by this answer, nor what another person said undone."""
+    found = (each for each in exam.pipeline.gated if exam.asked_of(each) == of)
+    task = next((each for each in found if name in (None, each.id)), None)
+    standing = exam.standing(task) if task is not None else None
+    if task is None or standing is None:
+        raise StoppedError(
+            "what is asked about is not what it was any more",
+            {"job": job.id, "state": job.description},
+            hint="look at it again, then decide",
+        )
+    decision = exam.decisions.get(task.id)
+    if standing not in (OPEN, said) and decision is not None:
+        raise StoppedError(
+            "somebody has decided otherwise since",
+            {"job": job.id, "task": task.id, "found": in_words(decision.as_json())},
+            hint=f"popbuild {'approve' if said == APPROVED else 'reject'} {job.id} "
+            f"--task {task.id} decides anew",
+        )
+    return task
+
+
+def _chosen(job: Job, exam: Exam, said: str, name: str | None) -> Task:
+    """The task that is meant: the one that is named, or the only one that waits."""
+    gated = {task.id: task for task in exam.pipeline.gated}
+    where = {"job": job.id}
+    if name is not None:
+        if name not in exam.pipeline.names:
+            raise UsageError(
+                "no such task", unknown("task", name, exam.pipeline.names, where=where)
+            )
+        if name not in gated:
+            raise UsageError(
+                "the task has no human gate",
+                unknown("task", name, gated, where=where),
+                hint="a gate with a message, in its task.yaml, makes one",
+            )
+        _check(job, exam, gated[name], said)
+        return gated[name]
+    standing = {each: exam.standing(task) for each, task in gated.items()}
+    # Asked under its lock, a job that was about to go on is said to run.
+    at_rest = job.state in (COMPLETE, states.REJECTED)
+    opened = [] if at_rest else [each for each, found in standing.items() if found == OPEN]
+    if len(opened) > 1:
+        raise UsageError(
+            "several tasks wait",
+            {**where, "tasks": ", ".join(opened)},
+            hint=f"--task {opened[0]} says which",
+        )
+    same = [each for each, found in standing.items() if found == said]
+    # A rejection can be taken back by who made it, or by somebody else.
+    taken_back = [each for each, found in standing.items() if found == REJECTED]
+    for found in (opened, same, taken_back if said == APPROVED else []):
+        if found:
+            return gated[found[0]]
+    raise _does_not_wait(job)
+
+
+def _check(job: Job, exam: Exam, task: Task, said: str) -> None:
+    """UsageError where nothing can be said about a task just now."""
+    standing = exam.standing(task)
+    if standing == said:
+        return
+    if job.state == COMPLETE:
+        raise _does_not_wait(job)
+    if standing is None:
+        raise UsageError(
+            "there is nothing to decide about yet: the task is to be built",
+            {"job": job.id, "task": task.id, "stale": str(exam.verdicts[task.id])},
+            hint=f"doit run {job.id}:{task.id}",
+        )
+
+
+def _does_not_wait(job: Job) -> UsageError:
+    return UsageError(
+        "the job does not wait for a person",
+        {"job": job.id, "state": job.description},
+        hint="popbuild list says which jobs wait",
+    )
+
+
+def _artifacts(job: Job, exam: Exam, task: Task) -> dict[str, str]:
+    """The digests of what is decided about. InputError where the gate names what is not there."""
+    found = exam.decided_about(task)
+    missing = [name for name, digest in found.items() if not digest.startswith("sha256:")]
+    if missing:
+        raise InputError(
+            "an artifact that the gate names is not there",
+            {"job": job.id, "task": task.id, "missing": ", ".join(missing)},
+            hint=f"correct `artifacts` in pipeline-config/{task.folder}/task.yaml",
+        )
+    return found
+
+
+def _go_on(job: Job, folder: JobFolder, said: str) -> None:
+    """Say that a job runs that waited for this. One that failed or was stopped stays so: who
+    approves something does not start it."""
+    status = lookup.read_status(folder)
+    if status is None:
+        raise InputError(
+            "the job's status is damaged",
+            {"job": job.id},
+            hint=f"doit run job={job.id} makes it anew",
+        )
+    waits = status.get("state") == states.WAITING and "error" not in status
+    if waits and job.state == states.WAITING:
+        OpenJob(folder, status).change(_running, sync=True)
+
+
+_running = functools.partial(states.move_job, state=states.RUNNING)
+
+
+def _move(root: Root, folder: JobFolder, exam: Exam, task: Task) -> JobFolder:
+    """Move a job whose artifact was rejected to rejected/."""
+    status = lookup.read_status(folder) or {}
+    status.setdefault("state", states.STOPPED)  # one from before there were any
+    opened = OpenJob(folder, status)
+    if status["state"] != states.RUNNING:
+        opened.change(_running)
+    body = promotion.refusal(exam, task, status["pipelineId"])
+    rejected = functools.partial(
+        states.move_job, state=states.REJECTED, finishedAt=body["rejectedAt"]
+    )
+    opened.change(rejected, sync=True)
+    return promotion.reject(root, folder, body)
+
+
+def default_name() -> str:
+    """Who decides, where nobody is named."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a process whose user has no name
+        return f"user {os.getuid()}"
+
+
+def _one_line(option: str, text: str) -> str:
+    text = text.strip()
+    if not text or len(text) > _MAX_NAME or not text.isprintable():
+        raise UsageError(
+            f"{option} must be a name",
+            {"found": text[:_MAX_NAME] or "nothing"},
+            hint=f"one line, at most {_MAX_NAME} characters",
+        )
+    return text
+
+
+def _text(option: str, text: str | None) -> str | None:
+    """A text without what is around it, None for an empty one."""
+    text = (text or "").strip()
+    if len(text) > _MAX_NOTE:
+        raise UsageError(
+            f"{option} is too long",
+            {"found": f"{len(text):,} characters", "allowed": f"{_MAX_NOTE:,}"},
+        )
+    return text.encode("utf-8", "backslashreplace").decode() or None

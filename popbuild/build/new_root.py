@@ -1,0 +1,57 @@
+"""`popbuild init`: a root with an example."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from popbuild.base import disk
+from popbuild.base.errors import UsageError
+from popbuild.base.paths import (
+    PACKAGE,
+    Root,
+)
+from popbuild.jobs import lifecycle
+
+if TYPE_CHECKING:
+    pass
+
+
+_GITIGNORE = "pipeline-data/\n.popbuild/\n.env\n"
+
+
+def init(folder: Path) -> list[str]:
+    """Make a root with the demo's seeds and pipeline. Gives what was written; refuses a folder
+    that has one already."""
+    if (folder / "pipeline-config").exists():
+        raise UsageError("there is a root already", {"folder": folder})
+    written = []
+    source = _demo()
+    disk.make_folder(folder)
+    for name in ("seeds", "pipeline-config"):
+        if (folder / name).exists():
+            raise UsageError("a folder is in the way", {"folder": folder / name})
+        ignore = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(source / name, folder / name, ignore=ignore)
+        written.append(f"{name}/")
+    for name, text in ((".gitignore", _GITIGNORE), ("dodo.py", _dodo())):
+        if not (folder / name).exists():
+            (folder / name).write_text(text, encoding="utf-8")
+            written.append(name)
+    lifecycle.prepare_root(Root(folder))
+    return written
+
+
+def _demo() -> Path:
+    packaged = PACKAGE / "_demo"
+    return packaged if packaged.is_dir() else PACKAGE.parent / "demo"
+
+
+def _dodo() -> str:
+    return (
+        '"""doit\'s entry: every job is a task. `doit list`, `doit run job=<id>`, '
+        '`doit info <id>:<task>`."""\n\n'
+        "from popbuild.engine.creators import DOIT_CONFIG, task_jobs\n\n"
+        '__all__ = ["DOIT_CONFIG", "task_jobs"]\n'
+    )

@@ -1,0 +1,283 @@
+"""What a build looks like: plain lines, or on a terminal also a line for each running task."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, TextIO
+
+from popbuild.base.errors import LockedError, describe, printable
+from popbuild.base.exit_codes import nobody_reads, show_traceback
+from popbuild.base.paths import artifact_place
+from popbuild.base.redact import redact
+from popbuild.base.units import line_of, money, seconds, tokens
+from popbuild.build.events import Events, JobResult
+from popbuild.model.letter import Usage
+from popbuild.model.problem import Problem
+
+if TYPE_CHECKING:
+    from popbuild.query.plan import PlannedJob
+
+_REPAINT_S = 0.25
+_MAX_PROBLEMS = 10
+_MAX_JOBS = 10
+_HELD = 100  # lines about jobs with nothing to do that are printed at once
+
+
+def choose(as_json: bool) -> Events:
+    """The printer for where the output goes; with --json progress goes to stderr."""
+    stream = sys.stderr if as_json else sys.stdout
+    if stream.isatty() and os.environ.get("TERM") != "dumb":
+        return Terminal(stream)
+    return Plain(stream)
+
+
+def used(usage: Usage) -> str:
+    """`118 tokens (40 cached), $0`, `from the store`."""
+    if not usage.calls:
+        return "from the store" if usage.stored_calls else "no call"
+    parts = [f"{tokens(usage.tokens)}{usage.parts}", money(usage.cost)]
+    if usage.counted_calls:
+        parts.append("counted by us")
+    if usage.stored_calls:
+        parts.append(f"{usage.stored_calls} from the store")
+    return ", ".join(parts)
+
+
+class Plain(Events):
+    """A line for everything that ends."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lock = threading.RLock()  # tasks end in threads of their own
+        self._held: list[str] = []
+
+    def line(self, text: str) -> None:
+        with self._lock:
+            text = "\n".join([*self._held, text])
+            self._held.clear()
+            try:
+                self._stream.write(redact(text, os.environ) + "\n")
+                self._stream.flush()
+            except BrokenPipeError:  # the reader went away: what is paid for is built all the same
+                nobody_reads(self._stream)
+
+    def close(self) -> None:
+        if self._held:
+            self.line(self._held.pop())
+
+    def waiting_for_lock(self, job: str) -> None:
+        self.line(f"{job}: waiting for another command that builds this job")
+
+    def waiting_for_provider(self, reason: str, seconds: float) -> None:
+        self.line(f"{reason}: trying again in {seconds:.1f} s")
+
+    def store_trouble(self, text: str) -> None:
+        self.line(f"warning: {text}")
+
+    def note(self, text: str) -> None:
+        self.line(text)
+
+    def left(self, jobs: Sequence[str]) -> None:
+        shown = ", ".join(jobs[:_MAX_JOBS])
+        more = f" and {len(jobs) - _MAX_JOBS} more" if len(jobs) > _MAX_JOBS else ""
+        self.line(f"left by the budget: {shown}{more}; the next run goes on from here")
+
+    def confirm(self, planned: Sequence[PlannedJob]) -> bool | None:
+        from popbuild.query.plan_text import plan_lines
+
+        for text in plan_lines(planned):
+            self.line(text)
+        if not sys.stdin.isatty():
+            return None
+        self._stream.write("Build? [y/N] ")
+        self._stream.flush()
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+    def job_started(self, job: str, run: str, reasons: Mapping[str, str]) -> None:
+        self.line(f"{job}: {run}")
+
+    def task_started(self, job: str, task: str, reason: str) -> None:
+        self.line(line_of(f".  {job}:{task}  ", reason))
+
+    def task_done(
+        self, job: str, task: str, usage: Usage, duration_ms: float, refinements: int
+    ) -> None:
+        refined = f", {refinements} refinement{'s' * (refinements > 1)}" if refinements else ""
+        self.line(f"   {job}:{task}  {seconds(duration_ms)}, {used(usage)}{refined}")
+
+    def task_kept(self, job: str, task: str) -> None:
+        self.line(f"   {job}:{task}  kept as edited by hand")
+
+    def task_frozen(self, job: str, task: str) -> None:
+        self.line(f"   {job}:{task}  frozen: left as it is")
+
+    def task_failed(self, job: str, task: str, message: str) -> None:
+        self.line(f"!  {job}:{task}  {message}")
+
+    def job_done(self, result: JobResult) -> None:
+        *before, last = _ending(result)
+        for text in before:
+            self.line(text)
+        with self._lock:
+            if result.outcome == "up to date" and len(self._held) < _HELD:
+                # Of ten thousand such lines, each would be searched for keys by itself.
+                self._held.append(last)
+            else:
+                self.line(last)
+
+
+def _ending(result: JobResult) -> list[str]:
+    job = result.id
+    frozen = f", frozen: {', '.join(result.frozen)}" if result.frozen else ""
+    match result.outcome:
+        case "up to date":
+            return [f"-- {job}  up to date{frozen}"]
+        case "complete":
+            what = f"{seconds(result.duration_ms)}, {used(result.usage)}"
+            return [f"{job}: complete, {what}{frozen}", f"  -> {result.path}"]
+        case "built":
+            built = ", ".join(result.built) or "nothing"
+            return [f"{job}: {built} built", f"  -> {result.path}"]
+        case "rejected" | "unchanged":
+            head = f"{job}: rejected" + (f" at {result.task}" if result.task else "")
+            if result.outcome == "unchanged":
+                head += ", and nothing changed since: not bought again"
+            head = ": ".join([head, *result.notes])
+            lines = [head, *_listed(result.problems)]
+            if result.notes:
+                lines.append("hint: mend the seed and run the job again")
+            if result.task:
+                lines.append(f"hint: change something, or popbuild retry {job} for another draw")
+            if result.path:
+                lines.append(f"  -> {result.path}")
+            return lines
+        case "failed":
+            head = f"{job}: failed" + (f" at {result.task}" if result.task else "")
+            return [head, *([f"  -> {result.path}"] if result.path else [])]
+        case "waiting" if result.questions:
+            return list(_asked(result))
+        case _ if isinstance(result.error, LockedError):
+            return [f"{job}: built by another command"]
+        case _:
+            head = ": ".join([f"{job}: {result.outcome}", *result.notes])
+            return [head, *([f"  -> {result.path}"] if result.path else [])]
+
+
+def _asked(result: JobResult) -> Iterator[str]:
+    """What a person is to decide, what to look at, and how to say it."""
+    job = result.id
+    yield f"{job}: waiting for a person"
+    for question in result.questions:
+        first, *rest = question.message.strip().splitlines() or [""]
+        yield f"  {question.task}: {printable(first)}"
+        yield from (f"    {printable(line)}" for line in rest)
+        for name in question.artifacts:
+            yield f"    {result.path}/{artifact_place(name)}"
+    task = f" --task {result.questions[0].task}" if len(result.questions) > 1 else ""
+    yield f"hint: popbuild approve {job}{task}, or popbuild reject {job}{task} --note TEXT"
+    yield f"  -> {result.path}"
+
+
+def _listed(problems: Sequence[Problem]) -> list[str]:
+    lines = [f"  {problem}" for problem in problems[:_MAX_PROBLEMS]]
+    if len(problems) > _MAX_PROBLEMS:
+        lines.append(f"  and {len(problems) - _MAX_PROBLEMS} more, see rejection.json")
+    return lines
+
+
+class Terminal(Plain):
+    """Plain lines scroll; below them stands a line for each running task, with its stage."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._running: dict[tuple[str, str], tuple[float, str, int]] = {}
+        self._painted = 0
+        self._used = Usage()
+        self._ended = threading.Event()
+        self._painter: threading.Thread | None = None
+
+    def line(self, text: str) -> None:
+        with self._lock:
+            self._erase()
+            super().line(text)
+            self._paint()
+
+    def task_started(self, job: str, task: str, reason: str) -> None:
+        with self._lock:
+            self._running[job, task] = (time.monotonic(), "", 0)
+            if self._painter is None:
+                self._painter = threading.Thread(target=self._repaint, daemon=True)
+                self._painter.start()
+        super().task_started(job, task, reason)
+
+    def stage(self, job: str, task: str, stage: str, cycle: int) -> None:
+        with self._lock:
+            started = self._running.get((job, task), (time.monotonic(), "", 0))[0]
+            self._running[job, task] = (started, stage, cycle)
+
+    def task_done(
+        self, job: str, task: str, usage: Usage, duration_ms: float, refinements: int
+    ) -> None:
+        with self._lock:
+            self._running.pop((job, task), None)
+            self._used += usage
+        super().task_done(job, task, usage, duration_ms, refinements)
+
+    def task_failed(self, job: str, task: str, message: str) -> None:
+        with self._lock:
+            self._running.pop((job, task), None)
+        super().task_failed(job, task, message)
+
+    def close(self) -> None:
+        super().close()
+        self._ended.set()
+        with self._lock:
+            self._running.clear()
+            self._erase()
+            self._stream.flush()
+
+    def _repaint(self) -> None:
+        while not self._ended.wait(_REPAINT_S):
+            with self._lock:
+                if not self._ended.is_set():
+                    self._erase()
+                    self._paint()
+                    self._stream.flush()
+
+    def _erase(self) -> None:
+        if self._painted:
+            self._stream.write(f"\x1b[{self._painted}F\x1b[J")
+            self._painted = 0
+
+    def _paint(self) -> None:
+        size = shutil.get_terminal_size()
+        rows = list(self._running.items())[: max(1, size.lines // 2)]
+        now = time.monotonic()
+        for (job, task), (started, stage, cycle) in rows:
+            refinement = f", refinement {cycle}" if cycle else ""
+            text = f"   {job}:{task}  {stage}{refinement}  {seconds((now - started) * 1000)}"
+            self._stream.write(f"\x1b[2m{text[: size.columns - 1]}\x1b[0m\n")
+        if rows:
+            text = f"   {tokens(self._used.tokens)}, {money(self._used.cost)}"
+            self._stream.write(f"\x1b[2m{text[: size.columns - 1]}\x1b[0m\n")
+            self._painted = len(rows) + 1
+
+
+def report(results: Sequence[JobResult], *, as_json: bool, debug: bool) -> None:
+    """What stands at the end of a run: errors on stderr, or everything as JSON on stdout."""
+    if as_json:
+        print(redact(json.dumps([each.as_json() for each in results], indent=2), os.environ))
+    for result in results:
+        if result.error is None:
+            continue
+        if debug and result.error.__cause__ is not None:
+            show_traceback(result.error.__cause__)
+        values = {"job": result.id, **result.error.values}
+        text = describe(result.error.message, values, result.error.hint)
+        print(f"error: {redact(text, os.environ)}", file=sys.stderr)

@@ -1,0 +1,116 @@
+"""A job as doit's graph: one doit task a task, its real files, and one object that decides."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from doit.dependency import Dependency, FileChangedChecker
+from doit.exceptions import TaskError as DoitTaskError
+from doit.task import Task as DoitTask
+
+from popbuild.base.paths import shown_name
+from popbuild.build.doit_backend import NullBackend
+from popbuild.jobs.examine import Exam
+from popbuild.jobs.lookup import Job
+from popbuild.jobs.staleness import Verdict
+
+
+class NeverDecides(FileChangedChecker):  # type: ignore[misc]  # doit has no types
+    """File dependencies are there for people to see; whether one changed, the letter knows."""
+
+    def exists(self, file_path: str) -> bool:
+        return True
+
+    def info(self, file_path: str) -> None:
+        return None
+
+    def check_modified(self, file_path: str, file_stat: Any, state: Any) -> bool:
+        return False
+
+    def get_state(self, dep: str, current_state: Any) -> None:
+        return None
+
+
+class UpToDate:
+    """doit's `uptodate`: compares with the letter. Its `repr` is the reason, for `doit info`."""
+
+    def __init__(self, decide: Callable[[], Verdict]) -> None:
+        self._decide = decide
+        self._verdict: Verdict | None = None
+
+    def __call__(self) -> bool:
+        self._verdict = self._decide()
+        return not (self._verdict.stale or self._verdict.edited)
+
+    def __repr__(self) -> str:
+        return str(self._verdict or self._decide())
+
+
+def refuse() -> Any:
+    """The action of every doit task: only popbuild's own runner builds."""
+    return DoitTaskError(
+        "this task is built by popbuild's own run command, which is not installed here; "
+        "is popbuild installed in the environment that doit runs in?"
+    )
+
+
+def dependencies() -> Dependency:
+    """doit's dependency manager over nothing: its database is not the truth."""
+    return Dependency(NullBackend, "", checker_cls=NeverDecides)
+
+
+def name_of(job: str, task: str) -> str:
+    """The doit name of a task."""
+    return f"{job}:{task}"
+
+
+def tasks_of(
+    exam: Exam, decide: Callable[[str], Verdict], doc: Callable[[str], str] | None = None
+) -> list[DoitTask]:
+    """The doit tasks of a job that stands in `exam.folder`, and no group."""
+    folder, pipeline, job = exam.folder, exam.pipeline, exam.folder.id
+    found = []
+    for task in pipeline.tasks:
+        files = [str(folder.seed)]
+        files += [str(folder.artifact(pipeline.task(name).artifact)) for name in task.needs]
+        found.append(
+            DoitTask(
+                name_of(job, task.id),
+                [refuse],
+                file_dep=files,
+                targets=[str(folder.artifact(task.artifact))],
+                task_dep=[name_of(job, name) for name in task.needs],
+                uptodate=[UpToDate(functools.partial(decide, task.id))],
+                io={"capture": False},
+                doc=doc(task.id) if doc else task.label,
+            )
+        )
+    return found
+
+
+def listed(job: Job, *, groups_only: bool = False) -> list[DoitTask]:
+    """A job for doit's `list` and `info`: its group, and its tasks if they are known and wanted."""
+    # doit refuses a name with a sign that its own command line uses, and the whole list with it.
+    exam = job.exam if job.bad_name is None and not groups_only else None
+    name = shown_name(job.id).replace("=", "\\x3d")
+    tasks = []
+    said = [] if job.up_to_date else [job.description]
+    if exam is not None:
+        verdicts = exam.verdicts
+        said += [f"{each}: {verdict}" for each, verdict in verdicts.items() if verdict.stale]
+        tasks = tasks_of(exam, lambda name: verdicts[name], lambda name: verdicts[name].brief)
+    told: list[tuple[str, ...]] = [(line,) for line in said] or [()]
+    group = DoitTask(
+        name,
+        None,
+        task_dep=[task.name for task in tasks],
+        # One object for each line of `info`. A group without any would always be run.
+        uptodate=[UpToDate(functools.partial(Verdict, reasons)) for reasons in told],
+        doc=job.description,
+        has_subtask=True,
+    )
+    for task in tasks:
+        task.subtask_of = job.id
+    return [group, *tasks]

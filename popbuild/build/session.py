@@ -1,0 +1,280 @@
+"""One `run`: which jobs are meant, which have nothing to do, and the event loop for the rest."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import signal
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from popbuild.base import disk
+from popbuild.base.errors import (
+    BUDGET,
+    FAILED,
+    NOT_STARTED,
+    OK,
+    REJECTED,
+    STOPPED,
+    BudgetError,
+    StoppedError,
+    UsageError,
+)
+from popbuild.base.paths import COMPLETE, Root, job_place
+from popbuild.base.threads import no_exit_as_if_done
+from popbuild.base.units import money
+from popbuild.build.events import Events, JobResult
+from popbuild.build.nothing_to_do import Options, settle_without_building
+from popbuild.jobs import lifecycle, lookup, promotion
+from popbuild.jobs.claims import Claims, JobLocks
+from popbuild.jobs.examine import Surroundings
+from popbuild.jobs.index import Index
+from popbuild.jobs.selection import (
+    Selection,
+    check_case,
+    check_fresh,
+    check_rule,
+    check_tasks,
+    select,
+)
+from popbuild.llm.store import choose_mode
+from popbuild.model.config import config
+from popbuild.model.problem import Problem
+
+if TYPE_CHECKING:
+    from popbuild.query.plan import Asked, PlannedJob
+
+NO_JOBS = "no jobs: put a seed into seeds/, or popbuild submit one"
+
+# What builds the jobs that are not up to date: selection, surroundings, claims, options, events and
+# the store's mode.
+Build = Callable[[Selection, Surroundings, Claims, Options, Events, str], Mapping[str, JobResult]]
+
+_MAX_DIGITS = 6  # of the number after -n
+_SEVERITY = (FAILED, NOT_STARTED, REJECTED, BUDGET, STOPPED)
+
+
+def check_given_once(words: Iterable[str], variables: Iterable[str]) -> None:
+    """UsageError for a variable that is given twice: the last would silently win."""
+    for name in variables:
+        values = [word.partition("=")[2] for word in words if word.startswith(f"{name}=")]
+        if len(values) > 1:
+            several = f"{name}={','.join(values)}"
+            raise UsageError(
+                f"{name}= is given {'twice' if len(values) == 2 else f'{len(values)} times'}",
+                {"found": " ".join(f"{name}={value}" for value in values)},
+                hint="a command works in one root" if name == "root" else f"write {several}",
+            )
+
+
+def fresh_tasks(given: str | None) -> tuple[str, ...]:
+    """The tasks that `fresh=a,b` names. UsageError where it names none."""
+    if given is None:
+        return ()
+    names = tuple(part.strip() for part in given.split(","))
+    if not all(names):
+        raise UsageError(
+            "fresh= names no task", {"found": given or "nothing"}, hint="fresh=<task>,<task>"
+        )
+    return names
+
+
+def check_parallel_type(given: str | None) -> None:
+    """UsageError for -P, which doit has."""
+    if given:
+        raise UsageError(
+            "-P means nothing here",
+            {"found": f"-P {given}"},
+            hint="tasks that do not need each other run at the same time; -n limits the calls",
+        )
+
+
+def calls_in_flight(given: str | None) -> int | None:
+    """The number after -n, or None where there is none. UsageError for anything else."""
+    return whole_number("-n", given, "-n says how many calls may be in flight at the same time")
+
+
+def whole_number(option: str, given: str | None, hint: str | None = None) -> int | None:
+    """The number after an option, None where there is none. UsageError for anything else."""
+    if given is None:
+        return None
+    if not given.isdecimal() or len(given) > _MAX_DIGITS or not int(given):
+        found = {"found": given or "nothing"}
+        raise UsageError(f"{option} must be a whole number, at least 1", found, hint)
+    return int(given)
+
+
+def seconds(option: str, given: str | None, default: float) -> float:
+    """The seconds after an option, else the default. UsageError for anything else."""
+    return default if given is None else _amount(option, "a number of seconds", given)
+
+
+def run(
+    root: Root,
+    job: str | None,
+    names: Iterable[str],
+    options: Options | None = None,
+    events: Events | None = None,
+    environment: Mapping[str, str] | None = None,
+    build: Build | None = None,
+) -> tuple[int, list[JobResult]]:
+    """Build the selected jobs. Gives the exit code and a result for each job, in order. Jobs that
+    have something to do are given to `build`; without one they are built here.
+
+    Raises PopbuildError for what is wrong before anything is built.
+    """
+    chosen = select(root, job, names)
+    options = options or Options()
+    # With --continue they fail as a bad seed does, each alone.
+    bad = lookup.bad_names(root, chosen) if options.continue_ else {}
+    selection = {name: tasks for name, tasks in chosen.items() if name not in bad}
+    check_rule(root, selection)
+    # To find its like, all jobs are listed: one that is complete may have nothing to do.
+    alone = len(selection) == 1 and all(
+        disk.stands(root.at(job_place(COMPLETE, name))) for name in selection
+    )
+    if not (alone or options.continue_):
+        check_case(root, selection)
+    around = Surroundings(config.load(root, environment))
+    check_tasks(selection, around)
+    mode = choose_mode(options.store, around.config.environment)
+    check_fresh(selection, around, options.fresh)
+    events = events or Events()
+    lifecycle.prepare_root(root)
+    doubts = lifecycle.doubts_about_locks(root)
+    if doubts is not None:
+        events.note(doubts)
+    claims = JobLocks(root)
+    results = {name: _badly_named(root, name, problem) for name, problem in bad.items()}
+    with contextlib.closing(events):
+        for each in results.values():
+            events.job_done(each)
+        if not (options.always or options.fresh):
+            results |= _settle(selection, around, claims, events)
+        rest = {name: tasks for name, tasks in selection.items() if name not in results}
+        if rest:
+            if alone and not options.continue_:
+                check_case(root, rest)
+            if options.ask_above is not None:
+                asked = _asked(options, mode)
+                _ask_first(rest, around, options.ask_above, events, asked)
+            results.update((build or _build)(rest, around, claims, options, events, mode))
+        if any(isinstance(result.error, BudgetError) for result in results.values()):
+            done = ("complete", "up to date", "built")
+            left = [name for name in selection if results[name].outcome not in done]
+            events.left([name for name in left if not results[name].spares_others])
+    ordered = [results[name] for name in chosen]
+    return overall(result.exit_code for result in ordered), ordered
+
+
+def _badly_named(root: Root, job: str, problem: str) -> JobResult:
+    note = f"{lookup.place_of(root, job)} has no name that a job can have"
+    return JobResult(job, "rejected", problems=(Problem(problem),), notes=(note,))
+
+
+def overall(codes: Iterable[int]) -> int:
+    """The exit code of a command, from those of its jobs."""
+    found = set(codes)
+    return next((code for code in _SEVERITY if code in found), max(found, default=OK))
+
+
+def _settle(
+    selection: Selection, around: Surroundings, claims: Claims, events: Events
+) -> dict[str, JobResult]:
+    """The results of the jobs that have nothing to do."""
+    promotion.previous_kept(around.config.environment)  # refused, whether a job needs it or not
+    results = {}
+    with Index(around, selection) as index:
+        for name, tasks in selection.items():
+            settled = settle_without_building(name, around, claims, index, tasks)
+            if settled is not None:
+                results[name] = settled
+                events.job_done(settled)
+    return results
+
+
+def _asked(options: Options, mode: str) -> Asked:
+    """What a plan has to know of a run's options."""
+    from popbuild.query.plan import Asked
+
+    return Asked(mode, options.always, options.fresh, options.keep_edits, options.discard_edits)
+
+
+def plan(root: Root, job: str | None, names: Iterable[str], options: Options) -> list[PlannedJob]:
+    """What `run` with the same arguments would do and cost. Free: no call."""
+    from popbuild.query.plan import plan
+
+    selection = select(root, job, names)
+    around = Surroundings(config.load(root))
+    check_tasks(selection, around)
+    mode = choose_mode(options.store, around.config.environment)
+    check_fresh(selection, around, options.fresh)
+    return list(plan(selection, around, _asked(options, mode)))
+
+
+def _ask_first(
+    selection: Selection, around: Surroundings, above: float, events: Events, asked: Asked
+) -> None:
+    """Show what the build may cost, and ask, if that is more. StoppedError for a no."""
+    from popbuild.query.plan import plan, totals
+
+    planned = list(plan(selection, around, asked))
+    total = totals(task for job in planned for task in job.tasks)
+    if not total.unknown and total.cost.high <= above:
+        return
+    answer = events.confirm(planned)
+    if not answer:
+        raise StoppedError(
+            "nobody said yes: nothing was built" if answer is None else "nothing was built",
+            {"ask above": money(above)},
+            hint=None
+            if answer is False
+            else "without a terminal there is nobody to ask: "
+            "popbuild plan shows the price, --budget limits it",
+        )
+
+
+def dollars(option: str, given: str | None) -> float | None:
+    """The amount after an option, None where there is none. UsageError for anything else."""
+    if given is None:
+        return None
+    return _amount(option, "an amount of US dollars", given)
+
+
+def _amount(option: str, what: str, given: str) -> float:
+    try:
+        amount = float(given)
+    except ValueError:
+        amount = math.nan
+    if not 0 <= amount < math.inf:
+        raise UsageError(f"{option} must be {what}, at least 0", {"found": given or "nothing"})
+    return amount
+
+
+def _build(
+    selection: Selection,
+    around: Surroundings,
+    claims: Claims,
+    options: Options,
+    events: Events,
+    mode: str,
+) -> dict[str, JobResult]:
+    """The part that may call models, in an event loop."""
+    import asyncio
+
+    from popbuild.build.job import building
+
+    async def main() -> list[JobResult]:
+        async with building(around, claims, options, events, mode) as builder:
+            this = asyncio.current_task()
+            if this is not None:
+                with contextlib.suppress(NotImplementedError, ValueError):
+                    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
+            return await builder.build_all(selection)
+
+    try:
+        with no_exit_as_if_done(FAILED):
+            results = asyncio.run(main())
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+    return {result.id: result for result in results}

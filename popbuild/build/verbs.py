@@ -1,0 +1,317 @@
+"""What a person changes by a command: seeds, retries, frozen tasks, exported artifacts."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from popbuild.base import disk, jsonio
+from popbuild.base.errors import GateError, InputError, UsageError, unknown
+from popbuild.base.paths import (
+    COMPLETE,
+    CURRENT,
+    REJECTED,
+    Root,
+    check_name,
+)
+from popbuild.build import adoption
+from popbuild.jobs import lifecycle, lookup, promotion, seals
+from popbuild.jobs.examine import (
+    BadSeed,
+    Exam,
+    examine,
+    key_problems,
+    read_json,
+    read_seed,
+)
+from popbuild.jobs.lifecycle import Samples
+from popbuild.jobs.lookup import Job
+from popbuild.jobs.selection import select
+from popbuild.model.clock import run_id
+from popbuild.model.config import config
+from popbuild.model.problem import Problem
+from popbuild.model.schema import gate
+from popbuild.query.describe import (
+    around,
+    check_known,
+    files_of,
+    find_job,
+    folder_of,
+    refuse_bad,
+    seed_error,
+    with_task,
+)
+
+if TYPE_CHECKING:
+    pass
+
+
+def submit(root: Root, file: Path, job: str | None = None) -> str:
+    """Queue a one-off job from a seed file; gives its ID. The seed must be valid."""
+    job = run_id() if job is None else check_name("job", job)
+    try:
+        seed = read_seed(file, str(file))
+    except FileNotFoundError:
+        raise UsageError("no such seed file", {"file": file}) from None
+    except BadSeed as bad:
+        raise seed_error(bad) from None
+    return queue(root, seed, job)
+
+
+def queue(root: Root, seed: Mapping[str, Any], job: str | None = None) -> str:
+    """Queue a one-off job from a seed that is valid; gives its ID."""
+    job = run_id() if job is None else check_name("job", job)
+    environment = config.environment_of(root, os.environ)
+    lookup.refuse_keys(job, environment)
+    if problems := key_problems(seed, environment):
+        raise seed_error(BadSeed("the seed", problems))
+    if job.casefold() in {each.casefold() for each in lookup.known_jobs(root)}:
+        raise UsageError(
+            "there is a job with this ID already",
+            {"job": job},
+            hint="choose another ID, or edit its seed and run it",
+        )
+    lifecycle.prepare_root(root)
+    data = jsonio.dumps(seed, sort=False)
+    if len(data) > jsonio.MAX_QUEUED_BYTES:  # with the indentation of many levels
+        data = jsonio.compact(seed).encode()
+    lifecycle.submit(root, job, data)
+    return job
+
+
+def export(root: Root, job: Job, target: Path, artifact: str | None = None) -> Path:
+    """Copy a complete job's final artifact (the last task's, or a named one) to a path. Of a job
+    that another program built, whether it is up to date cannot be told, and is not asked."""
+    if job.is_not_ours:
+        if job.state != COMPLETE:
+            raise InputError("the job is not complete", {"job": job.id, "state": job.description})
+        return _export(job, artifact or _last_artifact(job), target)
+    refuse_bad(job)
+    if job.state != COMPLETE or job.exam is None or job.folder is None:
+        raise InputError(
+            "the job is not complete",
+            {"job": job.id, "state": job.description},
+            hint=f"doit run job={job.id}",
+        )
+    if not job.up_to_date:
+        raise InputError(
+            "the job is not up to date",
+            {"job": job.id, "state": job.description},
+            hint=f"doit run job={job.id}",
+        )
+    return _export(job, artifact or job.exam.pipeline.tasks[-1].artifact, target)
+
+
+def _last_artifact(job: Job) -> str:
+    """The artifact that another program's job made last: its status lists them as they were
+    written."""
+    listed = [file.name for file in files_of(job) if file.kind == "artifacts"]
+    if not listed:
+        raise UsageError("the job has no artifact", {"job": job.id, "path": folder_of(job).path})
+    return listed[-1]
+
+
+def _export(job: Job, name: str, target: Path) -> Path:
+    found = {each.name: each.path for each in files_of(job) if each.kind == "artifacts"}
+    if name not in found:
+        raise UsageError("no such artifact", unknown("artifact", name, found))
+    if not disk.stands(found[name]):
+        there = [each for each, path in found.items() if disk.stands(path)]
+        raise InputError(
+            "the artifact is in the index, and not there",
+            {"job": job.id, "missing": name, "known": ", ".join(there) or "none"},
+            hint="--artifact names another one",
+        )
+    if target.is_dir():
+        target = target / name
+    hand_over(target, disk.read(found[name]))
+    return target
+
+
+def hand_over(target: Path, data: bytes) -> None:
+    """Write a file that a person asked for, wherever it stands, with the permissions that all of
+    ours have. UsageError where there is no such folder."""
+    if not target.parent.is_dir():
+        raise UsageError("no such folder", {"folder": target.parent})
+    disk.write(target, data, sync=False)
+
+
+def retry(root: Root, name: str) -> tuple[str, str]:
+    """Let the task that was rejected draw a new sample at the next run, or one that failed again
+    and again be tried once more; gives the task, and what it does now."""
+    from popbuild.jobs.lifecycle import job_lock
+
+    task, rejection = check_retry(root, name)
+    if rejection is None:
+        with job_lock(root, name):
+            lifecycle.forget_failures(root.job(CURRENT, name))
+        return task, "is tried again"
+    with job_lock(root, name):
+        samples = Samples(root)
+        last = max(
+            (call["sample"] for call in rejection.get("calls", ()) if isinstance(call, dict)),
+            default=samples.get(name, task),
+        )
+        # A dependency like any other: the rejection does not hold the task back any more.
+        samples.set(name, task, max(last, samples.get(name, task)) + 1)
+    return task, "draws another sample"
+
+
+def check_retry(root: Root, name: str) -> tuple[str, dict[str, Any] | None]:
+    """The task that `retry` is about, with the job's rejection if there is one. UsageError for a
+    job that was not rejected and did not fail again and again."""
+    job = find_job(root, name)
+    if job.is_not_ours:
+        refuse_bad(job)
+    rejection = read_json(root.job(REJECTED, name).rejection)
+    failed = _failed_again(root, name)
+    if rejection is None and failed is not None:
+        return failed, None
+    if not isinstance(rejection, dict):
+        raise UsageError(
+            "the job is not rejected",
+            {"job": name, "state": job.description},
+            hint=f"popbuild reject {name} says no to what waits; then retry draws another sample"
+            if job.questions
+            else f"doit run job={name} goes on with a job that failed or stopped",
+        )
+    task = rejection.get("task")
+    if not isinstance(task, str):
+        raise UsageError(
+            "the seed was rejected, not a task",
+            {"job": name},
+            hint=f"mend the seed, then doit run job={name}",
+        )
+    return task, rejection
+
+
+def _failed_again(root: Root, name: str) -> str | None:
+    """The task of a job in current/ that failed in a row, or None."""
+    status = lookup.read_status(root.job(CURRENT, name))
+    entries = status["tasks"] if status else {}
+    return next((task for task, entry in entries.items() if "failures" in entry), None)
+
+
+def accept(root: Root, name: str, tasks: Iterable[str] = ()) -> list[str]:
+    """Write new letters for what stands there, so that it counts as up to date; gives the tasks.
+
+    Each artifact must pass its gate. In order, so that what stands below is judged by it. A
+    complete job of another program is adopted: see adoption.py.
+    """
+    from popbuild.jobs.lifecycle import job_lock
+
+    check_known(root, name)
+    with job_lock(root, name):
+        kept = promotion.previous_kept(config.environment_of(root, os.environ))
+        promotion.finish_promotion(root, name, kept)
+        job = find_job(root, name)
+        refuse_bad(job)
+        folder = folder_of(job)
+        assert job.seed is not None
+        assert job.pipeline is not None
+        exam = examine(folder, job.seed, job.pipeline, around(root))
+        wanted = list(tasks) or list(job.pipeline.names)
+        for task_name in wanted:
+            if task_name not in job.pipeline.names:
+                raise UsageError(
+                    "no such task",
+                    unknown("task", task_name, job.pipeline.names, where={"job": name}),
+                )
+        original = adoption.original_of(job, exam.around)
+        if original is not None:
+            return adoption.adopt(job, original, wanted, exam.around)
+        adoption.refuse_unless_complete(job)
+        accepted = []
+        for task in job.pipeline.in_order:
+            verdict = exam.look(task)
+            if task.id not in wanted or not (verdict.stale or verdict.edited):
+                continue
+            _check_accept(exam, task)
+            lifecycle.keep(folder, exam, task, None, verdict.edited)
+            exam.look(task)
+            accepted.append(task.id)
+        if not lookup.holds_seed(folder, job.seed):
+            with seals.changing(folder, folder.seed):
+                lifecycle.write_seed(folder, job.seed)
+        return accepted
+
+
+def freeze(root: Root, pattern: str, task: str) -> dict[str, tuple[str, ...]]:
+    """Let a task of a job, or of every job that a glob matches, not be rebuilt whatever changes;
+    gives the frozen tasks of each. All of them or none: it must have been built in each."""
+    found = {}
+    for job in _all_with_task(root, pattern, task):
+        assert job.exam is not None
+        if job.exam.letters[task] is None or job.exam.digests[task] is None:
+            raise UsageError(
+                "there is nothing to freeze: the task was never built",
+                {"job": job.id, "task": task},
+                hint=f"doit run {job.id}:{task}",
+            )
+        frozen = job.exam.around.frozen(job.id)
+        found[job.id] = {**frozen, task: job.exam.made_from(task)}
+    return _set_frozen(root, found)
+
+
+def thaw(root: Root, pattern: str, task: str) -> dict[str, tuple[str, ...]]:
+    """Let a frozen task be rebuilt again, of a job or of every job that a glob matches and where it
+    is frozen; gives those of each that are still frozen."""
+    frozen = {}
+    for job in _all_with_task(root, pattern, task):
+        assert job.exam is not None
+        frozen[job.id] = dict(job.exam.around.frozen(job.id))
+    found = {job: tasks for job, tasks in frozen.items() if task in tasks}
+    if not found:
+        others = ", ".join(sorted(set().union(*frozen.values())))
+        raise UsageError(
+            "the task is not frozen",
+            {"job": pattern, "task": task, "frozen": others or "nothing"},
+        )
+    for tasks in found.values():
+        del tasks[task]
+    return _set_frozen(root, found)
+
+
+def _all_with_task(root: Root, pattern: str, task: str) -> Iterator[Job]:
+    """The jobs that a pattern means, whose seeds can be read and which all have this task."""
+    globs = any(sign in pattern for sign in "*?[") and ":" not in pattern
+    for name in select(root, None, [pattern]) if globs else [pattern]:
+        yield with_task(root, name, task)
+
+
+def _set_frozen(
+    root: Root, tasks_by_job: Mapping[str, Mapping[str, Mapping[str, Any]]]
+) -> dict[str, tuple[str, ...]]:
+    from popbuild.jobs.lifecycle import job_lock
+
+    with contextlib.ExitStack() as held:
+        for job in tasks_by_job:
+            held.enter_context(job_lock(root, job))
+        for job, tasks in tasks_by_job.items():
+            lifecycle.set_frozen(root, job, tasks)
+    return {job: tuple(sorted(tasks)) for job, tasks in tasks_by_job.items()}
+
+
+def _check_accept(exam: Exam, task: Any) -> None:
+    where = {"job": exam.folder.id, "task": task.id, "artifact": task.artifact}
+    if exam.digests[task.id] is None:
+        raise InputError("there is nothing to accept", {**where, "missing": task.artifact})
+    if exam.letters[task.id] is None:
+        raise InputError(
+            "there is no letter to go by",
+            where,
+            hint="what the task read is not known, so it has to be built once",
+        )
+    schema, _ = exam.around.schema(task)
+    value = exam.artifacts[task.id]
+    problems: tuple[Problem, ...] = ()
+    if value is None:
+        problems = (Problem("the file is not valid JSON"),)
+    elif schema is not None:
+        problems = gate.judge(value, schema)
+    if problems:
+        listed = {f"problem {n}": str(each) for n, each in enumerate(problems, 1)}
+        raise GateError("the artifact does not pass its gate", {**where, **listed})

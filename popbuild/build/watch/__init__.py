@@ -1,0 +1,1 @@
+"""The orchestrator of `popbuild watch`. Open `loop.py` first."""

@@ -1,0 +1,327 @@
+"""The orchestrator: hears of new seeds, hands jobs to workers, and ends without losing anything."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from popbuild.base import disk
+from popbuild.base.errors import (
+    BUDGET,
+    INTERRUPTED,
+    OK,
+    BudgetError,
+    ConfigError,
+    LockedError,
+    PopbuildError,
+)
+from popbuild.base.file_events import listen
+from popbuild.base.paths import Root, name_problem, shown_name
+from popbuild.build import session
+from popbuild.build.events import Events, JobResult, shown_by
+from popbuild.build.nothing_to_do import Options
+from popbuild.build.watch.pool import Pool
+from popbuild.build.watch.waiting import Sources, Waiting
+from popbuild.build.watch.worker import Terms
+from popbuild.jobs import lifecycle, lookup
+from popbuild.jobs.claims import JobLocks
+from popbuild.jobs.examine import Surroundings
+from popbuild.jobs.index import Index
+from popbuild.model.config import config
+
+_UNSETTLED_S = 0.5  # how soon a seed is looked at again that was not whole
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to watch. `workers` are processes; `in_flight` calls at a time over all of them; calls
+    are waited for `grace_s` at the end; all is looked at again every `rescan_s`, since a network
+    file system tells nobody of what others write. `once` ends when nothing is left to do; `seeds`
+    builds what changes under seeds/ and pipeline-config/ as well."""
+
+    workers: int
+    in_flight: int
+    grace_s: float = 30.0
+    rescan_s: float = 5.0
+    once: bool = False
+    seeds: bool = False
+
+
+def watch(
+    root: Root,
+    settings: Settings,
+    options: Options,
+    events: Events,
+    on_result: Callable[[JobResult], None],
+) -> int:
+    """Build what comes until a signal says to end. Gives the exit code."""
+    lifecycle.prepare_root(root)
+    doubts = lifecycle.doubts_about_locks(root)
+    if doubts is not None:
+        events.note(doubts)
+    return asyncio.run(_Orchestrator(root, settings, options, events, on_result).run())
+
+
+class _Orchestrator:
+    def __init__(
+        self,
+        root: Root,
+        settings: Settings,
+        options: Options,
+        events: Events,
+        on_result: Callable[[JobResult], None],
+    ) -> None:
+        self._root = root
+        self._settings = settings
+        self._events = events
+        self._on_result = on_result
+        size = min(settings.workers, settings.in_flight)
+        capacity = -(-settings.in_flight // size)  # each its share, rounded up
+        # All workers spend from one budget.
+        name = secrets.token_hex(4)
+        together = settings.in_flight
+        shared = replace(
+            options, in_flight=capacity, together=together, wait=False, spending_name=name
+        )
+        terms = Terms(root.path, shared, shown_by(events), settings.grace_s)
+        self._pool = Pool(terms, size, capacity, events, self._ended, self._refused)
+        # This process holds no job's lock, it only asks who does.
+        self._waiting = Waiting(root, JobLocks(root))
+        self._queue: deque[str] = deque()
+        self._seeds = Sources(root)
+        self._sources: set[str] = set()  # queued since their source under seeds/ may have changed
+        self._told: set[str] = set()
+        self._codes: list[int] = []
+        self._signals = 0
+        self._ending = self._look_again = self._look_at_seeds = False
+        self._woken = asyncio.Event()
+        self._next_scan_s = 0.0
+        self._configured = ""
+
+    async def run(self) -> int:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._signalled)
+        self._configured = await asyncio.to_thread(config.configured, self._root)
+        if self._settings.seeds:
+            await self._add_stale(self._seeds.changed())
+        listening = [asyncio.create_task(self._listen(*each)) for each in self._ears()]
+        self._events.note(f"watching {', '.join(self._watched())}; Ctrl-C ends it")
+        try:
+            await self._work()
+        finally:
+            for task in listening:
+                task.cancel()
+            await asyncio.gather(*listening, return_exceptions=True)
+            self._pool.kill()
+            while not self._pool.empty:
+                await self._pool.changed()
+            self._events.close()
+        if self._signals > 1:
+            return INTERRUPTED
+        if BUDGET in self._codes:
+            return BUDGET
+        return session.overall(self._codes) if self._settings.once else OK
+
+    async def _work(self) -> None:
+        while True:
+            if not self._ending:
+                await self._pool.start()
+                await self._look()
+                self._hand_out()
+                if self._settings.once and self._is_done():
+                    self._end()
+            if self._ending and self._pool.empty:
+                return
+            await self._sleep()
+
+    async def _sleep(self) -> None:
+        until_s = self._next_scan_s - time.monotonic()
+        if self._waiting.unsettled:
+            until_s = min(until_s, _UNSETTLED_S)
+        changed = asyncio.ensure_future(self._pool.changed())
+        woken = asyncio.ensure_future(self._woken.wait())
+        timeout_s = None if self._ending else max(0.0, until_s)
+        await asyncio.wait({changed, woken}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        changed.cancel()
+        woken.cancel()
+        self._woken.clear()
+
+    # What there is to do.
+
+    async def _look(self) -> None:
+        """Look for work where something was heard, and everywhere once in a while."""
+        now = time.monotonic()
+        scan = now >= self._next_scan_s
+        if not (scan or self._look_again or self._waiting.unsettled):
+            return
+        self._look_again = False
+        self._add(self._waiting.seeds())
+        if self._settings.seeds and (scan or self._look_at_seeds):
+            self._look_at_seeds = False
+            self._add_sources(self._seeds.changed())
+        if scan:
+            self._next_scan_s = now + self._settings.rescan_s
+            self._add(self._waiting.abandoned())
+            self._say_ill_named()
+            await self._renew_if_configured_anew()
+
+    def _add(self, names: Iterable[str]) -> None:
+        known = set(self._queue)
+        self._queue += [job for job in names if job not in known and name_problem(job) is None]
+
+    def _add_sources(self, names: Iterable[str]) -> None:
+        found = list(names)
+        self._sources.update(found)
+        self._add(found)
+
+    async def _add_stale(self, names: list[str]) -> None:
+        """Add those that the index does not know to be unchanged. Each will be looked at once more
+        by whoever builds it."""
+        with contextlib.suppress(PopbuildError, OSError):  # workers will tell
+            unchanged = await asyncio.to_thread(_unchanged, self._root, names)
+            names = [job for job in names if job not in unchanged]
+        self._add_sources(names)
+
+    def _say_ill_named(self) -> None:
+        for job, problem in self._waiting.ill_named():
+            if job not in self._told:
+                self._told.add(job)
+                shown = shown_name(self._root.show(self._root.pending(job)))
+                self._events.note(f"warning: {shown} is left: its name can be no job's: {problem}")
+
+    def _hand_out(self) -> None:
+        """Give jobs to workers while there is room. What is handed to nobody stays in pending/,
+        for other orchestrators too."""
+        if not self._pool.room:
+            return
+        building = self._pool.jobs
+        for _ in range(len(self._queue)):
+            job = self._queue.popleft()
+            if job in building:
+                continue  # looked at again when it ends
+            if self._is_to_be_built(job):
+                self._pool.build(job)
+                if not self._pool.room:
+                    return
+
+    def _is_to_be_built(self, job: str) -> bool:
+        source, pending = self._root.seed(job), self._root.pending(job)
+        if job in self._sources:
+            if disk.stands(source):
+                if not self._waiting.is_whole(source):
+                    self._queue.append(job)
+                    return False
+                return True
+            self._sources.discard(job)
+        if disk.stands(pending):
+            return self._waiting.is_whole(pending)
+        return self._waiting.is_abandoned(job)
+
+    def _is_done(self) -> bool:
+        return not (self._queue or self._pool.jobs or self._waiting.unsettled)
+
+    # What workers say.
+
+    def _ended(self, result: JobResult) -> None:
+        from_source = result.id in self._sources
+        self._sources.discard(result.id)
+        self._woken.set()
+        if isinstance(result.error, LockedError):
+            return  # somebody else builds it
+        pending = self._root.pending(result.id)
+        if isinstance(result.error, ConfigError):
+            self._waiting.leave(result.id)
+        if disk.stands(pending):
+            if result.exit_code:
+                self._waiting.refuse(pending)
+            self._look_again = True
+        if from_source and result.outcome in ("up to date", "unchanged"):
+            return
+        self._codes.append(result.exit_code)
+        self._events.job_done(result)
+        self._on_result(result)
+        error = result.error
+        if isinstance(error, BudgetError) and error.scope != "job" and not self._ending:
+            self._events.note(f"ending: {error.message}: {error.values.get('budget', '')}")
+            self._end()
+
+    def _refused(self, error: PopbuildError) -> None:
+        self._events.note(f"error: {error}\nnothing is built before this is mended")
+        if self._settings.once:
+            self._codes.append(error.exit_code)
+            self._end()
+
+    # The end.
+
+    def _signalled(self) -> None:
+        self._signals += 1
+        self._woken.set()
+        if self._signals > 1:
+            self._ending = True
+            self._pool.kill()
+        elif not self._ending:
+            count = len(self._pool.jobs)
+            if count:
+                self._events.note(
+                    f"ending: calls in flight of {count} job{'s' * (count != 1)} are waited for, "
+                    f"at most {self._settings.grace_s:g} s; once more ends it at once"
+                )
+            self._end()
+
+    def _end(self) -> None:
+        self._ending = True
+        self._pool.drain(self._settings.grace_s)
+
+    # What is heard.
+
+    def _watched(self) -> list[str]:
+        return [self._root.show(folder) for folder, _, _ in self._ears()]
+
+    def _ears(self) -> list[tuple[Path, bool, Callable[[], None]]]:
+        """Folders to listen at, whether all below them counts, and whom to tell."""
+        ears: list[tuple[Path, bool, Callable[[], None]]] = [
+            (self._root.pending("x").parent, False, self._heard),
+            (self._root.config, True, lambda: self._heard(scan=True)),
+        ]
+        if self._settings.seeds:
+            ears.append((self._root.seeds, False, self._heard_of_seeds))
+        return [each for each in ears if each[0].is_dir()]
+
+    async def _listen(self, folder: Path, below: bool, tell: Callable[[], None]) -> None:
+        async for _ in listen([folder], below=below):
+            tell()
+
+    def _heard(self, *, scan: bool = False) -> None:
+        self._look_again = True
+        if scan:
+            self._next_scan_s = 0.0
+        self._woken.set()
+
+    def _heard_of_seeds(self) -> None:
+        self._look_at_seeds = True
+        self._heard()
+
+    async def _renew_if_configured_anew(self) -> None:
+        found = await asyncio.to_thread(config.configured, self._root)
+        if found == self._configured:
+            return
+        self._configured = found
+        self._waiting.try_again()
+        self._look_again = True
+        self._pool.renew()
+        if self._settings.seeds:
+            await self._add_stale(lookup.known_seeds(self._root))
+
+
+def _unchanged(root: Root, names: list[str]) -> set[str]:
+    """The jobs that are complete and up to date with the configuration of just now."""
+    with Index(Surroundings(config.load(root)), names) as index:
+        return {job for job in names if index.knows(job)}

@@ -1,0 +1,216 @@
+"""Worker processes: who builds what, and what becomes of a job whose worker crashed.
+
+A worker builds many jobs at a time, since they wait for models. When one dies, nobody knows which
+of its jobs took it down: each is built again alone, in a process of its own, so that the one at
+fault takes down nobody else. Starts are counted on disk, and it is not started for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import multiprocessing
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from popbuild.base.errors import PopbuildError, TaskError
+from popbuild.build.events import Events, JobResult
+from popbuild.build.watch import worker
+from popbuild.build.watch.worker import Build, Drain, Ended, Ready, Refused, Retire, Tell, Terms
+
+# More often than a task's starts are counted on disk: what dies outside of a task ends here.
+_MAX_CRASHES = 8
+
+
+@dataclass(eq=False)
+class _Worker:
+    process: BaseProcess
+    connection: Connection
+    jobs: set[str] = field(default_factory=set)
+    alone: bool = False  # for one job that may have crashed another worker
+    ready: bool = False
+    retiring: bool = False
+
+    def say(self, message: object) -> None:
+        with contextlib.suppress(OSError):  # its death is noticed elsewhere
+            self.connection.send(message)
+
+
+class Pool:
+    """Must be used inside one event loop.
+
+    `size` workers build up to `capacity` jobs each. `on_ended` is told of every job that ended,
+    `on_refused` that workers cannot start with the configuration as it is: none is started again
+    before `renew`.
+    """
+
+    def __init__(
+        self,
+        terms: Terms,
+        size: int,
+        capacity: int,
+        events: Events,
+        on_ended: Callable[[JobResult], None],
+        on_refused: Callable[[PopbuildError], None],
+    ) -> None:
+        self._terms = terms
+        self._size = size
+        self._capacity = capacity
+        self._events = events
+        self._on_ended = on_ended
+        self._on_refused = on_refused
+        self._workers: list[_Worker] = []
+        self._suspects: list[str] = []
+        self._crashes: Counter[str] = Counter()
+        self._refused = self._ending = False
+        self._changed = asyncio.Event()
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(list(worker.PRELOAD))
+
+    async def start(self) -> None:
+        """Start the workers that are missing. Returns when their processes run."""
+        while not self._refused and not self._ending and len(self._regular) < self._size:
+            await self._start()
+        while self._suspects and not self._refused and not self._ending:
+            if sum(each.alone for each in self._workers) >= self._size:
+                break
+            job = self._suspects.pop()
+            await self._start(job)
+
+    @property
+    def jobs(self) -> set[str]:
+        """What is being built, or will be built again after a crash."""
+        return {job for each in self._workers for job in each.jobs}.union(self._suspects)
+
+    @property
+    def room(self) -> int:
+        """How many jobs could be built more."""
+        ready = [each for each in self._regular if each.ready]
+        return 0 if self._ending else sum(self._capacity - len(each.jobs) for each in ready)
+
+    def build(self, job: str) -> None:
+        """Hand a job to the worker that has the fewest. There must be room."""
+        ready = [each for each in self._regular if each.ready]
+        least = min(ready, key=lambda each: len(each.jobs))
+        least.jobs.add(job)
+        least.say(Build(job))
+
+    def renew(self) -> None:
+        """The configuration changed: what is under way is finished as it began, what comes next is
+        built by new workers."""
+        self._refused = False
+        for each in self._workers:
+            if not each.retiring:
+                each.retiring = True
+                each.say(Retire())
+        self._changed.set()
+
+    def drain(self, grace_s: float) -> None:
+        """Let calls in flight finish, at most so long, and end all workers."""
+        self._ending = True
+        for each in self._workers:
+            each.retiring = True
+            each.say(Drain(grace_s))
+        self._changed.set()
+
+    def kill(self) -> None:
+        """End all workers now: what was acknowledged is on disk."""
+        self._ending = True
+        for each in self._workers:
+            each.process.kill()
+
+    async def changed(self) -> None:
+        """Returns when a worker became ready, or ended."""
+        await self._changed.wait()
+        self._changed.clear()
+
+    @property
+    def empty(self) -> bool:
+        """Whether no worker runs."""
+        return not self._workers
+
+    # Workers come and go.
+
+    @property
+    def _regular(self) -> list[_Worker]:
+        return [each for each in self._workers if not each.alone and not each.retiring]
+
+    async def _start(self, job: str | None = None) -> None:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(
+            target=worker.main, args=(theirs, self._terms), name="popbuild-worker", daemon=True
+        )
+        # The first one waits until the fork server has loaded litellm.
+        await asyncio.to_thread(process.start)
+        theirs.close()
+        started = _Worker(process, ours, {job} if job else set(), alone=job is not None)
+        self._workers.append(started)
+        loop = asyncio.get_running_loop()
+        loop.add_reader(ours.fileno(), self._listen, started)
+        loop.add_reader(process.sentinel, self._died, started)
+        if self._ending:
+            started.process.kill()
+
+    def _listen(self, each: _Worker) -> None:
+        try:
+            while each.connection.poll():
+                self._take(each, each.connection.recv())
+        except (EOFError, OSError):
+            asyncio.get_running_loop().remove_reader(each.connection.fileno())
+
+    def _take(self, each: _Worker, message: Any) -> None:
+        match message:
+            case Ready():
+                each.ready = True
+                if each.alone:
+                    for job in each.jobs:
+                        each.say(Build(job))
+                    each.retiring = True
+                    each.say(Retire())
+            case Refused(error=error):
+                each.retiring = True
+                self._suspects += each.jobs
+                each.jobs.clear()
+                if not self._refused:
+                    self._refused = True
+                    self._on_refused(error)
+            case Tell(event=event, values=values):
+                getattr(self._events, event)(*values)
+            case Ended(result=result):
+                each.jobs.discard(result.id)
+                self._crashes.pop(result.id, None)
+                self._on_ended(result)
+        if not isinstance(message, Tell):
+            self._changed.set()
+
+    def _died(self, each: _Worker) -> None:
+        self._listen(each)  # what it said last
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(each.process.sentinel)
+        with contextlib.suppress(OSError, ValueError):
+            loop.remove_reader(each.connection.fileno())
+        each.process.join()
+        each.connection.close()
+        self._workers.remove(each)
+        for job in sorted(each.jobs) if not self._ending else ():
+            self._crashed(job, each.process.exitcode)
+        if not each.ready and not each.retiring and not self._refused:
+            self._refused = True
+            code = each.process.exitcode
+            self._on_refused(PopbuildError("a worker process cannot start", {"exit code": code}))
+        self._changed.set()
+
+    def _crashed(self, job: str, code: int | None) -> None:
+        self._crashes[job] += 1
+        if self._crashes[job] < _MAX_CRASHES:
+            self._suspects.append(job)
+            return
+        error = TaskError(
+            "the worker process ended again and again while it built this job",
+            {"job": job, "times": self._crashes.pop(job), "exit code": code},
+        )
+        self._on_ended(JobResult(job, "failed", error=error))

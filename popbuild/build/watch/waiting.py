@@ -1,0 +1,157 @@
+"""What an orchestrator could take up: seeds that wait in pending/, and jobs whose owner died."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from popbuild.base import disk, jsonio
+from popbuild.base.errors import InputError
+from popbuild.base.paths import CURRENT, PENDING, Root, name_problem
+from popbuild.jobs import lookup, promotion
+from popbuild.jobs.claims import JobLocks
+from popbuild.jobs.examine import read_json
+from popbuild.model.status import COMPLETE, REJECTED, RUNNING
+
+_ENDING = "-seed.json"
+_UNFINISHED = (RUNNING, COMPLETE, REJECTED)  # in current/: it was about to leave
+_SETTLED_S = 2.0  # a broken seed that nobody has touched for so long will not become whole
+_AGAIN_S = 60.0  # before a seed that could not be taken up is tried once more
+
+_Mark = tuple[int, int, int]  # disk.stamp of a file
+
+
+class Waiting:
+    """Looks at the disk; takes nothing. `monotonic` gives seconds."""
+
+    def __init__(
+        self, root: Root, locks: JobLocks, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._root = root
+        self._locks = locks
+        self._monotonic = monotonic
+        self._broken: dict[Path, tuple[_Mark, float]] = {}  # since when a seed has stood like this
+        self._refused: dict[Path, tuple[_Mark | None, float]] = {}
+        self._idle: dict[str, int] = {}  # jobs in current/ that wait for no one: status' mtime_ns
+
+    def seeds(self) -> list[str]:
+        """The jobs whose seed waits in pending/, the oldest first."""
+        found = []
+        folder = self._root.data / PENDING
+        with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.endswith(_ENDING) and not entry.name.startswith("."):
+                    with contextlib.suppress(FileNotFoundError):  # somebody took it just now
+                        at = entry.stat(follow_symlinks=False).st_mtime_ns
+                        found.append((at, entry.name.removesuffix(_ENDING)))
+        return [job for _, job in sorted(found)]
+
+    def ill_named(self) -> Iterator[tuple[str, str]]:
+        """What waits in pending/ and can be no job: each with the reason."""
+        for job in self.seeds():
+            problem = name_problem(job)
+            if problem is not None:
+                yield job, problem
+
+    def is_whole(self, path: Path) -> bool:
+        """Whether a seed can be taken up: it is there, and nobody is about to write it.
+
+        One that is no JSON is left until it has not changed for two seconds, and nobody has it
+        open for writing. Then it is what it is, and will be rejected with its problems.
+        """
+        mark = disk.stamp(path)
+        if mark is None or _is_object(path):
+            self._broken.pop(path, None)
+            return mark is not None and self._is_its_time(path, mark)
+        now = self._monotonic()
+        last, since = self._broken.get(path, (None, now))
+        if last != mark:
+            self._broken[path] = mark, now
+            return False
+        if now - since < _SETTLED_S or disk.is_being_written(path):
+            return False
+        del self._broken[path]
+        return self._is_its_time(path, mark)
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether a seed waits that may yet become whole."""
+        return bool(self._broken)
+
+    def refuse(self, path: Path) -> None:
+        """A build ended and the seed still waits: not again at once, unless it changes."""
+        self._refused[path] = disk.stamp(path), self._monotonic() + _AGAIN_S
+
+    def leave(self, job: str) -> None:
+        """A job in current/ cannot be built with this configuration."""
+        with contextlib.suppress(FileNotFoundError):
+            self._idle[job] = self._root.job(CURRENT, job).status.stat().st_mtime_ns
+
+    def try_again(self) -> None:
+        """The configuration is another one: what could not be built may be now."""
+        self._refused.clear()
+        self._idle.clear()
+
+    def _is_its_time(self, path: Path, mark: _Mark) -> bool:
+        refused, again = self._refused.get(path, (None, 0.0))
+        if refused == mark and self._monotonic() < again:
+            return False
+        self._refused.pop(path, None)
+        return True
+
+    def abandoned(self) -> Iterator[str]:
+        """The jobs that somebody built who died."""
+        names = set(promotion.unfinished_promotions(self._root))
+        with contextlib.suppress(FileNotFoundError):
+            names.update(path.name for path in (self._root.data / CURRENT).iterdir())
+        for job in sorted(names):
+            if name_problem(job) is None and self.is_abandoned(job):
+                yield job
+
+    def is_abandoned(self, job: str) -> bool:
+        """Whether a job is said to run, or was just being claimed, promoted or rejected, and nobody
+        holds its lock: whoever built it died."""
+        if not self._locks.is_free(job):
+            return False
+        if promotion.is_promotion_unfinished(self._root, job):
+            return True
+        folder = self._root.job(CURRENT, job)
+        try:
+            changed = folder.status.stat().st_mtime_ns
+        except FileNotFoundError:
+            return disk.stands(folder.seed) or disk.stands(folder.path / lookup.CLAIMED)
+        if self._idle.get(job) == changed:
+            return False
+        status = read_json(folder.status)
+        if isinstance(status, dict) and (
+            status.get("state") in _UNFINISHED or "abandoned" in status
+        ):
+            return True
+        self._idle[job] = changed
+        return False
+
+
+class Sources:
+    """The seeds under seeds/, as they were when they were last looked at."""
+
+    def __init__(self, root: Root) -> None:
+        self._root = root
+        self._marks: dict[str, _Mark | None] = {}
+
+    def changed(self) -> list[str]:
+        """The jobs whose seed is new or was changed since the last time; at first, all."""
+        marks = {job: disk.stamp(self._root.seed(job)) for job in lookup.known_seeds(self._root)}
+        found = [job for job, mark in marks.items() if self._marks.get(job) != mark]
+        self._marks = marks
+        return found
+
+
+def _is_object(path: Path) -> bool:
+    try:
+        return isinstance(json.loads(disk.read(path, max_bytes=jsonio.MAX_QUEUED_BYTES)), dict)
+    except (OSError, ValueError, InputError, RecursionError):
+        return False

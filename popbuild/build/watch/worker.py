@@ -1,0 +1,174 @@
+"""A worker process: builds the jobs that its pool hands it, many at a time.
+
+It is forked from a server that has litellm loaded, and has one snapshot of the configuration for
+its whole life. Its own crash is not the pool's: whatever was acknowledged is on disk, and the locks
+of its jobs are free at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from popbuild.base.errors import PopbuildError
+from popbuild.base.exit_codes import in_our_words
+from popbuild.base.paths import Root
+from popbuild.base.threads import leave_if_hanging
+from popbuild.build.events import Forwarded, JobResult
+from popbuild.build.job import Builder, building
+from popbuild.build.nothing_to_do import Options
+from popbuild.jobs.claims import JobLocks
+from popbuild.jobs.examine import Surroundings
+from popbuild.llm.store import choose_mode
+from popbuild.model.config import config
+
+# What the fork server has loaded.
+PRELOAD = ("popbuild.build.watch.worker", "popbuild.llm.preload", "jsonschema", "yaml")
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a worker is told at its start. `told` are the events that somebody shows; `grace_s` is
+    how long calls in flight are waited for when nobody is left to say how long."""
+
+    root: Path
+    options: Options
+    told: tuple[str, ...]
+    grace_s: float
+
+
+# What a pool says.
+
+
+@dataclass(frozen=True)
+class Build:
+    """Build this job."""
+
+    job: str
+
+
+@dataclass(frozen=True)
+class Retire:
+    """Finish the jobs that are under way, then end."""
+
+
+@dataclass(frozen=True)
+class Drain:
+    """Wait for the calls in flight, at most so long, then end."""
+
+    grace_s: float
+
+
+# What a worker says.
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The configuration is read and checked: jobs can come."""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The configuration cannot be used: this worker ends."""
+
+    error: PopbuildError
+
+
+@dataclass(frozen=True)
+class Tell:
+    """Something happened that somebody shows."""
+
+    event: str
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The build of a job ended."""
+
+    result: JobResult
+
+
+def main(connection: Connection, terms: Terms) -> None:
+    """The whole life of a worker process."""
+    # A terminal sends Ctrl-C to every process of its group, a service manager may send SIGTERM to
+    # all: when to end is the pool's to say.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    try:
+        asyncio.run(_serve(connection, terms))
+    except Exception as error:
+        ours = error if isinstance(error, PopbuildError) else in_our_words(error)
+        _Pipe(connection).send(Refused(ours))
+    leave_if_hanging(0)
+
+
+async def _serve(connection: Connection, terms: Terms) -> None:
+    pipe = _Pipe(connection)
+    root = Root(terms.root)
+    around = Surroundings(config.load(root))
+    mode = choose_mode(terms.options.store, around.config.environment)
+    claims = JobLocks(root)
+    events = Forwarded(lambda name, values: pipe.send(Tell(name, values)), terms.told)
+    async with building(around, claims, terms.options, events, mode) as builder:
+        await builder.prepare()
+        pipe.send(Ready())
+        await _build_what_comes(pipe, builder, terms)
+
+
+async def _build_what_comes(pipe: _Pipe, builder: Builder, terms: Terms) -> None:
+    under_way: set[asyncio.Task[None]] = set()
+
+    async def build(job: str) -> None:
+        pipe.send(Ended(await builder.build(job, None)))
+
+    inbox = pipe.inbox()
+    while isinstance(message := await inbox.get(), Build):
+        task = asyncio.create_task(build(message.job))
+        under_way.add(task)
+        task.add_done_callback(under_way.discard)
+    if isinstance(message, Retire):
+        hurry = asyncio.ensure_future(inbox.get())
+        while under_way and not hurry.done():
+            await asyncio.wait({hurry, *under_way}, return_when=asyncio.FIRST_COMPLETED)
+        message = hurry.result() if hurry.done() else message
+        hurry.cancel()
+    if under_way:
+        builder.drain()
+        # Without a pool there is nobody to say how long; what is paid for is still waited for.
+        grace_s = message.grace_s if isinstance(message, Drain) else terms.grace_s
+        _, late = await asyncio.wait(under_way, timeout=grace_s)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+
+
+class _Pipe:
+    """A worker's end of the pipe to its pool, which may be gone."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def send(self, message: object) -> None:
+        with contextlib.suppress(OSError):  # the pool is gone: what was built is on disk
+            self._connection.send(message)
+
+    def inbox(self) -> asyncio.Queue[object]:
+        """The messages as they come; None when the pool is gone."""
+        loop, queue = asyncio.get_running_loop(), asyncio.Queue[object]()
+
+        def take() -> None:
+            try:
+                while self._connection.poll():
+                    queue.put_nowait(self._connection.recv())
+            except (EOFError, OSError):
+                loop.remove_reader(self._connection.fileno())
+                queue.put_nowait(None)
+
+        loop.add_reader(self._connection.fileno(), take)
+        return queue

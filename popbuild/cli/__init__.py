@@ -1,0 +1,1 @@
+"""The command line. Imports the rooms above. Open `main.py` first."""

@@ -1,0 +1,229 @@
+"""Every step of a job's life but the last: a seed is submitted and claimed, letters are written.
+
+The caller holds the job's lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from popbuild.base import disk, jsonio, locks
+from popbuild.base.errors import InputError, LockedError
+from popbuild.base.paths import CURRENT, JobFolder, Root
+from popbuild.jobs import seals, staleness
+from popbuild.jobs.claims import JobLocks
+from popbuild.jobs.examine import Exam, frozen_folder, read_json, read_samples
+from popbuild.jobs.lookup import CLAIMED, holds_seed, read_status
+from popbuild.model import status as states
+from popbuild.model.clock import timestamp
+from popbuild.model.decision import Decision
+from popbuild.model.letter import FORMAT_VERSION, Usage, seal
+from popbuild.model.pipeline import Task
+
+
+def prepare_root(root: Root) -> None:
+    """Make the four folders and the private one; refuse if they are not on one file system, or if
+    a promotion would find something else where it adds its line: by then all is paid for."""
+    for folder in root.folders():
+        disk.make_folder(folder)
+    disk.make_folder(root.private)
+    disk.require_one_file_system([*root.folders(), root.private])
+    for path in (root.runs, root.runs_copy):
+        if disk.stands(path) and not disk.is_regular(path):
+            raise InputError(
+                "runs are written down in a file, and something else stands in its place",
+                {"file": root.show(path)},
+                hint="move it away; popbuild makes the file anew",
+            )
+
+
+def doubts_about_locks(root: Root) -> str | None:
+    """What to tell a person where the locks of a root keep nobody apart; None where they do."""
+    reason = locks.why_not_held(root.private / "locks")
+    if reason is None:
+        return None
+    return (
+        f"warning: locks do not hold on the file system of {root.show(root.private)}/ ({reason}): "
+        "run one command at a time, or what two build may be paid for twice"
+    )
+
+
+@contextlib.contextmanager
+def job_lock(root: Root, job: str) -> Iterator[None]:
+    """Hold a job's lock; LockedError at once if another command holds it."""
+    prepare_root(root)
+    held = JobLocks(root)
+    if not held.acquire(job):
+        raise LockedError("another command builds this job", {"job": job})
+    try:
+        note_abandoned(root, job)
+        yield
+    finally:
+        held.release(job)
+
+
+def submit(root: Root, job: str, data: bytes) -> None:
+    """Queue a seed: `pending/{id}-seed.json`, whole or not at all."""
+    disk.write(root.pending(job), data)
+
+
+def claim(root: Root, job: str) -> None:
+    """Take a job's seed out of pending/, if there is one: a rename.
+
+    The claimed file stays beside the job's own files until seed.json is written anew: a crash in
+    between loses nothing, the next claim finds it there.
+    """
+    folder = root.job(CURRENT, job)
+    disk.make_folder(folder.path)
+    # One that a crash left there is older than what waits, and its time has passed.
+    with contextlib.suppress(FileNotFoundError):
+        disk.rename(root.pending(job), folder.path / CLAIMED)
+
+
+def note_abandoned(root: Root, job: str) -> None:
+    """Write down that a job is stopped, where its status says that it runs: the caller holds its
+    lock, so the process that built it has ended without a word (SIGKILL, a cut of power). Where
+    that cannot be written, commands that look say it all the same."""
+    folder = root.job(CURRENT, job)
+    status = read_status(folder)
+    if status is None or status.get("state") != states.RUNNING:
+        return
+    if disk.first_link(str(folder.path)) is None:  # or it is nothing of ours to write to
+        with contextlib.suppress(OSError):
+            disk.write(folder.status, jsonio.dumps(states.abandoned(status), sort=False))
+
+
+def finish_claim(folder: JobFolder) -> None:
+    """The seed is in place: the claimed file has done its work."""
+    disk.remove(folder.path / CLAIMED)
+
+
+def refresh_seed(root: Root, folder: JobFolder, seed: Mapping[str, Any]) -> None:
+    """Nobody read what changed in the seed, if anything did: no run, only the copy that matches its
+    source; what waited in pending/ is taken."""
+    if not holds_seed(folder, seed):
+        with seals.changing(folder, folder.seed):
+            write_seed(folder, seed)
+    disk.remove(root.pending(folder.id))
+
+
+def forget_failures(folder: JobFolder) -> None:
+    """Let tasks that failed in a row be tried again."""
+    status = states.forget_failures(read_json(folder.status))
+    disk.write(folder.status, jsonio.dumps(status, sort=False))
+
+
+def write_seed(folder: JobFolder, seed: Mapping[str, Any]) -> None:
+    """The job's own copy of its seed, written anew."""
+    disk.write(folder.seed, jsonio.dumps(seed, sort=False))
+
+
+def write_output(
+    folder: JobFolder, task: Task, value: Any, run: str, *, sync: bool = False
+) -> None:
+    """output.json of the storage format (section 5): the artifact as text."""
+    whole_text = isinstance(value, dict) and value.keys() == {"content"}
+    text = value["content"] if whole_text and isinstance(value["content"], str) else None
+    body = {
+        task.id: {
+            "content": text if text is not None else jsonio.compact(value),
+            "metadata": {"artifact": task.artifact, "model": task.model, "pipelineId": run},
+            "timestamp": timestamp(),
+        }
+    }
+    disk.write(folder.output(task.id), jsonio.dumps(body, sort=False), sync=sync)
+
+
+def prepare_letter(folder: JobFolder, task: str, body: Mapping[str, Any]) -> disk.Prepared:
+    """The receipt, to be written after everything that it vouches for; valid once committed."""
+    disk.make_folder(folder.task(task))
+    return disk.prepare(folder.letter(task), jsonio.dumps(dict(body), sort=False))
+
+
+def write_letter(folder: JobFolder, task: str, body: Mapping[str, Any]) -> None:
+    """The receipt, durably."""
+    disk.put(prepare_letter(folder, task, body), sync=True)
+
+
+def keep(folder: JobFolder, exam: Exam, task: Task, run: str | None, edited: bool) -> None:
+    """Write a new letter for what stands there: `accept`, and edits that are kept.
+
+    The dependencies are those of the last letter, with today's digests.
+    """
+    last = exam.letters[task.id]
+    value = exam.artifacts[task.id]
+    body = dict(last.body) if last else _empty_letter(task)
+    now = staleness.current(last.fingerprint if last else {}, task, exam.inputs(task))
+    if last is not None and run is not None and exam.verdicts[task.id].frozen:
+        # What it was made from stays what it was: thawed, it is as stale as before.
+        now = dict(last.fingerprint)
+    outputs = {**(last.outputs if last else {}), task.artifact: jsonio.digest(value)}
+    body.update(fingerprint=now, outputs=outputs, edited=edited or body.get("edited", False))
+    if run is not None:
+        body["pipelineId"] = run
+    changed = [folder.letter(task.id)]
+    if edited:
+        changed += [folder.artifact(task.artifact), folder.output(task.id)]
+    with seals.changing(folder, *changed):
+        if edited:
+            write_output(folder, task, value, run or "", sync=True)
+        write_letter(folder, task.id, seal(body))
+
+
+def write_decision(folder: JobFolder, decision: Decision) -> None:
+    """What a person said about a task, durably."""
+    disk.write(folder.decision(decision.task), jsonio.dumps(decision.as_document(), sort=False))
+
+
+def _empty_letter(task: Task) -> dict[str, Any]:
+    """The letter of an artifact that popbuild did not make, before its fingerprint."""
+    return {
+        "formatVersion": FORMAT_VERSION,
+        "task": task.id,
+        "fingerprint": {},
+        "outputs": {},
+        "configuration": task.configuration,
+        "calls": [],
+        "usage": Usage().as_json(),
+        "refinementAttempts": 0,
+        "validation": [],
+        "warnings": [],
+        "edited": False,
+    }
+
+
+def drop_letter(folder: JobFolder, task: str) -> None:
+    """Before a task starts: what it leaves half done must not look like an edit by hand."""
+    disk.remove(folder.letter(task))
+
+
+def set_frozen(root: Root, job: str, tasks: Mapping[str, Mapping[str, Any]]) -> None:
+    """The tasks of a job that are not rebuilt whatever changes, each with the values that it was
+    made from; none thaws all."""
+    path = frozen_folder(root) / f"{job}.json"
+    if tasks:
+        disk.make_folder(path.parent)
+        disk.write(path, jsonio.dumps(tasks))
+    else:
+        disk.remove(path)
+
+
+class Samples:
+    """Which draw each task of a job is at, in samples/<job>.json: a source, as the seed is.
+
+    A file a job: the job's lock guards it, and two retries of two jobs lose nothing.
+    """
+
+    def __init__(self, root: Root) -> None:
+        self._root = root
+
+    def get(self, job: str, task: str) -> int:
+        return read_samples(self._root, job).get(task, 0)
+
+    def set(self, job: str, task: str, sample: int) -> None:
+        path = self._root.samples(job)
+        samples = {**read_samples(self._root, job), task: sample}
+        disk.make_folder(path.parent)
+        disk.write(path, jsonio.dumps(samples))

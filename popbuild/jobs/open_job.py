@@ -1,0 +1,249 @@
+"""A job that this process builds: its directory in current/, and its status.
+
+The caller holds the job's lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from popbuild.base import disk, jsonio
+from popbuild.base.paths import FILE_KINDS, JobFolder, file_name_problem, name_problem
+from popbuild.jobs import originals, seals
+from popbuild.jobs.examine import Exam, read_letter
+from popbuild.jobs.foreign import is_foreign
+from popbuild.jobs.lookup import read_status, removed_tasks
+from popbuild.model import status as states
+from popbuild.model.clock import timestamp
+from popbuild.model.letter import Letter
+from popbuild.model.pipeline import Pipeline
+
+
+class OpenJob:
+    """A job in current/ that this process builds: its status, written through here alone."""
+
+    def __init__(self, folder: JobFolder, status: states.Status) -> None:
+        self.folder = folder
+        self._status = status
+        self._is_ahead = False  # of the disk, by a stage
+        self._lock = threading.Lock()  # stages write files from their own threads
+
+    @property
+    def status(self) -> states.Status:
+        return self._status
+
+    def change(
+        self,
+        change: Callable[[states.Status], states.Status],
+        *,
+        sync: bool = False,
+        followed: bool = False,
+    ) -> None:
+        """Apply one legal change and write it down. One that is `followed` by another at once is
+        written with that one, unless a task still runs: that may take long."""
+        with self._lock:
+            self._status = change(self._status)
+            if followed and not states.any_running(self._status):
+                return
+            self._write(sync=sync)
+
+    def at_stage(self, task: str, stage: str) -> None:
+        """Note which stage a task is at. Most take less time than to write that down: see
+        `show_stage`."""
+        with self._lock:
+            self._status = states.at_stage(self._status, task, stage)
+            self._is_ahead = True
+
+    def show_stage(self) -> None:
+        """Write down the stage that was noted, for commands that look; nothing depends on it."""
+        with self._lock, contextlib.suppress(OSError):
+            if self._is_ahead:
+                self._write(sync=False)
+
+    def _write(self, *, sync: bool) -> None:
+        disk.write(self.folder.status, jsonio.dumps(self._status, sort=False), sync=sync)
+        self._is_ahead = False
+
+    def catch_up(self, exam: Exam) -> None:
+        """Say "done" of the tasks whose letter was written just before a crash: the letter is the
+        truth, and its task is not built again."""
+        for task, letter in exam.letters.items():
+            done = self._status["tasks"][task]["state"] == "done"
+            if letter is None or done or exam.verdicts[task].stale:
+                continue
+            self.change(functools.partial(_say_done, letter=letter))
+
+    def leave(self, state: str, error: str) -> None:
+        """The last word of a build that was cut short, where the disk lets us: the job is in this
+        state, and its tasks that were under way wait to be started again."""
+        with contextlib.suppress(OSError):
+            self.change(functools.partial(states.cut_short, state=state, error=error))
+
+    def add_file(self, task: str, kind: str, name: str) -> None:
+        """Index a file. Written with the next change of state: the folder is the truth."""
+        with self._lock:
+            self._status = states.add_file(self._status, task, kind, name)
+
+    def owner(self, kind: str, name: str) -> str | None:
+        return states.owner(self._status, kind, name)
+
+    def drop_old_files(self, task: str, keep: set[tuple[str, str]]) -> None:
+        """Remove the files of earlier attempts that the last one did not write."""
+        with self._lock:
+            files = self._status["tasks"][task]["files"]
+            found = {(kind, name) for kind in FILE_KINDS for name in files[kind]}
+            for kind, name in found - keep:
+                if file_name_problem(name) is None:  # whoever wrote the status
+                    disk.remove(self.folder.files(kind) / name)
+                self._status = states.drop_file(self._status, task, kind, name)
+
+
+def _say_done(status: states.Status, letter: Letter) -> states.Status:
+    """A copy in which a task is done, as its letter has it."""
+    execution = letter.body.get("execution", {})
+    more = {
+        "endedAt": execution.get("endedAt", timestamp()),
+        "executionTime": execution.get("executionTime", 0),
+        "refinementAttempts": letter.refinements,
+        "usage": letter.body.get("usage"),
+        "artifacts": states.LEGACY_ARTIFACTS,
+    }
+    status = states.move_task(status, letter.task, "done", **more)
+    indexed = status["tasks"][letter.task]["files"]
+    earlier = {(kind, name) for kind in FILE_KINDS for name in indexed[kind]} - {*letter.files}
+    for kind, name in earlier if letter.files else ():
+        status = states.drop_file(status, letter.task, kind, name)
+    for kind, name in letter.files:
+        owner = states.owner(status, kind, name)
+        if owner is None and file_name_problem(name) is None:
+            status = states.add_file(status, letter.task, kind, name)
+    return status
+
+
+def make_folders(folder: JobFolder) -> None:
+    """Everything inside a job's directory that is always there."""
+    for kind in FILE_KINDS:
+        disk.make_folder(folder.files(kind))
+    disk.make_folder(folder.path / "tasks")
+
+
+def _finish_removals(folder: JobFolder) -> None:
+    """Remove what a prune took out of the index before it was killed. The seal says that these
+    files go, and a build drops the seal."""
+    status, sealed = read_status(folder), seals.read(folder)
+    if status is None or sealed is None:
+        return
+    for name in sealed.get("changing", ()):
+        top, _, rest = name.partition("/")
+        kind, _, file = rest.partition("/")
+        ours = top == "files" and kind in FILE_KINDS and file_name_problem(file) is None
+        if ours and file not in status["files"][kind]:
+            disk.remove(folder.path / name)
+
+
+def open_job(
+    folder: JobFolder,
+    job: str,
+    run: str,
+    seed: Mapping[str, Any],
+    pipeline: Pipeline,
+    source: str | None,
+) -> OpenJob:
+    """Start a run of a job that stands in current/: its status says running from here on.
+
+    `source` is where its seed came from, None where that is what its status says, if anything."""
+    foreign = is_foreign(folder)
+    make_folders(folder)
+    _finish_removals(folder)
+    seals.remove(folder)
+    status = read_status(folder)
+    if foreign:
+        made_at = status["createdAt"] if status is not None else timestamp()
+        status = states.new(run, job, seed["name"], pipeline.names, made_at)
+        status = _indexed_anew(status, folder, pipeline, by_name=False)
+        status["source"] = originals.IMPORTED
+    elif status is not None:
+        status.setdefault("id", job)
+        for entry in status["tasks"].values():
+            entry.setdefault("attempts", 0)
+        status = _drop_removed(status, folder, pipeline)
+        status.setdefault("state", states.STOPPED)
+        if status["state"] not in (states.RUNNING, states.COMPLETE, states.REJECTED):
+            status["state"] = states.STOPPED
+        status = states.start_run(status, run, seed["name"], pipeline.names)
+    else:
+        status = states.new(run, job, seed["name"], pipeline.names, timestamp())
+        status = _indexed_anew(status, folder, pipeline)
+    if source is not None:
+        status["source"] = source
+    opened = OpenJob(folder, status)
+    opened.change(lambda each: each)
+    return opened
+
+
+def _drop_removed(status: states.Status, folder: JobFolder, pipeline: Pipeline) -> states.Status:
+    """The status without the files of tasks that the pipeline has no longer, and so is the folder:
+    a clean build has none of them. The last good result has, among the previous ones."""
+    for task in removed_tasks(status, pipeline):
+        for kind in FILE_KINDS:
+            for name in status["tasks"][task]["files"][kind]:
+                if file_name_problem(name) is None:
+                    disk.remove(folder.files(kind) / name)
+                status = states.drop_file(status, task, kind, name)
+        if name_problem(task) is None:
+            disk.remove(folder.task(task))
+    return status
+
+
+def _indexed_anew(
+    status: states.Status, folder: JobFolder, pipeline: Pipeline, *, by_name: bool = True
+) -> states.Status:
+    """A new status with what the folder tells: a task that has its letter is done, and every file
+    is in the index. A file belongs to the task whose letter names it, or whose main artifact it is,
+    all else `by_name` to the longest task name that it begins with: a task's files go with its next
+    build, and another program's stay."""
+    built = {path.name for path in (folder.path / "tasks").iterdir() if path.is_dir()}
+    letters = {name: read_letter(folder, name) for name in {*built, *pipeline.names}}
+    owners = {task.artifact: task.id for task in pipeline.tasks}
+    for name, letter in letters.items():
+        owners.update(dict.fromkeys(letter.outputs if letter else (), name))
+        if letter is not None and name in pipeline.names:
+            status = _say_done(status, letter)
+    for kind in FILE_KINDS:
+        for file in sorted(path.name for path in folder.files(kind).glob("[!.]*")):
+            if not by_name and not can_be_listed(folder.files(kind) / file):
+                continue
+            if states.owner(status, kind, file) is not None:
+                continue  # as its task's letter has it
+            owner = owners.get(file) if kind == "artifacts" else None
+            status = _index(status, kind, file, owner, letters if by_name else ())
+    return status
+
+
+def can_be_listed(path: Path) -> bool:
+    """Whether the index can have what stands there: other programs make folders beside files, and
+    have other names."""
+    return file_name_problem(path.name) is None and disk.is_regular(path)
+
+
+def _index(
+    status: states.Status, kind: str, file: str, owner: str | None, tasks: Collection[str]
+) -> states.Status:
+    begins = [name for name in tasks if file.startswith(f"{name}-")]
+    owner = owner or max(begins, key=len, default=None)
+    if owner is not None and owner in status["tasks"]:
+        return states.add_file(status, owner, kind, file)
+    return states.add_ownerless(status, kind, file)
+
+
+def index_anew(status: states.Status, folder: JobFolder, kind: str, file: str) -> states.Status:
+    """A copy of a job's status with a file that is in no index: by its task's letter, or its
+    name."""
+    letters = {task: read_letter(folder, task) for task in status["tasks"]}
+    owners = {each: task for task, letter in letters.items() if letter for each in letter.files}
+    return _index(status, kind, file, owners.get((kind, file)), letters)

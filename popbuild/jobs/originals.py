@@ -1,0 +1,96 @@
+"""What another program left in a job's directory: which files no task owns, and the copy that is
+kept for good before a build changes the first byte."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from popbuild.base import disk
+from popbuild.base.paths import SEED, STATUS, JobFolder, Root
+from popbuild.jobs import seals
+from popbuild.jobs.foreign import is_foreign
+from popbuild.jobs.lookup import CLAIMED
+from popbuild.model.clock import name_stamp
+from popbuild.model.pipeline import Pipeline
+from popbuild.model.status import Status
+
+IMPORTED = "import"  # the source of a job that another program began
+
+_OF_JOB = frozenset({SEED, STATUS, CLAIMED, "seal.json", "rejection.json"})
+_OF_TASK = ("output.json", "letter.json", "decision.json", "execution-logs.json")
+
+
+def keep(root: Root, folder: JobFolder) -> None:
+    """Keep a copy of a directory that is as another program left it, once, for good: no rule and no
+    later result takes it away. One of our own is left alone. The caller holds the job's lock."""
+    if not is_foreign(folder):
+        return
+    shelf = _shelf(root, folder.id)
+    there = kept(root, folder.id)
+    if any(is_same(each, folder) for each in there):
+        return
+    disk.make_folder(shelf)
+    for path in shelf.iterdir():
+        if disk.is_temporary(path.name):
+            disk.remove(path)  # of a command that was killed: the job's lock is ours
+    disk.copy_folder(folder.path, shelf / f"{len(there) + 1:06d}-{name_stamp()}")
+
+
+def discard(root: Root, folder: JobFolder) -> None:
+    """Remove a job's directory that another one has taken the place of."""
+    keep(root, folder)
+    disk.remove(folder.path)
+
+
+def kept(root: Root, job: str) -> list[JobFolder]:
+    """What other programs left of a job, as it was before popbuild built anything there."""
+    shelf = _shelf(root, job)
+    found = sorted(shelf.iterdir()) if shelf.is_dir() else []
+    return [JobFolder(path) for path in found if not path.name.startswith(".")]
+
+
+def _shelf(root: Root, job: str) -> Path:
+    return root.private / "originals" / job
+
+
+def is_same(one: JobFolder, other: JobFolder) -> bool:
+    """Whether two directories hold the same files."""
+    return _all(one) == _all(other)
+
+
+def _all(folder: JobFolder) -> dict[str, str]:
+    named = disk.walk_all(folder.path)
+    return {name: seals.digest_of(path) for name, path in named if not disk.is_temporary(name)}
+
+
+def unowned(folder: JobFolder, pipeline: Pipeline, status: Status | None) -> list[str]:
+    """The files of a job's directory that are neither its own nor a task's, as paths in it. Each
+    build keeps them. Of another program's files a task has its main artifact alone."""
+    ours = status if status is not None and not is_foreign(folder) else None
+    owned = {("artifacts", task.artifact) for task in pipeline.tasks}
+    indexed = set(_indexed(ours or {}))
+    for name in pipeline.names:
+        owned.update(_indexed((ours or {}).get("tasks", {}).get(name, {})))
+
+    def is_owned(path: str) -> bool:
+        top, *rest = path.split("/")
+        if top == "files" and len(rest) == 2:
+            file = rest[0], rest[1]
+            # A task that was killed has written files that no index has yet.
+            begun = ours is not None and file not in indexed
+            begun = begun and any(rest[1].startswith(f"{name}-") for name in pipeline.names)
+            return begun or file in owned
+        if top == "tasks" and len(rest) == 2:
+            return rest[0] in pipeline.names and rest[1] in _OF_TASK
+        return path in _OF_JOB
+
+    found = (name for name, _ in disk.walk_all(folder.path))
+    return [name for name in found if not is_owned(name) and not disk.is_temporary(name)]
+
+
+def _indexed(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The kind and the name of each file in an index."""
+    for kind, names in entry.get("files", {}).items():
+        yield from ((kind, name) for name in names)

@@ -1,0 +1,251 @@
+"""How a job ends: promotion, rejection, runs.jsonl, and the results that later ones replaced."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from popbuild.base import disk, jsonio
+from popbuild.base.errors import UsageError
+from popbuild.base.paths import COMPLETE, CURRENT, REJECTED, JobFolder, Root
+from popbuild.jobs import originals, run_log, seals
+from popbuild.jobs.examine import BadSeed, Exam, read_json
+from popbuild.jobs.lookup import PROMOTIONS, SUBMITTED, named, state_in
+from popbuild.model import status as states
+from popbuild.model.clock import name_stamp, timestamp
+from popbuild.model.decision import STAGE as HUMAN_GATE
+from popbuild.model.letter import seal
+from popbuild.model.pipeline import Task
+from popbuild.model.problem import Problem
+
+_PREVIOUS_KEPT = 1
+_MAX_DIGITS = 4  # of how many previous results are kept
+_NUMBERED = re.compile(r"(\d{6})-")
+
+
+def previous_kept(environment: Mapping[str, str]) -> int:
+    """How many previous good results of a job are kept: POPBUILD_KEEP_PREVIOUS, or one.
+
+    Raises UsageError for what is no such number.
+    """
+    text = environment.get("POPBUILD_KEEP_PREVIOUS")
+    if not text:
+        return _PREVIOUS_KEPT
+    if not (text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS):
+        allowed = f"a whole number, 0 or more, by default {_PREVIOUS_KEPT}"
+        raise UsageError(
+            "not a number that this variable can have",
+            {"POPBUILD_KEEP_PREVIOUS": text, "allowed": allowed},
+            hint="it says how many previous good results of each job are kept",
+        )
+    return int(text)
+
+
+def promote(root: Root, folder: JobFolder, run_line: Mapping[str, Any], kept: int) -> JobFolder:
+    """Seal a job that passed every gate, move it from current/ to complete/, and log the run.
+
+    An existing good result is exchanged in one step and set aside; `kept` of them are kept. A note
+    in .popbuild/ is written first: if a crash comes before the log's line, `finish_promotion` adds
+    it.
+    """
+    job = folder.id
+    note = _promotion_note(root, job)
+    target = root.job(COMPLETE, job)
+    line = seal({**run_line, "seal": seals.write(folder, target)})
+    disk.make_folder(note.parent)
+    run_log.start_anew(root)
+    disk.write(note, jsonio.dumps(line, sort=False))
+    if not disk.rename_new(folder.path, target.path):
+        disk.exchange(folder.path, target.path)
+        _set_aside(root, folder, kept)
+    run_log.add(root, line)
+    disk.remove(note)
+    return target
+
+
+def finish_promotion(root: Root, job: str, kept: int) -> None:
+    """Finish a promotion that a crash cut short: set the last good result aside, add the line,
+    once. Forget one that did not happen."""
+    note = _promotion_note(root, job)
+    if not note.exists():
+        return
+    line = read_json(note)
+    status = read_json(root.job(COMPLETE, job).status)
+    if isinstance(line, dict) and isinstance(status, dict):
+        run = line.get("pipelineId")
+        if run is not None and status.get("pipelineId") == run:
+            left = root.job(CURRENT, job)
+            if state_in(left) == states.COMPLETE:
+                _set_aside(root, left, kept)
+            run_log.add(root, line, once=True)
+    disk.remove(note)
+
+
+def unfinished_promotions(root: Root) -> list[str]:
+    """The jobs that are being promoted, or whose promotion a crash cut short."""
+    return sorted(named(_promotion_note(root, "any").parent, ".json"))
+
+
+def is_promotion_unfinished(root: Root, job: str) -> bool:
+    """Whether a job is being promoted, or a crash cut that short."""
+    return disk.stands(_promotion_note(root, job))
+
+
+def promotion_under_way(root: Root, job: str) -> Mapping[str, Any] | None:
+    """The line of a promotion that is under way, or that a crash cut short; None for none."""
+    line = read_json(_promotion_note(root, job))
+    return line if isinstance(line, dict) else None
+
+
+def _promotion_note(root: Root, job: str) -> Path:
+    return root.path / PROMOTIONS / f"{job}.json"
+
+
+def _set_aside(root: Root, folder: JobFolder, kept: int) -> None:
+    """Keep the previous good result in .popbuild/previous/<id>/, and no more than are wanted."""
+    if kept:
+        disk.rename_new(folder.path, _next_previous(root, folder.id))
+    disk.remove(folder.path)
+    _drop_previous(root, folder.id, kept)
+
+
+def keep_copy(root: Root, folder: JobFolder, kept: int) -> None:
+    """Keep a copy of a good result that is about to be replaced, before it is."""
+    if kept:
+        place = _next_previous(root, folder.id)
+        disk.sweep(place.parent)
+        disk.copy_folder(folder.path, place)
+    _drop_previous(root, folder.id, kept)
+
+
+def _next_previous(root: Root, job: str) -> Path:
+    shelf = root.private / "previous" / job
+    disk.make_folder(shelf)
+    newest = next(iter(previous_results(root, job)), None)
+    number = _number_of(newest.path) + 1 if newest is not None else 1
+    stamp = name_stamp()
+    return shelf / f"{number:06d}-{stamp}"
+
+
+def _drop_previous(root: Root, job: str, kept: int) -> None:
+    for result in previous_results(root, job)[kept:]:
+        disk.remove(result.path)
+
+
+def previous_results(root: Root, job: str) -> list[JobFolder]:
+    """The good results of a job that later ones replaced, as far as they are kept, newest first.
+
+    They are numbered, since the clock may be moved back.
+    """
+    try:
+        found = [each for each in (root.private / "previous" / job).iterdir() if each.is_dir()]
+    except FileNotFoundError:
+        return []
+    shown = [path for path in found if not path.name.startswith(".")]
+    shown.sort(key=lambda path: (_number_of(path), path.name), reverse=True)
+    return [JobFolder(path) for path in shown]
+
+
+def _number_of(path: Path) -> int:
+    """0 for one that was kept before they were numbered."""
+    match = _NUMBERED.match(path.name)
+    return int(match[1]) if match else 0
+
+
+def reject(root: Root, folder: JobFolder, body: Mapping[str, Any]) -> JobFolder:
+    """Move a job to rejected/ with its rejection.json; an older rejection of it is replaced."""
+    disk.sync_all(folder.path)  # the task that failed has no letter, which would have done so
+    disk.write(folder.rejection, jsonio.dumps(dict(body), sort=False))
+    target = root.job(REJECTED, folder.id)
+    if not disk.rename_new(folder.path, target.path):
+        disk.exchange(folder.path, target.path)
+        originals.discard(root, folder)
+    return target
+
+
+def reject_seed(root: Root, job: str, bad: BadSeed) -> JobFolder:
+    """A seed that cannot be read goes to rejected/ with its problems, byte for byte.
+
+    One that waited in pending/ is moved; one under seeds/ is the user's own and is copied. What
+    an earlier rejection left of the job stays beside it.
+    """
+    target = root.job(REJECTED, job)
+    source = root.seed(job).name if disk.stands(root.seed(job)) else SUBMITTED
+    why = rejection(job, None, None, None, bad.problems, None, 0, {}, source=source)
+    body = jsonio.dumps(why, sort=False)
+    if target.path.is_dir():
+        originals.keep(root, target)
+        _take_seed(root, job, target.seed)
+        disk.write(target.rejection, body)
+        return target
+    folder = JobFolder(target.path.parent / f".tmp-{job}")
+    disk.remove(folder.path)
+    disk.make_folder(folder.path)
+    _take_seed(root, job, folder.seed)
+    disk.write(folder.rejection, body)
+    disk.rename_new(folder.path, target.path)
+    return target
+
+
+def _take_seed(root: Root, job: str, target: Path) -> None:
+    """Put today's source of a job where its own copy belongs, as it is. What is no file (a link, a
+    folder) or cannot be read stays in seeds/."""
+    source, pending = root.seed(job), root.pending(job)
+    if disk.stands(source):
+        if disk.is_regular(source):
+            with contextlib.suppress(PermissionError):
+                disk.copy_file(source, target)
+    elif disk.stands(pending):
+        disk.remove(target)
+        disk.rename_new(pending, target)
+        if disk.is_regular(target):
+            target.chmod(disk.file_mode())
+
+
+def rejection(
+    job: str,
+    run: str | None,
+    task: str | None,
+    stage: str | None,
+    problems: Iterable[Problem],
+    answer: str | None,
+    refinements: int,
+    fingerprint: Mapping[str, str],
+    **more: Any,
+) -> dict[str, Any]:
+    """The body of rejection.json."""
+    return {
+        "formatVersion": 1,
+        "id": job,
+        "pipelineId": run,
+        "rejectedAt": timestamp(),
+        "task": task,
+        "stage": stage,
+        "problems": [problem.as_json() for problem in problems],
+        "answer": answer,
+        "refinementAttempts": refinements,
+        "fingerprint": dict(fingerprint),
+        **more,
+    }
+
+
+def refusal(exam: Exam, task: Task, run: str) -> dict[str, Any]:
+    """The body of rejection.json where a person said no to what a task made. It stands until the
+    task makes something else, or the person thinks otherwise."""
+    decision, letter = exam.decisions[task.id], exam.letters[task.id]
+    assert decision is not None
+    assert letter is not None
+    return rejection(
+        exam.folder.id,
+        run,
+        task.id,
+        HUMAN_GATE,
+        [Problem(decision.note or f"rejected by {decision.by}")],
+        None,
+        letter.refinements,
+        letter.fingerprint,
+        calls=letter.body.get("calls", []),
+    )

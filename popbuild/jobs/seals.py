@@ -1,0 +1,168 @@
+"""The seal of a complete job, `seal.json`: the digests of all its files as they were promoted.
+
+Letters vouch for artifacts alone. The seal vouches for every file of the directory, its letters,
+logs and status too, so that `verify` finds whatever was altered, added or removed since. It stands
+in the directory and travels with it. Somebody who alters a file and writes a fitting seal is found
+only where `runs.jsonl` still has the digest of the right one: nothing here is signed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from popbuild.base import disk, jsonio
+from popbuild.base.paths import JobFolder
+from popbuild.jobs.examine import read_json, read_letter
+from popbuild.model.letter import is_sealed, seal
+
+FORMAT_VERSION = 1
+
+
+def write(folder: JobFolder, last: JobFolder) -> str:
+    """Seal a job that is about to be promoted; gives the seal's digest.
+
+    `last` is the good result that it replaces, if there is one. What was altered there by hand,
+    and came along with a copy, stays an alteration: nothing vouches for it.
+    """
+    files = digests(folder)
+    _leave_out_alterations(files, folder, last)
+    return _put(folder, {"formatVersion": FORMAT_VERSION, "files": files})
+
+
+def _leave_out_alterations(files: dict[str, str], folder: JobFolder, last: JobFolder) -> None:
+    before = read(last)
+    if before is None:
+        return
+    kept = _edits_kept(folder).union(before.get("changing", ()))
+    stood = dict(disk.walk_all(last.path))
+    for name, found in list(files.items()):
+        right = before["files"].get(name)
+        path = stood.get(name)
+        if right == found or name in kept or path is None or digest_of(path) != found:
+            continue
+        if right is None:
+            del files[name]
+        else:
+            files[name] = right
+
+
+def _edits_kept(folder: JobFolder) -> set[str]:
+    """The artifacts that a person edited, and that passed their gates since."""
+    tasks = folder.path / "tasks"
+    letters = [read_letter(folder, task.name) for task in tasks.iterdir() if task.is_dir()]
+    return {
+        f"files/artifacts/{letter.fingerprint.get('output')}"
+        for letter in letters
+        if letter is not None and letter.edited
+    }
+
+
+@contextlib.contextmanager
+def changing(folder: JobFolder, *paths: Path) -> Iterator[None]:
+    """Around a change to these files of a complete job that is no alteration: an accepted edit, a
+    letter set aside, a seed of which nobody read what changed. The seal then vouches for them as
+    they are, and for every other file as before.
+
+    Killed in between, the seal says which files it cannot vouch for. A job without a seal, or with
+    a damaged one, stays without.
+    """
+    body = read(folder)
+    if body is None:
+        yield
+        return
+    names = [path.relative_to(folder.path).as_posix() for path in paths]
+    files = dict(body["files"])
+    promoted = promotion_of(body)
+    changing = sorted({*names, *body.get("changing", ())})
+    _put(folder, {**body, "promoted": promoted, "changing": changing})
+    yield
+    for name, path in zip(names, paths, strict=True):
+        if disk.stands(path):
+            files[name] = digest_of(path)
+        else:
+            files.pop(name, None)
+    after: dict[str, Any] = {"formatVersion": FORMAT_VERSION, "files": files, "promoted": promoted}
+    unknown = [name for name in changing if name not in names]
+    _put(folder, {**after, "changing": unknown} if unknown else after)
+
+
+@contextlib.contextmanager
+def moving(folder: JobFolder, path: Path) -> Iterator[None]:
+    """`changing`, for a file that is set aside or mended as it is. One that was altered since the
+    promotion stays an alteration: that is not for us to vouch for."""
+    body = read(folder)
+    name = path.relative_to(folder.path).as_posix()
+    if body is None or body["files"].get(name) != digest_of(path):
+        yield
+        return
+    with changing(folder, path):
+        yield
+
+
+def read(folder: JobFolder) -> dict[str, Any] | None:
+    """A job's seal, or None where there is none, or one that is damaged."""
+    body = read_json(folder.seal)
+    return body if intact(body) else None
+
+
+def vouches_for(body: dict[str, Any] | None, place: str) -> bool:
+    """Whether a seal has this file, or files in this folder."""
+    files = body["files"] if body is not None else ()
+    return place in files or any(each.startswith(f"{place}/") for each in files)
+
+
+def intact(body: Any) -> bool:
+    """Whether this is a seal as it was written."""
+    return (
+        isinstance(body, dict)
+        and body.get("formatVersion") == FORMAT_VERSION
+        and isinstance(body.get("files"), dict)
+        and is_sealed(body)
+    )
+
+
+def bytes_of(body: dict[str, Any]) -> bytes:
+    """A seal as it stands on disk."""
+    return jsonio.dumps(body, sort=False)
+
+
+def promotion_of(body: dict[str, Any]) -> str:
+    """The digest of the seal that the promotion wrote: the line in runs.jsonl has it."""
+    return str(body.get("promoted", body["digest"]))
+
+
+def remove(folder: JobFolder) -> None:
+    """A job is built: what vouched for the last result does not for this one."""
+    disk.remove(folder.seal)
+
+
+def digests(folder: JobFolder) -> dict[str, str]:
+    """The digest of every file in a job's directory by its path, the seal aside, and what killed
+    commands left: it may be cleared away at any time."""
+    return {
+        name: digest_of(path)
+        for name, path in disk.walk_all(folder.path)
+        if path != folder.seal and not disk.is_temporary(name)
+    }
+
+
+def digest_of(path: Path) -> str:
+    """The digest of a file's bytes; of a link, of where it points to. Raises OSError."""
+    mode = path.lstat().st_mode
+    if stat.S_ISLNK(mode):
+        return jsonio.digest_bytes(
+            b"link to " + str(path.readlink()).encode(errors="surrogateescape")
+        )
+    if not stat.S_ISREG(mode):
+        return jsonio.digest_bytes(b"neither a file nor a link")
+    return jsonio.digest_bytes(disk.read(path))
+
+
+def _put(folder: JobFolder, body: dict[str, Any]) -> str:
+    sealed = seal(body)
+    disk.write(folder.seal, bytes_of(sealed))
+    return str(sealed["digest"])

@@ -1,0 +1,357 @@
+"""Dependencies -> fingerprint; a letter and today's inputs -> a verdict with every reason.
+
+A fingerprint maps dependencies to digests. Their names are what `explain` prints:
+
+    seed:/data/tone              a value of the seed that was read
+    seed-kind:/data              only that there is an object, an array, something or nothing
+    artifact:research:/content   a value of an upstream task's main artifact
+    needs                        which tasks it needs, where it asked which artifacts there are
+    file:tasks/research/prompt.md   a file under pipeline-config/
+    setting:temperature          an effective model setting
+    answer, output, command      how the task answers, the file it makes, what it runs
+    fallback:openai/gpt-4o       that a model which answered in another's place is to be asked
+    endpoint, weights            where the model answers; the file of a local one
+    sample                       which draw the task is at, where it is not the first
+    job                          the job's ID, where a stage or a command was told it
+    stages                       the version of what popbuild's own stages mean
+
+Reads no files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from popbuild.base import jsonio
+from popbuild.model.config.litter import is_litter
+from popbuild.model.letter import Fingerprint, Letter
+from popbuild.model.pipeline import Task
+from popbuild.model.place import NOWHERE, OWN, Place
+from popbuild.model.problem import MISSING, value_at
+
+_MAX_SHOWN = 40  # characters of a value in a reason
+_MAX_UPSTREAM = 12  # tasks above that are named, of those that are stale
+LISTED = "listed"  # of a fallback
+FRESH = "a fresh sample was asked for"
+STAGES_VERSION = "2"  # raised when a default stage gives another result for the same inputs
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What dependencies are resolved against.
+
+    `artifacts` has the value of each upstream main artifact that exists; `files` the digests of
+    the snapshot by path; `place` is where the task's model answers. `sample` is the number of the
+    task's first draw, `job` the job's ID. `resolved` are dependencies on documents that other tasks
+    have too, each with its document.
+    """
+
+    seed: Any
+    artifacts: Mapping[str, Any]
+    files: Mapping[str, str]
+    place: Place = NOWHERE
+    sample: int = 0
+    job: str = ""
+    resolved: dict[str, tuple[Any, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What templates and stages see of a task's inputs: copies in which the keys of every object
+    are sorted. A file has them in an order that no digest counts, so no prompt may show it."""
+
+    seed: Any
+    artifacts: Mapping[str, Any]
+    config: Mapping[str, Any]
+
+    @staticmethod
+    def of(task: Task, inputs: Inputs) -> Seen:
+        artifacts = {name: jsonio.in_order(value) for name, value in inputs.artifacts.items()}
+        return Seen(jsonio.in_order(inputs.seed), artifacts, jsonio.in_order(dict(task.settings)))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a task must run, with every reason why; whether its artifact was edited by hand.
+
+    `held` are the reasons why a frozen task would have to run: None for one that is not frozen.
+    `as_built` says how to look at it as it was built, where another environment is a reason.
+    """
+
+    reasons: tuple[str, ...]
+    edited: bool = False
+    held: tuple[str, ...] | None = None
+    as_built: str = ""
+
+    @property
+    def stale(self) -> bool:
+        return bool(self.reasons)
+
+    @property
+    def frozen(self) -> bool:
+        return self.held is not None
+
+    @property
+    def brief(self) -> str:
+        """What a line of a listing has room for: the first reason, and how many there are."""
+        many = len(self.reasons)
+        return f"{many} reasons, {self.reasons[0]}" if many > 1 else str(self)
+
+    def __str__(self) -> str:
+        if self.held is not None:
+            return f"frozen, else stale: {'; '.join(self.held)}" if self.held else "frozen"
+        return "; ".join(self.reasons) or ("edited by hand" if self.edited else "up to date")
+
+
+DAMAGED = Verdict(("letter damaged or altered",))  # there is a file, and it is no letter
+FOREIGN = Verdict(("built by another program",))  # the letter that stands there is not ours
+
+
+def fixed(task: Task, inputs: Inputs) -> dict[str, str]:
+    """The dependencies that are known before a task runs: its files, settings and where it asks."""
+    found = {
+        f"file:{path}": digest
+        for path, digest in {**task.files, **task.modules}.items()
+        # What task.yaml says counts by its effect, so that a comment in it is free.
+        if path != f"{task.folder}/task.yaml"
+    }
+    found.update({f"setting:{key}": digest for key, digest in task.setting_digests.items()})
+    found["answer"] = task.answer
+    found["output"] = task.artifact
+    found["stages"] = STAGES_VERSION
+    if task.command is not None:
+        found["command"] = jsonio.digest(list(task.command))
+    if inputs.place.dependency is not None:
+        found["endpoint"] = inputs.place.dependency
+    if inputs.place.weights is not None:
+        found["weights"] = inputs.place.weights
+    if inputs.sample:
+        found["sample"] = str(inputs.sample)
+    return found
+
+
+def resolve(dependency: str, task: Task, inputs: Inputs) -> str:
+    """Today's digest of a dependency that a run traced."""
+    kind, _, rest = dependency.partition(":")
+    if kind == "file":
+        return inputs.files.get(rest, jsonio.ABSENT)
+    if kind == "job":
+        return inputs.job
+    if kind == "needs":
+        return digest_of(list(task.needs))
+    if kind == "fallback":
+        return LISTED if rest in task.fallbacks else jsonio.ABSENT
+    if kind in ("seed", "seed-kind"):
+        document, pointer = inputs.seed, rest
+    else:
+        upstream, _, pointer = rest.partition(":")
+        if upstream not in task.needs or upstream not in inputs.artifacts:
+            return jsonio.ABSENT
+        document = inputs.artifacts[upstream]
+    known = inputs.resolved.get(dependency)
+    if known is not None and known[0] is document:
+        return known[1]
+    value = value_at(document, pointer)
+    found = kind_of(value) if kind.endswith("-kind") else digest_of(value)
+    inputs.resolved[dependency] = document, found
+    return found
+
+
+def digest_of(value: Any) -> str:
+    """The digest of a value, or ABSENT."""
+    return jsonio.ABSENT if value is MISSING else jsonio.digest(value)
+
+
+def kind_of(value: Any) -> str:
+    """What a template learns that looks for a place without reading it."""
+    if value is MISSING:
+        return jsonio.ABSENT
+    if isinstance(value, dict):
+        return "object"
+    return "array" if isinstance(value, list) else "scalar"
+
+
+_TRACED = ("seed", "seed-kind", "artifact", "artifact-kind", "needs", "fallback", "job")
+
+
+def _is_no_more(dependency: str, task: Task, now: Fingerprint) -> bool:
+    """Whether letters of before name what changes no result: seconds that a call may take, and
+    what an editor left in the task's folder for a moment."""
+    if dependency == "setting:timeout":
+        return task.command is None
+    kind, _, path = dependency.partition(":")
+    is_own = kind == "file" and path.startswith(f"{task.folder}/")
+    return is_own and dependency not in now and is_litter(path)
+
+
+def current(last: Fingerprint, task: Task, inputs: Inputs) -> dict[str, str]:
+    """Today's fingerprint, over the dependencies of `last` and all that are fixed."""
+    now = fixed(task, inputs)
+    for dependency in last:
+        kind = dependency.partition(":")[0]
+        if _is_no_more(dependency, task, now):
+            now[dependency] = last[dependency]
+        elif kind in _TRACED or (kind == "file" and dependency not in now):
+            now[dependency] = resolve(dependency, task, inputs)
+    if inputs.place.is_that_of(last.get("endpoint")):
+        now.pop("endpoint", None)
+        if "endpoint" in last:
+            now["endpoint"] = last["endpoint"]
+    return now
+
+
+Past = Callable[[str, str], Any]  # a dependency and its old digest -> its old value, or MISSING
+
+
+def unknown(_dependency: str, _digest: str) -> Any:
+    """The past of which nothing is known."""
+    return MISSING
+
+
+@dataclass(frozen=True)
+class Change:
+    """A dependency that differs: its digests, and its values as far as they are known."""
+
+    dependency: str
+    before: str
+    after: str
+    old: Any = MISSING
+    new: Any = MISSING
+    note: str = ""  # what is said in place of values
+
+    def __str__(self) -> str:
+        """`seed:/data/tone changed: formal → casual`, one line."""
+        if self.before == jsonio.ABSENT:
+            what, shown = "added", "" if self.new is MISSING else brief(self.new)
+        elif self.after == jsonio.ABSENT:
+            what, shown = "removed", "" if self.old is MISSING else brief(self.old)
+        else:
+            known = MISSING not in (self.old, self.new)
+            what, shown = "changed", " → ".join(_both(self.old, self.new)) if known else ""
+        said = shown or self.note
+        return f"{self.dependency} {what}" + (f": {said}" if said else "")
+
+
+def changes(
+    last: Fingerprint, now: Fingerprint, task: Task, inputs: Inputs, past: Past = unknown
+) -> tuple[Change, ...]:
+    """Every dependency that differs. `now` is what `current` gave for `last`."""
+    if last == now:
+        return ()
+    found = []
+    for dependency in sorted({*last, *now}):
+        before, after = last.get(dependency, jsonio.ABSENT), now.get(dependency, jsonio.ABSENT)
+        if before == after:
+            continue
+        if dependency == "endpoint":
+            found.append(_endpoint_change(before, after, inputs.place))
+            continue
+        if _is_literal(dependency):
+            old, new = _literal(before), _literal(after)
+        else:
+            old, new = past(dependency, before), value_now(dependency, task, inputs)
+        found.append(Change(dependency, before, after, old, new))
+    return tuple(found)
+
+
+def _endpoint_change(before: str, after: str, place: Place) -> Change:
+    """Whether an address was added, removed or changed: to have none is to use the provider's."""
+    note = place.since(None if before == jsonio.ABSENT else before)
+    before, after = (jsonio.ABSENT if each == OWN else each for each in (before, after))
+    return Change("endpoint", before, after, note=note)
+
+
+def value_now(dependency: str, task: Task, inputs: Inputs) -> Any:
+    """Today's value of a dependency, or MISSING where it has none that could be shown."""
+    kind, _, rest = dependency.partition(":")
+    if kind == "seed":
+        return value_at(inputs.seed, rest)
+    if kind == "artifact":
+        upstream, _, pointer = rest.partition(":")
+        if upstream in task.needs and upstream in inputs.artifacts:
+            return value_at(inputs.artifacts[upstream], pointer)
+    if kind == "setting":
+        return task.settings.get(rest, MISSING)
+    return MISSING
+
+
+_LITERAL = ("answer", "output", "stages", "sample", "job")
+
+
+def _is_literal(dependency: str) -> bool:
+    """Whether a fingerprint holds the value itself in the digest's place."""
+    kind = dependency.partition(":")[0]
+    return kind.endswith("-kind") or dependency in _LITERAL
+
+
+def _literal(value: str) -> Any:
+    return MISSING if value == jsonio.ABSENT else value
+
+
+def brief(value: Any) -> str:
+    """A value as a phrase shows it: on one line, cut after forty characters."""
+    plain = isinstance(value, str) and value.isprintable() and value == value.strip() != ""
+    text = value if plain else jsonio.compact(value)
+    return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 1] + "…"
+
+
+def _both(old: Any, new: Any) -> tuple[str, str]:
+    """Two values that differ, cut so that the place shows where they begin to."""
+    texts = [each if isinstance(each, str) else jsonio.compact(each) for each in (old, new)]
+    pairs = enumerate(zip(*texts, strict=False))
+    same = next((place for place, (one, other) in pairs if one != other), min(map(len, texts)))
+    if same <= _MAX_SHOWN // 2 or max(map(len, texts)) <= _MAX_SHOWN:
+        return brief(old), brief(new)
+    start = same - _MAX_SHOWN // 4
+    return brief("…" + texts[0][start:]), brief("…" + texts[1][start:])
+
+
+def check(
+    task: Task,
+    letter: Letter | None,
+    inputs: Inputs,
+    artifact: str | None,
+    stale_upstream: tuple[str, ...] = (),
+    past: Past = unknown,
+    *,
+    asked: str | None = None,
+    frozen: bool = False,
+) -> Verdict:
+    """Say whether a task must run, with every reason why.
+
+    `artifact` is the digest of the main artifact that stands there, None if there is none.
+    `stale_upstream` names the needed tasks that are themselves to be rebuilt; `past` knows what
+    values the last build saw. `asked` is why a person wants it built, whatever else. One that is
+    `frozen` is never stale once it is built.
+    """
+    if letter is None:
+        return Verdict(("never built",))
+    now = current(letter.fingerprint, task, inputs)
+    found = changes(letter.fingerprint, now, task, inputs, past)
+    if asked == FRESH:  # which is why it is at another draw: said once
+        found = tuple(each for each in found if each.dependency != "sample")
+    reasons = [str(each) for each in found]
+    if letter.refinements > task.refinements:
+        reasons.append(f"built with {letter.refinements} refinements, now {task.refinements}")
+    if artifact is None:
+        reasons.append("artifact missing")
+    reasons.extend(f"upstream {name} is stale" for name in stale_upstream[:_MAX_UPSTREAM])
+    if len(stale_upstream) > _MAX_UPSTREAM:
+        reasons.append(f"upstream {len(stale_upstream) - _MAX_UPSTREAM} more are stale")
+    reasons = [asked, *reasons] if asked else reasons
+    edited = artifact is not None and artifact != letter.outputs.get(task.artifact)
+    as_built = ""
+    if any(each.dependency == "endpoint" for each in found):
+        as_built = inputs.place.as_built(letter.fingerprint.get("endpoint"))
+    if frozen and artifact is not None:
+        return Verdict((), edited, tuple(reasons), as_built)
+    return Verdict(tuple(reasons), edited, as_built=as_built)
+
+
+def unfinished(verdict: Verdict) -> Verdict:
+    """What is to be said where the letter is the last good result's, and a build since began and
+    came to none of its own. What stands there may be half done: it is nobody's edit."""
+    reasons = (*verdict.reasons, *(verdict.held or ()), "was not finished")
+    return Verdict(reasons, as_built=verdict.as_built)

@@ -1,0 +1,1 @@
+"""pipeline-config/ as it was at one moment, read into pipelines. Open `config.py` first."""

@@ -1,0 +1,1 @@
+"""JSON Schema: the drafts, our keywords, and the gate. Open `gate.py` first."""

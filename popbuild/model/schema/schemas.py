@@ -1,0 +1,358 @@
+"""The schemas of every file format, and tasks' schemas compiled. Nothing reaches the network."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urldefrag, urljoin
+
+from popbuild.base import jsonio
+from popbuild.base.errors import ConfigError, unknown
+from popbuild.base.paths import PACKAGE
+from popbuild.model.problem import parts_of, pointer_of, value_at
+from popbuild.model.schema import validators
+from popbuild.model.schema.dialects import (
+    DEFAULT,
+    REFERENCES,
+    Dialect,
+    children,
+    dialect_of,
+    inside,
+    named,
+    own_uri,
+    specification,
+)
+
+if TYPE_CHECKING:
+    import referencing
+
+
+FORMATS = (
+    "seed",
+    "samples",
+    "pipeline",
+    "registry",
+    "task",
+    "tasks-status",
+    "output",
+    "letter",
+    "decision",
+    "execution-logs",
+    "run",
+    "runs-copy",
+    "rejection",
+    "seal",
+    "archive",
+)
+_COMMON = "common"  # what several formats share
+_URI = "urn:popbuild:schema:"
+_COMMON_URI = f"{_URI}{_COMMON}"
+_TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
+# Names, not keywords, in these.
+_NAMED = frozenset(
+    "properties patternProperties $defs definitions dependentSchemas dependencies".split()
+)
+_DATA = frozenset({"const", "enum", "default", "examples"})  # a `$ref` in there refers to nothing
+# What has another form in another draft.
+_DIFFERENT = frozenset("items exclusiveMinimum exclusiveMaximum required dependencies".split())
+_BASE = "file:///"  # only a name: nothing is ever read from it
+
+
+@dataclass(frozen=True)
+class Schema:
+    """A schema with the name of the file it came from, ready to judge documents."""
+
+    document: Any
+    where: str
+    validator: Any  # jsonschema's
+
+
+def folder() -> Path:
+    """Where the schema files lie: inside the wheel, or at the top of the checkout."""
+    packaged = PACKAGE / "_schemas"
+    return packaged if packaged.is_dir() else PACKAGE.parent / "schemas"
+
+
+@functools.cache
+def text_of(name: str) -> bytes:
+    """The bytes of a format's schema file."""
+    return (folder() / f"{name}.schema.json").read_bytes()
+
+
+@functools.cache
+def for_format(name: str) -> Schema:
+    """The compiled schema of one of FORMATS."""
+    return _ours(json.loads(text_of(name)), name)
+
+
+@functools.cache
+def for_settings() -> Schema:
+    """The compiled schema of a task's settings, as every format that has settings refers to it."""
+    return _ours({"$ref": f"{_COMMON_URI}#/$defs/settings"}, _COMMON)
+
+
+def _ours(document: Any, name: str) -> Schema:
+    """A schema of ours. It was checked by a test: here that would take a third of a small run."""
+    where = f"schemas/{name}.schema.json"
+    return Schema(document, where, validators.validator(document, _registry(common()), {}))
+
+
+def common() -> dict[str, Any]:
+    """What formats refer to, by URI: their common parts, and the line of a run."""
+    return {f"{_URI}{name}": json.loads(text_of(name)) for name in (_COMMON, "run")}
+
+
+def compile_schema(document: Any, where: str, others: Mapping[str, Any] | None = None) -> Schema:
+    """A schema that can judge, or a ConfigError that says what is wrong with it. `others`, by any
+    names, are what it may refer to by their own URIs.
+
+    A reference to what is not in it, nor a metaschema of a draft, is an error here and now:
+    jsonschema by itself would fetch it from the network while it validates.
+    """
+    return _compiled("", {"": document, **(others or {})}, lambda path: path or where)
+
+
+def _compiled(path: str, documents: Mapping[str, Any], where: Callable[[str], str]) -> Schema:
+    """The schema at `path`, which may refer to the other documents. `where` says what a path is
+    called in an error."""
+    try:
+        return _Compilation(path, documents, where).schema()
+    except RecursionError:
+        raise ConfigError("the schema is nested too deeply", {"file": where(path)}) from None
+
+
+class _Compilation:
+    """Schemas that refer to each other, looked through in full before one of them judges: what is
+    wrong would otherwise be found after the model was paid."""
+
+    def __init__(
+        self, path: str, documents: Mapping[str, Any], where: Callable[[str], str]
+    ) -> None:
+        self._path = path
+        self._document = documents[path]
+        self._where = where
+        default = dialect_of(documents[path], DEFAULT, where(path))
+        # Copies, since `$schema` is written in them as `referencing` knows it.
+        self._documents = {each: copy.deepcopy(body) for each, body in documents.items()}
+        self._dialects = {
+            each: dialect_of(body, default, where(each)) for each, body in self._documents.items()
+        }
+        self._drafts: dict[int, Dialect] = {}  # of each schema, by the `id` of its object
+        self._to_follow: list[tuple[str, Dialect, Any, str]] = []
+        self._registry = validators.standard().with_resources(
+            (uri, specification(self._dialects[each]).create_resource(body))
+            for each, body in self._documents.items()
+            for uri in dict.fromkeys((_BASE + each, base_of(each, body, default)))
+        )
+
+    def schema(self) -> Schema:
+        for path, body in self._documents.items():
+            where, dialect = self._where(path), self._dialects[path]
+            self._check_valid(body, dialect, where)
+            for _, part, draft in inside(body, dialect, where):
+                if isinstance(part.get("$schema"), str):
+                    part["$schema"] = draft.uri
+            resolver = self._registry.resolver(base_of(path, body, dialect))
+            self._look_through(body, dialect, resolver, where)
+        while self._to_follow:
+            self._follow(*self._to_follow.pop())
+        whole = {"$ref": base_of(self._path, self._document, self._dialects[self._path])}
+        self._drafts[id(whole)] = self._dialects[self._path]
+        judge = validators.validator(whole, self._registry, self._drafts)
+        return Schema(self._document, self._where(self._path), judge)
+
+    def _check_valid(self, document: Any, dialect: Dialect, where: str) -> None:
+        """Each schema by the metaschema of its own draft."""
+        checked = copy.deepcopy(document)
+        for _, part, draft in list(inside(checked, dialect, where)):
+            for place, each in list(children(part, draft)):
+                if dialect_of(each, draft, where) != draft:
+                    self._check_valid(each, dialect_of(each, draft, where), where)
+                    *above, last = parts_of(place)
+                    holder = value_at(part, pointer_of([*above]))
+                    holder[int(last) if isinstance(holder, list) else last] = {}
+        error = validators.schema_problem(checked, dialect)
+        if error is not None:
+            raise _wrong_schema(error, dialect, where)
+
+    def _look_through(self, schema: Any, dialect: Dialect, resolver: Any, where: str) -> None:
+        """Note the draft of a schema and of all in it, and what they refer to."""
+        waiting = [(schema, dialect, resolver)]
+        while waiting:
+            schema, dialect, resolver = waiting.pop()
+            if not isinstance(schema, dict) or id(schema) in self._drafts:
+                continue
+            self._drafts[id(schema)] = dialect
+            for word in REFERENCES:
+                if word in dialect.keywords and isinstance(schema.get(word), str):
+                    self._to_follow.append((schema[word], dialect, resolver, where))
+            for _, each in children(schema, dialect):
+                if not isinstance(each, dict):
+                    continue
+                resource = specification(dialect).create_resource(each)
+                below = resolver.in_subresource(resource)
+                waiting.append((each, dialect_of(each, dialect, where), below))
+
+    def _follow(self, reference: str, dialect: Dialect, resolver: Any, where: str) -> None:
+        """Every reference leads to a schema, also from there on: one that is found under `default`,
+        say, was never looked at as one."""
+        import referencing.exceptions
+
+        try:
+            found = resolver.lookup(reference)
+            around = found.resolver.lookup("#").contents
+        except (referencing.exceptions.Unresolvable, ValueError, TypeError):
+            raise not_here(where, reference) from None
+        if not isinstance(found.contents, dict | bool):
+            raise not_here(where, reference)
+        if id(found.contents) not in self._drafts:
+            draft = self._drafts.get(id(around)) or dialect_of(around, dialect, where)
+            draft = dialect_of(found.contents, draft, where)
+            self._check_valid(found.contents, draft, where)
+            self._look_through(found.contents, draft, found.resolver, where)
+
+
+def not_here(where: str, reference: str) -> ConfigError:
+    """The error of a schema that refers to something unknown."""
+    return ConfigError(
+        "a schema refers to something that is not here",
+        {"file": where, "$ref": reference},
+        hint="a reference may name a file beside the schema, or a place inside it; "
+        "nothing is fetched from the network",
+    )
+
+
+def _wrong_schema(error: Any, dialect: Dialect, where: str) -> ConfigError:
+    place = list(error.absolute_path)
+    values: dict[str, object] = {"file": where, "at": "#" + pointer_of(place)}
+    if place[-1:] == ["type"] and isinstance(error.instance, str):
+        values.update(unknown("type", error.instance, _TYPES))
+    elif error.validator == "format":
+        values["found"] = f"{error.instance!r}, which is no {error.validator_value}"
+    else:
+        values["found"] = error.message
+    hint = f"it is read as {dialect.name}; $schema names another draft, draft-07 for one"
+    other = any(str(each) in _DIFFERENT for each in place[-1:])
+    return ConfigError("not a valid JSON Schema", values, hint if other else None)
+
+
+def compile_task_schema(
+    path: str, documents: Mapping[str, Any], where: str
+) -> tuple[Schema, set[str]]:
+    """The schema at `path` among JSON documents by path, and the paths that it refers to.
+
+    A relative `$ref` is looked up beside the schema, as a URL would be.
+    """
+    folder = where.removesuffix(path)
+    default = dialect_of(documents[path], DEFAULT, where)
+    by_uri = paths_by_uri(documents, default)
+    used: set[str] = set()
+    waiting = [path]
+    while waiting:
+        current = waiting.pop()
+        for part in parts(current, documents[current], default):
+            for reference in part.references:
+                target = by_uri.get(whole(part.base, reference)[0])
+                if target is not None and target not in (path, *used):
+                    used.add(target)
+                    waiting.append(target)
+    found = {each: documents[each] for each in (path, *sorted(used))}
+    return _compiled(path, found, lambda each: folder + each), used
+
+
+def paths_by_uri(documents: Mapping[str, Any], default: Dialect) -> dict[str, str]:
+    """The path of each document, by its place and by its own URI."""
+    found = {base_of(path, document, default): path for path, document in documents.items()}
+    return found | {_BASE + path: path for path in documents}
+
+
+def base_of(path: str, document: Any, default: Dialect) -> str:
+    """What relative references in a document are relative to."""
+    own = own_uri(document, _draft_of(document, default))
+    return whole(_BASE + path, own)[0] if own is not None else _BASE + path
+
+
+def _draft_of(document: Any, default: Dialect) -> Dialect:
+    """The draft of a JSON file that need not be a schema: many others have a `$schema`."""
+    found = named(document.get("$schema")) if isinstance(document, dict) else None
+    return found or default
+
+
+def whole(base: str, reference: str) -> tuple[str, str]:
+    """A reference as a URI and its fragment; as it stands where it is none, so that nothing has
+    this name."""
+    # What a fragment alone is relative to is this document, whatever kind of URI it has.
+    full = base + reference if reference.startswith("#") else reference
+    try:
+        url, fragment = urldefrag(urljoin(base, full))
+    except ValueError:
+        return reference, ""
+    return url, fragment
+
+
+@dataclass(frozen=True)
+class Part:
+    """An object in a schema that may be a schema itself: no value of a `const`, say, and no object
+    that has names of a person's own. `base` is what its references are relative to; `own` whether
+    it has a URI of its own below the top."""
+
+    pointer: str
+    schema: dict[str, Any]
+    base: str
+    own: bool
+
+    @property
+    def references(self) -> list[str]:
+        found = [self.schema.get(word) for word in REFERENCES]
+        return [each for each in found if isinstance(each, str)]
+
+
+def parts(path: str, document: Any, default: Dialect) -> Iterator[Part]:
+    """Every part of a document, those under unknown keywords too: a reference may lead there."""
+    dialect = _draft_of(document, default)
+    waiting = [("", document, base_of(path, document, default), False)]
+    while waiting:
+        pointer, value, base, real = waiting.pop()
+        if isinstance(value, list):
+            waiting.extend((f"{pointer}/{n}", each, base, False) for n, each in enumerate(value))
+        if not isinstance(value, dict):
+            continue
+        own = own_uri(value, dialect) if real else None
+        base = base if own is None else whole(base, own)[0]
+        yield Part(pointer, value, base, own is not None)
+        schemas = {place for place, _ in children(value, dialect)}
+        waiting += [
+            (pointer + place, each, base, place in schemas) for place, each in _within(value)
+        ]
+
+
+def _within(part: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What stands below an object that may be a schema, apart from data."""
+    for keyword, value in part.items():
+        place = pointer_of([keyword])
+        if keyword in _NAMED and isinstance(value, dict):
+            yield from ((place + pointer_of([name]), each) for name, each in value.items())
+        elif isinstance(value, list) and keyword not in _DATA:
+            yield from ((f"{place}/{number}", each) for number, each in enumerate(value))
+        elif keyword not in _DATA:
+            yield place, value
+
+
+def _registry(resources: Mapping[str, Any]) -> referencing.Registry[Any]:
+    import referencing
+
+    draft = specification(DEFAULT)
+    pairs = [(uri, draft.create_resource(each)) for uri, each in resources.items()]
+    # An empty registry has no retriever: what is not in it cannot be fetched.
+    empty: referencing.Registry[Any] = referencing.Registry()
+    return empty.with_resources(pairs)
+
+
+def version() -> str:
+    """One digest over all schema files: what was validated under another set counts anew."""
+    return jsonio.digest_bytes(b"".join(text_of(name) for name in (*FORMATS, _COMMON)))

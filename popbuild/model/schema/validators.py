@@ -1,0 +1,277 @@
+"""jsonschema's validators, a class for each draft: the one importer of jsonschema.
+
+Keywords are our own where jsonschema's are slow, or fail, on a document of a stranger's: a schema
+is a person's own, but what it judges comes from a model. jsonschema is imported in functions, since
+that takes longer than a whole command that has nothing to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin
+
+from popbuild.base.redact import names_secret
+from popbuild.model.schema import keywords
+from popbuild.model.schema.dialects import DEFAULT, DIALECTS, Dialect
+from popbuild.model.schema.evaluated import evaluated
+
+if TYPE_CHECKING:
+    import referencing
+    from jsonschema.protocols import Validator
+
+# Below these, names are fields of documents: a response format may ask for a `token`.
+_LIMITS = ("max_tokens", "maxtokens", "max_completion_tokens")  # `max_token` is none of a secret
+_FIELDS = frozenset({"properties", "patternProperties", "$defs", "definitions"})
+
+
+def standard() -> referencing.Registry[Any]:
+    """The drafts' own metaschemas, which a schema may refer to. Nothing else is in it, and it has
+    no retriever: what is not in it cannot be fetched."""
+    import jsonschema_specifications
+
+    found: referencing.Registry[Any] = jsonschema_specifications.REGISTRY
+    return found
+
+
+def schema_problem(document: Any, dialect: Dialect) -> Any:
+    """What is wrong with a schema by its draft's metaschema, as an error of jsonschema's; None if
+    it is valid."""
+    import jsonschema
+
+    try:
+        _kind(dialect).check_schema(document, format_checker=_formats())
+    except jsonschema.SchemaError as error:
+        return error
+    return None
+
+
+@functools.cache
+def _formats() -> Any:
+    """The metaschema's formats, by what will use them: Python's own regular expressions warn of
+    some, and refuse others."""
+    import jsonschema
+
+    checker = jsonschema.FormatChecker(formats=())
+    checker.checks("regex")(
+        lambda each: not isinstance(each, str) or keywords.pattern_problem(each) is None
+    )
+    checker.checks("uri-reference", raises=ValueError)(
+        lambda each: not isinstance(each, str) or bool(urljoin("file:///", each))
+    )
+    return checker
+
+
+def validator(
+    document: Any, registry: referencing.Registry[Any], drafts: Mapping[int, Dialect]
+) -> Validator:
+    """A validator for a schema. `drafts` has the draft of each schema that it may come to, by the
+    `id` of its object; those that are not in it are of 2020-12."""
+    dialects = set(drafts.values()) or {DEFAULT}
+    if len(dialects) == 1:
+        kind = _kind(dialects.pop())
+    else:
+        kinds = {each: _new_kind(each) for each in dialects}
+        by_schema = {number: kinds[each] for number, each in drafts.items()}
+        for each in kinds.values():
+            each.evolve = _evolve(by_schema)
+        kind = by_schema.get(id(document)) or next(iter(kinds.values()))
+    found: Validator = kind(document, registry=registry)
+    return found
+
+
+@functools.cache
+def _kind(dialect: Dialect) -> Any:
+    """The class of the validators of a draft, where no other draft comes in."""
+    kind = _new_kind(dialect)
+    kind.evolve = _evolve({})
+    return kind
+
+
+def _evolve(kinds: Mapping[int, Any]) -> Callable[..., Any]:
+    """How a validator becomes that of another schema. jsonschema's own goes by `$schema` alone, to
+    classes without our keywords; and a reference into a file of another draft shows none."""
+
+    def evolve(self: Any, **changes: Any) -> Any:
+        schema = changes.get("schema", self.schema)
+        kind = kinds.get(id(schema), type(self))
+        resolver = changes.get("_resolver", self._resolver)
+        return kind(schema, registry=self._registry, _resolver=resolver)
+
+    return evolve
+
+
+def _new_kind(dialect: Dialect) -> Any:
+    import jsonschema
+
+    classes: list[Any] = [
+        jsonschema.Draft202012Validator,
+        jsonschema.Draft201909Validator,
+        jsonschema.Draft7Validator,
+        jsonschema.Draft6Validator,
+        jsonschema.Draft4Validator,
+    ]
+    base = dict(zip(DIALECTS, classes, strict=True))[dialect]
+    own = {name: word for name, word in _OWN.items() if name in base.VALIDATORS}
+    extend: Any = jsonschema.validators.extend  # has no types
+    kind = extend(base, {**own, "noSecrets": _no_secrets})
+    kind.dialect = dialect
+    return kind
+
+
+def _pattern(_validator: Any, pattern: str, instance: Any, _schema: Any) -> Iterator[Any]:
+    import jsonschema
+
+    if not isinstance(instance, str):
+        return
+    try:
+        if not keywords.matches(pattern, instance):
+            yield jsonschema.ValidationError(f"{instance!r} does not match {pattern!r}")
+    except TimeoutError as error:
+        yield _too_slow(pattern, error)
+
+
+def _format(_validator: Any, name: Any, instance: Any, _schema: Any) -> Iterator[Any]:
+    import jsonschema
+
+    from popbuild.model.schema.text_formats import FORMATS
+
+    known = FORMATS.get(name) if isinstance(instance, str) and isinstance(name, str) else None
+    if known is not None and not known.check(instance):
+        yield jsonschema.ValidationError(f"is not {known.what}")
+
+
+def _pattern_properties(
+    validator: Any, patterns: Mapping[str, Any], instance: Any, _schema: Any
+) -> Iterator[Any]:
+    if not isinstance(instance, dict):
+        return
+    for pattern, subschema in patterns.items():
+        for key, value in instance.items():
+            try:
+                matches = keywords.matches(pattern, key)
+            except TimeoutError as error:
+                yield _too_slow(pattern, error)
+                return
+            if matches:
+                yield from validator.descend(value, subschema, path=key, schema_path=pattern)
+
+
+def _additional_properties(
+    validator: Any, allowed: Any, instance: Any, schema: Mapping[str, Any]
+) -> Iterator[Any]:
+    if not isinstance(instance, dict):
+        return
+    patterns = schema.get("patternProperties", {})
+    try:
+        extras = [
+            key
+            for key in instance
+            if key not in schema.get("properties", {})
+            and not any(keywords.matches(pattern, key) for pattern in patterns)
+        ]
+    except TimeoutError:
+        return  # patternProperties has said so
+    yield from _rest(validator, allowed, instance, extras, _names)
+
+
+def _unevaluated_properties(
+    validator: Any, allowed: Any, instance: Any, schema: Mapping[str, Any]
+) -> Iterator[Any]:
+    if isinstance(instance, dict):
+        seen = evaluated(validator, instance, schema, own=True)
+        extras = [key for key in instance if key not in seen]
+        yield from _rest(validator, allowed, instance, extras, _names)
+
+
+def _unevaluated_items(
+    validator: Any, allowed: Any, instance: Any, schema: Mapping[str, Any]
+) -> Iterator[Any]:
+    if isinstance(instance, list):
+        seen = evaluated(validator, instance, schema, own=True)
+        extras = [number for number in range(len(instance)) if number not in seen]
+        yield from _rest(validator, allowed, instance, extras, _numbers)
+
+
+def _rest(
+    validator: Any,
+    allowed: Any,
+    instance: Any,
+    extras: Sequence[Any],
+    shown: Callable[[Sequence[Any]], str],
+) -> Iterator[Any]:
+    """The errors of the entries that no other keyword judges: `allowed` is their schema."""
+    import jsonschema
+
+    if allowed is False and extras:
+        yield jsonschema.ValidationError(f"not allowed: {shown(extras)}")
+    else:
+        for key in extras:
+            yield from validator.descend(instance[key], allowed, path=key)
+
+
+def _names(keys: Sequence[str]) -> str:
+    return ", ".join(map(repr, keys))
+
+
+def _numbers(numbers: Sequence[int]) -> str:
+    return f"items {numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else f"item {numbers[0]}"
+
+
+def _multiple_of(_validator: Any, divisor: Any, instance: Any, _schema: Any) -> Iterator[Any]:
+    import jsonschema
+
+    if keywords.is_number(instance) and not keywords.is_multiple(instance, divisor):
+        yield jsonschema.ValidationError(f"{instance!r} is not a multiple of {divisor!r}")
+
+
+def _unique_items(_validator: Any, wanted: Any, instance: Any, _schema: Any) -> Iterator[Any]:
+    import jsonschema
+
+    again = keywords.first_again(instance) if wanted and isinstance(instance, list) else None
+    if again is not None:
+        first, second = again
+        yield jsonschema.ValidationError(f"must be unique, but item {second} is item {first} again")
+
+
+def _no_secrets(_validator: Any, _wanted: Any, instance: Any, _schema: Any) -> Iterator[Any]:
+    """Settings stand in letters, in the store and in the index: keys must not be among them."""
+    import jsonschema
+
+    waiting: list[tuple[list[str | int], Any]] = [([], instance)]
+    while waiting:
+        place, value = waiting.pop()
+        if isinstance(value, list):
+            waiting.extend(([*place, number], each) for number, each in enumerate(value))
+        if not isinstance(value, dict):
+            continue
+        for name, each in value.items():
+            is_field = bool(place) and place[-1] in _FIELDS and isinstance(each, dict | bool)
+            if names_secret(name) and not is_field:
+                message = "not allowed here: a secret; it belongs in the environment or in .env"
+                if difflib.get_close_matches(name.casefold(), _LIMITS, n=1, cutoff=0.9):
+                    message = "not allowed here: did you mean 'maxTokens'? It reads as a secret"
+                yield jsonschema.ValidationError(message, path=[*place, name])
+            else:
+                waiting.append(([*place, name], each))
+
+
+def _too_slow(pattern: str, error: TimeoutError) -> Any:
+    import jsonschema
+
+    message = f"matching {pattern!r} took longer than {keywords.PATTERN_TIMEOUT_S:g} s"
+    return jsonschema.ValidationError(message, cause=error)
+
+
+_OWN: dict[str, Callable[[Any, Any, Any, Any], Iterator[Any]]] = {
+    "pattern": _pattern,
+    "format": _format,
+    "patternProperties": _pattern_properties,
+    "additionalProperties": _additional_properties,
+    "unevaluatedProperties": _unevaluated_properties,
+    "unevaluatedItems": _unevaluated_items,
+    "multipleOf": _multiple_of,
+    "uniqueItems": _unique_items,
+}

@@ -1,1 +1,0 @@
-"""`popbuild watch`: what waits in pending/, and the worker processes that build it."""

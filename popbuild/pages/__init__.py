@@ -1,1 +1,0 @@
-"""Pages about jobs, as HTML: what the server shows and what a report holds."""

@@ -1,0 +1,128 @@
+"""Why a task is stale, in depth: each reason with the difference that it is about."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from popbuild.base import jsonio
+from popbuild.base.errors import InputError
+from popbuild.jobs.config_archive import Objects
+from popbuild.jobs.examine import Exam
+from popbuild.jobs.lookup import Job
+from popbuild.jobs.staleness import Change, Verdict, brief
+from popbuild.model.pipeline import Task
+from popbuild.model.problem import MISSING
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One reason, and the difference as lines of a unified diff; none where the reason says it
+    all, or where what was there before is not known any more."""
+
+    text: str
+    difference: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A task: its verdict, every reason, and everything that its artifact depends on, each with
+    its digest. `built` says when and by which run; None if it never was."""
+
+    task: str
+    verdict: Verdict
+    reasons: tuple[Reason, ...]
+    dependencies: tuple[tuple[str, str], ...]
+    built: tuple[str, str] | None
+
+    @property
+    def state(self) -> str:
+        """How the task stands, without the reasons."""
+        if self.verdict.stale:
+            return "stale"
+        if self.verdict.frozen:
+            return "frozen, else stale" if self.verdict.held else "frozen"
+        return str(self.verdict)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "task": self.task,
+            "stale": self.verdict.stale,
+            "edited": self.verdict.edited,
+            "frozen": self.verdict.frozen,
+            "reasons": [
+                {"reason": each.text, "difference": list(each.difference)} for each in self.reasons
+            ],
+            "built": self.built and {"at": self.built[0], "pipelineId": self.built[1]},
+            "dependencies": dict(self.dependencies),
+        }
+
+
+def explain(job: Job, tasks: Iterable[str]) -> Iterator[Explanation]:
+    """These tasks of a job, in the pipeline's order."""
+    assert job.exam is not None
+    wanted = set(tasks)
+    for task in job.exam.pipeline.tasks:
+        if task.id in wanted:
+            yield _explain(job.exam, task)
+
+
+def _explain(exam: Exam, task: Task) -> Explanation:
+    verdict, letter = exam.verdicts[task.id], exam.last_letter(task)
+    objects = Objects(exam.around.root)
+    changed = {str(change): change for change in exam.changes(task)}
+    reasons = tuple(
+        Reason(text, _difference(changed[text], exam, objects) if text in changed else ())
+        for text in (*verdict.reasons, *(verdict.held or ()))
+    )
+    built = None
+    if letter is not None:
+        execution = letter.body.get("execution", {})
+        built = (str(execution.get("endedAt", "")), str(letter.body.get("pipelineId", "")))
+    dependencies = tuple(sorted(letter.fingerprint.items())) if letter else ()
+    return Explanation(task.id, verdict, reasons, dependencies, built)
+
+
+def _difference(change: Change, exam: Exam, objects: Objects) -> tuple[str, ...]:
+    kind, _, path = change.dependency.partition(":")
+    if kind == "file":
+        old = objects.get(change.before) if change.before != jsonio.ABSENT else b""
+        new = exam.around.config.snapshot.files.get(path, b"")
+        return () if old is None else _lines(_text(path, old), _text(path, new))
+    if MISSING in (change.old, change.new):
+        return ()
+    texts = [_pretty(change.old), _pretty(change.new)]
+    if all(
+        brief(value) == text for value, text in zip((change.old, change.new), texts, strict=True)
+    ):
+        return ()  # the reason shows both
+    return _lines(*texts)
+
+
+def _text(path: str, data: bytes) -> str | None:
+    """A file as it is shown: JSON in one form, since its formatting is no change."""
+    if path.endswith(".json"):
+        with contextlib.suppress(InputError):
+            return jsonio.dumps(jsonio.loads(data, path), sort=False).decode()
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return None
+
+
+def _pretty(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True)
+
+
+def _lines(old: str | None, new: str | None) -> tuple[str, ...]:
+    """A unified diff without its head of file names."""
+    if old is None or new is None:
+        return ()
+    lines = difflib.unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=2)
+    return tuple(lines)[2:]

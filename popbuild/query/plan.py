@@ -1,0 +1,429 @@
+"""What a run would do and cost, before it does: free, no call, nothing written.
+
+A task *will* run that is stale for a reason of its own; it *may* run where only a task above it is
+stale, since that one may come to the same artifact. Tokens and costs are ranges. Input is counted,
+and the store asked, where the prompt can be rendered, that is where all above is up to date. A
+price that is not known is None, never 0.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from popbuild.base.errors import TaskError
+from popbuild.base.paths import REJECTED
+from popbuild.jobs import lookup
+from popbuild.jobs.examine import Exam, Surroundings, read_json
+from popbuild.jobs.index import Index
+from popbuild.jobs.lookup import Job
+from popbuild.jobs.staleness import FRESH
+from popbuild.llm.history import Attempt, History
+from popbuild.llm.ledger import read_entries
+from popbuild.llm.prices import Price, price_of
+from popbuild.llm.request import Message, Request
+from popbuild.llm.store import OFF, ONLY, REFRESH, Store
+from popbuild.model.decision import APPROVED
+from popbuild.model.pipeline import Task
+from popbuild.model.status import RUNNING
+from popbuild.query import preview
+from popbuild.query.estimate import (
+    NOTHING,
+    Estimate,
+    Kinds,
+    Range,
+    answer_limit,
+    at_most,
+    learned,
+    most_tokens,
+)
+from popbuild.query.preview import Code
+
+
+@dataclass(frozen=True)
+class PlannedTask:
+    """A task that will or may run. `calls` are those to be sent; `stored` those whose answers are
+    in the store, None where that cannot be known yet. `cost` is None without a price."""
+
+    task: str
+    will: bool
+    reasons: tuple[str, ...]
+    stored: int | None
+    calls: Range
+    input_tokens: Range
+    output_tokens: Range
+    cost: Range | None
+    basis: str
+    lacking: bool = False  # nothing may be sent, and its answer is not stored
+    kinds: Kinds = field(default_factory=Kinds)
+
+    @property
+    def parts(self) -> tuple[Range | None, Range | None, Range | None]:
+        """Of its tokens those read from a cache, written to one, and of reasoning."""
+        return (
+            self.kinds.cached and self.input_tokens.times(*self.kinds.cached.ends),
+            self.kinds.written and self.input_tokens.times(*self.kinds.written.ends),
+            self.kinds.reasoning and self.output_tokens.times(*self.kinds.reasoning.ends),
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "task": self.task,
+            "runs": "will" if self.will else "may",
+            "reasons": list(self.reasons),
+            "storedCalls": self.stored,
+            "calls": self.calls.as_json(),
+            "inputTokens": self.input_tokens.as_json(),
+            "outputTokens": self.output_tokens.as_json(),
+            **_parts_as_json(self.parts),
+            "cost": self.cost and self.cost.as_json(8),
+            "basis": self.basis,
+            "lacking": self.lacking,
+        }
+
+
+@dataclass(frozen=True)
+class PlannedJob:
+    """What a run of a job would do. `note` says why nothing would be built, or what stops it."""
+
+    id: str
+    state: str
+    tasks: tuple[PlannedTask, ...] = ()
+    note: str = ""
+
+    @property
+    def nothing_to_do(self) -> bool:
+        return not self.tasks and not self.note
+
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """The tasks at which a run that may send nothing would end with an error."""
+        return tuple(task.task for task in self.tasks if task.lacking)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "state": self.state,
+            "note": self.note or None,
+            "tasks": [task.as_json() for task in self.tasks],
+            "total": totals(self.tasks).as_json(),
+        }
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sums over tasks. `stored` is None as soon as it is of one task; `unknown` names those without
+    a price: `cost` is without them."""
+
+    calls: Range
+    stored: int | None
+    input_tokens: Range
+    output_tokens: Range
+    cost: Range
+    unknown: tuple[str, ...]
+    parts: tuple[Range | None, Range | None, Range | None]
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "calls": self.calls.as_json(),
+            "storedCalls": self.stored,
+            "inputTokens": self.input_tokens.as_json(),
+            "outputTokens": self.output_tokens.as_json(),
+            **_parts_as_json(self.parts),
+            "cost": None if self.unknown else self.cost.as_json(8),
+            "unknownCost": list(self.unknown),
+        }
+
+
+def totals(tasks: Iterable[PlannedTask]) -> Totals:
+    """The sums of a plan."""
+    tasks = list(tasks)
+    stored = [task.stored for task in tasks if task.stored is not None]
+    return Totals(
+        sum((task.calls for task in tasks), NOTHING),
+        sum(stored) if len(stored) == len(tasks) else None,
+        sum((task.input_tokens for task in tasks), NOTHING),
+        sum((task.output_tokens for task in tasks), NOTHING),
+        sum((task.cost for task in tasks if task.cost is not None), NOTHING),
+        tuple(dict.fromkeys(task.task for task in tasks if task.cost is None)),
+        (
+            _known_sum(task.parts[0] for task in tasks),
+            _known_sum(task.parts[1] for task in tasks),
+            _known_sum(task.parts[2] for task in tasks),
+        ),
+    )
+
+
+def _known_sum(ranges: Iterable[Range | None]) -> Range | None:
+    """The sum of those that are known; None where none is."""
+    known = [each for each in ranges if each is not None]
+    return sum(known, NOTHING) if known else None
+
+
+def _parts_as_json(parts: Iterable[Range | None]) -> dict[str, Any]:
+    names = ("cachedTokens", "cacheWriteTokens", "reasoningTokens")
+    return {name: each and each.as_json(0) for name, each in zip(names, parts, strict=True)}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a run is told beside its names, as far as it decides what is built and what is sent:
+    `mode` is the store's."""
+
+    mode: str
+    always: bool = False
+    fresh: tuple[str, ...] = ()
+    keep_edits: bool = False
+    discard_edits: bool = False
+
+    def reasons(self, exam: Exam) -> Iterator[tuple[str, str]]:
+        """The tasks of a job that are built whatever their letters say, each with the reason."""
+        for name, verdict in exam.verdicts.items():
+            if name in self.fresh:
+                yield name, FRESH
+            elif self.discard_edits and verdict.edited:
+                yield name, "its edit by hand is discarded"
+            elif self.always and not verdict.edited:
+                yield name, "asked for"
+
+
+def plan(
+    selection: Mapping[str, tuple[str, ...] | None], around: Surroundings, asked: Asked
+) -> Iterator[PlannedJob]:
+    """What a run of these jobs would do, each of its tasks or only the named ones."""
+    planner = _Planner(around, asked)
+    bad = lookup.bad_names(around.root, selection)
+    with Index(around, selection) as index:
+        # What is to be built though it is up to date has to be read, too.
+        look = index.examine if asked.always or asked.fresh else index.find
+        for job, tasks in selection.items():
+            found = look(job)
+            # As a run does, which refuses them: a listing says the same.
+            found = replace(found, bad_name=bad[job]) if job in bad else found
+            yield planner.job(found, tasks)
+
+
+@dataclass
+class _Planner:
+    around: Surroundings
+    asked: Asked
+    _history: History = field(init=False)
+    _store: Store = field(init=False)
+    _sent: dict[str, str] = field(default_factory=dict)  # requests by digest -> who will send it
+    _codes: dict[str, Code] = field(default_factory=dict)  # by the task's folder
+
+    def __post_init__(self) -> None:
+        private = self.around.root.private
+        self._history = History(read_entries(private / "ledger.jsonl")[0])
+        self._store = Store(private / "store")
+
+    def job(self, job: Job, tasks: tuple[str, ...] | None) -> PlannedJob:
+        exam = job.exam
+        if job.bad is not None or exam is None:
+            return PlannedJob(job.id, job.state, note=job.description)
+        if job.state == REJECTED and job.folder is not None and not self._forced:
+            held = lookup.rejection_stands(exam, read_json(job.folder.rejection))
+            if held is not None:
+                note = f"rejected at {held}, unchanged since: not bought again unless by retry"
+                return PlannedJob(job.id, job.state, note=note)
+        wanted = set(exam.pipeline.names)
+        if tasks is not None:
+            wanted = set(tasks).union(*(exam.pipeline.upstream(name) for name in tasks))
+        self._apply(exam)
+        stopping = [name for name in self._stopping(exam) if name in wanted]
+        note = f"stops at {', '.join(stopping)}: edited by hand and stale" if stopping else ""
+        frozen = [name for name in exam.pipeline.names if exam.verdicts[name].held]
+        if frozen and not note:
+            note = f"frozen, else stale: {', '.join(frozen)}"
+        gates = self._gates(job, exam)
+        if not note and wanted.intersection(gates):
+            note = f"waits for a person at {', '.join(name for name in gates if name in wanted)}"
+        if not note and job.state == RUNNING:
+            note = "another command builds it just now: this is what it has not done yet"
+        planned = tuple(
+            self._task(exam, task)
+            for task in exam.pipeline.in_order
+            if task.id in wanted and exam.verdicts[task.id].stale
+            if exam.pipeline.upstream(task.id).isdisjoint(gates)
+            if not (exam.verdicts[task.id].edited and self.asked.keep_edits)
+        )
+        if not planned and not note and tasks is None and not job.up_to_date:
+            note = "everything is built: only the promotion is left"
+        found = PlannedJob(job.id, job.state, planned, note)
+        if found.lacking and not stopping:
+            return replace(found, note=f"fails at {', '.join(found.lacking)}: not stored")
+        return found
+
+    @property
+    def _forced(self) -> bool:
+        return self.asked.always or bool(self.asked.fresh)
+
+    def _apply(self, exam: Exam) -> None:
+        """Judge a job's tasks by what is asked for, too."""
+        asked = dict(self.asked.reasons(exam))
+        if asked:
+            exam.asked.update(asked)
+            for name in asked:
+                if name in self.asked.fresh:
+                    exam.draw_again(exam.pipeline.task(name))
+            for task in exam.pipeline.in_order:
+                exam.look(task)
+
+    def _gates(self, job: Job, exam: Exam) -> list[str]:
+        """The tasks at whose human gates a run waits: what stands below is not reached."""
+        if job.up_to_date and not self._forced:
+            return []
+        return [task.id for task in exam.pipeline.gated if not _may_pass(exam, task)]
+
+    def _stopping(self, exam: Exam) -> list[str]:
+        """The tasks at which a run stops and asks a person, before it builds anything."""
+        if self.asked.keep_edits or self.asked.discard_edits:
+            return []
+        verdicts = exam.verdicts
+        return [
+            name for name in exam.pipeline.names if verdicts[name].edited and verdicts[name].stale
+        ]
+
+    def _task(self, exam: Exam, task: Task) -> PlannedTask:
+        reasons = exam.verdicts[task.id].reasons
+        below = [name for name in task.needs if exam.verdicts[name].stale]
+        # A gate that holds it back just now: what was approved may come out otherwise.
+        sure_of_gates = not exam.held_by(task)
+        will = sure_of_gates and any(not _only_above(reason, below) for reason in reasons)
+        sure = will and not self._stopping(exam)
+        code, model = self._code(task), task.model
+        if task.command is not None or (model is None and not code.calls):
+            basis = "a command: its calls are its own" if task.command else "no model to call"
+            return PlannedTask(task.id, will, reasons, 0, *(NOTHING,) * 4, basis)
+        messages = None if below else self._messages(exam, task)
+        digest = stored = sender = None
+        if messages is not None and model is not None:
+            request = self._request(exam, task, model, messages)
+            digest = request.digest
+            stored = int(any(self._store.peek(each) for each in request.digests))
+        if self.asked.mode == ONLY:
+            lacking = will and stored == 0
+            basis = "nothing may be sent" if lacking else "nothing is sent"
+            return PlannedTask(task.id, will, reasons, stored, *(NOTHING,) * 4, basis, lacking)
+        if self.asked.mode in (REFRESH, OFF):
+            stored = 0  # whatever there is, it is not served
+        estimate, basis = self._estimate(exam, task, code, messages)
+        if digest is not None and sure and not stored:
+            sender = self._sender(digest, exam, task)
+        if stored:
+            estimate = estimate.without_first()
+        if sender is not None:
+            basis += f"; asks as {sender} does, once"
+        if not sure or stored is None or sender is not None:
+            # Whose answers may all be there by then may cost nothing.
+            estimate = estimate.from_nothing()
+        price = self._price(exam, task)
+        kinds = Kinds.of(self._attempts(exam, task))
+        cost = estimate.cost(price, kinds) if price else None
+        return PlannedTask(
+            task.id,
+            will,
+            reasons,
+            stored,
+            estimate.calls,
+            estimate.asked,
+            estimate.answered,
+            cost if estimate.calls.high else NOTHING,
+            basis,
+            kinds=kinds,
+        )
+
+    def _estimate(
+        self, exam: Exam, task: Task, code: Code, messages: list[Message] | None
+    ) -> tuple[Estimate, str]:
+        """What a task's calls come to, nothing of it stored; and what that is based on."""
+        attempts, price = self._attempts(exam, task), _listed(task)
+        if attempts:
+            builds = f"{len(attempts)} build{'s' * (len(attempts) != 1)}"
+            basis = f"input counted, the rest from {builds}" if messages else f"from {builds}"
+            return learned(attempts, task, code, price, messages), basis
+        schema, _ = self.around.schema(task)
+        document = schema.document if schema and task.answer == "json" else None
+        longest = self._longest(exam, task, code)
+        found = at_most(task, code, price, document, messages, longest)
+        if code.calls:
+            return found, "unknown: its code decides what is asked, and how often"
+        return found, "input counted, output at most" if messages else "at most"
+
+    def _code(self, task: Task) -> Code:
+        if task.folder not in self._codes:
+            self._codes[task.folder] = preview.code_of(self.around.config, task)
+        return self._codes[task.folder]
+
+    def _attempts(self, exam: Exam, task: Task) -> list[Attempt]:
+        pipeline = exam.seed.get("pipeline", "")
+        return self._history.of(pipeline, task.id, task.model) if task.model else []
+
+    def _price(self, exam: Exam, task: Task) -> Price | None:
+        """The price of the task's model; None also where its code asked other models too."""
+        asks_others = any(each.others for each in self._attempts(exam, task))
+        return None if asks_others else _listed(task)
+
+    def _sender(self, digest: str, exam: Exam, task: Task) -> str | None:
+        """Who else will send this request, as far as was planned; this task, if nobody does."""
+        this = f"{exam.folder.id}:{task.id}"
+        sender = self._sent.setdefault(digest, this)
+        return None if sender == this else sender
+
+    def _messages(self, exam: Exam, task: Task) -> list[Message] | None:
+        """What the task's first call will say, or None where its code decides that."""
+        try:
+            return preview.render(exam.around.config, exam, task)
+        except TaskError:
+            return None
+
+    def _request(self, exam: Exam, task: Task, model: str, messages: list[Message]) -> Request:
+        inputs = exam.inputs(task)
+        return Request(
+            model,
+            tuple(messages),
+            {key: value for key, value in task.settings.items() if key != "model"},
+            self.around.sent_schema(task),
+            inputs.sample,
+            inputs.place,
+        )
+
+    def _longest(self, exam: Exam, task: Task, code: Code) -> float:
+        """The most tokens that a task's prompt may have, whatever it prints of what it is given."""
+        if code.boundless:
+            return math.inf
+        given = most_tokens(json.dumps(exam.seed, indent=4))
+        for name in task.needs:
+            upstream = exam.pipeline.task(name)
+            if not exam.verdicts[name].stale and name in exam.artifacts:
+                given += most_tokens(json.dumps(exam.artifacts[name], indent=4))
+            elif upstream.command or upstream.stages:
+                return math.inf  # whatever its code makes
+            else:
+                given += 2 * answer_limit(upstream, _listed(upstream))
+        snapshot = self.around.config.snapshot
+        paths = (task.path("system.md"), task.path("prompt.md"))
+        own = sum(most_tokens(snapshot.text(path)) for path in paths if path is not None)
+        return own + len(code.tags) * given
+
+
+def _listed(task: Task) -> Price | None:
+    """The listed price of a task's model."""
+    return price_of(task.model) if task.model else None
+
+
+def _may_pass(exam: Exam, task: Task) -> bool:
+    """Whether what stands below a human gate may be built without a further word: it was approved,
+    and what is built anew may come out as it was."""
+    standing, decision = exam.standing(task), exam.decisions.get(task.id)
+    if standing is None and exam.verdicts[task.id].stale:
+        return decision is not None and decision.decision == APPROVED
+    return standing == APPROVED
+
+
+def _only_above(reason: str, stale: Iterable[str]) -> bool:
+    """Whether a reason is about an artifact that will be made anew, and may come out as it was."""
+    return reason.startswith(("upstream ", *(f"artifact:{name}:" for name in stale)))

@@ -1,0 +1,236 @@
+"""What a task would ask, and whether its templates and code can be read; without any call."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from popbuild.base.errors import ConfigError, PopbuildError, TaskError, said
+from popbuild.base.texts import is_blank
+from popbuild.jobs.examine import Exam, Surroundings
+from popbuild.jobs.staleness import Seen
+from popbuild.model.config.config import Config
+from popbuild.model.pipeline import Task
+from popbuild.task.reads import ArtifactsView, Trace, view
+from popbuild.task.stage_source import wrong_stages
+from popbuild.task.templates.render import Templates, nothing_to_send
+from popbuild.task.templates.syntax import Source, source_of
+
+
+def templates_of(settings: Config) -> Templates:
+    """The templates of a configuration."""
+    snapshot = settings.snapshot
+    return Templates(
+        lambda path: snapshot.text(path) if path in snapshot.files else None, snapshot.digests
+    )
+
+
+def render(settings: Config, exam: Exam, task: Task) -> list[dict[str, Any]]:
+    """system.md and prompt.md as the first try would send them.
+
+    A task whose stages.py makes its messages is refused: that is code, and might call a model.
+    """
+    path = task.path("prompt.md")
+    code = _names_in_code(settings, task)
+    for function in ("prompt_templating", "inference"):
+        if function in code:
+            raise _from_code(task, function)
+    if path is None:
+        raise TaskError(
+            "the task has no prompt to render",
+            {"task": task.id, "missing": f"pipeline-config/{task.folder}/prompt.md"},
+            hint=_FROM_CODE,
+        )
+    templates, trace = templates_of(settings), Trace()
+    seen = Seen.of(task, exam.inputs(task))
+    variables = {
+        "seed": view(seen.seed, "seed", "", trace),
+        "artifacts": ArtifactsView(seen.artifacts, trace),
+        "config": seen.config,
+        "variables": {},
+        "problems": [],
+        "previous": "",
+        "cycle": 0,
+    }
+    if "pre_processing" in code:
+        del variables["variables"]
+    found = []
+    for role, name in (("system", task.path("system.md")), ("user", path)):
+        if name is not None:
+            try:
+                text, names = templates.render(name, variables, trace)
+            except TaskError:
+                if "pre_processing" in code:
+                    raise _from_code(task, "pre_processing") from None
+                raise
+            if "variables" in names and "pre_processing" in code:
+                raise _from_code(task, "pre_processing")
+            if name == path and is_blank(text):
+                raise nothing_to_send(name, trace, seen.seed, seen.artifacts)
+            found.append({"role": role, "content": text})
+    return found
+
+
+_FROM_CODE = "its messages come from code; popbuild show has those of the last run"
+
+
+def _from_code(task: Task, function: str) -> TaskError:
+    where = f"pipeline-config/{task.stages}"
+    return TaskError(
+        "what the task asks is decided by code",
+        {"task": task.id, "file": where, "function": function},
+        hint=_FROM_CODE,
+    )
+
+
+@dataclass(frozen=True)
+class Code:
+    """What can be told of a task's code and templates without running them.
+
+    `functions` are those that stages.py defines or imports; `calls` says that it, or what it
+    imports, may call a model by itself; `tags` is what stands between the braces of system.md and
+    prompt.md.
+    """
+
+    functions: frozenset[str] = frozenset()
+    calls: bool = False
+    tags: tuple[str, ...] = ()
+
+    @property
+    def checks(self) -> bool:
+        """Whether code finds problems, and says as much of them as it likes."""
+        return bool(self.functions & _CHECKING)
+
+    @property
+    def boundless(self) -> bool:
+        """Whether the size of its prompts hangs on code, or on how often a template repeats."""
+        made = self.functions & {"prompt_templating", "critique", "refine"}
+        given = "pre_processing" in self.functions and self.mentions("variables")
+        return bool(made or given or any(map(self.mentions, _REPEATING)))
+
+    def mentions(self, name: str) -> int:
+        """How many tags of its templates have a name."""
+        return sum(bool(re.search(rf"\b{name}\b", tag)) for tag in self.tags)
+
+
+_CHECKING = {"parsing", "validate_structure", "validate_quality", "final_validation", "integration"}
+_REPEATING = ("for", "include", "import", "extends", "macro", "block")
+_CALLING = re.compile(r"\bllm(_async)?\b")  # context.llm, by whatever name the context goes
+_TAG = re.compile(r"\{[{%](.*?)[%}]\}", re.DOTALL)
+
+
+def code_of(settings: Config, task: Task) -> Code:
+    """What a task's code and templates may do, from their text."""
+    snapshot = settings.snapshot
+    paths = (task.path("system.md"), task.path("prompt.md"))
+    tags = tuple(tag for path in paths if path for tag in _TAG.findall(snapshot.text(path)))
+    if task.stages is None:
+        return Code(tags=tags)
+    functions = frozenset(_names_in_code(settings, task))
+    files = {task.stages, *task.modules, *(path for path in task.files if path.endswith(".py"))}
+    calls = "inference" in functions or any(
+        _CALLING.search(snapshot.files[path].decode(errors="replace")) for path in files
+    )
+    return Code(functions, calls, tags)
+
+
+def _names_in_code(settings: Config, task: Task) -> set[str]:
+    """What a task's stages.py defines or imports, without running it."""
+    if task.stages is None:
+        return set()
+    found: set[str] = set()
+    for node in tree_of(settings, task.stages).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            found.update(alias.asname or alias.name for alias in node.names)
+        elif isinstance(node, ast.Assign):
+            found.update(each.id for each in node.targets if isinstance(each, ast.Name))
+    return found
+
+
+def broken(around: Surroundings, templates: Templates) -> dict[str, ConfigError]:
+    """The first schema, prompt or stages.py of each pipeline that cannot be used, so that no
+    earlier task is paid for. Other templates may be of no use, and are checked when rendered."""
+    found: dict[str, ConfigError] = {}
+    for name, pipeline in around.config.pipelines.items():
+        problems = (_first_problem(around, task, templates) for task in pipeline.tasks)
+        problem = next(filter(None, problems), None)
+        if problem is not None:
+            found[name] = problem
+    return found
+
+
+def _first_problem(around: Surroundings, task: Task, templates: Templates) -> ConfigError | None:
+    try:
+        around.sent_schema(task)
+        for path in filter(None, (task.path("prompt.md"), task.path("system.md"), task.stages)):
+            for problem in _problems(around.config, path, templates):
+                return problem
+        return next(unusable(around.config, task), None)
+    except ConfigError as error:
+        return error
+
+
+def unusable(settings: Config, task: Task) -> Iterator[ConfigError]:
+    """A prompt that renders to nothing whatever it reads, and stages that cannot be called."""
+    prompt = task.path("prompt.md")
+    if prompt and renders_prompt(settings, task) and template_of(settings, prompt).blank:
+        yield ConfigError(
+            "a prompt renders to nothing",
+            {"file": f"pipeline-config/{prompt}"},
+            hint="say in it what the model is to do",
+        )
+    if task.stages is not None and task.command is None:
+        yield from wrong_stages(tree_of(settings, task.stages), task.stages)
+
+
+def tree_of(settings: Config, path: str) -> ast.Module:
+    """A Python file's source; empty where it cannot be parsed: running it says so."""
+    try:
+        return ast.parse(settings.snapshot.text(path))
+    except (ConfigError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return ast.Module([], [])
+
+
+def template_of(settings: Config, path: str) -> Source:
+    """What a template's source says; empty where it is not text: rendering it says so."""
+    try:
+        return source_of(settings.snapshot.text(path))
+    except ConfigError:
+        return Source()
+
+
+def renders_prompt(settings: Config, task: Task) -> bool:
+    """Whether prompt.md is what the task asks, and no code of its own makes the messages."""
+    made = {"prompt_templating", "inference", "*"}.isdisjoint(_names_in_code(settings, task))
+    return task.command is None and made
+
+
+def template_problems(settings: Config, task: Task) -> Iterator[ConfigError]:
+    """Every template of a task that has a syntax error, and Python that cannot be read."""
+    templates = templates_of(settings)
+    for path in task.files:
+        yield from _problems(settings, path, templates)
+
+
+def _problems(settings: Config, path: str, templates: Templates) -> Iterator[ConfigError]:
+    try:
+        if path.endswith(".md"):
+            templates.check(path)
+        elif path.endswith(".py"):
+            ast.parse(settings.snapshot.text(path))
+    except ConfigError as error:
+        yield error
+    except PopbuildError as error:
+        yield ConfigError(error.message, error.values, error.hint)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        values: dict[str, object] = {"file": f"pipeline-config/{path}"}
+        if isinstance(error, SyntaxError):
+            values.update({"at": f"line {error.lineno}", "found": f"SyntaxError: {error.msg}"})
+        else:
+            values["found"] = said(error)
+        yield ConfigError("Python cannot read this", values)

@@ -1,0 +1,1 @@
+"""The table of all jobs, kept as the disk is. Open `board.py` first."""

@@ -1,0 +1,149 @@
+"""A job as one line of a table, small enough that ten thousand of them are kept in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from popbuild.base import disk
+from popbuild.base.paths import COMPLETE, REJECTED, Root
+from popbuild.jobs.examine import read_json
+from popbuild.jobs.foreign import tasks_of
+from popbuild.jobs.lookup import Job, standing_status
+from popbuild.model import status as states
+from popbuild.query import untrusted
+
+BROKEN = "broken"  # its seed, its name or its directory is none that could be built
+STALE = "stale"  # complete, and not up to date any more
+# What somebody has to look at comes first.
+STANDINGS = (
+    BROKEN,
+    states.FAILED,
+    states.REJECTED,
+    states.WAITING,
+    states.RUNNING,
+    states.STOPPED,
+    "pending",
+    "new",
+    STALE,
+    COMPLETE,
+)
+_MAX_WHY = 200  # characters
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """How one job stands. `done` of `tasks` have their result; tokens and cost (US dollars; None
+    is unknown) are what the last build of each task came to, whichever run that was;
+    `changed` is in seconds since 1970; `why` says in a line what is wrong, what a person is asked,
+    what runs, or what would be built."""
+
+    id: str
+    standing: str
+    why: str
+    done: int
+    tasks: int
+    tokens: int | None
+    cost: float | None
+    changed: float
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def row_of(root: Root, job: Job) -> Row:
+    """A job's row. Reads its status, and its rejection where there is one."""
+    status = standing_status(job) or {}
+    entries = status.get("tasks", {})
+    names, nothing = tuple(entries), dict[str, Any]()
+    if job.pipeline:
+        names = job.pipeline.names
+    elif job.folder and job.is_not_ours:
+        names, nothing = tuple(tasks_of(job.folder, status or None)), states.NOTHING_SAID
+    usage = untrusted.usage_of_all(states.usage_of(entries.get(name, nothing)) for name in names)
+    standing = job.state
+    if job.bad is not None and job.state != REJECTED:
+        standing = BROKEN
+    elif job.state == COMPLETE and not (job.up_to_date or job.is_not_ours):
+        standing = STALE
+    elif job.state == states.WAITING and not job.questions:
+        standing = states.STOPPED  # nobody is asked any more: a run goes on
+    stale = {name for name, each in (job.exam.verdicts if job.exam else {}).items() if each.stale}
+    return Row(
+        job.id,
+        standing if standing in STANDINGS else states.STOPPED,
+        _short(_why(job, status)),
+        sum(entries.get(name, {}).get("state") == "done" and name not in stale for name in names),
+        len(names),
+        usage.tokens,
+        usage.cost,
+        _changed_s(root, job),
+    )
+
+
+def _why(job: Job, status: Mapping[str, Any]) -> str:
+    if job.bad is not None:
+        return job.description
+    entries = status.get("tasks", {})
+    if job.state == REJECTED and job.folder is not None and not job.is_not_ours:
+        return _of_rejection(read_json(job.folder.rejection))
+    if job.questions:
+        return "; ".join(f"{question.task}: {question.message}" for question in job.questions)
+    if job.state == states.RUNNING:
+        return ", ".join(
+            f"{name} ({stage})" if (stage := untrusted.text(each, "currentStage")) else name
+            for name, each in entries.items()
+            if each.get("state") == "running"
+        )
+    error = states.error_text(status.get("error"))
+    broke = [name for name, each in entries.items() if each["state"] in ("error", states.FAILED)]
+    if job.state != COMPLETE and (error is not None or (broke and job.is_not_ours)):
+        own = states.error_text(entries[broke[0]].get("error")) if broke else None
+        head = f"{broke[0]}: " if broke else ""
+        return head + _in_a_line(own or error or entries[broke[0]]["state"])
+    if job.is_not_ours:
+        return "cannot be built here"
+    if job.exam is None or job.up_to_date or job.folder is None:
+        return ""
+    reasons = [
+        f"{name}: {verdict.brief}"
+        for name, verdict in job.exam.verdicts.items()
+        if verdict.stale or verdict.edited
+    ]
+    return reasons[0] if reasons else job.description
+
+
+def _of_rejection(rejection: Any) -> str:
+    """The first problem of a rejection, and how many more there are."""
+    problems = rejection.get("problems") if isinstance(rejection, dict) else None
+    if not problems:
+        return ""
+    more = len(problems) - 1
+    text = f"{rejection.get('task')}: {problems[0].get('message')}"
+    return text + (f" (and {more} more)" if more else "")
+
+
+def _short(text: str) -> str:
+    """A text that is too long for a line of the table, cut at a word."""
+    if len(text) <= _MAX_WHY:
+        return text
+    cut = text[:_MAX_WHY].rpartition(" ")[0]
+    if len(cut) < _MAX_WHY / 2:  # it has hardly a word
+        cut = text[: _MAX_WHY - 1]
+    return cut.rstrip(" ,;:") + "…"
+
+
+def _in_a_line(error: str) -> str:
+    """An error and its values, one after the other."""
+    return "; ".join(" ".join(line.split()) for line in error.splitlines())
+
+
+def _changed_s(root: Root, job: Job) -> float:
+    """When its status last changed; of a job that has none yet, its seed."""
+    own = [job.folder.status] if job.folder else []
+    for path in (*own, root.pending(job.id), root.seed(job.id)):
+        mark = disk.stamp(path)
+        if mark is not None:
+            return mark[2] / 1e9
+    return 0.0

@@ -1,0 +1,280 @@
+"""Keeps the board as the disk is: hears of what changed, looks at it again, and says so."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from pathlib import Path
+
+from popbuild.base import disk
+from popbuild.base.errors import PopbuildError
+from popbuild.base.exit_codes import in_our_words
+from popbuild.base.file_events import listen
+from popbuild.base.paths import COMPLETE, CURRENT, PENDING, REJECTED, Root, check_there, job_place
+from popbuild.jobs import lifecycle, lookup
+from popbuild.model.config import config
+from popbuild.model.status import RUNNING
+from popbuild.query.table.board import UNKNOWN, Board, Query
+from popbuild.query.table.event_ring import Hub
+from popbuild.query.table.row import Row
+from popbuild.query.table.scan import look
+
+_RESCAN_S = 30.0  # all is looked at again: edits by hand below complete/ are heard of by nobody
+_POLL_S = 0.2  # the same of the jobs whose page somebody has open
+_RUNNING_S = 2.0  # and of those that run: nobody tells of a process that died
+_AGAIN_S = 1.0  # before what failed is tried again
+_FEW = 200  # changed jobs are looked at here, more by a process of their own
+
+
+class Eyes:
+    """The board of a root, as it is, for as long as `run` runs.
+
+    `trouble` is what keeps it from being looked at (a mistake in the configuration), or None.
+    """
+
+    def __init__(self, root: Root, board: Board, hub: Hub) -> None:
+        self._root = root
+        self._board = board
+        self._hub = hub
+        self._changed: set[str] = set()
+        self._woken = asyncio.Event()
+        self._scan = asyncio.Event()
+        self._since: set[str] = set()  # looked at since the last scan of everything began
+        self._looks = 0
+        self._looked: dict[str, int] = {}  # the newest look whose row stands on the board
+        self._open: Counter[str] = Counter()
+        self._marks: dict[str, object] = {}
+        self._next_s = 0.0
+        self.trouble: PopbuildError | None = None
+        self.begun = asyncio.Event()  # all jobs are on the board, though nobody looked at them yet
+
+    async def run(self) -> None:
+        """Look at everything, then at what changes, until cancelled."""
+        # What cannot be built in can still be looked at; who builds is told what is wrong.
+        with contextlib.suppress(PopbuildError, OSError):
+            lifecycle.prepare_root(self._root)
+        async with asyncio.TaskGroup() as group:
+            for work in (self._hear, self._poll, self._keep_up, self._scan_again):
+                group.create_task(self._on_and_on(work))
+
+    async def _on_and_on(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do this over and over. What the disk refuses is told, and tried again: a server that has
+        stopped looking would show for ever what was."""
+        while True:
+            try:
+                await work()
+            except PopbuildError as error:
+                self._say_trouble(error)
+                await asyncio.sleep(_AGAIN_S)
+            except Exception as error:
+                self._say_trouble(in_our_words(error))
+                await asyncio.sleep(_AGAIN_S)
+
+    @contextlib.contextmanager
+    def open_page(self, job: str | None) -> Iterator[None]:
+        """Look closely at a job while somebody has its page open."""
+        if job is not None:
+            self._open[job] += 1
+        try:
+            yield
+        finally:
+            if job is not None:
+                self._open[job] -= 1
+                self._open += Counter()  # without those that are at 0
+
+    async def look_at(self, names: Collection[str]) -> None:
+        """Look at jobs now; what is new is told."""
+        self._since.update(names)
+        self._looks += 1
+        number = self._looks
+        try:
+            rows = await asyncio.to_thread(lambda: list(look(self._root, list(names))))
+        except PopbuildError as error:
+            self._say_trouble(error)
+            return
+        for row in rows:
+            if not lookup.is_known(self._root, row.id):  # it went while it was looked at
+                self._drop(row.id)
+            elif self._looked.get(row.id, 0) <= number:
+                self._looked[row.id] = number
+                if self._board.put(row):
+                    self._hub.publish("job", row.as_json())
+
+    def heard(self, names: Collection[str]) -> None:
+        """Something happened to these jobs."""
+        self._changed.update(names)
+        self._woken.set()
+
+    # What is heard.
+
+    async def _hear(self) -> None:
+        """Hear of what changes, until one of the folders itself comes or goes: who listens to one
+        that was made anew does not hear of it."""
+        while not self._root.path.is_dir():  # noqa: ASYNC110 - nobody tells of it
+            await asyncio.sleep(_AGAIN_S)
+        root, data = self._root.path, self._root.data
+        above = [root, data, data / PENDING, data / COMPLETE, data / REJECTED, self._root.seeds]
+        below = [data / CURRENT, self._root.config]
+        async with asyncio.TaskGroup() as group:
+            deep = group.create_task(self._listen(below, set(), below=True))
+            moved = await self._listen(above, {*map(str, above), *map(str, below)}, below=False)
+            deep.cancel()
+        if not moved:  # the operating system tells of nothing, for now
+            await asyncio.sleep(_RESCAN_S)
+        self._scan.set()
+
+    async def _listen(self, folders: list[Path], until: set[str], *, below: bool) -> bool:
+        """Note what changes in those folders that there are; whether one of these paths did."""
+        there = [folder for folder in folders if folder.is_dir()]
+        async for paths in listen(there, below=below):
+            if not paths:
+                self._scan.set()
+            for path in paths:
+                self._take(path)
+            self._woken.set()
+            if not paths.isdisjoint(until):
+                return True
+        return False
+
+    def _take(self, path: str) -> None:
+        """Note which job a path belongs to."""
+        try:
+            parts = Path(path).relative_to(self._root.path).parts
+        except ValueError:
+            return
+        match parts:
+            case ("pipeline-config", *_):
+                self._scan.set()
+            case ("seeds", name):
+                self._changed.add(name.removesuffix(".json"))
+            case ("pipeline-data", "pending", name):
+                self._changed.add(name.removesuffix("-seed.json"))
+            case ("pipeline-data", _, name, *_) if not name.startswith("."):
+                self._changed.add(name)
+
+    async def _poll(self) -> None:
+        """Notice what nobody tells of: edits by hand in the jobs whose page is open, and processes
+        that died."""
+        await asyncio.sleep(_POLL_S)
+        marks = {job: await asyncio.to_thread(self._mark, job) for job in list(self._open)}
+        for job, mark in marks.items():
+            if self._marks.get(job, mark) != mark:
+                self._hub.publish("files", {"id": job})
+                self.heard([job])
+        self._marks = marks
+        if time.monotonic() >= self._next_s:
+            self._next_s = time.monotonic() + _RUNNING_S
+            self.heard([row.id for row in self._board.matching(Query(standing=RUNNING))])
+
+    def _mark(self, job: str) -> object:
+        """What is another one once a file of a complete job changed."""
+        folder = self._root.path / job_place(COMPLETE, job)
+        try:
+            return [disk.stamp(path) for _, path in sorted(disk.walk_files(folder))]
+        except OSError:
+            return None  # not complete, or just being moved
+
+    # What is looked at.
+
+    async def _keep_up(self) -> None:
+        """Look at what changed."""
+        await self._woken.wait()
+        check_there(self._root)  # or all jobs would be taken for gone
+        self._woken.clear()
+        names, self._changed = self._changed, set()
+        if len(names) > _FEW:
+            self._scan.set()
+            return
+        known = {name for name in names if lookup.is_known(self._root, name)}
+        for name in names - known:
+            self._drop(name)
+        if known:
+            await self.look_at(known)
+
+    async def _scan_again(self) -> None:
+        """Look at everything now, and whenever that is asked for; while somebody watches, once in a
+        while."""
+        await self._look_at_all()
+        while not self._scan.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._scan.wait(), _RESCAN_S)
+            if self._hub.is_followed:
+                break
+        self._scan.clear()
+
+    def _expect(self) -> None:
+        """Take the jobs that there are now as all of them; each is looked at later."""
+        for name in self._board.expect(lookup.known_jobs(self._root)):
+            self._looked.pop(name, None)
+            self._hub.publish("gone", {"id": name})
+
+    def _drop(self, name: str) -> None:
+        self._looked.pop(name, None)
+        if self._board.drop(name):
+            self._hub.publish("gone", {"id": name})
+
+    async def _look_at_all(self) -> None:
+        self._since.clear()
+        await asyncio.sleep(0)  # the ears come first: what changes from here on is heard of
+        try:
+            check_there(self._root)
+            self._expect()
+        finally:
+            self.begun.set()
+        try:
+            await asyncio.to_thread(config.load_to_read, self._root)
+        except PopbuildError as error:
+            self._say_trouble(error)
+            return
+        if self.trouble is not None:
+            self.trouble = None
+            self._hub.publish("reset", {})
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "popbuild.query.table.scan", str(self._root.path)),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            limit=1 << 22,
+            env={**os.environ, "PYTHONSAFEPATH": "1"},
+            start_new_session=True,  # a Ctrl-C is the server's, which ends it
+        )
+        assert process.stdout is not None
+        assert process.stderr is not None
+        said = asyncio.create_task(process.stderr.read())
+        try:
+            async for line in process.stdout:
+                self._take_rows(line)
+            code = await process.wait()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if code:
+            found = (await said).decode(errors="replace")
+            self._say_trouble(PopbuildError("jobs cannot be looked at", {"found": found}))
+        elif not self._board.whole:
+            self._board.whole = True
+            self._hub.publish("reset", {})
+
+    def _take_rows(self, line: bytes) -> None:
+        for body in json.loads(line):
+            row = Row(**body)
+            before = self._board.get(row.id)
+            # What was looked at since this process began is newer than what it says.
+            if row.id in self._since or row.id in self._changed or before is None:
+                continue
+            # The first look at everything is told as a whole.
+            if self._board.put(row) and (before.standing != UNKNOWN or self._board.whole):
+                self._hub.publish("job", row.as_json())
+
+    def _say_trouble(self, error: PopbuildError) -> None:
+        if self.trouble is not None and self.trouble.as_json() == error.as_json():
+            return  # it is tried again and again
+        self.trouble = error
+        self._hub.publish("trouble", error.as_json())

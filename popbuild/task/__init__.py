@@ -1,0 +1,4 @@
+"""One task: templates, eleven stages, the gate, and refinement.
+
+Imports base, model, llm and jobs. Open `cycle.py` first.
+"""

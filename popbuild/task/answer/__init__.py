@@ -1,0 +1,1 @@
+"""The document in a model's answer. Open `document.py` first."""

@@ -1,0 +1,120 @@
+"""A task that is a command in any language: JSON on its stdin, its answer on its stdout."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from popbuild.base import jsonio
+from popbuild.base.errors import TaskError
+from popbuild.model.pipeline import Task
+
+MAX_OUTPUT_BYTES = 64 * 1024 * 1024
+_SHOWN_CHARS = 1_000
+_PART_BYTES = 1024 * 1024
+
+
+async def run(
+    task: Task, folder: Path, given: Mapping[str, Any], log: Callable[[str], None]
+) -> str:
+    """Run a task's command, without a shell, in its folder. Gives what it wrote to stdout.
+
+    Raises TaskError when it cannot be started, ends with another code than 0, takes longer than
+    the task's timeout (its whole process group is then killed), or writes too much.
+    """
+    assert task.command is not None
+    where = {"task": task.id, "command": " ".join(task.command)}
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *task.command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            cwd=folder,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise TaskError(
+            "a task's command cannot be started", {**where, "found": error.strerror or error}
+        ) from None
+    try:
+        output, errors = await asyncio.wait_for(
+            _talk(process, jsonio.dumps(dict(given))), task.timeout_s
+        )
+    except BaseException as error:
+        _kill(process)
+        await process.communicate()  # what is still in the pipes would hold `wait` back
+        if not isinstance(error, TimeoutError):
+            raise
+        raise TaskError(
+            "a task's command took too long",
+            {**where, "allowed": f"{task.timeout_s:g} s"},
+            hint="timeout in task.yaml sets the limit, in seconds",
+        ) from None
+    if len(output) > MAX_OUTPUT_BYTES:
+        raise TaskError(
+            "a task's command wrote too much", {**where, "allowed": f"{MAX_OUTPUT_BYTES:,} bytes"}
+        )
+    complaint = errors.decode(errors="replace").strip()
+    if complaint:
+        log(complaint[-_SHOWN_CHARS:])
+    if process.returncode:
+        raise TaskError(
+            "a task's command failed",
+            {
+                **where,
+                "exit code": process.returncode,
+                "stderr": complaint[-_SHOWN_CHARS:] or "empty",
+            },
+        )
+    try:
+        return output.decode()
+    except UnicodeDecodeError as error:
+        raise TaskError(
+            "a task's command wrote text that is not UTF-8", {**where, "at": f"byte {error.start}"}
+        ) from None
+
+
+def _kill(process: asyncio.subprocess.Process) -> None:
+    """End the whole group: what the command started may hold its output open."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+async def _talk(process: asyncio.subprocess.Process, given: bytes) -> tuple[bytes, bytes]:
+    """Write all to stdin; gives what came on stdout, and the end of what came on stderr. A command
+    that writes more than it may is killed, and what it gave is too long."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    stdin, stdout, stderr = process.stdin, process.stdout, process.stderr
+
+    async def write() -> None:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it reads no input
+            stdin.write(given)
+            await stdin.drain()
+        stdin.close()
+
+    async def read_output() -> bytes:
+        output = bytearray()
+        while part := await stdout.read(_PART_BYTES):
+            if len(output) <= MAX_OUTPUT_BYTES:
+                output += part
+            else:
+                _kill(process)
+        return bytes(output)
+
+    async def read_errors() -> bytes:
+        errors = b""
+        while part := await stderr.read(_PART_BYTES):
+            errors = (errors + part)[-4 * _SHOWN_CHARS :]
+        return errors
+
+    _, output, errors = await asyncio.gather(write(), read_output(), read_errors())
+    await process.wait()
+    return output, errors

@@ -1,0 +1,227 @@
+"""What a prompt reads, to the field.
+
+Seed and artifacts reach a template as views. A view notes each place that is read, absent ones
+too; looping over a view, printing it or passing it to a filter reads it whole, and gives plain
+copies. Scalars are always plain values, so nothing leaks past a filter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from popbuild.base.jsonio import ABSENT
+from popbuild.jobs.staleness import LISTED, digest_of, kind_of
+from popbuild.model.problem import MISSING, parts_of, pointer_of, value_at
+
+
+class Trace:
+    """The dependencies that a task read, by name; see fingerprint.py for the names."""
+
+    def __init__(self) -> None:
+        self._digests: dict[str, str] = {}
+        self.on_copy: Callable[[Any], None] | None = None  # told of each value that is copied
+
+    def read(self, document: str, pointer: str, value: Any) -> None:
+        """A value was read; `document` is "seed" or "artifact:<task>"."""
+        self._digests[f"{document}:{pointer}"] = digest_of(value)
+
+    def saw(self, document: str, pointer: str, value: Any) -> None:
+        """Only the kind of value at a place was learned."""
+        kind, _, rest = document.partition(":")
+        key = f"{kind}-kind:{rest}:{pointer}" if rest else f"{kind}-kind:{pointer}"
+        self._digests[key] = kind_of(value)
+
+    def needs(self, tasks: Iterable[str]) -> None:
+        """Which artifacts there are was asked: those of all needed tasks."""
+        self._digests["needs"] = digest_of(list(tasks))
+
+    def job(self, job: str) -> None:
+        """The job's ID was told."""
+        self._digests["job"] = job
+
+    def file(self, path: str, digest: str) -> None:
+        """A file under pipeline-config/ was used, or looked for."""
+        self._digests[f"file:{path}"] = digest
+
+    def fallback(self, model: str) -> None:
+        """A model answered that is only asked because the task lists it."""
+        self._digests[f"fallback:{model}"] = LISTED
+
+    def dependencies(self) -> dict[str, str]:
+        """Everything noted, without what follows from the rest: a value that was read says
+        already that the objects around it exist."""
+        reads = [key for key in self._digests if "-kind:" not in key]
+        return {
+            key: value
+            for key, value in self._digests.items()
+            if "-kind:" not in key
+            or not any(
+                _tells(each, key.replace("-kind:", ":", 1)) and self._digests[each] != ABSENT
+                for each in reads
+            )
+        }
+
+
+def _tells(read: str, place: str) -> bool:
+    """Whether a value that was read says what kind stands at a place: it is the place's own, or
+    lies below it. A number may be an index or a key, so it leaves open which of the two it is."""
+    if read == place:
+        return True
+    part = read.removeprefix(place + "/").partition("/")[0]
+    return read.startswith(place + "/") and not part.isdecimal()
+
+
+class _View:
+    """A container of a document that notes what is read of it."""
+
+    __slots__ = ("_document", "_pointer", "_trace", "_value")
+
+    @property
+    def _place(self) -> str:
+        """Where it stands, as a template says it: `seed.data`."""
+        kind, _, task = self._document.partition(":")
+        return ".".join([f"artifacts.{task}" if task else kind, *parts_of(self._pointer)])
+
+    def __init__(self, value: Any, document: str, pointer: str, trace: Trace) -> None:
+        self._value = value
+        self._document = document
+        self._pointer = pointer
+        self._trace = trace
+
+    # With an underscore, as all that a template must not find where a dict or a list has nothing.
+    def _whole(self) -> Any:
+        """A plain copy; the whole value counts as read."""
+        self._trace.read(self._document, self._pointer, self._value)
+        if self._trace.on_copy is not None:
+            self._trace.on_copy(self._value)
+        return _copied(self._value)
+
+    def _at(self, part: str | int) -> Any:
+        pointer = self._pointer + pointer_of([part])
+        value = value_at(self._value, pointer_of([part]))
+        if isinstance(value, dict | list):
+            self._trace.saw(self._document, pointer, value)
+        else:
+            self._trace.read(self._document, pointer, value)
+        return view(value, self._document, pointer, self._trace)
+
+    def __len__(self) -> int:
+        return len(self._whole())
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._whole())
+
+    def __bool__(self) -> bool:
+        return bool(self._whole())
+
+    def __str__(self) -> str:
+        return str(self._whole())
+
+    __repr__ = __str__
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self._whole() == plain(other))
+
+    __hash__ = None  # type: ignore[assignment]  # like the dict or list that it stands for
+
+
+class ObjectView(_View, Mapping[str, Any]):
+    """An object of a document."""
+
+    __slots__ = ()
+
+    def __getitem__(self, key: str) -> Any:
+        # No key of an object is a number: `["0"]` may be there, `[0]` never is.
+        value = self._at(key) if isinstance(key, str) else MISSING
+        if value is MISSING:
+            raise KeyError(key)
+        return value
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and self._at(key) is not MISSING
+
+    # Lists, which print as what they hold.
+
+    def keys(self) -> Any:
+        return list(self)
+
+    def values(self) -> Any:
+        return list(self._whole().values())
+
+    def items(self) -> Any:
+        return list(self._whole().items())
+
+
+class ArtifactsView(ObjectView):
+    """The artifacts of the needed tasks by task. Each is a document of its own."""
+
+    __slots__ = ()
+
+    def __init__(self, values: Mapping[str, Any], trace: Trace) -> None:
+        super().__init__(values, "artifacts", "", trace)
+
+    def _whole(self) -> Any:
+        return {task: plain(each) for task, each in self.items()}
+
+    def _at(self, part: str | int) -> Any:
+        value, document = self._value.get(part, MISSING), f"artifact:{part}"
+        if value is MISSING:
+            self._trace.needs(self._value)
+        elif isinstance(value, dict | list):
+            self._trace.saw(document, "", value)
+        else:
+            self._trace.read(document, "", value)
+        return view(value, document, "", self._trace)
+
+    def __iter__(self) -> Iterator[Any]:
+        self._trace.needs(self._value)
+        return iter(self._value)
+
+    def __len__(self) -> int:
+        self._trace.needs(self._value)
+        return len(self._value)
+
+    def __bool__(self) -> bool:
+        return len(self) > 0
+
+    def values(self) -> Any:
+        return [self[task] for task in self]
+
+    def items(self) -> Any:
+        return [(task, self[task]) for task in self]
+
+
+class ArrayView(_View, Sequence[Any]):
+    """An array of a document."""
+
+    __slots__ = ()
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, int) and 0 <= index < len(self._value):
+            return self._at(int(index))  # true is 1, as in any list
+        return self._whole()[index]
+
+
+def _copied(value: Any) -> Any:
+    """A copy of a document: `copy.deepcopy`, which knows more kinds of values, takes ten times as
+    long."""
+    if isinstance(value, dict):
+        return {key: _copied(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_copied(each) if isinstance(each, dict | list) else each for each in value]
+    return value
+
+
+def view(value: Any, document: str, pointer: str, trace: Trace) -> Any:
+    """A view of a container; a scalar or MISSING is itself."""
+    if isinstance(value, dict):
+        return ObjectView(value, document, pointer, trace)
+    if isinstance(value, list):
+        return ArrayView(value, document, pointer, trace)
+    return value
+
+
+def plain(value: Any) -> Any:
+    """The plain value behind a view, read whole."""
+    return value._whole() if isinstance(value, _View) else value

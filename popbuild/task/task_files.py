@@ -1,0 +1,166 @@
+"""The file API: artifacts, logs and temporary files of a task, under the job's files/."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from popbuild.base import disk, jsonio
+from popbuild.base.errors import InputError, TaskError
+from popbuild.base.paths import FILE_KINDS, JobFolder, check_file_name
+from popbuild.model.stage_names import is_kept_name
+
+Mode = Literal["replace", "append"]
+
+
+class Files:
+    """What `context.files` is. Every write lands in the job's and the task's index.
+
+    In a new attempt the first append to a file replaces what an earlier attempt left there:
+    otherwise a rebuilt log would hold both. `clean` takes keys out of every text; the main
+    artifact comes without any.
+    """
+
+    def __init__(
+        self,
+        folder: JobFolder,
+        task: str,
+        main_artifact: str,
+        owner_of: Callable[[str, str], str | None],
+        index: Callable[[str, str], None],
+        clean: Callable[[str], str],
+    ) -> None:
+        self._folder = folder
+        self._task = task
+        self._main = main_artifact
+        self._owner_of = owner_of
+        self._index = index
+        self._clean = clean
+        self._lock = threading.Lock()
+        self._revoked = False
+        self.written: set[tuple[str, str]] = set()
+
+    def write_artifact(self, name: str, value: Any, mode: Mode = "replace") -> None:
+        """Write a result. The main artifact is written by popbuild itself, from the output."""
+        if name.casefold() == self._main.casefold():
+            raise TaskError(
+                "the main artifact is written from the task's output",
+                {"task": self._task, "file": name},
+                hint="return the document from parsing or integration, or choose another name",
+            )
+        self._write("artifacts", name, value, mode)
+
+    def write_log(self, name: str, value: Any, mode: Mode = "append") -> None:
+        """Write a log, by default behind what is there. Kept prompts and answers are written by
+        popbuild itself."""
+        if isinstance(name, str) and is_kept_name(name):
+            raise TaskError(
+                "popbuild keeps prompts and answers under such names",
+                {"task": self._task, "file": f"files/logs/{name}"},
+                hint="choose a name that does not end in -prompt-<number> or -answer-<number>",
+            )
+        self._write("logs", name, value, mode)
+
+    def write_tmp(self, name: str, value: Any, mode: Mode = "replace") -> None:
+        """Write something that nobody needs after the task."""
+        self._write("tmp", name, value, mode)
+
+    def read_artifact(self, name: str) -> str:
+        """An artifact's text, of any task. It is no dependency: read main artifacts through
+        `context.artifacts` or `context.read`."""
+        return self._read("artifacts", name)
+
+    def read_log(self, name: str) -> str:
+        return self._read("logs", name)
+
+    def read_tmp(self, name: str) -> str:
+        return self._read("tmp", name)
+
+    def names(self, kind: str) -> list[str]:
+        """The names under files/artifacts, files/logs or files/tmp."""
+        if kind not in FILE_KINDS:
+            raise TaskError("no such kind of file", {"kind": kind, "known": ", ".join(FILE_KINDS)})
+        folder = self._folder.files(kind)
+        return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+
+    # What follows is the runner's.
+
+    def keep(self, name: str, value: Any) -> None:
+        """A prompt or a raw answer, among the task's logs."""
+        self._write("logs", name, value, "replace")
+
+    def prepare_main(self, value: Any) -> disk.Prepared:
+        """The main artifact: sorted, indented, to be durable before the letter vouches for it."""
+        with self._place("artifacts", self._main, value) as (path, data):
+            return disk.prepare(path, data)
+
+    def revoke(self) -> None:
+        """A stage outlived its timeout: nothing more is written."""
+        with self._lock:
+            self._revoked = True
+
+    def _write(self, kind: str, name: str, value: Any, mode: Mode) -> None:
+        if mode not in ("replace", "append"):
+            raise TaskError("no such mode", {"mode": mode, "known": "replace, append"})
+        with self._place(kind, name, value) as (path, given):
+            # Bytes that are no text come back as they were.
+            text = self._clean(given.decode(errors="surrogateescape"))
+            data = text.encode(errors="surrogateescape")
+            if mode == "append" and (kind, name) in self.written:
+                disk.append(path, data, sync=False, lines=False)
+            else:
+                disk.write(path, data, sync=kind == "artifacts")
+
+    @contextlib.contextmanager
+    def _place(self, kind: str, name: str, value: Any) -> Iterator[tuple[Path, bytes]]:
+        """A file's path and bytes, where this task may write it; then it is in the index."""
+        try:
+            check_file_name(name)
+            data = _bytes(value, name)
+        except InputError as error:
+            raise TaskError(error.message, {"task": self._task, **error.values}) from None
+        with self._lock:
+            if self._revoked:
+                raise TaskError("the task outlived its timeout", {"task": self._task, "file": name})
+            owner = self._owner_of(kind, name)
+            if owner not in (None, self._task):
+                raise TaskError(
+                    "this file belongs to another task",
+                    {"file": f"files/{kind}/{name}", "task": self._task, "belongs to": owner},
+                )
+            for other_kind, other in self.written:
+                if other_kind == kind and other != name and other.casefold() == name.casefold():
+                    raise TaskError(
+                        "two files have the same name",
+                        {"task": self._task, "files": f"{other}, {name}"},
+                        hint="names must differ by more than upper and lower case",
+                    )
+            yield self._folder.files(kind) / name, data
+            if (kind, name) not in self.written:
+                self.written.add((kind, name))
+                self._index(kind, name)
+
+    def _read(self, kind: str, name: str) -> str:
+        try:
+            check_file_name(name)
+            return disk.read(self._folder.files(kind) / name).decode()
+        except InputError as error:
+            raise TaskError(error.message, {"task": self._task, **error.values}) from None
+        except FileNotFoundError:
+            raise TaskError(
+                "no such file", {"task": self._task, "file": f"files/{kind}/{name}"}
+            ) from None
+
+
+def _bytes(value: Any, name: str) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, str):
+        try:
+            return value.encode()
+        except UnicodeEncodeError:
+            raise InputError("text has half a surrogate pair", {"file": name}) from None
+    return jsonio.dumps(jsonio.normal(value, name))

@@ -1,0 +1,1 @@
+"""Prompts: rendered, bounded, and read without rendering. Open `render.py` first."""

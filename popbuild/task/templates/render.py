@@ -1,0 +1,185 @@
+"""Prompts: sandboxed templates that note what they read, and which files they are made of."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+import jinja2
+import jinja2.meta
+from jinja2.exceptions import SecurityError
+
+from popbuild.base.errors import TaskError
+from popbuild.base.jsonio import ABSENT
+from popbuild.jobs.staleness import brief
+from popbuild.model.problem import MISSING, value_at
+from popbuild.task.reads import Trace
+from popbuild.task.templates import bounds
+from popbuild.task.templates.sandbox import Sandbox
+
+_MAX_READ = 20  # values that an error shows
+
+
+def nothing_to_send(path: str, trace: Trace, seed: Any, artifacts: Mapping[str, Any]) -> TaskError:
+    """The error of a prompt that renders to nothing, with the values that were read."""
+    values: dict[str, object] = {"file": f"pipeline-config/{path}"}
+    for name in sorted(trace.dependencies()):
+        kind, _, pointer = name.partition(":")
+        document = seed
+        if kind == "artifact":
+            task, _, pointer = pointer.partition(":")
+            document = artifacts.get(task, {})
+        if kind in ("seed", "artifact") and len(values) <= _MAX_READ:
+            value = value_at(document, pointer)
+            values[name] = "absent" if value is MISSING else brief(value)
+    return TaskError(
+        "a prompt renders to nothing",
+        values,
+        hint="nothing was sent: say in the prompt what to do where these values are empty",
+    )
+
+
+class Templates:
+    """The templates of one snapshot. Compiled once, whoever renders them."""
+
+    def __init__(self, source_of: Callable[[str], str | None], digests: Mapping[str, str]) -> None:
+        self._digests = digests
+        self._loader = _Loader(source_of)
+        # No cache of jinja's: it would hide includes from the loader, which notes them.
+        self._environment = _Environment(loader=self._loader, cache_size=0)
+
+    def check(self, path: str) -> None:
+        """Raise TaskError if a template cannot be parsed."""
+        self._loader.start()
+        try:
+            self._environment.get_template(path)
+        except jinja2.TemplateSyntaxError as error:
+            _fail("a template has a syntax error", error.name or path, error.lineno, error)
+        except RecursionError as error:
+            _fail("a template is nested too deeply", path, None, error)
+        except Exception as error:  # Python has its own limits: of nested blocks, of digits
+            _fail("a template cannot be compiled", path, None, error)
+
+    def render(self, path: str, variables: Mapping[str, Any], trace: Trace) -> tuple[str, set[str]]:
+        """The text of a template, and every name that it or an included one mentions.
+
+        Raises TaskError with file and line for a syntax error, an undefined name, an attempt to
+        leave the sandbox, or more text than any prompt needs.
+        """
+        loaded = self._loader.start()
+        self._environment.budget.start()
+        trace.on_copy = self._environment.budget.walk
+        chunks: list[str] = []
+        size = 0
+        try:
+            for chunk in self._environment.get_template(path).generate(**variables):
+                size += len(chunk)
+                bounds.limit(size)
+                chunks.append(chunk)
+        except jinja2.TemplateSyntaxError as error:
+            _fail("a template has a syntax error", error.name or path, error.lineno, error)
+        except jinja2.TemplateNotFound as error:
+            _fail(
+                "a template includes one that is not there",
+                path,
+                _line(error, path),
+                error,
+                hint="a name is looked up beside the template, then from pipeline-config/",
+            )
+        except SecurityError as error:
+            _fail("a template tried to leave the sandbox", path, _line(error, path), error)
+        except jinja2.UndefinedError as error:
+            _fail(
+                "a template uses an undefined name",
+                path,
+                _line(error, path),
+                error,
+                hint="test it with `is defined` or give it a `default`",
+            )
+        except TaskError as error:
+            error.values.setdefault("file", _place(path, _line(error, path)))
+            raise
+        except RecursionError as error:
+            _fail("a template calls itself without end", path, _line(error, path), error)
+        except Exception as error:
+            _fail("a template failed", path, _line(error, path), error)
+        finally:
+            trace.on_copy = None
+            for name in loaded:
+                trace.file(name, self._digests.get(name, ABSENT))
+        return "".join(chunks).strip(), set().union(*(self._loader.names(each) for each in loaded))
+
+
+def _fail(
+    message: str, path: str, line: int | None, error: Exception, hint: str | None = None
+) -> NoReturn:
+    found = str(error) or type(error).__name__
+    raise TaskError(message, {"file": _place(path, line), "found": found}, hint) from None
+
+
+def _place(path: str, line: int | None) -> str:
+    return f"pipeline-config/{path}" + (f", line {line}" if line else "")
+
+
+def _line(error: BaseException, path: str) -> int | None:
+    """The template's line from the traceback that jinja rewrote."""
+    line = None
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == path:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line
+
+
+class _Environment(Sandbox):
+    """The sandbox, in which a template may include others."""
+
+    def join_path(self, template: str, parent: str) -> str:
+        """An include's name: beside the including template first, else from pipeline-config/."""
+        beside = f"{parent.rpartition('/')[0]}/{template}"
+        loader = self.loader
+        if isinstance(loader, _Loader) and loader.has(beside):
+            return beside
+        return template
+
+
+class _Loader(jinja2.BaseLoader):
+    """Serves templates from the snapshot and notes each use, cached or not, and each that it was
+    asked for in vain."""
+
+    def __init__(self, source_of: Callable[[str], str | None]) -> None:
+        self._source_of = source_of
+        self._compiled: dict[str, tuple[Any, set[str]]] = {}
+        self._thread = threading.local()  # tasks render at the same time, each in its thread
+
+    def start(self) -> list[str]:
+        """The list that the next render of this thread notes its templates in."""
+        self._thread.loaded = []
+        loaded: list[str] = self._thread.loaded
+        return loaded
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a template. One that is not there may be one day."""
+        found = name in self._compiled or self._source_of(name) is not None
+        if not found:
+            self._thread.loaded.append(name)
+        return found
+
+    def names(self, path: str) -> set[str]:
+        return self._compiled[path][1] if path in self._compiled else set()
+
+    def load(
+        self, environment: jinja2.Environment, name: str, globals: Any = None
+    ) -> jinja2.Template:
+        if not self.has(name):
+            raise jinja2.TemplateNotFound(name)
+        source = None if name in self._compiled else self._source_of(name)
+        self._thread.loaded.append(name)
+        if source is not None:
+            tree = environment.parse(source, name, name)
+            code = environment.compile(source, name, name)
+            self._compiled[name] = code, jinja2.meta.find_undeclared_variables(tree)
+        code = self._compiled[name][0]
+        return environment.template_class.from_code(environment, code, globals or {})

@@ -1,0 +1,229 @@
+"""Jinja's sandbox, with bounds on every way to make a large text out of a small one.
+
+What a template names that is not there is an error that says what is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import jinja2
+import jinja2.filters
+import jinja2.meta
+import jinja2.nodes
+import jinja2.sandbox
+import jinja2.utils
+import jinja2.visitor
+
+from popbuild.base.errors import nearest
+from popbuild.task.reads import ArrayView, ArtifactsView, ObjectView, plain
+from popbuild.task.templates import bounds
+
+_IN_BRACKETS = "a name with a dash is written in brackets: artifacts['market-analysis']"
+NAMES = ("seed", "artifacts", "config", "variables", "problems", "previous", "cycle")
+
+
+class Sandbox(jinja2.sandbox.SandboxedEnvironment):
+    """Jinja's sandbox, with bounds on every way to make a large text out of a small one."""
+
+    intercepted_binops = frozenset({"*", "+", "%", "**", "//", "/"})
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(undefined=Undefined, **options)
+        self.budget = bounds.Budget()
+        self.finalize = self._printed
+        self.policies["json.dumps_function"] = self._dump
+        self.filters = bounds.bounded({**self.filters, "sum": _sum}, self.budget)
+        self.tests = bounds.counted(self.tests, self.budget)
+        self.filters["bounded_concat"] = self._concat
+        # With the context, or the compiler would run it once, for a constant.
+        self.filters["bounded_look"] = jinja2.pass_context(lambda _, value: self._look(value))
+        self.filters["bounded_turn"] = jinja2.pass_context(lambda _, chars: self._turn(chars))
+        del self.globals["lipsum"]  # a text that is another one each time is no prompt
+
+    def _parse(self, source: str, name: str | None, filename: str | None) -> jinja2.nodes.Template:
+        tree = super()._parse(source, name, filename)
+        for node in tree.find_all(jinja2.nodes.Filter):
+            if node.name in bounds.LEFT_OUT:
+                why = f"the filter {node.name!r} is left out: {bounds.LEFT_OUT[node.name]}"
+                raise jinja2.TemplateSyntaxError(why, node.lineno, name, filename)
+        dashed = _dashed(tree)
+        if dashed is not None:
+            raise jinja2.TemplateSyntaxError(_IN_BRACKETS, dashed.lineno, name, filename)
+        counted: jinja2.nodes.Template = _Counted().visit(tree)
+        return counted
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        # A key wins over a method: `seed.data.items` is the seed's field where it has one.
+        if isinstance(obj, ObjectView) and attribute in obj:
+            return obj[attribute]
+        return super().getattr(obj, attribute)
+
+    def wrap_str_format(self, value: Any) -> Any:
+        # Instead of jinja's own wrapper, which fills fields of any width.
+        if super().wrap_str_format(value) is None:
+            return None
+        owner, name = value.__self__, value.__name__
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            bounds.before_method(owner, name, args, kwargs)
+            if name == "format_map":
+                (kwargs,), args = args, ()
+            escape = getattr(owner, "escape", None)  # a text that the filter `escape` made
+            formatter = _EscapingFormatter(self, escape=escape) if escape else _Formatter(self)
+            return type(owner)(formatter.vformat(owner, args, kwargs))
+
+        return run
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        left, right = plain(left), plain(right)
+        bounds.before_operator(operator, left, right)
+        self.budget.work(bounds.work_of_operator(operator, left, right))
+        result = super().call_binop(context, operator, left, right)
+        self.budget.spend(result)
+        return result
+
+    def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:
+        # Named as in jinja, so that no keyword of a template's call can clash.
+        owner, name = getattr(__obj, "__self__", None), getattr(__obj, "__name__", "")
+        bounds.before_method(owner, name, args, kwargs)
+        __self.budget.work(bounds.work_of_method(owner, name, args))
+        __self.budget.walk([*args, *kwargs.values()])
+        result = super().call(__context, __obj, *args, **kwargs)
+        __self.budget.spend(result)
+        return result
+
+    def _printed(self, value: Any) -> Any:
+        if isinstance(value, jinja2.Undefined):
+            return value  # printing it raises the error that names the place
+        text = bounds.text_of(value)
+        self.budget.spend(text)
+        return text
+
+    def _dump(self, value: Any, **options: Any) -> str:
+        encoder = json.JSONEncoder(default=plain, ensure_ascii=False, **options)
+        if not options.get("indent"):
+            return encoder.encode(value)
+        parts: list[str] = []
+        size = 0
+        for part in encoder.iterencode(value):  # an indent multiplies with the depth
+            size += len(part)
+            bounds.limit(size)
+            parts.append(part)
+        return "".join(parts)
+
+    def _look(self, value: Any) -> Any:
+        self.budget.look(value)
+        return value
+
+    def _turn(self, chars: int) -> str:
+        self.budget.turn(chars)
+        return ""
+
+    def _concat(self, parts: list[Any]) -> str:
+        texts = [bounds.text_of(part) for part in parts]
+        bounds.limit(sum(map(len, texts)))
+        return "".join(texts)
+
+
+@jinja2.pass_environment
+def _sum(
+    environment: jinja2.Environment, iterable: Iterable[Any], attribute: Any = None, start: Any = 0
+) -> Any:
+    """As jinja's filter, but for lists."""
+    if attribute is not None:
+        iterable = map(jinja2.filters.make_attrgetter(environment, attribute), iterable)
+    return bounds.summed(iterable, start)
+
+
+class _Formatter(jinja2.sandbox.SandboxedFormatter):
+    """Jinja's formatter, in which every field is weighed before it is made."""
+
+    def __init__(self, environment: jinja2.Environment, **options: Any) -> None:
+        super().__init__(environment, **options)
+        self._fields = bounds.Fields()
+
+    def format_field(self, value: Any, format_spec: str) -> Any:
+        self._fields.before(value, format_spec)
+        return super().format_field(value, format_spec)
+
+
+class _EscapingFormatter(_Formatter, jinja2.sandbox.SandboxedEscapeFormatter):
+    """The same for a text that the filter `escape` made."""
+
+
+class _Counted(jinja2.visitor.NodeTransformer):
+    """Makes a template count its loops' turns, and what `~` makes: a sandbox sees neither."""
+
+    def visit_Concat(self, node: jinja2.nodes.Concat) -> jinja2.nodes.Node:
+        self.generic_visit(node)
+        return _filter(jinja2.nodes.List(node.nodes), "bounded_concat", node.lineno)
+
+    def visit_Compare(self, node: jinja2.nodes.Compare) -> jinja2.nodes.Node:
+        self.generic_visit(node)
+        node.expr = _filter(node.expr, "bounded_look", node.lineno)
+        for operand in node.ops:
+            operand.expr = _filter(operand.expr, "bounded_look", node.lineno)
+        return node
+
+    def visit_Getitem(self, node: jinja2.nodes.Getitem) -> jinja2.nodes.Node:
+        self.generic_visit(node)
+        if isinstance(node.arg, jinja2.nodes.Slice):
+            node.node = _filter(node.node, "bounded_look", node.lineno)
+        return node
+
+    def _body(self, node: Any) -> jinja2.nodes.Node:
+        self.generic_visit(node)
+        chars = sum(len(each.data) for each in node.find_all(jinja2.nodes.TemplateData))
+        turn = _filter(jinja2.nodes.Const(chars), "bounded_turn", node.lineno)
+        node.body.insert(0, jinja2.nodes.ExprStmt(turn, lineno=node.lineno))
+        found: jinja2.nodes.Node = node
+        return found
+
+    visit_Template = visit_Block = visit_For = visit_Macro = visit_CallBlock = _body
+
+
+def _dashed(tree: jinja2.nodes.Template) -> jinja2.nodes.Sub | None:
+    """A subtraction that is none: `artifacts.market-analysis`. Of what is in no scope nothing can
+    be taken away, but the template would fail only when those above it are paid for."""
+    found = [
+        (node, node.right.name)
+        for node in tree.find_all(jinja2.nodes.Sub)
+        if isinstance(node.left, jinja2.nodes.Getattr) and isinstance(node.right, jinja2.nodes.Name)
+    ]
+    nowhere = jinja2.meta.find_undeclared_variables(tree).difference(NAMES) if found else ()
+    return next((node for node, name in found if name in nowhere), None)
+
+
+def _filter(node: jinja2.nodes.Expr, name: str, line: int) -> jinja2.nodes.Filter:
+    return jinja2.nodes.Filter(node, name, [], [], None, None, lineno=line)
+
+
+class Undefined(jinja2.StrictUndefined):
+    """What a template gets for a name that is not there: an error that says what is."""
+
+    @property
+    def _undefined_message(self) -> str:
+        name, owner = str(self._undefined_name), self._undefined_obj
+        if self._undefined_hint:
+            return self._undefined_hint
+        if owner is jinja2.utils.missing:
+            return _not_there("there is no", name, NAMES)
+        if isinstance(owner, dict | ArtifactsView):
+            return _not_there("there is no", name, map(str, owner))
+        if isinstance(owner, ObjectView) and not isinstance(self._undefined_name, str):
+            return f"{owner._place} has no key {name}: keys are texts, {name!r}"
+        if isinstance(owner, ObjectView):
+            return _not_there(f"{owner._place} has no", name, owner.keys())
+        if isinstance(owner, ArrayView):
+            return f"{owner._place} is a list of {len(owner)} and has no {name!r}"
+        return f"{type(owner).__name__} {str(owner)[:40]!r} has no {name!r}"
+
+
+def _not_there(what: str, name: str, known: Iterable[str]) -> str:
+    known = list(known)
+    close = nearest(name, known)
+    hint = f", did you mean {close!r}?" if close else f"; known: {', '.join(known) or 'nothing'}"
+    return f"{what} {name!r}{hint}"

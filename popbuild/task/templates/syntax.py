@@ -1,0 +1,184 @@
+"""What a template's source says without rendering it: what it names, and whether it says anything.
+
+Only what is certain counts. A name that the template tests (`is defined`, `default`, `in`) may be
+missing, and a name that is computed cannot be known.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import jinja2
+import jinja2.meta
+from jinja2 import nodes
+
+from popbuild.base.texts import is_blank
+
+# With the context, or the compiler would print each constant once, to look at it.
+_PARSER = jinja2.Environment(  # noqa: S701 - parses, and renders nothing
+    finalize=jinja2.pass_context(lambda _, value: value)
+)
+_OPTIONAL_TESTS = ("defined", "undefined")
+_OPTIONAL_FILTERS = ("default", "d")
+_METHODS = ("get", "items", "keys", "values")  # of an object, where no task is called so
+
+
+@dataclass(frozen=True)
+class Named:
+    """Something that a template names, and on which line."""
+
+    name: str
+    line: int
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Another template: any of `names` will do."""
+
+    names: tuple[str, ...]
+    line: int
+    may_be_missing: bool = False
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a template says. `artifacts` are the tasks whose artifact it cannot do without,
+    `undeclared` the names that it neither sets nor tests, `sets` those that it sets for templates
+    that it includes, and `blank` says that it renders to nothing, whatever it reads."""
+
+    templates: tuple[Reference, ...] = ()
+    artifacts: tuple[Named, ...] = ()
+    undeclared: tuple[Named, ...] = ()
+    sets: frozenset[str] = frozenset()
+    blank: bool = False
+
+
+@functools.lru_cache(maxsize=256)
+def source_of(text: str) -> Source:
+    """What a template's text says; nothing where it cannot be parsed, which is told elsewhere."""
+    try:
+        tree = _PARSER.parse(text)
+        undeclared = _undeclared(tree)
+    except (jinja2.TemplateError, RecursionError, ValueError):
+        return Source()
+    optional = _optional(tree)
+    names = list(tree.find_all(nodes.Name))
+    loaded = [each for each in names if each.ctx == "load" and id(each) not in optional]
+    sets = frozenset(each.name for each in names if each.ctx != "load")
+    return Source(
+        tuple(_references(tree)),
+        tuple(_artifacts(tree, optional)) if "artifacts" in undeclared - sets else (),
+        tuple(
+            Named(each.name, each.lineno)
+            for each in loaded
+            if each.name in undeclared - sets - _tested(tree) and each.name not in _PARSER.globals
+        ),
+        sets,
+        not _says_something(tree),
+    )
+
+
+class _Names(jinja2.meta.TrackingCodeGenerator):
+    """Finds names and computes nothing: jinja2's own works out what is constant, `'a' * 10 ** 10`
+    too, with none of the sandbox's bounds."""
+
+    def __init__(self, environment: jinja2.Environment) -> None:
+        super().__init__(environment)
+        self.optimizer = None
+
+
+def _undeclared(tree: nodes.Template) -> set[str]:
+    found = _Names(_PARSER)
+    found.visit(tree)
+    return found.undeclared_identifiers
+
+
+def _references(tree: nodes.Template) -> Iterator[Reference]:
+    for node in tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
+        given = node.template  # type: ignore[attr-defined]  # each of the four has one
+        names = given.items if isinstance(given, nodes.List | nodes.Tuple) else [given]
+        known = [each.value for each in names if isinstance(each, nodes.Const)]
+        if len(known) == len(names) and all(isinstance(each, str) for each in known):
+            yield Reference(tuple(known), node.lineno, getattr(node, "ignore_missing", False))
+
+
+def _artifacts(tree: nodes.Template, optional: set[int]) -> Iterator[Named]:
+    """`artifacts.x` and `artifacts["x"]`, where the template has no way without it."""
+    asked = {
+        node.expr.value
+        for node in tree.find_all(nodes.Compare)
+        if isinstance(node.expr, nodes.Const)
+        and any(each.op in ("in", "notin") and _is_artifacts(each.expr) for each in node.ops)
+    }
+    for node in tree.find_all((nodes.Getattr, nodes.Getitem)):
+        if id(node) in optional or not _is_artifacts(node.node):  # type: ignore[attr-defined]
+            continue
+        if isinstance(node, nodes.Getattr):
+            if node.attr not in _METHODS and node.attr not in asked:
+                yield Named(node.attr, node.lineno)
+        elif isinstance(node.arg, nodes.Const):  # type: ignore[attr-defined]
+            name = node.arg.value  # type: ignore[attr-defined]
+            if isinstance(name, str) and name not in asked:
+                yield Named(name, node.lineno)
+
+
+def _is_artifacts(node: nodes.Node) -> bool:
+    return isinstance(node, nodes.Name) and node.name == "artifacts"
+
+
+def _optional(tree: nodes.Template) -> set[int]:
+    """The nodes that may be undefined: a test or a filter says what then."""
+    found: set[int] = set()
+    for test in tree.find_all(nodes.Test):
+        if test.name in _OPTIONAL_TESTS:
+            found.add(id(test.node))
+    for filter_ in tree.find_all(nodes.Filter):
+        if filter_.name in _OPTIONAL_FILTERS:
+            found.add(id(filter_.node))
+    # The same place elsewhere: `{% if artifacts.x is defined %}{{ artifacts.x }}`.
+    tested = {_written(each) for each in tree.find_all(nodes.Expr) if id(each) in found} - {None}
+    found.update(id(each) for each in tree.find_all(nodes.Expr) if _written(each) in tested)
+    return found
+
+
+def _written(node: nodes.Node) -> str | None:
+    """A name, or a place below one, as a text; None for anything else."""
+    if isinstance(node, nodes.Name):
+        return node.name
+    if isinstance(node, nodes.Getattr):
+        above, last = _written(node.node), node.attr
+    elif isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Const):
+        above, last = _written(node.node), str(node.arg.value)
+    else:
+        return None
+    return None if above is None else f"{above}.{last}"
+
+
+def _tested(tree: nodes.Template) -> set[str]:
+    return {
+        test.node.name
+        for test in tree.find_all(nodes.Test)
+        if test.name in _OPTIONAL_TESTS and isinstance(test.node, nodes.Name)
+    }
+
+
+def _says_something(node: nodes.Node) -> bool:
+    """Whether a part of a template may print anything but white space."""
+    if isinstance(node, nodes.TemplateData):
+        return not is_blank(node.data)
+    if isinstance(node, nodes.Macro):
+        return False  # a call of it would print
+    if isinstance(node, nodes.Output):
+        return any(
+            _says_something(each)
+            if isinstance(each, nodes.TemplateData)
+            else not (isinstance(each, nodes.Const) and is_blank(str(each.value)))
+            for each in node.nodes
+        )
+    if isinstance(node, nodes.Include | nodes.Extends | nodes.CallBlock | nodes.FilterBlock):
+        return True
+    if isinstance(node, nodes.Expr | nodes.AssignBlock):
+        return False
+    return any(map(_says_something, node.iter_child_nodes()))

@@ -1,0 +1,131 @@
+"""stages.py and what it imports, served from the snapshot and not from disk.
+
+pipeline-config/ is on the import path while tasks run: `import helpers` finds
+pipeline-config/helpers.py, and `from . import helpers` one beside stages.py.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import reprlib
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from popbuild.base.errors import PopbuildError, TaskError, nearest, said
+from popbuild.model.config.python_imports import file_of
+from popbuild.model.config.snapshot import Snapshot
+from popbuild.model.stage_names import FUNCTIONS
+
+
+class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Python's import system, over a snapshot of the files in `folder`."""
+
+    def __init__(self, snapshot: Snapshot, folder: Path) -> None:
+        self._snapshot = snapshot
+        self._folder = folder
+        self._folders = {
+            "/".join(parts[:depth])
+            for path in snapshot.files
+            if path.endswith(".py")
+            for parts in [path.split("/")]
+            for depth in range(1, len(parts))
+        }
+
+    def install(self) -> None:
+        """Serve imports of this process. The last one installed wins."""
+        for other in [each for each in sys.meta_path if isinstance(each, Finder)]:
+            sys.meta_path.remove(other)
+        sys.meta_path.insert(0, self)
+
+    def find_spec(
+        self, fullname: str, path: object = None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        file = file_of(fullname, self._snapshot.files)
+        if file is not None:
+            return importlib.util.spec_from_loader(
+                fullname,
+                self,
+                origin=f"pipeline-config/{file}",
+                is_package=file.endswith("/__init__.py"),
+            )
+        if fullname.replace(".", "/") in self._folders:
+            spec = importlib.machinery.ModuleSpec(fullname, None, is_package=True)
+            spec.submodule_search_locations = []
+            return spec
+        return None
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        file = file_of(module.__name__, self._snapshot.files)
+        assert file is not None  # find_spec gave this loader
+        module.__file__ = str(self._folder / file)  # for the files that it opens beside itself
+        code = compile(self._snapshot.text(file), f"pipeline-config/{file}", "exec")
+        exec(code, module.__dict__)  # noqa: S102 - running the user's stages is what this is for
+
+
+def load(path: str) -> dict[str, Callable[[Any], Any]]:
+    """The functions of a stages.py by stage. Raises TaskError if it cannot be imported, or has a
+    public function that is nearly, but not, a stage's name."""
+    name = path.removesuffix(".py").replace("/", ".")
+    try:
+        module = importlib.import_module(name)
+    except PopbuildError:
+        raise
+    except BaseException as error:  # also `sys.exit()` at the top of a module
+        raise TaskError(
+            "a task's code cannot be imported",
+            {"file": place_in(error, path), "found": said(error)},
+            hint="--debug shows the traceback",
+        ) from error
+    found = {}
+    for stage, function in FUNCTIONS.items():
+        if not hasattr(module, function):
+            continue
+        candidate = getattr(module, function)
+        if not callable(candidate) or isinstance(candidate, type):
+            raise TaskError(
+                "a stage must be a function",
+                {
+                    "file": f"pipeline-config/{path}",
+                    "found": f"{function} = {reprlib.repr(candidate)}",
+                },
+                hint="begin the name of anything else with _",
+            )
+        found[stage] = candidate
+    own = [
+        key
+        for key, value in vars(module).items()
+        if getattr(value, "__module__", None) == name and callable(value) and key[0] != "_"
+    ]
+    for key in own:
+        close = nearest(key, FUNCTIONS.values())
+        if key not in FUNCTIONS.values() and close and _plain(key) == _plain(close):
+            raise TaskError(
+                "a function is nearly a stage",
+                {"file": f"pipeline-config/{path}", "found": key, "did you mean": close},
+                hint="stages are functions in snake_case; begin a helper's name with _",
+            )
+    return found
+
+
+def place_in(error: BaseException, path: str) -> str:
+    """The last line of the user's own code in a traceback; just the file where there is none."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [(each.filename, each.lineno) for each in frames]
+    if isinstance(error, SyntaxError):
+        own.append((error.filename or "", error.lineno))
+    own = [each for each in own if each[0].startswith("pipeline-config/")]
+    return f"{own[-1][0]}, line {own[-1][1]}" if own else f"pipeline-config/{path}"
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", "").casefold()

@@ -1,0 +1,230 @@
+"""What crashes and hands leave behind that no run mends by itself. Reads only."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from popbuild.base import disk
+from popbuild.base.paths import (
+    COMPLETE,
+    CURRENT,
+    FILE_KINDS,
+    REJECTED,
+    SEED,
+    JobFolder,
+    Root,
+    file_name_problem,
+    shown_name,
+)
+from popbuild.jobs import lookup, promotion, run_log, seals
+from popbuild.jobs.claims import JobLocks
+from popbuild.jobs.examine import is_foreign_letter, read_json, read_letter
+from popbuild.jobs.foreign import is_foreign
+from popbuild.jobs.open_job import can_be_listed
+from popbuild.model.letter import FORMAT_VERSION
+
+# Kinds, in the order in which they are mended: a line that is added must find an end before it.
+TORN, UNFINISHED, CLAIMED, SEEDLESS, EMPTY, LETTER, UNKNOWN, MISSING, ADDED, LEFT_OVER = (
+    "torn line",
+    "promotion cut short",
+    "claim cut short",
+    "no seed",
+    "empty folder",
+    "broken letter",
+    "not in the index",
+    "missing file",
+    "added file",
+    "left over",
+)
+_SAID = {
+    TORN: (
+        "a line has no end: a crash cut it short",
+        "ends it; one of runs.jsonl is made whole from our copy of it, or else cut off",
+    ),
+    UNFINISHED: (
+        "its promotion was cut short by a crash",
+        "finishes it: the last good result is set aside, the line of runs.jsonl is added, once",
+    ),
+    CLAIMED: (
+        "the seed was taken out of pending/, and the build never began",
+        "puts it back into pending/; where another one waits there, moves it away",
+    ),
+    SEEDLESS: (
+        "the job has no seed, neither here nor in seeds/ or pending/: nothing can build it",
+        "moves it away",
+    ),
+    EMPTY: (
+        "holds nothing, though the job has a seed: a claim was cut short",
+        "moves the folder away",
+    ),
+    LETTER: (
+        "does not have its own digest: the letter was altered or is damaged",
+        "moves it away; the next run builds its task, from the store where the answers are there",
+    ),
+    UNKNOWN: ("is not in the index of tasks-status.json", "puts it into the index"),
+    MISSING: (
+        "is in the index of tasks-status.json, and not there",
+        "takes it out of the index",
+    ),
+    ADDED: (
+        "is not in the index of tasks-status.json, and was not there at the promotion",
+        "moves it away",
+    ),
+    LEFT_OVER: ("was left by a command that was killed", "moves it away"),
+}
+
+
+@dataclass(frozen=True)
+class Ailment:
+    """One thing that is not as it should be. `job` is whose lock is held to mend it, if any's.
+    `file` is the kind and the name of a file that the index is about."""
+
+    kind: str
+    path: Path
+    job: str | None = None
+    file: tuple[str, str] | None = None
+
+    @property
+    def what(self) -> str:
+        return _SAID[self.kind][0]
+
+    @property
+    def mending(self) -> str:
+        """What would be done about it."""
+        return _SAID[self.kind][1]
+
+    def as_json(self, root: Root) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            "path": root.show(self.path),
+            "job": self.job,
+            "what": self.what,
+            "mending": self.mending,
+        }
+
+    def lines(self, root: Root) -> Iterator[str]:
+        """As a person reads it: what it is, and what would be done about it."""
+        yield f"{shown_name(root.show(self.path))}: {self.what}"
+        yield f"  mending {self.mending}"
+
+
+def look(root: Root) -> list[Ailment]:
+    """Everything that ails a root, in the order in which it is to be mended. A job that is being
+    built is passed over."""
+    locks = JobLocks(root)
+    found = [*_torn(root), *_left_overs(root, locks)]
+    for job in sorted({*lookup.known_jobs(root), *promotion.unfinished_promotions(root)}):
+        if locks.is_free(job):
+            found += look_at(root, job)
+    order = list(_SAID)
+    return sorted(found, key=lambda each: (order.index(each.kind), each.path))
+
+
+def look_at(root: Root, job: str) -> Iterator[Ailment]:
+    """Everything that ails a job, what killed commands left in it aside."""
+    if promotion.is_promotion_unfinished(root, job):
+        yield Ailment(UNFINISHED, root.job(COMPLETE, job).path, job)
+    for state in (CURRENT, COMPLETE, REJECTED):
+        folder = root.job(state, job)
+        if not folder.path.is_dir() or disk.first_link(str(folder.path)) is not None:
+            continue  # not ours to mend: the build refuses the job
+        if is_foreign(folder):
+            continue  # nor this: another program wrote it
+        if state == CURRENT:
+            claimed = folder.path / lookup.CLAIMED
+            if disk.stands(claimed):
+                yield Ailment(CLAIMED, claimed, job)
+            elif _is_seedless(root, job):
+                yield Ailment(SEEDLESS, folder.path, job)
+                continue
+            elif not any(disk.walk_all(folder.path)):
+                yield Ailment(EMPTY, folder.path, job)
+        elif state == COMPLETE and _is_seedless(root, job) and not disk.stands(folder.status):
+            yield Ailment(SEEDLESS, folder.path, job)  # a folder that somebody made
+            continue
+        yield from _letters(folder)
+        yield from _index(folder, state)
+
+
+def _is_seedless(root: Root, job: str) -> bool:
+    own = [root.job(state, job).path / SEED for state in (CURRENT, REJECTED, COMPLETE)]
+    return not any(map(disk.stands, [root.seed(job), root.pending(job), *own]))
+
+
+def _letters(folder: JobFolder) -> Iterator[Ailment]:
+    tasks = folder.path / "tasks"
+    for task in sorted(tasks.iterdir()) if tasks.is_dir() else ():
+        path = folder.letter(task.name)
+        if is_foreign_letter(folder, task.name):
+            continue
+        if disk.is_regular(path) and read_letter(folder, task.name) is None:
+            body = read_json(path)
+            version = body.get("formatVersion") if isinstance(body, dict) else None
+            if not isinstance(version, int) or version <= FORMAT_VERSION:  # not a newer popbuild's
+                yield Ailment(LETTER, path, folder.id)
+
+
+def _index(folder: JobFolder, state: str) -> Iterator[Ailment]:
+    """As `validate` holds the index against the files: in a job that is not complete, files may
+    be ahead of it."""
+    status = lookup.read_status(folder)
+    if status is None:
+        return  # the next build makes it anew
+    seal = seals.read(folder)
+    for kind in FILE_KINDS:
+        known = status["files"][kind]
+        for name in known:
+            # What is no name of a file may lead anywhere: the status stands for it.
+            bad = file_name_problem(name) is not None
+            path = folder.status if bad else folder.files(kind) / name
+            if bad or not disk.stands(path):
+                yield Ailment(MISSING, path, folder.id, (kind, name))
+        for path in sorted(folder.files(kind).glob("[!.]*")) if state == COMPLETE else ():
+            if path.name not in known:
+                place = path.relative_to(folder.path).as_posix()
+                if not can_be_listed(path) and seals.vouches_for(seal, disk.as_text(place)):
+                    continue  # another program's, which came with its job
+                added = seal is not None and place not in {
+                    *seal["files"],
+                    *seal.get("changing", ()),
+                }
+                yield Ailment(ADDED if added else UNKNOWN, path, folder.id, (kind, path.name))
+
+
+def _torn(root: Root) -> Iterator[Ailment]:
+    for path in (root.runs, *sorted(root.private.glob("*.jsonl"))):
+        if not disk.is_regular(path):
+            continue
+        ours = path in (root.runs, root.runs_copy)
+        if run_log.is_torn(root, path) if ours else disk.read_end(path, 1) not in (b"", b"\n"):
+            yield Ailment(TORN, path)
+
+
+def _left_overs(root: Root, locks: JobLocks) -> Iterator[Ailment]:
+    for top in (root.samples("any").parent, root.data, root.private):
+        for path in _walk(top, skip=root.private / "doctor"):
+            job = _job_of(root, path)
+            if job is None or locks.is_free(job):
+                yield Ailment(LEFT_OVER, path, job)
+
+
+def _walk(top: Path, skip: Path) -> Iterator[Path]:
+    for folder, names, _ in os.walk(top):
+        if Path(folder) == skip:
+            names.clear()
+            continue
+        names[:] = [name for name in sorted(names) if not name.startswith(".tmp-")]
+        yield from disk.left_overs(Path(folder))
+
+
+def _job_of(root: Root, path: Path) -> str | None:
+    """The job in whose directory something stands."""
+    for state in (CURRENT, COMPLETE, REJECTED):
+        folder = root.data / state
+        if path.is_relative_to(folder) and path.parent != folder:
+            return path.relative_to(folder).parts[0]
+    return None

@@ -1,0 +1,1 @@
+"""Jobs, or a whole root, in one file and back. Open `write.py` first."""

@@ -1,0 +1,229 @@
+"""Encryption of archives with age. The one importer of pyrage.
+
+Recipients stand in `pipeline-config/recipients.txt`, a public key a line. Who reads an archive
+gives a file with a private key, which never lies in the root: whoever copied that would have both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from popbuild.base import disk
+from popbuild.base.errors import ConfigError, InputError, UsageError
+from popbuild.base.paths import Root
+
+MAGIC = b"age-encryption.org/v1\n"
+_MAX_KEYS_BYTES = 1 << 20
+# A line of its own: in the JSON of a seed or an answer, which strangers write, it is none.
+_PRIVATE_LINE = re.compile(
+    rb"^(?:AGE-SECRET-KEY-1[0-9A-Z]{50,}|-----BEGIN OPENSSH PRIVATE KEY-----)[ \t\r]*$",
+    re.MULTILINE,
+)
+_PRIVATE = ("AGE-SECRET-KEY-", "AGE-PLUGIN-", "-----BEGIN")
+
+
+def recipients_file(root: Root) -> Path:
+    """Where a root says who can read its archives."""
+    return root.config / "recipients.txt"
+
+
+def has_recipients(root: Root) -> bool:
+    return disk.stands(recipients_file(root))
+
+
+def recipients(root: Root) -> list[Any]:
+    """The public keys of those who can read this root's archives."""
+    path = recipients_file(root)
+    shown = root.show(path)
+    if not disk.stands(path):
+        raise UsageError(
+            "nobody is named who could read the archive",
+            {"missing": shown},
+            hint="put age's public keys there, one a line: age1…",
+        )
+    age = _library()
+    found = []
+    for number, line in enumerate(_lines(path), 1):
+        if line.startswith(_PRIVATE):
+            raise ConfigError(
+                "a private key stands among the public ones",
+                {"file": shown, "at": f"line {number}"},
+                hint="take it out of the root, and do not use it again: it may have been copied",
+            )
+        kind = age.ssh if line.startswith("ssh-") else age.x25519
+        try:
+            found.append(kind.Recipient.from_str(line) if line else None)
+        except age.RecipientError:
+            raise ConfigError(
+                "not a public key of age",
+                {"file": shown, "at": f"line {number}", "allowed": "age1…, ssh-ed25519 …"},
+            ) from None
+    found = [each for each in found if each is not None]
+    if not found:
+        raise ConfigError("no public key of age", {"file": shown, "allowed": "age1…, one a line"})
+    return found
+
+
+def identities(path: Path, root: Path | None) -> list[Any]:
+    """The private keys of a file, which must not lie in the root."""
+    real = path.resolve()
+    if root is not None and real.is_relative_to(root.resolve()):
+        raise UsageError(
+            "the private key lies in the root",
+            {"file": path, "root": root},
+            hint="keep it elsewhere: whoever copies the root would read all its archives",
+        )
+    try:
+        data = disk.read(real, max_bytes=_MAX_KEYS_BYTES)
+    except FileNotFoundError:
+        raise UsageError("no such file", {"--identity": path}) from None
+    age = _library()
+    try:
+        if b"-----BEGIN" in data:
+            return [age.ssh.Identity.from_buffer(data)]
+        keys = [age.x25519.Identity.from_str(line) for line in _text_lines(data) if line]
+    except (age.IdentityError, UnicodeDecodeError):
+        keys = []
+    if not keys:
+        # Nothing of it is shown: it may be a key all the same.
+        raise InputError("not a private key of age", {"file": path}, hint="age-keygen makes one")
+    return keys
+
+
+def holds_private_key(data: bytes) -> bool:
+    """Whether a file has a private key with which an archive could be read."""
+    return _PRIVATE_LINE.search(data) is not None
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return _text_lines(disk.read(path, max_bytes=_MAX_KEYS_BYTES))
+    except UnicodeDecodeError:
+        raise ConfigError("file is not UTF-8", {"file": path}) from None
+
+
+def _text_lines(data: bytes) -> list[str]:
+    """Line by line, comments made empty."""
+    lines = [line.strip() for line in data.decode().splitlines()]
+    return ["" if line.startswith("#") else line for line in lines]
+
+
+@contextlib.contextmanager
+def encrypting(target: IO[bytes], to: Sequence[Any]) -> Iterator[IO[bytes]]:
+    """What is written to the stream reaches the target encrypted; nothing else of it is on disk."""
+    age = _library()
+    watched = _Watched(target)
+    try:
+        with _beside(lambda stream: age.encrypt_io(stream, watched, to), writing=True) as stream:
+            yield stream
+    except age.EncryptError:
+        if watched.error is None:
+            raise
+    if watched.error is not None:
+        raise watched.error  # a full disk, say: pyrage says nothing of one at the very end
+
+
+@contextlib.contextmanager
+def decrypting(source: IO[bytes], keys: Sequence[Any]) -> Iterator[IO[bytes]]:
+    """The stream gives what the source holds. InputError where no key fits, or it was altered."""
+    age = _library()
+    watched = _Watched(source)
+    try:
+        with _beside(lambda out: age.decrypt_io(watched, out, keys), writing=False) as stream:
+            yield stream
+    except (age.DecryptError, OSError) as error:
+        if watched.error is not None:
+            raise watched.error from None
+        if getattr(error, "errno", None) is not None:
+            raise  # of whoever reads the stream
+        raise InputError(
+            "the archive cannot be decrypted",
+            {"found": str(error)},
+            hint="is it the private key of one of its recipients, and is the file whole?",
+        ) from None
+
+
+class _Watched:
+    """A stream whose own error is remembered: pyrage makes a text of it."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self.error: OSError | None = None
+
+    def read(self, size: int = -1) -> bytes:
+        with self._remembering():
+            return self._stream.read(size)
+
+    def write(self, data: bytes) -> int:
+        with self._remembering():
+            return self._stream.write(data)
+
+    def flush(self) -> None:
+        with self._remembering():
+            self._stream.flush()
+
+    @contextlib.contextmanager
+    def _remembering(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.error = error
+            raise
+
+
+@contextlib.contextmanager
+def _beside(work: Callable[[IO[bytes]], Any], *, writing: bool) -> Iterator[IO[bytes]]:
+    """A pipe to work that a thread does. If that fails, its error is the one that is raised."""
+    reader, writer = os.pipe()
+    ours, theirs = (writer, reader) if writing else (reader, writer)
+    failed: list[BaseException] = []
+    left = threading.Event()
+
+    def run() -> None:
+        mode = "rb" if writing else "wb"
+        with contextlib.suppress(BrokenPipeError), os.fdopen(theirs, mode) as stream:
+            try:
+                work(stream)
+            except BaseException as error:  # told in the other thread, before the pipe ends there
+                if not left.is_set():
+                    failed.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    stream = os.fdopen(ours, "wb" if writing else "rb")
+    try:
+        yield stream
+        if writing:
+            stream.close()
+        else:
+            stream.read(1)  # to the end: its last part may be wrong as well
+    except BaseException:
+        left.set()
+        with contextlib.suppress(OSError):
+            stream.close()
+        thread.join()
+        if failed:
+            raise failed[0] from None
+        raise
+    stream.close()
+    thread.join()
+    if failed:
+        raise failed[0]
+
+
+def _library() -> Any:
+    try:
+        import pyrage
+        import pyrage.ssh
+        import pyrage.x25519
+    except ImportError:
+        raise UsageError(
+            "encryption needs pyrage", {"missing": "pyrage"}, "pip install 'popbuild[archive]'"
+        ) from None
+    return pyrage

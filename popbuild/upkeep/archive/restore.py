@@ -1,0 +1,240 @@
+"""Archives back into a root.
+
+What comes back is written beside, held against its digests and its seal, and put into its place by
+a rename.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from popbuild.base import disk, locks
+from popbuild.base.errors import InputError, UsageError
+from popbuild.base.paths import COMPLETE, JobFolder, Root, check_name, job_place
+from popbuild.jobs import lifecycle, lookup, originals, run_log, seals
+from popbuild.jobs.lifecycle import job_lock
+from popbuild.jobs.promotion import finish_promotion, keep_copy, previous_kept
+from popbuild.model.config.config import environment_of
+from popbuild.upkeep.archive import age, tarball
+from popbuild.upkeep.archive.tarball import Contents
+from popbuild.upkeep.archive.write import BACKED_UP, STATES, line_of, read_archive, select
+
+MAX_BYTES = 10 * 10**9
+
+
+@dataclass(frozen=True)
+class Restored:
+    """The directories that were put into place, and those that were there already."""
+
+    restored: tuple[str, ...]
+    there: tuple[str, ...]
+    files: int
+
+    def as_json(self) -> dict[str, Any]:
+        body = {"restored": list(self.restored), "there": list(self.there)}
+        return {**body, "files": self.files}
+
+
+def restore(
+    root: Root,
+    file: Path,
+    names: Sequence[str] = (),
+    *,
+    force: bool = False,
+    identity: Path | None = None,
+    max_bytes: int = MAX_BYTES,
+) -> Restored:
+    """Put the jobs of an archive, all or the named ones, back into their places.
+
+    One that stands there already as it is in the archive is left alone. Another result is refused,
+    before anything is put anywhere; with `force` a complete one is replaced in one step, and kept
+    as a previous result. A command that was killed is simply run again.
+    """
+    keys = age.identities(identity, root.path) if identity is not None else []
+    with shelved(root) as shelf:
+        contents = _extract(file, keys, max_bytes, shelf.path, "jobs")
+        return _place(root, shelf, contents, names, force)
+
+
+@contextlib.contextmanager
+def shelved(root: Root) -> Iterator[Root]:
+    """A place beside, laid out as a root is: what is whole there is put into the root by a rename.
+    One command at a time has one; what a killed one left is gone."""
+    lifecycle.prepare_root(root)
+    with locks.turn(root.private / "locks" / "restore"):
+        shelves = root.private / "restoring"
+        shelf = shelves / secrets.token_hex(8)
+        disk.make_folder(shelf)
+        for path in shelves.iterdir():
+            if path != shelf:
+                disk.remove(path)  # what a killed command left, in this folder and no other
+        try:
+            yield Root(shelf)
+        finally:
+            disk.remove(shelf)
+
+
+def restore_root(
+    folder: Path, file: Path, *, identity: Path | None = None, max_bytes: int = MAX_BYTES
+) -> int:
+    """Make a root from a backup, in a folder that is not there yet. Gives the number of files."""
+    keys = age.identities(identity, None) if identity is not None else []
+    if disk.stands(folder):
+        raise UsageError(
+            "a root is restored into a folder that is not there yet", {"folder": folder}
+        )
+    disk.make_folder(folder.parent)
+    temporary = folder.parent / f".tmp-{secrets.token_hex(8)}"
+    disk.make_folder(temporary)
+    try:
+        contents = _extract(file, keys, max_bytes, temporary, "root")
+        disk.make_folder(temporary / "pipeline-config")
+        disk.sync_all(temporary)
+        if not disk.rename_new(temporary, folder):
+            raise UsageError("another command made this folder", {"folder": folder})
+    finally:
+        disk.remove(temporary)
+    return len(contents.files)
+
+
+def _extract(file: Path, keys: Sequence[Any], max_bytes: int, below: Path, kind: str) -> Contents:
+    """Write the files of an archive below a folder that nobody else uses."""
+    found: list[Contents] = []
+
+    def opened(contents: Contents) -> tarball.Sink:
+        _check_kind(file, contents, kind)
+        found.append(contents)
+        return sink
+
+    @contextlib.contextmanager
+    def sink(place: str) -> Iterator[IO[bytes]]:
+        path = below / place
+        disk.make_folder(path.parent)
+        with disk.creating(path) as stream:
+            yield stream
+
+    read_archive(file, keys, max_bytes, opened)
+    return found[0]
+
+
+def _check_kind(file: Path, contents: Contents, kind: str) -> None:
+    """What it holds must be what was asked for, and every path one of that."""
+    if contents.kind != kind:
+        hint = "popbuild restore FILE --into DIR makes a root of a backup"
+        raise UsageError(
+            f"the archive holds {'a root' if kind == 'jobs' else 'jobs'}",
+            {"file": file},
+            hint=hint if kind == "jobs" else "popbuild restore FILE, without --into",
+        )
+    allowed, depth = [*BACKED_UP], 1
+    if kind == "jobs":
+        for each in contents.jobs:
+            job = check_name("job", str(each.get("id")), str(file))
+            if each.get("state") not in STATES:
+                raise InputError("not a state of a job in an archive", {"file": file, "job": job})
+        allowed = [job_place(each["state"], each["id"]) for each in contents.jobs]
+        depth = job_place(COMPLETE, "any").count("/") + 1
+    tops = set(allowed)
+    if len(tops) != len(allowed):
+        raise InputError("a job is twice in the archive", {"file": file})
+    for place in contents.files:
+        # No folder of another job, and nothing that a command would take for its own.
+        parts = place.split("/")
+        if len(parts) == depth or "/".join(parts[:depth]) not in tops:
+            raise InputError(
+                "the archive has a file that belongs to none of its jobs",
+                {"file": file, "path": ascii(place)},
+            )
+
+
+def _place(
+    root: Root, source: Root, contents: Contents, names: Sequence[str], force: bool
+) -> Restored:
+    known = [each["id"] for each in contents.jobs]
+    selected = set(select(known, names) if names else known)
+    wanted = [each for each in contents.jobs if each["id"] in selected]
+    restored, there = [], []
+    kept = previous_kept(environment_of(root, os.environ))
+    with contextlib.ExitStack() as stack:
+        for job in dict.fromkeys(each["id"] for each in wanted):
+            stack.enter_context(job_lock(root, job))
+            lookup.refuse_links(root, job)
+            finish_promotion(root, job, kept)
+        new = []
+        runs_now = run_log.Runs(root)
+        by_folded = {each.casefold(): each for each in lookup.known_jobs(root)}
+        for each in wanted:
+            other = by_folded.get(each["id"].casefold(), each["id"])
+            if other != each["id"]:
+                raise InputError(
+                    "there is a job whose ID differs only by upper and lower case",
+                    {"job": each["id"], "other": other},
+                )
+            came, stands = (base.job(each["state"], each["id"]) for base in (source, root))
+            line = _check_job(runs_now, came, each)
+            shown = root.show(stands.path)
+            if not disk.stands(stands.path):
+                restored.append(shown)
+                new.append((came, stands, line))
+            elif originals.is_same(came, stands):
+                there.append(shown)
+                if each["state"] == COMPLETE and not _is_expected(runs_now, stands):
+                    run_log.restored(root, stands.id, line)  # a killed command placed it
+            elif force and each["state"] == COMPLETE and disk.is_folder(stands.path):
+                restored.append(shown)
+                new.append((came, stands, line))
+            else:
+                raise _job_in_the_way(each["state"], stands, shown)
+        for came, stands, line in new:
+            disk.sync_all(came.path)
+            if not disk.rename_new(came.path, stands.path):
+                keep_copy(root, stands, kept)
+                disk.exchange(came.path, stands.path)
+            if stands.path.parent.name == COMPLETE:
+                run_log.restored(root, stands.id, line)
+    return Restored(tuple(restored), tuple(there), len(contents.files))
+
+
+def _job_in_the_way(state: str, stands: JobFolder, shown: str) -> InputError:
+    hint = "--force replaces it, and keeps it as a previous result"
+    return InputError(
+        "the job is there, with another result",
+        {"job": stands.id, "folder": shown},
+        hint=hint if state == COMPLETE else "move it away first; a rejection is never replaced",
+    )
+
+
+def _check_job(runs_now: run_log.Runs, came: JobFolder, described: Mapping[str, Any]) -> Any:
+    """A complete job must be as its seal says, and its seal as this root knows it. Gives the line
+    of its run."""
+    if described["state"] != COMPLETE:
+        return None
+    given = described.get("line")
+    line = given if isinstance(given, dict) and run_log.is_line(given) else None
+    body = seals.read(came)
+    if body is None and not disk.stands(came.seal) and (line is None or "seal" not in line):
+        return line  # from before there were seals: its digests in the archive must do
+    altered = body is None or seals.digests(came) != body["files"] or body.get("changing")
+    promoted = seals.promotion_of(body) if body is not None else None
+    run = line["pipelineId"] if line else (lookup.read_status(came) or {}).get("pipelineId")
+    known = runs_now.result(promoted, run)
+    said = [each["seal"] for each in (line, known) if each is not None and "seal" in each]
+    if altered or any(each != promoted for each in said):
+        raise InputError(
+            "the job in the archive is not as it was promoted",
+            {"job": came.id},
+            hint="the archive was made by something else than popbuild, or altered",
+        )
+    return known or line
+
+
+def _is_expected(runs_now: run_log.Runs, folder: JobFolder) -> bool:
+    """Whether our copy of runs.jsonl says that this result must stand."""
+    last, line = runs_now.last(folder.id), line_of(runs_now, folder)
+    return last is not None and last == line and runs_now.is_missed(folder.id)

@@ -1,0 +1,161 @@
+"""Mending what ails a root. Nothing is deleted: what must go is moved to .popbuild/doctor/<time>/,
+and so is a copy of whatever is changed."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from popbuild.base import disk, jsonio
+from popbuild.base.paths import COMPLETE, CURRENT, REJECTED, JobFolder, Root
+from popbuild.jobs import lifecycle, lookup, open_job, promotion, run_log, seals
+from popbuild.jobs.claims import JobLocks
+from popbuild.model import status as states
+from popbuild.model.clock import name_stamp
+from popbuild.upkeep import ailments
+from popbuild.upkeep.ailments import Ailment
+
+Ask = Callable[[Ailment], bool]
+
+
+@dataclass(frozen=True)
+class Checkup:
+    """What was found, what of it was mended, and what could not be since its job is being built.
+    `shelf` is where things were moved to, None where nothing was."""
+
+    root: Root
+    found: tuple[Ailment, ...]
+    mended: frozenset[Ailment]
+    busy: frozenset[Ailment]
+    shelf: Path | None
+
+    @property
+    def healthy(self) -> bool:
+        """Whether nothing is left to mend."""
+        return len(self.mended) == len(self.found)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "healthy": self.healthy,
+            "findings": [
+                {**each.as_json(self.root), "mended": each in self.mended} for each in self.found
+            ],
+            "movedTo": self.root.show(self.shelf) if self.shelf is not None else None,
+        }
+
+
+def examine(root: Root, previous_kept: int, ask: Ask | None) -> Checkup:
+    """Look for everything that ails a root, and mend what `ask` says yes to; without it, only look.
+
+    Each thing is looked at once more under its job's lock: what is not as it was is left alone.
+    """
+    found = ailments.look(root)
+    if found and ask is not None:
+        lifecycle.prepare_root(root)
+    shelf = _Shelf(root)
+    locks = JobLocks(root)
+    mended, busy = set(), set()
+    for each in found:
+        if ask is None or not ask(each):
+            continue
+        if each.job is None:
+            _mend(root, each, shelf, previous_kept)
+            mended.add(each)
+        elif not locks.acquire(each.job):
+            busy.add(each)
+        else:
+            try:
+                lifecycle.note_abandoned(root, each.job)
+                if _still_ails(root, each):
+                    _mend(root, each, shelf, previous_kept)
+                mended.add(each)
+            finally:
+                locks.release(each.job)
+    return Checkup(root, tuple(found), frozenset(mended), frozenset(busy), shelf.used)
+
+
+def _still_ails(root: Root, ailment: Ailment) -> bool:
+    """Another one that was mended before may have taken it along."""
+    if ailment.kind == ailments.LEFT_OVER:
+        return disk.stands(ailment.path)
+    return ailment in ailments.look_at(root, ailment.job or "")
+
+
+class _Shelf:
+    """`.popbuild/doctor/<time>/`, made when something is put there: each under the path that it
+    had below the root."""
+
+    def __init__(self, root: Root) -> None:
+        self._root = root
+        stamp = name_stamp()
+        self._path = root.private / "doctor" / stamp
+        self.used: Path | None = None
+
+    def move(self, path: Path) -> None:
+        for target in self._places(path):
+            if disk.rename_new(path, target):
+                return
+
+    def copy(self, path: Path) -> None:
+        target = next(each for each in self._places(path) if not disk.stands(each))
+        disk.write(target, disk.read(path))
+
+    def _places(self, path: Path) -> Iterator[Path]:
+        place = self._path / path.relative_to(self._root.path)
+        disk.make_folder(place.parent)
+        self.used = self._path
+        yield place
+        yield from (place.with_name(f"{place.name}-{number}") for number in itertools.count(2))
+
+
+def _mend(root: Root, ailment: Ailment, shelf: _Shelf, previous_kept: int) -> None:
+    kind, path = ailment.kind, ailment.path
+    if kind == ailments.TORN:
+        shelf.copy(path)
+        if path in (root.runs, root.runs_copy):
+            run_log.mend(root, path)
+        else:
+            # Others may append meanwhile: never written anew. Whoever reads it skips the line.
+            disk.append(path, b"\n", lines=False)
+    elif kind == ailments.UNFINISHED:
+        promotion.finish_promotion(root, ailment.job or "", previous_kept)
+    elif kind == ailments.CLAIMED:
+        _put_back(root, ailment.job or "", path, shelf)
+    elif kind == ailments.LETTER:
+        with seals.moving(_folder_of(root, ailment), path):
+            shelf.move(path)
+    elif kind in (ailments.UNKNOWN, ailments.MISSING):
+        _mend_index(_folder_of(root, ailment), ailment, shelf)
+    else:
+        shelf.move(path)
+
+
+def _folder_of(root: Root, ailment: Ailment) -> JobFolder:
+    folders = [root.job(state, ailment.job or "") for state in (CURRENT, COMPLETE, REJECTED)]
+    return next(each for each in folders if ailment.path.is_relative_to(each.path))
+
+
+def _put_back(root: Root, job: str, claimed: Path, shelf: _Shelf) -> None:
+    """A seed that waits is newer than one that was claimed before."""
+    if not disk.rename_new(claimed, root.pending(job)):
+        shelf.move(claimed)
+    folder = claimed.parent
+    if not any(disk.walk_all(folder)):
+        shelf.move(folder)
+
+
+def _mend_index(folder: JobFolder, ailment: Ailment, shelf: _Shelf) -> None:
+    status = lookup.read_status(folder)
+    if status is None or ailment.file is None:
+        return
+    kind, name = ailment.file
+    if ailment.kind == ailments.MISSING:
+        after = states.drop_name(status, kind, name)
+    else:
+        after = open_job.index_anew(status, folder, kind, name)
+    shelf.copy(folder.status)
+    with seals.moving(folder, folder.status):
+        disk.write(folder.status, jsonio.dumps(after, sort=False))

@@ -1,0 +1,230 @@
+"""What a pipeline's files name that is not there: stages, templates, artifacts, names, settings.
+
+Found without running or rendering anything. What a run would do all the same is a warning.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from popbuild.base.errors import ConfigError, PopbuildError, nearest, unknown
+from popbuild.jobs.examine import Surroundings
+from popbuild.llm import known
+from popbuild.model.config.config import Config
+from popbuild.model.config.rules import TASK_FILE
+from popbuild.model.config.settings import STRICT
+from popbuild.model.pipeline import Pipeline, Task
+from popbuild.model.schema.dialects import DEFAULT
+from popbuild.model.schema.schemas import parts
+from popbuild.query.preview import renders_prompt, template_of, tree_of
+from popbuild.task.stage_source import near_stages
+from popbuild.task.templates.sandbox import NAMES
+from popbuild.task.templates.syntax import Reference
+
+_OF_JINJA = frozenset({"caller", "kwargs", "loop", "self", "super", "varargs"})
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """Something that is probably not meant: an error that stops nothing yet, or a warning."""
+
+    error: ConfigError
+    is_warning: bool = False
+
+
+def doubts(settings: Config, pipeline: Pipeline, task: Task) -> Iterator[Doubt]:
+    """Everything in a task's files that names what is not there."""
+    if task.command is None:
+        yield from _stages(settings, task)
+        yield from _templates(settings, pipeline, task)
+        yield from _settings(settings, pipeline, task)
+        yield from _strict(settings, task)
+    yield from _asked_about(task)
+
+
+def _stages(settings: Config, task: Task) -> Iterator[Doubt]:
+    if task.stages is None:
+        return
+    files = settings.snapshot.files
+    others = [
+        data.decode(errors="replace")
+        for path, data in files.items()
+        if path.endswith(".py") and path != task.stages
+    ]
+
+    def is_used(name: str) -> bool:
+        return any(re.search(rf"\b{re.escape(name)}\b", text) for text in others)
+
+    for error in near_stages(tree_of(settings, task.stages), task.stages, is_used):
+        yield Doubt(error)
+
+
+# --- templates ---
+
+
+def _templates(settings: Config, pipeline: Pipeline, task: Task) -> Iterator[Doubt]:
+    """The templates that a task renders, and those that they include."""
+    code = settings.snapshot.files.get(task.stages or "", b"").decode(errors="replace")
+    by_default = ("prompt.md", "system.md") if renders_prompt(settings, task) else ()
+    for path in task.files:
+        name = path.removeprefix(f"{task.folder}/")
+        if not path.endswith(".md") or not (name in by_default or name in code):
+            continue
+        around, missing = _with_included(settings, path)
+        yield from missing
+        yield from _artifacts(settings, pipeline, task, around)
+        if name in by_default and name not in code:
+            yield from _names(settings, around)
+    system = task.path("system.md")
+    if system and "system.md" in by_default and template_of(settings, system).blank:
+        where = {"file": f"pipeline-config/{system}"}
+        yield Doubt(ConfigError("a system message that says nothing", where), is_warning=True)
+
+
+def _with_included(settings: Config, path: str) -> tuple[list[str], list[Doubt]]:
+    """A template and all that it includes, and a doubt for each that is not there."""
+    files = settings.snapshot.files
+    found, missing, waiting = [path], [], [path]
+    while waiting:
+        current = waiting.pop()
+        folder = current.rpartition("/")[0]
+        for reference in template_of(settings, current).templates:
+            places = [[f"{folder}/{name}", name] for name in reference.names]
+            there = next((place for pair in places for place in pair if place in files), None)
+            if there is None and not reference.may_be_missing:
+                missing.append(Doubt(_no_template(settings, current, reference)))
+            elif there is not None and there not in found:
+                found.append(there)
+                waiting.append(there)
+    return found, missing
+
+
+def _no_template(settings: Config, path: str, reference: Reference) -> ConfigError:
+    folder = path.rpartition("/")[0] + "/"
+    templates = [each for each in settings.snapshot.files if not each.endswith((".py", ".json"))]
+    beside = [each.removeprefix(folder) for each in templates if each.startswith(folder)]
+    name = " or ".join(reference.names)
+    values: dict[str, object] = {**_place(path, reference.line), "missing template": name}
+    close = nearest(reference.names[0], [*templates, *beside])
+    if close:
+        values["did you mean"] = close
+    return ConfigError(
+        "a template includes one that is not there",
+        values,
+        hint="a name is looked up beside the template, then from pipeline-config/",
+    )
+
+
+def _artifacts(
+    settings: Config, pipeline: Pipeline, task: Task, templates: list[str]
+) -> Iterator[Doubt]:
+    if not set(task.needs) <= set(pipeline.names):
+        return  # that is told already; what it leads to may be told once it is mended
+    for path in templates:
+        for named in template_of(settings, path).artifacts:
+            if named.name in task.needs:
+                continue
+            there = named.name in pipeline.names and named.name != task.id
+            where = _place(path, named.line)
+            yield Doubt(
+                ConfigError(
+                    "a template reads an artifact that the task does not get",
+                    unknown("artifact", named.name, task.needs, where={**where, "task": task.id}),
+                    hint=f"add {named.name} to `needs` in task.yaml" if there else None,
+                )
+            )
+
+
+def _names(settings: Config, templates: list[str]) -> Iterator[Doubt]:
+    sources = {path: template_of(settings, path) for path in templates}
+    given = {*NAMES, *_OF_JINJA}.union(*(each.sets for each in sources.values()))
+    for path, source in sources.items():
+        for named in source.undeclared:
+            if named.name not in given:
+                values = unknown("name", named.name, NAMES, where=_place(path, named.line))
+                yield Doubt(ConfigError("a template uses a name that nothing gives", values))
+
+
+# --- settings, gates ---
+
+
+def _settings(settings: Config, pipeline: Pipeline, task: Task) -> Iterator[Doubt]:
+    names = known.doubtful(task.settings)
+    if not names or task.model is None:
+        return
+    # Only here: its import takes longer than all the rest.
+    from popbuild.llm.client import known_settings, names_of
+
+    provider = names_of(task.model)[1] or "the provider"
+    own = known_settings(task.model)
+    elsewhere = known_settings(None) | known.OF_SERVERS
+    everywhere = own | elsewhere | known.OURS | known.COMMON | known.PASSED_ON
+    for name in names:
+        if name in own:
+            continue
+        where = {**_place_of(settings, pipeline, task, name), "task": task.id, "setting": name}
+        if name in elsewhere:
+            message = f"a setting that {provider} is not known to take"
+            yield Doubt(ConfigError(message, where), is_warning=True)
+            continue
+        close, certain = known.meant(name, everywhere)
+        if close:
+            where["did you mean"] = close
+        message = f"neither litellm nor {provider} is known to have this setting"
+        hint = "what a provider takes beyond its own goes under extra_body as it is"
+        yield Doubt(ConfigError(message, where, hint), is_warning=not certain)
+
+
+def _place_of(settings: Config, pipeline: Pipeline, task: Task, name: str) -> dict[str, object]:
+    """Where a setting stands: in the pipeline's file, which wins, or in the task's own."""
+    own = f"{task.folder}/{TASK_FILE}"
+    for path in (pipeline.path.removeprefix("pipeline-config/"), own):
+        text = settings.snapshot.files.get(path, b"").decode(errors="replace")
+        for number, line in enumerate(text.splitlines(), 1):
+            if re.search(rf"(?<![\w-]){re.escape(name)}[\"']?\s*:", line):
+                return _place(path, number)
+    return {"file": f"pipeline-config/{own}"}
+
+
+def _strict(settings: Config, task: Task) -> Iterator[Doubt]:
+    """What a provider's strict mode wants of a schema, as OpenAI documents it: every property of
+    each object is required, and none else."""
+    if not task.settings.get(STRICT):
+        return
+    try:
+        schema = Surroundings(settings).sent_schema(task)
+    except PopbuildError:
+        return  # told already
+    for each in parts(str(task.schema), schema, DEFAULT):
+        part, pointer = each.schema, each.pointer
+        properties = part.get("properties")
+        if part.get("type") != "object" or not isinstance(properties, dict):
+            continue
+        left = [name for name in properties if name not in part.get("required", ())]
+        what = f"not required: {', '.join(left)}" if left else ""
+        if part.get("additionalProperties") is not False:
+            what = what or "additionalProperties is not false"
+        if what:
+            where = {"file": f"pipeline-config/{task.schema}", "at": f"#{pointer}", "found": what}
+            yield Doubt(ConfigError("strict mode may refuse the schema", where), is_warning=True)
+
+
+def _asked_about(task: Task) -> Iterator[Doubt]:
+    """Artifacts that a person should look at, of a task that makes none but its main one."""
+    if task.human_gate is None or (task.stages is not None and task.command is None):
+        return
+    for name in task.human_gate.artifacts:
+        if name != task.artifact:
+            where = {"file": f"pipeline-config/{task.folder}/{TASK_FILE}", "task": task.id}
+            yield Doubt(
+                ConfigError(
+                    "a human gate names an artifact that the task does not make",
+                    unknown("artifact", name, [task.artifact], where=where),
+                )
+            )
+
+
+def _place(path: str, line: int) -> dict[str, object]:
+    return {"file": f"pipeline-config/{path}", "at": f"line {line}"}

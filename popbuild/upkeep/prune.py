@@ -1,0 +1,290 @@
+"""Which jobs are not wanted any more, or which of their files, and their removal."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from popbuild.base import disk, jsonio
+from popbuild.base.errors import UsageError, unknown
+from popbuild.base.paths import COMPLETE, CURRENT, PENDING, REJECTED, JobFolder, Root, shown_name
+from popbuild.jobs import lifecycle, lookup, promotion, run_log, seals
+from popbuild.jobs.claims import JobLocks
+from popbuild.jobs.examine import read_json
+from popbuild.model import status as states
+from popbuild.model.clock import seconds_at, timestamp
+
+STATES = (PENDING, COMPLETE, REJECTED)
+_ENDING = "-seed.json"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What is to go. Without an age, a number and a size: all that `orphans` and `kinds` leave.
+
+    `keep` counts in each state, `max_bytes` in all of them. `kinds` are tmp and logs: these files
+    of the jobs instead of the jobs.
+    """
+
+    states: tuple[str, ...] = STATES
+    older_than_s: float | None = None
+    keep: int | None = None
+    max_bytes: int | None = None
+    orphans: bool = False
+    kinds: tuple[str, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it names nothing to go by, so that everything would go."""
+        return self.takes_all and not self.orphans and not self.kinds
+
+    @property
+    def takes_all(self) -> bool:
+        return self.older_than_s is None and self.keep is None and self.max_bytes is None
+
+
+@dataclass(frozen=True)
+class Item:
+    """A job in one of its folders, or its seed in pending/. `at_s` is when it ended, or came;
+    `size_bytes` what would be gained. A `busy` one is built, or was left in current/."""
+
+    job: str
+    state: str
+    path: Path
+    at_s: float
+    size_bytes: int
+    busy: bool = False
+
+    def as_json(self, root: Root) -> dict[str, Any]:
+        return {
+            "job": self.job,
+            "state": self.state,
+            "path": root.show(self.path),
+            "at": timestamp(self.at_s),
+            "sizeBytes": self.size_bytes,
+        }
+
+
+def choose(items: Iterable[Item], rule: Rule, now_s: float) -> list[Item]:
+    """What goes by a rule, the oldest first. A busy one stays, and counts as what stays does."""
+    oldest_first = sorted(items, key=lambda item: (item.at_s, item.path))
+    total = sum(item.size_bytes for item in oldest_first)
+    behind = {state: sum(item.state == state for item in oldest_first) for state in STATES}
+    chosen = []
+    for item in oldest_first:
+        behind[item.state] -= 1  # newer ones of this state
+        goes = (
+            rule.takes_all
+            or (rule.older_than_s is not None and item.at_s < now_s - rule.older_than_s)
+            or (rule.keep is not None and behind[item.state] >= rule.keep)
+            or (rule.max_bytes is not None and total > rule.max_bytes)
+        )
+        if goes and not item.busy:
+            chosen.append(item)
+            total -= item.size_bytes
+    return chosen
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """What was dropped, or would be. `busy` jobs were left alone, whatever the rule says."""
+
+    root: Root
+    rule: Rule
+    dropped: tuple[Item, ...]
+    kept: tuple[Item, ...]
+    busy: tuple[str, ...]
+    done: bool
+
+    @property
+    def dropped_bytes(self) -> int:
+        return sum(item.size_bytes for item in self.dropped)
+
+    @property
+    def kept_bytes(self) -> int:
+        return sum(item.size_bytes for item in self.kept)
+
+    def shown(self, item: Item) -> str:
+        """An item as a person reads it."""
+        path = shown_name(self.root.show(item.path))
+        return f"{', '.join(self.rule.kinds)} of {path}" if self.rule.kinds else path
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "dropped": [item.as_json(self.root) for item in self.dropped],
+            "droppedBytes": self.dropped_bytes,
+            "files": list(self.rule.kinds),
+            "kept": len(self.kept),
+            "keptBytes": self.kept_bytes,
+            "busy": list(self.busy),
+            "done": self.done,
+        }
+
+
+def rule_of(names: Sequence[str], **more: Any) -> Rule:
+    """A rule for the named states, all if none is. UsageError for another, and for no rule."""
+    for name in names:
+        if name not in STATES:
+            hint = "doit clean removes jobs from current/" if name == CURRENT else None
+            raise UsageError("nothing is pruned there", unknown("state", name, STATES), hint)
+    rule = Rule(states=tuple(dict.fromkeys(names)) or STATES, **more)
+    if rule.is_empty:
+        raise UsageError(
+            "prune needs to know what to drop",
+            {"missing": "--older-than, --keep, --max-size, --orphans, --tmp or --logs"},
+            hint="popbuild prune complete --older-than 30d --keep 100",
+        )
+    return rule
+
+
+def prune(root: Root, rule: Rule, *, previous_kept: int, really: bool = False) -> Pruning:
+    """Drop jobs, or some of their files; without `really`, only say which.
+
+    A job that is built, or was left in current/, is never touched. A kill at any moment leaves each
+    job whole under its name or gone, and `verify` content: it is written down first that a complete
+    job goes on purpose. Its previous results go with it.
+    """
+    locks = JobLocks(root)
+    items = list(_items(root, rule, locks))
+    chosen = choose(items, rule, time.time())
+    dropped = []
+    busy = {item.job for item in items if item.busy}
+    for item in chosen:
+        if not really or _drop(root, rule, item, locks, previous_kept):
+            dropped.append(item)
+        else:
+            busy.add(item.job)
+    if really:
+        for state in rule.states:
+            disk.sweep(root.data / state)
+    gone = set(dropped)
+    kept = tuple(item for item in items if item not in gone)
+    return Pruning(root, rule, tuple(dropped), kept, tuple(sorted(busy)), really)
+
+
+def _items(root: Root, rule: Rule, locks: JobLocks) -> Iterator[Item]:
+    for state in rule.states:
+        with contextlib.suppress(FileNotFoundError), os.scandir(root.data / state) as entries:
+            for entry in entries:
+                if not entry.name.startswith("."):
+                    item = _item(root, rule, state, Path(entry.path))
+                    if item is not None:
+                        held = not locks.is_free(item.job)
+                        yield replace(item, busy=held or _is_open(root, item.job))
+
+
+def _is_open(root: Root, job: str) -> bool:
+    """Whether a job is in current/: what else stands of it may be needed there."""
+    return disk.stands(root.job(CURRENT, job).path)
+
+
+def _item(root: Root, rule: Rule, state: str, path: Path) -> Item | None:
+    """What stands in a state's folder, None for what a rule is not about or is gone meanwhile."""
+    with contextlib.suppress(FileNotFoundError):
+        status = path.lstat()
+        if state == PENDING:
+            wanted = path.name.endswith(_ENDING) and stat.S_ISREG(status.st_mode)
+            if not wanted or rule.orphans or rule.kinds:
+                return None
+            job = path.name.removesuffix(_ENDING)
+            return Item(job, state, path, status.st_mtime, status.st_size)
+        folder = JobFolder(path)
+        if not stat.S_ISDIR(status.st_mode) or (
+            rule.orphans and not lookup.is_orphan(root, folder)
+        ):
+            return None
+        at_s = _ended_at(folder) or status.st_mtime
+        if not rule.kinds:
+            tops = [path]
+            if state == COMPLETE and disk.stands(previous := _previous(root, folder.id)):
+                tops.append(previous)
+            return Item(folder.id, state, path, at_s, sum(map(_size, tops)))
+        if _names_of(folder, rule.kinds):
+            size = sum(map(_size, _folders(folder, rule.kinds)))
+            return Item(folder.id, state, path, at_s, size)
+    return None
+
+
+def _ended_at(folder: JobFolder) -> float | None:
+    """When a job was promoted or rejected, by its own word: a copy has other times."""
+    for place, key in ((folder.rejection, "rejectedAt"), (folder.status, "finishedAt")):
+        body = read_json(place)
+        at_s = seconds_at(body.get(key)) if isinstance(body, dict) else None
+        if at_s is not None:
+            return at_s
+    return None
+
+
+def _size(folder: Path) -> int:
+    return sum(path.lstat().st_size for _, path in disk.walk_all(folder))
+
+
+def _previous(root: Root, job: str) -> Path:
+    return root.private / "previous" / job
+
+
+def _drop(root: Root, rule: Rule, item: Item, locks: JobLocks, previous_kept: int) -> bool:
+    """Remove one, unless somebody else works on it or it has changed since it was looked at."""
+    if not locks.acquire(item.job):
+        return False
+    try:
+        lifecycle.note_abandoned(root, item.job)
+        promotion.finish_promotion(root, item.job, previous_kept)
+        if _is_open(root, item.job) or _item(root, rule, item.state, item.path) != item:
+            return False
+        if rule.kinds:
+            _drop_files(JobFolder(item.path), rule.kinds)
+            return True
+        if item.state == COMPLETE:
+            disk.remove(_previous(root, item.job))
+            run_log.removed(root, item.job)
+        disk.remove(item.path)
+        return True
+    finally:
+        locks.release(item.job)
+
+
+# Parts of a job.
+
+
+def _folders(folder: JobFolder, kinds: Iterable[str]) -> Iterator[Path]:
+    """The folders of these kinds; a link in place of one leads elsewhere, and is left alone."""
+    for kind in kinds:
+        path = folder.files(kind)
+        if all(each.is_dir() and not each.is_symlink() for each in (path.parent, path)):
+            yield path
+
+
+def _names_of(folder: JobFolder, kinds: Iterable[str]) -> list[str]:
+    """The files of these kinds, relative to the job: those that stand there, and those that only
+    its index or its seal has, because a removal was cut short."""
+    status, seal = lookup.read_status(folder), seals.read(folder) or {"files": {}}
+    found: set[str] = set()
+    for kind in kinds:
+        start = f"files/{kind}/"
+        for top in _folders(folder, (kind,)):
+            found.update(start + name for name, _ in disk.walk_all(top))
+        if status is not None:
+            found.update(start + name for name in status["files"][kind])
+        sealed = (*seal["files"], *seal.get("changing", ()))
+        found.update(name for name in sealed if name.startswith(start))
+    return sorted(name for name in found if ".." not in Path(name).parts)
+
+
+def _drop_files(folder: JobFolder, kinds: Sequence[str]) -> None:
+    """Remove all files of these kinds; index and seal are as if there had been none."""
+    status = lookup.read_status(folder)
+    names = _names_of(folder, kinds)
+    with seals.changing(folder, folder.status, *(folder.path / name for name in names)):
+        if status is not None:
+            after = states.without_files(status, kinds)
+            disk.write(folder.status, jsonio.dumps(after, sort=False))
+        for top in _folders(folder, kinds):
+            for path in sorted(top.iterdir()):
+                disk.remove(path)

@@ -1,0 +1,275 @@
+"""Who may ask, decided before anything is looked up: host, origin, token, kind of request.
+
+A page on the web can make a browser send requests to this server, and with a name that it makes
+point to 127.0.0.1 even read the answers. So the name in `Host` must be one of ours, with the port;
+an `Origin`, if there is one, that of the same name; and nothing is answered without a token. A
+cookie counts only under the names that it was given for: see `hosts.py`.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, quote, urlencode
+
+from popbuild.base.errors import InputError, PopbuildError
+from popbuild.web.hosts import Names
+from popbuild.web.pages.html import render
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+MAX_BODY_BYTES = 17 * 1024 * 1024  # a seed of 16 MB, and what is around it
+LET_IN = "let_in"  # in a request's state: what to call once its token was found good
+_READING = ("GET", "HEAD")
+_WHERE = {"allowed": "the address that popbuild serve printed, or Authorization: Bearer"}
+_HINT = (
+    "each start has a name and a token of its own: open the address in the terminal where the "
+    "server runs"
+)
+_PATH = "/=&+:;,~()!*'$@"  # stays as it is in the path of an address
+
+HEADERS = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "connect-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types popbuild",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
+}
+
+
+@dataclass(frozen=True)
+class Refusal(Exception):
+    """A request that is not answered: the HTTP status, and why."""
+
+    status: int
+    error: PopbuildError
+
+
+@dataclass(frozen=True)
+class Guard:
+    """What a request must have. `token` is that of this start, in the address that is printed and
+    in the cookie named `cookie`. `chosen` stays the same from start to start, and never becomes a
+    cookie: a browser would send that to the program that listens on the port after us."""
+
+    names: Names
+    token: str
+    cookie: str
+    chosen: str | None = None
+
+    def check(self, method: str, path: str, headers: Mapping[str, str]) -> None:
+        """Raise a Refusal unless this request may be answered."""
+        self.check_host(headers)
+        self._check_origin(method, path, headers)
+        given = self._tokens_of(headers)
+        if not given:
+            raise refusal(401, "the token is missing", _WHERE, _HINT)
+        if not any(map(self.is_token, given)):
+            raise refusal(401, "the token is a wrong one", _WHERE, _HINT)
+
+    def check_host(self, headers: Mapping[str, str]) -> None:
+        """Raise a Refusal unless the request names this server."""
+        host = _host_of(headers)
+        if self.names.is_of_another_start(host):
+            raise refusal(421, "this is the address of another start", {"host": host}, _HINT)
+        if host not in self.names.known:
+            told = ", ".join(sorted(self.names.told))
+            raise refusal(421, "this server has another name", {"host": host, "known": told})
+
+    def _check_origin(self, method: str, path: str, headers: Mapping[str, str]) -> None:
+        origin = headers.get("origin")
+        if origin is not None and not self._is_ours(origin.lower(), _host_of(headers)):
+            raise refusal(403, "another page may not ask", {"origin": origin})
+        site = headers.get("sec-fetch-site", "none")
+        # Somebody may follow a link from elsewhere to a page; nothing else is asked from there.
+        to_look = method in _READING and headers.get("sec-fetch-mode", "navigate") == "navigate"
+        is_page = to_look and not path.startswith("/api/")
+        if site not in ("none", "same-origin") and not is_page:
+            raise refusal(403, "another page may not ask", {"sec-fetch-site": site})
+
+    def _is_ours(self, origin: str, host: str) -> bool:
+        return origin == f"http://{host}" or (
+            host in self.names.tls and origin == f"https://{host}"
+        )
+
+    def _tokens_of(self, headers: Mapping[str, str]) -> list[str]:
+        """The tokens that were sent: as `Authorization: Bearer`, or as this server's cookie."""
+        kind, _, value = headers.get("authorization", "").partition(" ")
+        if kind.lower() == "bearer":
+            return [value.strip()] if value.strip() else []
+        if _host_of(headers) not in self.names.with_cookie:
+            return []
+        return list(cookies_named(self.cookie, headers.get("cookie", "")))
+
+    def is_token(self, given: str) -> bool:
+        """Whether this is the token of this start, or the chosen one."""
+        known = (self.token, self.token if self.chosen is None else self.chosen)
+        return any(hmac.compare_digest(given.encode(), each.encode()) for each in known)
+
+    def cookie_for(self, headers: Mapping[str, str]) -> str | None:
+        """The `Set-Cookie` that lets a browser in; None under a name that is given none."""
+        if _host_of(headers) not in self.names.with_cookie:
+            return None
+        cookie = f"{self.cookie}={self.token}; Path=/; HttpOnly; SameSite=Lax"
+        # Of a proxy's page no server without its certificate gets the cookie, by any port.
+        return f"{cookie}; Secure" if headers.get("x-forwarded-proto") == "https" else cookie
+
+
+def cookies_named(name: str, header: str) -> Iterator[str]:
+    """The values of this name in a `Cookie` header, as a browser puts it together (RFC 6265, 5.4).
+    Other programs' cookies stand in it too, of any form: nothing is asked of them, and the one that
+    comes first need not be ours."""
+    for each in header.split(";"):
+        found, _, value = each.partition("=")
+        if found.strip(" \t") == name:
+            yield value.strip(" \t")
+
+
+def _host_of(headers: Mapping[str, str]) -> str:
+    return headers.get("host", "").lower()
+
+
+def refusal(
+    status: int, message: str, values: Mapping[str, object], hint: str | None = None
+) -> Refusal:
+    return Refusal(status, InputError(message, values, hint))
+
+
+class Safety:
+    """Stands before all routes: refuses, limits what is sent, and adds the headers."""
+
+    def __init__(self, app: ASGIApp, guard: Guard) -> None:
+        self._app = app
+        self._guard = guard
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            return  # no web sockets here
+        headers = _headers_of(scope)
+        method, path = scope["method"], scope["path"]
+        try:
+            if method in _READING and await self._took_token(scope, headers, send):
+                return
+            self._guard.check(method, path, headers)
+            _let_in(scope)
+            _check_size(headers)
+        except Refusal as refused:
+            await self._refuse(refused, path, headers, send)
+            return
+        await self._app(scope, _limited(receive), _with_headers(send))
+
+    async def _took_token(self, scope: Scope, headers: Mapping[str, str], send: Send) -> bool:
+        """Put the token of an address into a cookie, and lead to the address without it: it shall
+        neither stay in the browser's history nor go along when the address is copied. Under a
+        name that has no cookie, lead to the one that has."""
+        words = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        given = next((value for name, value in words if name == "token"), None)
+        if given is None:
+            return False
+        self._guard.check_host(headers)
+        if not self._guard.is_token(given):
+            raise refusal(401, "the token is a wrong one", _WHERE, _HINT)
+        rest = [(name, value) for name, value in words if name != "token"]
+        # Not "//elsewhere": a path that begins like that would lead to another host.
+        target = quote("/" + scope["path"].lstrip("/"), safe=_PATH)
+        more = []
+        cookie = self._guard.cookie_for(headers)
+        if cookie is not None:
+            more.append((b"set-cookie", cookie.encode()))
+        else:
+            target = f"http://{self._guard.names.own}{target}"
+            rest.append(("token", self._guard.token))
+        target += f"?{urlencode(rest)}" if rest else ""
+        await _answer(send, 303, b"", b"text/plain", [(b"location", target.encode()), *more])
+        return True
+
+    async def _refuse(
+        self, refused: Refusal, path: str, headers: Mapping[str, str], send: Send
+    ) -> None:
+        if path.startswith("/api/"):
+            body = json.dumps(refused.error.as_json()).encode()
+            await _answer(send, refused.status, body, b"application/json", [])
+        elif "text/html" in headers.get("accept", ""):
+            # Of the root it shows nothing: who asks may be anybody.
+            html = render("refused.html", error=refused.error).encode("utf-8", "replace")
+            await _answer(send, refused.status, html, b"text/html; charset=utf-8", [])
+        else:
+            text = f"{refused.error}\n".encode()
+            await _answer(send, refused.status, text, b"text/plain; charset=utf-8", [])
+
+
+def _let_in(scope: Scope) -> None:
+    """Tell the connection, where it wants to know, that the token came by it."""
+    told = scope.get("state", {}).get(LET_IN)
+    if told is not None:
+        told()
+
+
+def _headers_of(scope: Scope) -> dict[str, str]:
+    """The headers of a request; of one that is there twice nothing is believed, but of `Cookie`: a
+    proxy may pass on each cookie in a line of its own, as HTTP/2 has them (RFC 9113, 8.2.3)."""
+    found: dict[str, str] = {}
+    for name, value in scope["headers"]:
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        if key in found:
+            text = f"{found[key]}; {text}" if key == "cookie" else ""
+        found[key] = text
+    return found
+
+
+def _check_size(headers: Mapping[str, str]) -> None:
+    length = headers.get("content-length", "0")
+    if not length.isdecimal() or int(length) > MAX_BODY_BYTES:
+        raise _too_large()
+
+
+def _too_large() -> Refusal:
+    return refusal(413, "the request is too large", {"allowed": f"{MAX_BODY_BYTES:,} bytes"})
+
+
+def _limited(receive: Receive) -> Receive:
+    """`receive`, until too much came: a body without a length is counted."""
+    came = 0
+
+    async def limited() -> Message:
+        nonlocal came
+        message = await receive()
+        came += len(message.get("body", b""))
+        if came > MAX_BODY_BYTES:
+            raise _too_large()
+        return message
+
+    return limited
+
+
+def _with_headers(send: Send) -> Send:
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            there = {name.lower() for name, _ in message["headers"]}
+            more = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+            message["headers"] = [
+                *message["headers"],
+                *(pair for pair in more if pair[0] not in there),
+            ]
+        await send(message)
+
+    return sending
+
+
+async def _answer(
+    send: Send, status: int, body: bytes, kind: bytes, more: list[tuple[bytes, bytes]]
+) -> None:
+    headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode()), *more]
+    sending = _with_headers(send)
+    await sending({"type": "http.response.start", "status": status, "headers": headers})
+    await sending({"type": "http.response.body", "body": body})

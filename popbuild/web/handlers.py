@@ -1,0 +1,281 @@
+"""The verbs of the API: each takes a request and gives JSON. Nothing here knows HTTP's library."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from popbuild.base.errors import LockedError, UsageError
+from popbuild.base.paths import name_problem
+from popbuild.build import verbs
+from popbuild.jobs import run_log
+from popbuild.model.pipeline import Pipeline
+from popbuild.query.plan import totals
+from popbuild.query.table.board import UNKNOWN, Page, Query, query_of
+from popbuild.query.table.event_ring import Event
+from popbuild.web.builds import Build
+from popbuild.web.server import BYTES, Ask, NotAnswered, Reply, Server, reply_json
+
+_MOST_RUNS = 1_000
+_SILENCE_S = 15.0  # after that, a comment shows that the line still stands
+_PATIENCE_S = 5.0  # of a request that waits for a build to stop
+_KINDS = {".json": "application/json", ".txt": "text/plain", ".md": "text/plain"}
+
+
+async def page_of(server: Server, query: Query) -> Page:
+    """The rows that a query asks for, each looked at: the server may just have begun to."""
+    page = server.board.page(query)
+    unknown = [row.id for row in page.rows if row.standing == UNKNOWN]
+    if unknown:
+        await server.eyes.look_at(unknown)
+        page = server.board.page(page.query)
+    return page
+
+
+async def jobs(server: Server, ask: Ask) -> Any:
+    page = await page_of(server, query_of(ask.query))
+    return {
+        "jobs": [row.as_json() for row in page.rows],
+        "total": page.total,
+        "page": page.query.page,
+        "pages": page.pages,
+        "counts": server.board.counts(),
+    }
+
+
+async def job(server: Server, ask: Ask) -> Any:
+    return await asyncio.to_thread(server.api.job, server.known(ask.path["job"]))
+
+
+async def submit(server: Server, ask: Ask) -> Reply:
+    seed = ask.body["text"].encode("utf-8", "surrogatepass") if "text" in ask.body else None
+    given = ask.body["seed"] if seed is None else seed
+    problems = await asyncio.to_thread(server.api.check, given)
+    if problems:
+        error = UsageError("not a valid seed", {}, "mend what the problems name")
+        raise NotAnswered(422, error, problems)
+    name = await asyncio.to_thread(server.api.submit, given, ask.body.get("id"))
+    await server.eyes.look_at([name])
+    if ask.body.get("build"):
+        server.builds.start([name])
+    return reply_json({"id": name}, 201)
+
+
+async def files(server: Server, ask: Ask) -> Any:
+    found = await asyncio.to_thread(server.api.files, server.known(ask.path["job"]))
+    body = []
+    for each in found:
+        with contextlib.suppress(FileNotFoundError):
+            size = each.path.stat().st_size
+            shown = server.root.show(each.path)
+            body.append({"kind": each.kind, "name": each.name, "path": shown, "sizeBytes": size})
+    return body
+
+
+async def file(server: Server, ask: Ask) -> Reply:
+    """A file as it is, never as something that a browser would run."""
+    job, name = server.known(ask.path["job"]), ask.path["name"]
+    try:
+        data = await asyncio.to_thread(server.api.read, job, name)
+    except UsageError as error:
+        raise NotAnswered(404, error) from None
+    except FileNotFoundError:
+        raise NotAnswered(404, UsageError("the file is gone", {"file": name})) from None
+    last = name.rpartition("/")[2]
+    return _attachment(data, f"{job}-{last}", _KINDS.get(Path(last).suffix, BYTES))
+
+
+def _attachment(data: bytes, name: str, kind: str) -> Reply:
+    safe = "".join(each if each.isalnum() or each in "-_." else "_" for each in name)
+    disposition = f'attachment; filename="{safe.encode("ascii", "replace").decode()}"'
+    return Reply(data, kind, headers={"content-disposition": disposition.replace("?", "_")})
+
+
+async def download(server: Server, ask: Ask) -> Reply:
+    """`popbuild archive`: the job's complete and rejected directories as .tar.zst."""
+    job = server.known(ask.path["job"])
+
+    def archive() -> bytes:
+        from popbuild.upkeep.archive.write import archive
+
+        with tempfile.TemporaryDirectory(prefix="popbuild-") as folder:
+            target = Path(folder) / f"{job}.tar.zst"
+            archived = archive(server.root, [job], target)
+            return archived.file.read_bytes()
+
+    return _attachment(await asyncio.to_thread(archive), f"{job}.tar.zst", BYTES)
+
+
+async def explain(server: Server, ask: Ask) -> Any:
+    found = await asyncio.to_thread(server.api.explain, server.known(ask.path["job"]))
+    return [each.as_json() for each in found]
+
+
+async def diff(server: Server, ask: Ask) -> Any:
+    try:
+        found = await asyncio.to_thread(server.api.diff, server.known(ask.path["job"]))
+    except UsageError as error:  # there is nothing that it could differ from
+        raise NotAnswered(404, error) from None
+    return found.as_json()
+
+
+async def plan(server: Server, ask: Ask) -> Any:
+    names = [server.known(name) for name in ask.body["jobs"]]
+    fresh, always = ask.body.get("fresh", ()), ask.body.get("always", False)
+    planned = await asyncio.to_thread(lambda: server.api.plan(*names, fresh=fresh, always=always))
+    total = totals(task for each in planned for task in each.tasks)
+    return {"jobs": [each.as_json() for each in planned], "total": total.as_json()}
+
+
+async def build(server: Server, ask: Ask) -> Reply:
+    names = list(dict.fromkeys(server.known(name) for name in ask.body["jobs"]))
+    for name in names:
+        _check_can_be_built(server, name)
+    words = []
+    if ask.body.get("always"):
+        words.append("--always-execute")
+    if ask.body.get("fresh"):
+        await asyncio.to_thread(lambda: server.api.plan(*names, fresh=ask.body["fresh"]))
+        words.append(f"fresh={','.join(ask.body['fresh'])}")
+    if "budget" in ask.body:
+        words += ["--budget", f"{ask.body['budget']:f}"]
+    return reply_json(server.builds.start(names, words).as_json(), 202)
+
+
+async def retry(server: Server, ask: Ask) -> Reply:
+    name = server.known(ask.path["job"])
+    await asyncio.to_thread(verbs.check_retry, server.root, name)
+    _check_can_be_built(server, name)
+    return reply_json(server.builds.retry(name).as_json(), 202)
+
+
+def _check_can_be_built(server: Server, name: str) -> None:
+    problem = name_problem(name)
+    if problem is not None:
+        raise NotAnswered(422, UsageError("a bad name", {"job": name[:80], "allowed": problem}))
+    under_way = server.builds.building(name)
+    if under_way is not None:
+        values = {"job": name, "build": under_way.id}
+        raise NotAnswered(409, LockedError("this job is being built", values, "wait, or stop it"))
+
+
+async def approve(server: Server, ask: Ask) -> Any:
+    """`popbuild approve`; with `build`, the job goes on at once."""
+    job = server.known(ask.path["job"])
+    decided = await asyncio.to_thread(server.api.approve, job, **_answer(ask))
+    if ask.body.get("build") and server.builds.building(job) is None:
+        server.builds.start([job])
+    return decided.as_json()
+
+
+async def reject(server: Server, ask: Ask) -> Any:
+    job = server.known(ask.path["job"])
+    return (await asyncio.to_thread(server.api.reject, job, **_answer(ask))).as_json()
+
+
+def _answer(ask: Ask) -> dict[str, str | None]:
+    return {name: ask.body.get(name) for name in ("task", "note", "by", "of")}
+
+
+async def stop(server: Server, ask: Ask) -> Any:
+    """Whoever builds the job or waits for it, this server or another command, is asked to stop."""
+    job = server.known(ask.path["job"])
+    taken_back = server.builds.take_back(job)
+    (stopped,) = await asyncio.to_thread(lambda: server.api.stop(job, patience_s=_PATIENCE_S))
+    if taken_back:
+        stopped = dataclasses.replace(stopped, asked=True, stopped=True)
+    return stopped.as_json()
+
+
+async def builds(server: Server, ask: Ask) -> Any:
+    return [each.as_json() for each in server.builds.all()]
+
+
+async def one_build(server: Server, ask: Ask) -> Any:
+    return _build_of(server, ask).as_json()
+
+
+async def stop_build(server: Server, ask: Ask) -> Reply:
+    found = _build_of(server, ask)
+    server.builds.stop(found)
+    return reply_json(found.as_json(), 202)
+
+
+def _build_of(server: Server, ask: Ask) -> Build:
+    try:
+        return server.builds.get(ask.path["build"])
+    except UsageError as error:
+        raise NotAnswered(404, error) from None
+
+
+async def pipelines(server: Server, ask: Ask) -> Any:
+    found = await asyncio.to_thread(server.api.pipelines)
+    return [_pipeline_json(name, each) for name, each in found.items()]
+
+
+def _pipeline_json(name: str, pipeline: Pipeline) -> dict[str, Any]:
+    return {
+        "id": name,
+        "name": pipeline.name,
+        "path": pipeline.path,
+        "version": pipeline.version,
+        "description": pipeline.description,
+        "tasks": [
+            {
+                "id": task.id,
+                "label": task.label,
+                "needs": list(task.needs),
+                "artifact": task.artifact,
+                "settings": dict(task.configuration),
+                "files": sorted(task.files),
+            }
+            for task in pipeline.tasks
+        ],
+    }
+
+
+async def all_runs(server: Server, ask: Ask) -> Any:
+    found = await asyncio.to_thread(run_log.recent, server.root, _MOST_RUNS)
+    wanted = ask.query.get("job")
+    return [dict(line) for line in found if wanted is None or line.get("id") == wanted]
+
+
+async def events(server: Server, ask: Ask) -> Reply:
+    """What happens, as it happens; `job` names one whose files are watched closely."""
+    job = ask.query.get("job")
+    if job is not None:
+        server.known(job)
+
+    async def follow() -> AsyncIterator[bytes]:
+        with server.eyes.open_page(job):
+            async for some in _framed(server.hub.follow(ask.last_event)):
+                yield some
+
+    return Reply(follow(), "text/event-stream", headers={"x-accel-buffering": "no"})
+
+
+async def _framed(events: AsyncIterator[Event]) -> AsyncIterator[bytes]:
+    """Events as a browser's EventSource reads them, and a comment where there is none for long, by
+    which a line that is gone is noticed."""
+    yield b"retry: 1000\n\n"
+    coming = asyncio.ensure_future(anext(events))
+    try:
+        while True:
+            done, _ = await asyncio.wait({coming}, timeout=_SILENCE_S)
+            if not done:
+                yield b": still here\n\n"
+                continue
+            event = coming.result()
+            data = json.dumps(event.body, separators=(",", ":"))
+            yield f"id: {event.id}\nevent: {event.kind}\ndata: {data}\n\n".encode()
+            coming = asyncio.ensure_future(anext(events))
+    except StopAsyncIteration:
+        return
+    finally:
+        coming.cancel()

@@ -1,0 +1,1 @@
+"""What pages and reports show, and their HTML. Open `view.py` first."""

@@ -1,0 +1,211 @@
+"""Every call of a task: the prompt and the answer side by side, and the problems that made it
+refine."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from popbuild.base import disk
+from popbuild.base.errors import InputError
+from popbuild.base.paths import JobFolder, Root
+from popbuild.jobs.examine import read_json
+from popbuild.model.letter import kinds_text
+from popbuild.model.problem import Problem
+from popbuild.model.stage_names import kept_name
+from popbuild.query import untrusted
+from popbuild.web.pages.text_budget import Room, Text
+
+_MAX_SHOWN = 40  # exchanges of one task
+_MAX_ROWS = 100
+_MAX_CHARS = 16 * 1024  # of a prompt's message, and of an answer
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message of a prompt."""
+
+    role: str
+    text: Text
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A prompt as it was sent and its raw answer, with the files that hold them, and their names
+    as logs. `number` is 0 for the one of the cycle itself, from 1 for what `stages.py` asked
+    besides."""
+
+    number: int
+    prompt: tuple[Message, ...]
+    answer: Text | None
+    files: tuple[str, ...]
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """A try, from 0: its exchanges, and which stages said no to it, with their problems."""
+
+    number: int
+    exchanges: tuple[Exchange, ...]
+    failed: tuple[tuple[str, tuple[Problem, ...]], ...]
+
+
+@dataclass(frozen=True)
+class CallRow:
+    """A call as the letter, or the rejection, has it."""
+
+    stage: str
+    cycle: int
+    model: str
+    sample: int
+    stored: bool
+    input_tokens: int | None
+    output_tokens: int | None
+    cost: float | None
+    time_ms: float
+    finish_reason: str
+    warnings: tuple[str, ...]
+    kinds: str  # of its tokens, in words
+    counted: bool  # by us
+
+
+@dataclass(frozen=True)
+class TaskCalls:
+    """The calls of a task, and its cycles. `left_out` counts the calls, and the exchanges, that are
+    not shown."""
+
+    task: str
+    label: str
+    calls: tuple[CallRow, ...]
+    cycles: tuple[Cycle, ...]
+    left_out: int
+    running: bool = False
+
+    def awaits(self, cycle: Cycle, exchange: Exchange) -> bool:
+        """Whether an answer may still come: it runs, and this is the last that it asked."""
+        last = cycle is self.cycles[-1] and exchange is cycle.exchanges[-1]
+        return self.running and last and exchange.answer is None
+
+    @property
+    def refined(self) -> int:
+        """How often it was tried again."""
+        return max((cycle.number for cycle in self.cycles), default=0)
+
+
+def calls_of(
+    root: Root,
+    files: Iterable[Path],
+    task: tuple[str, str],
+    calls: Any,
+    log: Iterable[Mapping[str, Any]],
+    room: Room,
+) -> TaskCalls | None:
+    """The calls of a task, by ID and label; None where it made none. `files` are those that
+    `kept_of` gives, `calls` what its letter or the rejection says of them, `log` is its execution
+    log."""
+    name, label = task
+    kept = _kept(files, name)
+    rows = tuple(map(_row, untrusted.objects(calls)))
+    failed: dict[int, list[tuple[str, tuple[Problem, ...]]]] = {}
+    for entry in log:
+        problems = untrusted.problems(entry.get("problems"))
+        if problems and "stage" in entry:
+            failed.setdefault(entry["cycle"], []).append((entry["stage"], problems))
+    if not (kept or rows or failed):
+        return None
+    shown = sorted(kept)[:_MAX_SHOWN]
+    cycles = []
+    for number in sorted({*failed, *(cycle for cycle, _ in shown)}):
+        exchanges = tuple(
+            _exchange(root, place, kept[place], room) for place in shown if place[0] == number
+        )
+        cycles.append(Cycle(number, exchanges, tuple(failed.get(number, ()))))
+    left_out = max(len(kept) - len(shown), 0) + max(len(rows) - _MAX_ROWS, 0)
+    return TaskCalls(name, label, rows[:_MAX_ROWS], tuple(cycles), left_out)
+
+
+def _row(call: Mapping[str, Any]) -> CallRow:
+    warnings = call.get("warnings")
+    return CallRow(
+        stage=untrusted.text(call, "stage") or "",
+        cycle=int(untrusted.number(call.get("cycle"))),
+        model=untrusted.text(call, "model") or "",
+        sample=int(untrusted.number(call.get("sample"))),
+        stored=call.get("stored") is True,
+        input_tokens=untrusted.tokens(call, "inputTokens"),
+        output_tokens=untrusted.tokens(call, "outputTokens"),
+        cost=untrusted.known(call, "cost"),
+        time_ms=untrusted.number(call.get("durationMs")),
+        finish_reason=untrusted.text(call, "finishReason") or "",
+        warnings=tuple(map(str, warnings)) if isinstance(warnings, list) else (),
+        kinds=kinds_text(*untrusted.kinds(call)),
+        counted=call.get("counted") is True,
+    )
+
+
+def kept_of(folder: JobFolder) -> list[Path]:
+    """All files among which a job's prompts and answers are kept. From the folder: the index is
+    written with the next change of state."""
+    logs = folder.files("logs")
+    return sorted(logs.iterdir()) if logs.is_dir() else []
+
+
+def _kept(files: Iterable[Path], task: str) -> dict[tuple[int, int], dict[str, Path]]:
+    """The kept prompts and answers of a task, by cycle and number."""
+    beginning = kept_name(task, "prompt", "json", 0).removesuffix("prompt-0.json")
+    pattern = re.compile(r"(prompt|answer)-(\d{1,4})(?:-(\d{1,6}))?\.\w+")
+    found: dict[tuple[int, int], dict[str, Path]] = {}
+    for path in files:
+        if not path.name.startswith(beginning):
+            continue
+        match = pattern.fullmatch(path.name, len(beginning))
+        if match is not None:
+            place = int(match[2]), int(match[3] or 0)
+            found.setdefault(place, {})[match[1]] = path
+    return found
+
+
+def _exchange(
+    root: Root, place: tuple[int, int], files: Mapping[str, Path], room: Room
+) -> Exchange:
+    prompt = tuple(_messages(files["prompt"], room)) if "prompt" in files else ()
+    answer = _text(files["answer"]) if "answer" in files else None
+    there = [files[each] for each in ("prompt", "answer") if each in files]
+    return Exchange(
+        place[1],
+        prompt,
+        None if answer is None else room.text(answer, _MAX_CHARS),
+        tuple(map(root.show, there)),
+        tuple(path.name for path in there),
+    )
+
+
+def _messages(path: Path, room: Room) -> Iterator[Message]:
+    body = read_json(path)
+    if not isinstance(body, list):
+        yield Message("", room.text(_text(path) or "", _MAX_CHARS))
+        return
+    for each in body:
+        message = each if isinstance(each, dict) else {"content": each}
+        content = message.get("content")
+        text = content if isinstance(content, str) else _plain(content)
+        yield Message(str(message.get("role", "")), room.text(text, _MAX_CHARS))
+
+
+def _plain(content: Any) -> str:
+    """Content in parts: their texts, one below the other."""
+    parts = content if isinstance(content, list) else [content]
+    texts = [each.get("text") if isinstance(each, dict) else each for each in parts]
+    return "\n".join(each if isinstance(each, str) else "[not a text]" for each in texts)
+
+
+def _text(path: Path) -> str | None:
+    """A log's text; None where it is gone, or no file that can be read."""
+    try:
+        return disk.read(path).decode(errors="replace")
+    except (OSError, InputError):
+        return None

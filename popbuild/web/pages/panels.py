@@ -1,0 +1,247 @@
+"""What the panels of a page about a job show, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from popbuild.base.paths import COMPLETE, REJECTED
+from popbuild.base.units import seconds
+from popbuild.jobs.lookup import BAD_LINK, BAD_NAME, BAD_PIPELINE, BAD_SEED
+from popbuild.model.clock import seconds_at
+from popbuild.model.decision import STAGE as HUMAN_GATE
+from popbuild.model.decision import Question
+from popbuild.model.letter import Usage
+from popbuild.model.problem import Problem
+from popbuild.query.diff import TaskChange
+from popbuild.query.provenance import TracedTask
+from popbuild.web.pages.calls import TaskCalls
+from popbuild.web.pages.documents import Document
+from popbuild.web.pages.text_budget import Text
+from popbuild.web.svg import Graph, Lane
+
+
+@dataclass(frozen=True)
+class TaskView:
+    """A task. `mark` is its state as a drawing has it: done, stale, rejected and so on; `time_ms`
+    and `usage` are of its last build."""
+
+    id: str
+    label: str
+    mark: str
+    needs: tuple[str, ...]
+    artifact: str
+    attempts: int
+    refinements: int
+    time_ms: float
+    usage: Usage
+    reasons: tuple[str, ...]
+    edited: bool
+    frozen: bool
+    started: str | None  # when, if it runs
+    stage: str | None  # which it is at, if it runs
+    decision: Mapping[str, Any] | None  # what a person said at its human gate
+    error: str | None
+
+    @property
+    def tokens(self) -> int | None:
+        return self.usage.tokens
+
+
+@dataclass(frozen=True)
+class StageRow:
+    """What one stage did in one cycle, and when it ended."""
+
+    at: str
+    task: str
+    stage: str
+    cycle: int
+    outcome: str
+    time_ms: float
+    message: str
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """What a stage logged."""
+
+    at: str
+    level: str
+    task: str
+    stage: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """Why a gate said no, and when; `task` is None where it was the seed."""
+
+    at: str
+    task: str | None
+    stage: str | None
+    refinements: int
+    problems: tuple[Problem, ...]
+    answer: str | None
+
+    @property
+    def head(self) -> str:
+        """Who said no to what."""
+        return rejected_by(self.task, self.stage)
+
+
+@dataclass(frozen=True)
+class Bad:
+    """What of a job cannot be built: its name, its directory or its seed, with the file or folder
+    that it is about."""
+
+    what: str
+    path: str
+    problems: tuple[Problem, ...]
+
+    @property
+    def head(self) -> str:
+        return _BAD_HEADS[self.what]
+
+
+_BAD_HEADS = {
+    BAD_NAME: "its name cannot be a job's",
+    BAD_LINK: "its directory is a symbolic link or holds one: nothing of it is read",
+    BAD_SEED: "its seed cannot start a job",
+    BAD_PIPELINE: "its pipeline cannot be used",
+}
+
+
+@dataclass(frozen=True)
+class StaleTask:
+    """A task that is stale, edited by hand or frozen: what it is, when and by which run it was
+    built, and each reason with its difference as lines of a unified diff."""
+
+    task: str
+    state: str
+    built: tuple[str, str] | None
+    reasons: tuple[tuple[str, Text], ...]
+
+
+@dataclass(frozen=True)
+class ChangedPlace:
+    """A place of an artifact, before and after; None where there was none, or is none."""
+
+    pointer: str
+    before: Text | None
+    after: Text | None
+
+
+@dataclass(frozen=True)
+class ChangedArtifact:
+    """An artifact that the last rebuild added, removed or changed. `left_out` counts the places
+    that are not shown."""
+
+    name: str
+    kind: str
+    places: tuple[ChangedPlace, ...]
+    left_out: int
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What the last rebuild changed against the result that it replaced."""
+
+    run_before: str | None
+    run_after: str | None
+    tasks: tuple[TaskChange, ...]
+    artifacts: tuple[ChangedArtifact, ...]
+
+
+@dataclass(frozen=True)
+class JobView:
+    """A job. Panels that have nothing to show are empty; `notes` say of which it cannot be told."""
+
+    id: str
+    name: str
+    state: str
+    up_to_date: bool
+    description: str
+    path: str | None
+    pipeline: str | None
+    run: str | None
+    source: str | None
+    created: str | None
+    finished: str | None
+    error: str | None
+    tasks: tuple[TaskView, ...]
+    graph: Graph | None
+    lanes: tuple[Lane, ...]
+    stages: tuple[StageRow, ...]
+    documents: tuple[Document, ...]
+    documents_left_out: int
+    calls: tuple[TaskCalls, ...]
+    questions: tuple[Question, ...]  # that a person is asked
+    bad: Bad | None
+    rejection: Rejection | None
+    stale: tuple[StaleTask, ...]
+    changes: Changes | None
+    origin: tuple[TracedTask, ...]
+    logged: tuple[LogLine, ...]
+    logs: tuple[Document, ...]
+    logs_left_out: int
+    unowned: tuple[str, ...]  # files of no task, as paths in its directory
+    unowned_left_out: int
+    notes: tuple[str, ...]
+
+    @property
+    def mark(self) -> str:
+        """Its state as a page marks it: a good result that a run would replace is stale."""
+        return mark_of(self.state, self.up_to_date, self.bad is not None)
+
+    @property
+    def usage(self) -> Usage:
+        """What the last builds of all its tasks came to."""
+        return sum((task.usage for task in self.tasks), Usage())
+
+    @property
+    def tokens(self) -> int | None:
+        return self.usage.tokens
+
+    @property
+    def time_ms(self) -> float:
+        """How long the last builds of its tasks took, one after the other."""
+        return sum(task.time_ms for task in self.tasks)
+
+    @property
+    def took(self) -> str:
+        return took(self.time_ms, self.tokens)
+
+    @property
+    def as_of(self) -> str | None:
+        """The newest time that its files have."""
+        rejected = [self.rejection.at] if self.rejection else []
+        return newest([self.created, self.finished, *rejected, *(row.at for row in self.stages)])
+
+
+def mark_of(state: str, up_to_date: bool, bad: bool) -> str:
+    """A job's state; `stale` where it is complete and today's inputs want another result, `broken`
+    where it cannot be built."""
+    if bad and state != REJECTED:
+        return "broken"
+    return "stale" if state == COMPLETE and not up_to_date else state
+
+
+def took(time_ms: float, tokens: int | None) -> str:
+    """How long builds took; unknown where another program says neither that nor what they used."""
+    return seconds(time_ms) if time_ms or tokens is not None else "unknown"
+
+
+def rejected_by(task: str | None, stage: str | None) -> str:
+    """Which gate said no, as the head of its problems."""
+    if task is None:
+        return "its seed was rejected"
+    if stage == HUMAN_GATE:
+        return f"a person rejected what {task} made"
+    return f"{task} did not pass {stage or 'its gate'}"
+
+
+def newest(times: Iterable[str | None]) -> str | None:
+    """The last of these times; what is no time is passed over."""
+    known = [(at_s, each) for each in times if (at_s := seconds_at(each)) is not None]
+    return max(known)[1] if known else None

@@ -1,0 +1,363 @@
+"""All that one page about a job shows, gathered from what the commands give: nothing here reads a
+format by itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from os.path import commonpath
+from typing import Any, TypeVar
+
+from popbuild.base import disk, jsonio
+from popbuild.base.errors import PopbuildError
+from popbuild.base.paths import COMPLETE, REJECTED, JobFolder, Root, shown_name
+from popbuild.base.units import count, seconds
+from popbuild.jobs.examine import read_json
+from popbuild.jobs.foreign import tasks_of
+from popbuild.jobs.lookup import Job, place_of, standing_status
+from popbuild.jobs.originals import unowned
+from popbuild.jobs.promotion import previous_results
+from popbuild.model.clock import seconds_at
+from popbuild.model.config.config import environment_of
+from popbuild.model.problem import MISSING
+from popbuild.model.status import RUNNING, error_text
+from popbuild.query import describe, untrusted
+from popbuild.query.diff import Change, diff
+from popbuild.query.explain import explain
+from popbuild.query.provenance import TracedTask, trace
+from popbuild.web.pages.calls import TaskCalls, calls_of, kept_of
+from popbuild.web.pages.documents import Document, Documents
+from popbuild.web.pages.panels import (
+    Bad,
+    ChangedArtifact,
+    ChangedPlace,
+    Changes,
+    JobView,
+    LogLine,
+    Rejection,
+    StageRow,
+    StaleTask,
+    TaskView,
+)
+from popbuild.web.pages.text_budget import Room
+from popbuild.web.svg import Bar, Graph, Lane, graph_of
+
+_MAX_DIFFERENCE = 16 * 1024  # characters
+_MAX_LINES = 200  # that the stages of one task logged
+_MAX_PLACES = 50  # of an artifact that changed
+_MAX_PLACE = 4 * 1024  # characters of one
+_MOST_UNOWNED = 20  # files of no task
+_LEAD = 120  # before the first that differs
+_LOOKS = 3
+_Part = TypeVar("_Part")
+# What a job's directory that somebody else wrote may make of a panel.
+_FOREIGN = (PopbuildError, OSError, KeyError, TypeError, ValueError, AttributeError)
+
+
+def job_view(root: Root, name: str) -> JobView:
+    """The view of a job by its ID. UsageError where there is none."""
+    for _ in range(_LOOKS):
+        job = describe.find_job(root, name)
+        view = view_of(root, job)
+        # While it was read it may have been promoted: what is left of that is no view.
+        if job.folder is None or disk.is_folder(str(job.folder.path)):
+            break
+    return view
+
+
+def view_of(root: Root, job: Job) -> JobView:
+    """The view of a job as it was found. Reads; writes nothing, calls nothing."""
+    return _Viewer(root, job).view()
+
+
+def bad_of(root: Root, job: Job) -> Bad | None:
+    """Why a job cannot be built; None where it can."""
+    return None if job.bad is None else Bad(job.bad[0], place_of(root, job.id), job.bad[1])
+
+
+def graph_of_job(root: Root, job: Job) -> Graph | None:
+    """The graph of a job's pipeline with the states of its tasks; None where its seed, name or
+    place does not let it be told."""
+    return _Viewer(root, job).graph()
+
+
+class _Viewer:
+    def __init__(self, root: Root, job: Job) -> None:
+        self._root = root
+        self._job = job
+        self._room = Room(environment_of(root, os.environ))
+        self._notes: list[str] = []
+        self._status = standing_status(job) or {}
+        self._rejection = self._told("problems", self._read_rejection, None)
+        self._logs = {task: _log(job.folder, task) for task in self._names() if job.folder}
+
+    def view(self) -> JobView:
+        job, status = self._job, self._status
+        tasks = self._tasks()
+        none: tuple[tuple[Document, ...], int] = (), 0
+        files = Documents(self._root, job, status, self._room)
+        documents, documents_left_out = self._told("artifacts", files.seed_and_artifacts, none)
+        logs, logs_left_out = self._told("logs", files.logs, none)
+        others = self._told("files of no task", self._unowned, list[str]())
+        view = JobView(
+            id=shown_name(job.id),
+            name=str((job.seed or {}).get("name", "")),
+            state=job.state,
+            up_to_date=job.up_to_date or job.is_not_ours,
+            description=job.description,
+            path=self._root.show(job.folder.path) if job.folder else None,
+            pipeline=job.pipeline.name if job.pipeline else None,
+            run=untrusted.text(status, "pipelineId"),
+            source=untrusted.text(status, "source"),
+            created=untrusted.text(status, "createdAt"),
+            finished=untrusted.text(status, "finishedAt"),
+            error=error_text(status.get("error")),
+            tasks=tasks,
+            graph=self._graph(tasks),
+            lanes=self._told("timeline", lambda: tuple(self._lanes(tasks)), ()),
+            stages=self._told("timeline", lambda: tuple(self._stages()), ()),
+            documents=documents,
+            documents_left_out=documents_left_out,
+            calls=self._told("calls", lambda: tuple(self._calls()), ()),
+            questions=job.questions,
+            bad=bad_of(self._root, job),
+            rejection=self._rejection,
+            stale=self._told("stale", lambda: tuple(self._stale(tasks)), ()),
+            changes=self._told("diff", self._changes, None),
+            origin=self._told("origin", lambda: tuple(self._origin()), ()),
+            logged=self._told("logs", lambda: tuple(self._logged()), ()),
+            logs=logs,
+            logs_left_out=logs_left_out,
+            unowned=tuple(others[:_MOST_UNOWNED]),
+            unowned_left_out=len(others[_MOST_UNOWNED:]),
+            notes=tuple(dict.fromkeys(self._notes)),
+        )
+        masked: JobView = self._room.masked(view)
+        return masked
+
+    def _told(self, panel: str, tell: Callable[[], _Part], otherwise: _Part) -> _Part:
+        """A part of the view; where a file does not let it be told, a note says so."""
+        try:
+            return tell()
+        except _FOREIGN as error:
+            said = error.as_line() if isinstance(error, PopbuildError) else type(error).__name__
+            self._notes.append(f"{panel} cannot be told: {said}")
+            return otherwise
+
+    def _unowned(self) -> list[str]:
+        job = self._job
+        if job.folder is None or job.pipeline is None:
+            return []
+        return [
+            shown_name(each) for each in unowned(job.folder, job.pipeline, self._status or None)
+        ]
+
+    # Tasks.
+
+    def _names(self) -> tuple[str, ...]:
+        """The tasks of its pipeline; where that cannot be used, of its status."""
+        job = self._job
+        if job.pipeline is not None and job.exam is not None:
+            return tuple(job.pipeline.names)
+        if job.folder is None or job.bad_link is not None:
+            return ()
+        return tuple(tasks_of(job.folder, self._status or None))
+
+    def _tasks(self) -> tuple[TaskView, ...]:
+        job = self._job
+        body = describe.describe_job(job, self._root)["tasks"]
+        needs = {task.id: task.needs for task in job.exam.pipeline.tasks} if job.exam else {}
+        return tuple(self._task(name, needs.get(name, ()), said) for name, said in body.items())
+
+    def _task(self, name: str, needs: tuple[str, ...], said: Mapping[str, Any]) -> TaskView:
+        return TaskView(
+            id=name,
+            label=said["label"],
+            mark=self._mark(name, said),
+            needs=needs,
+            artifact=said["artifact"] or "",
+            attempts=int(untrusted.number(said["attempts"])),
+            refinements=int(untrusted.number(said["refinementAttempts"])),
+            time_ms=untrusted.number(said["executionTime"]),
+            usage=untrusted.usage(said["usage"]),
+            reasons=tuple(said["reasons"]),
+            edited=said["edited"],
+            frozen=said["frozen"],
+            started=self._started(name) if self._runs(name) else None,
+            stage=untrusted.text(said, "currentStage"),
+            decision=said.get("decision"),
+            error=error_text(said["error"]),
+        )
+
+    def _mark(self, task: str, said: Mapping[str, Any]) -> str:
+        state = str(said["state"])
+        if self._rejection is not None and self._rejection.task == task:
+            return "rejected"
+        if any(question.task == task for question in self._job.questions):
+            return "waiting"
+        if said["frozen"]:
+            return "frozen"
+        return "stale" if state == "done" and said["stale"] else state
+
+    def _started(self, task: str) -> str | None:
+        return untrusted.text(self._status["tasks"][task], "startedAt")
+
+    def _runs(self, task: str) -> bool:
+        entry = self._status.get("tasks", {}).get(task, {})
+        return self._job.state == RUNNING and entry.get("state") == RUNNING
+
+    def graph(self) -> Graph | None:
+        """The graph alone."""
+        graph: Graph | None = self._room.masked(self._graph(self._tasks()))
+        return graph
+
+    def _graph(self, tasks: Iterable[TaskView]) -> Graph | None:
+        if self._job.pipeline is None:
+            return None
+        states = {task.id: task.mark for task in tasks}
+        notes = {task.id: seconds(task.time_ms) for task in tasks if task.time_ms}
+        return graph_of(self._job.pipeline, shown_name(self._job.id), states, notes)
+
+    # What the execution logs have.
+
+    def _lanes(self, tasks: Iterable[TaskView]) -> Iterator[Lane]:
+        for task in tasks:
+            log = self._logs.get(task.id, ())
+            bars = [each for each in map(_bar, log) if each is not None]
+            if bars:
+                refined = count(task.refinements, "refinement") if task.refinements else ""
+                took = seconds(task.time_ms or 1000 * sum(b.end_s - b.start_s for b in bars))
+                note = ", ".join(filter(None, [took, refined]))
+                yield Lane(task.label, note, tuple(sorted(bars, key=lambda bar: bar.start_s)))
+
+    def _stages(self) -> Iterator[StageRow]:
+        for task, entries in self._logs.items():
+            for each in entries:
+                if "outcome" in each:
+                    yield StageRow(
+                        each["timestamp"],
+                        task,
+                        each["stage"],
+                        int(each["cycle"]),
+                        each["outcome"],
+                        untrusted.number(each.get("durationMs")),
+                        each["message"],
+                    )
+
+    def _logged(self) -> Iterator[LogLine]:
+        for task, entries in self._logs.items():
+            own = [each for each in entries if "outcome" not in each]
+            for each in own[:_MAX_LINES]:
+                where = str(each.get("stage", ""))
+                yield LogLine(each["timestamp"], each["level"], task, where, each["message"])
+            if len(own) > _MAX_LINES:
+                self._notes.append(f"logs: {len(own) - _MAX_LINES} more lines of {task}")
+
+    def _calls(self) -> Iterator[TaskCalls]:
+        job = self._job
+        if job.exam is None or job.folder is None:
+            return
+        rejected = read_json(job.folder.rejection) if self._rejection is not None else None
+        files = kept_of(job.folder)
+        for task in job.exam.pipeline.tasks:
+            letter = job.exam.letters.get(task.id)
+            calls = letter.body.get("calls") if letter is not None else None
+            if rejected is not None and rejected.get("task") == task.id:
+                calls = rejected.get("calls")
+            names = task.id, task.label
+            found = calls_of(self._root, files, names, calls, self._logs[task.id], self._room)
+            if found is not None:
+                yield replace(found, running=self._runs(task.id))
+
+    # Why and whence.
+
+    def _read_rejection(self) -> Rejection | None:
+        job = self._job
+        if job.state != REJECTED or job.folder is None:
+            return None
+        body = read_json(job.folder.rejection)
+        if not isinstance(body, dict):
+            return None
+        return Rejection(
+            str(body.get("rejectedAt", "")),
+            untrusted.text(body, "task"),
+            untrusted.text(body, "stage"),
+            int(untrusted.number(body.get("refinementAttempts"))),
+            untrusted.problems(body.get("problems")),
+            untrusted.text(body, "answer"),
+        )
+
+    def _stale(self, tasks: Iterable[TaskView]) -> Iterator[StaleTask]:
+        """What is stale and why; of a task that was never built there is nothing to say."""
+        exam = self._job.exam
+        if exam is None or self._job.folder is None:
+            return
+        wanted = [
+            task.id
+            for task in tasks
+            if (task.reasons or task.edited or task.frozen)
+            and exam.last_letter(exam.pipeline.task(task.id)) is not None
+        ]
+        for each in explain(self._job, wanted):
+            reasons = tuple(
+                (reason.text, self._room.text("\n".join(reason.difference), _MAX_DIFFERENCE))
+                for reason in each.reasons
+            )
+            yield StaleTask(each.task, each.state, each.built, reasons)
+
+    def _changes(self) -> Changes | None:
+        job = self._job
+        if job.state != COMPLETE or job.bad_link or not previous_results(self._root, job.id):
+            return None
+        found = diff(self._root, job.id)
+        artifacts = tuple(
+            ChangedArtifact(
+                each.name,
+                each.kind,
+                tuple(self._place(change) for change in each.changes[:_MAX_PLACES]),
+                max(len(each.changes) - _MAX_PLACES, 0),
+            )
+            for each in found.artifacts
+        )
+        return Changes(found.run_before, found.run_after, found.tasks, artifacts)
+
+    def _place(self, change: Change) -> ChangedPlace:
+        """A place, both texts from a little before where they differ."""
+        values = [change.before, change.after]
+        texts = [
+            None if v is MISSING else v if isinstance(v, str) else jsonio.compact(v) for v in values
+        ]
+        same = len(commonpath([text for text in texts if text is not None]))
+        start = max(same - _LEAD, 0) if None not in texts else 0
+        before, after = (
+            None if text is None else self._room.text(text, _MAX_PLACE, start) for text in texts
+        )
+        return ChangedPlace(change.pointer, before, after)
+
+    def _origin(self) -> Iterator[TracedTask]:
+        """Where each artifact came from: the chains of the last ones hold those above them."""
+        job, told = self._job, set[str]()
+        if job.folder is None or job.exam is None:
+            return
+        for task in reversed(job.exam.pipeline.in_order):
+            path = job.folder.artifact(task.artifact)
+            if task.id in told or not job.exam.letters.get(task.id) or not disk.is_regular(path):
+                continue
+            for each in trace(self._root, str(path)).tasks:
+                if each.body["task"] not in told:
+                    told.add(each.body["task"])
+                    yield each
+
+
+def _log(folder: JobFolder, task: str) -> list[dict[str, Any]]:
+    return untrusted.log_entries(read_json(folder.execution_logs(task)))
+
+
+def _bar(entry: Mapping[str, Any]) -> Bar | None:
+    """A stage that ran; one that was skipped took no time."""
+    end_s, took_ms = seconds_at(entry["timestamp"]), untrusted.number(entry.get("durationMs"))
+    if entry.get("outcome") in (None, "skipped") or end_s is None:
+        return None
+    start_s = end_s - took_ms / 1000
+    return Bar(entry["stage"], entry["cycle"], start_s, end_s, str(entry["outcome"]))

@@ -1,0 +1,19 @@
+"""Graphs, timelines and plots as text. Pure: data in, SVG, Mermaid or DOT out."""
+
+from popbuild.web.svg.graph import Graph, Node, dot, graph_of, mermaid, svg
+from popbuild.web.svg.plot import Point, plot_svg
+from popbuild.web.svg.timeline import Bar, Lane, timeline_svg
+
+__all__ = [
+    "Bar",
+    "Graph",
+    "Lane",
+    "Node",
+    "Point",
+    "dot",
+    "graph_of",
+    "mermaid",
+    "plot_svg",
+    "svg",
+    "timeline_svg",
+]
