@@ -54,7 +54,7 @@ class Popbuild:
 
     def jobs(self, *names: str) -> list[dict[str, Any]]:
         """The jobs that IDs and globs mean, or all, as `popbuild status --json` has them."""
-        found = describe.look(self.root, describe.named(self.root, names))
+        found = describe.jobs_of(self.root, describe.names_to_ids(self.root, names))
         return [describe.describe_job(job, self.root) for job in found]
 
     def job(self, job: str) -> dict[str, Any]:
@@ -79,7 +79,7 @@ class Popbuild:
 
     def explain(self, job: str, task: str | None = None) -> list[Explanation]:
         """Why a job's tasks, or one of them, are stale, with the differences."""
-        return describe.explain(self.root, job, task)
+        return describe.explain_job(self.root, job, task)
 
     def diff(self, job: str, against: int = 1) -> Difference:
         """What a complete job's last rebuild changed, or the `against`-th before it until now."""
@@ -99,17 +99,17 @@ class Popbuild:
         from popbuild.build.nothing_to_do import Options
 
         options = Options(always=always, fresh=tuple(fresh), store=store)
-        return session.plan(self.root, None, names, options)
+        return session.plan_run(self.root, None, names, options)
 
     async def events(self, job: str | None = None) -> AsyncIterator[Event]:
         """What happens from now on, as it happens: the kinds and bodies of the HTTP API, with
         `async for`. `job` is one whose files are watched closely. Ends when you stop asking."""
-        from popbuild.query.table.board import Board
         from popbuild.query.table.event_ring import Hub
+        from popbuild.query.table.job_table import JobTable
         from popbuild.query.table.watcher import Eyes
 
         hub = Hub()
-        eyes = Eyes(self.root, Board(), hub)
+        eyes = Eyes(self.root, JobTable(), hub)
         looking = asyncio.create_task(eyes.run())
         try:
             with eyes.open_page(job):
@@ -186,9 +186,9 @@ class Popbuild:
         """Say yes at a human gate. `task` is needed where several wait; `by` is the login name if
         absent; with `of`, from the question in `job(…)["waiting"]`, only if it is still that which
         is asked, and nobody has said no. The next `build` goes on."""
-        from popbuild.build.human_gate import Answer, approve
+        from popbuild.build.human_gate import HumanAnswer, approve
 
-        return approve(self.root, job, Answer(task, note, by, of))
+        return approve(self.root, job, HumanAnswer(task, note, by, of))
 
     def reject(
         self,
@@ -200,9 +200,9 @@ class Popbuild:
     ) -> Decided:
         """Say no at a human gate: the job goes to rejected/, with the note as its problem. Its
         arguments are those of `approve`."""
-        from popbuild.build.human_gate import Answer, reject
+        from popbuild.build.human_gate import HumanAnswer, reject
 
-        return reject(self.root, job, Answer(task, note, by, of))
+        return reject(self.root, job, HumanAnswer(task, note, by, of))
 
     def stop(self, *jobs: str, patience_s: float = 30.0) -> list[Stopped]:
         """Ask whoever builds these jobs to stop, and wait for it, at most so long."""

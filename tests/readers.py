@@ -31,7 +31,7 @@ from popbuild.model.schema import gate, schemas
 from popbuild.model.schema.bundle import bundle
 from popbuild.task.answer.kinds import Kinds
 from popbuild.task.default_stages import NoDocument, parse_json, parse_text
-from popbuild.task.reads import Trace, view
+from popbuild.task.reads import ReadTrace, view
 from popbuild.task.templates.render import Templates
 from popbuild.upkeep.archive import tarball
 
@@ -63,14 +63,14 @@ def json_(data: bytes) -> None:
 def yaml(data: bytes) -> None:
     """Strict YAML gives only what JSON can say; each of its places has a line."""
     try:
-        value = yamlio.loads(data, "file")
+        value = yamlio.yaml_value(data, "file")
     except ConfigError as error:
         told(error)
         return
     written_again(value)
     lines = data.count(b"\n") + data.count(b"\r") + data.count(b"\xc2\x85") + data.count(b"\xe2")
     for pointer, _ in places(value) if value is not None else ():
-        line = yamlio.line_of(data, pointer)
+        line = yamlio.yaml_line(data, pointer)
         assert line is None or 1 <= line <= lines + 1, (pointer, line)
 
 
@@ -118,7 +118,7 @@ def template(data: bytes) -> None:
     """A template has a text, a bounded one, or says where it is wrong."""
     source = data.decode(errors="replace")
     templates = Templates(lambda path: source if path == "p.md" else None, {})
-    trace = Trace()
+    trace = ReadTrace()
     variables = {"seed": view(SEED, "seed", "", trace), "config": {"model": "m"}, "cycle": 0}
     try:
         templates.check("p.md")
@@ -216,7 +216,7 @@ def archive(data: bytes) -> None:
             found[place] = jsonio.digest_bytes(file.getvalue())
 
         try:
-            tarball.read(io.BytesIO(packed), "file", 1 << 20, opened)
+            tarball.unpack(io.BytesIO(packed), "file", 1 << 20, opened)
         except InputError as error:
             told(error)
             continue

@@ -17,7 +17,14 @@ from provider import Provider, fail
 from workspace import CHECKOUT, Workspace
 
 from popbuild.base import jsonio
-from popbuild.llm.addresses import ROUTES, USE_PROXY, VARIABLES, address_of, normal, variables_of
+from popbuild.llm.addresses import (
+    ADDRESS_VARIABLES,
+    ROUTES,
+    USE_PROXY,
+    address_of,
+    normal_address,
+    variables_of,
+)
 from popbuild.llm.endpoint import provider_place
 from popbuild.llm.store import Store
 from popbuild.model.letter import seal
@@ -59,7 +66,7 @@ def test_requests_go_where_our_table_says(said: list[dict[str, Any]]) -> None:
     missing = {each["model"].split("/")[0] for each in driven if each["ours"] != each["winners"]}
     assert missing == set(NOT_DRIVEN)
     known = {each["model"].split("/")[0] for each in driven}
-    assert {name.split("/")[0] for name in VARIABLES} - known == set()
+    assert {name.split("/")[0] for name in ADDRESS_VARIABLES} - known == set()
 
 
 def test_whose_model_it_is_without_a_provider_in_its_name(said: list[dict[str, Any]]) -> None:
@@ -69,7 +76,7 @@ def test_whose_model_it_is_without_a_provider_in_its_name(said: list[dict[str, A
     other = {
         model: provider
         for model, provider in listed.items()
-        if variables_of(model, {}, {}) != VARIABLES.get(provider, ())
+        if variables_of(model, {}, {}) != ADDRESS_VARIABLES.get(provider, ())
     }
     assert other == {}
 
@@ -140,7 +147,7 @@ def test_no_variable_of_litellms_source_is_unknown() -> None:
     providers = json.loads((package / "llms/openai_like/providers.json").read_text())
     found.update(each["api_base_env"] for each in providers.values() if "api_base_env" in each)
     found = {name for name in found if ADDRESS.search(name)}
-    assert found - set().union(*VARIABLES.values()) == set(NO_ADDRESS_OF_A_CHAT)
+    assert found - set().union(*ADDRESS_VARIABLES.values()) == set(NO_ADDRESS_OF_A_CHAT)
 
 
 def test_routes_are_litellms() -> None:
@@ -236,7 +243,7 @@ def test_the_address_that_counts(
 )
 def test_one_address_in_two_ways(one: str, other: str, same: bool) -> None:
     """Slashes at the end, and capitals in scheme and host, make no other address. All else may."""
-    assert (normal(one) == normal(other)) == same
+    assert (normal_address(one) == normal_address(other)) == same
 
 
 # --- what is written down of it, now and by versions before ---

@@ -13,7 +13,7 @@ from refusals import KEY, RUNS, nothing_leaked, refused
 from workspace import Workspace
 
 from popbuild.base.errors import TaskError
-from popbuild.task.reads import Trace
+from popbuild.task.reads import ReadTrace
 from popbuild.task.templates.render import Templates
 
 PROMPT = "pipeline-config/tasks/research/prompt.md"
@@ -224,7 +224,7 @@ def test_a_bound_acts_before_the_memory_is_spent(kind: str) -> None:
     tracemalloc.start()
     try:
         with pytest.raises(TaskError, match=TEMPLATES[kind][1][0]):
-            templates.render("prompt.md", {"seed": {"topic": "x"}}, Trace())
+            templates.render("prompt.md", {"seed": {"topic": "x"}}, ReadTrace())
         assert tracemalloc.get_traced_memory()[1] < 50_000_000
     finally:
         tracemalloc.stop()

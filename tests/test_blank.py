@@ -10,7 +10,7 @@ from refusals import refused
 from workspace import Workspace
 
 from popbuild.base.texts import is_blank
-from popbuild.task.templates.syntax import source_of
+from popbuild.task.templates.syntax import template_source
 
 INVISIBLE = ("", " \t\r\n\v\f", "\u00a0\u2003\u3000", "\u200b\u200c\u200d\u2060\ufeff", "\x00\x1b")
 INVISIBLE += ("\u00ad", "\u2028\u2029", "\ufe0f", "\u3164\uffa0\u115f", "\u2800", "\U000e0020")
@@ -58,7 +58,7 @@ NOT_BLANK = (
 
 @pytest.mark.parametrize("text", BLANK)
 def test_a_template_that_renders_to_nothing_is_known_by_its_source(text: str) -> None:
-    assert source_of(text).blank
+    assert template_source(text).blank
 
 
 CONSTANTS = (
@@ -75,7 +75,7 @@ def test_looking_at_a_template_computes_nothing(text: str) -> None:
     """jinja2 would work out what is constant, with none of the bounds that rendering has."""
     tracemalloc.start()
     try:
-        assert not source_of(text).blank
+        assert not template_source(text).blank
         assert tracemalloc.get_traced_memory()[1] < 5_000_000
     finally:
         tracemalloc.stop()
@@ -83,7 +83,7 @@ def test_looking_at_a_template_computes_nothing(text: str) -> None:
 
 @pytest.mark.parametrize("text", NOT_BLANK)
 def test_a_template_that_may_say_something_is_not_blank(text: str) -> None:
-    assert not source_of(text).blank
+    assert not template_source(text).blank
 
 
 @pytest.mark.parametrize("prompt", ["", "{# nothing yet #}\n", "\u200b\n"])

@@ -29,7 +29,7 @@ def check_whole(workspace: Workspace, runs: int) -> None:
     assert {task["state"] for task in workspace.status("first")["tasks"].values()} == {"done"}
     assert validate.validate(Root(workspace.root)).findings == []
     assert verify.verify(Root(workspace.root)).proven
-    (job,) = describe.look(Root(workspace.root), ["first"])
+    (job,) = describe.jobs_of(Root(workspace.root), ["first"])
     assert job.up_to_date
 
 

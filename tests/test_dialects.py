@@ -325,7 +325,7 @@ WORDS: dict[str, tuple[Any, str, str]] = {
 def test_what_is_likely_not_meant(case: str) -> None:
     """One warning, at its place, that names what may be meant."""
     schema, place, said = WORDS[case]
-    draft = dialects.dialect_of(schema, dialects.DEFAULT, "x")
+    draft = dialects.dialect_of(schema, dialects.DEFAULT_DIALECT, "x")
     (problem,) = odd_words.warnings(schema, draft, "x")
     assert problem.pointer == place
     assert said in problem.message
@@ -347,7 +347,7 @@ QUIET: list[Any] = [
 @pytest.mark.parametrize("schema", QUIET[:-2] + QUIET[-1:], ids=str)
 def test_what_is_meant(schema: Any) -> None:
     """Words of the draft bring no warning, and neither do keywords that stand for names."""
-    draft = dialects.dialect_of(schema, dialects.DEFAULT, "x")
+    draft = dialects.dialect_of(schema, dialects.DEFAULT_DIALECT, "x")
     assert list(odd_words.warnings(schema, draft, "x")) == []
 
 

@@ -33,7 +33,7 @@ def test_groups_are_carried_out_in_order(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(os, "fsync", sync)
     monkeypatch.setattr(os, "replace", put)
-    line = disk.Line(tmp_path / "log", b"cost\n")
+    line = disk.AppendedLine(tmp_path / "log", b"cost\n")
     groups = [
         (disk.prepare(tmp_path / "artifact", b"1"), disk.prepare(tmp_path / "letter", b"2")),
         (disk.prepare(tmp_path / "answer", b"3"), line),
@@ -65,8 +65,12 @@ def test_what_stands_behind_a_failure_is_not_done(
     monkeypatch.setattr(os, "fsync", sync)
     (error, fine) = disk.commit(
         [
-            (prepared, disk.prepare(tmp_path / "letter", b"2"), disk.Line(tmp_path / "log", b"x")),
-            (disk.prepare(tmp_path / "other", b"3"), disk.Line(tmp_path / "log", b"y\n")),
+            (
+                prepared,
+                disk.prepare(tmp_path / "letter", b"2"),
+                disk.AppendedLine(tmp_path / "log", b"x"),
+            ),
+            (disk.prepare(tmp_path / "other", b"3"), disk.AppendedLine(tmp_path / "log", b"y\n")),
         ]
     )
     assert isinstance(error, OSError)

@@ -91,7 +91,7 @@ def test_finds_and_mends(
 ) -> None:
     """Told, and left as it is; mended once; found no more; nothing is deleted or bought."""
     assert workspace.popbuild("run", "first").code == 0
-    assert ailments.look(Root(workspace.root)) == []
+    assert ailments.find_ailments(Root(workspace.root)) == []
     harm(workspace)
     before = workspace.tree()
     (finding,) = doctor(workspace, code=1)["findings"]
@@ -107,7 +107,7 @@ def test_finds_and_mends(
     changed = {".popbuild/promotions/first.json", f"{COMPLETE}/first/seal.json"}
     empty = {path for path, digest in before if digest == EMPTY}
     assert gone <= changed | empty
-    assert ailments.look(Root(workspace.root)) == []
+    assert ailments.find_ailments(Root(workspace.root)) == []
     altered = [each.file for each in verify.verify(Root(workspace.root)).proofs[0].alterations]
     assert altered == ([where] if kind == "broken letter" else [])  # until its task is built again
     names = ["first", *(["claimed"] if where.startswith(f"{CURRENT}/claimed") else [])]
@@ -206,9 +206,9 @@ def test_what_killed_commands_left(workspace: Workspace, monkeypatch: pytest.Mon
     ]
     for place in places:
         workspace.write(place, "half")
-    assert ailments.look(root) == []
+    assert ailments.find_ailments(root) == []
     monkeypatch.setattr(disk, "LEFT_OVER_S", -1.0)
-    assert {each.kind for each in ailments.look(root)} == {"left over"}
+    assert {each.kind for each in ailments.find_ailments(root)} == {"left over"}
     patch = "from popbuild import disk; disk.LEFT_OVER_S = -1.0"
     code = f"{patch}\nimport sys\nfrom popbuild.cli.main import main\nsys.exit(main(sys.argv[1:]))"
     result = workspace.run("python", "-c", code, "doctor", "--yes", "--json")
@@ -218,7 +218,7 @@ def test_what_killed_commands_left(workspace: Workspace, monkeypatch: pytest.Mon
     for place in places:
         assert not (workspace.root / place).exists()
         assert kept(workspace, said, place) == b"half"
-    assert ailments.look(root) == []
+    assert ailments.find_ailments(root) == []
     check_whole(workspace)
 
 
@@ -271,7 +271,7 @@ def test_a_letter_of_a_newer_popbuild(workspace: Workspace) -> None:
     assert workspace.popbuild("run", "first").code == 0
     letter = workspace.letter("first", "analysis")
     workspace.write(f"{COMPLETE}/first/tasks/analysis/letter.json", {**letter, "formatVersion": 2})
-    assert ailments.look(Root(workspace.root)) == []
+    assert ailments.find_ailments(Root(workspace.root)) == []
 
 
 @pytest.mark.parametrize(("said", "code"), [("y", 0), ("n", 1), ("", 1)])
@@ -313,7 +313,7 @@ def test_killed_at_every_step(workspace: Workspace, provider: Provider) -> None:
         code = run_killed(workspace, left, "doctor", "--yes")
         assert code in (0, -9)
         doctor(workspace, "--yes", code=0)
-        assert ailments.look(Root(workspace.root)) == [], left
+        assert ailments.find_ailments(Root(workspace.root)) == [], left
         altered = [each.file for each in verify.verify(Root(workspace.root)).proofs[0].alterations]
         assert altered == [f"{COMPLETE}/first/tasks/analysis/letter.json"], left
         assert len(workspace.runs()) == 1

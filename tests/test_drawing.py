@@ -13,7 +13,7 @@ from markup import svg_of
 
 from popbuild.base.errors import printable
 from popbuild.web import svg as drawing
-from popbuild.web.svg import Bar, Graph, Lane, Node, Point
+from popbuild.web.svg import Bar, Graph, Node, Point, TimelineRow
 from popbuild.web.svg.graph import MARKS
 from popbuild.web.svg.layers import GAP, direct, lay_out
 from popbuild.web.svg.plot import steps
@@ -209,12 +209,12 @@ def test_every_layout_is_one(graph: tuple[list[str], Edges]) -> None:
             assert right + GAP <= left + 1e-6
 
 
-def lanes() -> list[Lane]:
+def lanes() -> list[TimelineRow]:
     """Two tasks; the second was refined once, and the first was kept from a run of days ago."""
     days = 3 * 86_400.0
     return [
-        Lane("research", "2.0 s", (Bar("inference", 0, 100.0, 102.0, "done"),)),
-        Lane(
+        TimelineRow("research", "2.0 s", (Bar("inference", 0, 100.0, 102.0, "done"),)),
+        TimelineRow(
             "analysis",
             "5.0 s, 1 refinement",
             (
@@ -260,7 +260,7 @@ def test_a_timeline_has_a_lane_a_task() -> None:
 def test_the_axis_of_time(length_s: float, said: list[str]) -> None:
     """Round numbers of a unit that fits, behind the time of day at which it begins."""
     bar = Bar("inference", 0, 3_600.0, 3_600.0 + length_s, "done")
-    svg = svg_of(drawing.timeline_svg("grid", [Lane("a", "", (bar,))]))
+    svg = svg_of(drawing.timeline_svg("grid", [TimelineRow("a", "", (bar,))]))
     ticks = ["".join(each.itertext()) for each in classed(svg, "tick")]
     assert ticks == ["01:00:00", *said]
 
@@ -274,8 +274,8 @@ def test_times_on_the_axis_stand_apart(stretches: int) -> None:
         for hour in range(stretches)
     ]
     last = stretches * 3_600.0
-    long = Lane("b", "15 s", (Bar("inference", 0, last, last + 15.0, "done"),))
-    svg = svg_of(drawing.timeline_svg("grid", [Lane("a", "", tuple(bars)), long]))
+    long = TimelineRow("b", "15 s", (Bar("inference", 0, last, last + 15.0, "done"),))
+    svg = svg_of(drawing.timeline_svg("grid", [TimelineRow("a", "", tuple(bars)), long]))
     spans = []
     for tick in classed(svg, "tick"):
         said, x, y = "".join(tick.itertext()), float(tick.get("x", "")), float(tick.get("y", ""))
@@ -294,7 +294,9 @@ def test_times_on_the_axis_stand_apart(stretches: int) -> None:
 def test_a_timeline_of_nothing() -> None:
     """No lane, or stages that took no time at all: still a drawing."""
     svg_of(drawing.timeline_svg("grid", []))
-    svg_of(drawing.timeline_svg("grid", [Lane("a", "", (Bar("parsing", 0, 5.0, 5.0, "done"),))]))
+    svg_of(
+        drawing.timeline_svg("grid", [TimelineRow("a", "", (Bar("parsing", 0, 5.0, 5.0, "done"),))])
+    )
 
 
 @pytest.mark.parametrize("kind", ["bars", "line"])

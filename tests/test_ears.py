@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from popbuild.base.file_events import listen
+from popbuild.base.file_events import watch_files
 
 _LONG_S = 30.0
 
@@ -16,7 +16,7 @@ def test_hears_on_after_a_name_that_is_none(tmp_path: Path) -> None:
     none, good = tmp_path / "\udcff", tmp_path / "good"
 
     async def hear() -> list[set[str]]:
-        heard = listen([tmp_path], below=False)
+        heard = watch_files([tmp_path], below=False)
         first = asyncio.create_task(anext(heard))
         await asyncio.sleep(0)  # it listens from here on
         none.touch()

@@ -71,7 +71,7 @@ def test_a_damaged_letter_of_ours_stays_damage(
     marked = looks_ours(letter.read_bytes())
     assert marked == (damage in [DAMAGE[name] for name in MARKED])  # without asking the status
     assert not is_foreign_letter(JobFolder(workspace.job("first")), "research")
-    (ailment,) = ailments.look(Root(workspace.root))
+    (ailment,) = ailments.find_ailments(Root(workspace.root))
     assert (ailment.kind, ailment.path) == (ailments.LETTER, letter)
 
 

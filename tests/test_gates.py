@@ -59,7 +59,7 @@ def status(workspace: Workspace) -> Any:
 
 def planned(workspace: Workspace) -> tuple[dict[str, str], str | None]:
     """What `plan --json` says of the tasks of `first`, and its note."""
-    (job,) = session.plan(Root(workspace.root), None, ["first"], Options())
+    (job,) = session.plan_run(Root(workspace.root), None, ["first"], Options())
     body = job.as_json()
     return {task["task"]: task["runs"] for task in body["tasks"]}, body["note"]
 

@@ -349,7 +349,7 @@ class Machine(RuleBasedStateMachine):
     def one_directory_answers(self) -> None:
         root = Root(self.workspace.root)
         known = [job for job in self.topics if self.workspace.states(job)]
-        for job in describe.look(root, known) if known else ():
+        for job in describe.jobs_of(root, known) if known else ():
             assert job.folder is not None
             assert job.folder.path.is_dir()
             assert job.state in ("complete", "rejected", "stopped", "failed", "running", "waiting")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from popbuild.base.errors import UsageError
-from popbuild.web.hosts import Place, names_of
+from popbuild.web.hosts import Binding, draw_names
 from popbuild.web.sockets import open_sockets
 
 ALL = "0.0.0.0"  # noqa: S104 - a row of the table
@@ -18,35 +18,35 @@ HERE = {"127.0.0.1:87", "localhost:87", "[::1]:87"}
 OWN = "OWN.localhost:87"
 
 # What is given; the addresses it listens at, all names, those with a cookie, the one printed.
-ROWS: dict[str, tuple[Place, set[str], set[str], set[str], str]] = {
-    "nothing": (Place(port=87), {"127.0.0.1", "::1"}, {OWN, *HERE}, {OWN}, OWN),
-    "this machine": (Place("127.0.0.1", 87), {"127.0.0.1", "::1"}, HERE, HERE, "127.0.0.1:87"),
-    "its name": (Place("localhost", 87), {"127.0.0.1", "::1"}, HERE, HERE, "localhost:87"),
+ROWS: dict[str, tuple[Binding, set[str], set[str], set[str], str]] = {
+    "nothing": (Binding(port=87), {"127.0.0.1", "::1"}, {OWN, *HERE}, {OWN}, OWN),
+    "this machine": (Binding("127.0.0.1", 87), {"127.0.0.1", "::1"}, HERE, HERE, "127.0.0.1:87"),
+    "its name": (Binding("localhost", 87), {"127.0.0.1", "::1"}, HERE, HERE, "localhost:87"),
     "another of its addresses": (
-        Place("127.0.0.2", 87),
+        Binding("127.0.0.2", 87),
         {"127.0.0.2"},
         {"127.0.0.2:87"},
         {"127.0.0.2:87"},
         "127.0.0.2:87",
     ),
-    "all": (Place(ALL, 87), {ALL, "::1"}, {OWN, f"{ALL}:87", *HERE}, {OWN}, OWN),
-    "all, of IPv6 too": (Place("::", 87), {"::"}, {OWN, "[::]:87", *HERE}, {OWN}, OWN),
+    "all": (Binding(ALL, 87), {ALL, "::1"}, {OWN, f"{ALL}:87", *HERE}, {OWN}, OWN),
+    "all, of IPv6 too": (Binding("::", 87), {"::"}, {OWN, "[::]:87", *HERE}, {OWN}, OWN),
     "all, and a name": (
-        Place(ALL, 87, ("Here.example",)),
+        Binding(ALL, 87, ("Here.example",)),
         {ALL, "::1"},
         {OWN, f"{ALL}:87", *HERE, "here.example:87", "here.example"},
         {OWN, "here.example:87", "here.example"},
         "here.example:87",
     ),
     "one, and a name": (
-        Place("192.0.2.1", 87, ("here.example",)),
+        Binding("192.0.2.1", 87, ("here.example",)),
         {"192.0.2.1"},
         {"192.0.2.1:87", "here.example:87", "here.example"},
         {"192.0.2.1:87", "here.example:87", "here.example"},
         "here.example:87",
     ),
     "the port that goes without saying": (
-        Place("here.example", 80),
+        Binding("here.example", 80),
         {"here.example"},
         {"here.example:80", "here.example"},
         {"here.example:80", "here.example"},
@@ -56,11 +56,11 @@ ROWS: dict[str, tuple[Place, set[str], set[str], set[str], str]] = {
 
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
-def test_names(row: tuple[Place, set[str], set[str], set[str], str]) -> None:
+def test_names(row: tuple[Binding, set[str], set[str], set[str], str]) -> None:
     """A name that other servers of this machine have too has a cookie only where it was asked for,
     and the name that is drawn is told to nobody."""
     place, addresses, known, with_cookie, shown = row
-    names = names_of(place, place.port)
+    names = draw_names(place, place.port)
     drawn = names.own or ""
 
     def as_row(hosts: Any) -> set[str]:
@@ -77,10 +77,10 @@ def test_names(row: tuple[Place, set[str], set[str], set[str], str]) -> None:
 
 def test_each_start_draws_another() -> None:
     """One that no page finds by trying, and that a browser takes for a host's name."""
-    drawn = {names_of(Place(), 80).own for _ in range(100)}
+    drawn = {draw_names(Binding(), 80).own for _ in range(100)}
     assert len(drawn) == 100
     assert all(re.fullmatch(r"[a-z2-7]{16}\.localhost:80", each or "") for each in drawn)
-    names = names_of(Place(), 80)
+    names = draw_names(Binding(), 80)
     assert names.own is not None
     assert names.own.removesuffix(":80") in names.with_cookie
     assert names.own.removesuffix(":80") not in names.told
@@ -102,7 +102,7 @@ def _second_address_fails(monkeypatch: pytest.MonkeyPatch, number: int, times: i
 def test_both_addresses_have_one_port(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where free ports of the one are taken at the other."""
     _second_address_fails(monkeypatch, errno.EADDRINUSE, 3)
-    sockets = open_sockets(Place(port=0))
+    sockets = open_sockets(Binding(port=0))
     names = [each.getsockname()[:2] for each in sockets]
     for each in sockets:
         each.close()
@@ -114,7 +114,7 @@ def test_the_other_address_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """By a neighbour, to whom a browser would go: there is no server, then."""
     _second_address_fails(monkeypatch, errno.EADDRINUSE, 100)
     with pytest.raises(UsageError) as refused:
-        open_sockets(Place(port=0))
+        open_sockets(Binding(port=0))
     assert refused.value.message == "another program listens there"
     assert refused.value.values["address"].startswith("[::1]:")
 
@@ -123,6 +123,6 @@ def test_the_other_address_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_ipv6(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the machine has no ::1, no neighbour has it either: the other one will do."""
     _second_address_fails(monkeypatch, number, 100)
-    (listener,) = open_sockets(Place(port=0))
+    (listener,) = open_sockets(Binding(port=0))
     with listener:
         assert listener.getsockname()[0] == "127.0.0.1"

@@ -54,7 +54,7 @@ def test_the_wheel_works_outside_the_checkout(tmp_path: Path, installed: Path) -
 def test_what_is_in_the_wheel(wheel: Path) -> None:
     """Schemas, the demo, templates and the licence; no bytecode, no tests, no data of a run."""
     names = zipfile.ZipFile(wheel).namelist()
-    for kind in schemas.FORMATS:
+    for kind in schemas.STORAGE_FORMATS:
         assert f"popbuild/_schemas/{kind}.schema.json" in names
     assert "popbuild/_demo/pipeline-config/pipeline.json" in names
     assert "popbuild/py.typed" in names

@@ -92,7 +92,7 @@ def answers(failing: int) -> Any:
         text = "word " * (60 + number % 4)
         if request.schema is not None and number // 4 % 12 >= failing:
             text = json.dumps({"summary": text})
-        asked = tokens.count(request.messages)
+        asked = tokens.count_tokens(request.messages)
         return Reply(
             text, prompt_tokens=asked, completion_tokens=90 + number % 7, reasoning_tokens=25
         )

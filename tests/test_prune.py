@@ -15,7 +15,7 @@ from workspace import Workspace
 
 from popbuild.base.paths import Root
 from popbuild.upkeep import validate, verify
-from popbuild.upkeep.prune import Item, Rule, choose
+from popbuild.upkeep.prune import Candidate, PruneRule, choose_dropped
 
 # A part of the steps, or with POPBUILD_TEST_EVERY_STEP every one.
 STRIDE = 1 if EVERY else 5
@@ -43,10 +43,10 @@ def check_whole(workspace: Workspace) -> None:
     assert validate.validate(Root(workspace.root)).findings == []
 
 
-def items(*rows: tuple[str, float, int]) -> list[Item]:
+def items(*rows: tuple[str, float, int]) -> list[Candidate]:
     """Jobs by their state, the time that they ended and their size."""
     return [
-        Item(f"j{number}", state, Path(f"{number}"), at_s, size)
+        Candidate(f"j{number}", state, Path(f"{number}"), at_s, size)
         for number, (state, at_s, size) in enumerate(rows)
     ]
 
@@ -54,32 +54,32 @@ def items(*rows: tuple[str, float, int]) -> list[Item]:
 @pytest.mark.parametrize(
     ("rule", "names"),
     [
-        (Rule(older_than_s=50), "j0 j1"),  # j2 is exactly so old
-        (Rule(keep=1), "j0 j2"),  # in each state
-        (Rule(keep=2), "j0"),
-        (Rule(max_bytes=100), ""),
-        (Rule(max_bytes=99), "j0"),
-        (Rule(max_bytes=0), "j0 j1 j2 j3"),
-        (Rule(older_than_s=90, max_bytes=60), "j0 j1"),  # what is too old counts no more
-        (Rule(orphans=True), "j0 j1 j2 j3"),  # all that are left
-        (Rule(keep=9, older_than_s=900), ""),
+        (PruneRule(older_than_s=50), "j0 j1"),  # j2 is exactly so old
+        (PruneRule(keep=1), "j0 j2"),  # in each state
+        (PruneRule(keep=2), "j0"),
+        (PruneRule(max_bytes=100), ""),
+        (PruneRule(max_bytes=99), "j0"),
+        (PruneRule(max_bytes=0), "j0 j1 j2 j3"),
+        (PruneRule(older_than_s=90, max_bytes=60), "j0 j1"),  # what is too old counts no more
+        (PruneRule(orphans=True), "j0 j1 j2 j3"),  # all that are left
+        (PruneRule(keep=9, older_than_s=900), ""),
     ],
 )
-def test_what_goes(rule: Rule, names: str) -> None:
+def test_what_goes(rule: PruneRule, names: str) -> None:
     """The oldest first, each for one reason or another."""
     given = items(
         ("complete", 1, 10), ("rejected", 20, 30), ("complete", 50, 20), ("complete", 90, 40)
     )
-    found = choose(given, rule, now_s=100)
+    found = choose_dropped(given, rule, now_s=100)
     assert " ".join(item.job for item in found) == names
 
 
 def test_a_busy_job_stays_and_counts() -> None:
     """What may not go takes its room: another one goes for it."""
     old, new = items(("complete", 1, 60), ("complete", 50, 60))
-    busy = Item(old.job, old.state, old.path, old.at_s, old.size_bytes, busy=True)
-    assert choose([busy, new], Rule(max_bytes=60), now_s=100) == [new]
-    assert choose([busy, new], Rule(keep=1), now_s=100) == []
+    busy = Candidate(old.job, old.state, old.path, old.at_s, old.size_bytes, busy=True)
+    assert choose_dropped([busy, new], PruneRule(max_bytes=60), now_s=100) == [new]
+    assert choose_dropped([busy, new], PruneRule(keep=1), now_s=100) == []
 
 
 def test_only_says_what_it_would_drop(workspace: Workspace, provider: Provider) -> None:

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from popbuild.base.errors import TaskError
-from popbuild.task.reads import Trace, view
+from popbuild.task.reads import ReadTrace, view
 from popbuild.task.templates import bounds
 from popbuild.task.templates.render import Templates
 
 
 def rendered(text: str, data: Any = None) -> str:
     """A template that sees a document's value as `a`."""
-    trace = Trace()
+    trace = ReadTrace()
     variables = {"a": view(data, "seed", "", trace)}
     return Templates({"p.md": text}.get, {}).render("p.md", variables, trace)[0]
 

@@ -7,7 +7,7 @@ from foreign import EXAMPLES, example
 from provider import Provider
 from workspace import MODEL, Workspace
 
-from popbuild.model.config.javascript_map import folder_of, plain_map
+from popbuild.model.config.javascript_map import plain_map, task_folder
 
 PLAIN = {
     "export default { research: './research/index.js' };": {"research": "./research/index.js"},
@@ -75,7 +75,7 @@ def test_a_large_registry_is_read_at_once() -> None:
     ],
 )
 def test_a_module_stands_for_its_folder(module: str, folder: str) -> None:
-    assert folder_of(module) == folder
+    assert task_folder(module) == folder
 
 
 def test_tasks_of_ours_behind_a_registry_in_javascript_are_built(

@@ -1098,7 +1098,7 @@ def test_a_wrong_limit_is_a_usage_error(args: list[str], found: str, workspace: 
 )
 def test_sizes_are_read_as_people_write_them(text: str, expected: int) -> None:
     """Powers of 1000, or of 1024 with an i."""
-    assert share_store.bytes_of(text) == expected
+    assert share_store.parse_size(text) == expected
 
 
 @pytest.mark.parametrize(

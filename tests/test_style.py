@@ -98,6 +98,33 @@ def test_no_imports_go_in_a_circle() -> None:
         pytest.fail(f"in a circle: {error.args[1]}")
 
 
+# An operation of the API bears the name of the verb that it calls: its ID in the OpenAPI document.
+VERBS = {"popbuild.web.handlers"}
+TYPE_VARIABLE = "T"
+
+
+def public_names(path: Path) -> set[str]:
+    """What a module defines for others: its functions, classes and constants."""
+    names: set[str] = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names |= {each.id for each in targets if isinstance(each, ast.Name)}
+    return {name for name in names if not name.startswith("_")} - {"TYPE_CHECKING", TYPE_VARIABLE}
+
+
+def test_a_public_name_means_one_thing() -> None:
+    """No two modules define the same public name, and no two have the same file name in a room."""
+    owners: dict[str, list[str]] = {}
+    for path in SOURCES:
+        if module_of(path) not in VERBS:
+            for name in public_names(path):
+                owners.setdefault(name, []).append(module_of(path))
+    assert {name: places for name, places in owners.items() if len(places) > 1} == {}
+
+
 IMPORTERS = {
     "litellm": {"popbuild.llm.client"},
     "fsspec": {"popbuild.upkeep.remote"},

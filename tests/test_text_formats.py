@@ -10,7 +10,7 @@ from provider import Provider
 from workspace import Workspace
 
 from popbuild.model.schema import gate, schemas
-from popbuild.model.schema.text_formats import FORMATS
+from popbuild.model.schema.text_formats import TEXT_FORMATS
 
 CHARS = 100_000  # a check that takes the square of this takes minutes
 STARTS = ("", "http://", "http://[", "a@", "a@[", "P", "2026-11-30T09:30:00.", '"', "{", "1/")
@@ -34,10 +34,10 @@ PARTS = (
 )
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", TEXT_FORMATS)
 def test_hostile_texts_are_judged(name: str) -> None:
     """Half a surrogate pair, NUL, a million of the same: most are refused, none fails."""
-    check = FORMATS[name].check
+    check = TEXT_FORMATS[name].check
     for start in STARTS:
         for part in PARTS:
             assert check(start + part * (CHARS // len(part))) in (True, False)
@@ -78,7 +78,7 @@ def test_what_the_suite_does_not_try() -> None:
     }
     for wanted, table in ((True, good), (False, bad)):
         for name, texts in table.items():
-            assert {text[:40]: FORMATS[name].check(text) for text in texts} == {
+            assert {text[:40]: TEXT_FORMATS[name].check(text) for text in texts} == {
                 text[:40]: wanted for text in texts
             }, name
 

@@ -24,9 +24,9 @@ from popbuild.llm.store import Store
 from popbuild.llm.usage import Tokens
 from popbuild.model.letter import Usage
 from popbuild.query import untrusted
-from popbuild.query.estimate import Estimate, Kinds, Range
-from popbuild.query.table.board import Board
-from popbuild.query.table.row import Row
+from popbuild.query.estimate import Estimate, Range, TokenShares
+from popbuild.query.table.job_table import JobTable
+from popbuild.query.table.row import JobRow
 
 TEXT = "Some words of an answer."
 NOTHING = Tokens()
@@ -104,18 +104,18 @@ USAGES: dict[str, tuple[Any, Tokens]] = {
 def test_what_a_provider_says_it_used(kind: str) -> None:
     """What is missing, no count or absurd is unknown; the rest is read by whatever name."""
     usage, expected = USAGES[kind]
-    assert said.usage_of(response(usage)) == expected
+    assert said.reported_tokens(response(usage)) == expected
 
 
 def test_an_empty_answer_may_have_no_tokens() -> None:
     """Zero is a count where there is no text, unless nothing was asked either."""
-    assert said.usage_of(response(counts(12, 0), "")) == Tokens(12, 0)
-    assert said.usage_of(response(counts(0, 0), "")) == NOTHING
+    assert said.reported_tokens(response(counts(12, 0), "")) == Tokens(12, 0)
+    assert said.reported_tokens(response(counts(0, 0), "")) == NOTHING
 
 
 def test_a_text_has_more_tokens_than_that() -> None:
     """No token is as long as a page."""
-    assert said.usage_of(response(counts(12, 1), "x" * 5_000)) == Tokens(12, None)
+    assert said.reported_tokens(response(counts(12, 1), "x" * 5_000)) == Tokens(12, None)
 
 
 PRICE = Price(1.0, 10.0, cached=0.1, written=1.25, reasoning=20.0)
@@ -141,9 +141,9 @@ def test_a_plan_counts_on_no_cache() -> None:
     """At best as much is cached as ever so far; at most all is written there, at its price."""
     one = Range(100, 100)
     estimate = Estimate(Range(1, 1), one, Range(10, 10), one, Range(10, 10))
-    cost = estimate.cost(PRICE, Kinds(cached=Range(0.0, 0.5)))
+    cost = estimate.cost(PRICE, TokenShares(cached=Range(0.0, 0.5)))
     assert (cost.low, cost.high) == (pytest.approx(50 + 5 + 100), pytest.approx(125 + 200))
-    cost = estimate.cost(PRICE, Kinds())
+    cost = estimate.cost(PRICE, TokenShares())
     assert (cost.low, cost.high) == (pytest.approx(200), pytest.approx(125 + 200))
 
 
@@ -188,7 +188,7 @@ COUNTED: dict[str, tuple[Asked, bool]] = {
 def test_what_we_count_by_ourselves(kind: str) -> None:
     """Only where the table is the model's own, and all that is billed is seen."""
     request, known = COUNTED[kind]
-    found = tokens.counted(request, TEXT)
+    found = tokens.count_usage(request, TEXT)
     assert (found is not None) == known
     if found is not None:
         assert found.is_counted_by_us
@@ -254,10 +254,10 @@ def test_an_unknown_cost_counts_at_its_most(kind: str, tmp_path: Any) -> None:
 
 
 def test_totals_of_the_board_say_what_is_unknown() -> None:
-    def row(name: str, tokens: int | None, cost: float | None) -> Row:
-        return Row(name, "complete", "", 1, 1, tokens, cost, 0.0)
+    def row(name: str, tokens: int | None, cost: float | None) -> JobRow:
+        return JobRow(name, "complete", "", 1, 1, tokens, cost, 0.0)
 
-    board = Board()
+    board = JobTable()
     board.put(row("a", None, None))
     assert board.tokens().told("{:,.0f}".format) == "unknown"
     board.put(row("b", 1200, 0.5))

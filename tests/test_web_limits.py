@@ -17,7 +17,7 @@ from served import Served, serve, served_by
 from workspace import Workspace
 
 from popbuild.web import connections
-from popbuild.web.connections import Line, Lines
+from popbuild.web.connections import Connection, Connections
 from popbuild.web.guard import LET_IN
 
 HALF = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n"
@@ -171,7 +171,7 @@ class Bench:
     """A server in this process with an application of ours, and its connections."""
 
     def __init__(self, most: int = 100) -> None:
-        self.lines = Lines(most)
+        self.lines = Connections(most)
         self.now_s = asyncio.get_running_loop().time()
         self._config = uvicorn.Config(_application, http="h11", lifespan="off", log_level="error")
         self._config.load()
@@ -181,8 +181,8 @@ class Bench:
         self._listener.setblocking(False)
 
     async def __aenter__(self) -> Bench:
-        def make() -> Line:
-            return Line(self.lines, self._config, self._state, {})
+        def make() -> Connection:
+            return Connection(self.lines, self._config, self._state, {})
 
         self._accepting = asyncio.create_task(self.lines.accept(self._listener, make))
         return self

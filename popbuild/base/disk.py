@@ -119,7 +119,7 @@ def put(prepared: Prepared, *, sync: bool) -> None:
         sync_folder(prepared.path.parent)
 
 
-def discard(prepared: Prepared) -> None:
+def discard_prepared(prepared: Prepared) -> None:
     """A prepared file is not wanted after all."""
     with contextlib.suppress(OSError):
         os.close(prepared.file)
@@ -128,7 +128,7 @@ def discard(prepared: Prepared) -> None:
 
 
 @dataclass(frozen=True)
-class Line:
+class AppendedLine:
     """Bytes to be appended to a file whose folder exists."""
 
     path: Path
@@ -142,7 +142,7 @@ class Unsynced:
     files: tuple[tuple[Path, int], ...]
 
 
-Change = Prepared | Line | Unsynced
+DiskChange = Prepared | AppendedLine | Unsynced
 
 
 def unsynced(paths: Sequence[Path]) -> Unsynced:
@@ -159,7 +159,7 @@ def unsynced(paths: Sequence[Path]) -> Unsynced:
     return Unsynced(tuple(files))
 
 
-def release(group: Sequence[Change]) -> None:
+def release(group: Sequence[DiskChange]) -> None:
     """A group was committed: close what was open for it alone."""
     for each in group:
         if isinstance(each, Unsynced):
@@ -168,7 +168,7 @@ def release(group: Sequence[Change]) -> None:
                     os.close(file)
 
 
-def commit(several: Sequence[Sequence[Change]]) -> list[OSError | None]:
+def commit(several: Sequence[Sequence[DiskChange]]) -> list[OSError | None]:
     """`put` and `append` for several groups, durably. In a group each change is durable before the
     next one is seen. For each group None, or what went wrong: what stands behind it is not done."""
     errors: dict[int, OSError] = {}
@@ -177,7 +177,7 @@ def commit(several: Sequence[Sequence[Change]]) -> list[OSError | None]:
         files = {number: each for number, each in turn.items() if isinstance(each, Prepared)}
         lines: dict[Path, dict[int, bytes]] = {}
         for number, each in turn.items():
-            if isinstance(each, Line) and number not in errors:
+            if isinstance(each, AppendedLine) and number not in errors:
                 lines.setdefault(each.path, {})[number] = each.data
         for number, each in turn.items():
             if isinstance(each, Unsynced) and number not in errors:
@@ -187,7 +187,7 @@ def commit(several: Sequence[Sequence[Change]]) -> list[OSError | None]:
                             os.fsync(file)
         for number, each in files.items():
             if number in errors:
-                discard(each)
+                discard_prepared(each)
             else:
                 with _blaming(errors, [number]):
                     _replace(each, sync=True)

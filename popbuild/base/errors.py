@@ -151,7 +151,7 @@ def printable(text: str) -> str:
     return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
-def said(error: BaseException) -> str:
+def shown_error(error: BaseException) -> str:
     """The type and the text of somebody else's exception, whose own code may fail, or be long."""
     try:
         text = str(error)
@@ -181,7 +181,7 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     return by_folded[close[0]] if close else None
 
 
-def unknown(
+def no_such(
     kind: str, name: str, known: Iterable[str], *, where: Mapping[str, object] | None = None
 ) -> dict[str, object]:
     """The labelled values of a "no such …" error: what was found, what is known, the nearest."""

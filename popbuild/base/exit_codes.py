@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import TextIO
 
-from popbuild.base.errors import FAILED, INTERRUPTED, OK, PopbuildError, said
+from popbuild.base.errors import FAILED, INTERRUPTED, OK, PopbuildError, shown_error
 from popbuild.base.redact import redact
 
 _ROOM = "make room there and run it again: nothing is bought twice"
@@ -64,7 +64,7 @@ def in_our_words(error: Exception) -> PopbuildError:
     if isinstance(error, OSError):
         # Of a rename, the second is the name that the person knows.
         file = error.filename2 or error.filename
-        values = {"found": error.strerror or said(error), "file": file}
+        values = {"found": error.strerror or shown_error(error), "file": file}
         ours = PopbuildError(
             "the disk said no",
             {key: each for key, each in values.items() if each},
@@ -72,7 +72,7 @@ def in_our_words(error: Exception) -> PopbuildError:
         )
     else:
         hint = "this is a mistake in popbuild; --debug shows where"
-        ours = PopbuildError("popbuild failed", {"found": said(error)}, hint)
+        ours = PopbuildError("popbuild failed", {"found": shown_error(error)}, hint)
     ours.__cause__ = error  # --debug shows it
     return ours
 

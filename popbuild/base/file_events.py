@@ -11,7 +11,7 @@ _GATHER_MS = 5  # changes that come together are heard together
 _AGAIN_S = 0.2
 
 
-async def listen(folders: Sequence[Path], *, below: bool) -> AsyncIterator[set[str]]:
+async def watch_files(folders: Sequence[Path], *, below: bool) -> AsyncIterator[set[str]]:
     """The paths that changed, each time that some did; with `below`, in all folders below too. None
     at all means that it is not known which: one had a name that is not UTF-8.
 

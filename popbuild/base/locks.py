@@ -96,7 +96,7 @@ def locks_of(path: Path) -> Locks:
     return Locks(path)
 
 
-class Shared:
+class SharedText:
     """A small text that the processes of a machine change in turns, and a seat for each of them.
 
     The kernel takes turn and seat from a process that dies, however it dies. The text is nothing

@@ -29,7 +29,7 @@ def seconds(duration_ms: float) -> str:
     return f"{total:.0f} s" if total < 100 else f"{total // 60:.0f} min {total % 60:.0f} s"
 
 
-def line_of(head: str, text: str) -> str:
+def fit_line(head: str, text: str) -> str:
     """A line of 80 columns: a text that goes on behind them is cut, if 30 of it are left."""
     room = max(80 - len(head), 30)
     return head + (text if len(text) <= room else text[: room - 1] + "…")

@@ -27,7 +27,7 @@ from popbuild.jobs.open_job import OpenJob
 from popbuild.model import status as states
 from popbuild.model.clock import run_id, seconds_at, timestamp
 from popbuild.model.config.config import environment_of
-from popbuild.model.letter import FORMAT_VERSION, Usage, seal
+from popbuild.model.letter import LETTER_VERSION, Usage, seal
 from popbuild.model.pipeline import Task
 from popbuild.model.problem import MISSING
 from popbuild.model.schema import gate
@@ -36,7 +36,7 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")  # as the storage 
 _MOST_MS = 1e12  # that a task can have taken: thirty years
 
 # What another program's model did, and what it cost, is unknown.
-UNKNOWN = Usage(input_tokens=None, output_tokens=None, cost=None)
+UNMETERED = Usage(input_tokens=None, output_tokens=None, cost=None)
 
 
 def original_of(job: Job, around: Surroundings) -> JobFolder | None:
@@ -69,7 +69,7 @@ def adopt(
     for task in tasks:
         verdict = exam.look(task)
         if exam.letters[task.id] is not None:  # it was built here since
-            lifecycle.keep(opened.folder, exam, task, None, verdict.edited)
+            lifecycle.reseal_letter(opened.folder, exam, task, None, verdict.edited)
             exam.look(task)
         else:
             if exam.digests[task.id] is None:
@@ -189,7 +189,7 @@ def _open(job: Job, original: JobFolder, around: Surroundings) -> OpenJob:
     assert job.folder is not None
     root = around.root
     current = root.job(CURRENT, job.id)
-    originals.keep(root, original)
+    originals.keep_original(root, original)
     if job.folder != current:
         if job.folder == original:
             disk.copy_folder(original.path, current.path)
@@ -213,7 +213,7 @@ def _adopt(opened: OpenJob, exam: Exam, task: Task, told: Mapping[str, Any]) -> 
     now = staleness.current({**staleness.fixed(task, inputs), **read}, task, inputs)
     times = _times(told)
     body: dict[str, Any] = {
-        "formatVersion": FORMAT_VERSION,
+        "formatVersion": LETTER_VERSION,
         "task": task.id,
         "pipelineId": opened.status["pipelineId"],
         "fingerprint": now,
@@ -222,7 +222,7 @@ def _adopt(opened: OpenJob, exam: Exam, task: Task, told: Mapping[str, Any]) -> 
         "configuration": {},
         **({"execution": times} if times else {}),
         "calls": [],
-        "usage": UNKNOWN.as_json(),
+        "usage": UNMETERED.as_json(),
         "refinementAttempts": 0,
         "validation": [],
         "warnings": [],
@@ -230,7 +230,7 @@ def _adopt(opened: OpenJob, exam: Exam, task: Task, told: Mapping[str, Any]) -> 
         "adopted": True,
     }
     lifecycle.write_letter(opened.folder, task.id, seal(body))
-    more = {**times, "usage": UNKNOWN.as_json(), "artifacts": states.LEGACY_ARTIFACTS}
+    more = {**times, "usage": UNMETERED.as_json(), "artifacts": states.LEGACY_ARTIFACTS}
     opened.change(functools.partial(states.move_task, task=task.id, state="done", **more))
     exam.look(task)
 
@@ -250,7 +250,7 @@ def _times(told: Mapping[str, Any]) -> dict[str, Any]:
 
 def _end(opened: OpenJob, exam: Exam, around: Surroundings) -> None:
     """Promote a job that is up to date; leave one in current/ where the rest is to be built."""
-    usage = UNKNOWN.as_json()
+    usage = UNMETERED.as_json()
     if not exam.up_to_date():
         opened.change(lambda each: states.move_job(each, states.STOPPED))
         return

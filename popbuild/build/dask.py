@@ -29,13 +29,13 @@ from popbuild.base.errors import (
     ProviderError,
     TaskError,
     UsageError,
-    said,
+    shown_error,
 )
 from popbuild.base.paths import Root
 from popbuild.build.events import Events, Forwarded, JobResult, shown_by
 from popbuild.build.job import Builder, building
 from popbuild.build.nothing_to_do import Options
-from popbuild.build.session import Build
+from popbuild.build.session import BuildFunction
 from popbuild.jobs import lifecycle
 from popbuild.jobs.claims import Claims, Fenced
 from popbuild.jobs.examine import Surroundings
@@ -43,7 +43,7 @@ from popbuild.jobs.selection import Selection
 from popbuild.llm.store import choose_mode
 from popbuild.model.config import config
 
-LOCAL = "local"  # workers on this machine, for as long as the command runs
+LOCAL_CLUSTER = "local"  # workers on this machine, for as long as the command runs
 _HERE = "127.0.0.1"
 _IN_FLIGHT = 8
 _POLL_S = 0.1
@@ -52,7 +52,7 @@ _ENDED = "ended"  # beside the names of events
 _AHEAD = 2  # jobs handed out, for each that can be built at a time: workers never wait for one
 
 
-def build_on(address: str) -> Build:
+def build_on(address: str) -> BuildFunction:
     """What builds jobs on the cluster whose scheduler is at this address, or `local`."""
 
     def build(
@@ -74,7 +74,7 @@ def build_on(address: str) -> Build:
 @contextlib.contextmanager
 def _client(address: str, in_flight: int) -> Iterator[distributed.Client]:
     with contextlib.ExitStack() as stack:
-        if address == LOCAL:
+        if address == LOCAL_CLUSTER:
             count = min(os.cpu_count() or 1, in_flight)
             cluster = distributed.LocalCluster(
                 host=_HERE,
@@ -88,7 +88,7 @@ def _client(address: str, in_flight: int) -> Iterator[distributed.Client]:
         except (OSError, ValueError) as error:
             raise UsageError(
                 "no Dask scheduler answers there",
-                {"--dask": address, "found": said(error)},
+                {"--dask": address, "found": shown_error(error)},
                 hint="dask scheduler starts one; --dask local needs none",
             ) from None
         yield stack.enter_context(client)
@@ -207,7 +207,7 @@ def _result_of(future: distributed.Future[JobResult], job: str) -> JobResult:
         found = f"{error.allowed_failures + 1} workers died while they built it"
         failure: PopbuildError = TaskError("the cluster gave the job up", {"found": found})
     elif error is not None:
-        failure = ProviderError("a worker of the cluster failed", {"found": said(error)})
+        failure = ProviderError("a worker of the cluster failed", {"found": shown_error(error)})
     else:
         failure = ProviderError("the cluster lost the job", {"status": future.status})
     return JobResult(job, "failed", error=failure)

@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 # doit has no types, so each of its classes is Any to a subclass.
 
 _OURS = re.compile(r"^\s*(from|import)\s+popbuild\.engine\b", re.MULTILINE)
-VARIABLES = ("job", "root")
+DOIT_VARIABLES = ("job", "root")
 
 
-def is_ours(dodo: Path) -> bool:
+def is_our_dodo(dodo: Path) -> bool:
     """Whether a dodo file hands doit popbuild's task creators."""
     try:
         return bool(_OURS.search(dodo.read_text(encoding="utf-8")))
@@ -85,7 +85,7 @@ class _Command:
     """
 
     own_options: ClassVar[tuple[dict[str, Any], ...]] = ()
-    variables: ClassVar[tuple[str, ...]] = VARIABLES
+    variables: ClassVar[tuple[str, ...]] = DOIT_VARIABLES
     _is_ours: bool | None = None
 
     def parse_execute(self: Any, in_args: list[str]) -> Any:
@@ -112,13 +112,13 @@ class _Command:
         named = named or os.environ.get("DOIT_FILE")
         folder = Path(_option(in_args, "d", "dir") or self.opt_vals.get("cwdPath") or ".")
         if named and named != "dodo.py":
-            return is_ours(Path(named))
+            return is_our_dodo(Path(named))
         here = folder / "dodo.py"
         if here.exists():
-            return is_ours(here)
+            return is_our_dodo(here)
         for parent in Path.cwd().parents:
             if (parent / "dodo.py").exists():
-                return is_ours(parent / "dodo.py")
+                return is_our_dodo(parent / "dodo.py")
         return self._find_root() is not None
 
     def _find_root(self: Any) -> Root | None:
@@ -131,12 +131,12 @@ class _Command:
         return root
 
     def _root(self: Any) -> Root:
-        from popbuild.base.errors import UsageError, unknown
+        from popbuild.base.errors import UsageError, no_such
         from popbuild.build import session
 
         for name in doit_cmd._CMDLINE_VARS or {}:
             if name not in self.variables:
-                raise UsageError("no such variable", unknown("variable", name, self.variables))
+                raise UsageError("no such variable", no_such("variable", name, self.variables))
         # doit keeps the last of them only.
         session.check_given_once(sys.argv[1:], self.variables)
         root: Root = self._root_here()
@@ -199,7 +199,7 @@ class Run(_Command, DoitRun):
     """Builds jobs."""
 
     doc_purpose = "run tasks"
-    variables = (*VARIABLES, "fresh")
+    variables = (*DOIT_VARIABLES, "fresh")
     own_options = (
         {
             "name": "in_flight",
@@ -259,9 +259,9 @@ class Run(_Command, DoitRun):
             unknown_allowed=params["unknown_cost"],
         )
         root = self._root()
-        events = progress.choose(params["json"])
+        events = progress.choose_printer(params["json"])
         code, results = session.run(root, variables.get("job"), names, options, events)
-        progress.report(results, as_json=params["json"], debug=params["debug"])
+        progress.print_results(results, as_json=params["json"], debug=params["debug"])
         if not results:
             print(session.NO_JOBS, file=sys.stderr)
         leave_if_hanging(code)
@@ -278,9 +278,9 @@ class Info(_Command, DoitInfo):
     def _execute(self: Any, pos_args: list[str], hide_status: bool = False) -> Any:
         known = {task.name for task in self.task_list}
         if self._is_ours and pos_args and pos_args[0] not in known:
-            from popbuild.base.errors import UsageError, unknown
+            from popbuild.base.errors import UsageError, no_such
 
-            raise UsageError("no such task", unknown("task", pos_args[0], known))
+            raise UsageError("no such task", no_such("task", pos_args[0], known))
         return super()._execute(pos_args, hide_status)
 
 

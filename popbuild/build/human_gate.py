@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from popbuild.base.errors import InputError, StoppedError, UsageError, unknown
+from popbuild.base.errors import InputError, StoppedError, UsageError, no_such
 from popbuild.base.paths import COMPLETE, CURRENT, JobFolder, Root
 from popbuild.base.redact import redact
 from popbuild.jobs import lifecycle, lookup, promotion
@@ -32,7 +32,7 @@ _MAX_NOTE = 4_000
 
 
 @dataclass(frozen=True)
-class Answer:
+class HumanAnswer:
     """What a person says besides yes or no. `task` is needed where several wait, `by` is the login
     name if absent. With the `of` of a question, nothing else is answered."""
 
@@ -74,7 +74,7 @@ class Decided:
             yield f"next: doit run job={self.job}"
 
 
-def approve(root: Root, job: str, answer: Answer) -> Decided:
+def approve(root: Root, job: str, answer: HumanAnswer) -> Decided:
     """Say yes to what a task made: what needs it can be built.
 
     A job that was rejected at the gate goes on by this, too, without `of`. Raises UsageError where
@@ -84,13 +84,13 @@ def approve(root: Root, job: str, answer: Answer) -> Decided:
     return _decide(root, job, APPROVED, answer)
 
 
-def reject(root: Root, job: str, answer: Answer) -> Decided:
+def reject(root: Root, job: str, answer: HumanAnswer) -> Decided:
     """Say no to what a task made: the job goes to rejected/, with the note as the problem. As
     `approve` otherwise; a task that is named may have been approved before."""
     return _decide(root, job, REJECTED, answer)
 
 
-def _decide(root: Root, name: str, said: str, answer: Answer) -> Decided:
+def _decide(root: Root, name: str, said: str, answer: HumanAnswer) -> Decided:
     who = _one_line("--by", answer.by if answer.by is not None else default_name())
     why = _text("--note", answer.note)
     _examined(describe.find_job(root, name))
@@ -155,12 +155,12 @@ def _chosen(job: Job, exam: Exam, said: str, name: str | None) -> Task:
     if name is not None:
         if name not in exam.pipeline.names:
             raise UsageError(
-                "no such task", unknown("task", name, exam.pipeline.names, where=where)
+                "no such task", no_such("task", name, exam.pipeline.names, where=where)
             )
         if name not in gated:
             raise UsageError(
                 "the task has no human gate",
-                unknown("task", name, gated, where=where),
+                no_such("task", name, gated, where=where),
                 hint="a gate with a message, in its task.yaml, makes one",
             )
         _check(job, exam, gated[name], said)
@@ -245,12 +245,12 @@ def _move(root: Root, folder: JobFolder, exam: Exam, task: Task) -> JobFolder:
     opened = OpenJob(folder, status)
     if status["state"] != states.RUNNING:
         opened.change(_running)
-    body = promotion.refusal(exam, task, status["pipelineId"])
+    body = promotion.refusal_body(exam, task, status["pipelineId"])
     rejected = functools.partial(
         states.move_job, state=states.REJECTED, finishedAt=body["rejectedAt"]
     )
     opened.change(rejected, sync=True)
-    return promotion.reject(root, folder, body)
+    return promotion.promote_to_rejected(root, folder, body)
 
 
 def default_name() -> str:

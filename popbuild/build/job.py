@@ -32,7 +32,7 @@ from popbuild.build import schedule
 from popbuild.build.doit_runner import AsyncRunner
 from popbuild.build.events import Events, JobResult
 from popbuild.build.nothing_to_do import Options
-from popbuild.build.task import Shared, Tally, TaskBuild
+from popbuild.build.task import BuildServices, Tally, TaskBuild
 from popbuild.jobs import lifecycle, lookup, open_job, originals, promotion
 from popbuild.jobs.claims import Claims
 from popbuild.jobs.config_archive import Objects
@@ -48,7 +48,7 @@ from popbuild.llm.limits import strictest
 from popbuild.llm.patience import Patience
 from popbuild.model import status as states
 from popbuild.model.clock import run_id, timestamp
-from popbuild.model.config.config import DEFAULT, export_environment
+from popbuild.model.config.config import DEFAULT_PIPELINE, export_environment
 from popbuild.model.pipeline import Task
 from popbuild.model.problem import Problem
 from popbuild.model.schema import gate
@@ -106,7 +106,7 @@ class Builder:
         events: Events,
     ) -> None:
         templates = preview.templates_of(around.config)
-        self.shared = Shared(around, calls, options, events, Samples(around.root), templates)
+        self.shared = BuildServices(around, calls, options, events, Samples(around.root), templates)
         self.previous_kept = promotion.previous_kept(around.config.environment)
         self.claims = claims
         self.broken: Mapping[str, ConfigError] = {}  # pipelines, once `prepare` has looked
@@ -260,7 +260,7 @@ class _JobBuild:
         if job.bad_seed is not None:
             return self._reject_seed(job)
         assert job.seed is not None
-        broken = job.broken or self._builder.broken.get(job.seed.get("pipeline", DEFAULT))
+        broken = job.broken or self._builder.broken.get(job.seed.get("pipeline", DEFAULT_PIPELINE))
         if broken is not None:
             path = self._show(job.folder) if job.folder else None
             return JobResult(self._id, "stopped", path=path, error=broken, spares_others=True)
@@ -286,7 +286,7 @@ class _JobBuild:
             for task in job.pipeline.tasks:
                 self._check_edit(job.exam, task)
         last_seed = read_json(job.folder.seed) if job.folder is not None else None
-        source = lookup.source_of(self._root, self._id, job.folder)  # before pending/ is emptied
+        source = lookup.seed_source(self._root, self._id, job.folder)  # before pending/ is emptied
         folder = await asyncio.to_thread(self._prepare, job)
         opened = open_job.open_job(folder, self._id, self._run, job.seed, job.pipeline, source)
         exam = examine(folder, job.seed, job.pipeline, self._around, last_seed)
@@ -359,7 +359,7 @@ class _JobBuild:
         current = self._root.job(CURRENT, self._id)
         if job.matches:
             for state in (CURRENT, REJECTED):  # as where there is nothing to do
-                originals.discard(self._root, self._root.job(state, self._id))
+                originals.discard_original(self._root, self._root.job(state, self._id))
         self._goes_on = current.path.is_dir() or job.state == REJECTED
         if not current.path.is_dir():
             if job.state == REJECTED and job.folder is not None:
@@ -369,8 +369,8 @@ class _JobBuild:
                 disk.copy_folder(job.folder.path, current.path)
             elif not self._root.pending(self._id).exists():
                 data = disk.read(self._root.seed(self._id), max_bytes=jsonio.MAX_BYTES)
-                lifecycle.submit(self._root, self._id, data)
-        originals.keep(self._root, current)
+                lifecycle.queue_seed(self._root, self._id, data)
+        originals.keep_original(self._root, current)
         lifecycle.claim(self._root, self._id)
         disk.remove(current.rejection)
         if not lookup.holds_seed(current, job.seed):
@@ -408,7 +408,7 @@ class _JobBuild:
                 under_way.append(task.id)
                 raise
 
-        control = TaskControl(schedule.tasks_of(exam, decide))
+        control = TaskControl(schedule.doit_tasks(exam, decide))
         control.process(selected)
         always, builder = self._shared.options.always, self._builder
 
@@ -452,7 +452,7 @@ class _JobBuild:
             return self._result("failed", folder, task=tally.failed_task, error=tally.failure)
         body = tally.rejection
         if body is None and exam.refused is not None:
-            body = promotion.refusal(exam, exam.refused, self._run)
+            body = promotion.refusal_body(exam, exam.refused, self._run)
         if body is None:
             stays = self._stays(opened, exam, held, ended)
             if stays is not None:
@@ -504,7 +504,7 @@ class _JobBuild:
     def _reject(self, opened: OpenJob, body: dict[str, Any], ended: Mapping[str, Any]) -> JobResult:
         opened.change(lambda each: states.move_job(each, states.REJECTED, **ended), sync=True)
         body |= {"rejectedAt": ended["finishedAt"], "usage": self._tally.usage.as_json()}
-        target = promotion.reject(self._root, opened.folder, body)
+        target = promotion.promote_to_rejected(self._root, opened.folder, body)
         problems = tuple(Problem.from_json(each) for each in body["problems"])
         return self._result("rejected", target, task=body["task"], problems=problems)
 

@@ -15,7 +15,7 @@ from popbuild.base.errors import LockedError, describe, printable
 from popbuild.base.exit_codes import nobody_reads, show_traceback
 from popbuild.base.paths import artifact_place
 from popbuild.base.redact import redact
-from popbuild.base.units import line_of, money, seconds, tokens
+from popbuild.base.units import fit_line, money, seconds, tokens
 from popbuild.build.events import Events, JobResult
 from popbuild.model.letter import Usage
 from popbuild.model.problem import Problem
@@ -29,7 +29,7 @@ _MAX_JOBS = 10
 _HELD = 100  # lines about jobs with nothing to do that are printed at once
 
 
-def choose(as_json: bool) -> Events:
+def choose_printer(as_json: bool) -> Events:
     """The printer for where the output goes; with --json progress goes to stderr."""
     stream = sys.stderr if as_json else sys.stdout
     if stream.isatty() and os.environ.get("TERM") != "dumb":
@@ -103,7 +103,7 @@ class Plain(Events):
         self.line(f"{job}: {run}")
 
     def task_started(self, job: str, task: str, reason: str) -> None:
-        self.line(line_of(f".  {job}:{task}  ", reason))
+        self.line(fit_line(f".  {job}:{task}  ", reason))
 
     def task_done(
         self, job: str, task: str, usage: Usage, duration_ms: float, refinements: int
@@ -269,7 +269,7 @@ class Terminal(Plain):
             self._painted = len(rows) + 1
 
 
-def report(results: Sequence[JobResult], *, as_json: bool, debug: bool) -> None:
+def print_results(results: Sequence[JobResult], *, as_json: bool, debug: bool) -> None:
     """What stands at the end of a run: errors on stderr, or everything as JSON on stdout."""
     if as_json:
         print(redact(json.dumps([each.as_json() for each in results], indent=2), os.environ))

@@ -66,7 +66,7 @@ def name_of(job: str, task: str) -> str:
     return f"{job}:{task}"
 
 
-def tasks_of(
+def doit_tasks(
     exam: Exam, decide: Callable[[str], Verdict], doc: Callable[[str], str] | None = None
 ) -> list[DoitTask]:
     """The doit tasks of a job that stands in `exam.folder`, and no group."""
@@ -100,7 +100,7 @@ def listed(job: Job, *, groups_only: bool = False) -> list[DoitTask]:
     if exam is not None:
         verdicts = exam.verdicts
         said += [f"{each}: {verdict}" for each, verdict in verdicts.items() if verdict.stale]
-        tasks = tasks_of(exam, lambda name: verdicts[name], lambda name: verdicts[name].brief)
+        tasks = doit_tasks(exam, lambda name: verdicts[name], lambda name: verdicts[name].brief)
     told: list[tuple[str, ...]] = [(line,) for line in said] or [()]
     group = DoitTask(
         name,

@@ -42,13 +42,15 @@ from popbuild.model.config import config
 from popbuild.model.problem import Problem
 
 if TYPE_CHECKING:
-    from popbuild.query.plan import Asked, PlannedJob
+    from popbuild.query.plan import PlannedJob, PlanOptions
 
 NO_JOBS = "no jobs: put a seed into seeds/, or popbuild submit one"
 
 # What builds the jobs that are not up to date: selection, surroundings, claims, options, events and
 # the store's mode.
-Build = Callable[[Selection, Surroundings, Claims, Options, Events, str], Mapping[str, JobResult]]
+BuildFunction = Callable[
+    [Selection, Surroundings, Claims, Options, Events, str], Mapping[str, JobResult]
+]
 
 _MAX_DIGITS = 6  # of the number after -n
 _SEVERITY = (FAILED, NOT_STARTED, REJECTED, BUDGET, STOPPED)
@@ -104,7 +106,7 @@ def whole_number(option: str, given: str | None, hint: str | None = None) -> int
     return int(given)
 
 
-def seconds(option: str, given: str | None, default: float) -> float:
+def seconds_option(option: str, given: str | None, default: float) -> float:
     """The seconds after an option, else the default. UsageError for anything else."""
     return default if given is None else _amount(option, "a number of seconds", given)
 
@@ -116,7 +118,7 @@ def run(
     options: Options | None = None,
     events: Events | None = None,
     environment: Mapping[str, str] | None = None,
-    build: Build | None = None,
+    build: BuildFunction | None = None,
 ) -> tuple[int, list[JobResult]]:
     """Build the selected jobs. Gives the exit code and a result for each job, in order. Jobs that
     have something to do are given to `build`; without one they are built here.
@@ -193,14 +195,18 @@ def _settle(
     return results
 
 
-def _asked(options: Options, mode: str) -> Asked:
+def _asked(options: Options, mode: str) -> PlanOptions:
     """What a plan has to know of a run's options."""
-    from popbuild.query.plan import Asked
+    from popbuild.query.plan import PlanOptions
 
-    return Asked(mode, options.always, options.fresh, options.keep_edits, options.discard_edits)
+    return PlanOptions(
+        mode, options.always, options.fresh, options.keep_edits, options.discard_edits
+    )
 
 
-def plan(root: Root, job: str | None, names: Iterable[str], options: Options) -> list[PlannedJob]:
+def plan_run(
+    root: Root, job: str | None, names: Iterable[str], options: Options
+) -> list[PlannedJob]:
     """What `run` with the same arguments would do and cost. Free: no call."""
     from popbuild.query.plan import plan
 
@@ -213,7 +219,7 @@ def plan(root: Root, job: str | None, names: Iterable[str], options: Options) ->
 
 
 def _ask_first(
-    selection: Selection, around: Surroundings, above: float, events: Events, asked: Asked
+    selection: Selection, around: Surroundings, above: float, events: Events, asked: PlanOptions
 ) -> None:
     """Show what the build may cost, and ask, if that is more. StoppedError for a no."""
     from popbuild.query.plan import plan, totals

@@ -34,7 +34,7 @@ from popbuild.jobs.staleness import Seen, Verdict, fixed
 from popbuild.llm.calls import Calls
 from popbuild.model import status as states
 from popbuild.model.clock import timestamp
-from popbuild.model.letter import FORMAT_VERSION, Usage, open_letter, seal
+from popbuild.model.letter import LETTER_VERSION, Usage, open_letter, seal
 from popbuild.model.pipeline import Task
 from popbuild.model.stage_names import STAGES
 from popbuild.task.cycle import Built, NotPassed, Work, run_task
@@ -47,7 +47,7 @@ _KILLED = "the process ended before the task did"
 
 
 @dataclass(frozen=True)
-class Shared:
+class BuildServices:
     """What all builds of one command have in common."""
 
     around: Surroundings
@@ -78,7 +78,7 @@ class TaskBuild:
 
     def __init__(
         self,
-        shared: Shared,
+        shared: BuildServices,
         run: str,
         opened: OpenJob,
         exam: Exam,
@@ -121,7 +121,7 @@ class TaskBuild:
                 )
             await _to_its_end(
                 asyncio.to_thread(
-                    lifecycle.keep, self._folder, self._exam, self._task, self._run, True
+                    lifecycle.reseal_letter, self._folder, self._exam, self._task, self._run, True
                 )
             )
             self._opened.change(lambda each: states.move_task(each, self._task.id, "done"))
@@ -271,7 +271,7 @@ class TaskBuild:
             others = disk.unsynced(self._unsynced(work))
         except BaseException:
             for each in prepared:
-                disk.discard(each)
+                disk.discard_prepared(each)
             raise
         await self._shared.calls.commits.add((others, *prepared))
         receipt = open_letter(body, task.id)
@@ -288,7 +288,7 @@ class TaskBuild:
         started_at, ended_at = times
         return seal(
             {
-                "formatVersion": FORMAT_VERSION,
+                "formatVersion": LETTER_VERSION,
                 "task": self._task.id,
                 "pipelineId": self._run,
                 "fingerprint": self._fingerprint(work),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from popbuild.base import disk, jsonio
-from popbuild.base.errors import GateError, InputError, UsageError, unknown
+from popbuild.base.errors import GateError, InputError, UsageError, no_such
 from popbuild.base.paths import (
     COMPLETE,
     CURRENT,
@@ -78,7 +78,7 @@ def queue(root: Root, seed: Mapping[str, Any], job: str | None = None) -> str:
     data = jsonio.dumps(seed, sort=False)
     if len(data) > jsonio.MAX_QUEUED_BYTES:  # with the indentation of many levels
         data = jsonio.compact(seed).encode()
-    lifecycle.submit(root, job, data)
+    lifecycle.queue_seed(root, job, data)
     return job
 
 
@@ -117,7 +117,7 @@ def _last_artifact(job: Job) -> str:
 def _export(job: Job, name: str, target: Path) -> Path:
     found = {each.name: each.path for each in files_of(job) if each.kind == "artifacts"}
     if name not in found:
-        raise UsageError("no such artifact", unknown("artifact", name, found))
+        raise UsageError("no such artifact", no_such("artifact", name, found))
     if not disk.stands(found[name]):
         there = [each for each, path in found.items() if disk.stands(path)]
         raise InputError(
@@ -218,7 +218,7 @@ def accept(root: Root, name: str, tasks: Iterable[str] = ()) -> list[str]:
             if task_name not in job.pipeline.names:
                 raise UsageError(
                     "no such task",
-                    unknown("task", task_name, job.pipeline.names, where={"job": name}),
+                    no_such("task", task_name, job.pipeline.names, where={"job": name}),
                 )
         original = adoption.original_of(job, exam.around)
         if original is not None:
@@ -230,7 +230,7 @@ def accept(root: Root, name: str, tasks: Iterable[str] = ()) -> list[str]:
             if task.id not in wanted or not (verdict.stale or verdict.edited):
                 continue
             _check_accept(exam, task)
-            lifecycle.keep(folder, exam, task, None, verdict.edited)
+            lifecycle.reseal_letter(folder, exam, task, None, verdict.edited)
             exam.look(task)
             accepted.append(task.id)
         if not lookup.holds_seed(folder, job.seed):

@@ -73,10 +73,10 @@ def _restore(given: Given) -> int:
     held against their seals, then renamed. A job with another result is refused; --force replaces
     a complete one and keeps it as a previous result. --into makes a root of a backup."""
     from popbuild.upkeep.archive import restore
-    from popbuild.upkeep.share_store import bytes_of
+    from popbuild.upkeep.share_store import parse_size
 
     file, identity = Path(given.file), _path(given.identity)
-    max_bytes = restore.MAX_BYTES if given.max_size is None else bytes_of(given.max_size)
+    max_bytes = restore.MAX_RESTORED_BYTES if given.max_size is None else parse_size(given.max_size)
     if given.into is not None:
         if given.names or given.force:
             raise UsageError("--into restores a whole root", {"without": "JOB, --force"})

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 from popbuild.base.errors import OK, UsageError
 from popbuild.cli.options import (
-    BUDGET,
+    BUDGET_USD,
     IN_FLIGHT,
-    JOB,
+    JOB_ARGUMENT,
     JSON,
     PATTERN,
     SPENDING,
     STORE,
-    TASK,
+    TASK_ARGUMENT,
     UNKNOWN_COST,
     WHAT,
     Given,
@@ -31,7 +31,7 @@ from popbuild.cli.options import (
 
 if TYPE_CHECKING:
     from popbuild.build.events import JobResult
-    from popbuild.build.session import Build
+    from popbuild.build.session import BuildFunction
 
 
 def _init(given: Given) -> int:
@@ -88,17 +88,17 @@ def _run(given: Given) -> int:
         ask_above=session.dollars("--ask-above", given.ask_above),
         unknown_allowed=given.unknown_cost,
     )
-    events = progress.choose(given.json)
+    events = progress.choose_printer(given.json)
     job = variables.get("job")
     code, results = session.run(root, job, names, options, events, build=_builder(given.dask))
-    progress.report(results, as_json=given.json, debug=given.debug)
+    progress.print_results(results, as_json=given.json, debug=given.debug)
     if not results:
         print(session.NO_JOBS, file=sys.stderr)
     leave_if_hanging(code)
     return code
 
 
-def _builder(dask: str | None) -> Build | None:
+def _builder(dask: str | None) -> BuildFunction | None:
     """What builds: a cluster where --dask names one."""
     if dask is None:
         return None
@@ -131,18 +131,18 @@ def _watch(given: Given) -> int:
     settings = Settings(
         workers=session.whole_number("--workers", given.workers) or os.cpu_count() or 1,
         in_flight=session.calls_in_flight(given.in_flight) or 8,
-        grace_s=session.seconds("--grace", given.grace, 30.0),
-        rescan_s=session.seconds("--rescan", given.rescan, 5.0),
+        grace_s=session.seconds_option("--grace", given.grace, 30.0),
+        rescan_s=session.seconds_option("--rescan", given.rescan, 5.0),
         once=given.once,
         seeds=given.seeds,
     )
-    events = progress.choose(given.json)
+    events = progress.choose_printer(given.json)
 
     def tell(result: JobResult) -> None:
         if given.json:
             print_json(result.as_json(), lines=True)
         else:
-            progress.report([result], as_json=False, debug=given.debug)
+            progress.print_results([result], as_json=False, debug=given.debug)
 
     return watch(root, settings, options, events, tell)
 
@@ -260,17 +260,17 @@ BUILDING: Table = {
             argument("--grace", metavar="S", help="seconds to wait for calls at the end (30)"),
             argument("--rescan", metavar="S", help="seconds between looks at everything (5)"),
             STORE,
-            BUDGET,
+            BUDGET_USD,
             UNKNOWN_COST,
             flag("--json", help="print a line of JSON for each job that ended"),
         ),
     ),
-    "retry": (_retry, "build a rejected job with another sample", (JOB, STORE, JSON)),
+    "retry": (_retry, "build a rejected job with another sample", (JOB_ARGUMENT, STORE, JSON)),
     "accept": (
         _accept,
         "take what stands there as up to date",
-        (JOB, argument("tasks", nargs="*", metavar="TASK", help="all if absent"), JSON),
+        (JOB_ARGUMENT, argument("tasks", nargs="*", metavar="TASK", help="all if absent"), JSON),
     ),
-    "freeze": (_freeze, "keep a task's artifact whatever changes", (PATTERN, TASK, JSON)),
-    "thaw": (_thaw, "let a frozen task be rebuilt again", (PATTERN, TASK, JSON)),
+    "freeze": (_freeze, "keep a task's artifact whatever changes", (PATTERN, TASK_ARGUMENT, JSON)),
+    "thaw": (_thaw, "let a frozen task be rebuilt again", (PATTERN, TASK_ARGUMENT, JSON)),
 }

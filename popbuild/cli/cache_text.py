@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from popbuild.base.units import money, size
-from popbuild.upkeep.share_store import Pruning, Share, Status, Transfer
+from popbuild.upkeep.share_store import Share, StorePruning, StoreStatus, Transfer
 
 
-def status_lines(status: Status) -> Iterator[str]:
+def status_lines(status: StoreStatus) -> Iterator[str]:
     """What the store holds: a line for each model, and the sum."""
     head = ("model", "answers", "size", "bought for", "hits", "saved")
     rows = [head, *(_share(name, share) for name, share in status.models.items())]
@@ -58,7 +58,7 @@ def damage_lines(transfer: Transfer) -> Iterator[str]:
         yield f"warning: damaged, and not copied: {name}"
 
 
-def pruning_lines(pruning: Pruning) -> Iterator[str]:
+def store_pruning_lines(pruning: StorePruning) -> Iterator[str]:
     """What was dropped, or would be."""
     for name in pruning.dropped:
         yield f"{'dropped' if pruning.done else 'would drop'} {name}"

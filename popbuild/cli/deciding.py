@@ -6,13 +6,22 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from popbuild.base.errors import OK, STOPPED
-from popbuild.cli.options import JOB, JSON, Given, Table, argument, print_json, print_lines, root_of
+from popbuild.cli.options import (
+    JOB_ARGUMENT,
+    JSON,
+    Given,
+    Table,
+    argument,
+    print_json,
+    print_lines,
+    root_of,
+)
 
 if TYPE_CHECKING:
     from popbuild.base.paths import Root
-    from popbuild.build.human_gate import Answer, Decided
+    from popbuild.build.human_gate import Decided, HumanAnswer
 
-    Decide = Callable[[Root, str, Answer], Decided]
+    Decide = Callable[[Root, str, HumanAnswer], Decided]
 
 _PATIENCE_S = 10.0
 
@@ -36,9 +45,9 @@ def _reject(given: Given) -> int:
 
 
 def _say(given: Given, decide: Decide) -> int:
-    from popbuild.build.human_gate import Answer
+    from popbuild.build.human_gate import HumanAnswer
 
-    answer = Answer(given.task, given.note, given.by, given.of)
+    answer = HumanAnswer(given.task, given.note, given.by, given.of)
     decided = decide(root_of(given), given.job, answer)
     if given.json:
         print_json(decided.as_json())
@@ -58,7 +67,7 @@ def _stop(given: Given) -> int:
     from popbuild.query import describe
 
     root = root_of(given)
-    found = stop_requests.stop(root, describe.named(root, given.names), _PATIENCE_S)
+    found = stop_requests.stop(root, describe.names_to_ids(root, given.names), _PATIENCE_S)
     if given.json:
         print_json([each.as_json() for each in found])
     else:
@@ -67,7 +76,7 @@ def _stop(given: Given) -> int:
 
 
 _SAID = (
-    JOB,
+    JOB_ARGUMENT,
     argument("--task", metavar="TASK", help="which task, where several wait"),
     argument("--note", metavar="TEXT", help="why"),
     argument("--by", metavar="NAME", help="who says it; the login name if absent"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from popbuild.base.errors import FAILED, OK, REJECTED, printable
 from popbuild.base.paths import shown_name
 from popbuild.cli.options import (
-    JOB,
+    JOB_ARGUMENT,
     JOBS,
     JSON,
     STORE,
@@ -37,8 +37,8 @@ def _list(given: Given) -> int:
     from popbuild.query import describe
 
     root = root_of(given)
-    ids = describe.named(root, given.names)
-    found = describe.look(root, ids)
+    ids = describe.names_to_ids(root, given.names)
+    found = describe.jobs_of(root, ids)
     if given.json:
         print_json([describe.describe_job(job, root) for job in found])
         return OK
@@ -46,7 +46,7 @@ def _list(given: Given) -> int:
         from popbuild.build.session import NO_JOBS
 
         print(NO_JOBS, file=sys.stderr)
-    from popbuild.base.units import count, line_of
+    from popbuild.base.units import count, fit_line
 
     width = min(max((len(shown_name(job)) for job in ids), default=0), _MOST_PADDED)
     as_built: dict[str, int] = {}
@@ -56,7 +56,7 @@ def _list(given: Given) -> int:
         if given.tasks and job.exam is not None and job.bad_name is None:
             for task in job.exam.pipeline.tasks:
                 head = f"  {task.id:<{max(width - 2, 0)}}  "
-                print(line_of(head, job.exam.verdicts[task.id].brief))
+                print(fit_line(head, job.exam.verdicts[task.id].brief))
         for how in job.as_built:
             as_built[how] = as_built.get(how, 0) + 1
         if job.is_not_ours and job.broken is not None:
@@ -78,7 +78,7 @@ def _status(given: Given) -> int:
         given.tasks = False
         return _list(given)
     root = root_of(given)
-    listed = describe.look(root, describe.named(root, given.names))
+    listed = describe.jobs_of(root, describe.names_to_ids(root, given.names))
     found = [(job, describe.describe_job(job, root, unowned=True)) for job in listed]
     if given.json:
         print_json([body for _, body in found])
@@ -91,7 +91,7 @@ def _status(given: Given) -> int:
 
 
 def _print_status(job: Job, body: dict[str, Any]) -> None:
-    from popbuild.base.units import line_of, money, seconds
+    from popbuild.base.units import fit_line, money, seconds
     from popbuild.model.decision import in_words
     from popbuild.model.status import error_text
     from popbuild.query.untrusted import usage as usage_in
@@ -104,10 +104,10 @@ def _print_status(job: Job, body: dict[str, Any]) -> None:
     if "notBuiltHere" in body:
         print(f"  cannot be built here: {body['notBuiltHere']}")
     if "statusSays" in body:
-        print(line_of("  its status says: ", shown_name(body["statusSays"])))
+        print(fit_line("  its status says: ", shown_name(body["statusSays"])))
     if "error" in body and not any(task["error"] for task in body["tasks"].values()):
         text = " ".join((error_text(body["error"]) or "").split())
-        print(line_of("  error: ", printable(text)))
+        print(fit_line("  error: ", printable(text)))
     width = max((len(shown_name(name)) for name in body["tasks"]), default=0)
     for task_name, task in body["tasks"].items():
         name = shown_name(task_name)
@@ -125,13 +125,13 @@ def _print_status(job: Job, body: dict[str, Any]) -> None:
                 parts.append(f"{task['refinementAttempts']} refined")
         print(f"  {name:<{width}}  " + "  ".join(parts).rstrip())
         for reason in task["reasons"]:
-            print(line_of(f"  {'':<{width}}  stale: ", reason))
+            print(fit_line(f"  {'':<{width}}  stale: ", reason))
         if task["frozen"]:
             print(f"  {'':<{width}}  {job.exam.verdicts[task_name] if job.exam else 'frozen'}")
         if task["edited"]:
             print(f"  {'':<{width}}  its artifact was edited by hand")
         if "decision" in task:
-            print(line_of(f"  {'':<{width}}  ", in_words(task["decision"])))
+            print(fit_line(f"  {'':<{width}}  ", in_words(task["decision"])))
         if task["error"]:
             first = (error_text(task["error"]) or "").split("\n", maxsplit=1)[0]
             print(f"  {'':<{width}}  error: {printable(first)}")
@@ -166,7 +166,7 @@ def _plan(given: Given) -> int:
         store=given.store,
         fresh=session.fresh_tasks(variables.get("fresh")),
     )
-    jobs = session.plan(root, variables.get("job"), names, options)
+    jobs = session.plan_run(root, variables.get("job"), names, options)
     code = FAILED if any(job.lacking for job in jobs) else OK
     if given.json:
         total = totals(task for job in jobs for task in job.tasks)
@@ -183,7 +183,7 @@ def _explain(given: Given) -> int:
     from popbuild.query import describe
     from popbuild.query.plan_text import explain_lines
 
-    found = describe.explain(root_of(given), given.job, given.task)
+    found = describe.explain_job(root_of(given), given.job, given.task)
     if given.json:
         print_json([each.as_json() for each in found])
         return OK
@@ -224,7 +224,7 @@ LOOKING: Table = {
     "explain": (
         _explain,
         "say why tasks are stale, with the differences",
-        (JOB, argument("task", nargs="?", metavar="TASK", help="all if absent"), JSON),
+        (JOB_ARGUMENT, argument("task", nargs="?", metavar="TASK", help="all if absent"), JSON),
     ),
     "check": (_check, "exit with 0 if all is up to date and valid", (JOBS, JSON)),
 }

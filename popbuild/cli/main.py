@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import NoReturn
 
 from popbuild import __version__
-from popbuild.base.errors import OK, UsageError, unknown
+from popbuild.base.errors import OK, UsageError, no_such
 from popbuild.base.exit_codes import guarded
 from popbuild.cli.archiving import ARCHIVING
 from popbuild.cli.building import BUILDING
@@ -81,7 +81,7 @@ def _dispatch(arguments: list[str], debug: bool) -> int:
     first = next((each for each in arguments if not each.startswith("-")), None)
     if first is not None and first not in COMMANDS and "--root" not in arguments[:1]:
         raise UsageError(
-            "no such command", unknown("command", first, COMMANDS), hint="popbuild --help"
+            "no such command", no_such("command", first, COMMANDS), hint="popbuild --help"
         )
     given = parser.parse_args(arguments)
     if given.command is None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from popbuild.base.errors import UsageError, unknown
+from popbuild.base.errors import UsageError, no_such
 from popbuild.base.paths import Root, find_root
 
 Given = argparse.Namespace
@@ -78,9 +78,9 @@ STORE = argument(
     "--store", metavar="MODE", help="use (the default), refresh, only or off: see docs/store.md"
 )
 JOBS = argument("names", nargs="*", metavar="JOB", help="a job's ID or a glob; all if absent")
-JOB = argument("job", metavar="JOB", help="the job's ID")
+JOB_ARGUMENT = argument("job", metavar="JOB", help="the job's ID")
 PATTERN = argument("job", metavar="JOB", help="a job's ID or a glob")
-TASK = argument("task", metavar="TASK", help="the task")
+TASK_ARGUMENT = argument("task", metavar="TASK", help="the task")
 
 
 WHAT = (
@@ -91,10 +91,10 @@ WHAT = (
 IN_FLIGHT = argument(
     "-n", dest="in_flight", metavar="N", help="how many calls this command may have in flight (8)"
 )
-BUDGET = argument("--budget", metavar="USD", help="stop before a call that may go over this")
+BUDGET_USD = argument("--budget", metavar="USD", help="stop before a call that may go over this")
 UNKNOWN_COST = flag("--unknown-cost", help="under a budget, also send calls without a known price")
 SPENDING = (
-    BUDGET,
+    BUDGET_USD,
     argument("--ask-above", metavar="USD", help="show the plan and ask if it may cost more"),
     UNKNOWN_COST,
 )
@@ -127,7 +127,7 @@ def _variables(names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
             variables[key] = value
         else:
             known = ("job", "root", "fresh")
-            raise UsageError("no such variable", unknown("variable", key, known))
+            raise UsageError("no such variable", no_such("variable", key, known))
     return variables, rest
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from popbuild.web.svg import Graph
 
 _ENDINGS = {".svg": "svg", ".mmd": "mermaid", ".dot": "dot", ".gv": "dot"}
-FORMATS = ("svg", "mermaid", "dot")
+DRAWING_FORMATS = ("svg", "mermaid", "dot")
 
 
 def _graph(given: Given) -> int:
@@ -34,7 +34,7 @@ def _graph(given: Given) -> int:
     elif form == "dot":
         text = svg.dot(graph)
     else:
-        raise UsageError("no such format", {"format": form, "known": ", ".join(FORMATS)})
+        raise UsageError("no such format", {"format": form, "known": ", ".join(DRAWING_FORMATS)})
     return _give(text, given.output or "-", given)
 
 
@@ -44,7 +44,7 @@ def _format_of(ending: str) -> str:
         raise UsageError(
             "no format has this ending",
             {"ending": ending, "known": ", ".join(_ENDINGS)},
-            hint=f"--format {'|'.join(FORMATS)} writes it into a file of any name",
+            hint=f"--format {'|'.join(DRAWING_FORMATS)} writes it into a file of any name",
         )
     return _ENDINGS.get(ending.lower(), "svg")
 
@@ -86,9 +86,9 @@ def _report(given: Given) -> int:
     table, and of each job its graph, tasks, timeline, artifacts, calls with prompts and
     answers, problems, origin and logs. What looks like a key is masked. The same files give
     the same bytes. Makes no call."""
-    from popbuild.web.pages.report import report
+    from popbuild.web.pages.report import report_page
 
-    return _give(report(root_of(given), given.names), given.output, given)
+    return _give(report_page(root_of(given), given.names), given.output, given)
 
 
 def _summary(given: Given) -> int:

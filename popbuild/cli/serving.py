@@ -17,7 +17,7 @@ def _serve(given: Given) -> int:
     what it cost, what a build would do; submit, build, stop, retry, decide. One process on
     127.0.0.1 and ::1. Each start draws a name and a token, which stand in the address that it
     prints. Ctrl-C ends it, and the builds that it started; nothing is lost."""
-    from popbuild.web.hosts import PORT, Place, is_loopback, is_wildcard
+    from popbuild.web.hosts import PORT, Binding, is_loopback, is_wildcard
     from popbuild.web.open_browser import opened
     from popbuild.web.serve import Address, serve
 
@@ -48,7 +48,7 @@ def _serve(given: Given) -> int:
 
     token = os.environ.get("POPBUILD_TOKEN") or None
     with contextlib.ExitStack() as until_the_end:
-        return serve(root, Place(host, port, tuple(given.name or ()), token), say)
+        return serve(root, Binding(host, port, tuple(given.name or ()), token), say)
 
 
 def _port(given: str) -> int:

@@ -73,20 +73,20 @@ def _cache_prune(given: Given) -> int:
     """Drop old answers from the store, the oldest first: those older than an age, then more
     until the rest is small enough. Only says what it would drop, unless --yes is given. What
     a job in any state or a previous result refers to stays, unless --referenced is given."""
-    from popbuild.cli.cache_text import pruning_lines
+    from popbuild.cli.cache_text import store_pruning_lines
     from popbuild.upkeep import share_store
 
-    pruning = share_store.prune(
+    pruning = share_store.prune_store(
         root_of(given),
         older_than_s=None if given.older_than is None else share_store.seconds_of(given.older_than),
-        max_bytes=None if given.max_size is None else share_store.bytes_of(given.max_size),
+        max_bytes=None if given.max_size is None else share_store.parse_size(given.max_size),
         referenced=given.referenced,
         really=given.yes,
     )
     if given.json:
         print_json(pruning.as_json())
     else:
-        print_lines(pruning_lines(pruning))
+        print_lines(store_pruning_lines(pruning))
     return OK
 
 

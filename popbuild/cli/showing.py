@@ -11,10 +11,10 @@ from popbuild.base.errors import OK, REJECTED, printable
 from popbuild.base.paths import shown_name
 from popbuild.base.units import count
 from popbuild.cli.options import (
-    JOB,
+    JOB_ARGUMENT,
     JOBS,
     JSON,
-    TASK,
+    TASK_ARGUMENT,
     Given,
     Table,
     argument,
@@ -166,18 +166,18 @@ SHOWING: Table = {
     "show": (
         _show,
         "list or print a job's artifacts, logs and prompts",
-        (JOB, argument("name", nargs="?", metavar="NAME", help="a task or a file"), JSON),
+        (JOB_ARGUMENT, argument("name", nargs="?", metavar="NAME", help="a task or a file"), JSON),
     ),
     "prompt": (
         _prompt,
         "print what a task would ask, without a call",
-        (JOB, TASK, JSON),
+        (JOB_ARGUMENT, TASK_ARGUMENT, JSON),
     ),
     "export": (
         _export,
         "copy a complete job's final artifact to a path",
         (
-            JOB,
+            JOB_ARGUMENT,
             argument("target", metavar="TARGET", help="a file or a folder"),
             argument("--artifact", metavar="NAME", help="another artifact than the last task's"),
             JSON,
@@ -187,7 +187,7 @@ SHOWING: Table = {
         _diff,
         "show what the last rebuild changed",
         (
-            JOB,
+            JOB_ARGUMENT,
             argument(
                 "--against",
                 metavar="N",

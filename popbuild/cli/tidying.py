@@ -32,13 +32,13 @@ def _prune(given: Given) -> int:
     from popbuild.jobs.promotion import previous_kept
     from popbuild.model.config.config import environment_of
     from popbuild.upkeep.prune import prune, rule_of
-    from popbuild.upkeep.share_store import bytes_of, seconds_of
+    from popbuild.upkeep.share_store import parse_size, seconds_of
 
     rule = rule_of(
         given.states,
         older_than_s=None if given.older_than is None else seconds_of(given.older_than),
         keep=whole_number("--keep", given.keep),
-        max_bytes=None if given.max_size is None else bytes_of(given.max_size),
+        max_bytes=None if given.max_size is None else parse_size(given.max_size),
         orphans=given.orphans,
         kinds=tuple(kind for kind in ("logs", "tmp") if getattr(given, kind)),
     )
@@ -60,7 +60,7 @@ def _doctor(given: Given) -> int:
     from popbuild.cli.tidy_text import checkup_lines
     from popbuild.jobs.promotion import previous_kept
     from popbuild.model.config.config import environment_of
-    from popbuild.upkeep.doctor import examine
+    from popbuild.upkeep.doctor import diagnose
 
     root = root_of(given)
 
@@ -74,7 +74,7 @@ def _doctor(given: Given) -> int:
 
     asks = given.yes or (sys.stdin.isatty() and not given.json)
     previous = previous_kept(environment_of(root, os.environ))
-    checkup = examine(root, previous, ask if asks else None)
+    checkup = diagnose(root, previous, ask if asks else None)
     if given.json:
         print_json(checkup.as_json())
     else:

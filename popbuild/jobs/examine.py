@@ -26,7 +26,7 @@ from popbuild.base.paths import (
 )
 from popbuild.base.redact import key_in_name
 from popbuild.jobs import staleness
-from popbuild.jobs.staleness import Change, Inputs, Verdict
+from popbuild.jobs.staleness import DependencyChange, Inputs, Verdict
 from popbuild.llm.addresses import ADDRESS_SETTINGS
 from popbuild.llm.endpoint import provider_place, weights_digest
 from popbuild.llm.request import is_local
@@ -295,7 +295,7 @@ class Surroundings:
         if task.schema is None:
             return
         documents = self._json_files()
-        default = dialects.DEFAULT
+        default = dialects.DEFAULT_DIALECT
         for path in (task.schema, *sorted(used)):
             where = f"pipeline-config/{path}"
             draft = dialects.dialect_of(documents[path], default, where)
@@ -370,7 +370,7 @@ class Exam:
         stale = tuple(
             name for name in task.needs if name in self.verdicts and self.verdicts[name].stale
         )
-        verdict = staleness.check(
+        verdict = staleness.verdict_of(
             task,
             last,
             self.inputs(task),
@@ -408,7 +408,7 @@ class Exam:
             if value is not MISSING and dependency.startswith(("seed:", "artifact:"))
         }
 
-    def changes(self, task: Task) -> tuple[Change, ...]:
+    def changes(self, task: Task) -> tuple[DependencyChange, ...]:
         """Every dependency of a task that differs from its last letter; none without one."""
         letter, inputs = self.last_letter(task), self.inputs(task)
         if letter is None:
@@ -427,7 +427,7 @@ class Exam:
             return settings.get(rest, MISSING) if isinstance(settings, dict) else MISSING
         root, job = self.around.root, self.folder.id
         kept = self.around.frozen(job).get(letter.task, {}).get(dependency, MISSING)
-        if staleness.digest_of(kept) == digest:
+        if staleness.value_digest(kept) == digest:
             return kept
         last_good = root.job(COMPLETE, job)
         if kind == "seed":
@@ -442,7 +442,7 @@ class Exam:
         documents = [self.last_seed] if kind == "seed" and self.last_seed is not None else []
         for document in itertools.chain(documents, map(read_json, paths)):
             value = value_at(document, pointer)
-            if staleness.digest_of(value) == digest:
+            if staleness.value_digest(value) == digest:
                 return value
         return MISSING
 

@@ -31,7 +31,7 @@ def shown_status(folder: JobFolder) -> states.Status | None:
     return states.in_shape(body) if is_shown else None
 
 
-def tasks_of(folder: JobFolder, status: states.Status | None) -> list[str]:
+def listed_tasks(folder: JobFolder, status: states.Status | None) -> list[str]:
     """The tasks that a job's status lists, then those that only have a folder."""
     listed = list(status["tasks"]) if status else []
     tasks = folder.path / "tasks"

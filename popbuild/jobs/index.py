@@ -51,7 +51,7 @@ from popbuild.jobs import lookup, staleness
 from popbuild.jobs.examine import Exam, Surroundings
 from popbuild.jobs.lookup import Job
 from popbuild.jobs.staleness import Verdict
-from popbuild.model.config.config import DEFAULT
+from popbuild.model.config.config import DEFAULT_PIPELINE
 from popbuild.model.pipeline import Pipeline
 
 # Folders of the code that decides what is stale.
@@ -173,7 +173,7 @@ class Index:
             stale = None if found.up_to_date else _stale_verdicts(found)
             if stale is None and not (found.up_to_date and holds_seed):
                 return found
-        name = found.seed.get("pipeline", DEFAULT)
+        name = found.seed.get("pipeline", DEFAULT_PIPELINE)
         watched = self._watch(name)
         if watched is not None and self._are_at_rest(seen.values()):
             # The stats of what was read, and not of what stands there a moment later.

@@ -19,7 +19,7 @@ from popbuild.jobs.lookup import CLAIMED, holds_seed, read_status
 from popbuild.model import status as states
 from popbuild.model.clock import timestamp
 from popbuild.model.decision import Decision
-from popbuild.model.letter import FORMAT_VERSION, Usage, seal
+from popbuild.model.letter import LETTER_VERSION, Usage, seal
 from popbuild.model.pipeline import Task
 
 
@@ -64,7 +64,7 @@ def job_lock(root: Root, job: str) -> Iterator[None]:
         held.release(job)
 
 
-def submit(root: Root, job: str, data: bytes) -> None:
+def queue_seed(root: Root, job: str, data: bytes) -> None:
     """Queue a seed: `pending/{id}-seed.json`, whole or not at all."""
     disk.write(root.pending(job), data)
 
@@ -111,7 +111,7 @@ def refresh_seed(root: Root, folder: JobFolder, seed: Mapping[str, Any]) -> None
 
 def forget_failures(folder: JobFolder) -> None:
     """Let tasks that failed in a row be tried again."""
-    status = states.forget_failures(read_json(folder.status))
+    status = states.without_failures(read_json(folder.status))
     disk.write(folder.status, jsonio.dumps(status, sort=False))
 
 
@@ -147,7 +147,7 @@ def write_letter(folder: JobFolder, task: str, body: Mapping[str, Any]) -> None:
     disk.put(prepare_letter(folder, task, body), sync=True)
 
 
-def keep(folder: JobFolder, exam: Exam, task: Task, run: str | None, edited: bool) -> None:
+def reseal_letter(folder: JobFolder, exam: Exam, task: Task, run: str | None, edited: bool) -> None:
     """Write a new letter for what stands there: `accept`, and edits that are kept.
 
     The dependencies are those of the last letter, with today's digests.
@@ -180,7 +180,7 @@ def write_decision(folder: JobFolder, decision: Decision) -> None:
 def _empty_letter(task: Task) -> dict[str, Any]:
     """The letter of an artifact that popbuild did not make, before its fingerprint."""
     return {
-        "formatVersion": FORMAT_VERSION,
+        "formatVersion": LETTER_VERSION,
         "task": task.id,
         "fingerprint": {},
         "outputs": {},

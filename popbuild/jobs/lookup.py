@@ -167,7 +167,7 @@ class Job:
 
 def known_seeds(root: Root) -> list[str]:
     """The IDs of the jobs that have a source under seeds/."""
-    return sorted(named(root.seeds, ".json"))
+    return sorted(stems_in(root.seeds, ".json"))
 
 
 def known_jobs(root: Root) -> list[str]:
@@ -176,7 +176,7 @@ def known_jobs(root: Root) -> list[str]:
 
 
 def _known(root: Root) -> set[str]:
-    found = {*named(root.seeds, ".json"), *named(root.data / PENDING, "-seed.json")}
+    found = {*stems_in(root.seeds, ".json"), *stems_in(root.data / PENDING, "-seed.json")}
     for state in (CURRENT, COMPLETE, REJECTED):
         with contextlib.suppress(FileNotFoundError), os.scandir(root.data / state) as entries:
             found.update(
@@ -185,7 +185,7 @@ def _known(root: Root) -> set[str]:
     return found
 
 
-def named(folder: Path, ending: str) -> list[str]:
+def stems_in(folder: Path, ending: str) -> list[str]:
     """What the files of a folder that end like this are named for."""
     try:
         with os.scandir(folder) as entries:
@@ -449,7 +449,7 @@ def rejection_stands(exam: Exam, rejection: Any) -> str | None:
     return task.id if rejection.get("refinementAttempts", 0) >= task.refinements else None
 
 
-def source_of(root: Root, job: str, folder: JobFolder | None) -> str | None:
+def seed_source(root: Root, job: str, folder: JobFolder | None) -> str | None:
     """Where today's seed of a job comes from: the name of its file under seeds/, or SUBMITTED;
     None for a job that was built before and has no such file any more."""
     if disk.stands(root.seed(job)):

@@ -135,7 +135,7 @@ def make_folders(folder: JobFolder) -> None:
 def _finish_removals(folder: JobFolder) -> None:
     """Remove what a prune took out of the index before it was killed. The seal says that these
     files go, and a build drops the seal."""
-    status, sealed = read_status(folder), seals.read(folder)
+    status, sealed = read_status(folder), seals.read_seal(folder)
     if status is None or sealed is None:
         return
     for name in sealed.get("changing", ()):
@@ -160,7 +160,7 @@ def open_job(
     foreign = is_foreign(folder)
     make_folders(folder)
     _finish_removals(folder)
-    seals.remove(folder)
+    seals.remove_seal(folder)
     status = read_status(folder)
     if foreign:
         made_at = status["createdAt"] if status is not None else timestamp()

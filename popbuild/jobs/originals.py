@@ -22,7 +22,7 @@ _OF_JOB = frozenset({SEED, STATUS, CLAIMED, "seal.json", "rejection.json"})
 _OF_TASK = ("output.json", "letter.json", "decision.json", "execution-logs.json")
 
 
-def keep(root: Root, folder: JobFolder) -> None:
+def keep_original(root: Root, folder: JobFolder) -> None:
     """Keep a copy of a directory that is as another program left it, once, for good: no rule and no
     later result takes it away. One of our own is left alone. The caller holds the job's lock."""
     if not is_foreign(folder):
@@ -38,9 +38,9 @@ def keep(root: Root, folder: JobFolder) -> None:
     disk.copy_folder(folder.path, shelf / f"{len(there) + 1:06d}-{name_stamp()}")
 
 
-def discard(root: Root, folder: JobFolder) -> None:
+def discard_original(root: Root, folder: JobFolder) -> None:
     """Remove a job's directory that another one has taken the place of."""
-    keep(root, folder)
+    keep_original(root, folder)
     disk.remove(folder.path)
 
 
@@ -62,7 +62,7 @@ def is_same(one: JobFolder, other: JobFolder) -> bool:
 
 def _all(folder: JobFolder) -> dict[str, str]:
     named = disk.walk_all(folder.path)
-    return {name: seals.digest_of(path) for name, path in named if not disk.is_temporary(name)}
+    return {name: seals.file_digest(path) for name, path in named if not disk.is_temporary(name)}
 
 
 def unowned(folder: JobFolder, pipeline: Pipeline, status: Status | None) -> list[str]:

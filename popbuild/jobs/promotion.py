@@ -13,7 +13,7 @@ from popbuild.base.errors import UsageError
 from popbuild.base.paths import COMPLETE, CURRENT, REJECTED, JobFolder, Root
 from popbuild.jobs import originals, run_log, seals
 from popbuild.jobs.examine import BadSeed, Exam, read_json
-from popbuild.jobs.lookup import PROMOTIONS, SUBMITTED, named, state_in
+from popbuild.jobs.lookup import PROMOTIONS, SUBMITTED, state_in, stems_in
 from popbuild.model import status as states
 from popbuild.model.clock import name_stamp, timestamp
 from popbuild.model.decision import STAGE as HUMAN_GATE
@@ -54,7 +54,7 @@ def promote(root: Root, folder: JobFolder, run_line: Mapping[str, Any], kept: in
     job = folder.id
     note = _promotion_note(root, job)
     target = root.job(COMPLETE, job)
-    line = seal({**run_line, "seal": seals.write(folder, target)})
+    line = seal({**run_line, "seal": seals.write_seal(folder, target)})
     disk.make_folder(note.parent)
     run_log.start_anew(root)
     disk.write(note, jsonio.dumps(line, sort=False))
@@ -86,7 +86,7 @@ def finish_promotion(root: Root, job: str, kept: int) -> None:
 
 def unfinished_promotions(root: Root) -> list[str]:
     """The jobs that are being promoted, or whose promotion a crash cut short."""
-    return sorted(named(_promotion_note(root, "any").parent, ".json"))
+    return sorted(stems_in(_promotion_note(root, "any").parent, ".json"))
 
 
 def is_promotion_unfinished(root: Root, job: str) -> bool:
@@ -155,14 +155,14 @@ def _number_of(path: Path) -> int:
     return int(match[1]) if match else 0
 
 
-def reject(root: Root, folder: JobFolder, body: Mapping[str, Any]) -> JobFolder:
+def promote_to_rejected(root: Root, folder: JobFolder, body: Mapping[str, Any]) -> JobFolder:
     """Move a job to rejected/ with its rejection.json; an older rejection of it is replaced."""
     disk.sync_all(folder.path)  # the task that failed has no letter, which would have done so
     disk.write(folder.rejection, jsonio.dumps(dict(body), sort=False))
     target = root.job(REJECTED, folder.id)
     if not disk.rename_new(folder.path, target.path):
         disk.exchange(folder.path, target.path)
-        originals.discard(root, folder)
+        originals.discard_original(root, folder)
     return target
 
 
@@ -177,7 +177,7 @@ def reject_seed(root: Root, job: str, bad: BadSeed) -> JobFolder:
     why = rejection(job, None, None, None, bad.problems, None, 0, {}, source=source)
     body = jsonio.dumps(why, sort=False)
     if target.path.is_dir():
-        originals.keep(root, target)
+        originals.keep_original(root, target)
         _take_seed(root, job, target.seed)
         disk.write(target.rejection, body)
         return target
@@ -232,7 +232,7 @@ def rejection(
     }
 
 
-def refusal(exam: Exam, task: Task, run: str) -> dict[str, Any]:
+def refusal_body(exam: Exam, task: Task, run: str) -> dict[str, Any]:
     """The body of rejection.json where a person said no to what a task made. It stands until the
     task makes something else, or the person thinks otherwise."""
     decision, letter = exam.decisions[task.id], exam.letters[task.id]

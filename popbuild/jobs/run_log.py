@@ -23,13 +23,13 @@ from popbuild.base.paths import COMPLETE, Root
 from popbuild.model.clock import name_stamp, timestamp
 from popbuild.model.letter import is_sealed, seal
 
-Line = Mapping[str, Any]
+RunLine = Mapping[str, Any]
 
 _MOST_A_LINE = 2_048  # bytes of a line, mostly fewer
 _TAIL = 1 << 20  # bytes at the end of runs.jsonl in which its last line is found
 
 
-def add(root: Root, line: Line, *, once: bool = False) -> None:
+def add(root: Root, line: RunLine, *, once: bool = False) -> None:
     """Add a run's line to runs.jsonl and to our copy. With `once`, it may be there already."""
     with _turn(root):
         there = _line_of(root.runs, line["pipelineId"]) if once else None
@@ -42,7 +42,7 @@ def add(root: Root, line: Line, *, once: bool = False) -> None:
             disk.append(root.runs_copy, data, sync=False)
 
 
-def take_over(root: Root, lines: Sequence[Line], *, really: bool) -> int:
+def take_over(root: Root, lines: Sequence[RunLine], *, really: bool) -> int:
     """Add the lines of another program's runs.jsonl that are not there yet; gives how many. Each
     says what it said, with its digest and that of the line above it, as ours have. Without `really`
     they are only counted."""
@@ -62,7 +62,7 @@ def take_over(root: Root, lines: Sequence[Line], *, really: bool) -> int:
         return len(new)
 
 
-def _said(line: Line) -> str:
+def _said(line: RunLine) -> str:
     """What a line says, without what ties it to the one above it."""
     return jsonio.compact({name: line[name] for name in line if name not in ("after", "digest")})
 
@@ -71,7 +71,7 @@ def _bodies(path: Path) -> list[dict[str, Any]]:
     return [body for line in _bytes_of(path).split(b"\n") if (body := body_of(line)) is not None]
 
 
-def _append(path: Path, lines: Sequence[Line]) -> None:
+def _append(path: Path, lines: Sequence[RunLine]) -> None:
     if lines:
         disk.append(path, b"".join(jsonio.compact(line).encode() + b"\n" for line in lines))
 
@@ -83,7 +83,7 @@ def removed(root: Root, job: str) -> None:
         disk.append(root.runs_copy, jsonio.compact(line).encode() + b"\n")
 
 
-def restored(root: Root, job: str, line: Line | None) -> None:
+def restored(root: Root, job: str, line: RunLine | None) -> None:
     """Write into our copy that a result came back from an archive; after it did. `line` is the one
     of the run that made it, if the archive has it: from now on that result must stand."""
     body = {"restored": job, "restoredAt": timestamp(), "line": dict(line) if line else None}
@@ -157,7 +157,7 @@ def _line_of(path: Path, run: str) -> dict[str, Any] | None:
     return next((body for body in lines if body is not None and body["pipelineId"] == run), None)
 
 
-def recent(root: Root, most: int) -> list[Line]:
+def recent(root: Root, most: int) -> list[RunLine]:
     """The last runs, the newest first. What is no line of a run is passed over."""
     lines = disk.read_end(root.runs, most * _MOST_A_LINE).split(b"\n")
     bodies = (body_of(line) for line in reversed(lines))
@@ -233,13 +233,13 @@ class Runs:
         self._ended = not data or data.endswith(b"\n")
         self._lines = data.removesuffix(b"\n").split(b"\n") if data else []
         self._bodies = [body_of(line) for line in self._lines]
-        self._here: dict[str, Line] = {}  # by run, the first line where there are several
+        self._here: dict[str, RunLine] = {}  # by run, the first line where there are several
         for body in self._bodies:
             if body is not None and _is_whole(body):
                 self._here.setdefault(body["pipelineId"], body)
-        self._ours: dict[str, Line] = {}
+        self._ours: dict[str, RunLine] = {}
         self._removed: set[str] = set()
-        self._restored: dict[str, Line] = {}  # by job, where that is newer than its last run
+        self._restored: dict[str, RunLine] = {}  # by job, where that is newer than its last run
         for body in filter(None, map(_json_of, copy.split(b"\n"))):
             if not _is_whole(body):
                 continue
@@ -254,7 +254,7 @@ class Runs:
                 self._take_restored(body["restored"], body.get("line"))
         restored = {line["pipelineId"]: line for line in self._restored.values()}
         known = {**self._here, **restored, **self._ours}
-        self._by_run: dict[object, Line] = dict(known.items())
+        self._by_run: dict[object, RunLine] = dict(known.items())
         self._by_seal = {line["seal"]: line for line in known.values() if "seal" in line}
         self._last_here = {_job_of(line): line for line in self._here.values()}
         self._last_ours = {_job_of(line): line for line in self._ours.values()}
@@ -268,7 +268,7 @@ class Runs:
         """The same as they are now; this very object where nothing was written since."""
         return self if _stamp(self._root) == self._stamp else Runs(self._root)
 
-    def last(self, job: str) -> Line | None:
+    def last(self, job: str) -> RunLine | None:
         """The line of the last run that was promoted as this job: its result must stand.
 
         What was restored from an archive since then is that result. By our copy where it knows the
@@ -282,7 +282,7 @@ class Runs:
             return self._last_ours.get(job)
         return here
 
-    def result(self, promoted: str | None, run: object) -> Line | None:
+    def result(self, promoted: str | None, run: object) -> RunLine | None:
         """The line of a result, of whichever job: by its seal, else by its run."""
         return self._by_seal.get(promoted) or self._by_run.get(run)
 
@@ -359,7 +359,7 @@ class Runs:
                 yield Flaw(_job_of(body), f"the line that was above line {number} is missing")
 
 
-def _job_of(line: Line) -> str:
+def _job_of(line: RunLine) -> str:
     """A line's job; lines of long ago do not say."""
     job = line.get("id")
     return job if isinstance(job, str) else ""

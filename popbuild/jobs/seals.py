@@ -19,10 +19,10 @@ from popbuild.base.paths import JobFolder
 from popbuild.jobs.examine import read_json, read_letter
 from popbuild.model.letter import is_sealed, seal
 
-FORMAT_VERSION = 1
+SEAL_VERSION = 1
 
 
-def write(folder: JobFolder, last: JobFolder) -> str:
+def write_seal(folder: JobFolder, last: JobFolder) -> str:
     """Seal a job that is about to be promoted; gives the seal's digest.
 
     `last` is the good result that it replaces, if there is one. What was altered there by hand,
@@ -30,11 +30,11 @@ def write(folder: JobFolder, last: JobFolder) -> str:
     """
     files = digests(folder)
     _leave_out_alterations(files, folder, last)
-    return _put(folder, {"formatVersion": FORMAT_VERSION, "files": files})
+    return _put(folder, {"formatVersion": SEAL_VERSION, "files": files})
 
 
 def _leave_out_alterations(files: dict[str, str], folder: JobFolder, last: JobFolder) -> None:
-    before = read(last)
+    before = read_seal(last)
     if before is None:
         return
     kept = _edits_kept(folder).union(before.get("changing", ()))
@@ -42,7 +42,7 @@ def _leave_out_alterations(files: dict[str, str], folder: JobFolder, last: JobFo
     for name, found in list(files.items()):
         right = before["files"].get(name)
         path = stood.get(name)
-        if right == found or name in kept or path is None or digest_of(path) != found:
+        if right == found or name in kept or path is None or file_digest(path) != found:
             continue
         if right is None:
             del files[name]
@@ -70,7 +70,7 @@ def changing(folder: JobFolder, *paths: Path) -> Iterator[None]:
     Killed in between, the seal says which files it cannot vouch for. A job without a seal, or with
     a damaged one, stays without.
     """
-    body = read(folder)
+    body = read_seal(folder)
     if body is None:
         yield
         return
@@ -82,10 +82,10 @@ def changing(folder: JobFolder, *paths: Path) -> Iterator[None]:
     yield
     for name, path in zip(names, paths, strict=True):
         if disk.stands(path):
-            files[name] = digest_of(path)
+            files[name] = file_digest(path)
         else:
             files.pop(name, None)
-    after: dict[str, Any] = {"formatVersion": FORMAT_VERSION, "files": files, "promoted": promoted}
+    after: dict[str, Any] = {"formatVersion": SEAL_VERSION, "files": files, "promoted": promoted}
     unknown = [name for name in changing if name not in names]
     _put(folder, {**after, "changing": unknown} if unknown else after)
 
@@ -94,16 +94,16 @@ def changing(folder: JobFolder, *paths: Path) -> Iterator[None]:
 def moving(folder: JobFolder, path: Path) -> Iterator[None]:
     """`changing`, for a file that is set aside or mended as it is. One that was altered since the
     promotion stays an alteration: that is not for us to vouch for."""
-    body = read(folder)
+    body = read_seal(folder)
     name = path.relative_to(folder.path).as_posix()
-    if body is None or body["files"].get(name) != digest_of(path):
+    if body is None or body["files"].get(name) != file_digest(path):
         yield
         return
     with changing(folder, path):
         yield
 
 
-def read(folder: JobFolder) -> dict[str, Any] | None:
+def read_seal(folder: JobFolder) -> dict[str, Any] | None:
     """A job's seal, or None where there is none, or one that is damaged."""
     body = read_json(folder.seal)
     return body if intact(body) else None
@@ -119,13 +119,13 @@ def intact(body: Any) -> bool:
     """Whether this is a seal as it was written."""
     return (
         isinstance(body, dict)
-        and body.get("formatVersion") == FORMAT_VERSION
+        and body.get("formatVersion") == SEAL_VERSION
         and isinstance(body.get("files"), dict)
         and is_sealed(body)
     )
 
 
-def bytes_of(body: dict[str, Any]) -> bytes:
+def seal_bytes(body: dict[str, Any]) -> bytes:
     """A seal as it stands on disk."""
     return jsonio.dumps(body, sort=False)
 
@@ -135,7 +135,7 @@ def promotion_of(body: dict[str, Any]) -> str:
     return str(body.get("promoted", body["digest"]))
 
 
-def remove(folder: JobFolder) -> None:
+def remove_seal(folder: JobFolder) -> None:
     """A job is built: what vouched for the last result does not for this one."""
     disk.remove(folder.seal)
 
@@ -144,13 +144,13 @@ def digests(folder: JobFolder) -> dict[str, str]:
     """The digest of every file in a job's directory by its path, the seal aside, and what killed
     commands left: it may be cleared away at any time."""
     return {
-        name: digest_of(path)
+        name: file_digest(path)
         for name, path in disk.walk_all(folder.path)
         if path != folder.seal and not disk.is_temporary(name)
     }
 
 
-def digest_of(path: Path) -> str:
+def file_digest(path: Path) -> str:
     """The digest of a file's bytes; of a link, of where it points to. Raises OSError."""
     mode = path.lstat().st_mode
     if stat.S_ISLNK(mode):
@@ -164,5 +164,5 @@ def digest_of(path: Path) -> str:
 
 def _put(folder: JobFolder, body: dict[str, Any]) -> str:
     sealed = seal(body)
-    disk.write(folder.seal, bytes_of(sealed))
+    disk.write(folder.seal, seal_bytes(sealed))
     return str(sealed["digest"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Collection, Iterable
 
-from popbuild.base.errors import UsageError, unknown
+from popbuild.base.errors import UsageError, no_such
 from popbuild.base.paths import Root, check_name, name_problem
 from popbuild.jobs import lookup
 from popbuild.jobs.examine import Surroundings
@@ -28,7 +28,7 @@ def select(
         if not all(given):
             raise UsageError(
                 "job= names no job",
-                unknown("job", job, lookup.known_jobs(root)),
+                no_such("job", job, lookup.known_jobs(root)),
                 hint="job=<id>, job=<id>,<id>",
             )
         patterns += given
@@ -45,7 +45,7 @@ def select(
         if not matching:
             raise UsageError(
                 "no such job",
-                unknown("job", name, lookup.known_jobs(root)),
+                no_such("job", name, lookup.known_jobs(root)),
                 hint="a job is a file seeds/<id>.json, or comes from popbuild submit",
             )
         for each in matching:
@@ -65,7 +65,7 @@ def check_tasks(selection: Selection, around: Surroundings) -> None:
         for task in tasks:
             if pipeline is not None and task not in pipeline.names:
                 raise UsageError(
-                    "no such task", unknown("task", task, pipeline.names, where={"job": job})
+                    "no such task", no_such("task", task, pipeline.names, where={"job": job})
                 )
 
 
@@ -79,7 +79,7 @@ def check_fresh(selection: Selection, around: Surroundings, fresh: Iterable[str]
         known = found.pipeline.names if found.pipeline else ()
         for task in fresh:
             if task not in known:
-                raise UsageError("no such task", unknown("fresh", task, known, where={"job": job}))
+                raise UsageError("no such task", no_such("fresh", task, known, where={"job": job}))
             if tasks is not None and task not in tasks:
                 raise UsageError(
                     "a fresh task must be among those that are built",

@@ -140,7 +140,7 @@ def resolve(dependency: str, task: Task, inputs: Inputs) -> str:
     if kind == "job":
         return inputs.job
     if kind == "needs":
-        return digest_of(list(task.needs))
+        return value_digest(list(task.needs))
     if kind == "fallback":
         return LISTED if rest in task.fallbacks else jsonio.ABSENT
     if kind in ("seed", "seed-kind"):
@@ -154,12 +154,12 @@ def resolve(dependency: str, task: Task, inputs: Inputs) -> str:
     if known is not None and known[0] is document:
         return known[1]
     value = value_at(document, pointer)
-    found = kind_of(value) if kind.endswith("-kind") else digest_of(value)
+    found = kind_of(value) if kind.endswith("-kind") else value_digest(value)
     inputs.resolved[dependency] = document, found
     return found
 
 
-def digest_of(value: Any) -> str:
+def value_digest(value: Any) -> str:
     """The digest of a value, or ABSENT."""
     return jsonio.ABSENT if value is MISSING else jsonio.digest(value)
 
@@ -205,13 +205,13 @@ def current(last: Fingerprint, task: Task, inputs: Inputs) -> dict[str, str]:
 Past = Callable[[str, str], Any]  # a dependency and its old digest -> its old value, or MISSING
 
 
-def unknown(_dependency: str, _digest: str) -> Any:
+def unknown_past(_dependency: str, _digest: str) -> Any:
     """The past of which nothing is known."""
     return MISSING
 
 
 @dataclass(frozen=True)
-class Change:
+class DependencyChange:
     """A dependency that differs: its digests, and its values as far as they are known."""
 
     dependency: str
@@ -235,8 +235,8 @@ class Change:
 
 
 def changes(
-    last: Fingerprint, now: Fingerprint, task: Task, inputs: Inputs, past: Past = unknown
-) -> tuple[Change, ...]:
+    last: Fingerprint, now: Fingerprint, task: Task, inputs: Inputs, past: Past = unknown_past
+) -> tuple[DependencyChange, ...]:
     """Every dependency that differs. `now` is what `current` gave for `last`."""
     if last == now:
         return ()
@@ -252,15 +252,15 @@ def changes(
             old, new = _literal(before), _literal(after)
         else:
             old, new = past(dependency, before), value_now(dependency, task, inputs)
-        found.append(Change(dependency, before, after, old, new))
+        found.append(DependencyChange(dependency, before, after, old, new))
     return tuple(found)
 
 
-def _endpoint_change(before: str, after: str, place: Place) -> Change:
+def _endpoint_change(before: str, after: str, place: Place) -> DependencyChange:
     """Whether an address was added, removed or changed: to have none is to use the provider's."""
     note = place.since(None if before == jsonio.ABSENT else before)
     before, after = (jsonio.ABSENT if each == OWN else each for each in (before, after))
-    return Change("endpoint", before, after, note=note)
+    return DependencyChange("endpoint", before, after, note=note)
 
 
 def value_now(dependency: str, task: Task, inputs: Inputs) -> Any:
@@ -308,13 +308,13 @@ def _both(old: Any, new: Any) -> tuple[str, str]:
     return brief("…" + texts[0][start:]), brief("…" + texts[1][start:])
 
 
-def check(
+def verdict_of(
     task: Task,
     letter: Letter | None,
     inputs: Inputs,
     artifact: str | None,
     stale_upstream: tuple[str, ...] = (),
-    past: Past = unknown,
+    past: Past = unknown_past,
     *,
     asked: str | None = None,
     frozen: bool = False,

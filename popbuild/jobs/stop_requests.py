@@ -38,7 +38,7 @@ class Stops:
 
     def asked(self) -> set[str]:
         """The jobs that are to be stopped: one look for all of them."""
-        return set(lookup.named(self._folder, ""))
+        return set(lookup.stems_in(self._folder, ""))
 
     def ask(self, job: str) -> None:
         """Ask whoever builds a job to stop."""

@@ -31,7 +31,7 @@ _WATSONX = ("WATSONX_API_BASE", "WATSONX_URL", "WX_URL", "WML_URL")
 
 # By provider, or provider and route, in the order in which litellm looks: the first that is set
 # wins. A provider that is not here has no variable for its address.
-VARIABLES: Mapping[str, tuple[str, ...]] = {
+ADDRESS_VARIABLES: Mapping[str, tuple[str, ...]] = {
     **{name: (f"{name.upper()}_API_BASE",) for name in _BY_THEIR_NAMES},
     "ai21": ("AI21_API_BASE",),
     "ai21_chat": ("AI21_API_BASE",),
@@ -97,11 +97,11 @@ def variables_of(
     if settings.get(_ADDRESS_OF_ITS_OWN):
         return ()
     if environment.get(USE_PROXY, "").strip().lower() == "true":
-        return VARIABLES["litellm_proxy"]
+        return ADDRESS_VARIABLES["litellm_proxy"]
     chosen = settings.get(_PROVIDER)
     provider = chosen if isinstance(chosen, str) else _provider_of(model)
     route = "/".join(model.split("/")[:2])
-    return VARIABLES.get(route) or VARIABLES.get(provider, ())
+    return ADDRESS_VARIABLES.get(route) or ADDRESS_VARIABLES.get(provider, ())
 
 
 def address_of(
@@ -121,7 +121,7 @@ def address_of(
     return "", ""
 
 
-def normal(address: str) -> str:
+def normal_address(address: str) -> str:
     """An address in the one form that its digest is of: without slashes at its end, its scheme and
     its host in lower case. All else may well be another address."""
     try:

@@ -21,7 +21,7 @@ from popbuild.base import locks
 from popbuild.base.errors import PopbuildError, ProviderError
 from popbuild.base.paths import Root
 from popbuild.base.units import seconds
-from popbuild.llm.lanes import ARRIVED_S, REFUSED, UNSENT, Board, Call, End
+from popbuild.llm.lanes import ARRIVED_S, REFUSED, UNSENT, Board, End, PendingCall
 from popbuild.llm.ledger import size_of
 from popbuild.llm.limits import NO_LIMIT, Breaker, limits_of
 from popbuild.llm.patience import Patience
@@ -38,7 +38,7 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass
-class Caller(Call):
+class Caller(PendingCall):
     """A call that wants to be sent. `has_other` says that another model could be asked."""
 
     model: str = ""
@@ -75,7 +75,7 @@ class Traffic:
         uniform: Callable[[float, float], float],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._shared = locks.Shared(root.private / "limits" / machine())
+        self._shared = locks.SharedText(root.private / "limits" / machine())
         self._patience = patience
         self._limits = limits
         self._on_wait = on_wait

@@ -7,7 +7,7 @@ from dataclasses import replace
 from popbuild.llm import tokens
 from popbuild.llm.prices import price_of
 from popbuild.llm.request import Answer, Request, is_local
-from popbuild.llm.usage import usage_of
+from popbuild.llm.usage import reported_tokens
 
 
 def billed(request: Request, answer: Answer) -> Answer:
@@ -16,13 +16,13 @@ def billed(request: Request, answer: Answer) -> Answer:
     we had to count by ourselves; else None."""
     if is_local(request.model):
         return answer
-    used = usage_of(answer.response)
+    used = reported_tokens(answer.response)
     is_as_told = used.both is not None and (
         used.output == answer.response["usage"]["completion_tokens"]
     )
     if is_as_told and answer.cost is not None:
         return answer
-    counted = tokens.counted(request, answer.text) if used.both is None else None
+    counted = tokens.count_usage(request, answer.text) if used.both is None else None
     price = price_of(request.model)
     return replace(
         answer, cost=price.cost_of(counted or used) if price is not None else None, counted=counted

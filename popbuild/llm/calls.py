@@ -24,7 +24,7 @@ from popbuild.base.units import seconds
 from popbuild.llm.admission import PATIENCE_HINT, After, Caller, Traffic
 from popbuild.llm.bill import billed
 from popbuild.llm.budget import Purse, Spending
-from popbuild.llm.lanes import ANSWERED, DOWN, REFUSED, UNKNOWN, UNSENT
+from popbuild.llm.lanes import ANSWERED, DOWN, REFUSED, UNKNOWN_OUTCOME, UNSENT
 from popbuild.llm.ledger import Ledger, Origin
 from popbuild.llm.patience import Patience
 from popbuild.llm.request import Answer, Request
@@ -42,7 +42,7 @@ _MAX_SHOWN = 200  # characters of a refusal in a warning
 
 
 @dataclass(frozen=True)
-class Asked:
+class Answered:
     """A request and its answer, and the requests before it whose answers were declined: those were
     paid for as well."""
 
@@ -69,7 +69,7 @@ class Calls:
         on_store_trouble: Callable[[str], None] = lambda text: None,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
-        self.commits: Batches[Sequence[disk.Change]] = Batches(disk.commit, disk.release)
+        self.commits: Batches[Sequence[disk.DiskChange]] = Batches(disk.commit, disk.release)
         self._stored = Stored(root, mode, self.commits, on_store_trouble)
         spending = spending or Spending()
         self._ledger = Ledger(root.private / "ledger.jsonl", spending.name)
@@ -82,7 +82,7 @@ class Calls:
         self._uniform = uniform
         self._client: ModuleType | None = None
 
-    async def ask_in_order(self, requests: Sequence[Request], origin: Origin) -> Asked:
+    async def ask_in_order(self, requests: Sequence[Request], origin: Origin) -> Answered:
         """The first of several requests that is answered; they differ by the model. An answer that
         declines is one that another model may give all the same. Raises what `ask` raises, of the
         first, where no model answered.
@@ -103,13 +103,13 @@ class Calls:
                     break
                 continue
             if not answer.is_declined:
-                return Asked(request, _after(answer, before, request), tuple(declined))
+                return Answered(request, _after(answer, before, request), tuple(declined))
             declined.append((request, answer))
             before.append(f"{request.model} declined ({_short(answer.refusal or answer.ended_by)})")
         if declined:
             request, answer = declined.pop()
             before.pop()
-            return Asked(request, _after(answer, before, request), tuple(declined))
+            return Answered(request, _after(answer, before, request), tuple(declined))
         first, *others = errors
         for request, other in zip(requests[1:], others, strict=False):
             first.values[f"then {request.model}"] = other.as_line(("model", "request"))
@@ -204,7 +204,7 @@ class Calls:
                 # With its turn, not before: the disk may fill up while it waits.
                 held = await self._stored.make_room(request)
                 entry = await self._purse.reserve(request, origin, client.maximum_cost(request))
-                outcome = UNKNOWN
+                outcome = UNKNOWN_OUTCOME
                 answer = await client.send(
                     request,
                     request.timeout_s or self.patience.timeout_s,

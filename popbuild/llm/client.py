@@ -33,7 +33,7 @@ from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
 from popbuild.llm import embedded, failures, reading
 from popbuild.llm.endpoint import EMBEDDED_MODEL
 from popbuild.llm.request import Answer, Request, is_local
-from popbuild.llm.wire import Exchange, Recorder, recorded
+from popbuild.llm.wire import HttpExchange, Recorder, recorded
 
 litellm.suppress_debug_info = True
 # Of bodies that are not quite OpenAI's: they are read as they came.
@@ -129,11 +129,11 @@ async def send(request: Request, timeout_s: float, limit_bytes: int) -> Answer:
 
 
 def _read(
-    request: Request, response: Any, failed: Exception | None, exchange: Exchange
-) -> reading.Reading:
+    request: Request, response: Any, failed: Exception | None, exchange: HttpExchange
+) -> reading.ReadAnswer:
     """The answer, as its provider's body has it: litellm may fail on one that is whole."""
     dumped = None if response is None else response.model_dump(mode="json", exclude_none=True)
-    found = reading.read(request.model, dumped, exchange)
+    found = reading.read_answer(request.model, dumped, exchange)
     if found is not None:
         return found
     assert failed is not None  # there is litellm's answer, or its error
@@ -165,7 +165,7 @@ def maximum_cost(request: Request) -> float | None:
     return float(size * asked + int(limit or 0) * answered)
 
 
-def names_of(model: str) -> tuple[str, str]:
+def split_model(model: str) -> tuple[str, str]:
     """A model without its provider, and the provider, as litellm sees them."""
     if model not in _names_cache:
         try:
@@ -193,7 +193,7 @@ def known_settings(model: str | None) -> frozenset[str]:
     found = {*litellm.OPENAI_CHAT_COMPLETION_PARAMS, *all_litellm_params}
     for function in (litellm.completion, litellm.utils.get_optional_params):
         found.update(inspect.signature(function).parameters)
-    plain, provider = (None, None) if model is None else names_of(model)
+    plain, provider = (None, None) if model is None else split_model(model)
     for each in litellm.LlmProviders:
         if provider in (None, each.value):
             # Not for chat, or what it needs is not installed; some warn when they are imported.

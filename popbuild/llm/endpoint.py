@@ -15,7 +15,7 @@ from typing import Any
 
 from popbuild.base import disk, jsonio
 from popbuild.base.errors import ProviderError
-from popbuild.llm.addresses import address_of, normal, variables_of
+from popbuild.llm.addresses import address_of, normal_address, variables_of
 from popbuild.llm.prices import provider_of
 from popbuild.model.place import Place
 
@@ -41,7 +41,7 @@ def provider_place(
     """Where a provider's model answers: at the configured address, or at the provider's own."""
     names = variables_of(model, settings, environment)
     address, source = address_of(settings, names, environment)
-    endpoint = jsonio.digest(normal(address)) if address else None
+    endpoint = jsonio.digest(normal_address(address)) if address else None
     written = jsonio.digest(address) if address else None
     before = dict.fromkeys((written, _endpoint_of_before(model, settings, environment)))
     before.pop(endpoint, None)

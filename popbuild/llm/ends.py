@@ -10,9 +10,9 @@ PAUSED = "paused"  # the provider wants another request to go on
 ABORTED = "aborted"  # stopped on its way, by the provider or by a person there
 DECLINED = "declined"  # the model or a filter refuses: the same request gets the same no
 TOOL = "tool"  # the model calls a tool instead of answering
-FAILED = "failed"  # the provider itself calls it an error
-LOADING = "loading"  # the model was not loaded yet: nothing was asked of it
-UNKNOWN = "unknown"  # no reason, or a word that is not in this table
+PROVIDER_FAILED = "failed"  # the provider itself calls it an error
+MODEL_LOADING = "loading"  # the model was not loaded yet: nothing was asked of it
+UNKNOWN_END = "unknown"  # no reason, or a word that is not in this table
 
 # By the words of each provider's own documentation, in lower case and without `_`, `-` and spaces:
 # `MAX_TOKENS`, `max_tokens` and `maxTokens` are one word here.
@@ -38,13 +38,13 @@ _WORDS = {
         "language policy_violation content_policy_violation"
     ),
     TOOL: "tool_calls tool_call tool_use function_call",
-    FAILED: (
+    PROVIDER_FAILED: (
         "error failed failure network_error insufficient_system_resource server_error "
         "internal_error malformed_response malformed_function_call malformed_model_output "
         "malformed_tool_use unexpected_tool_call too_many_tool_calls missing_thought_signature "
         "no_image image_other repetition"
     ),
-    LOADING: "load loading unload model_loading",
+    MODEL_LOADING: "load loading unload model_loading",
 }
 # How litellm and OpenAI name what we read of; a word of no other meaning stays as it is.
 _COMMON_NAMES = {CLEAN: "stop", CUT: "length", DECLINED: "content_filter", TOOL: "tool_calls"}
@@ -57,17 +57,17 @@ def _plain(word: str) -> str:
 _MEANINGS = {_plain(word): meaning for meaning, words in _WORDS.items() for word in words.split()}
 
 
-def meaning_of(word: str | None) -> str:
+def end_of(word: str | None) -> str:
     """What a provider's word means; UNKNOWN for none and for one that is not known."""
-    return _MEANINGS.get(_plain(word), UNKNOWN) if word else UNKNOWN
+    return _MEANINGS.get(_plain(word), UNKNOWN_END) if word else UNKNOWN_END
 
 
 def common_name(word: str | None) -> str | None:
     """A provider's word as OpenAI has it, for those who compare: `length` for `MAX_TOKENS`."""
-    return _COMMON_NAMES.get(meaning_of(word), word)
+    return _COMMON_NAMES.get(end_of(word), word)
 
 
 def worse(word: str | None, other: str | None) -> str | None:
     """Of two words for one answer's end, the one that says that something is wrong. A router tells
     both its own and the provider's, and may call `stop` what the provider did not."""
-    return other if other and meaning_of(other) not in (CLEAN, UNKNOWN) else word or other
+    return other if other and end_of(other) not in (CLEAN, UNKNOWN_END) else word or other

@@ -17,7 +17,7 @@ from popbuild.llm import refusals, waits
 from popbuild.llm.endpoint import EMBEDDED_MODEL
 from popbuild.llm.lanes import ANSWERED, DOWN, REFUSED
 from popbuild.llm.native import Fault, fault_of
-from popbuild.llm.wire import Exchange, unreadable
+from popbuild.llm.wire import HttpExchange, unreadable
 
 _RETRIED = (
     "RateLimitError",
@@ -94,7 +94,7 @@ def too_slow(model: str, timeout_s: float) -> TransportError:
 
 
 def from_exception(
-    error: Exception, model: str, missing_keys: Sequence[str], exchange: Exchange
+    error: Exception, model: str, missing_keys: Sequence[str], exchange: HttpExchange
 ) -> TransportError:
     """What an exception of litellm's means. `missing_keys` are variables that are not set."""
     cause = error if isinstance(error, PopbuildError) else _popbuild_cause(error)
@@ -116,7 +116,7 @@ def from_exception(
     return _unanswered(error, model, missing_keys)
 
 
-def from_fault(fault: Fault, model: str, exchange: Exchange) -> TransportError:
+def from_fault(fault: Fault, model: str, exchange: HttpExchange) -> TransportError:
     """An error that came with the status of a success: its own code says what it is."""
     status = fault.status
     if status is None or status < _NO_ANSWER:
@@ -133,7 +133,7 @@ def loading(model: str) -> TransportError:
     return TransportError(problem, DOWN)
 
 
-def unread(model: str, exchange: Exchange) -> TransportError:
+def unread(model: str, exchange: HttpExchange) -> TransportError:
     """An answer with the status of a success that holds none. The same request would get the same:
     most likely a proxy in between asks for a password."""
     problem = unreadable(exchange)
@@ -141,7 +141,7 @@ def unread(model: str, exchange: Exchange) -> TransportError:
     return TransportError(problem, spent=True)
 
 
-def _unread(error: Exception, model: str, exchange: Exchange) -> TransportError:
+def _unread(error: Exception, model: str, exchange: HttpExchange) -> TransportError:
     """litellm could not make an answer of a body that came with the status of a success."""
     if exchange.is_whole:
         return unread(model, exchange)
@@ -155,7 +155,7 @@ def _unread(error: Exception, model: str, exchange: Exchange) -> TransportError:
 
 
 def _refused(
-    model: str, missing_keys: Sequence[str], exchange: Exchange, status: int
+    model: str, missing_keys: Sequence[str], exchange: HttpExchange, status: int
 ) -> TransportError:
     """The provider answered with the status of an error."""
     try:
@@ -173,7 +173,9 @@ def _refused(
     return failure
 
 
-def _by_status(model: str, status: int, fault: Fault | None, exchange: Exchange) -> TransportError:
+def _by_status(
+    model: str, status: int, fault: Fault | None, exchange: HttpExchange
+) -> TransportError:
     wait_s = waits.retry_after_s(
         exchange.headers, time.time(), fault.retry_after if fault else None
     )

@@ -30,7 +30,7 @@ class _Paid:
 
     request: Request
     answer: Answer
-    settled: disk.Line
+    settled: disk.AppendedLine
     held: int
     prepared: disk.Prepared | None = None
     is_stored: bool = False
@@ -42,7 +42,7 @@ class Keeping:
     def __init__(
         self,
         store: Store,
-        commits: Batches[Sequence[disk.Change]],
+        commits: Batches[Sequence[disk.DiskChange]],
         reserve: Reserve,
         tell: Callable[[str], None],
     ) -> None:
@@ -59,7 +59,9 @@ class Keeping:
         paid = self._waiting.get(digest)
         return None if paid is None else paid.answer
 
-    async def keep(self, request: Request, answer: Answer, held: int, settled: disk.Line) -> None:
+    async def keep(
+        self, request: Request, answer: Answer, held: int, settled: disk.AppendedLine
+    ) -> None:
         """Store an answer and then write what it cost, durably, also if the caller is stopped
         meanwhile. Raises StoreError where the disk is full, and OSError for any other trouble."""
         paid = _Paid(request, answer, settled, held)
@@ -175,5 +177,5 @@ def _full(error: OSError, message: str, values: dict[str, str]) -> StoreError:
     return StoreError(message, {**values, "found": found}, hint=_ROOM)
 
 
-def _stands(line: disk.Line) -> bool:
+def _stands(line: disk.AppendedLine) -> bool:
     return line.data in disk.read_end(line.path, _TAIL_BYTES)

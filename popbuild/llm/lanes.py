@@ -29,11 +29,11 @@ ANSWERED = "answered"  # also by a refusal of this one request: the provider wor
 REFUSED = "refused"  # 429
 DOWN = "down"  # no connection, no answer in time, or an error of the server's
 UNSENT = "unsent"
-UNKNOWN = "unknown"  # stopped while it was under way
+UNKNOWN_OUTCOME = "unknown"  # stopped while it was under way
 
 
 @dataclass
-class Call:
+class PendingCall:
     """One call, through all its tries. `digest` tells different calls apart, `number` those of one
     process; `lanes` and `limits` are its provider's and its model's. `tokens` are what it counts
     for at the moment: 0 where nobody counts them."""
@@ -111,7 +111,7 @@ class Lane:
             latest = max(latest, minute.free_at(amount + under_way, most, now, minute_s))
         return latest
 
-    def estimate(self, call: Call) -> float:
+    def estimate(self, call: PendingCall) -> float:
         """The tokens that a call will count for: what goes in, and what may come out, or mostly
         comes out where nobody set a most."""
         asked = round(call.size_bytes * self.tokens_a_byte)
@@ -150,12 +150,12 @@ class Board:
         document = {"version": _VERSION, "at": self.now, "lanes": lanes}
         return json.dumps(document, separators=(",", ":")).encode()
 
-    def of(self, call: Call) -> tuple[Lane, Lane]:
+    def of(self, call: PendingCall) -> tuple[Lane, Lane]:
         """A call's lanes: its provider's, its model's."""
         provider, model = call.lanes
         return self.lanes.setdefault(provider, Lane()), self.lanes.setdefault(model, Lane())
 
-    def wait_until(self, call: Call, start: int) -> float | None:
+    def wait_until(self, call: PendingCall, start: int) -> float | None:
         """When a call may be sent: now, later, or None for when something happens. `start` is the
         window of a model that nothing is known of, where no limit says it."""
         provider, model = self.of(call)
@@ -178,7 +178,7 @@ class Board:
             latest = max(latest, until)
         return latest
 
-    def send(self, call: Call) -> None:
+    def send(self, call: PendingCall) -> None:
         """A call is sent now."""
         call.sent_at, call.in_minute = self.now, False
         provider, _ = lanes = self.of(call)
@@ -187,13 +187,13 @@ class Board:
         for lane in lanes:
             lane.add(self.seat, 1, 1, call.tokens)
 
-    def has_arrived(self, call: Call) -> bool:
+    def has_arrived(self, call: PendingCall) -> bool:
         """Whether the minute has a call, or should have it by now."""
         if not call.in_minute and self.now - call.sent_at >= ARRIVED_S:
             self._put_in_minute(call)
         return call.in_minute
 
-    def end(self, call: Call, end: End) -> float:
+    def end(self, call: PendingCall, end: End) -> float:
         """A call has ended. Gives for how many seconds nothing more is sent to its model."""
         provider, model = lanes = self.of(call)
         in_flight = model.in_flight
@@ -234,10 +234,10 @@ class Board:
             if not is_alive(int(seat)):
                 self.bury(seat)
 
-    def _name(self, call: Call) -> str:
+    def _name(self, call: PendingCall) -> str:
         return f"{self.seat}.{call.number}"
 
-    def _count(self, call: Call, end: End) -> None:
+    def _count(self, call: PendingCall, end: End) -> None:
         """Put what a call really came to in the place of what was thought, and into the minute."""
         if not call.tokens:
             real = 0.0
@@ -263,7 +263,7 @@ class Board:
         for lane in self.of(call):
             lane.add(self.seat, 0, -1, -call.tokens)
 
-    def _put_in_minute(self, call: Call) -> None:
+    def _put_in_minute(self, call: PendingCall) -> None:
         call.in_minute = True
         at = min(self.now, call.sent_at + ARRIVED_S)
         for lane, limit in zip(self.of(call), call.limits, strict=True):

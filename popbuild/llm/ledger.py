@@ -17,7 +17,7 @@ from typing import Any
 
 from popbuild.base import disk, jsonio
 from popbuild.base.threads import Batches
-from popbuild.llm.request import Answer, Message, Request, text_of
+from popbuild.llm.request import Answer, Message, Request, message_text
 from popbuild.model.clock import timestamp
 
 
@@ -26,11 +26,11 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lines: Batches[Sequence[disk.Change]] = Batches(self._append)
+        self._lines: Batches[Sequence[disk.DiskChange]] = Batches(self._append)
 
-    def line(self, entry: Mapping[str, Any]) -> disk.Line:
+    def line(self, entry: Mapping[str, Any]) -> disk.AppendedLine:
         """What is to be appended for an entry."""
-        return disk.Line(self._path, jsonio.compact(dict(entry)).encode() + b"\n")
+        return disk.AppendedLine(self._path, jsonio.compact(dict(entry)).encode() + b"\n")
 
     async def add(self, entry: Mapping[str, Any]) -> None:
         """Append one line; returns when it is on disk."""
@@ -40,7 +40,7 @@ class Journal:
         """Returns when every line is on disk."""
         await self._lines.drain()
 
-    def _append(self, lines: Sequence[Sequence[disk.Change]]) -> Sequence[OSError | None]:
+    def _append(self, lines: Sequence[Sequence[disk.DiskChange]]) -> Sequence[OSError | None]:
         try:
             disk.make_folder(self._path.parent)
         except OSError as error:
@@ -94,7 +94,7 @@ class Ledger:
         )
         return entry
 
-    def settlement(self, entry: str, answer: Answer) -> disk.Line:
+    def settlement(self, entry: str, answer: Answer) -> disk.AppendedLine:
         """To be appended when the answer came: what it cost, and its tokens, from which plans
         learn. Our own count is not a bill: then the cost is unknown here, and the entry goes on
         counting at its maximum."""
@@ -126,7 +126,7 @@ class Ledger:
 
 def size_of(messages: Iterable[Message]) -> int:
     """The bytes of what a conversation says."""
-    return sum(len(text_of(message).encode(errors="replace")) for message in messages)
+    return sum(len(message_text(message).encode(errors="replace")) for message in messages)
 
 
 def read_entries(path: Path) -> tuple[list[dict[str, Any]], int]:

@@ -52,7 +52,7 @@ class Said:
         return bool(self.tools) and set(self.tools) == {_JSON_TOOL}
 
 
-def read(body: Any) -> Said | None:
+def read_native(body: Any) -> Said | None:
     """What a body says, or None where it has no form that is known here."""
     if not isinstance(body, Mapping):
         return None

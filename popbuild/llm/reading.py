@@ -12,20 +12,22 @@ from popbuild.base.redact import redact_value, without_secrets
 from popbuild.llm import ends, failures, native
 from popbuild.llm.native import Said
 from popbuild.llm.request import HALF_A_PAIR, Answer
-from popbuild.llm.wire import Exchange
+from popbuild.llm.wire import HttpExchange
 
 _NO_ANSWER = 300  # from here on a status says that there is no answer
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadAnswer:
     """An answer's response in OpenAI's form, with warnings for the letter."""
 
     response: dict[str, Any]
     warnings: tuple[str, ...] = ()
 
 
-def read(model: str, dumped: dict[str, Any] | None, exchange: Exchange) -> Reading | None:
+def read_answer(
+    model: str, dumped: dict[str, Any] | None, exchange: HttpExchange
+) -> ReadAnswer | None:
     """The answer of a call: `dumped` is litellm's form of it, None where litellm raised. None where
     there is no answer, and litellm's exception tells more.
 
@@ -33,31 +35,31 @@ def read(model: str, dumped: dict[str, Any] | None, exchange: Exchange) -> Readi
     be read as no answer.
     """
     if exchange.status is None:  # it came by another way: the embedded model's, say
-        return None if dumped is None else Reading(_keepable(dumped), _warnings(model, dumped))
+        return None if dumped is None else ReadAnswer(_keepable(dumped), _warnings(model, dumped))
     if exchange.error is not None or exchange.status >= _NO_ANSWER or not exchange.is_whole:
         return None
     said = _said(model, dumped, exchange)
     if said is None:
         assert dumped is not None
-        return Reading(_keepable(dumped), _warnings(model, dumped))
-    meaning = ends.meaning_of(said.reason)
+        return ReadAnswer(_keepable(dumped), _warnings(model, dumped))
+    meaning = ends.end_of(said.reason)
     if said.fault is not None:
         raise failures.from_fault(said.fault, model, exchange)
-    if meaning == ends.FAILED:
+    if meaning == ends.PROVIDER_FAILED:
         fault = native.Fault(f"the answer ended with {said.reason}")
         raise failures.from_fault(fault, model, exchange)
-    if meaning == ends.LOADING:
+    if meaning == ends.MODEL_LOADING:
         raise failures.loading(model)
     if dumped is None and said.text is None:
         raise failures.unread(model, exchange)
     response = _set_right(dumped or {"model": model, "choices": []}, said)
-    return Reading(_keepable(response), _warnings(model, response))
+    return ReadAnswer(_keepable(response), _warnings(model, response))
 
 
-def _said(model: str, dumped: dict[str, Any] | None, exchange: Exchange) -> Said | None:
+def _said(model: str, dumped: dict[str, Any] | None, exchange: HttpExchange) -> Said | None:
     """What the body says; None where only litellm can read it, and has. Raises TransportError."""
     try:
-        said = native.read(exchange.document())
+        said = native.read_native(exchange.document())
     except ValueError:
         if dumped is not None and _is_stream(exchange):
             return None
@@ -67,7 +69,7 @@ def _said(model: str, dumped: dict[str, Any] | None, exchange: Exchange) -> Said
     return said
 
 
-def _is_stream(exchange: Exchange) -> bool:
+def _is_stream(exchange: HttpExchange) -> bool:
     """Whether a provider that only streams answered: litellm puts the pieces together."""
     kind = exchange.headers.get("content-type", "")
     return "event-stream" in kind or "eventstream" in kind
@@ -84,7 +86,7 @@ def _set_right(response: dict[str, Any], said: Said) -> dict[str, Any]:
     if said.tools and not said.is_json_tool and not message.get("tool_calls"):
         message["tool_calls"] = [{"function": {"name": name}} for name in said.tools]
     # A call of litellm's own tool is the document, and a clean end.
-    is_document = said.is_json_tool and ends.meaning_of(said.reason) == ends.TOOL
+    is_document = said.is_json_tool and ends.end_of(said.reason) == ends.TOOL
     own = "stop" if is_document else said.reason
     reason = "content_filter" if said.is_blocked else ends.common_name(own)
     right = {**choice, "message": message, "finish_reason": reason}
@@ -109,7 +111,7 @@ def _warnings(model: str, response: Mapping[str, Any]) -> tuple[str, ...]:
     """What is odd about an answer that is taken all the same."""
     choice, *_ = response.get("choices") or [{}]
     word = choice.get("native_finish_reason") or choice.get("finish_reason")
-    if not response.get("choices") or ends.meaning_of(word) != ends.UNKNOWN:
+    if not response.get("choices") or ends.end_of(word) != ends.UNKNOWN_END:
         return ()
     if not word:
         return (f"{model} does not say why the answer ended",)

@@ -19,7 +19,7 @@ LOADING = "loading"  # the model is not loaded yet
 
 
 @dataclass(frozen=True)
-class Rule:
+class RefusalSign:
     """One sign of a meaning: a code, as it stands in one of an error's short names, or a wording.
     `source` says whose it is."""
 
@@ -31,155 +31,161 @@ class Rule:
 
 RULES = (
     # Filters.
-    Rule(
+    RefusalSign(
         FILTERED,
         "OpenAI, Azure",
         "content_filter content_policy_violation moderation_blocked responsibleaipolicyviolation "
         "invalid_prompt cyber_policy_violation",
         r"content management policy|safety system|violat\w+ (our |the )?(usage|content) polic",
     ),
-    Rule(FILTERED, "litellm", "", r"content[ _]policy[ _]?violation"),
-    Rule(FILTERED, "Anthropic", "", r"blocked by (our |the )?content[ -]filter"),
-    Rule(FILTERED, "OpenRouter", "", r"requires moderation|input was flagged|flagged (as|by|for) "),
-    Rule(
+    RefusalSign(FILTERED, "litellm", "", r"content[ _]policy[ _]?violation"),
+    RefusalSign(FILTERED, "Anthropic", "", r"blocked by (our |the )?content[ -]filter"),
+    RefusalSign(
+        FILTERED, "OpenRouter", "", r"requires moderation|input was flagged|flagged (as|by|for) "
+    ),
+    RefusalSign(
         FILTERED,
         "Gemini",
         "prohibited_content blocked_reason",
         r"prompt was blocked|blocked due to safety",
     ),
-    Rule(FILTERED, "xAI", "", r"content violates usage guidelines|SAFETY_CHECK_TYPE"),
-    Rule(FILTERED, "DeepSeek", "", r"content exists risk"),
-    Rule(
+    RefusalSign(FILTERED, "xAI", "", r"content violates usage guidelines|SAFETY_CHECK_TYPE"),
+    RefusalSign(FILTERED, "DeepSeek", "", r"content exists risk"),
+    RefusalSign(
         FILTERED,
         "DashScope",
         "data_inspection_failed datainspectionfailed",
         r"inappropriate content|data inspection failed",
     ),
-    Rule(FILTERED, "Moonshot", "content_filter", r"considered high risk"),
-    Rule(FILTERED, "Zhipu", "1301", r"unsafe or sensitive content|不安全或敏感"),
-    Rule(FILTERED, "Mistral", "guardrail_violation", r"guardrail|content moderation"),
-    Rule(
+    RefusalSign(FILTERED, "Moonshot", "content_filter", r"considered high risk"),
+    RefusalSign(FILTERED, "Zhipu", "1301", r"unsafe or sensitive content|不安全或敏感"),
+    RefusalSign(FILTERED, "Mistral", "guardrail_violation", r"guardrail|content moderation"),
+    RefusalSign(
         FILTERED,
         "Bedrock",
         "",
         r"blocked by (a |the )?guardrail|content filter(ing)? (blocked|polic)",
     ),
     # Prompts that are too long.
-    Rule(
+    RefusalSign(
         TOO_LONG,
         "OpenAI",
         "context_length_exceeded string_above_max_length",
         r"maximum context length|context[ _]length[ _]exceeded|string too long",
     ),
-    Rule(TOO_LONG, "Azure", "model_max_prompt_tokens_exceeded", r"max prompt tokens"),
-    Rule(
+    RefusalSign(TOO_LONG, "Azure", "model_max_prompt_tokens_exceeded", r"max prompt tokens"),
+    RefusalSign(
         TOO_LONG,
         "Anthropic",
         "model_context_window_exceeded",
         r"prompt (is )?too long|input length and .?max_tokens.? exceed context",
     ),
-    Rule(TOO_LONG, "Gemini", "", r"input token count.{0,40} exceeds the maximum"),
-    Rule(TOO_LONG, "Mistral", "", r"prompt contains \d+ tokens.{0,60}too large for model"),
-    Rule(TOO_LONG, "xAI", "", r"maximum prompt length"),
-    Rule(TOO_LONG, "Groq", "", r"reduce the length of the (messages|prompt|input|completion)"),
-    Rule(TOO_LONG, "Bedrock", "", r"input is too long|too many input tokens"),
-    Rule(
+    RefusalSign(TOO_LONG, "Gemini", "", r"input token count.{0,40} exceeds the maximum"),
+    RefusalSign(TOO_LONG, "Mistral", "", r"prompt contains \d+ tokens.{0,60}too large for model"),
+    RefusalSign(TOO_LONG, "xAI", "", r"maximum prompt length"),
+    RefusalSign(
+        TOO_LONG, "Groq", "", r"reduce the length of the (messages|prompt|input|completion)"
+    ),
+    RefusalSign(TOO_LONG, "Bedrock", "", r"input is too long|too many input tokens"),
+    RefusalSign(
         TOO_LONG,
         "Cohere",
         "",
         r"total number of tokens in the prompt cannot exceed|too many tokens:",
     ),
-    Rule(
+    RefusalSign(
         TOO_LONG,
         "Ollama, llama.cpp",
         "exceed_context_size_error",
         r"(available|configured) context size|exceeds? (the )?context (length|window|size|limit)",
     ),
-    Rule(
+    RefusalSign(
         TOO_LONG,
         "vLLM, TGI",
         "",
         r"longer than the maximum model length|inputs.? tokens \+ .?max_new_tokens"
         r"|decoder prompt.{0,60}longer than",
     ),
-    Rule(TOO_LONG, "DashScope", "", r"range of input length should be|input length should be"),
-    Rule(TOO_LONG, "Zhipu", "1261", r"prompt exceeds max length"),
-    Rule(
+    RefusalSign(
+        TOO_LONG, "DashScope", "", r"range of input length should be|input length should be"
+    ),
+    RefusalSign(TOO_LONG, "Zhipu", "1261", r"prompt exceeds max length"),
+    RefusalSign(
         TOO_LONG,
         "Together, Fireworks",
         "context_window_exceeded",
         r"prompt is too (long|large)"
         r"|(exceeds|larger than|over) (the )?(model'?s )?(maximum )?context (length|window)",
     ),
-    Rule(TOO_LONG, "Cerebras", "", r"current length is \d+ while limit is"),
+    RefusalSign(TOO_LONG, "Cerebras", "", r"current length is \d+ while limit is"),
     # Money and quotas.
-    Rule(
+    RefusalSign(
         NO_QUOTA,
         "OpenAI",
         "insufficient_quota billing_hard_limit_reached billing_not_active",
         r"billing hard limit|account is not active",
     ),
-    Rule(NO_QUOTA, "OpenAI, Perplexity", "", r"exceeded your current quota"),
-    Rule(
+    RefusalSign(NO_QUOTA, "OpenAI, Perplexity", "", r"exceeded your current quota"),
+    RefusalSign(
         NO_QUOTA,
         "Anthropic",
         "billing_error",
         r"credit balance is too low|reached your specified api usage limits",
     ),
-    Rule(
+    RefusalSign(
         NO_QUOTA,
         "OpenRouter",
         "",
         r"insufficient credits|requires more credits|free-models-per-day|key limit exceeded",
     ),
-    Rule(
+    RefusalSign(
         NO_QUOTA,
         "DeepSeek, others",
         "insufficient_balance",
         r"insufficient (account )?(balance|funds|quota)",
     ),
-    Rule(NO_QUOTA, "Moonshot", "exceeded_current_quota_error", ""),
-    Rule(
+    RefusalSign(NO_QUOTA, "Moonshot", "exceeded_current_quota_error", ""),
+    RefusalSign(
         NO_QUOTA,
         "xAI",
         "",
         r"used all available credits|(reached|hit) (its|your|the) monthly spending limit",
     ),
-    Rule(
+    RefusalSign(
         NO_QUOTA,
         "DashScope",
         "arrearage allocationquota.freetieronly",
         r"overdue[- ]payment|access denied, please make sure your account is in good standing",
     ),
-    Rule(NO_QUOTA, "Zhipu", "1113", r"余额不足|欠费"),
-    Rule(
+    RefusalSign(NO_QUOTA, "Zhipu", "1113", r"余额不足|欠费"),
+    RefusalSign(
         NO_QUOTA,
         "Cohere, others",
         "",
         r"(calls?|requests|tokens) ?(/|per) ?month|monthly (usage )?(limit|quota)",
     ),
-    Rule(
+    RefusalSign(
         NO_QUOTA,
         "Mistral, Together",
         "credit_limit payment_required",
         r"credit limit|payment required",
     ),
     # What no waiting lets through.
-    Rule(
+    RefusalSign(
         TOO_LARGE,
         "Anthropic",
         "request_too_large",
         r"request exceeds the maximum (size|allowed number of bytes)",
     ),
-    Rule(TOO_LARGE, "OpenAI, Groq", "", r"request too large"),
-    Rule(
+    RefusalSign(TOO_LARGE, "OpenAI, Groq", "", r"request too large"),
+    RefusalSign(
         TOO_LARGE,
         "nginx, others",
         "payload_too_large request_entity_too_large",
         r"(payload|entity|body) (is )?too large",
     ),
     # Models that are not loaded.
-    Rule(
+    RefusalSign(
         LOADING,
         "Hugging Face",
         "model_loading",
@@ -220,7 +226,9 @@ def meaning_of(status: int | None, fault: Fault | None, wait_s: float | None = N
     return TOO_LARGE if status == _TOO_LARGE else None
 
 
-def _is_passing(rule: Rule, codes: frozenset[str], fault: Fault, wait_s: float | None) -> bool:
+def _is_passing(
+    rule: RefusalSign, codes: frozenset[str], fault: Fault, wait_s: float | None
+) -> bool:
     """Whether what sounds like a used-up quota is one of a minute: Gemini words both alike, and
     says when to come again."""
     return (

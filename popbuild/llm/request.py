@@ -9,13 +9,13 @@ from typing import Any
 
 from popbuild.base import jsonio
 from popbuild.llm import ends
-from popbuild.llm.usage import Tokens, usage_of
+from popbuild.llm.usage import Tokens, reported_tokens
 from popbuild.model.config.settings import FORMAT, STRICT
 from popbuild.model.place import NOWHERE, Place
 
 Message = dict[str, Any]  # {"role": …, "content": …}, as in OpenAI's API
 
-LOCAL = "local/"
+LOCAL_PREFIX = "local/"
 HALF_A_PAIR = "half_surrogate_pair"  # in a response: a text had one, and shows it by its number
 
 # Our names for the settings that the storage format names; every other goes to litellm as it is.
@@ -24,10 +24,10 @@ _LITELLM_NAMES = {"maxTokens": "max_tokens"}
 
 def is_local(model: str) -> bool:
     """Whether a model runs in this process."""
-    return model.startswith(LOCAL)
+    return model.startswith(LOCAL_PREFIX)
 
 
-def text_of(message: Message) -> str:
+def message_text(message: Message) -> str:
     """What a message says, without pictures."""
     content = message.get("content")
     if isinstance(content, list):
@@ -130,8 +130,8 @@ class Answer:
     @property
     def end(self) -> str:
         """What that means: one of ends.py's."""
-        own = ends.meaning_of(self.ended_by)
-        return ends.meaning_of(self.finish_reason) if own == ends.UNKNOWN else own
+        own = ends.end_of(self.ended_by)
+        return ends.end_of(self.finish_reason) if own == ends.UNKNOWN_END else own
 
     @property
     def refusal(self) -> str:
@@ -158,7 +158,7 @@ class Answer:
     @property
     def used(self) -> Tokens:
         """Its tokens: as the provider says, else as we counted them; what is neither is unknown."""
-        return usage_of(self.response) if self.counted is None else self.counted
+        return reported_tokens(self.response) if self.counted is None else self.counted
 
     @property
     def usage(self) -> dict[str, int | None]:

@@ -19,7 +19,7 @@ from popbuild.llm.request import Answer, Request, is_local
 from popbuild.llm.usage import Tokens, has_invented_zeros
 from popbuild.model.letter import is_sealed, seal
 
-FORMAT_VERSION = 1
+STORE_VERSION = 1
 SET_ASIDE = ".damaged"
 
 # How a command uses the store.
@@ -93,7 +93,7 @@ class Store:
         """Keep an answer: durable once this is committed. There must be room."""
         body = seal(
             {
-                "formatVersion": FORMAT_VERSION,
+                "formatVersion": STORE_VERSION,
                 "digestOfRequest": request.digest,
                 "request": request.as_json(),
                 "response": dict(answer.response),
@@ -120,7 +120,7 @@ def open_entry(data: bytes, digest: str) -> dict[str, Any] | None:
         body = json.loads(data)
         intact = (
             isinstance(body, dict)
-            and body.get("formatVersion") == FORMAT_VERSION
+            and body.get("formatVersion") == STORE_VERSION
             and body.get("digestOfRequest") == digest == jsonio.digest(body.get("request"))
             and is_sealed(body)
             and _has_its_parts(body)

@@ -33,7 +33,7 @@ class Stored:
         self,
         root: Root,
         mode: str,
-        commits: Batches[Sequence[disk.Change]],
+        commits: Batches[Sequence[disk.DiskChange]],
         on_trouble: Callable[[str], None],
     ) -> None:
         self._root = root
@@ -86,7 +86,7 @@ class Stored:
         self._reserve.free(held or 0)
 
     async def keep(
-        self, request: Request, answer: Answer, held: int | None, settled: disk.Line
+        self, request: Request, answer: Answer, held: int | None, settled: disk.AppendedLine
     ) -> None:
         """Store an answer and then write what it cost, durably; at least do not ask for it again in
         this command. Raises StoreError where the disk is full, OSError where the cost cannot be

@@ -15,7 +15,7 @@ from typing import Any
 
 from popbuild.base import jsonio
 from popbuild.llm.prices import price_of
-from popbuild.llm.request import Message, Request, text_of
+from popbuild.llm.request import Message, Request, message_text
 from popbuild.llm.usage import Tokens
 
 _AROUND_A_MESSAGE = 4  # what a provider adds to each: its role and its ends
@@ -34,13 +34,13 @@ _PLAIN_SETTINGS = frozenset(
 _MAX_CHARS = 1_000_000  # of request and answer: to count more takes a second
 
 
-def count(messages: Iterable[Message]) -> int:
+def count_tokens(messages: Iterable[Message]) -> int:
     """Tokens of a conversation, as OpenAI's models of today would count them."""
     encode = _encoder()
-    return sum(_AROUND_A_MESSAGE + len(encode(text_of(message))) for message in messages)
+    return sum(_AROUND_A_MESSAGE + len(encode(message_text(message))) for message in messages)
 
 
-def counted(request: Request, text: str) -> Tokens | None:
+def count_usage(request: Request, text: str) -> Tokens | None:
     """The tokens of a call with this answer, counted by ourselves; None where that cannot be known:
     without the model's own table, for an answer that may hide reasoning, for more than text."""
     encoding = _table_of(request.model)
@@ -49,7 +49,7 @@ def counted(request: Request, text: str) -> Tokens | None:
         return None
     if not all(_is_text(message) for message in request.messages):
         return None
-    said = [text_of(message) for message in request.messages]
+    said = [message_text(message) for message in request.messages]
     form = "" if request.schema is None else jsonio.compact(request.schema)
     if sum(map(len, (*said, form, text))) > _MAX_CHARS:
         return None

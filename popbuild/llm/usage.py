@@ -40,7 +40,7 @@ class Tokens:
         return self.input, self.output
 
 
-def usage_of(response: Mapping[str, Any]) -> Tokens:
+def reported_tokens(response: Mapping[str, Any]) -> Tokens:
     """The tokens that a response reports, in OpenAI's shape.
 
     Where reasoning is more than the whole output it was counted beside it, as some providers do,

@@ -26,7 +26,7 @@ _OF_THE_WIRE = (b"content-encoding", b"content-length", b"transfer-encoding")
 
 
 @dataclass
-class Exchange:
+class HttpExchange:
     """The last request of a call, and what came back: None and nothing until then. `is_whole` says
     that the body came to its end; `error` is ours, where we stopped reading."""
 
@@ -55,13 +55,15 @@ class Exchange:
         }
 
 
-_current: contextvars.ContextVar[Exchange | None] = contextvars.ContextVar("exchange", default=None)
+_current: contextvars.ContextVar[HttpExchange | None] = contextvars.ContextVar(
+    "exchange", default=None
+)
 
 
 @contextlib.contextmanager
-def recorded(limit_bytes: int) -> Iterator[Exchange]:
+def recorded(limit_bytes: int) -> Iterator[HttpExchange]:
     """Record what is sent in this context, and read no body beyond a size."""
-    exchange = Exchange(limit_bytes)
+    exchange = HttpExchange(limit_bytes)
     token = _current.set(exchange)
     try:
         yield exchange
@@ -104,7 +106,7 @@ class Recorder(httpx.AsyncBaseTransport):
         await self._inner.aclose()
 
 
-async def _body(response: httpx.Response, exchange: Exchange) -> bytes:
+async def _body(response: httpx.Response, exchange: HttpExchange) -> bytes:
     """The whole body as it was before it was compressed. Raises ProviderError."""
     limit = exchange.limit_bytes
     with contextlib.suppress(ValueError):
@@ -119,7 +121,7 @@ async def _body(response: httpx.Response, exchange: Exchange) -> bytes:
     return bytes(body)
 
 
-def _unpacker(exchange: Exchange) -> Any:
+def _unpacker(exchange: HttpExchange) -> Any:
     """A function that gives, for the next bytes from the wire, those of the body: at most one more
     than there is room for."""
     encoding = exchange.headers.get("content-encoding", "").strip().lower()
@@ -139,7 +141,7 @@ def _unpacker(exchange: Exchange) -> Any:
     return unpack
 
 
-def unreadable(exchange: Exchange, more: Mapping[str, object] | None = None) -> ProviderError:
+def unreadable(exchange: HttpExchange, more: Mapping[str, object] | None = None) -> ProviderError:
     """The error of an answer that cannot be read: what answered is likely no provider at all."""
     error = ProviderError(
         "the provider's answer cannot be read",

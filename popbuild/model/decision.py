@@ -9,7 +9,7 @@ from typing import Any
 from popbuild.base.errors import printable
 from popbuild.model.letter import is_sealed, seal
 
-FORMAT_VERSION = 1
+DECISION_VERSION = 1
 APPROVED, REJECTED = "approved", "rejected"
 OPEN = "open"  # nobody has decided about the artifacts as they stand
 STAGE = "humanGate"  # in rejection.json, where a stage's gate has the stage's name
@@ -42,7 +42,7 @@ class Decision:
 
     def as_document(self) -> dict[str, Any]:
         """decision.json."""
-        return seal({"formatVersion": FORMAT_VERSION, **self.as_json()})
+        return seal({"formatVersion": DECISION_VERSION, **self.as_json()})
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def in_words(decision: Mapping[str, Any]) -> str:
 
 def open_decision(body: Any, task: str) -> Decision | None:
     """The decision in a document, or None where it is foreign, altered or of another version."""
-    if not isinstance(body, dict) or body.get("formatVersion") != FORMAT_VERSION:
+    if not isinstance(body, dict) or body.get("formatVersion") != DECISION_VERSION:
         return None
     if body.get("task") != task or body.get("decision") not in (APPROVED, REJECTED):
         return None

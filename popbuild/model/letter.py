@@ -9,7 +9,7 @@ from typing import Any
 
 from popbuild.base import jsonio
 
-FORMAT_VERSION = 1
+LETTER_VERSION = 1
 
 Fingerprint = Mapping[str, str]  # dependency -> digest, both text; see fingerprint.py
 
@@ -222,7 +222,7 @@ def looks_ours(data: bytes) -> bool:
 
 def open_letter(body: Any, task: str) -> Letter | None:
     """The letter in a document, or None where it is foreign, altered or of another version."""
-    if not isinstance(body, dict) or body.get("formatVersion") != FORMAT_VERSION:
+    if not isinstance(body, dict) or body.get("formatVersion") != LETTER_VERSION:
         return None
     if body.get("task") != task or not is_sealed(body):
         return None

@@ -151,7 +151,7 @@ def failed_again(entry: dict[str, Any], error: str, inputs: str) -> dict[str, An
     return {"count": last.get("count", 0) + 1 if same else 1, "error": error, "inputs": inputs}
 
 
-def forget_failures(status: Status) -> Status:
+def without_failures(status: Status) -> Status:
     """A copy in which no task has failed in a row."""
     tasks = {
         name: {key: value for key, value in entry.items() if key != "failures"}
@@ -320,7 +320,7 @@ def is_amount(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _MOST
 
 
-def usage_of(entry: dict[str, Any]) -> dict[str, Any] | None:
+def task_usage(entry: dict[str, Any]) -> dict[str, Any] | None:
     """What a task came to. None before anything ran; of a task that another program ran and that
     does not say, it is unknown."""
     usage = entry.get("usage")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from popbuild.base import disk
-from popbuild.base.errors import ConfigError, InputError, TaskError, UsageError, unknown
+from popbuild.base.errors import ConfigError, InputError, TaskError, UsageError, no_such
 from popbuild.base.paths import (
     COMPLETE,
     FILE_KINDS,
@@ -21,7 +21,7 @@ from popbuild.jobs.examine import (
     Surroundings,
     read_decision,
 )
-from popbuild.jobs.foreign import is_foreign, shown_status, tasks_of
+from popbuild.jobs.foreign import is_foreign, listed_tasks, shown_status
 from popbuild.jobs.lookup import Job
 from popbuild.jobs.selection import select
 from popbuild.model import status as states
@@ -52,12 +52,12 @@ def around(root: Root) -> Surroundings:
     return Surroundings(config.load_to_read(root))
 
 
-def named(root: Root, names: Iterable[str] = ()) -> list[str]:
+def names_to_ids(root: Root, names: Iterable[str] = ()) -> list[str]:
     """The IDs of the jobs that names and globs mean, or of all."""
     return list(select(root, None, names))
 
 
-def look(root: Root, ids: Collection[str]) -> Iterator[Job]:
+def jobs_of(root: Root, ids: Collection[str]) -> Iterator[Job]:
     """Jobs, each held against today's inputs. Builds nothing."""
     return index.find_all(ids, around(root))
 
@@ -124,7 +124,7 @@ def describe_job(job: Job, root: Root, *, unowned: bool = False) -> dict[str, An
     elif job.folder is not None and job.bad_link is None:
         body["tasks"] = {
             name: {"label": name} | _as_it_says(entries.get(name, states.NOTHING_SAID))
-            for name in tasks_of(job.folder, status)
+            for name in listed_tasks(job.folder, status)
         }
     return body
 
@@ -150,7 +150,7 @@ def _what_it_took(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **{name: int(entry[name]) if states.is_amount(entry.get(name)) else 0 for name in counts},
         "executionTime": took_ms if states.is_amount(took_ms) else 0,
-        "usage": states.usage_of(dict(entry)),
+        "usage": states.task_usage(dict(entry)),
         "error": error if states.error_text(error) is not None else None,
     }
 
@@ -169,7 +169,7 @@ def check_known(root: Root, name: str) -> None:
     if not lookup.is_known(root, name):
         raise UsageError(
             "no such job",
-            unknown("job", name, lookup.known_jobs(root)),
+            no_such("job", name, lookup.known_jobs(root)),
             hint="a job is a file seeds/<id>.json, or comes from popbuild submit",
         )
 
@@ -200,7 +200,7 @@ class ShownFile:
 
 def tasks_in(job: Job) -> list[str]:
     """The tasks of a job as its directory has them."""
-    return tasks_of(job.folder, shown_status(job.folder)) if job.folder else []
+    return listed_tasks(job.folder, shown_status(job.folder)) if job.folder else []
 
 
 def files_of(job: Job, task: str | None = None) -> list[ShownFile]:
@@ -208,7 +208,7 @@ def files_of(job: Job, task: str | None = None) -> list[ShownFile]:
     folder = folder_of(job)
     status, tasks = shown_status(folder), tasks_in(job)
     if task is not None and task not in tasks:
-        raise UsageError("no such task", unknown("task", task, tasks, where={"job": job.id}))
+        raise UsageError("no such task", no_such("task", task, tasks, where={"job": job.id}))
     entry = status if task is None or status is None else status["tasks"].get(task)
     index = entry["files"] if entry else {}
     # Another program's index may lack files, and the folder is the truth.
@@ -241,7 +241,7 @@ def read_file(job: Job, name: str) -> tuple[ShownFile, bytes]:
     found = [each for each in files if name in (each.name, f"{each.kind}/{each.name}")]
     if not found:
         names = {each.name for each in files}
-        raise UsageError("no such file", unknown("file", name, names, where={"job": job.id}))
+        raise UsageError("no such file", no_such("file", name, names, where={"job": job.id}))
     if len(found) > 1:
         raise UsageError(
             "two files have this name",
@@ -252,14 +252,14 @@ def read_file(job: Job, name: str) -> tuple[ShownFile, bytes]:
 
 def prompt(root: Root, job: Job, task_name: str) -> list[dict[str, Any]]:
     """The messages that a task's first try would send, rendered now. No call is made."""
-    from popbuild.query.preview import render
+    from popbuild.query.preview import render_preview
 
     refuse_bad(job)
     assert job.exam is not None
     pipeline = job.exam.pipeline
     if task_name not in pipeline.names:
         raise UsageError(
-            "no such task", unknown("task", task_name, pipeline.names, where={"job": job.id})
+            "no such task", no_such("task", task_name, pipeline.names, where={"job": job.id})
         )
     task = pipeline.task(task_name)
     missing = [name for name in task.needs if name not in job.exam.artifacts]
@@ -270,13 +270,13 @@ def prompt(root: Root, job: Job, task_name: str) -> list[dict[str, Any]]:
             hint=f"doit run {job.id}:{missing[0]}",
         )
     try:
-        return render(job.exam.around.config, job.exam, task)
+        return render_preview(job.exam.around.config, job.exam, task)
     except TaskError as error:
         # No task failed: the files do not let it be rendered, and nothing was built.
         raise ConfigError(error.message, error.values, error.hint) from None
 
 
-def explain(root: Root, name: str, task: str | None = None) -> list[Explanation]:
+def explain_job(root: Root, name: str, task: str | None = None) -> list[Explanation]:
     """Why a job's tasks, or one of them, are stale, with the differences."""
     from popbuild.query.explain import explain
 
@@ -292,5 +292,5 @@ def with_task(root: Root, name: str, task: str | None) -> Job:
     assert job.pipeline is not None
     known = job.pipeline.names
     if task is not None and task not in known:
-        raise UsageError("no such task", unknown("task", task, known, where={"job": name}))
+        raise UsageError("no such task", no_such("task", task, known, where={"job": name}))
     return job

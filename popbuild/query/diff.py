@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from popbuild.base import disk, jsonio
-from popbuild.base.errors import InputError, UsageError, unknown
+from popbuild.base.errors import InputError, UsageError, no_such
 from popbuild.base.paths import COMPLETE, JobFolder, Root
 from popbuild.base.units import money, tokens
 from popbuild.jobs.examine import read_frozen, read_json, read_letter
@@ -24,7 +24,7 @@ _LEAD = 15  # characters before the first that differs
 
 
 @dataclass(frozen=True)
-class Change:
+class ValueChange:
     """A place of an artifact whose value differs; MISSING where there is none. Files that are not
     JSON have one place, and count by their text, or their bytes."""
 
@@ -50,7 +50,7 @@ class ArtifactChange:
 
     name: str
     kind: str
-    changes: tuple[Change, ...]
+    changes: tuple[ValueChange, ...]
 
     def as_json(self) -> dict[str, Any]:
         places = [change.as_json() for change in self.changes]
@@ -125,7 +125,7 @@ def diff(root: Root, job: str, against: int = 1) -> Difference:
     folder = root.job(COMPLETE, job)
     known = known_jobs(root)
     if job not in known:
-        raise UsageError("no such job", unknown("job", job, known))
+        raise UsageError("no such job", no_such("job", job, known))
     refuse_links(root, job)
     if not folder.path.is_dir():
         raise UsageError("the job is not complete", {"job": job}, hint=f"doit run job={job}")
@@ -217,7 +217,7 @@ def _value(data: bytes) -> Any:
         return f"{len(data):,} bytes, {jsonio.digest_bytes(data)}"
 
 
-def compare(before: Any, after: Any, at: tuple[str | int, ...] = ()) -> Iterator[Change]:
+def compare(before: Any, after: Any, at: tuple[str | int, ...] = ()) -> Iterator[ValueChange]:
     """Every place where two JSON values differ, as deep as they have the same shape."""
     places: list[tuple[str | int, Any, Any]]
     if isinstance(before, dict) and isinstance(after, dict):
@@ -231,7 +231,7 @@ def compare(before: Any, after: Any, at: tuple[str | int, ...] = ()) -> Iterator
     else:
         # As JSON: to Python, 1 is 1.0 and true.
         if MISSING in (before, after) or jsonio.compact(before) != jsonio.compact(after):
-            yield Change(pointer_of(list(at)), before, after)
+            yield ValueChange(pointer_of(list(at)), before, after)
         return
     for part, old, new in places:
         yield from compare(old, new, (*at, part))
@@ -255,7 +255,7 @@ def _usage(usage: Mapping[str, Any]) -> str:
     return f"{tokens(tokens_in(usage))}, {money(usage['cost'])}"
 
 
-def _change_lines(change: Change) -> Iterator[str]:
+def _change_lines(change: ValueChange) -> Iterator[str]:
     yield f"  {change.pointer or '/'} {change.kind}"
     pair = [
         each if isinstance(each, str) else _text(each) for each in (change.before, change.after)

@@ -68,7 +68,7 @@ def _product(one: float, other: float) -> float:
 
 
 @dataclass(frozen=True)
-class Kinds:
+class TokenShares:
     """Which shares of a task's tokens its last builds had: of input read from the provider's cache
     and written to it, of output spent on reasoning; None where no provider said."""
 
@@ -77,8 +77,8 @@ class Kinds:
     reasoning: Range | None = None
 
     @staticmethod
-    def of(attempts: Sequence[Attempt]) -> Kinds:
-        return Kinds(
+    def of(attempts: Sequence[Attempt]) -> TokenShares:
+        return TokenShares(
             _known_spread(each for one in attempts for each in one.cached),
             _known_spread(each for one in attempts for each in one.written),
             _known_spread(each for one in attempts for each in one.reasoning),
@@ -115,7 +115,7 @@ class Estimate:
             self.answer,
         )
 
-    def cost(self, price: Price, kinds: Kinds) -> Range:
+    def cost(self, price: Price, kinds: TokenShares) -> Range:
         """From as much out of the cache as ever so far, to all of it written there, where that has
         a price of its own: nothing is cached for sure."""
         least = price.input
@@ -155,7 +155,7 @@ def at_most(
     limit = math.inf if code.calls or "refine" in code.functions else answer_limit(task, price)
     first = Range(0, min(longest, window))
     if messages is not None:
-        counted, form = tokens.count(messages), _schema_tokens(schema)
+        counted, form = tokens.count_tokens(messages), _schema_tokens(schema)
         first = Range(counted * _COUNTED[0], (counted + form) * _COUNTED[1])
     problems = _PROBLEMS if code.checks or schema is not None else _IN_A_TEXT
     # The conversation goes on, or the templates say by themselves what was wrong.
@@ -170,7 +170,7 @@ def at_most(
 
 def _schema_tokens(schema: Any) -> int:
     """What a response format adds to the input: some providers count it, some do not."""
-    return 0 if schema is None else tokens.count([{"content": jsonio.compact(schema)}])
+    return 0 if schema is None else tokens.count_tokens([{"content": jsonio.compact(schema)}])
 
 
 def learned(

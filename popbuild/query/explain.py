@@ -14,7 +14,7 @@ from popbuild.base.errors import InputError
 from popbuild.jobs.config_archive import Objects
 from popbuild.jobs.examine import Exam
 from popbuild.jobs.lookup import Job
-from popbuild.jobs.staleness import Change, Verdict, brief
+from popbuild.jobs.staleness import DependencyChange, Verdict, brief
 from popbuild.model.pipeline import Task
 from popbuild.model.problem import MISSING
 
@@ -87,7 +87,7 @@ def _explain(exam: Exam, task: Task) -> Explanation:
     return Explanation(task.id, verdict, reasons, dependencies, built)
 
 
-def _difference(change: Change, exam: Exam, objects: Objects) -> tuple[str, ...]:
+def _difference(change: DependencyChange, exam: Exam, objects: Objects) -> tuple[str, ...]:
     kind, _, path = change.dependency.partition(":")
     if kind == "file":
         old = objects.get(change.before) if change.before != jsonio.ABSENT else b""

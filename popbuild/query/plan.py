@@ -33,8 +33,8 @@ from popbuild.query import preview
 from popbuild.query.estimate import (
     NOTHING,
     Estimate,
-    Kinds,
     Range,
+    TokenShares,
     answer_limit,
     at_most,
     learned,
@@ -58,7 +58,7 @@ class PlannedTask:
     cost: Range | None
     basis: str
     lacking: bool = False  # nothing may be sent, and its answer is not stored
-    kinds: Kinds = field(default_factory=Kinds)
+    kinds: TokenShares = field(default_factory=TokenShares)
 
     @property
     def parts(self) -> tuple[Range | None, Range | None, Range | None]:
@@ -169,7 +169,7 @@ def _parts_as_json(parts: Iterable[Range | None]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Asked:
+class PlanOptions:
     """What a run is told beside its names, as far as it decides what is built and what is sent:
     `mode` is the store's."""
 
@@ -191,7 +191,7 @@ class Asked:
 
 
 def plan(
-    selection: Mapping[str, tuple[str, ...] | None], around: Surroundings, asked: Asked
+    selection: Mapping[str, tuple[str, ...] | None], around: Surroundings, asked: PlanOptions
 ) -> Iterator[PlannedJob]:
     """What a run of these jobs would do, each of its tasks or only the named ones."""
     planner = _Planner(around, asked)
@@ -209,7 +209,7 @@ def plan(
 @dataclass
 class _Planner:
     around: Surroundings
-    asked: Asked
+    asked: PlanOptions
     _history: History = field(init=False)
     _store: Store = field(init=False)
     _sent: dict[str, str] = field(default_factory=dict)  # requests by digest -> who will send it
@@ -321,7 +321,7 @@ class _Planner:
             # Whose answers may all be there by then may cost nothing.
             estimate = estimate.from_nothing()
         price = self._price(exam, task)
-        kinds = Kinds.of(self._attempts(exam, task))
+        kinds = TokenShares.of(self._attempts(exam, task))
         cost = estimate.cost(price, kinds) if price else None
         return PlannedTask(
             task.id,
@@ -376,7 +376,7 @@ class _Planner:
     def _messages(self, exam: Exam, task: Task) -> list[Message] | None:
         """What the task's first call will say, or None where its code decides that."""
         try:
-            return preview.render(exam.around.config, exam, task)
+            return preview.render_preview(exam.around.config, exam, task)
         except TaskError:
             return None
 

@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
 from popbuild.base.paths import shown_name
-from popbuild.base.units import count, line_of, money
+from popbuild.base.units import count, fit_line, money
 from popbuild.query.estimate import Range
 from popbuild.query.explain import Explanation
 from popbuild.query.plan import PlannedJob, PlannedTask, Totals, totals
@@ -29,7 +29,7 @@ def plan_lines(jobs: Sequence[PlannedJob]) -> Iterator[str]:
             head = f"  {'will' if task.will else 'may '}  {task.task:<{width}}  "
             indent = " " * len(head)
             for number, reason in enumerate(task.reasons):
-                yield line_of(indent if number else head, reason)
+                yield fit_line(indent if number else head, reason)
             yield from _wrapped(indent, price_text(task))
             parts = parts_text(task)
             if parts:

@@ -8,16 +8,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from popbuild.base.errors import ConfigError, PopbuildError, TaskError, said
+from popbuild.base.errors import ConfigError, PopbuildError, TaskError, shown_error
 from popbuild.base.texts import is_blank
 from popbuild.jobs.examine import Exam, Surroundings
 from popbuild.jobs.staleness import Seen
 from popbuild.model.config.config import Config
 from popbuild.model.pipeline import Task
-from popbuild.task.reads import ArtifactsView, Trace, view
+from popbuild.task.reads import ArtifactsView, ReadTrace, view
 from popbuild.task.stage_source import wrong_stages
 from popbuild.task.templates.render import Templates, nothing_to_send
-from popbuild.task.templates.syntax import Source, source_of
+from popbuild.task.templates.syntax import TemplateSource, template_source
 
 
 def templates_of(settings: Config) -> Templates:
@@ -28,7 +28,7 @@ def templates_of(settings: Config) -> Templates:
     )
 
 
-def render(settings: Config, exam: Exam, task: Task) -> list[dict[str, Any]]:
+def render_preview(settings: Config, exam: Exam, task: Task) -> list[dict[str, Any]]:
     """system.md and prompt.md as the first try would send them.
 
     A task whose stages.py makes its messages is refused: that is code, and might call a model.
@@ -44,7 +44,7 @@ def render(settings: Config, exam: Exam, task: Task) -> list[dict[str, Any]]:
             {"task": task.id, "missing": f"pipeline-config/{task.folder}/prompt.md"},
             hint=_FROM_CODE,
         )
-    templates, trace = templates_of(settings), Trace()
+    templates, trace = templates_of(settings), ReadTrace()
     seen = Seen.of(task, exam.inputs(task))
     variables = {
         "seed": view(seen.seed, "seed", "", trace),
@@ -196,12 +196,12 @@ def tree_of(settings: Config, path: str) -> ast.Module:
         return ast.Module([], [])
 
 
-def template_of(settings: Config, path: str) -> Source:
+def template_of(settings: Config, path: str) -> TemplateSource:
     """What a template's source says; empty where it is not text: rendering it says so."""
     try:
-        return source_of(settings.snapshot.text(path))
+        return template_source(settings.snapshot.text(path))
     except ConfigError:
-        return Source()
+        return TemplateSource()
 
 
 def renders_prompt(settings: Config, task: Task) -> bool:
@@ -232,5 +232,5 @@ def _problems(settings: Config, path: str, templates: Templates) -> Iterator[Con
         if isinstance(error, SyntaxError):
             values.update({"at": f"line {error.lineno}", "found": f"SyntaxError: {error.msg}"})
         else:
-            values["found"] = said(error)
+            values["found"] = shown_error(error)
         yield ConfigError("Python cannot read this", values)

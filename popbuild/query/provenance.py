@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from popbuild.base import disk, jsonio
-from popbuild.base.errors import InputError, UsageError, unknown
+from popbuild.base.errors import InputError, UsageError, no_such
 from popbuild.base.paths import COMPLETE, CURRENT, REJECTED, JobFolder, Root
 from popbuild.base.units import money, seconds
 from popbuild.jobs.examine import read_decision, read_frozen, read_json, read_letter
 from popbuild.jobs.foreign import is_foreign
 from popbuild.jobs.lookup import is_known, known_jobs, refuse_links
 from popbuild.jobs.promotion import previous_results
-from popbuild.jobs.staleness import brief, digest_of
+from popbuild.jobs.staleness import brief, value_digest
 from popbuild.llm.store import Store
 from popbuild.model.config.snapshot import take_snapshot
 from popbuild.model.decision import in_words
@@ -40,7 +40,7 @@ class TracedTask:
 
 
 @dataclass(frozen=True)
-class Trace:
+class Provenance:
     """An artifact, and every task that it came from, its own first, each once.
 
     `intact` says that the file is what the letter says. `equal` names other results that have the
@@ -89,7 +89,7 @@ class _Found:
     name: str
 
 
-def trace(root: Root, given: str) -> Trace:
+def trace(root: Root, given: str) -> Provenance:
     """The chain of an artifact: a path below pipeline-data/, <job>/<name>, or a file anywhere that
     has the digest of one. UsageError where there is none."""
     found, equal = _find(root, given)
@@ -118,7 +118,7 @@ def trace(root: Root, given: str) -> Trace:
         if name not in chain and name in letters:
             chain[name] = _traced(root, found.folder, letters[name], now, name in frozen)
             waiting += chain[name].reads
-    return Trace(
+    return Provenance(
         found.job,
         root.show(path),
         found.name,
@@ -192,8 +192,8 @@ def _named(root: Root, job: str, name: str) -> _Found:
             if disk.is_regular(folder.artifact(name)):
                 return _Found(job, folder, name)
             known = {each for letter in letters.values() for each in letter.outputs}
-            raise UsageError("no such artifact", unknown("artifact", name, known | letters.keys()))
-    raise UsageError("no such job", unknown("job", job, known_jobs(root)))
+            raise UsageError("no such artifact", no_such("artifact", name, known | letters.keys()))
+    raise UsageError("no such job", no_such("job", job, known_jobs(root)))
 
 
 def _by_digest(root: Root, data: bytes) -> Iterator[_Found]:
@@ -252,7 +252,7 @@ def _traced(
         elif kind in ("seed", "seed-kind"):
             entry: dict[str, Any] = {"pointer": name, "digest": digest}
             value = value_at(seed, name)
-            if kind == "seed" and digest != jsonio.ABSENT and digest_of(value) == digest:
+            if kind == "seed" and digest != jsonio.ABSENT and value_digest(value) == digest:
                 entry["value"] = value
             fields.append(entry)
         elif kind in ("artifact", "artifact-kind"):

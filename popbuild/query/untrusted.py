@@ -13,7 +13,7 @@ _MAX_ENTRIES = 2_000  # of one list
 _KINDS = ("cachedTokens", "cacheWriteTokens", "reasoningTokens")
 
 
-def number(value: Any) -> float:
+def number_in(value: Any) -> float:
     """A number, else 0."""
     return float(value) if is_amount(value) else 0.0
 
@@ -24,7 +24,7 @@ def known(body: Mapping[str, Any], name: str) -> float | None:
     return found if is_amount(found) else None
 
 
-def tokens(body: Mapping[str, Any], name: str) -> int | None:
+def token_count(body: Mapping[str, Any], name: str) -> int | None:
     """The tokens of this name, None where they are unknown."""
     found = known(body, name)
     return None if found is None else int(found)
@@ -33,12 +33,12 @@ def tokens(body: Mapping[str, Any], name: str) -> int | None:
 def kinds(body: Mapping[str, Any]) -> tuple[int | None, int | None, int | None]:
     """The tokens that were cached, written to a cache, and reasoning; None for what is not said."""
     cached, written, reasoning = (
-        int(number(body[name])) if name in body else None for name in _KINDS
+        int(number_in(body[name])) if name in body else None for name in _KINDS
     )
     return cached, written, reasoning
 
 
-def text(body: Mapping[str, Any], name: str) -> str | None:
+def text_in(body: Mapping[str, Any], name: str) -> str | None:
     """The text of this name, else None."""
     found = body.get(name)
     return found if isinstance(found, str) else None
@@ -53,7 +53,7 @@ def objects(value: Any) -> list[dict[str, Any]]:
 def problems(value: Any) -> tuple[Problem, ...]:
     """The problems of a list that have a message."""
     return tuple(
-        Problem(each["message"], text(each, "pointer") or "", text(each, "schemaPath"))
+        Problem(each["message"], text_in(each, "pointer") or "", text_in(each, "schemaPath"))
         for each in objects(value)
         if isinstance(each.get("message"), str)
     )
@@ -65,13 +65,13 @@ def usage(value: Any) -> Usage:
         return Usage()
     cost = known(value, "cost")
     return Usage(
-        int(number(value.get("calls"))),
-        int(number(value.get("storedCalls"))),
-        tokens(value, "inputTokens"),
-        tokens(value, "outputTokens"),
+        int(number_in(value.get("calls"))),
+        int(number_in(value.get("storedCalls"))),
+        token_count(value, "inputTokens"),
+        token_count(value, "outputTokens"),
         cost,
         *kinds(value),
-        int(number(value.get("countedCalls"))),
+        int(number_in(value.get("countedCalls"))),
     )
 
 

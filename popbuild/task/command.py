@@ -19,7 +19,7 @@ _SHOWN_CHARS = 1_000
 _PART_BYTES = 1024 * 1024
 
 
-async def run(
+async def run_command(
     task: Task, folder: Path, given: Mapping[str, Any], log: Callable[[str], None]
 ) -> str:
     """Run a task's command, without a shell, in its folder. Gives what it wrote to stdout.

@@ -12,17 +12,17 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any
 
 from popbuild.base import jsonio
-from popbuild.base.errors import InputError, TaskError, printable, unknown
+from popbuild.base.errors import InputError, TaskError, no_such, printable
 from popbuild.base.texts import is_blank
 from popbuild.llm.request import Answer, Message
 from popbuild.model.problem import MISSING, Problem, value_at
-from popbuild.task.reads import Trace
+from popbuild.task.reads import ReadTrace
 from popbuild.task.task_files import Files
 
 _UNSET = object()
 _INSTRUCTING = ("system", "developer")  # roles
 
-Ask = Callable[[Sequence[Message], Any, Mapping[str, Any]], Coroutine[Any, Any, Answer]]
+AskModel = Callable[[Sequence[Message], Any, Mapping[str, Any]], Coroutine[Any, Any, Answer]]
 Render = Callable[[str, Mapping[str, Any]], str]
 Judge = Callable[[Any], list[Problem]]
 Parse = Callable[[Any], Any]
@@ -44,7 +44,7 @@ class Artifacts(Mapping[str, Any]):
     """The main artifacts of the needed tasks by task, as plain copies. A task depends on each
     whole document that it was handed."""
 
-    def __init__(self, values: Mapping[str, Any], trace: Trace) -> None:
+    def __init__(self, values: Mapping[str, Any], trace: ReadTrace) -> None:
         self._values = values
         self._trace = trace
 
@@ -75,9 +75,9 @@ class Context:
         config: Mapping[str, Any],
         seed: Any,
         artifacts: Mapping[str, Any],
-        trace: Trace,
+        trace: ReadTrace,
         files: Files,
-        ask: Ask,
+        ask: AskModel,
         render: Render,
         judge: Judge,
         parse: Parse,
@@ -133,7 +133,7 @@ class Context:
         """
         self._check()
         if task is not None and task not in self._documents:
-            raise TaskError("not a needed task", unknown("task", task, self._documents))
+            raise TaskError("not a needed task", no_such("task", task, self._documents))
         document, name = (
             (self._seed, "seed") if task is None else (self._documents[task], f"artifact:{task}")
         )

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from popbuild.base import jsonio
-from popbuild.base.errors import InputError, PopbuildError, TaskError, printable, said
+from popbuild.base.errors import InputError, PopbuildError, TaskError, printable, shown_error
 from popbuild.base.fair_turns import away
 from popbuild.base.redact import redact, redact_value, secret_in
 from popbuild.base.stopwatch import Stopwatch
@@ -40,7 +40,7 @@ from popbuild.task.answer.document import Found, NoDocument
 from popbuild.task.answer.kinds import Kinds
 from popbuild.task.answer.problems import problems_of
 from popbuild.task.context import AnswerRejected, Context, RevokedError, as_messages, asked
-from popbuild.task.reads import ArtifactsView, Trace, plain, view
+from popbuild.task.reads import ArtifactsView, ReadTrace, plain, view
 from popbuild.task.task_files import Files
 from popbuild.task.templates.render import Templates, nothing_to_send
 
@@ -79,7 +79,7 @@ class Work:
     first_sample: int = 0
     on_stage: Callable[[str, int, bool], None] = lambda stage, cycle, waits: None
     on_lasting: Callable[[], None] = lambda: None
-    trace: Trace = field(default_factory=Trace)
+    trace: ReadTrace = field(default_factory=ReadTrace)
     log: list[dict[str, Any]] = field(default_factory=list)
     made: list[Call] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)  # of no call: what a command answered, say
@@ -174,7 +174,7 @@ class _Runner:
             work.trace.file(path, digest)
         if self._task.stages is not None:
             path = str(self._task.stages)
-            self._functions = await self._in_time("import", lambda: user_code.load(path))
+            self._functions = await self._in_time("import", lambda: user_code.load_user_code(path))
         context.input = await self._run("ingestion", lambda: None)
         context.variables = await self._run("preProcessing", dict, self._object)
         while True:
@@ -268,7 +268,7 @@ class _Runner:
         work.trace.read("seed", "", work.seen.seed)
         work.trace.job(work.job)
         async with away():
-            return await command.run(
+            return await command.run_command(
                 self._task,
                 work.config.root.config / self._task.folder,
                 {
@@ -411,7 +411,7 @@ class _Runner:
                 "task": self._task.id,
                 "stage": stage,
                 "at": user_code.place_in(error, str(self._task.stages)),
-                "found": said(error),
+                "found": shown_error(error),
             },
             hint="--debug shows the traceback",
         ) from error

@@ -22,13 +22,13 @@ def parse_text(answer: str) -> Found:
 def parse_json(answer: str, kinds: Kinds) -> Found:
     """The JSON document in an answer. Raises NoDocument."""
     kept, notes = _without_reasoning(answer, document.spans)
-    found = document.find(kept.in_place, kinds, is_all=kept.is_sure)
+    found = document.find_document(kept.in_place, kinds, is_all=kept.is_sure)
     return Found(found.value, found.warnings, notes)
 
 
 def _without_reasoning(
     answer: str, content: reasoning.Spans
-) -> tuple[reasoning.Answer, tuple[str, ...]]:
+) -> tuple[reasoning.WithoutReasoning, tuple[str, ...]]:
     found = reasoning.without(answer, content)
     if found.unclosed is not None:
         tag, at = found.unclosed.text, place(answer, found.unclosed.start)

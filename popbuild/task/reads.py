@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from popbuild.base.jsonio import ABSENT
-from popbuild.jobs.staleness import LISTED, digest_of, kind_of
+from popbuild.jobs.staleness import LISTED, kind_of, value_digest
 from popbuild.model.problem import MISSING, parts_of, pointer_of, value_at
 
 
-class Trace:
+class ReadTrace:
     """The dependencies that a task read, by name; see fingerprint.py for the names."""
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class Trace:
 
     def read(self, document: str, pointer: str, value: Any) -> None:
         """A value was read; `document` is "seed" or "artifact:<task>"."""
-        self._digests[f"{document}:{pointer}"] = digest_of(value)
+        self._digests[f"{document}:{pointer}"] = value_digest(value)
 
     def saw(self, document: str, pointer: str, value: Any) -> None:
         """Only the kind of value at a place was learned."""
@@ -34,7 +34,7 @@ class Trace:
 
     def needs(self, tasks: Iterable[str]) -> None:
         """Which artifacts there are was asked: those of all needed tasks."""
-        self._digests["needs"] = digest_of(list(tasks))
+        self._digests["needs"] = value_digest(list(tasks))
 
     def job(self, job: str) -> None:
         """The job's ID was told."""
@@ -83,7 +83,7 @@ class _View:
         kind, _, task = self._document.partition(":")
         return ".".join([f"artifacts.{task}" if task else kind, *parts_of(self._pointer)])
 
-    def __init__(self, value: Any, document: str, pointer: str, trace: Trace) -> None:
+    def __init__(self, value: Any, document: str, pointer: str, trace: ReadTrace) -> None:
         self._value = value
         self._document = document
         self._pointer = pointer
@@ -158,7 +158,7 @@ class ArtifactsView(ObjectView):
 
     __slots__ = ()
 
-    def __init__(self, values: Mapping[str, Any], trace: Trace) -> None:
+    def __init__(self, values: Mapping[str, Any], trace: ReadTrace) -> None:
         super().__init__(values, "artifacts", "", trace)
 
     def _whole(self) -> Any:
@@ -213,7 +213,7 @@ def _copied(value: Any) -> Any:
     return value
 
 
-def view(value: Any, document: str, pointer: str, trace: Trace) -> Any:
+def view(value: Any, document: str, pointer: str, trace: ReadTrace) -> Any:
     """A view of a container; a scalar or MISSING is itself."""
     if isinstance(value, dict):
         return ObjectView(value, document, pointer, trace)

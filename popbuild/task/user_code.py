@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from popbuild.base.errors import PopbuildError, TaskError, nearest, said
+from popbuild.base.errors import PopbuildError, TaskError, nearest, shown_error
 from popbuild.model.config.python_imports import file_of
 from popbuild.model.config.snapshot import Snapshot
 from popbuild.model.stage_names import FUNCTIONS
@@ -72,7 +72,7 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         exec(code, module.__dict__)  # noqa: S102 - running the user's stages is what this is for
 
 
-def load(path: str) -> dict[str, Callable[[Any], Any]]:
+def load_user_code(path: str) -> dict[str, Callable[[Any], Any]]:
     """The functions of a stages.py by stage. Raises TaskError if it cannot be imported, or has a
     public function that is nearly, but not, a stage's name."""
     name = path.removesuffix(".py").replace("/", ".")
@@ -83,7 +83,7 @@ def load(path: str) -> dict[str, Callable[[Any], Any]]:
     except BaseException as error:  # also `sys.exit()` at the top of a module
         raise TaskError(
             "a task's code cannot be imported",
-            {"file": place_in(error, path), "found": said(error)},
+            {"file": place_in(error, path), "found": shown_error(error)},
             hint="--debug shows the traceback",
         ) from error
     found = {}

@@ -25,7 +25,7 @@ from popbuild.jobs.claims import JobLocks
 from popbuild.jobs.examine import is_foreign_letter, read_json, read_letter
 from popbuild.jobs.foreign import is_foreign
 from popbuild.jobs.open_job import can_be_listed
-from popbuild.model.letter import FORMAT_VERSION
+from popbuild.model.letter import LETTER_VERSION
 
 # Kinds, in the order in which they are mended: a line that is added must find an end before it.
 TORN, UNFINISHED, CLAIMED, SEEDLESS, EMPTY, LETTER, UNKNOWN, MISSING, ADDED, LEFT_OVER = (
@@ -112,7 +112,7 @@ class Ailment:
         yield f"  mending {self.mending}"
 
 
-def look(root: Root) -> list[Ailment]:
+def find_ailments(root: Root) -> list[Ailment]:
     """Everything that ails a root, in the order in which it is to be mended. A job that is being
     built is passed over."""
     locks = JobLocks(root)
@@ -164,7 +164,7 @@ def _letters(folder: JobFolder) -> Iterator[Ailment]:
         if disk.is_regular(path) and read_letter(folder, task.name) is None:
             body = read_json(path)
             version = body.get("formatVersion") if isinstance(body, dict) else None
-            if not isinstance(version, int) or version <= FORMAT_VERSION:  # not a newer popbuild's
+            if not isinstance(version, int) or version <= LETTER_VERSION:  # not a newer popbuild's
                 yield Ailment(LETTER, path, folder.id)
 
 
@@ -174,7 +174,7 @@ def _index(folder: JobFolder, state: str) -> Iterator[Ailment]:
     status = lookup.read_status(folder)
     if status is None:
         return  # the next build makes it anew
-    seal = seals.read(folder)
+    seal = seals.read_seal(folder)
     for kind in FILE_KINDS:
         known = status["files"][kind]
         for name in known:

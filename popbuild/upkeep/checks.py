@@ -12,7 +12,7 @@ from popbuild.base.paths import (
     shown_name,
 )
 from popbuild.base.units import count
-from popbuild.query.describe import look, named
+from popbuild.query.describe import jobs_of, names_to_ids
 
 if TYPE_CHECKING:
     from popbuild.upkeep.validate import Finding
@@ -64,11 +64,11 @@ def check(root: Root, names: Iterable[str] = ()) -> Check:
     from popbuild.upkeep.validate import validate
 
     names = list(names)
-    ids = named(root, names)
+    ids = names_to_ids(root, names)
     paths: list[Path] = []
     stale = []
     frozen: dict[str, tuple[str, ...]] = {}
-    for job in look(root, ids):
+    for job in jobs_of(root, ids):
         if names:
             paths += [root.seed(job.id), root.samples(job.id)]
             paths += [job.folder.path] if job.folder else []

@@ -18,7 +18,7 @@ from popbuild.model.clock import name_stamp
 from popbuild.upkeep import ailments
 from popbuild.upkeep.ailments import Ailment
 
-Ask = Callable[[Ailment], bool]
+Confirm = Callable[[Ailment], bool]
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,12 @@ class Checkup:
         }
 
 
-def examine(root: Root, previous_kept: int, ask: Ask | None) -> Checkup:
+def diagnose(root: Root, previous_kept: int, ask: Confirm | None) -> Checkup:
     """Look for everything that ails a root, and mend what `ask` says yes to; without it, only look.
 
     Each thing is looked at once more under its job's lock: what is not as it was is left alone.
     """
-    found = ailments.look(root)
+    found = ailments.find_ailments(root)
     if found and ask is not None:
         lifecycle.prepare_root(root)
     shelf = _Shelf(root)

@@ -44,7 +44,7 @@ _SEED_ENDINGS = {_SEEDS: ".json", PENDING: "-seed.json"}
 
 
 @dataclass(frozen=True)
-class Source:
+class ImportSource:
     """What was found of another program's folder: its `pipeline-data/`, and its `seeds/`."""
 
     path: Path
@@ -74,7 +74,7 @@ class Imported:
     """What came, what was there already, and what was left alone, each with the reason. Paths are
     those in the root."""
 
-    source: Source
+    source: ImportSource
     dry_run: bool
     imported: list[str] = field(default_factory=list)
     there: list[str] = field(default_factory=list)
@@ -124,7 +124,7 @@ def import_data(root: Root, folder: Path, *, dry_run: bool = False) -> Imported:
     A command that was killed is simply run again. UsageError for a folder without any such data, or
     one that the root lies in, or that lies in the root.
     """
-    source = find(folder)
+    source = find_source(folder)
     _must_be_apart(root, source)
     found = Imported(source, dry_run)
     if dry_run:
@@ -139,7 +139,7 @@ def import_data(root: Root, folder: Path, *, dry_run: bool = False) -> Imported:
 # What is there.
 
 
-def find(folder: Path) -> Source:
+def find_source(folder: Path) -> ImportSource:
     """A program's root with seeds/ and pipeline-data/, or its pipeline-data/ itself."""
     if not disk.is_folder(folder):
         missing = "no such folder" if not disk.stands(folder) else "not a folder"
@@ -159,14 +159,14 @@ def find(folder: Path) -> Source:
             },
             hint=f"popbuild import {folder / inside[0]}" if inside else None,
         )
-    return Source(path, data, seeds)
+    return ImportSource(path, data, seeds)
 
 
 def _looks_right(folder: Path) -> bool:
     return any(disk.is_folder(folder / name) for name in (_DATA, _SEEDS, COMPLETE))
 
 
-def _must_be_apart(root: Root, source: Source) -> None:
+def _must_be_apart(root: Root, source: ImportSource) -> None:
     own = root.path.resolve()
     inside = source.path.is_relative_to(own)
     if inside or any(own.is_relative_to(each) for each in source.tops):

@@ -9,14 +9,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from popbuild.base.errors import ConfigError, PopbuildError, nearest, unknown
+from popbuild.base.errors import ConfigError, PopbuildError, nearest, no_such
 from popbuild.jobs.examine import Surroundings
 from popbuild.llm import known
 from popbuild.model.config.config import Config
 from popbuild.model.config.rules import TASK_FILE
 from popbuild.model.config.settings import STRICT
 from popbuild.model.pipeline import Pipeline, Task
-from popbuild.model.schema.dialects import DEFAULT
+from popbuild.model.schema.dialects import DEFAULT_DIALECT
 from popbuild.model.schema.schemas import parts
 from popbuild.query.preview import renders_prompt, template_of, tree_of
 from popbuild.task.stage_source import near_stages
@@ -131,7 +131,7 @@ def _artifacts(
             yield Doubt(
                 ConfigError(
                     "a template reads an artifact that the task does not get",
-                    unknown("artifact", named.name, task.needs, where={**where, "task": task.id}),
+                    no_such("artifact", named.name, task.needs, where={**where, "task": task.id}),
                     hint=f"add {named.name} to `needs` in task.yaml" if there else None,
                 )
             )
@@ -143,7 +143,7 @@ def _names(settings: Config, templates: list[str]) -> Iterator[Doubt]:
     for path, source in sources.items():
         for named in source.undeclared:
             if named.name not in given:
-                values = unknown("name", named.name, NAMES, where=_place(path, named.line))
+                values = no_such("name", named.name, NAMES, where=_place(path, named.line))
                 yield Doubt(ConfigError("a template uses a name that nothing gives", values))
 
 
@@ -155,9 +155,9 @@ def _settings(settings: Config, pipeline: Pipeline, task: Task) -> Iterator[Doub
     if not names or task.model is None:
         return
     # Only here: its import takes longer than all the rest.
-    from popbuild.llm.client import known_settings, names_of
+    from popbuild.llm.client import known_settings, split_model
 
-    provider = names_of(task.model)[1] or "the provider"
+    provider = split_model(task.model)[1] or "the provider"
     own = known_settings(task.model)
     elsewhere = known_settings(None) | known.OF_SERVERS
     everywhere = own | elsewhere | known.OURS | known.COMMON | known.PASSED_ON
@@ -197,7 +197,7 @@ def _strict(settings: Config, task: Task) -> Iterator[Doubt]:
         schema = Surroundings(settings).sent_schema(task)
     except PopbuildError:
         return  # told already
-    for each in parts(str(task.schema), schema, DEFAULT):
+    for each in parts(str(task.schema), schema, DEFAULT_DIALECT):
         part, pointer = each.schema, each.pointer
         properties = part.get("properties")
         if part.get("type") != "object" or not isinstance(properties, dict):
@@ -221,7 +221,7 @@ def _asked_about(task: Task) -> Iterator[Doubt]:
             yield Doubt(
                 ConfigError(
                     "a human gate names an artifact that the task does not make",
-                    unknown("artifact", name, [task.artifact], where=where),
+                    no_such("artifact", name, [task.artifact], where=where),
                 )
             )
 

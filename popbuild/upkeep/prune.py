@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from popbuild.base import disk, jsonio
-from popbuild.base.errors import UsageError, unknown
+from popbuild.base.errors import UsageError, no_such
 from popbuild.base.paths import COMPLETE, CURRENT, PENDING, REJECTED, JobFolder, Root, shown_name
 from popbuild.jobs import lifecycle, lookup, promotion, run_log, seals
 from popbuild.jobs.claims import JobLocks
@@ -20,19 +20,19 @@ from popbuild.jobs.examine import read_json
 from popbuild.model import status as states
 from popbuild.model.clock import seconds_at, timestamp
 
-STATES = (PENDING, COMPLETE, REJECTED)
+PRUNED_STATES = (PENDING, COMPLETE, REJECTED)
 _ENDING = "-seed.json"
 
 
 @dataclass(frozen=True)
-class Rule:
+class PruneRule:
     """What is to go. Without an age, a number and a size: all that `orphans` and `kinds` leave.
 
     `keep` counts in each state, `max_bytes` in all of them. `kinds` are tmp and logs: these files
     of the jobs instead of the jobs.
     """
 
-    states: tuple[str, ...] = STATES
+    states: tuple[str, ...] = PRUNED_STATES
     older_than_s: float | None = None
     keep: int | None = None
     max_bytes: int | None = None
@@ -50,7 +50,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Item:
+class Candidate:
     """A job in one of its folders, or its seed in pending/. `at_s` is when it ended, or came;
     `size_bytes` what would be gained. A `busy` one is built, or was left in current/."""
 
@@ -71,11 +71,11 @@ class Item:
         }
 
 
-def choose(items: Iterable[Item], rule: Rule, now_s: float) -> list[Item]:
+def choose_dropped(items: Iterable[Candidate], rule: PruneRule, now_s: float) -> list[Candidate]:
     """What goes by a rule, the oldest first. A busy one stays, and counts as what stays does."""
     oldest_first = sorted(items, key=lambda item: (item.at_s, item.path))
     total = sum(item.size_bytes for item in oldest_first)
-    behind = {state: sum(item.state == state for item in oldest_first) for state in STATES}
+    behind = {state: sum(item.state == state for item in oldest_first) for state in PRUNED_STATES}
     chosen = []
     for item in oldest_first:
         behind[item.state] -= 1  # newer ones of this state
@@ -96,9 +96,9 @@ class Pruning:
     """What was dropped, or would be. `busy` jobs were left alone, whatever the rule says."""
 
     root: Root
-    rule: Rule
-    dropped: tuple[Item, ...]
-    kept: tuple[Item, ...]
+    rule: PruneRule
+    dropped: tuple[Candidate, ...]
+    kept: tuple[Candidate, ...]
     busy: tuple[str, ...]
     done: bool
 
@@ -110,7 +110,7 @@ class Pruning:
     def kept_bytes(self) -> int:
         return sum(item.size_bytes for item in self.kept)
 
-    def shown(self, item: Item) -> str:
+    def shown(self, item: Candidate) -> str:
         """An item as a person reads it."""
         path = shown_name(self.root.show(item.path))
         return f"{', '.join(self.rule.kinds)} of {path}" if self.rule.kinds else path
@@ -127,13 +127,13 @@ class Pruning:
         }
 
 
-def rule_of(names: Sequence[str], **more: Any) -> Rule:
+def rule_of(names: Sequence[str], **more: Any) -> PruneRule:
     """A rule for the named states, all if none is. UsageError for another, and for no rule."""
     for name in names:
-        if name not in STATES:
+        if name not in PRUNED_STATES:
             hint = "doit clean removes jobs from current/" if name == CURRENT else None
-            raise UsageError("nothing is pruned there", unknown("state", name, STATES), hint)
-    rule = Rule(states=tuple(dict.fromkeys(names)) or STATES, **more)
+            raise UsageError("nothing is pruned there", no_such("state", name, PRUNED_STATES), hint)
+    rule = PruneRule(states=tuple(dict.fromkeys(names)) or PRUNED_STATES, **more)
     if rule.is_empty:
         raise UsageError(
             "prune needs to know what to drop",
@@ -143,7 +143,7 @@ def rule_of(names: Sequence[str], **more: Any) -> Rule:
     return rule
 
 
-def prune(root: Root, rule: Rule, *, previous_kept: int, really: bool = False) -> Pruning:
+def prune(root: Root, rule: PruneRule, *, previous_kept: int, really: bool = False) -> Pruning:
     """Drop jobs, or some of their files; without `really`, only say which.
 
     A job that is built, or was left in current/, is never touched. A kill at any moment leaves each
@@ -152,7 +152,7 @@ def prune(root: Root, rule: Rule, *, previous_kept: int, really: bool = False) -
     """
     locks = JobLocks(root)
     items = list(_items(root, rule, locks))
-    chosen = choose(items, rule, time.time())
+    chosen = choose_dropped(items, rule, time.time())
     dropped = []
     busy = {item.job for item in items if item.busy}
     for item in chosen:
@@ -168,7 +168,7 @@ def prune(root: Root, rule: Rule, *, previous_kept: int, really: bool = False) -
     return Pruning(root, rule, tuple(dropped), kept, tuple(sorted(busy)), really)
 
 
-def _items(root: Root, rule: Rule, locks: JobLocks) -> Iterator[Item]:
+def _items(root: Root, rule: PruneRule, locks: JobLocks) -> Iterator[Candidate]:
     for state in rule.states:
         with contextlib.suppress(FileNotFoundError), os.scandir(root.data / state) as entries:
             for entry in entries:
@@ -184,7 +184,7 @@ def _is_open(root: Root, job: str) -> bool:
     return disk.stands(root.job(CURRENT, job).path)
 
 
-def _item(root: Root, rule: Rule, state: str, path: Path) -> Item | None:
+def _item(root: Root, rule: PruneRule, state: str, path: Path) -> Candidate | None:
     """What stands in a state's folder, None for what a rule is not about or is gone meanwhile."""
     with contextlib.suppress(FileNotFoundError):
         status = path.lstat()
@@ -193,7 +193,7 @@ def _item(root: Root, rule: Rule, state: str, path: Path) -> Item | None:
             if not wanted or rule.orphans or rule.kinds:
                 return None
             job = path.name.removesuffix(_ENDING)
-            return Item(job, state, path, status.st_mtime, status.st_size)
+            return Candidate(job, state, path, status.st_mtime, status.st_size)
         folder = JobFolder(path)
         if not stat.S_ISDIR(status.st_mode) or (
             rule.orphans and not lookup.is_orphan(root, folder)
@@ -204,10 +204,10 @@ def _item(root: Root, rule: Rule, state: str, path: Path) -> Item | None:
             tops = [path]
             if state == COMPLETE and disk.stands(previous := _previous(root, folder.id)):
                 tops.append(previous)
-            return Item(folder.id, state, path, at_s, sum(map(_size, tops)))
+            return Candidate(folder.id, state, path, at_s, sum(map(_size, tops)))
         if _names_of(folder, rule.kinds):
             size = sum(map(_size, _folders(folder, rule.kinds)))
-            return Item(folder.id, state, path, at_s, size)
+            return Candidate(folder.id, state, path, at_s, size)
     return None
 
 
@@ -229,7 +229,9 @@ def _previous(root: Root, job: str) -> Path:
     return root.private / "previous" / job
 
 
-def _drop(root: Root, rule: Rule, item: Item, locks: JobLocks, previous_kept: int) -> bool:
+def _drop(
+    root: Root, rule: PruneRule, item: Candidate, locks: JobLocks, previous_kept: int
+) -> bool:
     """Remove one, unless somebody else works on it or it has changed since it was looked at."""
     if not locks.acquire(item.job):
         return False
@@ -264,7 +266,7 @@ def _folders(folder: JobFolder, kinds: Iterable[str]) -> Iterator[Path]:
 def _names_of(folder: JobFolder, kinds: Iterable[str]) -> list[str]:
     """The files of these kinds, relative to the job: those that stand there, and those that only
     its index or its seal has, because a removal was cut short."""
-    status, seal = lookup.read_status(folder), seals.read(folder) or {"files": {}}
+    status, seal = lookup.read_status(folder), seals.read_seal(folder) or {"files": {}}
     found: set[str] = set()
     for kind in kinds:
         start = f"files/{kind}/"

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 from popbuild.base import disk
-from popbuild.base.errors import PopbuildError, StoreError, UsageError, said
+from popbuild.base.errors import PopbuildError, StoreError, UsageError, shown_error
 from popbuild.base.redact import redact
 
 _NAME = re.compile(r"(?:^|/)([0-9a-f]{2}/[0-9a-f]{62}\.json)\Z")
@@ -25,7 +25,7 @@ _NAME = re.compile(r"(?:^|/)([0-9a-f]{2}/[0-9a-f]{62}\.json)\Z")
 _OBJECT_STORES = frozenset("s3 s3a gs gcs abfs abfss az adl oss oci cos obs tos".split())
 
 
-class Place(Protocol):
+class StoreCopy(Protocol):
     """A copy of the store. Raises StoreError or OSError where it cannot be reached."""
 
     shown: str  # as a person may read it: without a name, a password or a key
@@ -40,12 +40,12 @@ class Place(Protocol):
         """Put entries in their places, each whole."""
 
 
-def digest_of(name: str) -> str:
+def entry_digest(name: str) -> str:
     """The digest of the request whose answer an entry of this name holds."""
     return "sha256:" + name.replace("/", "").removesuffix(".json")
 
 
-def open_place(url: str) -> Place:
+def open_copy(url: str) -> StoreCopy:
     """The place that a path or a URL names. UsageError for one that nothing here can open."""
     if url.startswith("file://"):
         return Folder(Path(unquote(urlsplit(url).path)), url)
@@ -118,7 +118,7 @@ class Remote:
             known = "a folder, or a URL that fsspec knows: s3://bucket/prefix, gs://…, sftp://…"
             raise UsageError(
                 "not a place for a copy of the store",
-                {"place": self.shown, "found": self._clean(said(error)), "allowed": known},
+                {"place": self.shown, "found": self._clean(shown_error(error)), "allowed": known},
             ) from None
         return fs, str(path).rstrip("/")
 
@@ -191,7 +191,7 @@ class Remote:
         except Exception as error:  # each file system has exceptions of its own
             raise StoreError(
                 f"the copy of the store cannot be {what}",
-                {"place": self.shown, "found": self._clean(said(error))},
+                {"place": self.shown, "found": self._clean(shown_error(error))},
                 hint="is the address right, does it answer, and are its keys in the environment "
                 "or in .env?",
             ) from None

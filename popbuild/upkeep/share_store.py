@@ -20,7 +20,7 @@ from popbuild.llm.hits import Saved, by_model
 from popbuild.llm.ledger import read_entries
 from popbuild.llm.store import SET_ASIDE, cost_in, open_entry
 from popbuild.model.config.config import export_environment
-from popbuild.upkeep.remote import Folder, Place, digest_of, open_place
+from popbuild.upkeep.remote import Folder, StoreCopy, entry_digest, open_copy
 
 _BATCH = 64  # entries that are copied at the same time,
 _BATCH_BYTES = 32_000_000  # or fewer, if they are large
@@ -73,7 +73,7 @@ def _known(cost: float, count: int, unpriced: int) -> float | None:
 
 
 @dataclass(frozen=True)
-class Status:
+class StoreStatus:
     """`damaged` are entries that are not what was stored; `set_aside` were found so before."""
 
     folder: str
@@ -95,7 +95,7 @@ class Status:
         }
 
 
-def status(root: Root) -> Status:
+def status(root: Root) -> StoreStatus:
     """What the store holds, and what it has saved. Reads and checks every entry; hits are those
     that commands have counted (llm/hits.py)."""
     folder = _folder(root)
@@ -105,7 +105,7 @@ def status(root: Root) -> Status:
         data = folder.read([name]).get(name)
         if data is None:
             continue  # gone since it was listed
-        body = open_entry(data, digest_of(name))
+        body = open_entry(data, entry_digest(name))
         if body is None:
             damaged.append(name)
             continue
@@ -115,7 +115,7 @@ def status(root: Root) -> Status:
     for model, saved in by_model(read_entries(root.private / "hits.jsonl")[0]).items():
         models[model] = models.get(model, Share()) + Share(saved=saved)
     aside = sum(file.path.name.endswith(SET_ASIDE) for file in _files(root))
-    return Status(root.show(_path(root)), dict(sorted(models.items())), tuple(damaged), aside)
+    return StoreStatus(root.show(_path(root)), dict(sorted(models.items())), tuple(damaged), aside)
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class Transfer:
 def push(root: Root, url: str, environment: dict[str, str]) -> Transfer:
     """Copy to a place the entries that it lacks. StoreError where it cannot be reached."""
     export_environment(environment)
-    place = open_place(url)
+    place = open_copy(url)
     return _copy(_folder(root), place, place.shown)
 
 
@@ -150,11 +150,11 @@ def pull(root: Root, url: str, environment: dict[str, str]) -> Transfer:
     """Copy from a place the entries that this store lacks. StoreError where it cannot be
     reached."""
     export_environment(environment)
-    place = open_place(url)
+    place = open_copy(url)
     return _copy(place, _folder(root), place.shown)
 
 
-def _copy(source: Place, target: Place, shown: str) -> Transfer:
+def _copy(source: StoreCopy, target: StoreCopy, shown: str) -> Transfer:
     """Copy what the target lacks, each entry only if it is intact."""
     sizes, there = source.sizes(), target.sizes()
     copied = size_bytes = 0
@@ -163,7 +163,7 @@ def _copy(source: Place, target: Place, shown: str) -> Transfer:
     for names in _batches(lacking):
         intact = {}
         for name, data in source.read(names).items():
-            if open_entry(data, digest_of(name)) is None:
+            if open_entry(data, entry_digest(name)) is None:
                 damaged.append(name)
             else:
                 intact[name] = data
@@ -188,7 +188,7 @@ def _batches(sizes: dict[str, int]) -> Iterator[list[str]]:
 
 
 @dataclass(frozen=True)
-class Pruning:
+class StorePruning:
     """What was dropped, or would be. `referenced` counts the entries that were kept because a job
     refers to them; `kept_bytes` may be more than was allowed because of them."""
 
@@ -210,14 +210,14 @@ class Pruning:
         }
 
 
-def prune(
+def prune_store(
     root: Root,
     *,
     older_than_s: float | None = None,
     max_bytes: int | None = None,
     referenced: bool = False,
     really: bool = False,
-) -> Pruning:
+) -> StorePruning:
     """Drop entries older than an age, then the oldest until the rest is small enough.
 
     Age counts from when an entry was stored or pulled. What a job in any state, or a previous
@@ -249,7 +249,7 @@ def prune(
         if really:
             for file in dropped:
                 disk.remove(file.path)
-    return Pruning(
+    return StorePruning(
         tuple(file.name for file in dropped),
         sum(file.size_bytes for file in dropped),
         len(files) - len(dropped),
@@ -288,7 +288,7 @@ def _files(root: Root) -> list[_File]:
             if (aside or entry.name.endswith(".json")) and not entry.name.startswith("."):
                 known = entry.stat(follow_symlinks=False)
                 name = f"{shelf.name}/{entry.name}"
-                digest = None if aside else digest_of(name)
+                digest = None if aside else entry_digest(name)
                 found.append(_File(name, Path(entry.path), known.st_mtime, known.st_size, digest))
     return found
 
@@ -344,7 +344,7 @@ def seconds_of(text: str) -> float:
     return number * _TIMES_S[unit]
 
 
-def bytes_of(text: str) -> int:
+def parse_size(text: str) -> int:
     """A size in bytes: `500MB`, `2GiB`. UsageError for anything else."""
     number, unit = _number_and_unit(text)
     if number is None or unit not in _SIZES:

@@ -74,7 +74,7 @@ def validate(root: Root, paths: Iterable[Path] = ()) -> Validation:
         met.update(meant)
         return not given or bool(meant)
 
-    reading = config.read(root)
+    reading = config.read_config(root)
     settings, problems = replace(reading.config, pipelines=reading.in_part), reading.problems
     surroundings = None if reading.for_all else Surroundings(reading.config)
     if wanted(root.config):
@@ -198,7 +198,7 @@ def _validate_seed(
         if surroundings is not None:
             problems = key_problems(seed, surroundings.config.environment)
             found += [Finding(where, problem) for problem in problems]
-            if seed.get("pipeline", config.DEFAULT) not in surroundings.config.broken:
+            if seed.get("pipeline", config.DEFAULT_PIPELINE) not in surroundings.config.broken:
                 surroundings.config.pipeline_for(seed)
     except BadSeed as bad:
         found += [Finding(where, problem) for problem in bad.problems]
@@ -271,7 +271,7 @@ def _validate_index(root: Root, folder: JobFolder, state: str) -> list[Finding]:
         return []
     where = root.show(folder.status)
     # A prune that was killed has said of these that they go: the next one finishes.
-    seal = seals.read(folder)
+    seal = seals.read_seal(folder)
     changing = (seal or {}).get("changing", ())
     found = [
         Finding(where, Problem(f"the file files/{kind}/{name} is missing", f"/files/{kind}/{n}"))
@@ -386,7 +386,7 @@ def _validate_stranger(root: Root, path: Path, surroundings: Surroundings | None
     # It is read in full: every file in it against its digest, and what it says of them.
     where = root.show(path)
     try:
-        contents = write.check(path, ())
+        contents = write.check_archive(path, ())
     except PopbuildError as error:
         return [Finding(where, Problem(error.as_line(without=("file",))))]
     problems = gate.judge(contents.as_json(), schemas.for_format("archive"))

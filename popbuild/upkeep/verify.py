@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from popbuild.base import disk, jsonio
-from popbuild.base.errors import InputError, UsageError, unknown
+from popbuild.base.errors import InputError, UsageError, no_such
 from popbuild.base.paths import COMPLETE, FILE_KINDS, JobFolder, Root
 from popbuild.jobs import seals
 from popbuild.jobs.config_archive import Objects
 from popbuild.jobs.examine import is_foreign_letter, read_frozen, read_json, read_letter
 from popbuild.jobs.foreign import is_foreign
 from popbuild.jobs.promotion import promotion_under_way
-from popbuild.jobs.run_log import Line, Runs, complete_jobs
-from popbuild.jobs.staleness import digest_of, kind_of
+from popbuild.jobs.run_log import RunLine, Runs, complete_jobs
+from popbuild.jobs.staleness import kind_of, value_digest
 from popbuild.llm.store import Store
 from popbuild.model.config.snapshot import Snapshot
 from popbuild.model.letter import Letter, is_sealed
@@ -37,7 +37,7 @@ _OWN_FOLDERS = frozenset({"tasks", "files", *(f"files/{kind}" for kind in FILE_K
 
 
 @dataclass(frozen=True)
-class Finding:
+class ProofFinding:
     """One thing that `verify` found: `altered`, or only a note of what could not be checked."""
 
     file: str
@@ -58,15 +58,15 @@ class Proof:
     tasks: int
     files: int
     answers: int
-    findings: tuple[Finding, ...]
+    findings: tuple[ProofFinding, ...]
     foreign: bool = False  # another program's: nothing says what it should be
 
     @property
-    def alterations(self) -> list[Finding]:
+    def alterations(self) -> list[ProofFinding]:
         return [finding for finding in self.findings if finding.altered]
 
     @property
-    def notes(self) -> list[Finding]:
+    def notes(self) -> list[ProofFinding]:
         return [finding for finding in self.findings if not finding.altered]
 
     def as_json(self) -> dict[str, Any]:
@@ -87,7 +87,7 @@ class Verification:
     """The proofs of jobs, and what was found in complete/ beside them."""
 
     proofs: tuple[Proof, ...]
-    beside: tuple[Finding, ...]
+    beside: tuple[ProofFinding, ...]
 
     @property
     def proven(self) -> bool:
@@ -141,16 +141,16 @@ def verify(root: Root, names: Iterable[str] = ()) -> Verification:
     return Verification(tuple(filter(None, proofs)), tuple(beside))
 
 
-def _beside(evidence: _Evidence, elsewhere: list[str]) -> Iterator[Finding]:
+def _beside(evidence: _Evidence, elsewhere: list[str]) -> Iterator[ProofFinding]:
     """What runs.jsonl tells of no job that stands here."""
     where = evidence.root.show(evidence.root.runs)
     for flaw in evidence.runs.flaws():
-        yield Finding(where, flaw.what, flaw.altered)
+        yield ProofFinding(where, flaw.what, flaw.altered)
     if elsewhere:
         # .popbuild/ would tell, which was not copied along, or never saw these promotions.
         names = [*elsewhere[:_MAX_NAMED], *(["…"] if elsewhere[_MAX_NAMED:] else [])]
         what = f"not here, whether or not that was meant: {', '.join(names)}"
-        yield Finding(where, what, altered=False)
+        yield ProofFinding(where, what, altered=False)
 
 
 def _select(known: list[str], names: Iterable[str]) -> Iterator[str]:
@@ -160,7 +160,7 @@ def _select(known: list[str], names: Iterable[str]) -> Iterator[str]:
         if not found:
             raise UsageError(
                 "no such complete job",
-                unknown("job", name, known),
+                no_such("job", name, known),
                 hint="popbuild list shows the jobs and their states",
             )
         yield from found
@@ -173,7 +173,7 @@ def _prove_steadily(evidence: _Evidence, job: str, *, alone: bool) -> Proof | No
     link = disk.first_link(str(folder.path))
     if link is not None:
         what = "is a symbolic link: nothing of the job was read"
-        return Proof(job, False, 0, 0, 0, (Finding(evidence.root.show(Path(link)), what),))
+        return Proof(job, False, 0, 0, 0, (ProofFinding(evidence.root.show(Path(link)), what),))
     for _ in range(_MAX_TRIES):
         before = _bytes_of(folder.seal)
         proof = _JobProof(evidence, folder, alone=alone).prove()
@@ -207,7 +207,7 @@ class _Evidence:
         before, self.runs = self.runs, self.runs.again()
         return self.runs is not before
 
-    def names_of(self, line: Line) -> list[str]:
+    def names_of(self, line: RunLine) -> list[str]:
         """The complete jobs that are the result of a run, whatever their names."""
         return self._names.get(str(line.get("seal")), [])
 
@@ -217,7 +217,7 @@ class _Evidence:
         for job in complete_jobs(self.root):
             if disk.first_link(str(self.root.job(COMPLETE, job).path)) is not None:
                 continue
-            body = seals.read(self.root.job(COMPLETE, job))
+            body = seals.read_seal(self.root.job(COMPLETE, job))
             if body is not None:
                 found.setdefault(seals.promotion_of(body), []).append(job)
         return found
@@ -261,7 +261,7 @@ class _JobProof:
         self._root = evidence.root
         self._folder = folder
         self._alone = alone  # nobody checks the whole of runs.jsonl
-        self._findings: list[Finding] = []
+        self._findings: list[ProofFinding] = []
         self._told: set[str] = set()  # files that an alteration was told of
         self._vouched: set[str] = set()  # files whose bytes are as the seal says
         self._answers: dict[str, bool | None] = {}
@@ -301,10 +301,10 @@ class _JobProof:
 
     def _altered(self, name: str, what: str) -> None:
         self._told.add(name)
-        self._findings.append(Finding(self._root.show(self._folder.path / name), what))
+        self._findings.append(ProofFinding(self._root.show(self._folder.path / name), what))
 
     def _note(self, what: str) -> None:
-        self._findings.append(Finding(self._root.show(self._folder.path), what, altered=False))
+        self._findings.append(ProofFinding(self._root.show(self._folder.path), what, altered=False))
 
     # Which result it is.
 
@@ -320,10 +320,10 @@ class _JobProof:
         self._altered("", f"{what} doit clean --complete {job} says so")
         self._check_lines()
 
-    def _check_result(self, run: object) -> Line | None:
+    def _check_result(self, run: object) -> RunLine | None:
         """The line of the run that made this result: the last one of the job of this name."""
         runs, job = self._evidence.runs, self._folder.id
-        body = seals.read(self._folder)
+        body = seals.read_seal(self._folder)
         promoted = seals.promotion_of(body) if body is not None else None
         line, last = runs.result(promoted, run), runs.last(job)
         if line is None:
@@ -363,7 +363,7 @@ class _JobProof:
                 self._altered("tasks-status.json", "is missing or damaged")
             return False, []
         body = read_json(self._folder.seal)
-        if not seals.intact(body) or _bytes_of(self._folder.seal) != seals.bytes_of(body):
+        if not seals.intact(body) or _bytes_of(self._folder.seal) != seals.seal_bytes(body):
             self._altered("seal.json", "was altered: it does not have its own digest")
             self._note("without its seal only letters and artifacts could be checked")
             return False, []
@@ -399,7 +399,7 @@ class _JobProof:
 
     def _digest(self, path: Path) -> str | None:
         try:
-            return seals.digest_of(path)
+            return seals.file_digest(path)
         except (OSError, InputError):
             return None
 
@@ -477,7 +477,7 @@ class _JobProof:
             if path not in documents:
                 documents[path] = read_json(self._folder.path / path)
             value = value_at(documents[path], pointer)
-            if digest != (kind_of(value) if kind.endswith("-kind") else digest_of(value)):
+            if digest != (kind_of(value) if kind.endswith("-kind") else value_digest(value)):
                 differing.setdefault(path, []).append(pointer or "/")
         for path, pointers in differing.items():
             where = ", ".join(pointers)
@@ -500,26 +500,26 @@ class _JobProof:
         """The lines of runs.jsonl, where nobody checks all of them."""
         where = self._root.show(self._root.runs)
         for flaw in self._evidence.runs.flaws(self._folder.id) if self._alone else ():
-            self._findings.append(Finding(where, flaw.what, flaw.altered))
+            self._findings.append(ProofFinding(where, flaw.what, flaw.altered))
 
     def _sum_up(self) -> None:
         for digest, right in self._answers.items():
             if right is False:
                 path = self._root.show(self._evidence.answer_path(digest))
-                self._findings.append(Finding(path, "the stored answer was altered"))
+                self._findings.append(ProofFinding(path, "the stored answer was altered"))
         missing = sum(right is None for right in self._answers.values())
         if missing:
             self._note(f"{missing} of {len(self._answers)} answers not in the store")
         for path, right in self._files_kept.items():
             if right is False:
                 where = f"{self._root.show(self._root.private)}/objects"
-                self._findings.append(Finding(where, f"the copy of {path} was altered"))
+                self._findings.append(ProofFinding(where, f"the copy of {path} was altered"))
         missing = sum(right is None for right in self._files_kept.values())
         if missing:
             self._note(f"{missing} of {len(self._files_kept)} configuration files not kept here")
 
 
-def _strays(root: Root) -> Iterator[Finding]:
+def _strays(root: Root) -> Iterator[ProofFinding]:
     """What stands in complete/ and is neither a job nor runs.jsonl."""
     folder = root.data / COMPLETE
     if not folder.is_dir():
@@ -531,4 +531,4 @@ def _strays(root: Root) -> Iterator[Finding]:
                 what, altered = "was left by a command that was killed", False
             else:
                 what, altered = "does not belong here", True
-            yield Finding(root.show(path), what, altered)
+            yield ProofFinding(root.show(path), what, altered)

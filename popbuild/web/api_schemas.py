@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from popbuild.query.table.board import MOST_ON_A_PAGE, SORTS, UNKNOWN
+from popbuild.query.table.job_table import MOST_ON_A_PAGE, NOT_LOOKED_AT, SORTS
 from popbuild.query.table.row import STANDINGS
 from popbuild.web.builds import ENDED, QUEUED, RUNNING, WAITING
 
@@ -41,7 +41,7 @@ NULLABLE_OBJECT: Shape = {"type": ["object", "null"]}
 JOB: Shape = {"type": "string", "minLength": 1, "maxLength": 255}
 TASK: Shape = {"type": "string", "minLength": 1, "maxLength": 64}
 NOTE: Shape = {"type": "string", "maxLength": 2_000}
-STANDING: Shape = {"type": "string", "enum": [*STANDINGS, UNKNOWN]}
+STANDING: Shape = {"type": "string", "enum": [*STANDINGS, NOT_LOOKED_AT]}
 
 _SAID: dict[str, Shape] = {
     "task": TASK,

@@ -34,8 +34,15 @@ from popbuild.base.redact import redact, redact_value
 from popbuild.model.problem import Problem
 from popbuild.web.guard import MAX_BODY_BYTES, Guard, Refusal, Safety, refusal
 from popbuild.web.page_routes import PAGES, Show, error_page, static
-from popbuild.web.routes import OPERATIONS, PREFIX, Operation, check_query, document, judge
-from popbuild.web.server import JSON, Ask, NotAnswered, Reply, Server, reply_json
+from popbuild.web.routes import (
+    OPERATIONS,
+    PREFIX,
+    Operation,
+    check_body,
+    check_query,
+    openapi_document,
+)
+from popbuild.web.server import JSON, NotAnswered, Reply, Server, WebRequest, reply_json
 
 _THREADS = 32
 
@@ -55,7 +62,7 @@ def make_app(server: Server, guard: Guard) -> Safety:
     routes = [
         Route(PREFIX + each.path, _verb(server, each), methods=[each.method]) for each in OPERATIONS
     ]
-    described = reply_json(document())
+    described = reply_json(openapi_document())
     routes.append(Route(f"{PREFIX}/openapi.json", _always(described), methods=["GET"]))
     routes += [Route(path, _page(server, show), methods=["GET"]) for path, show in PAGES.items()]
     routes.append(Route("/static/{name}", _static, methods=["GET"]))
@@ -116,7 +123,7 @@ def _page(server: Server, show: Show) -> Callable[[Request], Awaitable[Response]
     async def endpoint(request: Request) -> Response:
         try:
             check_there(server.root)
-            reply = await show(server, Ask(request.path_params, _query_of(request)))
+            reply = await show(server, WebRequest(request.path_params, _query_of(request)))
         except Exception as error:
             return _response(_error(server, request, error))
         assert isinstance(reply.body, bytes)
@@ -133,7 +140,7 @@ async def _static(request: Request) -> Response:
         return _response(reply_json(missing.as_json(), missing.status))
 
 
-async def _ask_of(server: Server, request: Request, operation: Operation) -> Ask:
+async def _ask_of(server: Server, request: Request, operation: Operation) -> WebRequest:
     query = _query_of(request)
     check_query(operation, query)
     body = None
@@ -147,13 +154,13 @@ async def _ask_of(server: Server, request: Request, operation: Operation) -> Ask
         if problems:
             error = InputError("the request is not as it should be", {"sent to": operation.path})
             raise NotAnswered(422, error, problems)
-    return Ask(request.path_params, query, body, request.headers.get("last-event-id"))
+    return WebRequest(request.path_params, query, body, request.headers.get("last-event-id"))
 
 
 def _judged(operation: Operation, data: bytes) -> tuple[Any, tuple[Problem, ...]]:
     """What was sent to an operation, and what is wrong with it."""
     body = jsonio.loads(data, "request", max_bytes=MAX_BODY_BYTES)
-    return body, judge(operation, body)
+    return body, check_body(operation, body)
 
 
 def _query_of(request: Request) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import TypeVar
 from popbuild.web.guard import MAX_BODY_BYTES, refusal
 
 SMALL_BYTES = 64 * 1024  # what a connection may hold anyway before it is read
-AT_A_TIME = 2
+BODIES_AT_A_TIME = 2
 PATIENCE_S = 30.0
 
 T = TypeVar("T")
@@ -21,7 +21,7 @@ class Bodies:
     turn (`connections.py`); meanwhile those that wait are not read, so that they take no memory."""
 
     def __init__(self) -> None:
-        self._turns = asyncio.Semaphore(AT_A_TIME)
+        self._turns = asyncio.Semaphore(BODIES_AT_A_TIME)
 
     async def take(
         self, headers: Mapping[str, str], body: AsyncIterable[bytes], use: Callable[[bytes], T]
@@ -37,7 +37,7 @@ class Bodies:
             raise refusal(
                 503,
                 "others are sending too much",
-                {"allowed": f"{AT_A_TIME} at a time of more than {SMALL_BYTES:,} bytes"},
+                {"allowed": f"{BODIES_AT_A_TIME} at a time of more than {SMALL_BYTES:,} bytes"},
                 "try again in a moment",
             ) from None
         try:

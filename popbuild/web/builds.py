@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
 
-from popbuild.base.errors import UsageError, unknown
+from popbuild.base.errors import UsageError, no_such
 from popbuild.base.exit_codes import in_our_words
 from popbuild.base.paths import Root
 from popbuild.base.redact import redact
@@ -27,7 +27,7 @@ from popbuild.query.table.event_ring import Hub
 from popbuild.web.ended import Ending, ending_of
 
 QUEUED, RUNNING, WAITING, ENDED = "queued", "running", "waiting", "ended"
-AT_A_TIME = 4  # each has litellm in its memory
+BUILDS_AT_A_TIME = 4  # each has litellm in its memory
 _KEPT = 200  # builds that ended and are still told of
 _MAX_ERRORS = 4_000  # characters of what a build printed on stderr
 _GRACE_S = 30.0  # for calls in flight, when the server ends
@@ -96,7 +96,7 @@ class Builds:
         self._builds: OrderedDict[str, Build] = OrderedDict()
         self._processes: dict[str, asyncio.subprocess.Process] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._room = asyncio.Semaphore(AT_A_TIME)
+        self._room = asyncio.Semaphore(BUILDS_AT_A_TIME)
         self._closing = False
 
     def all(self) -> list[Build]:
@@ -106,7 +106,7 @@ class Builds:
     def get(self, build: str) -> Build:
         """One by its ID; UsageError where there is none."""
         if build not in self._builds:
-            raise UsageError("no such build", unknown("build", build, self._builds))
+            raise UsageError("no such build", no_such("build", build, self._builds))
         return self._builds[build]
 
     def building(self, job: str) -> Build | None:

@@ -67,11 +67,11 @@ class _Mark:
     came_bytes: int
 
 
-class Line(H11Protocol):
+class Connection(H11Protocol):
     """A connection, with deadlines."""
 
     def __init__(
-        self, lines: Lines, config: Config, state: ServerState, app_state: dict[str, Any]
+        self, lines: Connections, config: Config, state: ServerState, app_state: dict[str, Any]
     ) -> None:
         super().__init__(config, state, {**app_state, LET_IN: self._let_in})
         self._lines = lines
@@ -145,22 +145,22 @@ class Line(H11Protocol):
         return _Waits.US
 
 
-class Lines:
+class Connections:
     """All connections."""
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._open: set[Line] = set()
+        self._open: set[Connection] = set()
         self._has_told = False
 
-    def add(self, line: Line) -> None:
+    def add(self, line: Connection) -> None:
         """Another connection, for which one makes room where there is none."""
         if len(self._open) >= self._most and not self._make_room():
             line.transport.abort()
             return
         self._open.add(line)
 
-    def drop(self, line: Line) -> None:
+    def drop(self, line: Connection) -> None:
         self._open.discard(line)
 
     def sweep(self, now_s: float) -> None:
@@ -168,7 +168,7 @@ class Lines:
         for line in [line for line in self._open if line.is_overdue(now_s)]:
             self._end(line)
 
-    async def accept(self, listener: socket.socket, make: Callable[[], Line]) -> None:
+    async def accept(self, listener: socket.socket, make: Callable[[], Connection]) -> None:
         """Take connections, for ever. asyncio's own server prints a traceback for each connection
         that it has no file for, thousands of them a second."""
         loop = asyncio.get_running_loop()
@@ -196,6 +196,6 @@ class Lines:
             print(says, file=sys.stderr, flush=True)
         return True
 
-    def _end(self, line: Line) -> None:
+    def _end(self, line: Connection) -> None:
         self.drop(line)
         line.transport.abort()

@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from popbuild.base.errors import InputError, PopbuildError
 from popbuild.web.hosts import Names
-from popbuild.web.pages.html import render
+from popbuild.web.pages.html import render_page
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -201,7 +201,7 @@ class Safety:
             await _answer(send, refused.status, body, b"application/json", [])
         elif "text/html" in headers.get("accept", ""):
             # Of the root it shows nothing: who asks may be anybody.
-            html = render("refused.html", error=refused.error).encode("utf-8", "replace")
+            html = render_page("refused.html", error=refused.error).encode("utf-8", "replace")
             await _answer(send, refused.status, html, b"text/html; charset=utf-8", [])
         else:
             text = f"{refused.error}\n".encode()

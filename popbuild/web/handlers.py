@@ -17,10 +17,10 @@ from popbuild.build import verbs
 from popbuild.jobs import run_log
 from popbuild.model.pipeline import Pipeline
 from popbuild.query.plan import totals
-from popbuild.query.table.board import UNKNOWN, Page, Query, query_of
 from popbuild.query.table.event_ring import Event
+from popbuild.query.table.job_table import NOT_LOOKED_AT, Page, Query, query_of
 from popbuild.web.builds import Build
-from popbuild.web.server import BYTES, Ask, NotAnswered, Reply, Server, reply_json
+from popbuild.web.server import BYTES, NotAnswered, Reply, Server, WebRequest, reply_json
 
 _MOST_RUNS = 1_000
 _SILENCE_S = 15.0  # after that, a comment shows that the line still stands
@@ -31,14 +31,14 @@ _KINDS = {".json": "application/json", ".txt": "text/plain", ".md": "text/plain"
 async def page_of(server: Server, query: Query) -> Page:
     """The rows that a query asks for, each looked at: the server may just have begun to."""
     page = server.board.page(query)
-    unknown = [row.id for row in page.rows if row.standing == UNKNOWN]
+    unknown = [row.id for row in page.rows if row.standing == NOT_LOOKED_AT]
     if unknown:
         await server.eyes.look_at(unknown)
         page = server.board.page(page.query)
     return page
 
 
-async def jobs(server: Server, ask: Ask) -> Any:
+async def jobs(server: Server, ask: WebRequest) -> Any:
     page = await page_of(server, query_of(ask.query))
     return {
         "jobs": [row.as_json() for row in page.rows],
@@ -49,11 +49,11 @@ async def jobs(server: Server, ask: Ask) -> Any:
     }
 
 
-async def job(server: Server, ask: Ask) -> Any:
+async def job(server: Server, ask: WebRequest) -> Any:
     return await asyncio.to_thread(server.api.job, server.known(ask.path["job"]))
 
 
-async def submit(server: Server, ask: Ask) -> Reply:
+async def submit(server: Server, ask: WebRequest) -> Reply:
     seed = ask.body["text"].encode("utf-8", "surrogatepass") if "text" in ask.body else None
     given = ask.body["seed"] if seed is None else seed
     problems = await asyncio.to_thread(server.api.check, given)
@@ -67,7 +67,7 @@ async def submit(server: Server, ask: Ask) -> Reply:
     return reply_json({"id": name}, 201)
 
 
-async def files(server: Server, ask: Ask) -> Any:
+async def files(server: Server, ask: WebRequest) -> Any:
     found = await asyncio.to_thread(server.api.files, server.known(ask.path["job"]))
     body = []
     for each in found:
@@ -78,7 +78,7 @@ async def files(server: Server, ask: Ask) -> Any:
     return body
 
 
-async def file(server: Server, ask: Ask) -> Reply:
+async def file(server: Server, ask: WebRequest) -> Reply:
     """A file as it is, never as something that a browser would run."""
     job, name = server.known(ask.path["job"]), ask.path["name"]
     try:
@@ -97,7 +97,7 @@ def _attachment(data: bytes, name: str, kind: str) -> Reply:
     return Reply(data, kind, headers={"content-disposition": disposition.replace("?", "_")})
 
 
-async def download(server: Server, ask: Ask) -> Reply:
+async def download(server: Server, ask: WebRequest) -> Reply:
     """`popbuild archive`: the job's complete and rejected directories as .tar.zst."""
     job = server.known(ask.path["job"])
 
@@ -112,12 +112,12 @@ async def download(server: Server, ask: Ask) -> Reply:
     return _attachment(await asyncio.to_thread(archive), f"{job}.tar.zst", BYTES)
 
 
-async def explain(server: Server, ask: Ask) -> Any:
+async def explain(server: Server, ask: WebRequest) -> Any:
     found = await asyncio.to_thread(server.api.explain, server.known(ask.path["job"]))
     return [each.as_json() for each in found]
 
 
-async def diff(server: Server, ask: Ask) -> Any:
+async def diff(server: Server, ask: WebRequest) -> Any:
     try:
         found = await asyncio.to_thread(server.api.diff, server.known(ask.path["job"]))
     except UsageError as error:  # there is nothing that it could differ from
@@ -125,7 +125,7 @@ async def diff(server: Server, ask: Ask) -> Any:
     return found.as_json()
 
 
-async def plan(server: Server, ask: Ask) -> Any:
+async def plan(server: Server, ask: WebRequest) -> Any:
     names = [server.known(name) for name in ask.body["jobs"]]
     fresh, always = ask.body.get("fresh", ()), ask.body.get("always", False)
     planned = await asyncio.to_thread(lambda: server.api.plan(*names, fresh=fresh, always=always))
@@ -133,7 +133,7 @@ async def plan(server: Server, ask: Ask) -> Any:
     return {"jobs": [each.as_json() for each in planned], "total": total.as_json()}
 
 
-async def build(server: Server, ask: Ask) -> Reply:
+async def build(server: Server, ask: WebRequest) -> Reply:
     names = list(dict.fromkeys(server.known(name) for name in ask.body["jobs"]))
     for name in names:
         _check_can_be_built(server, name)
@@ -148,7 +148,7 @@ async def build(server: Server, ask: Ask) -> Reply:
     return reply_json(server.builds.start(names, words).as_json(), 202)
 
 
-async def retry(server: Server, ask: Ask) -> Reply:
+async def retry(server: Server, ask: WebRequest) -> Reply:
     name = server.known(ask.path["job"])
     await asyncio.to_thread(verbs.check_retry, server.root, name)
     _check_can_be_built(server, name)
@@ -165,7 +165,7 @@ def _check_can_be_built(server: Server, name: str) -> None:
         raise NotAnswered(409, LockedError("this job is being built", values, "wait, or stop it"))
 
 
-async def approve(server: Server, ask: Ask) -> Any:
+async def approve(server: Server, ask: WebRequest) -> Any:
     """`popbuild approve`; with `build`, the job goes on at once."""
     job = server.known(ask.path["job"])
     decided = await asyncio.to_thread(server.api.approve, job, **_answer(ask))
@@ -174,16 +174,16 @@ async def approve(server: Server, ask: Ask) -> Any:
     return decided.as_json()
 
 
-async def reject(server: Server, ask: Ask) -> Any:
+async def reject(server: Server, ask: WebRequest) -> Any:
     job = server.known(ask.path["job"])
     return (await asyncio.to_thread(server.api.reject, job, **_answer(ask))).as_json()
 
 
-def _answer(ask: Ask) -> dict[str, str | None]:
+def _answer(ask: WebRequest) -> dict[str, str | None]:
     return {name: ask.body.get(name) for name in ("task", "note", "by", "of")}
 
 
-async def stop(server: Server, ask: Ask) -> Any:
+async def stop(server: Server, ask: WebRequest) -> Any:
     """Whoever builds the job or waits for it, this server or another command, is asked to stop."""
     job = server.known(ask.path["job"])
     taken_back = server.builds.take_back(job)
@@ -193,28 +193,28 @@ async def stop(server: Server, ask: Ask) -> Any:
     return stopped.as_json()
 
 
-async def builds(server: Server, ask: Ask) -> Any:
+async def builds(server: Server, ask: WebRequest) -> Any:
     return [each.as_json() for each in server.builds.all()]
 
 
-async def one_build(server: Server, ask: Ask) -> Any:
+async def one_build(server: Server, ask: WebRequest) -> Any:
     return _build_of(server, ask).as_json()
 
 
-async def stop_build(server: Server, ask: Ask) -> Reply:
+async def stop_build(server: Server, ask: WebRequest) -> Reply:
     found = _build_of(server, ask)
     server.builds.stop(found)
     return reply_json(found.as_json(), 202)
 
 
-def _build_of(server: Server, ask: Ask) -> Build:
+def _build_of(server: Server, ask: WebRequest) -> Build:
     try:
         return server.builds.get(ask.path["build"])
     except UsageError as error:
         raise NotAnswered(404, error) from None
 
 
-async def pipelines(server: Server, ask: Ask) -> Any:
+async def pipelines(server: Server, ask: WebRequest) -> Any:
     found = await asyncio.to_thread(server.api.pipelines)
     return [_pipeline_json(name, each) for name, each in found.items()]
 
@@ -240,13 +240,13 @@ def _pipeline_json(name: str, pipeline: Pipeline) -> dict[str, Any]:
     }
 
 
-async def all_runs(server: Server, ask: Ask) -> Any:
+async def all_runs(server: Server, ask: WebRequest) -> Any:
     found = await asyncio.to_thread(run_log.recent, server.root, _MOST_RUNS)
     wanted = ask.query.get("job")
     return [dict(line) for line in found if wanted is None or line.get("id") == wanted]
 
 
-async def events(server: Server, ask: Ask) -> Reply:
+async def events(server: Server, ask: WebRequest) -> Reply:
     """What happens, as it happens; `job` names one whose files are watched closely."""
     job = ask.query.get("job")
     if job is not None:

@@ -25,7 +25,7 @@ _DRAWN_BYTES = 10  # 16 letters and digits: found by no guessing, and the addres
 
 
 @dataclass(frozen=True)
-class Place:
+class Binding:
     """Where to listen. Without a `host`, on the loopback, under a name that the start draws.
     `names` are further ones under which a browser reaches a `host`; a `token` stays the same."""
 
@@ -68,7 +68,7 @@ class Names:
         return self.own is not None and name.endswith(_BELOW) and host not in self.known
 
 
-def names_of(place: Place, port: int) -> Names:
+def draw_names(place: Binding, port: int) -> Names:
     """The names of a server at this port; each call draws another `own`."""
     here = place.host is None or place.host in _HERE
     everywhere = place.host is not None and is_wildcard(place.host)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from popbuild.web.connections import Line, Lines, lines_allowed
+from popbuild.web.connections import Connection, Connections, lines_allowed
 from popbuild.web.guard import Safety
 from popbuild.web.server import Server
 
@@ -21,7 +21,7 @@ _GRACE_S = 2  # for answers under way, when the server ends
 _TICKS = 10  # of uvicorn's own clock, a second
 
 
-def listen(
+def serve_until_stopped(
     app: Safety, listeners: Sequence[socket.socket], server: Server, ready: Callable[[], None]
 ) -> None:
     """Answer on sockets that listen until a signal says to end; `ready` is called once."""
@@ -52,7 +52,7 @@ class _Listener(uvicorn.Server):
         self._listeners = listeners
         self._server = server
         self._ready = ready
-        self._lines = Lines(lines_allowed())
+        self._lines = Connections(lines_allowed())
         self._accepting: list[asyncio.Task[None]] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -61,8 +61,8 @@ class _Listener(uvicorn.Server):
             self._accepting.append(asyncio.create_task(self._lines.accept(each, self._line)))
         self._ready()
 
-    def _line(self) -> Line:
-        return Line(self._lines, self.config, self.server_state, self.lifespan.state)
+    def _line(self) -> Connection:
+        return Connection(self._lines, self.config, self.server_state, self.lifespan.state)
 
     async def on_tick(self, counter: int) -> bool:
         if counter % _TICKS == 0:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from popbuild.base import disk
 from popbuild.base.paths import Root
-from popbuild.web.pages.html import render
+from popbuild.web.pages.html import render_page
 
 
 @contextlib.contextmanager
@@ -25,7 +25,7 @@ def opened(root: Root, address: str) -> Iterator[None]:
     folder.chmod(0o700)  # whatever POPBUILD_FILE_MODE lets others read
     # One name for all starts: that of a server that was killed is replaced by the next.
     file = folder / "open.html"
-    disk.write(file, render("open.html", address=address).encode(), sync=False)
+    disk.write(file, render_page("open.html", address=address).encode(), sync=False)
     try:
         # Some browsers end only when their window is closed.
         threading.Thread(target=_open, args=(file.as_uri(),), daemon=True).start()

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 
 from popbuild import __version__
 from popbuild.base import disk
-from popbuild.base.errors import PopbuildError, UsageError, unknown
+from popbuild.base.errors import PopbuildError, UsageError, no_such
 from popbuild.base.paths import COMPLETE, PACKAGE, REJECTED, name_problem
 from popbuild.base.units import count, money
 from popbuild.build.human_gate import default_name
@@ -25,17 +25,17 @@ from popbuild.model.schema import schemas
 from popbuild.query import describe, untrusted
 from popbuild.query.plan import totals
 from popbuild.query.plan_text import parts_text, price_text, sum_text
-from popbuild.query.table.board import Query, query_of
-from popbuild.query.table.row import STALE, Row, row_of
+from popbuild.query.table.job_table import Query, query_of
+from popbuild.query.table.row import STALE, JobRow, row_of
 from popbuild.web import handlers
-from popbuild.web.builds import AT_A_TIME, QUEUED, WAITING, Build
-from popbuild.web.pages.html import ago, render
+from popbuild.web.builds import BUILDS_AT_A_TIME, QUEUED, WAITING, Build
+from popbuild.web.pages.html import ago, render_page
 from popbuild.web.pages.panels import JobView
 from popbuild.web.pages.view import view_of
-from popbuild.web.pictures import graph_of, plots_of
-from popbuild.web.server import HTML, Ask, NotAnswered, Reply, Server
+from popbuild.web.pictures import pipeline_picture, plots_of
+from popbuild.web.server import HTML, NotAnswered, Reply, Server, WebRequest
 
-Show = Callable[[Server, Ask], Awaitable[Reply]]
+Show = Callable[[Server, WebRequest], Awaitable[Reply]]
 
 _STATIC = (PACKAGE / "web" / "static", PACKAGE / "web" / "pages" / "static")
 _MOST_PLANNED = 500  # jobs on a page that says what a build would do
@@ -45,7 +45,7 @@ _TO_BUILD = (STALE, "new", "pending", "stopped", "failed")  # what `popbuild run
 
 def page(server: Server, name: str, here: str, status: int = 200, **values: Any) -> Reply:
     """A page of the site."""
-    text = render(
+    text = render_page(
         name,
         here=here,
         root=str(server.root.path),
@@ -65,7 +65,7 @@ def error_page(server: Server, error: PopbuildError, status: int) -> Reply:
     return page(server, "message.html", "", status, **values)
 
 
-async def jobs(server: Server, ask: Ask) -> Reply:
+async def jobs_page(server: Server, ask: WebRequest) -> Reply:
     found = await handlers.page_of(server, query_of(ask.query))
     counts = server.board.counts()
     to_build = len(_to_build(server, found.query))
@@ -114,7 +114,7 @@ def _url_of(query: Query) -> str:
     return "/?" + urlencode(words) if words else "/"
 
 
-async def job(server: Server, ask: Ask) -> Reply:
+async def job_page(server: Server, ask: WebRequest) -> Reply:
     """All about one job, with what can be done about it now."""
     name = server.known(ask.path["job"])
     found = await asyncio.to_thread(describe.find_job, server.root, name)
@@ -161,12 +161,12 @@ def _can_be_archived(server: Server, found: Job) -> bool:
     return there and found.bad_link is None and found.state != states.RUNNING
 
 
-def _comes(build: Build, row: Row) -> tuple[str, str]:
+def _comes(build: Build, row: JobRow) -> tuple[str, str]:
     """What a job says of a build that was asked for here: how the job stands by that, empty where
     it stands as it did before, and the rest in a few words."""
     if build.state == QUEUED:
         stands = "" if row.standing == states.RUNNING else QUEUED
-        return stands, f"{AT_A_TIME} are built at a time"
+        return stands, f"{BUILDS_AT_A_TIME} are built at a time"
     if row.standing == states.RUNNING:
         return "", "it waits for the one under way" if build.state == WAITING else ""
     if row.changed >= build.asked_s:
@@ -188,7 +188,7 @@ def _questions(found: Job) -> list[dict[str, Any]]:
     ]
 
 
-async def plan(server: Server, ask: Ask) -> Reply:
+async def plan_page(server: Server, ask: WebRequest) -> Reply:
     """What building some jobs, or those that a table shows, would do and cost."""
     words = dict(ask.query)
     fresh = [name for name in words.pop("fresh", "").split(",") if name]
@@ -228,19 +228,19 @@ async def plan(server: Server, ask: Ask) -> Reply:
     )
 
 
-async def pipelines(server: Server, ask: Ask) -> Reply:
+async def pipelines_page(server: Server, ask: WebRequest) -> Reply:
     found = await asyncio.to_thread(server.api.pipelines)
     return page(server, "pipelines.html", "/pipelines", title="Pipelines", pipelines=found)
 
 
-async def pipeline(server: Server, ask: Ask) -> Reply:
+async def pipeline(server: Server, ask: WebRequest) -> Reply:
     """A pipeline: its graph, and each task with its settings and its files as they are now."""
     config = await asyncio.to_thread(load_to_read, server.root)
     name = ask.path["name"]
     found = config.pipelines.get("" if name == "default" else name)
     if found is None:
         known = [each or "default" for each in config.pipelines]
-        raise NotAnswered(404, UsageError("no such pipeline", unknown("pipeline", name, known)))
+        raise NotAnswered(404, UsageError("no such pipeline", no_such("pipeline", name, known)))
     texts = {
         task.id: [
             (path, config.snapshot.text(path)) for path in sorted(task.files, key=_prompt_first)
@@ -253,7 +253,7 @@ async def pipeline(server: Server, ask: Ask) -> Reply:
         "",
         title=found.name or "default",
         pipeline=found,
-        graph=graph_of(found),
+        graph=pipeline_picture(found),
         files=texts,
     )
 
@@ -262,7 +262,7 @@ def _prompt_first(path: str) -> tuple[bool, str]:
     return not path.endswith("prompt.md"), path
 
 
-async def all_runs(server: Server, ask: Ask) -> Reply:
+async def runs_page(server: Server, ask: WebRequest) -> Reply:
     job = ask.query.get("job")
     most = 10 * _MOST_RUNS if job else _MOST_RUNS
     lines = await asyncio.to_thread(run_log.recent, server.root, most)
@@ -278,21 +278,23 @@ def _run(line: Mapping[str, Any]) -> dict[str, Any]:
     built = line.get("built")
     return {
         "id": str(line.get("id", line.get("name", ""))),
-        "finishedAt": untrusted.text(line, "finishedAt") or "",
+        "finishedAt": untrusted.text_in(line, "finishedAt") or "",
         "built": [str(each) for each in built] if isinstance(built, list) else [],
-        "totalExecutionTime": untrusted.number(line.get("totalExecutionTime")),
-        "totalRefinementAttempts": int(untrusted.number(line.get("totalRefinementAttempts"))),
+        "totalExecutionTime": untrusted.number_in(line.get("totalExecutionTime")),
+        "totalRefinementAttempts": int(untrusted.number_in(line.get("totalRefinementAttempts"))),
         "tokens": usage.tokens,
         "cost": usage.cost,
     }
 
 
-async def builds(server: Server, ask: Ask) -> Reply:
+async def builds_page(server: Server, ask: WebRequest) -> Reply:
     found = server.builds.all()
-    return page(server, "builds.html", "/builds", title="Builds", builds=found, at_a_time=AT_A_TIME)
+    return page(
+        server, "builds.html", "/builds", title="Builds", builds=found, at_a_time=BUILDS_AT_A_TIME
+    )
 
 
-async def submit(server: Server, ask: Ask) -> Reply:
+async def submit_page(server: Server, ask: WebRequest) -> Reply:
     """A form from the schema of seeds."""
     found = await asyncio.to_thread(server.api.pipelines)
     schema = schemas.for_format("seed").document
@@ -312,12 +314,12 @@ def static(name: str) -> Reply:
 
 
 PAGES: Mapping[str, Show] = {
-    "/": jobs,
-    "/jobs/{job}": job,
+    "/": jobs_page,
+    "/jobs/{job}": job_page,
     "/pipelines/{name}": pipeline,
-    "/plan": plan,
-    "/pipelines": pipelines,
-    "/runs": all_runs,
-    "/builds": builds,
-    "/submit": submit,
+    "/plan": plan_page,
+    "/pipelines": pipelines_page,
+    "/runs": runs_page,
+    "/builds": builds_page,
+    "/submit": submit_page,
 }

@@ -15,7 +15,7 @@ from popbuild.web import svg
 _PLOT = 380.0  # pixels: three stand side by side, and one fills a narrow window
 
 
-def graph_of(pipeline: Pipeline) -> Markup:
+def pipeline_picture(pipeline: Pipeline) -> Markup:
     """A pipeline's tasks; each leads to its section of the page."""
     graph = svg.graph_of(pipeline)
     # A drawing escapes the texts that it is given.

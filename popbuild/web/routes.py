@@ -13,10 +13,10 @@ from popbuild.model.problem import Problem
 from popbuild.model.schema import gate, schemas
 from popbuild.web import handlers
 from popbuild.web.api_schemas import JOB, QUERY, SHAPES, TEXT, Shape, an_object, array, ref
-from popbuild.web.server import BYTES, Ask, Server
+from popbuild.web.server import BYTES, Server, WebRequest
 
 PREFIX = "/api/v1"
-Verb = Callable[[Server, Ask], Awaitable[Any]]
+Verb = Callable[[Server, WebRequest], Awaitable[Any]]
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def _schema(name: str) -> schemas.Schema:
     return schemas.compile_schema(document, f"openapi.json#/components/schemas/{name}")
 
 
-def judge(operation: Operation, body: Any) -> tuple[Problem, ...]:
+def check_body(operation: Operation, body: Any) -> tuple[Problem, ...]:
     """What is wrong with what was sent to an operation."""
     return gate.judge(body, _schema(operation.takes)) if operation.takes else ()
 
@@ -182,7 +182,7 @@ def check_query(operation: Operation, query: Mapping[str, str]) -> None:
             raise InputError("no such parameter", values)
 
 
-def document() -> dict[str, Any]:
+def openapi_document() -> dict[str, Any]:
     """The OpenAPI document of the whole API."""
     paths: dict[str, dict[str, Any]] = {}
     for each in OPERATIONS:

@@ -11,9 +11,9 @@ from popbuild.base.errors import OK, UsageError
 from popbuild.base.paths import Root
 from popbuild.web.app import make_app
 from popbuild.web.guard import Guard
-from popbuild.web.hosts import Place, names_of
-from popbuild.web.listener import listen
-from popbuild.web.pages.html import prepare
+from popbuild.web.hosts import Binding, draw_names
+from popbuild.web.listener import serve_until_stopped
+from popbuild.web.pages.html import compile_templates
 from popbuild.web.server import Server
 from popbuild.web.sockets import open_sockets
 
@@ -31,18 +31,18 @@ class Address:
     token: str
 
 
-def serve(root: Root, place: Place, say: Callable[[Address], None]) -> int:
+def serve(root: Root, place: Binding, say: Callable[[Address], None]) -> int:
     """Serve a root until a signal says to end; `say` is given the address once it answers."""
     if place.token is not None and len(place.token) < _LEAST_TOKEN:
         raise UsageError("the token is too short", {"allowed": f"{_LEAST_TOKEN} characters"})
     with contextlib.ExitStack() as open_:
         listeners = [open_.enter_context(each) for each in open_sockets(place)]
         port = listeners[0].getsockname()[1]
-        names = names_of(place, port)
+        names = draw_names(place, port)
         guard = Guard(names, secrets.token_urlsafe(_TOKEN_BYTES), f"popbuild-{port}", place.token)
         server = Server(root)
-        prepare()
+        compile_templates()
         page = f"http://{names.shown}/?token={guard.token}"
         address = Address(page, f"http://{names.api}", guard.token)
-        listen(make_app(server, guard), listeners, server, lambda: say(address))
+        serve_until_stopped(make_app(server, guard), listeners, server, lambda: say(address))
     return OK

@@ -13,8 +13,8 @@ from popbuild.base.errors import PopbuildError, UsageError
 from popbuild.base.paths import Root
 from popbuild.model.config.config import environment_of
 from popbuild.model.problem import Problem
-from popbuild.query.table.board import Board
 from popbuild.query.table.event_ring import Hub
+from popbuild.query.table.job_table import JobTable
 from popbuild.query.table.watcher import Eyes
 from popbuild.web.bodies import Bodies
 from popbuild.web.builds import Builds
@@ -23,7 +23,7 @@ HTML, JSON, BYTES = "text/html; charset=utf-8", "application/json", "application
 
 
 @dataclass(frozen=True)
-class Ask:
+class WebRequest:
     """A request, as far as an answer hangs on it."""
 
     path: Mapping[str, str]
@@ -68,7 +68,7 @@ class Server:
     def __init__(self, root: Root) -> None:
         self.api = Popbuild(root.path)
         self.root = root
-        self.board = Board()
+        self.board = JobTable()
         self.hub = Hub()
         self.eyes = Eyes(root, self.board, self.hub)
         self.builds = Builds(root, self.hub)

@@ -6,14 +6,14 @@ import errno
 import socket
 
 from popbuild.base.errors import UsageError
-from popbuild.web.hosts import Place, in_url
+from popbuild.web.hosts import Binding, in_url
 
 _BACKLOG = 4_096
 _TRIES = 20  # at free ports of the first address that are taken at the second
 _NO_SUCH = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)  # on a machine without IPv6
 
 
-def open_sockets(place: Place) -> list[socket.socket]:
+def open_sockets(place: Binding) -> list[socket.socket]:
     """Listen at a place; UsageError where that is not possible. The second address may be missing
     only where the machine does not have it: browsers would take a program there for ours."""
     for tries_left in reversed(range(_TRIES)):

@@ -22,7 +22,7 @@ from popbuild.base.errors import (
     LockedError,
     PopbuildError,
 )
-from popbuild.base.file_events import listen
+from popbuild.base.file_events import watch_files
 from popbuild.base.paths import Root, name_problem, shown_name
 from popbuild.build import session
 from popbuild.build.events import Events, JobResult, shown_by
@@ -296,7 +296,7 @@ class _Orchestrator:
         return [each for each in ears if each[0].is_dir()]
 
     async def _listen(self, folder: Path, below: bool, tell: Callable[[], None]) -> None:
-        async for _ in listen([folder], below=below):
+        async for _ in watch_files([folder], below=below):
             tell()
 
     def _heard(self, *, scan: bool = False) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 from popbuild.base.errors import PopbuildError, TaskError
 from popbuild.build.events import Events, JobResult
 from popbuild.build.watch import worker
-from popbuild.build.watch.worker import Build, Drain, Ended, Ready, Refused, Retire, Tell, Terms
+from popbuild.build.watch.worker import BuildJob, Drain, Ended, Ready, Refused, Retire, Tell, Terms
 
 # More often than a task's starts are counted on disk: what dies outside of a task ends here.
 _MAX_CRASHES = 8
@@ -97,7 +97,7 @@ class Pool:
         ready = [each for each in self._regular if each.ready]
         least = min(ready, key=lambda each: len(each.jobs))
         least.jobs.add(job)
-        least.say(Build(job))
+        least.say(BuildJob(job))
 
     def renew(self) -> None:
         """The configuration changed: what is under way is finished as it began, what comes next is
@@ -142,7 +142,10 @@ class Pool:
     async def _start(self, job: str | None = None) -> None:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
-            target=worker.main, args=(theirs, self._terms), name="popbuild-worker", daemon=True
+            target=worker.run_worker,
+            args=(theirs, self._terms),
+            name="popbuild-worker",
+            daemon=True,
         )
         # The first one waits until the fork server has loaded litellm.
         await asyncio.to_thread(process.start)
@@ -168,7 +171,7 @@ class Pool:
                 each.ready = True
                 if each.alone:
                     for job in each.jobs:
-                        each.say(Build(job))
+                        each.say(BuildJob(job))
                     each.retiring = True
                     each.say(Retire())
             case Refused(error=error):

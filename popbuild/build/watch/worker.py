@@ -46,7 +46,7 @@ class Terms:
 
 
 @dataclass(frozen=True)
-class Build:
+class BuildJob:
     """Build this job."""
 
     job: str
@@ -94,7 +94,7 @@ class Ended:
     result: JobResult
 
 
-def main(connection: Connection, terms: Terms) -> None:
+def run_worker(connection: Connection, terms: Terms) -> None:
     """The whole life of a worker process."""
     # A terminal sends Ctrl-C to every process of its group, a service manager may send SIGTERM to
     # all: when to end is the pool's to say.
@@ -128,7 +128,7 @@ async def _build_what_comes(pipe: _Pipe, builder: Builder, terms: Terms) -> None
         pipe.send(Ended(await builder.build(job, None)))
 
     inbox = pipe.inbox()
-    while isinstance(message := await inbox.get(), Build):
+    while isinstance(message := await inbox.get(), BuildJob):
         task = asyncio.create_task(build(message.job))
         under_way.add(task)
         task.add_done_callback(under_way.discard)

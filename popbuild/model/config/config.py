@@ -14,14 +14,14 @@ from popbuild.base.errors import (
     NotOursError,
     PopbuildError,
     UsageError,
-    unknown,
+    no_such,
 )
 from popbuild.base.paths import Root
 from popbuild.model.config.reader import Reader
 from popbuild.model.config.snapshot import Snapshot, take_snapshot
 from popbuild.model.pipeline import Pipeline
 
-DEFAULT = ""  # the name of the pipeline that lies directly in pipeline-config/
+DEFAULT_PIPELINE = ""  # the name of the pipeline that lies directly in pipeline-config/
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,12 @@ class Config:
     def pipeline_for(self, seed: Mapping[str, Any]) -> Pipeline:
         """The pipeline that a seed names, else the default one. Raises ConfigError for one that
         cannot be used, InputError for a name that there is none of."""
-        name = seed.get("pipeline", DEFAULT)
+        name = seed.get("pipeline", DEFAULT_PIPELINE)
         if name in self.pipelines:
             return self.pipelines[name]
         if name in self.broken:
             raise self.broken[name]
-        if name == DEFAULT:
+        if name == DEFAULT_PIPELINE:
             raise ConfigError(
                 "there is no default pipeline",
                 {"missing": "pipeline-config/pipeline.json (or pipeline.yaml)"},
@@ -54,12 +54,12 @@ class Config:
             )
         raise InputError(
             "no such pipeline",
-            unknown("pipeline", name, filter(None, {*self.pipelines, *self.broken})),
+            no_such("pipeline", name, filter(None, {*self.pipelines, *self.broken})),
         )
 
 
 @dataclass(frozen=True)
-class Reading:
+class ConfigReading:
     """Everything that can be read of a configuration, and everything that is wrong with it.
 
     `in_part` has each pipeline with those of its tasks that can be read. `for_all` are the problems
@@ -75,7 +75,7 @@ class Reading:
 def load(root: Root, environment: Mapping[str, str] | None = None) -> Config:
     """Read and check the whole configuration of a root. Raises ConfigError for the first error
     that leaves no pipeline whole; of others only those jobs are told that it concerns."""
-    reading = read(root, environment)
+    reading = read_config(root, environment)
     if reading.for_all:
         raise reading.for_all[0]
     if reading.problems and not reading.config.pipelines:
@@ -86,7 +86,7 @@ def load(root: Root, environment: Mapping[str, str] | None = None) -> Config:
 def load_to_read(root: Root) -> Config:
     """As `load`, for a command that only looks: pipelines of another program stop no look at what
     it built."""
-    reading = read(root)
+    reading = read_config(root)
     if reading.for_all:
         raise reading.for_all[0]
     found = reading.config
@@ -99,7 +99,7 @@ def _is_not_ours(error: ConfigError) -> bool:
     return isinstance(error, NotOursError)
 
 
-def read(root: Root, environment: Mapping[str, str] | None = None) -> Reading:
+def read_config(root: Root, environment: Mapping[str, str] | None = None) -> ConfigReading:
     """The configuration as far as it can be read, and every error in it."""
     variables = environment_of(root, os.environ if environment is None else environment)
     snapshot, unread = take_snapshot(root)
@@ -132,7 +132,9 @@ def read(root: Root, environment: Mapping[str, str] | None = None) -> Reading:
         )
     reader.save_index()
     problems = [*for_all, *(error for each in found.values() for error in each)]
-    return Reading(Config(root, snapshot, whole, variables, broken), in_part, for_all, problems)
+    return ConfigReading(
+        Config(root, snapshot, whole, variables, broken), in_part, for_all, problems
+    )
 
 
 def _owner(path: str) -> str | None:
@@ -197,7 +199,7 @@ def _pipeline_folders(snapshot: Snapshot) -> list[tuple[str, str]]:
         if parts[-1] not in ("pipeline.json", "pipeline.yaml", "pipeline.yml"):
             continue
         if len(parts) == 1:
-            found.append((DEFAULT, ""))
+            found.append((DEFAULT_PIPELINE, ""))
         elif len(parts) == 3 and parts[0] == "pipelines":
             found.append((parts[1], f"pipelines/{parts[1]}/"))
     return sorted(set(found))
@@ -209,6 +211,6 @@ def check_pipeline_name(config: Config, name: str) -> Pipeline:
         raise config.broken[name]
     if name not in config.pipelines:
         raise UsageError(
-            "no such pipeline", unknown("pipeline", name, filter(None, config.pipelines))
+            "no such pipeline", no_such("pipeline", name, filter(None, config.pipelines))
         )
     return config.pipelines[name]

@@ -72,7 +72,7 @@ def _entries(tokens: list[tuple[str, str]]) -> dict[str, str] | None:
     return found
 
 
-def folder_of(module: str) -> str:
+def task_folder(module: str) -> str:
     """The folder that a module stands for: `./research/index.js` and `./research.js` are both
     `./research`."""
     path = PurePosixPath(module)

@@ -10,11 +10,11 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from popbuild.base import disk, jsonio
-from popbuild.base.errors import ConfigError, InputError, unknown
+from popbuild.base.errors import ConfigError, InputError, no_such
 from popbuild.base.paths import Root
 from popbuild.base.redact import redact
 from popbuild.model.config import python_imports, settings
-from popbuild.model.config.javascript_map import folder_of, plain_map
+from popbuild.model.config.javascript_map import plain_map, task_folder
 from popbuild.model.config.litter import is_litter
 from popbuild.model.config.rules import (
     TASK_FILE,
@@ -164,7 +164,7 @@ class Reader:
                 hint="nothing of it is run: write tasks/index.yaml beside it, with a line "
                 "`research: ./research` for each task",
             )
-        return where, {name: folder_of(module) for name, module in found.items()}
+        return where, {name: task_folder(module) for name, module in found.items()}
 
     def _task(
         self,
@@ -190,7 +190,7 @@ class Reader:
             }
             raise ConfigError(
                 "a task's folder is empty or missing",
-                unknown("folder", given, folders, where={"task": name, "file": registry}),
+                no_such("folder", given, folders, where={"task": name, "file": registry}),
             )
         own = self._own_settings(folder)
         artifact, gate = own.get("artifact", f"{name}-output.json"), own.get("gate", {})
@@ -278,7 +278,7 @@ class Reader:
         if not found:
             raise ConfigError(
                 "a task names a file that is not there",
-                unknown(
+                no_such(
                     "files",
                     pattern,
                     known,
@@ -324,7 +324,7 @@ def parse_and_validate(data: bytes, where: str, kind: str) -> Any:
     if where.endswith(_YAML):
         from popbuild.model.config import yamlio
 
-        value = yamlio.loads(data, where)
+        value = yamlio.yaml_value(data, where)
         if value is None and kind == "task":
             value = {}  # a file of comments only
     else:
@@ -346,7 +346,7 @@ def _not_valid(data: bytes, where: str, kind: str, problems: Sequence[Problem]) 
         if where.endswith(_YAML):
             from popbuild.model.config import yamlio
 
-            line = yamlio.line_of(data, problem.pointer)
+            line = yamlio.yaml_line(data, problem.pointer)
             place = f"line {line}, {place}" if line else place
         values[f"at {number}" if len(problems) > 1 else "at"] = f"{place}: {problem.message}"
     return ConfigError(f"not a valid {_TITLES[kind]}", values)
@@ -385,7 +385,7 @@ def _entries(document: Mapping[str, Any], where: str) -> list[_Entry]:
         if name not in names:
             raise ConfigError(
                 "taskConfig names a task that the pipeline does not have",
-                unknown("task", name, names, where={"file": where, "at": f"/taskConfig/{name}"}),
+                no_such("task", name, names, where={"file": where, "at": f"/taskConfig/{name}"}),
             )
     return entries
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from popbuild.base.errors import ConfigError, nearest, unknown
+from popbuild.base.errors import ConfigError, nearest, no_such
 from popbuild.base.paths import file_name_problem, name_problem
 from popbuild.model.config.settings import formats_by_hand
 from popbuild.model.pipeline import Task, find_cycle
@@ -36,7 +36,7 @@ def not_registered(name: str, registry: Mapping[str, Any], where: str, file: str
     places = {"file": where, "registry": file}
     return ConfigError(
         "a task is not in the registry",
-        unknown("task", name, registry, where=places),
+        no_such("task", name, registry, where=places),
         hint="add it to the registry, or correct its name",
     )
 
@@ -100,7 +100,7 @@ def wrong_needs(tasks: list[Task], where: str) -> Iterator[ConfigError]:
             if need not in names:
                 yield ConfigError(
                     "a task needs one that the pipeline does not have",
-                    unknown(
+                    no_such(
                         "needs",
                         need,
                         names,

@@ -86,7 +86,7 @@ def _check_events(text: str) -> None:
             raise yaml.constructor.ConstructorError(None, None, problem, event.start_mark)
 
 
-def loads(data: bytes, where: str) -> Any:
+def yaml_value(data: bytes, where: str) -> Any:
     """A JSON value from YAML, or a ConfigError with file and line."""
     if len(data) > jsonio.MAX_BYTES:
         raise ConfigError(
@@ -120,7 +120,7 @@ def loads(data: bytes, where: str) -> Any:
     return value
 
 
-def line_of(data: bytes, pointer: str) -> int | None:
+def yaml_line(data: bytes, pointer: str) -> int | None:
     """The line, from 1, where a JSON Pointer's value (or its nearest parent) begins."""
     try:
         node = yaml.compose(data.decode("utf-8-sig"), Loader=_Loader)

@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote
 from popbuild.base.errors import ConfigError
 from popbuild.model.problem import MISSING, value_at
 from popbuild.model.schema import validators
-from popbuild.model.schema.dialects import DEFAULT, REFERENCES, Dialect, dialect_of
+from popbuild.model.schema.dialects import DEFAULT_DIALECT, REFERENCES, Dialect, dialect_of
 from popbuild.model.schema.schemas import not_here, parts, paths_by_uri, whole
 
 _ANCHORS = ("$anchor", "$dynamicAnchor")
@@ -34,7 +34,7 @@ def bundle(path: str, used: Iterable[str], documents: Mapping[str, Any], where: 
     if not names:
         return document
     places = {path: ""} | {each: f"/$defs/{name}" for each, name in names.items()}
-    draft = dialect_of(document, DEFAULT, where)
+    draft = dialect_of(document, DEFAULT_DIALECT, where)
     folder = where.removesuffix(path)
     root, *others = (_moved(each, documents, places, draft, folder + each) for each in places)
     root["$defs"] = {**root.get("$defs", {}), **dict(zip(names.values(), others, strict=True))}
@@ -96,7 +96,7 @@ def _pointer(fragment: str, document: Any) -> str | None:
     """A fragment as a JSON Pointer, as it stands in a URI; None where it leads nowhere."""
     if not fragment or fragment.startswith("/"):
         return fragment if value_at(document, unquote(fragment)) is not MISSING else None
-    for part in parts("", document, DEFAULT):
+    for part in parts("", document, DEFAULT_DIALECT):
         if fragment in (part.schema.get(name) for name in _ANCHORS):
             return quote(part.pointer)
     return None

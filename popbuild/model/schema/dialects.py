@@ -74,9 +74,9 @@ class Dialect:
         return hash(self.uri)
 
 
-DEFAULT = Dialect("2020-12", "https://json-schema.org/draft/2020-12/schema", _2020_12)
+DEFAULT_DIALECT = Dialect("2020-12", "https://json-schema.org/draft/2020-12/schema", _2020_12)
 DIALECTS = (
-    DEFAULT,
+    DEFAULT_DIALECT,
     Dialect("2019-09", "https://json-schema.org/draft/2019-09/schema", _2019_09),
     Dialect("draft-07", "http://json-schema.org/draft-07/schema", _DRAFT_07, old=True),
     Dialect("draft-06", "http://json-schema.org/draft-06/schema", _DRAFT_06, old=True),
@@ -94,7 +94,7 @@ def specification(dialect: Dialect) -> Any:
     return referencing.jsonschema.specification_with(dialect.uri)
 
 
-def named(uri: object) -> Dialect | None:
+def dialect_named(uri: object) -> Dialect | None:
     """The draft that a `$schema` names, with http or https, with `#` at its end or without."""
     if not isinstance(uri, str):
         return None
@@ -106,7 +106,7 @@ def dialect_of(document: Any, default: Dialect, where: str, pointer: str = "") -
     """The draft of a schema. Raises ConfigError for one that is not known here."""
     if not isinstance(document, dict) or not isinstance(document.get("$schema"), str):
         return default
-    found = named(document["$schema"])
+    found = dialect_named(document["$schema"])
     if found is None:
         known = "\n".join(f"{each.uri} ({each.name})" for each in DIALECTS)
         at = {"at": f"#{pointer}/$schema"} if pointer else {}

@@ -11,7 +11,7 @@ from popbuild.base.errors import nearest
 from popbuild.model.problem import Problem, pointer_of
 from popbuild.model.schema import ecma
 from popbuild.model.schema.dialects import DIALECTS, Dialect, inside
-from popbuild.model.schema.text_formats import FORMATS
+from popbuild.model.schema.text_formats import TEXT_FORMATS
 
 # In use in all drafts, since a reference leads wherever it points.
 _ALWAYS = frozenset({"$defs", "definitions"})
@@ -70,9 +70,9 @@ def _ignored_beside_reference(
 
 def _unknown_format(schema: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     name = schema.get("format")
-    if isinstance(name, str) and name not in FORMATS:
-        close = nearest(name, FORMATS)
-        hint = f"did you mean {close!r}?" if close else f"checked are {', '.join(FORMATS)}"
+    if isinstance(name, str) and name not in TEXT_FORMATS:
+        close = nearest(name, TEXT_FORMATS)
+        hint = f"did you mean {close!r}?" if close else f"checked are {', '.join(TEXT_FORMATS)}"
         yield "format", f"not checked: unknown format {name!r}; {hint}"
 
 

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urldefrag, urljoin
 
 from popbuild.base import jsonio
-from popbuild.base.errors import ConfigError, unknown
+from popbuild.base.errors import ConfigError, no_such
 from popbuild.base.paths import PACKAGE
 from popbuild.model.problem import parts_of, pointer_of, value_at
 from popbuild.model.schema import validators
 from popbuild.model.schema.dialects import (
-    DEFAULT,
+    DEFAULT_DIALECT,
     REFERENCES,
     Dialect,
     children,
+    dialect_named,
     dialect_of,
     inside,
-    named,
     own_uri,
     specification,
 )
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import referencing
 
 
-FORMATS = (
+STORAGE_FORMATS = (
     "seed",
     "samples",
     "pipeline",
@@ -79,7 +79,7 @@ def folder() -> Path:
 
 
 @functools.cache
-def text_of(name: str) -> bytes:
+def schema_bytes(name: str) -> bytes:
     """The bytes of a format's schema file."""
     return (folder() / f"{name}.schema.json").read_bytes()
 
@@ -87,7 +87,7 @@ def text_of(name: str) -> bytes:
 @functools.cache
 def for_format(name: str) -> Schema:
     """The compiled schema of one of FORMATS."""
-    return _ours(json.loads(text_of(name)), name)
+    return _ours(json.loads(schema_bytes(name)), name)
 
 
 @functools.cache
@@ -104,7 +104,7 @@ def _ours(document: Any, name: str) -> Schema:
 
 def common() -> dict[str, Any]:
     """What formats refer to, by URI: their common parts, and the line of a run."""
-    return {f"{_URI}{name}": json.loads(text_of(name)) for name in (_COMMON, "run")}
+    return {f"{_URI}{name}": json.loads(schema_bytes(name)) for name in (_COMMON, "run")}
 
 
 def compile_schema(document: Any, where: str, others: Mapping[str, Any] | None = None) -> Schema:
@@ -136,7 +136,7 @@ class _Compilation:
         self._path = path
         self._document = documents[path]
         self._where = where
-        default = dialect_of(documents[path], DEFAULT, where(path))
+        default = dialect_of(documents[path], DEFAULT_DIALECT, where(path))
         # Copies, since `$schema` is written in them as `referencing` knows it.
         self._documents = {each: copy.deepcopy(body) for each, body in documents.items()}
         self._dialects = {
@@ -231,7 +231,7 @@ def _wrong_schema(error: Any, dialect: Dialect, where: str) -> ConfigError:
     place = list(error.absolute_path)
     values: dict[str, object] = {"file": where, "at": "#" + pointer_of(place)}
     if place[-1:] == ["type"] and isinstance(error.instance, str):
-        values.update(unknown("type", error.instance, _TYPES))
+        values.update(no_such("type", error.instance, _TYPES))
     elif error.validator == "format":
         values["found"] = f"{error.instance!r}, which is no {error.validator_value}"
     else:
@@ -249,7 +249,7 @@ def compile_task_schema(
     A relative `$ref` is looked up beside the schema, as a URL would be.
     """
     folder = where.removesuffix(path)
-    default = dialect_of(documents[path], DEFAULT, where)
+    default = dialect_of(documents[path], DEFAULT_DIALECT, where)
     by_uri = paths_by_uri(documents, default)
     used: set[str] = set()
     waiting = [path]
@@ -279,7 +279,7 @@ def base_of(path: str, document: Any, default: Dialect) -> str:
 
 def _draft_of(document: Any, default: Dialect) -> Dialect:
     """The draft of a JSON file that need not be a schema: many others have a `$schema`."""
-    found = named(document.get("$schema")) if isinstance(document, dict) else None
+    found = dialect_named(document.get("$schema")) if isinstance(document, dict) else None
     return found or default
 
 
@@ -346,7 +346,7 @@ def _within(part: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 def _registry(resources: Mapping[str, Any]) -> referencing.Registry[Any]:
     import referencing
 
-    draft = specification(DEFAULT)
+    draft = specification(DEFAULT_DIALECT)
     pairs = [(uri, draft.create_resource(each)) for uri, each in resources.items()]
     # An empty registry has no retriever: what is not in it cannot be fetched.
     empty: referencing.Registry[Any] = referencing.Registry()
@@ -355,4 +355,4 @@ def _registry(resources: Mapping[str, Any]) -> referencing.Registry[Any]:
 
 def version() -> str:
     """One digest over all schema files: what was validated under another set counts anew."""
-    return jsonio.digest_bytes(b"".join(text_of(name) for name in (*FORMATS, _COMMON)))
+    return jsonio.digest_bytes(b"".join(schema_bytes(name) for name in (*STORAGE_FORMATS, _COMMON)))

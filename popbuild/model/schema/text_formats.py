@@ -234,7 +234,7 @@ _is_uri_template = _matcher(
 
 _POINTER = "(?:/(?:[^~/]|~[01])*+)*+"
 
-FORMATS: dict[str, TextFormat] = {
+TEXT_FORMATS: dict[str, TextFormat] = {
     "date": TextFormat(_is_date, "a date as in 2026-11-30"),
     "time": TextFormat(_is_time, "a time as in 09:30:00Z"),
     "date-time": TextFormat(_is_date_time, "a date-time as in 2026-11-30T09:30:00Z"),

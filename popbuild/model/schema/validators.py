@@ -15,7 +15,7 @@ from urllib.parse import urljoin
 
 from popbuild.base.redact import names_secret
 from popbuild.model.schema import keywords
-from popbuild.model.schema.dialects import DEFAULT, DIALECTS, Dialect
+from popbuild.model.schema.dialects import DEFAULT_DIALECT, DIALECTS, Dialect
 from popbuild.model.schema.evaluated import evaluated
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def validator(
 ) -> Validator:
     """A validator for a schema. `drafts` has the draft of each schema that it may come to, by the
     `id` of its object; those that are not in it are of 2020-12."""
-    dialects = set(drafts.values()) or {DEFAULT}
+    dialects = set(drafts.values()) or {DEFAULT_DIALECT}
     if len(dialects) == 1:
         kind = _kind(dialects.pop())
     else:
@@ -136,9 +136,9 @@ def _pattern(_validator: Any, pattern: str, instance: Any, _schema: Any) -> Iter
 def _format(_validator: Any, name: Any, instance: Any, _schema: Any) -> Iterator[Any]:
     import jsonschema
 
-    from popbuild.model.schema.text_formats import FORMATS
+    from popbuild.model.schema.text_formats import TEXT_FORMATS
 
-    known = FORMATS.get(name) if isinstance(instance, str) and isinstance(name, str) else None
+    known = TEXT_FORMATS.get(name) if isinstance(instance, str) and isinstance(name, str) else None
     if known is not None and not known.check(instance):
         yield jsonschema.ValidationError(f"is not {known.what}")
 

@@ -9,7 +9,7 @@ from typing import Any
 from popbuild.base import disk
 from popbuild.base.paths import COMPLETE, REJECTED, Root
 from popbuild.jobs.examine import read_json
-from popbuild.jobs.foreign import tasks_of
+from popbuild.jobs.foreign import listed_tasks
 from popbuild.jobs.lookup import Job, standing_status
 from popbuild.model import status as states
 from popbuild.query import untrusted
@@ -33,7 +33,7 @@ _MAX_WHY = 200  # characters
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class JobRow:
     """How one job stands. `done` of `tasks` have their result; tokens and cost (US dollars; None
     is unknown) are what the last build of each task came to, whichever run that was;
     `changed` is in seconds since 1970; `why` says in a line what is wrong, what a person is asked,
@@ -52,7 +52,7 @@ class Row:
         return asdict(self)
 
 
-def row_of(root: Root, job: Job) -> Row:
+def row_of(root: Root, job: Job) -> JobRow:
     """A job's row. Reads its status, and its rejection where there is one."""
     status = standing_status(job) or {}
     entries = status.get("tasks", {})
@@ -60,8 +60,8 @@ def row_of(root: Root, job: Job) -> Row:
     if job.pipeline:
         names = job.pipeline.names
     elif job.folder and job.is_not_ours:
-        names, nothing = tuple(tasks_of(job.folder, status or None)), states.NOTHING_SAID
-    usage = untrusted.usage_of_all(states.usage_of(entries.get(name, nothing)) for name in names)
+        names, nothing = tuple(listed_tasks(job.folder, status or None)), states.NOTHING_SAID
+    usage = untrusted.usage_of_all(states.task_usage(entries.get(name, nothing)) for name in names)
     standing = job.state
     if job.bad is not None and job.state != REJECTED:
         standing = BROKEN
@@ -70,7 +70,7 @@ def row_of(root: Root, job: Job) -> Row:
     elif job.state == states.WAITING and not job.questions:
         standing = states.STOPPED  # nobody is asked any more: a run goes on
     stale = {name for name, each in (job.exam.verdicts if job.exam else {}).items() if each.stale}
-    return Row(
+    return JobRow(
         job.id,
         standing if standing in STANDINGS else states.STOPPED,
         _short(_why(job, status)),
@@ -92,7 +92,7 @@ def _why(job: Job, status: Mapping[str, Any]) -> str:
         return "; ".join(f"{question.task}: {question.message}" for question in job.questions)
     if job.state == states.RUNNING:
         return ", ".join(
-            f"{name} ({stage})" if (stage := untrusted.text(each, "currentStage")) else name
+            f"{name} ({stage})" if (stage := untrusted.text_in(each, "currentStage")) else name
             for name, each in entries.items()
             if each.get("state") == "running"
         )

@@ -12,22 +12,22 @@ from popbuild.base.exit_codes import guarded
 from popbuild.base.paths import Root
 from popbuild.jobs import lookup
 from popbuild.query import describe
-from popbuild.query.table.row import Row, row_of
+from popbuild.query.table.row import JobRow, row_of
 
 _TOGETHER = 100  # rows in a line
 
 
-def look(root: Root, names: Sequence[str]) -> Iterator[Row]:
+def job_rows(root: Root, names: Sequence[str]) -> Iterator[JobRow]:
     """The rows of jobs, as they stand against today's inputs."""
-    for job in describe.look(root, names):
+    for job in describe.jobs_of(root, names):
         yield row_of(root, job)
 
 
-def main() -> int:
+def run_scan() -> int:
     """Print the rows of all jobs as JSON, some in a line; the last line is empty."""
     root = Root(Path(sys.argv[1]))
     some = []
-    for row in look(root, lookup.known_jobs(root)):
+    for row in job_rows(root, lookup.known_jobs(root)):
         some.append(row.as_json())
         if len(some) == _TOGETHER:
             print(json.dumps(some), flush=True)
@@ -37,4 +37,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(guarded(main, debug=False))
+    sys.exit(guarded(run_scan, debug=False))

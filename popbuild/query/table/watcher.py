@@ -15,15 +15,15 @@ from pathlib import Path
 from popbuild.base import disk
 from popbuild.base.errors import PopbuildError
 from popbuild.base.exit_codes import in_our_words
-from popbuild.base.file_events import listen
+from popbuild.base.file_events import watch_files
 from popbuild.base.paths import COMPLETE, CURRENT, PENDING, REJECTED, Root, check_there, job_place
 from popbuild.jobs import lifecycle, lookup
 from popbuild.model.config import config
 from popbuild.model.status import RUNNING
-from popbuild.query.table.board import UNKNOWN, Board, Query
 from popbuild.query.table.event_ring import Hub
-from popbuild.query.table.row import Row
-from popbuild.query.table.scan import look
+from popbuild.query.table.job_table import NOT_LOOKED_AT, JobTable, Query
+from popbuild.query.table.row import JobRow
+from popbuild.query.table.scan import job_rows
 
 _RESCAN_S = 30.0  # all is looked at again: edits by hand below complete/ are heard of by nobody
 _POLL_S = 0.2  # the same of the jobs whose page somebody has open
@@ -38,7 +38,7 @@ class Eyes:
     `trouble` is what keeps it from being looked at (a mistake in the configuration), or None.
     """
 
-    def __init__(self, root: Root, board: Board, hub: Hub) -> None:
+    def __init__(self, root: Root, board: JobTable, hub: Hub) -> None:
         self._root = root
         self._board = board
         self._hub = hub
@@ -94,7 +94,7 @@ class Eyes:
         self._looks += 1
         number = self._looks
         try:
-            rows = await asyncio.to_thread(lambda: list(look(self._root, list(names))))
+            rows = await asyncio.to_thread(lambda: list(job_rows(self._root, list(names))))
         except PopbuildError as error:
             self._say_trouble(error)
             return
@@ -132,7 +132,7 @@ class Eyes:
     async def _listen(self, folders: list[Path], until: set[str], *, below: bool) -> bool:
         """Note what changes in those folders that there are; whether one of these paths did."""
         there = [folder for folder in folders if folder.is_dir()]
-        async for paths in listen(there, below=below):
+        async for paths in watch_files(there, below=below):
             if not paths:
                 self._scan.set()
             for path in paths:
@@ -264,13 +264,13 @@ class Eyes:
 
     def _take_rows(self, line: bytes) -> None:
         for body in json.loads(line):
-            row = Row(**body)
+            row = JobRow(**body)
             before = self._board.get(row.id)
             # What was looked at since this process began is newer than what it says.
             if row.id in self._since or row.id in self._changed or before is None:
                 continue
             # The first look at everything is told as a whole.
-            if self._board.put(row) and (before.standing != UNKNOWN or self._board.whole):
+            if self._board.put(row) and (before.standing != NOT_LOOKED_AT or self._board.whole):
                 self._hub.publish("job", row.as_json())
 
     def _say_trouble(self, error: PopbuildError) -> None:

@@ -88,7 +88,7 @@ class _Fenced(_Piece):
     slips: tuple[str, ...]
 
 
-def find(text: str, kinds: Kinds, *, is_all: bool = True) -> Found:
+def find_document(text: str, kinds: Kinds, *, is_all: bool = True) -> Found:
     """The document of an answer that is free of reasoning. Raises NoDocument. What was taken to be
     reasoning may have been the beginning of a document if this `is_all` is false."""
     body = text.strip(_BLANK)
@@ -141,7 +141,7 @@ def _one_document(text: str, kinds: Kinds) -> tuple[Any, tuple[str, ...]] | None
     if not _FIRST.match(text):
         return None
     try:
-        value, mended = slips.read(text)
+        value, mended = slips.parse_leniently(text)
     except InputError:
         return None
     inner = value
@@ -149,7 +149,7 @@ def _one_document(text: str, kinds: Kinds) -> tuple[Any, tuple[str, ...]] | None
         if not isinstance(inner, str) or kinds.take(inner):
             break
         try:
-            inner, more = slips.read(inner.strip(_BLANK))
+            inner, more = slips.parse_leniently(inner.strip(_BLANK))
         except InputError:
             break
         mended = (*mended, *more)
@@ -175,7 +175,7 @@ class _Scan:
         if piece.end is None or not piece.may_be:
             return None
         try:
-            return slips.read(self._text[piece.start : piece.end])
+            return slips.parse_leniently(self._text[piece.start : piece.end])
         except InputError:
             return None
 
@@ -331,7 +331,7 @@ def _error(text: str, piece: _Piece) -> str:
     line_start = text.rfind("\n", 0, piece.start) + 1
     before = "\n" * text.count("\n", 0, piece.start) + " " * (piece.start - line_start)
     try:
-        slips.read(before + text[piece.start : piece.end])
+        slips.parse_leniently(before + text[piece.start : piece.end])
     except InputError as error:
         parts = (error.message, error.values.get("found", ""))
         said = ": ".join(part for part in parts if part not in ("", "not valid JSON"))

@@ -90,7 +90,7 @@ class Tag:
 
 
 @dataclass(frozen=True)
-class Answer:
+class WithoutReasoning:
     """An answer without its reasoning. `in_place` is the same with space for what was left out, so
     that lines and columns are as they were; `reasoning` counts the characters left out; `unclosed`
     is the tag that never closes, None where all do. `is_sure` is false where a closing tag stood
@@ -103,12 +103,12 @@ class Answer:
     is_sure: bool = True
 
 
-def without(text: str, content: Spans) -> Answer:
+def without(text: str, content: Spans) -> WithoutReasoning:
     """Take the reasoning out of an answer. `content` gives the spans of a text in which tags are
     what the answer says, code or documents, and whether each span is whole: in a broken one, a
     closing tag may well end reasoning that had a draft in it."""
     if not _HINT.search(text):
-        return Answer(text, text)
+        return WithoutReasoning(text, text)
     bare = _BARE_CHANNELS.match(text)
     start = bare.end() if bare else 0
     cuts = [(0, start)] if start else []
@@ -236,9 +236,9 @@ def _closing(tags: list[Tag]) -> list[int | None]:
     return found
 
 
-def _cut(text: str, cuts: list[tuple[int, int]], unclosed: Tag | None) -> Answer:
+def _cut(text: str, cuts: list[tuple[int, int]], unclosed: Tag | None) -> WithoutReasoning:
     if not cuts:
-        return Answer(text, text, 0, unclosed)
+        return WithoutReasoning(text, text, 0, unclosed)
     kept, blank, at = [], [], 0
     for start, end in [*cuts, (len(text), len(text))]:
         kept.append(text[at:start])
@@ -250,7 +250,7 @@ def _cut(text: str, cuts: list[tuple[int, int]], unclosed: Tag | None) -> Answer
             in_place = _blank(in_place[: match.start(1)]) + match[1]
         if match := around.fullmatch(plain, *_ends(plain)):
             plain = match[1]
-    return Answer(plain, in_place, sum(end - start for start, end in cuts), unclosed)
+    return WithoutReasoning(plain, in_place, sum(end - start for start, end in cuts), unclosed)
 
 
 def _ends(text: str) -> tuple[int, int]:

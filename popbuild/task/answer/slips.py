@@ -34,7 +34,7 @@ _CONTROL = re.compile(r"[\x00-\x1f]")
 _DOUBLED = re.compile(rf"({_SPACE}){{(?={_SPACE}{{)")
 
 
-def read(text: str) -> tuple[Any, tuple[str, ...]]:
+def parse_leniently(text: str) -> tuple[Any, tuple[str, ...]]:
     """The value of a JSON text, with the slips that were mended in it.
 
     Raises InputError, as `jsonio.parse` does, with the place in the text as it was given.

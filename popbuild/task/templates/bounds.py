@@ -39,7 +39,7 @@ _MAX_SHOWN = 80  # characters of what has no text
 _Check = Callable[..., None]
 
 
-class Budget(threading.local):
+class RenderBudget(threading.local):
     """What one render has made so far. Tasks render at the same time, each in its thread."""
 
     def __init__(self) -> None:
@@ -150,7 +150,7 @@ _TEXTS = frozenset({str})
 _SCALARS = frozenset({int, float, bool, type(None)})
 
 
-def text_of(value: Any) -> str:
+def printed_text(value: Any) -> str:
     """A value as the text that is printed for it. TaskError for one that has none but its place in
     memory, as a function has: that is another text in each process."""
     weigh(value)
@@ -366,7 +366,7 @@ LEFT_OUT = {
 }
 
 
-def bounded(filters: Mapping[str, Callable[..., Any]], budget: Budget) -> dict[str, Any]:
+def bounded(filters: Mapping[str, Callable[..., Any]], budget: RenderBudget) -> dict[str, Any]:
     """Filters by name, each weighing what it gets and counting what it makes. Those that get the
     environment as well say so by an attribute, which is kept."""
     return {
@@ -376,14 +376,14 @@ def bounded(filters: Mapping[str, Callable[..., Any]], budget: Budget) -> dict[s
     }
 
 
-def counted(tests: Mapping[str, Any], budget: Budget) -> dict[str, Any]:
+def counting_tests(tests: Mapping[str, Any], budget: RenderBudget) -> dict[str, Any]:
     """Tests by name, each counting the steps in which it looks at what it compares."""
     return {
         name: _counted(test, budget) if name in _COMPARING else test for name, test in tests.items()
     }
 
 
-def _counted(test: Callable[..., Any], budget: Budget) -> Callable[..., Any]:
+def _counted(test: Callable[..., Any], budget: RenderBudget) -> Callable[..., Any]:
     @functools.wraps(test)
     def run(*args: Any) -> Any:
         budget.walk(list(args))
@@ -404,7 +404,7 @@ def _times(name: str, value: Any) -> int:
 
 
 def _bounded(
-    name: str, function: Callable[..., Any], check: _Check | None, budget: Budget
+    name: str, function: Callable[..., Any], check: _Check | None, budget: RenderBudget
 ) -> Callable[..., Any]:
     skipped = 1 if hasattr(function, "jinja_pass_arg") else 0
 

@@ -14,14 +14,16 @@ from popbuild.base.errors import TaskError
 from popbuild.base.jsonio import ABSENT
 from popbuild.jobs.staleness import brief
 from popbuild.model.problem import MISSING, value_at
-from popbuild.task.reads import Trace
+from popbuild.task.reads import ReadTrace
 from popbuild.task.templates import bounds
 from popbuild.task.templates.sandbox import Sandbox
 
 _MAX_READ = 20  # values that an error shows
 
 
-def nothing_to_send(path: str, trace: Trace, seed: Any, artifacts: Mapping[str, Any]) -> TaskError:
+def nothing_to_send(
+    path: str, trace: ReadTrace, seed: Any, artifacts: Mapping[str, Any]
+) -> TaskError:
     """The error of a prompt that renders to nothing, with the values that were read."""
     values: dict[str, object] = {"file": f"pipeline-config/{path}"}
     for name in sorted(trace.dependencies()):
@@ -61,7 +63,9 @@ class Templates:
         except Exception as error:  # Python has its own limits: of nested blocks, of digits
             _fail("a template cannot be compiled", path, None, error)
 
-    def render(self, path: str, variables: Mapping[str, Any], trace: Trace) -> tuple[str, set[str]]:
+    def render(
+        self, path: str, variables: Mapping[str, Any], trace: ReadTrace
+    ) -> tuple[str, set[str]]:
         """The text of a template, and every name that it or an included one mentions.
 
         Raises TaskError with file and line for a syntax error, an undefined name, an attempt to

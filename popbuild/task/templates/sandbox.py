@@ -32,11 +32,11 @@ class Sandbox(jinja2.sandbox.SandboxedEnvironment):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(undefined=Undefined, **options)
-        self.budget = bounds.Budget()
+        self.budget = bounds.RenderBudget()
         self.finalize = self._printed
         self.policies["json.dumps_function"] = self._dump
         self.filters = bounds.bounded({**self.filters, "sum": _sum}, self.budget)
-        self.tests = bounds.counted(self.tests, self.budget)
+        self.tests = bounds.counting_tests(self.tests, self.budget)
         self.filters["bounded_concat"] = self._concat
         # With the context, or the compiler would run it once, for a constant.
         self.filters["bounded_look"] = jinja2.pass_context(lambda _, value: self._look(value))
@@ -98,7 +98,7 @@ class Sandbox(jinja2.sandbox.SandboxedEnvironment):
     def _printed(self, value: Any) -> Any:
         if isinstance(value, jinja2.Undefined):
             return value  # printing it raises the error that names the place
-        text = bounds.text_of(value)
+        text = bounds.printed_text(value)
         self.budget.spend(text)
         return text
 
@@ -123,7 +123,7 @@ class Sandbox(jinja2.sandbox.SandboxedEnvironment):
         return ""
 
     def _concat(self, parts: list[Any]) -> str:
-        texts = [bounds.text_of(part) for part in parts]
+        texts = [bounds.printed_text(part) for part in parts]
         bounds.limit(sum(map(len, texts)))
         return "".join(texts)
 

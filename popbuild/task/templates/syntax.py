@@ -43,7 +43,7 @@ class Reference:
 
 
 @dataclass(frozen=True)
-class Source:
+class TemplateSource:
     """What a template says. `artifacts` are the tasks whose artifact it cannot do without,
     `undeclared` the names that it neither sets nor tests, `sets` those that it sets for templates
     that it includes, and `blank` says that it renders to nothing, whatever it reads."""
@@ -56,18 +56,18 @@ class Source:
 
 
 @functools.lru_cache(maxsize=256)
-def source_of(text: str) -> Source:
+def template_source(text: str) -> TemplateSource:
     """What a template's text says; nothing where it cannot be parsed, which is told elsewhere."""
     try:
         tree = _PARSER.parse(text)
         undeclared = _undeclared(tree)
     except (jinja2.TemplateError, RecursionError, ValueError):
-        return Source()
+        return TemplateSource()
     optional = _optional(tree)
     names = list(tree.find_all(nodes.Name))
     loaded = [each for each in names if each.ctx == "load" and id(each) not in optional]
     sets = frozenset(each.name for each in names if each.ctx != "load")
-    return Source(
+    return TemplateSource(
         tuple(_references(tree)),
         tuple(_artifacts(tree, optional)) if "artifacts" in undeclared - sets else (),
         tuple(

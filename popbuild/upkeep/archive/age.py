@@ -18,7 +18,7 @@ from popbuild.base import disk
 from popbuild.base.errors import ConfigError, InputError, UsageError
 from popbuild.base.paths import Root
 
-MAGIC = b"age-encryption.org/v1\n"
+AGE_MAGIC = b"age-encryption.org/v1\n"
 _MAX_KEYS_BYTES = 1 << 20
 # A line of its own: in the JSON of a seed or an answer, which strangers write, it is none.
 _PRIVATE_LINE = re.compile(

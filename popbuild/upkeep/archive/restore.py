@@ -23,9 +23,15 @@ from popbuild.jobs.promotion import finish_promotion, keep_copy, previous_kept
 from popbuild.model.config.config import environment_of
 from popbuild.upkeep.archive import age, tarball
 from popbuild.upkeep.archive.tarball import Contents
-from popbuild.upkeep.archive.write import BACKED_UP, STATES, line_of, read_archive, select
+from popbuild.upkeep.archive.write import (
+    ARCHIVED_STATES,
+    BACKED_UP,
+    archived_jobs,
+    read_archive,
+    run_line_of,
+)
 
-MAX_BYTES = 10 * 10**9
+MAX_RESTORED_BYTES = 10 * 10**9
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,7 @@ def restore(
     *,
     force: bool = False,
     identity: Path | None = None,
-    max_bytes: int = MAX_BYTES,
+    max_bytes: int = MAX_RESTORED_BYTES,
 ) -> Restored:
     """Put the jobs of an archive, all or the named ones, back into their places.
 
@@ -81,7 +87,7 @@ def shelved(root: Root) -> Iterator[Root]:
 
 
 def restore_root(
-    folder: Path, file: Path, *, identity: Path | None = None, max_bytes: int = MAX_BYTES
+    folder: Path, file: Path, *, identity: Path | None = None, max_bytes: int = MAX_RESTORED_BYTES
 ) -> int:
     """Make a root from a backup, in a folder that is not there yet. Gives the number of files."""
     keys = age.identities(identity, None) if identity is not None else []
@@ -136,7 +142,7 @@ def _check_kind(file: Path, contents: Contents, kind: str) -> None:
     if kind == "jobs":
         for each in contents.jobs:
             job = check_name("job", str(each.get("id")), str(file))
-            if each.get("state") not in STATES:
+            if each.get("state") not in ARCHIVED_STATES:
                 raise InputError("not a state of a job in an archive", {"file": file, "job": job})
         allowed = [job_place(each["state"], each["id"]) for each in contents.jobs]
         depth = job_place(COMPLETE, "any").count("/") + 1
@@ -157,7 +163,7 @@ def _place(
     root: Root, source: Root, contents: Contents, names: Sequence[str], force: bool
 ) -> Restored:
     known = [each["id"] for each in contents.jobs]
-    selected = set(select(known, names) if names else known)
+    selected = set(archived_jobs(known, names) if names else known)
     wanted = [each for each in contents.jobs if each["id"] in selected]
     restored, there = [], []
     kept = previous_kept(environment_of(root, os.environ))
@@ -217,7 +223,7 @@ def _check_job(runs_now: run_log.Runs, came: JobFolder, described: Mapping[str, 
         return None
     given = described.get("line")
     line = given if isinstance(given, dict) and run_log.is_line(given) else None
-    body = seals.read(came)
+    body = seals.read_seal(came)
     if body is None and not disk.stands(came.seal) and (line is None or "seal" not in line):
         return line  # from before there were seals: its digests in the archive must do
     altered = body is None or seals.digests(came) != body["files"] or body.get("changing")
@@ -236,5 +242,5 @@ def _check_job(runs_now: run_log.Runs, came: JobFolder, described: Mapping[str, 
 
 def _is_expected(runs_now: run_log.Runs, folder: JobFolder) -> bool:
     """Whether our copy of runs.jsonl says that this result must stand."""
-    last, line = runs_now.last(folder.id), line_of(runs_now, folder)
+    last, line = runs_now.last(folder.id), run_line_of(runs_now, folder)
     return last is not None and last == line and runs_now.is_missed(folder.id)

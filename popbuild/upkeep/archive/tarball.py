@@ -19,9 +19,9 @@ from typing import IO, Any
 from popbuild.base import jsonio
 from popbuild.base.errors import InputError, UsageError
 
-FORMAT_VERSION = 1
+ARCHIVE_VERSION = 1
 CONTENTS = "archive.json"
-MAGIC = b"\x28\xb5\x2f\xfd"
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 _BLOCK = tarfile.BLOCKSIZE
 _CHUNK = 1 << 20
@@ -40,11 +40,11 @@ class Contents:
     jobs: list[dict[str, Any]] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
-        body = {"formatVersion": FORMAT_VERSION, "kind": self.kind}
+        body = {"formatVersion": ARCHIVE_VERSION, "kind": self.kind}
         return {**body, "jobs": self.jobs, "files": self.files}
 
 
-def write(target: IO[bytes], contents: Contents, read: Callable[[str], bytes]) -> None:
+def pack(target: IO[bytes], contents: Contents, read: Callable[[str], bytes]) -> None:
     """Write an archive; `read` gives a file's bytes. InputError for one that changed meanwhile."""
     zstd = _library()
     options = {
@@ -78,7 +78,9 @@ def _add(stream: IO[bytes], place: str, data: bytes) -> None:
 Sink = Callable[[str], contextlib.AbstractContextManager[IO[bytes]]]
 
 
-def read(source: IO[bytes], shown: str, max_bytes: int, opened: Callable[[Contents], Sink]) -> None:
+def unpack(
+    source: IO[bytes], shown: str, max_bytes: int, opened: Callable[[Contents], Sink]
+) -> None:
     """Read an archive to its end. `opened` gets its contents first, and gives what opens each file
     to be written. InputError for anything that is not as the contents say."""
     zstd = _library()
@@ -155,8 +157,8 @@ class _Reader:
 
 def _contents_of(data: bytes) -> Contents:
     body = jsonio.loads(data, CONTENTS, max_bytes=_MAX_CONTENTS_BYTES)
-    if not isinstance(body, dict) or body.get("formatVersion") != FORMAT_VERSION:
-        raise _Wrong(f"{CONTENTS} of another version than {FORMAT_VERSION}")
+    if not isinstance(body, dict) or body.get("formatVersion") != ARCHIVE_VERSION:
+        raise _Wrong(f"{CONTENTS} of another version than {ARCHIVE_VERSION}")
     files, jobs = body.get("files"), body.get("jobs")
     if body.get("kind") not in ("jobs", "root") or not isinstance(files, dict):
         raise _Wrong(f"{CONTENTS} that says neither jobs nor a root")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 from popbuild.base import disk
-from popbuild.base.errors import InputError, UsageError, unknown
+from popbuild.base.errors import InputError, UsageError, no_such
 from popbuild.base.paths import COMPLETE, REJECTED, JobFolder, Root, job_place, shown_name
 from popbuild.jobs import lookup, run_log, seals
 from popbuild.jobs.lifecycle import job_lock
@@ -27,7 +27,7 @@ from popbuild.upkeep import verify
 from popbuild.upkeep.archive import age, tarball
 from popbuild.upkeep.archive.tarball import Contents
 
-STATES = (COMPLETE, REJECTED)
+ARCHIVED_STATES = (COMPLETE, REJECTED)
 BACKED_UP = ("seeds", "samples", "pipeline-config", "pipeline-data", ".popbuild")
 # Of .popbuild/: what belongs to living processes, or is made anew by whoever misses it.
 _PASSING = frozenset({"locks", "limits", "index", "fences", "stops", "restoring", "serve"})
@@ -81,9 +81,9 @@ def archive(
     if there:
         if _is_encrypted(file) and not keys:
             raise _in_the_way(file)
-        held = check(file, keys)
+        held = check_archive(file, keys)
         known = sorted({*known, *(str(each.get("id")) for each in held.jobs)})
-    selected = select(known, names)
+    selected = archived_jobs(known, names)
     with contextlib.ExitStack() as stack:
         for job in selected:
             stack.enter_context(job_lock(root, job))
@@ -95,7 +95,7 @@ def archive(
         else:
             raise _in_the_way(file)
         removed = [_remove(root, each) for each in contents.jobs] if remove else []
-        for state in STATES if remove else ():
+        for state in ARCHIVED_STATES if remove else ():
             disk.sweep(root.data / state)  # what a killed command had begun to remove
     total = len((held or contents).files)
     encrypted = _is_encrypted(file)
@@ -118,7 +118,7 @@ def backup(
         left_out = []
         for place, path in _backed_up(root):
             if disk.is_regular(root.path / place):  # and its name is UTF-8
-                files[place] = seals.digest_of(path)
+                files[place] = seals.file_digest(path)
             else:
                 left_out.append(place)
         size = _write(root, file, Contents("root", files), plain, keys)
@@ -139,7 +139,7 @@ def _backed_up(root: Root) -> Iterator[tuple[str, Path]]:
 def _standing(root: Root) -> list[str]:
     """The jobs that are complete or rejected."""
     found = set()
-    for state in STATES:
+    for state in ARCHIVED_STATES:
         with contextlib.suppress(FileNotFoundError):
             for entry in os.scandir(root.data / state):
                 if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
@@ -147,14 +147,14 @@ def _standing(root: Root) -> list[str]:
     return sorted(found)
 
 
-def select(known: Sequence[str], names: Iterable[str]) -> list[str]:
+def archived_jobs(known: Sequence[str], names: Iterable[str]) -> list[str]:
     selected: dict[str, None] = {}
     for name in names:
         found = fnmatch.filter(known, name)
         if not found:
             raise UsageError(
                 "no such complete or rejected job",
-                unknown("job", name, known),
+                no_such("job", name, known),
                 hint="popbuild list shows the jobs and their states",
             )
         selected.update(dict.fromkeys(found))
@@ -167,7 +167,7 @@ def _contents_of(root: Root, selected: Iterable[str]) -> Contents:
     folders = []
     for job in selected:
         finish_promotion(root, job, kept)
-        places = (root.job(state, job) for state in STATES)
+        places = (root.job(state, job) for state in ARCHIVED_STATES)
         folders += [each for each in places if disk.is_folder(each.path)]
     _must_be_proven(root, [each for each in folders if _is_complete(each)])
     known = run_log.Runs(root)
@@ -177,7 +177,7 @@ def _contents_of(root: Root, selected: Iterable[str]) -> Contents:
         state = folder.path.parent.name
         body: dict[str, Any] = {"id": folder.id, "state": state}
         if _is_complete(folder):
-            body["line"] = line_of(known, folder)
+            body["line"] = run_line_of(known, folder)
         described.append(body)
         for name, path in disk.walk_all(folder.path):
             if disk.is_temporary(name):
@@ -185,7 +185,7 @@ def _contents_of(root: Root, selected: Iterable[str]) -> Contents:
             if not disk.is_regular(folder.path / name):
                 what = "not a regular file, or a name that is not UTF-8"
                 raise InputError(what, {"file": disk.as_text(root.show(path))})
-            files[f"{job_place(state, folder.id)}/{name}"] = seals.digest_of(path)
+            files[f"{job_place(state, folder.id)}/{name}"] = seals.file_digest(path)
     return Contents("jobs", files, described)
 
 
@@ -206,9 +206,9 @@ def _must_be_proven(root: Root, folders: Sequence[JobFolder]) -> None:
             )
 
 
-def line_of(known: run_log.Runs, folder: JobFolder) -> Mapping[str, Any] | None:
+def run_line_of(known: run_log.Runs, folder: JobFolder) -> Mapping[str, Any] | None:
     """The line of the run that made a complete job."""
-    body = seals.read(folder)
+    body = seals.read_seal(folder)
     promoted = seals.promotion_of(body) if body is not None else None
     status = lookup.read_status(folder) or {}
     return known.result(promoted, status.get("pipelineId"))
@@ -234,10 +234,10 @@ def _write(root: Root, file: Path, contents: Contents, plain: bool, keys: Sequen
         with disk.creating(temporary) as stream:
             target = _Digesting(stream)
             with age.encrypting(target, to) if to else contextlib.nullcontext(target) as plainly:
-                tarball.write(plainly, contents, lambda place: _to_keep(root, place))
+                tarball.pack(plainly, contents, lambda place: _to_keep(root, place))
         if to and not keys:
             _check_bytes(temporary, target.digest)
-        elif check(temporary, keys).as_json() != contents.as_json():
+        elif check_archive(temporary, keys).as_json() != contents.as_json():
             raise InputError("the archive is not what was written", {"file": file})
         size = temporary.stat().st_size
         if not disk.rename_new(temporary, file):
@@ -325,12 +325,12 @@ def _in_the_way(file: Path) -> UsageError:
 
 
 def _is_encrypted(file: Path) -> bool:
-    return _begins_with(file, age.MAGIC)
+    return _begins_with(file, age.AGE_MAGIC)
 
 
 def looks_like_one(file: Path) -> bool:
     """Whether a file begins as an archive does, encrypted or not."""
-    return _begins_with(file, tarball.MAGIC) or _is_encrypted(file)
+    return _begins_with(file, tarball.ZSTD_MAGIC) or _is_encrypted(file)
 
 
 def _begins_with(file: Path, magic: bytes) -> bool:
@@ -357,7 +357,7 @@ def read_archive(
         file.open("rb") as source,
         age.decrypting(source, keys) if encrypted else contextlib.nullcontext(source) as data,
     ):
-        tarball.read(data, str(file), max_bytes, opened)
+        tarball.unpack(data, str(file), max_bytes, opened)
 
 
 class _Nowhere(io.RawIOBase):
@@ -365,7 +365,7 @@ class _Nowhere(io.RawIOBase):
         return len(data)
 
 
-def check(file: Path, keys: Sequence[Any]) -> Contents:
+def check_archive(file: Path, keys: Sequence[Any]) -> Contents:
     """Read an archive in full; gives what it holds."""
     found: list[Contents] = []
 

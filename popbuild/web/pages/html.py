@@ -24,12 +24,12 @@ _FOLDER = Path(__file__).parent
 _DRAWINGS_END = "/* Pages. */"  # what stands above it, a drawing needs as well
 
 
-def render(name: str, **values: Any) -> str:
+def render_page(name: str, **values: Any) -> str:
     """A page from its template; jinja2.UndefinedError where a value is missing."""
     return _environment().get_template(name).render(**values)
 
 
-def prepare() -> None:
+def compile_templates() -> None:
     """Compile every template, so that the first page need not wait for it."""
     environment = _environment()
     for name in environment.list_templates():
@@ -58,7 +58,7 @@ def panels(
         "files": files,
         "now_s": now_s,
     }
-    return Markup(render("panels.html", **values))  # noqa: S704
+    return Markup(render_page("panels.html", **values))  # noqa: S704
 
 
 @functools.cache
@@ -88,12 +88,12 @@ def _environment() -> jinja2.Environment:
         age=age,
         brief=brief,
         count=count,
-        in_words=in_words,
+        in_words=decision_markup,
         money=money,
         seconds=seconds,
         size=size,
         time=time,
-        tokens=tokens,
+        tokens=shown_tokens,
         urlencode=_in_url,
     )
     environment.globals.update(
@@ -155,14 +155,14 @@ def since(at: str, now_s: float | None) -> Markup:
     return Markup('<span data-since="{}">{}</span> so far').format(timestamp(at_s), took)
 
 
-def in_words(decision: Mapping[str, Any]) -> Markup:
+def decision_markup(decision: Mapping[str, Any]) -> Markup:
     """A decision as JSON has it, in a line: `approved by Ada, 2026-11-28 14:02:11: fine`."""
     note = f": {decision['note']}" if decision["note"] else ""
     by, note = (" ".join(printable(text).split()) for text in (str(decision["by"]), note))
     return Markup("{} by {}, {}{}").format(decision["decision"], by, time(decision["at"]), note)
 
 
-def tokens(value: int | None) -> str:
+def shown_tokens(value: int | None) -> str:
     """`1,338`, `unknown`."""
     return "unknown" if value is None else f"{value:,}"
 

@@ -16,10 +16,10 @@ from popbuild.model.letter import Usage
 from popbuild.model.problem import Problem
 from popbuild.query.diff import TaskChange
 from popbuild.query.provenance import TracedTask
-from popbuild.web.pages.calls import TaskCalls
 from popbuild.web.pages.documents import Document
+from popbuild.web.pages.shown_calls import TaskCalls
 from popbuild.web.pages.text_budget import Text
-from popbuild.web.svg import Graph, Lane
+from popbuild.web.svg import Graph, TimelineRow
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ class JobView:
     error: str | None
     tasks: tuple[TaskView, ...]
     graph: Graph | None
-    lanes: tuple[Lane, ...]
+    lanes: tuple[TimelineRow, ...]
     stages: tuple[StageRow, ...]
     documents: tuple[Document, ...]
     documents_left_out: int

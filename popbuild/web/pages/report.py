@@ -19,7 +19,7 @@ from popbuild.model.problem import Problem
 from popbuild.model.status import error_text
 from popbuild.query import describe, untrusted
 from popbuild.web import svg
-from popbuild.web.pages.html import render, tokens
+from popbuild.web.pages.html import render_page, shown_tokens
 from popbuild.web.pages.panels import mark_of, newest, rejected_by, took
 from popbuild.web.pages.text_budget import Room
 from popbuild.web.pages.view import bad_of, graph_of_job, view_of
@@ -33,7 +33,7 @@ _MAX_GRAPHS = 5
 
 
 @dataclass(frozen=True)
-class Row:
+class ReportRow:
     """A job in the table. `built` says whether anything was; time, tokens and cost are of the last
     builds of its tasks. `head` says what `problems` are about; `times` are those that it has."""
 
@@ -63,17 +63,17 @@ class Row:
         return first + (f" (and {more} more)" if more else "")
 
 
-def report(root: Root, names: Iterable[str]) -> str:
+def report_page(root: Root, names: Iterable[str]) -> str:
     """The report on jobs, by names and globs, or on all: a page of HTML. It has no time but those
     of the jobs' files, so that it is the same as long as they are."""
-    ids = describe.named(root, names)
+    ids = describe.names_to_ids(root, names)
     rows = dict(zip(ids, _rows(root, ids), strict=True))
     around = describe.around(root)
     first = _first(rows, MAX_JOBS)
     bad = bad_names(root, first)
     views = [view_of(root, replace(find(job, around), bad_name=bad.get(job))) for job in first]
     title = f"Report on {shown_name(ids[0]) if len(ids) == 1 else count(len(ids), 'job')}"
-    return render(
+    return render_page(
         "report.html",
         title=title,
         version=__version__,
@@ -84,7 +84,7 @@ def report(root: Root, names: Iterable[str]) -> str:
     )
 
 
-def _first(rows: Mapping[str, Row], most: int) -> list[str]:
+def _first(rows: Mapping[str, ReportRow], most: int) -> list[str]:
     """The jobs that there is room for, in their order; where there are more, those with problems
     first, then those that are not complete."""
     if len(rows) <= most:
@@ -94,13 +94,13 @@ def _first(rows: Mapping[str, Row], most: int) -> list[str]:
     ]
 
 
-def _rows(root: Root, ids: Collection[str]) -> Iterator[Row]:
+def _rows(root: Root, ids: Collection[str]) -> Iterator[ReportRow]:
     environment = environment_of(root, os.environ)
-    for job in describe.look(root, ids):
+    for job in describe.jobs_of(root, ids):
         yield Room(environment).masked(_row(root, job))
 
 
-def _row(root: Root, job: Job) -> Row:
+def _row(root: Root, job: Job) -> ReportRow:
     body = describe.describe_job(job, root)
     tasks = body["tasks"].values()
     usage = untrusted.usage_of_all(task["usage"] for task in tasks)
@@ -113,12 +113,12 @@ def _row(root: Root, job: Job) -> Row:
         head, problems, times = _rejection(read_json(job.folder.rejection))
     errors = [text for task in tasks if (text := error_text(task["error"])) is not None]
     times += [body[name] for name in ("createdAt", "finishedAt") if isinstance(body.get(name), str)]
-    return Row(
+    return ReportRow(
         id=shown_name(job.id),
         mark=mark_of(job.state, job.up_to_date or job.is_not_ours, bad is not None),
         description=job.description if bad is None else bad.what,
         built=any(task["attempts"] or task["usage"] is not None for task in tasks),
-        time_ms=sum(untrusted.number(task["executionTime"]) for task in tasks),
+        time_ms=sum(untrusted.number_in(task["executionTime"]) for task in tasks),
         tokens=usage.tokens,
         cost=usage.cost,
         head=head,
@@ -131,8 +131,8 @@ def _row(root: Root, job: Job) -> Row:
 def _rejection(body: Any) -> tuple[str, tuple[Problem, ...], list[str]]:
     if not isinstance(body, dict):
         return "rejected", (), []
-    head = rejected_by(untrusted.text(body, "task"), untrusted.text(body, "stage"))
-    at = untrusted.text(body, "rejectedAt")
+    head = rejected_by(untrusted.text_in(body, "task"), untrusted.text_in(body, "stage"))
+    at = untrusted.text_in(body, "rejectedAt")
     return head, untrusted.problems(body.get("problems")), [at] if at else []
 
 
@@ -142,7 +142,7 @@ def _rejection(body: Any) -> tuple[str, tuple[Problem, ...], list[str]]:
 def summary(root: Root, names: Iterable[str]) -> str:
     """How jobs stand, as Markdown for the page of a CI run: a table, the problems of those that did
     not pass, and graphs."""
-    ids = describe.named(root, names)
+    ids = describe.names_to_ids(root, names)
     rows = dict(zip(ids, _rows(root, ids), strict=True))
     wrong = {job: row for job, row in rows.items() if row.has_problem}
     shown = [rows[job] for job in _first(rows, _MAX_ROWS)]
@@ -155,21 +155,21 @@ def summary(root: Root, names: Iterable[str]) -> str:
     return "\n".join([*lines, ""])
 
 
-def _table(rows: Sequence[Row], count_all: int, wrong: int) -> Iterator[str]:
+def _table(rows: Sequence[ReportRow], count_all: int, wrong: int) -> Iterator[str]:
     said = f", {wrong} with problems" if wrong else ""
     yield f"## popbuild: {count(count_all, 'job')}{said}"
     yield ""
     yield "| job | state | cost | tokens | time |"
     yield "|---|---|---:|---:|---:|"
     for row in rows:
-        numbers = [money(row.cost), tokens(row.tokens), took(row.time_ms, row.tokens)]
+        numbers = [money(row.cost), shown_tokens(row.tokens), took(row.time_ms, row.tokens)]
         cells = [_code(row.id), _code(row.description), *(numbers if row.built else ["", "", ""])]
         yield f"| {' | '.join(each.replace('|', chr(92) + '|') for each in cells)} |"
     if count_all > len(rows):
         yield from ("", f"And {count_all - len(rows):,} more, none of them worse.")
 
 
-def _wrong(rows: Sequence[Row]) -> Iterator[str]:
+def _wrong(rows: Sequence[ReportRow]) -> Iterator[str]:
     """What the gates, or the errors, of jobs say."""
     for row in rows[:_MAX_TOLD]:
         yield from ("", f"### {_code(row.id)}", "")

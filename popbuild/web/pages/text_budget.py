@@ -14,7 +14,7 @@ from popbuild.base.redact import redact, redact_value
 MAX_TEXT = 64 * 1024  # characters of one text
 MAX_PAGE = 512 * 1024  # of all texts about a job
 MAX_NODES = 2_000  # values of one JSON document
-MAX_DEPTH = 24
+MAX_SHOWN_DEPTH = 24
 _MAX_LINE = 2_000  # of a problem, a reason, a name
 
 
@@ -137,7 +137,7 @@ class _Thinned:
 
     def _members(self, pairs: Iterable[tuple[Any, Any]], depth: int) -> Iterator[tuple[str, Tree]]:
         for key, member in pairs:
-            if self._nodes <= 0 or self._chars <= 0 or depth >= MAX_DEPTH:
+            if self._nodes <= 0 or self._chars <= 0 or depth >= MAX_SHOWN_DEPTH:
                 return
             self._nodes -= 1
             yield self._take(str(key)), self.tree(member, depth + 1)

@@ -14,7 +14,7 @@ from popbuild.base.errors import PopbuildError
 from popbuild.base.paths import COMPLETE, REJECTED, JobFolder, Root, shown_name
 from popbuild.base.units import count, seconds
 from popbuild.jobs.examine import read_json
-from popbuild.jobs.foreign import tasks_of
+from popbuild.jobs.foreign import listed_tasks
 from popbuild.jobs.lookup import Job, place_of, standing_status
 from popbuild.jobs.originals import unowned
 from popbuild.jobs.promotion import previous_results
@@ -23,10 +23,9 @@ from popbuild.model.config.config import environment_of
 from popbuild.model.problem import MISSING
 from popbuild.model.status import RUNNING, error_text
 from popbuild.query import describe, untrusted
-from popbuild.query.diff import Change, diff
+from popbuild.query.diff import ValueChange, diff
 from popbuild.query.explain import explain
 from popbuild.query.provenance import TracedTask, trace
-from popbuild.web.pages.calls import TaskCalls, calls_of, kept_of
 from popbuild.web.pages.documents import Document, Documents
 from popbuild.web.pages.panels import (
     Bad,
@@ -40,8 +39,9 @@ from popbuild.web.pages.panels import (
     StaleTask,
     TaskView,
 )
+from popbuild.web.pages.shown_calls import TaskCalls, calls_of, kept_of
 from popbuild.web.pages.text_budget import Room
-from popbuild.web.svg import Bar, Graph, Lane, graph_of
+from popbuild.web.svg import Bar, Graph, TimelineRow, graph_of
 
 _MAX_DIFFERENCE = 16 * 1024  # characters
 _MAX_LINES = 200  # that the stages of one task logged
@@ -108,10 +108,10 @@ class _Viewer:
             description=job.description,
             path=self._root.show(job.folder.path) if job.folder else None,
             pipeline=job.pipeline.name if job.pipeline else None,
-            run=untrusted.text(status, "pipelineId"),
-            source=untrusted.text(status, "source"),
-            created=untrusted.text(status, "createdAt"),
-            finished=untrusted.text(status, "finishedAt"),
+            run=untrusted.text_in(status, "pipelineId"),
+            source=untrusted.text_in(status, "source"),
+            created=untrusted.text_in(status, "createdAt"),
+            finished=untrusted.text_in(status, "finishedAt"),
             error=error_text(status.get("error")),
             tasks=tasks,
             graph=self._graph(tasks),
@@ -162,7 +162,7 @@ class _Viewer:
             return tuple(job.pipeline.names)
         if job.folder is None or job.bad_link is not None:
             return ()
-        return tuple(tasks_of(job.folder, self._status or None))
+        return tuple(listed_tasks(job.folder, self._status or None))
 
     def _tasks(self) -> tuple[TaskView, ...]:
         job = self._job
@@ -177,15 +177,15 @@ class _Viewer:
             mark=self._mark(name, said),
             needs=needs,
             artifact=said["artifact"] or "",
-            attempts=int(untrusted.number(said["attempts"])),
-            refinements=int(untrusted.number(said["refinementAttempts"])),
-            time_ms=untrusted.number(said["executionTime"]),
+            attempts=int(untrusted.number_in(said["attempts"])),
+            refinements=int(untrusted.number_in(said["refinementAttempts"])),
+            time_ms=untrusted.number_in(said["executionTime"]),
             usage=untrusted.usage(said["usage"]),
             reasons=tuple(said["reasons"]),
             edited=said["edited"],
             frozen=said["frozen"],
             started=self._started(name) if self._runs(name) else None,
-            stage=untrusted.text(said, "currentStage"),
+            stage=untrusted.text_in(said, "currentStage"),
             decision=said.get("decision"),
             error=error_text(said["error"]),
         )
@@ -201,7 +201,7 @@ class _Viewer:
         return "stale" if state == "done" and said["stale"] else state
 
     def _started(self, task: str) -> str | None:
-        return untrusted.text(self._status["tasks"][task], "startedAt")
+        return untrusted.text_in(self._status["tasks"][task], "startedAt")
 
     def _runs(self, task: str) -> bool:
         entry = self._status.get("tasks", {}).get(task, {})
@@ -221,7 +221,7 @@ class _Viewer:
 
     # What the execution logs have.
 
-    def _lanes(self, tasks: Iterable[TaskView]) -> Iterator[Lane]:
+    def _lanes(self, tasks: Iterable[TaskView]) -> Iterator[TimelineRow]:
         for task in tasks:
             log = self._logs.get(task.id, ())
             bars = [each for each in map(_bar, log) if each is not None]
@@ -229,7 +229,9 @@ class _Viewer:
                 refined = count(task.refinements, "refinement") if task.refinements else ""
                 took = seconds(task.time_ms or 1000 * sum(b.end_s - b.start_s for b in bars))
                 note = ", ".join(filter(None, [took, refined]))
-                yield Lane(task.label, note, tuple(sorted(bars, key=lambda bar: bar.start_s)))
+                yield TimelineRow(
+                    task.label, note, tuple(sorted(bars, key=lambda bar: bar.start_s))
+                )
 
     def _stages(self) -> Iterator[StageRow]:
         for task, entries in self._logs.items():
@@ -241,7 +243,7 @@ class _Viewer:
                         each["stage"],
                         int(each["cycle"]),
                         each["outcome"],
-                        untrusted.number(each.get("durationMs")),
+                        untrusted.number_in(each.get("durationMs")),
                         each["message"],
                     )
 
@@ -281,11 +283,11 @@ class _Viewer:
             return None
         return Rejection(
             str(body.get("rejectedAt", "")),
-            untrusted.text(body, "task"),
-            untrusted.text(body, "stage"),
-            int(untrusted.number(body.get("refinementAttempts"))),
+            untrusted.text_in(body, "task"),
+            untrusted.text_in(body, "stage"),
+            int(untrusted.number_in(body.get("refinementAttempts"))),
             untrusted.problems(body.get("problems")),
-            untrusted.text(body, "answer"),
+            untrusted.text_in(body, "answer"),
         )
 
     def _stale(self, tasks: Iterable[TaskView]) -> Iterator[StaleTask]:
@@ -322,7 +324,7 @@ class _Viewer:
         )
         return Changes(found.run_before, found.run_after, found.tasks, artifacts)
 
-    def _place(self, change: Change) -> ChangedPlace:
+    def _place(self, change: ValueChange) -> ChangedPlace:
         """A place, both texts from a little before where they differ."""
         values = [change.before, change.after]
         texts = [
@@ -356,7 +358,7 @@ def _log(folder: JobFolder, task: str) -> list[dict[str, Any]]:
 
 def _bar(entry: Mapping[str, Any]) -> Bar | None:
     """A stage that ran; one that was skipped took no time."""
-    end_s, took_ms = seconds_at(entry["timestamp"]), untrusted.number(entry.get("durationMs"))
+    end_s, took_ms = seconds_at(entry["timestamp"]), untrusted.number_in(entry.get("durationMs"))
     if entry.get("outcome") in (None, "skipped") or end_s is None:
         return None
     start_s = end_s - took_ms / 1000

@@ -2,14 +2,14 @@
 
 from popbuild.web.svg.graph import Graph, Node, dot, graph_of, mermaid, svg
 from popbuild.web.svg.plot import Point, plot_svg
-from popbuild.web.svg.timeline import Bar, Lane, timeline_svg
+from popbuild.web.svg.timeline import Bar, TimelineRow, timeline_svg
 
 __all__ = [
     "Bar",
     "Graph",
-    "Lane",
     "Node",
     "Point",
+    "TimelineRow",
     "dot",
     "graph_of",
     "mermaid",

@@ -104,7 +104,7 @@ def svg(graph: Graph, *, link: Callable[[str], str] | None = None, style: str = 
         inside.append(shapes.element("a", drawn, href=link(node.id)) if link is not None else drawn)
     rows = max(layout.rows.values(), default=0) + 1
     size = layout.width + 2 * _MARGIN, rows * (_HIGH + _BETWEEN) - _BETWEEN + 2 * _MARGIN
-    return shapes.document(
+    return shapes.svg_document(
         inside,
         size,
         name=f"Tasks of {graph.name}",
@@ -137,10 +137,12 @@ def _box(node: Node, lines: tuple[str, ...], layout: Layout, width: float) -> st
     parts = [
         shapes.title(" · ".join([node.label, *([node.line] if node.line else [])])),
         shapes.element("rect", x=center - width / 2, y=top, width=width, height=_HIGH, rx=4.0),
-        shapes.text(lines[0], center, label_y, class_="label", text_anchor="middle"),
+        shapes.text_element(lines[0], center, label_y, class_="label", text_anchor="middle"),
     ]
     if len(lines) > 1:
-        note = shapes.text(lines[1], center, middle + 15, class_="note", text_anchor="middle")
+        note = shapes.text_element(
+            lines[1], center, middle + 15, class_="note", text_anchor="middle"
+        )
         parts.append(note)
     return shapes.element("g", *parts, class_=f"node {_known(node)}".rstrip())
 
@@ -154,18 +156,21 @@ def _arrow(layout: Layout, edge: Edge) -> str:
     row = layout.rows[edge[0]]
     x, *others = (each + _MARGIN for each in layout.routes[edge])
     y = _top(row) + _HIGH
-    path = [f"M{shapes.number(x)} {shapes.number(y)}"]
+    path = [f"M{shapes.coordinate(x)} {shapes.coordinate(y)}"]
     for count, other in enumerate(others, 1):
         end = _top(row + count) - (_ARROW if count == len(others) else 0)
         bend = (end - y) / 2
         points = [(x, y + bend), (other, end - bend), (other, end)]
-        path.append("C" + " ".join(f"{shapes.number(a)} {shapes.number(b)}" for a, b in points))
+        path.append(
+            "C" + " ".join(f"{shapes.coordinate(a)} {shapes.coordinate(b)}" for a, b in points)
+        )
         x, y = other, end
         if count < len(others):
             y = _top(row + count) + _HIGH
-            path.append(f"V{shapes.number(y)}")
-    left, right = shapes.number(x - _ARROW * 0.8), shapes.number(x + _ARROW * 0.8)
-    tip = f"M{left} {shapes.number(y)}H{right}L{shapes.number(x)} {shapes.number(y + _ARROW)}Z"
+            path.append(f"V{shapes.coordinate(y)}")
+    left, right = shapes.coordinate(x - _ARROW * 0.8), shapes.coordinate(x + _ARROW * 0.8)
+    point = f"{shapes.coordinate(x)} {shapes.coordinate(y + _ARROW)}"
+    tip = f"M{left} {shapes.coordinate(y)}H{right}L{point}Z"
     return shapes.element(
         "g",
         shapes.element("path", d="".join(path), class_="line"),

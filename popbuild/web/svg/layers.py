@@ -12,7 +12,7 @@ _SWEEPS = 6
 _PASSING_WIDTH = 8.0
 
 Edge = tuple[str, str]  # what is needed, and who needs it
-Item = tuple[str, ...]  # a task, or the place where an arrow passes a row: (from, to, row)
+Slot = tuple[str, ...]  # a task, or the place where an arrow passes a row: (from, to, row)
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def lay_out(widths: Mapping[str, float], edges: Sequence[Edge]) -> Layout:
     size = {item: widths[item[0]] if len(item) == 1 else _PASSING_WIDTH for item in near}
     size |= {(name,): width for name, width in widths.items()}
     layers = _untangled(layers, near)
-    centers: dict[Item, float] = {}
+    centers: dict[Slot, float] = {}
     for layer in layers:
         centers.update(
             zip(layer, _spread([0.0] * len(layer), [size[i] for i in layer]), strict=True)
@@ -103,7 +103,7 @@ def _rows(names: Sequence[str], edges: Sequence[Edge]) -> dict[str, int]:
     return rows
 
 
-def _route(rows: Mapping[str, int], edge: Edge) -> list[Item]:
+def _route(rows: Mapping[str, int], edge: Edge) -> list[Slot]:
     upper, lower = edge
     passed = [(upper, lower, str(row)) for row in range(rows[upper] + 1, rows[lower])]
     return [(upper,), *passed, (lower,)]
@@ -111,12 +111,12 @@ def _route(rows: Mapping[str, int], edge: Edge) -> list[Item]:
 
 def _layers(
     rows: Mapping[str, int], edges: Sequence[Edge]
-) -> tuple[list[list[Item]], list[tuple[Item, Item]]]:
+) -> tuple[list[list[Slot]], list[tuple[Slot, Slot]]]:
     """The items of each row, and the hops of all arrows from a row to the next."""
-    layers: list[list[Item]] = [[] for _ in range(max(rows.values(), default=-1) + 1)]
+    layers: list[list[Slot]] = [[] for _ in range(max(rows.values(), default=-1) + 1)]
     for name, row in rows.items():
         layers[row].append((name,))
-    hops: list[tuple[Item, Item]] = []
+    hops: list[tuple[Slot, Slot]] = []
     for edge in edges:
         route = _route(rows, edge)
         for row, item in enumerate(route[1:-1], rows[edge[0]] + 1):
@@ -125,15 +125,15 @@ def _layers(
     return layers, hops
 
 
-def _neighbours(hops: Iterable[tuple[Item, Item]]) -> dict[Item, list[Item]]:
-    near: dict[Item, list[Item]] = {}
+def _neighbours(hops: Iterable[tuple[Slot, Slot]]) -> dict[Slot, list[Slot]]:
+    near: dict[Slot, list[Slot]] = {}
     for upper, lower in hops:
         near.setdefault(upper, []).append(lower)
         near.setdefault(lower, []).append(upper)
     return near
 
 
-def _untangled(layers: list[list[Item]], near: Mapping[Item, Sequence[Item]]) -> list[list[Item]]:
+def _untangled(layers: list[list[Slot]], near: Mapping[Slot, Sequence[Slot]]) -> list[list[Slot]]:
     """The rows in an order in which few arrows cross: each item goes to the middle of those that it
     is joined to in the row before, down and up again."""
     layers = [list(layer) for layer in layers]

@@ -47,17 +47,21 @@ def plot_svg(
     inside = []
     for tick in ticks:
         y = floor - tick * scale
-        line = f"M{shapes.number(left)} {shapes.number(y)}H{shapes.number(width - _RIGHT)}"
+        line = (
+            f"M{shapes.coordinate(left)} {shapes.coordinate(y)}H{shapes.coordinate(width - _RIGHT)}"
+        )
         inside.append(shapes.element("path", d=line, class_="grid"))
-        inside.append(shapes.text(said(tick), left - 8, y + 4, class_="tick", text_anchor="end"))
+        inside.append(
+            shapes.text_element(said(tick), left - 8, y + 4, class_="tick", text_anchor="end")
+        )
     places = _places(points, left, room, kind)
     draw = _bars if kind == "bars" else _line
     inside += draw(points, places, floor, scale, said)
     inside += _dates(points, places)
     if nothing := _nothing(points, values):
         middle = left + room / 2, (_TOP + floor) / 2
-        inside.append(shapes.text(nothing, *middle, class_="tick", text_anchor="middle"))
-    return shapes.document(
+        inside.append(shapes.text_element(nothing, *middle, class_="tick", text_anchor="middle"))
+    return shapes.svg_document(
         inside,
         (width, _HEIGHT),
         name=name,
@@ -99,7 +103,9 @@ def _bars(
     for point, x in zip(points, places, strict=True):
         parts = [shapes.title(_point(point, said))]
         if point.value is None:
-            parts.append(shapes.text("?", x, floor - 3, class_="mark", text_anchor="middle"))
+            parts.append(
+                shapes.text_element("?", x, floor - 3, class_="mark", text_anchor="middle")
+            )
         else:
             high = max(point.value * scale, 1.0)
             parts.append(
@@ -120,10 +126,10 @@ def _line(
     for point, x in zip(points, places, strict=True):
         y = floor - (point.value or 0.0) * scale
         if point.value is not None:
-            path.append(f"{'M' if pen_up else 'L'}{shapes.number(x)} {shapes.number(y)}")
+            path.append(f"{'M' if pen_up else 'L'}{shapes.coordinate(x)} {shapes.coordinate(y)}")
         pen_up = point.value is None
         sign = (
-            shapes.text("?", x, floor - 3, class_="mark", text_anchor="middle")
+            shapes.text_element("?", x, floor - 3, class_="mark", text_anchor="middle")
             if point.value is None
             else shapes.element("circle", cx=x, cy=y, r=2.5)
         )
@@ -150,10 +156,10 @@ def _dates(points: Sequence[Point], places: Sequence[float]) -> list[str]:
     y = _HEIGHT - _BOTTOM + 20
     days = [timestamp(point.at_s)[:10] for point in (points[0], points[-1])]
     if days[0] == days[1]:
-        return [shapes.text(days[0], places[0], y, class_="tick", text_anchor="start")]
+        return [shapes.text_element(days[0], places[0], y, class_="tick", text_anchor="start")]
     return [
-        shapes.text(days[0], places[0], y, class_="tick", text_anchor="start"),
-        shapes.text(days[1], places[-1], y, class_="tick", text_anchor="end"),
+        shapes.text_element(days[0], places[0], y, class_="tick", text_anchor="start"),
+        shapes.text_element(days[1], places[-1], y, class_="tick", text_anchor="end"),
     ]
 
 

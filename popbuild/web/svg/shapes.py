@@ -16,12 +16,12 @@ NAMESPACE = "http://www.w3.org/2000/svg"
 _NO_XML = {0xFFFE: "\ufffd", 0xFFFF: "\ufffd"}
 
 
-def said(text: str) -> str:
+def escaped(text: str) -> str:
     """A text between tags or in an attribute: shown, never obeyed."""
     return html.escape(printable(text).translate(_NO_XML))
 
 
-def number(value: float) -> str:
+def coordinate(value: float) -> str:
     """A coordinate: the same digits on every machine."""
     return f"{value:.1f}".removesuffix(".0")
 
@@ -31,24 +31,24 @@ def element(name: str, *inside: str, **attributes: str | float) -> str:
     `text_anchor` is `text-anchor`, `class_` is `class`. An empty value leaves the attribute out."""
     given = {key.rstrip("_").replace("_", "-"): value for key, value in attributes.items()}
     shown = "".join(
-        f' {key}="{number(value) if isinstance(value, int | float) else said(value)}"'
+        f' {key}="{coordinate(value) if isinstance(value, int | float) else escaped(value)}"'
         for key, value in given.items()
         if value != ""
     )
     return f"<{name}{shown}>{''.join(inside)}</{name}>" if inside else f"<{name}{shown}/>"
 
 
-def text(content: str, x: float, y: float, **attributes: str | float) -> str:
+def text_element(content: str, x: float, y: float, **attributes: str | float) -> str:
     """A line of text that begins at a place, or is centred on it with `text_anchor`."""
-    return element("text", said(content), x=x, y=y, **attributes)
+    return element("text", escaped(content), x=x, y=y, **attributes)
 
 
 def title(content: str) -> str:
     """What a reader is told of the element that it stands in."""
-    return element("title", said(content))
+    return element("title", escaped(content))
 
 
-def document(
+def svg_document(
     inside: Iterable[str],
     size: tuple[float, float],
     *,
@@ -64,12 +64,12 @@ def document(
     return element(
         "svg",
         title(name),
-        element("desc", said(description)),
+        element("desc", escaped(description)),
         *sheet,
         *inside,
         xmlns=NAMESPACE,
         class_="drawing",
-        viewBox=f"0 0 {number(width)} {number(height)}",
+        viewBox=f"0 0 {coordinate(width)} {coordinate(height)}",
         width=width,
         height=height,
         role="group" if linked else "img",

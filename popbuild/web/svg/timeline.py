@@ -37,7 +37,7 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class Lane:
+class TimelineRow:
     """A task with what is said of it, and its stages in the order of time."""
 
     label: str
@@ -78,7 +78,7 @@ class _Tick:
         return self.x if self.anchor == "start" else self.x - self.width
 
 
-def timeline_svg(name: str, lanes: Sequence[Lane], *, style: str = "") -> str:
+def timeline_svg(name: str, lanes: Sequence[TimelineRow], *, style: str = "") -> str:
     """The lanes below one another over one axis of time."""
     stretches = _stretches([bar for lane in lanes for bar in lane.bars])
     ticks = [tick for each in stretches for tick in _ticks(each)]
@@ -91,7 +91,7 @@ def timeline_svg(name: str, lanes: Sequence[Lane], *, style: str = "") -> str:
     for number, lane in enumerate(lanes):
         inside += _drawn(lane, head + number * _LANE, stretches)
     described = "; ".join(f"{lane.label}: {lane.note}" for lane in lanes)
-    return shapes.document(
+    return shapes.svg_document(
         inside,
         (_WIDTH, height),
         name=f"Stages of {name} over time",
@@ -151,17 +151,19 @@ def _rows(ticks: Sequence[_Tick]) -> dict[_Tick, int]:
 
 
 def _axis(tick: _Tick, row: int | None, head: float, height: float) -> list[str]:
-    line = f"M{shapes.number(tick.x)} {shapes.number(head - 6)}V{shapes.number(height)}"
+    line = f"M{shapes.coordinate(tick.x)} {shapes.coordinate(head - 6)}V{shapes.coordinate(height)}"
     parts = [shapes.element("path", d=line, class_="grid")]
     if row is not None:
         y = head - 12 - row * _ROW
-        parts.append(shapes.text(tick.said, tick.x, y, class_="tick", text_anchor=tick.anchor))
+        parts.append(
+            shapes.text_element(tick.said, tick.x, y, class_="tick", text_anchor=tick.anchor)
+        )
     return parts
 
 
 def _pause(one: _Stretch, other: _Stretch, head: float, height: float) -> list[str]:
     x = one.at(one.end_s) + _CUT / 2
-    line = f"M{shapes.number(x)} {shapes.number(head - 6)}V{shapes.number(height)}"
+    line = f"M{shapes.coordinate(x)} {shapes.coordinate(head - 6)}V{shapes.coordinate(height)}"
     said = f"{_long(other.start_s - one.end_s)} without a stage"
     return [shapes.element("g", shapes.title(said), shapes.element("path", d=line), class_="pause")]
 
@@ -173,9 +175,9 @@ def _long(length_s: float) -> str:
     return f"{length_s:.0f} seconds"
 
 
-def _drawn(lane: Lane, top: float, stretches: Sequence[_Stretch]) -> list[str]:
-    label = shapes.element("tspan", shapes.said(lane.label), class_="label")
-    note = shapes.element("tspan", shapes.said(lane.note), class_="note", dx=8.0)
+def _drawn(lane: TimelineRow, top: float, stretches: Sequence[_Stretch]) -> list[str]:
+    label = shapes.element("tspan", shapes.escaped(lane.label), class_="label")
+    note = shapes.element("tspan", shapes.escaped(lane.note), class_="note", dx=8.0)
     parts = [shapes.element("text", label, note, x=_MARGIN, y=top + 14)]
     y, cycle = top + 21, 0
     for bar in lane.bars:
@@ -197,19 +199,21 @@ def _stage(bar: Bar, x: float, width: float, y: float) -> str:
         shapes.element("rect", x=x, y=y, width=width, height=_BAR),
     ]
     if width > shapes.width_of(bar.stage, 12) + 8:
-        parts.append(shapes.text(bar.stage, x + 5, y + 11.5, class_="inside"))
+        parts.append(shapes.text_element(bar.stage, x + 5, y + 11.5, class_="inside"))
     if not passed:
-        parts.append(shapes.text("\u2717", x + width, y - 2, class_="mark", text_anchor="end"))
+        parts.append(
+            shapes.text_element("\u2717", x + width, y - 2, class_="mark", text_anchor="end")
+        )
     kind = "inference" if bar.stage == "inference" else ""
     return shapes.element("g", *parts, class_=" ".join(filter(None, ["stage", kind, bar.outcome])))
 
 
 def _refinement(cycle: int, x: float, y: float) -> str:
-    line = f"M{shapes.number(x)} {shapes.number(y - 4)}V{shapes.number(y + _BAR + 4)}"
+    line = f"M{shapes.coordinate(x)} {shapes.coordinate(y - 4)}V{shapes.coordinate(y + _BAR + 4)}"
     return shapes.element(
         "g",
         shapes.title(f"refinement {cycle} begins"),
         shapes.element("path", d=line),
-        shapes.text(f"\u21bb{cycle}", x + 3, y - 2, class_="mark"),
+        shapes.text_element(f"\u21bb{cycle}", x + 3, y - 2, class_="mark"),
         class_="refinement",
     )

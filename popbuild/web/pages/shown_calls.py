@@ -25,7 +25,7 @@ _MAX_CHARS = 16 * 1024  # of a prompt's message, and of an answer
 
 
 @dataclass(frozen=True)
-class Message:
+class ShownMessage:
     """One message of a prompt."""
 
     role: str
@@ -33,13 +33,13 @@ class Message:
 
 
 @dataclass(frozen=True)
-class Exchange:
+class ShownCall:
     """A prompt as it was sent and its raw answer, with the files that hold them, and their names
     as logs. `number` is 0 for the one of the cycle itself, from 1 for what `stages.py` asked
     besides."""
 
     number: int
-    prompt: tuple[Message, ...]
+    prompt: tuple[ShownMessage, ...]
     answer: Text | None
     files: tuple[str, ...]
     names: tuple[str, ...]
@@ -50,7 +50,7 @@ class Cycle:
     """A try, from 0: its exchanges, and which stages said no to it, with their problems."""
 
     number: int
-    exchanges: tuple[Exchange, ...]
+    exchanges: tuple[ShownCall, ...]
     failed: tuple[tuple[str, tuple[Problem, ...]], ...]
 
 
@@ -85,7 +85,7 @@ class TaskCalls:
     left_out: int
     running: bool = False
 
-    def awaits(self, cycle: Cycle, exchange: Exchange) -> bool:
+    def awaits(self, cycle: Cycle, exchange: ShownCall) -> bool:
         """Whether an answer may still come: it runs, and this is the last that it asked."""
         last = cycle is self.cycles[-1] and exchange is cycle.exchanges[-1]
         return self.running and last and exchange.answer is None
@@ -131,16 +131,16 @@ def calls_of(
 def _row(call: Mapping[str, Any]) -> CallRow:
     warnings = call.get("warnings")
     return CallRow(
-        stage=untrusted.text(call, "stage") or "",
-        cycle=int(untrusted.number(call.get("cycle"))),
-        model=untrusted.text(call, "model") or "",
-        sample=int(untrusted.number(call.get("sample"))),
+        stage=untrusted.text_in(call, "stage") or "",
+        cycle=int(untrusted.number_in(call.get("cycle"))),
+        model=untrusted.text_in(call, "model") or "",
+        sample=int(untrusted.number_in(call.get("sample"))),
         stored=call.get("stored") is True,
-        input_tokens=untrusted.tokens(call, "inputTokens"),
-        output_tokens=untrusted.tokens(call, "outputTokens"),
+        input_tokens=untrusted.token_count(call, "inputTokens"),
+        output_tokens=untrusted.token_count(call, "outputTokens"),
         cost=untrusted.known(call, "cost"),
-        time_ms=untrusted.number(call.get("durationMs")),
-        finish_reason=untrusted.text(call, "finishReason") or "",
+        time_ms=untrusted.number_in(call.get("durationMs")),
+        finish_reason=untrusted.text_in(call, "finishReason") or "",
         warnings=tuple(map(str, warnings)) if isinstance(warnings, list) else (),
         kinds=kinds_text(*untrusted.kinds(call)),
         counted=call.get("counted") is True,
@@ -171,11 +171,11 @@ def _kept(files: Iterable[Path], task: str) -> dict[tuple[int, int], dict[str, P
 
 def _exchange(
     root: Root, place: tuple[int, int], files: Mapping[str, Path], room: Room
-) -> Exchange:
+) -> ShownCall:
     prompt = tuple(_messages(files["prompt"], room)) if "prompt" in files else ()
     answer = _text(files["answer"]) if "answer" in files else None
     there = [files[each] for each in ("prompt", "answer") if each in files]
-    return Exchange(
+    return ShownCall(
         place[1],
         prompt,
         None if answer is None else room.text(answer, _MAX_CHARS),
@@ -184,16 +184,16 @@ def _exchange(
     )
 
 
-def _messages(path: Path, room: Room) -> Iterator[Message]:
+def _messages(path: Path, room: Room) -> Iterator[ShownMessage]:
     body = read_json(path)
     if not isinstance(body, list):
-        yield Message("", room.text(_text(path) or "", _MAX_CHARS))
+        yield ShownMessage("", room.text(_text(path) or "", _MAX_CHARS))
         return
     for each in body:
         message = each if isinstance(each, dict) else {"content": each}
         content = message.get("content")
         text = content if isinstance(content, str) else _plain(content)
-        yield Message(str(message.get("role", "")), room.text(text, _MAX_CHARS))
+        yield ShownMessage(str(message.get("role", "")), room.text(text, _MAX_CHARS))
 
 
 def _plain(content: Any) -> str:

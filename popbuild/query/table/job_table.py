@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from popbuild.base.errors import UsageError, unknown
-from popbuild.query.table.row import STANDINGS, Row
+from popbuild.base.errors import UsageError, no_such
+from popbuild.query.table.row import STANDINGS, JobRow
 
 PAGE = 50
 MOST_ON_A_PAGE = 500
-UNKNOWN = "unknown"  # nobody has looked at the job yet
+NOT_LOOKED_AT = "unknown"  # nobody has looked at the job yet
 
-_ORDER = {standing: number for number, standing in enumerate((*STANDINGS, UNKNOWN))}
-SORTS: Mapping[str, Callable[[Row], Any]] = {
+_ORDER = {standing: number for number, standing in enumerate((*STANDINGS, NOT_LOOKED_AT))}
+SORTS: Mapping[str, Callable[[JobRow], Any]] = {
     "attention": lambda row: (_ORDER[row.standing], -row.changed, row.id),
     "id": lambda row: row.id,
     "progress": lambda row: (row.done / row.tasks if row.tasks else 0.0, row.id),
@@ -56,13 +56,13 @@ def query_of(words: Mapping[str, str]) -> Query:
     known = Query().__dataclass_fields__
     for name in words:
         if name not in known:
-            raise UsageError("no such parameter", unknown("parameter", name, known))
+            raise UsageError("no such parameter", no_such("parameter", name, known))
     standing = words.get("standing", "")
     if standing and standing not in _ORDER:
-        raise UsageError("no such state of a job", unknown("standing", standing, _ORDER))
+        raise UsageError("no such state of a job", no_such("standing", standing, _ORDER))
     sort = words.get("sort", "attention")
     if sort not in SORTS:
-        raise UsageError("jobs are not sorted by this", unknown("sort", sort, SORTS))
+        raise UsageError("jobs are not sorted by this", no_such("sort", sort, SORTS))
     descending = words.get("descending", "0")
     if descending not in ("0", "1"):
         raise UsageError("descending is 0 or 1", {"found": descending})
@@ -90,7 +90,7 @@ def _number(words: Mapping[str, str], name: str, default: int, most: int) -> int
 class Page:
     """Some rows of those that match. `total` matches in all, on `pages` pages."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[JobRow, ...]
     query: Query
     total: int
 
@@ -119,11 +119,11 @@ def _total(values: Iterable[float | None]) -> Total:
     return Total(sum(known), len(known) < len(found))
 
 
-class Board:
+class JobTable:
     """The rows of all jobs that are known. `whole` says that each was looked at."""
 
     def __init__(self) -> None:
-        self._rows: dict[str, Row] = {}
+        self._rows: dict[str, JobRow] = {}
         self.whole = False
 
     def __len__(self) -> int:
@@ -138,10 +138,10 @@ class Board:
             del self._rows[name]
         for name in names:
             if name not in self._rows:
-                self._rows[name] = Row(name, UNKNOWN, "", 0, 0, 0, 0.0, 0.0)
+                self._rows[name] = JobRow(name, NOT_LOOKED_AT, "", 0, 0, 0, 0.0, 0.0)
         return gone
 
-    def put(self, row: Row) -> bool:
+    def put(self, row: JobRow) -> bool:
         """Take a row; whether it says something new."""
         new = self._rows.get(row.id) != row
         self._rows[row.id] = row
@@ -151,7 +151,7 @@ class Board:
         """Forget a job; whether it was known."""
         return self._rows.pop(name, None) is not None
 
-    def get(self, name: str) -> Row | None:
+    def get(self, name: str) -> JobRow | None:
         return self._rows.get(name)
 
     def counts(self) -> dict[str, int]:
@@ -176,7 +176,7 @@ class Board:
         start = (query.page - 1) * query.size
         return Page(tuple(found[start : start + query.size]), query, len(found))
 
-    def matching(self, query: Query) -> Iterable[Row]:
+    def matching(self, query: Query) -> Iterable[JobRow]:
         """All rows that a query asks for, in no order."""
         wanted = query.search.casefold()
         for row in self._rows.values():
