@@ -103,9 +103,9 @@ def run(argv: list[str]) -> None:
     install()
     # For worker processes, which are made by an interpreter of their own.
     os.environ["PYTHONPATH"] = f"{TESTS}/injected{os.pathsep}{TESTS}"
-    from popbuild.cli import main
+    from popbuild.cli.main import main
 
-    sys.exit(main.main(argv))
+    sys.exit(main(argv))
 
 
 def install() -> None:

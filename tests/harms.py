@@ -78,3 +78,20 @@ def forget_seal(workspace: Workspace) -> None:
 
 def add_file(workspace: Workspace) -> None:
     workspace.write(f"{COMPLETE}/first/files/artifacts/mine.json", {"x": 1})
+
+
+# Runs popbuild and dies as soon as the first letter stands.
+RECEIPT = """
+import os, signal, sys
+from popbuild.cli.main import main
+
+replace = os.replace
+
+def last(source, target):
+    replace(source, target)
+    if str(target).endswith("letter.json"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+os.replace = last
+sys.exit(main(["run", "first"]))
+"""

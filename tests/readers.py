@@ -1,8 +1,8 @@
 """Every strict reader as one function of bytes, which fails where the reader breaks its promise.
 
 The promise: a value, or one of our own errors that says what is wrong; never another exception, and
-what was read is the same when it is written and read again. tests/test_fuzz.py gives them what
-hypothesis draws, `tools/fuzz` what atheris finds.
+what was read is the same when it is written and read again. tests/build/test_fuzz.py gives them
+what hypothesis draws, `tools/fuzz` what atheris finds.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ EVERY = bool(os.environ.get("POPBUILD_TEST_EVERY_STEP"))
 
 _PROGRAM = """
 import os, signal, sys
-from popbuild import cli, disk
+from popbuild.cli.main import main
+from popbuild.base import disk
 
 left = int(os.environ["STEPS"])
 
@@ -26,7 +27,7 @@ def step(function):
 for name in ("fsync", "replace", "mkdir", "unlink", "write", "rename", "rmdir"):
     setattr(os, name, step(getattr(os, name)))
 disk._renameat2 = step(disk._renameat2)
-sys.exit(cli.main(sys.argv[1:]))
+sys.exit(main(sys.argv[1:]))
 """
 
 

@@ -201,3 +201,10 @@ class Workspace:
 
     def doit(self, *args: str, **options: Any) -> Result:
         return self.run("doit", *args, **options)
+
+
+def watching(workspace: Workspace, *options: str, **more: Any) -> Running:
+    """A started orchestrator that has one worker, unless told otherwise."""
+    return workspace.start(
+        "popbuild", "watch", "--workers", "1", "--rescan", "0.3", *options, **more
+    )

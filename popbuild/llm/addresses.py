@@ -1,8 +1,8 @@
 """Which environment variables litellm reads a provider's address from.
 
 litellm has no table of them: each provider's code reads its own. This is what version 1.106.2
-does, held against it by tests/test_addresses.py, which asks litellm itself: a version that reads
-another variable, or the same ones in another order, fails there.
+does, held against it by tests/llm/test_addresses.py, which asks litellm itself: a version that
+reads another variable, or the same ones in another order, fails there.
 """
 
 from __future__ import annotations

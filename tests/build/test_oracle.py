@@ -288,8 +288,8 @@ def artifacts(workspace: Workspace) -> dict[str, bytes]:
 
 BUILDS = """
 import json, os, pathlib, socket, sys
-from popbuild.engine import session
-from popbuild.layout import Root
+from popbuild.build import session
+from popbuild.base.paths import Root
 
 os.fsync = lambda file: None  # no power is cut here, and disks are slow
 with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as line:

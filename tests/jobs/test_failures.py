@@ -122,12 +122,12 @@ def test_a_stage_that_ends_the_process_as_if_all_were_well(
 
 PIPE = """
 import os, sys
-from popbuild import cli
+from popbuild.cli.main import main
 read, write = os.pipe()
 os.close(read)
 os.dup2(write, 1)
 os.dup2(write, 2)
-sys.exit(cli.main(["run", "first"]))
+sys.exit(main(["run", "first"]))
 """
 
 
@@ -141,12 +141,12 @@ def test_nobody_reads_what_is_printed(workspace: Workspace, provider: Provider) 
 
 BROKEN = """
 import sys
-from popbuild import cli
-from popbuild.engine.progress import Plain
+from popbuild.cli.main import main
+from popbuild.build.progress import Plain
 def full(*given):
     raise OSError(28, "No space left on device")
 Plain.task_done = full
-sys.exit(cli.main(["run", "first"]))
+sys.exit(main(["run", "first"]))
 """
 
 

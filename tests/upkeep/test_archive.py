@@ -218,10 +218,11 @@ def test_nothing_goes_when_the_archive_is_wrong(built: Workspace) -> None:
     """A disk that gives back something else than what was written is noticed before a job goes,
     and leaves no archive."""
     lying = (
-        "import sys\nfrom popbuild import cli, tarball\n"
+        "import sys\nfrom popbuild.cli.main import main\n"
+        "from popbuild.upkeep.archive import tarball\n"
         "add = tarball._add\n"
         "tarball._add = lambda stream, place, data: add(stream, place, data[::-1])\n"
-        "sys.exit(cli.main(['archive', 'first', '-o', 'a.tar.zst', '--remove']))\n"
+        "sys.exit(main(['archive', 'first', '-o', 'a.tar.zst', '--remove']))\n"
     )
     before = built.tree()
     assert built.run("python", "-c", lying).code == 3
@@ -234,9 +235,9 @@ def test_a_library_that_is_missing(built: Workspace, library: str, name: str) ->
     """The message says what to install."""
     built.write("pipeline-config/recipients.txt", f"{x25519.Identity.generate().to_public()}\n")
     without = (
-        f"import sys\nsys.modules['{library}'] = None\nfrom popbuild import cli\n"
+        f"import sys\nsys.modules['{library}'] = None\nfrom popbuild.cli.main import main\n"
         f"more = ['--plain'] if '{library}' == 'backports' else []\n"
-        f"sys.exit(cli.main(['archive', 'first', '-o', '{name}', *more]))\n"
+        f"sys.exit(main(['archive', 'first', '-o', '{name}', *more]))\n"
     )
     result = built.run("python", "-c", without)
     assert (result.code, "pip install 'popbuild[archive]'" in result.err) == (3, True)
@@ -458,10 +459,11 @@ def test_an_encrypted_archive_that_was_altered(built: Workspace, keys: Path, whe
 def test_a_full_disk(built: Workspace, keys: Path) -> None:
     """It is told as what it is, encrypted or not, and leaves no archive."""
     full = (
-        "import errno, sys\nfrom popbuild import archives, cli\n"
+        "import errno, sys\nfrom popbuild.cli.main import main\n"
+        "from popbuild.upkeep.archive.write import _Digesting\n"
         "def write(stream, data):\n    raise OSError(errno.ENOSPC, 'No space left on device')\n"
-        "archives._Digesting.write = write\n"
-        "sys.exit(cli.main(['archive', 'first', *sys.argv[1:]]))\n"
+        "_Digesting.write = write\n"
+        "sys.exit(main(['archive', 'first', *sys.argv[1:]]))\n"
     )
     for arguments in (["-o", "a.age"], ["-o", "a.tar.zst", "--plain"]):
         result = built.run("python", "-c", full, *arguments)

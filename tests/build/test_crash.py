@@ -6,6 +6,7 @@ import json
 import re
 
 import pytest
+from harms import RECEIPT
 from provider import Provider
 from workspace import Workspace
 
@@ -31,23 +32,6 @@ def check_whole(workspace: Workspace, runs: int) -> None:
     assert verify.verify(Root(workspace.root)).proven
     (job,) = describe.jobs_of(Root(workspace.root), ["first"])
     assert job.up_to_date
-
-
-# Runs popbuild and dies as soon as the first letter stands.
-RECEIPT = """
-import os, signal, sys
-from popbuild import cli
-
-replace = os.replace
-
-def last(source, target):
-    replace(source, target)
-    if str(target).endswith("letter.json"):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-os.replace = last
-sys.exit(cli.main(["run", "first"]))
-"""
 
 
 def test_killed_behind_a_letter(workspace: Workspace, provider: Provider) -> None:
@@ -91,7 +75,8 @@ def test_killed_behind_the_letter_of_another_draw(workspace: Workspace, provider
 # Runs popbuild on a disk that takes no output.json of a task.
 FULL = """
 import errno, os, sys
-from popbuild import cli, disk
+from popbuild.cli.main import main
+from popbuild.base import disk
 
 write = disk._write_all
 
@@ -101,7 +86,7 @@ def full(file, data):
     write(file, data)
 
 disk._write_all = full
-sys.exit(cli.main(["run", "first"]))
+sys.exit(main(["run", "first"]))
 """
 
 

@@ -81,7 +81,7 @@ def test_what_is_wrong_is_an_error_of_ours(workspace: Workspace, code: str, said
     """Every error is a PopbuildError that says what is wrong."""
     program = f"""
 from popbuild.api import Popbuild
-from popbuild.errors import PopbuildError
+from popbuild.base.errors import PopbuildError
 try:
     {code}
 except PopbuildError as error:

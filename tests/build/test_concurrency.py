@@ -43,9 +43,9 @@ def test_eight_that_submit_and_run_everything(workspace: Workspace, provider: Pr
     seed = workspace.write("one.json", {"name": "one", "data": {"topic": "x"}})
     jobs = [f"job-{number}" for number in range(2 * PROCESSES)]
     program = (
-        "import sys; from popbuild import cli\n"
-        f"for job in sys.argv[1:]: cli.main(['submit', {str(seed)!r}, '--id', job])\n"
-        f"sys.exit(cli.main(['run', *{jobs!r}]))"
+        "import sys; from popbuild.cli.main import main\n"
+        f"for job in sys.argv[1:]: main(['submit', {str(seed)!r}, '--id', job])\n"
+        f"sys.exit(main(['run', *{jobs!r}]))"
     )
     for job in jobs:
         workspace.seed(job, {"topic": job})
@@ -171,7 +171,7 @@ def mount(folder: Path) -> None:
 # Runs popbuild where locks of one kind are granted to everybody, as some file systems do.
 NO_LOCKS = """
 import fcntl, sys
-from popbuild import cli
+from popbuild.cli.main import main
 
 def granted(*arguments):
     return 0
@@ -186,7 +186,7 @@ if kind == "fcntl":
     fcntl.lockf, fcntl.fcntl = granted, some
 if kind == "flock":
     fcntl.flock = granted
-sys.exit(cli.main(sys.argv[2:]))
+sys.exit(main(sys.argv[2:]))
 """
 
 

@@ -194,7 +194,7 @@ PRIVATE = "-----BEGIN SOME KEY-----\nRECOGNISABLE\nMIIEow\n-----END SOME KEY----
 PRINTED = """
 import os, sys
 from popbuild.api import Popbuild
-from popbuild.engine.events import Events
+from popbuild.build.events import Events
 
 class Mine(Events):
     def job_started(self, job, run, reasons):
@@ -478,7 +478,7 @@ def test_keys_follow_nobody_elsewhere(workspace: Workspace, provider: Provider) 
 
 OPEN = """
 import os, sys
-from popbuild.cli import entry
+from popbuild.cli.main import entry
 os.umask(0)
 sys.argv = ["popbuild", "run"]
 sys.exit(entry())

@@ -12,15 +12,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from browsing import Tab, chromium, needs_chromium
 from served import Served, serve
-from workspace import Workspace
+from workspace import CHECKOUT, Workspace
 
-_TESTS = Path(__file__).parent
+_TESTS = CHECKOUT / "tests"
 CHOSEN = "a-token-that-is-long-enough"
 
 

@@ -26,7 +26,7 @@ START = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, int(sys.argv[1])))
 sys.argv = ["popbuild", "serve", "--port", "0"]
-from popbuild.cli import entry
+from popbuild.cli.main import entry
 entry()
 """
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harms import RECEIPT
 from provider import Provider
-from test_crash import RECEIPT
 from workspace import Workspace
 
 from popbuild.base.paths import Root
@@ -32,10 +32,11 @@ def test_a_run_ends_at_one_time(workspace: Workspace, provider: Provider) -> Non
 # Runs popbuild and dies as soon as the job stands in complete/, before its line is added.
 PROMOTED = """
 import os, signal, sys
-from popbuild import cli, runs
+from popbuild.cli.main import main
+from popbuild.jobs import run_log
 
-runs.add = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
-sys.exit(cli.main(["run", "first"]))
+run_log.add = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+sys.exit(main(["run", "first"]))
 """
 
 

@@ -114,7 +114,7 @@ def test_nothing_is_bought_that_could_not_be_kept(
 # Runs popbuild with a store that says that the disk is full, and keeps saying so if asked to.
 FULL = """
 import errno, os, sys
-from popbuild import cli
+from popbuild.cli.main import main
 from popbuild.llm import store
 
 real, often = store.Store.prepare, int(sys.argv[1])
@@ -128,7 +128,7 @@ def prepare(self, request, answer):
     return real(self, request, answer)
 
 store.Store.prepare = prepare
-sys.exit(cli.main(["run", "-n", "1", "--continue"]))
+sys.exit(main(["run", "-n", "1", "--continue"]))
 """
 
 
@@ -162,7 +162,8 @@ def test_what_does_not_fit_waits(often: int, many: Workspace, provider: Provider
 # Runs popbuild on a disk that is full when the ledger's line is written, after a part of it or all.
 LATE = """
 import errno, os, sys
-from popbuild import cli, disk
+from popbuild.cli.main import main
+from popbuild.base import disk
 
 real, share = disk._write_all, float(sys.argv[1])
 said = 0
@@ -176,7 +177,7 @@ def write(file, data):
     real(file, data)
 
 disk._write_all = write
-sys.exit(cli.main(["run", "-n", "16"]))
+sys.exit(main(["run", "-n", "16"]))
 """
 
 

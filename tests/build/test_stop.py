@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 from commands import Result, Running
-from patience import PATIENCE_S
+from patience import PATIENCE_S, eventually
 from provider import Provider, Reply, Request
-from test_watch import eventually
 from workspace import Workspace
 
 from popbuild.base.paths import Root
@@ -212,7 +211,8 @@ def _lives(pid: int) -> bool:
 SLOW = """
 import sys, time
 from pathlib import Path
-from popbuild import cli, disk
+from popbuild.cli.main import main
+from popbuild.base import disk
 commit = disk.commit
 def slow(several):
     if any("letter" in str(getattr(each, "path", "")) for group in several for each in group):
@@ -220,7 +220,7 @@ def slow(several):
         time.sleep(2)
     return commit(several)
 disk.commit = slow
-sys.exit(cli.main(sys.argv[2:]))
+sys.exit(main(sys.argv[2:]))
 """
 
 
@@ -254,7 +254,7 @@ def test_a_job_that_does_not_end_is_told_of(
 ) -> None:
     """Exit 4, and the request stands for whoever can heed it."""
     monkeypatch.setattr(deciding, "_PATIENCE_S", 0.3)
-    assert main.main(["--root", str(held.path), "stop", "first", "second"]) == 4
+    assert main(["--root", str(held.path), "stop", "first", "second"]) == 4
     said = capsys.readouterr().out.splitlines()
     assert said == ["first: asked to stop, and still under way", "second: nobody builds it"]
     assert stop_requests.Stops(held).asked() == {"first"}

@@ -11,13 +11,13 @@ from typing import Any
 import jsonschema
 import pytest
 from provider import Provider, Reply
-from workspace import Workspace
+from workspace import CHECKOUT, Workspace
 
 from popbuild.base import jsonio
 from popbuild.jobs import examine
 from popbuild.model.schema import gate, schemas
 
-EXAMPLES = Path(__file__).parent / "storage_examples"
+EXAMPLES = CHECKOUT / "tests/storage_examples"
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 RUN_ID = re.compile(r"pl-\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d-\d{3}Z-[0-9a-f]{6}")
 

@@ -35,8 +35,8 @@ def watch(event, arguments):
 
 {before}
 sys.addaudithook(watch)
-from popbuild import cli
-code = cli.main(sys.argv[1:])
+from popbuild.cli.main import main
+code = main(sys.argv[1:])
 jobs = {name for pair in opened for name in pair if name}
 print("opened:", *sorted(jobs), "listed:", *sorted(listed), file=sys.stderr)
 sys.exit(code)
@@ -367,7 +367,7 @@ def test_a_moved_root_is_known(built: Workspace) -> None:
 COARSE = """
 import os
 from types import SimpleNamespace
-from popbuild import disk
+from popbuild.base import disk
 lstat, fstat, now = os.lstat, os.fstat, {now}
 
 
@@ -418,7 +418,7 @@ def test_a_clock_that_was_moved_back(built: Workspace) -> None:
 
 def test_a_clock_of_another_file_system_says_nothing(built: Workspace) -> None:
     """A file on another file system is looked at each time: its times are by another clock."""
-    elsewhere = "from popbuild import disk; now = disk.now\n" + (
+    elsewhere = "from popbuild.base import disk; now = disk.now\n" + (
         "disk.now = lambda folder: disk.Moment(now(folder).time_ns, now(folder).device + 1)"
     )
     index_of(built).unlink()
@@ -428,7 +428,7 @@ def test_a_clock_of_another_file_system_says_nothing(built: Workspace) -> None:
 
 def test_a_network_file_system_has_no_index(built: Workspace) -> None:
     """Where stats may be a minute old, each job is examined."""
-    remote = "from popbuild import disk; disk._is_remote = lambda device: True"
+    remote = "from popbuild.base import disk; disk._is_remote = lambda device: True"
     assert watched(built, "list", before=remote).opened == set(JOBS)
 
 
@@ -510,9 +510,9 @@ def test_the_weights_count(built: Workspace) -> None:
 
 def test_another_version_of_popbuild_looks_itself(built: Workspace) -> None:
     """What another version found says nothing about what this one would."""
-    newer = "from popbuild import index; index.__version__ = '999'"
+    newer = "from popbuild.jobs import index; index.__version__ = '999'"
     assert watched(built, "list", before=newer).opened == set(JOBS)
-    stages = "from popbuild import fingerprint; fingerprint.STAGES_VERSION = '999'"
+    stages = "from popbuild.jobs import staleness; staleness.STAGES_VERSION = '999'"
     assert "stale: research, analysis" in watched(built, "list", before=stages).out
 
 
@@ -601,10 +601,10 @@ def test_strangers_are_examined_on_all_processors(built: Workspace) -> None:
     same_size(artifact(built.job("third")), b"content", b"Content")
     rest()
     right = watched(built, "list").out
-    for failing in ("", "forks.json.dump = None"):
+    for failing in ("", "fork_map.json.dump = None"):
         index_of(built).unlink()
-        before = f"from popbuild import forks, index; {failing}\n" + (
-            "forks.processors = lambda: 3; index._JOBS_A_PROCESS = 1"
+        before = "from popbuild.base import fork_map; from popbuild.jobs import index\n" + (
+            f"{failing}\nfork_map.processors = lambda: 3; index._JOBS_A_PROCESS = 1"
         )
         found = watched(built, "list", before=before)
         assert (found.out, found.opened) == (right, set(JOBS) if failing else {"first"})

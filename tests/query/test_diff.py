@@ -239,8 +239,8 @@ def test_a_crash_loses_no_previous_result(workspace: Workspace, provider: Provid
     old = workspace.artifact("first", "research")
     workspace.seed("first", {"topic": "wind"})
     program = (
-        "import os, sys\nfrom popbuild import cli, endings\n"
-        "endings._set_aside = lambda *_: os._exit(9)\nsys.exit(cli.main(['run', 'first']))"
+        "import os, sys\nfrom popbuild.cli.main import main\nfrom popbuild.jobs import promotion\n"
+        "promotion._set_aside = lambda *_: os._exit(9)\nsys.exit(main(['run', 'first']))"
     )
     assert workspace.run("python", "-c", program).code == 9
     calls = len(provider.requests)

@@ -7,13 +7,12 @@ import os
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 from commands import Running
 from patience import eventually
 from provider import Provider, Reply
-from workspace import Workspace
+from workspace import Workspace, watching
 
 
 @pytest.fixture
@@ -34,11 +33,6 @@ def drop(root: Workspace, job: str, **data: str) -> Path:
     target = pending(root) / f"{job}-seed.json"
     body = {"name": job, "data": {"topic": f"topic of {job}"} | data}
     return root.write(f"pipeline-data/pending/.tmp-{job}", body).rename(target)
-
-
-def watching(root: Workspace, *options: str, **more: Any) -> Running:
-    """A started orchestrator that has one worker, unless told otherwise."""
-    return root.start("popbuild", "watch", "--workers", "1", "--rescan", "0.3", *options, **more)
 
 
 def asked(provider: Provider) -> Counter[str]:
@@ -369,14 +363,14 @@ def test_seeds_are_built_as_one_edits(root: Workspace, provider: Provider) -> No
 # An orchestrator on a file system that tells of nothing.
 DEAF = """
 import asyncio, sys, watchfiles
-from popbuild import cli
+from popbuild.cli.main import main
 
 async def nothing(*_, **__):
     await asyncio.Event().wait()
     yield
 
 watchfiles.awatch = nothing
-sys.exit(cli.main(["watch", "--seeds", "--workers", "1", "--rescan", "0.3"]))
+sys.exit(main(["watch", "--seeds", "--workers", "1", "--rescan", "0.3"]))
 """
 
 

@@ -45,7 +45,8 @@ STEPS = 30 if EXAMPLES else 9
 # `late` they count from a job's move to complete/, for `line` from its line in runs.jsonl.
 PROGRAM = """
 import errno, os, signal, sys, time
-from popbuild import cli, disk
+from popbuild.cli.main import main
+from popbuild.base import disk
 
 shift, kind, left = float(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 now, now_ns = time.time, time.time_ns
@@ -77,7 +78,7 @@ renameat2, write = disk._renameat2, os.write
 for name in ("fsync", "replace", "mkdir", "unlink", "write", "rename"):
     setattr(os, name, step(getattr(os, name)))
 disk._renameat2 = step(renameat2)
-sys.exit(cli.main(sys.argv[4:]))
+sys.exit(main(sys.argv[4:]))
 """
 ENV = {"POPBUILD_TRIES": "2", "POPBUILD_BACKOFF_S": "0.01", "POPBUILD_PATIENCE_S": "0"}
 

@@ -85,8 +85,8 @@ def test_what_was_built_is_proven(built: Workspace, provider: Provider) -> None:
 def test_proof_and_history_import_nothing_heavy(built: Workspace, words: str) -> None:
     """Neither litellm nor doit nor a template engine is needed to prove anything."""
     program = (
-        "import sys\nfrom popbuild import cli\n"
-        f"assert cli.main([{words}]) == 0\n"
+        "import sys\nfrom popbuild.cli.main import main\n"
+        f"assert main([{words}]) == 0\n"
         "heavy = {'litellm', 'doit', 'jinja2', 'jsonschema', 'asyncio', 'httpx'}\n"
         "sys.exit(len(heavy & set(sys.modules)))"
     )
@@ -168,8 +168,8 @@ def test_a_killed_change_raises_no_alarm(built: Workspace) -> None:
     """Killed while it replaces seed.json, a run leaves a seal that says so."""
     built.seed("first", {"topic": "heat pumps", "tone": "formal"})
     program = (
-        "import os, sys\nfrom popbuild import cli, steps\n"
-        "steps.write_seed = lambda *_: os._exit(9)\nsys.exit(cli.main(['run', 'first']))"
+        "import os, sys\nfrom popbuild.cli.main import main\nfrom popbuild.jobs import lifecycle\n"
+        "lifecycle.write_seed = lambda *_: os._exit(9)\nsys.exit(main(['run', 'first']))"
     )
     assert built.run("python", "-c", program).code == 9
     said = "seed.json was being changed when a command was killed"
@@ -507,8 +507,8 @@ def test_a_promotion_cut_short_raises_no_alarm(built: Workspace) -> None:
     """Killed after the exchange and before the line: a note, until the next run adds the line."""
     built.seed("first", {"topic": "tides"})
     program = (
-        "import os, sys\nfrom popbuild import cli, runs\n"
-        "runs.add = lambda *_, **__: os._exit(9)\nsys.exit(cli.main(['run', 'first']))"
+        "import os, sys\nfrom popbuild.cli.main import main\nfrom popbuild.jobs import run_log\n"
+        "run_log.add = lambda *_, **__: os._exit(9)\nsys.exit(main(['run', 'first']))"
     )
     assert built.run("python", "-c", program).code == 9
     said = "its promotion was cut short: the next command on it adds its line"

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 from commands import Result
+from patience import eventually
 from provider import Provider
-from test_watch import eventually, watching
-from workspace import Workspace
+from workspace import Workspace, watching
 
 from popbuild.base.paths import Root
 from popbuild.build import session
@@ -548,7 +548,8 @@ def test_an_altered_decision_of_a_complete_job_is_found(gated: Workspace) -> Non
 # popbuild, killed before its n-th change of a file's name.
 KILLED = """
 import os, signal, sys
-from popbuild import cli, disk
+from popbuild.cli.main import main
+from popbuild.base import disk
 left = int(sys.argv[1])
 def step(function):
     def stepping(*arguments, **keywords):
@@ -560,7 +561,7 @@ def step(function):
     return stepping
 os.replace = step(os.replace)
 disk._renameat2 = step(disk._renameat2)
-sys.exit(cli.main(sys.argv[2:]))
+sys.exit(main(sys.argv[2:]))
 """
 
 

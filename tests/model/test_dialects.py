@@ -401,10 +401,11 @@ def test_a_misspelt_keyword_is_a_warning(workspace: Workspace, provider: Provide
 # A version that asserts no format: what it builds is what stands in roots of before.
 BEFORE = """
 import sys
-from popbuild import cli, text_formats
-text_formats.FORMATS.clear()
+from popbuild.cli import main
+from popbuild.model.schema import text_formats
+text_formats.TEXT_FORMATS.clear()
 sys.argv = ["popbuild", "run"]
-cli.entry()
+main.entry()
 """
 
 

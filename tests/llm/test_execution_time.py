@@ -16,8 +16,9 @@ HOUR_MS = 3_600_000.0
 # Runs popbuild by a clock that stands still, but for an hour in each wait and in each call.
 HOURS = """
 import asyncio, collections, sys, types
-from popbuild import cli, locks, stopwatch, turns
-from popbuild.llm import budget, calls, client, traffic
+from popbuild.cli.main import main
+from popbuild.base import locks, stopwatch, fair_turns
+from popbuild.llm import budget, calls, client, admission
 
 spent = collections.Counter()
 
@@ -54,13 +55,13 @@ def held_once(self, name):
 
 stopwatch.Stopwatch.__init__.__defaults__ = (lambda: 3600.0 * spent.total(),)
 replaced(calls, '_import_client', 'import', is_async=False)
-replaced(traffic.Traffic, 'enter', 'limit')
+replaced(admission.Traffic, 'enter', 'limit')
 replaced(client, 'send', 'call')
-turns.asyncio = pretending('turn', Semaphore=Slots)
+fair_turns.asyncio = pretending('turn', Semaphore=Slots)
 calls.asyncio = pretending('another process, or a try that failed')
 budget.asyncio = pretending('budget')
 locks.Locks.acquire = held_once
-code = cli.main(['run', '--budget', '5', 'first'])
+code = main(['run', '--budget', '5', 'first'])
 print(sorted(spent), file=sys.stderr)
 sys.exit(code)
 """
@@ -96,7 +97,7 @@ def test_what_a_task_waits_for_is_not_its_execution(
 # Runs popbuild by a clock that is an hour ahead for each module of others that is loaded.
 SLOW_IMPORTS = """
 import sys, time
-from popbuild import cli
+from popbuild.cli.main import main
 
 ours = {'popbuild', *sys.stdlib_module_names}
 real, loaded = time.monotonic, []
@@ -108,9 +109,9 @@ class Finder:
 
 time.monotonic = lambda: real() + 3600.0 * len(loaded)
 sys.meta_path.insert(0, Finder())
-from popbuild import stopwatch
+from popbuild.base import stopwatch
 
-code = cli.main(['run', 'first'])
+code = main(['run', 'first'])
 print('litellm' in loaded, file=sys.stderr)
 sys.exit(code)
 """

@@ -109,7 +109,8 @@ def test_tasks_side_by_side_have_a_stage_each(workspace: Workspace, provider: Pr
 # Runs popbuild; the gate says nothing until the status says that it is at work.
 SLOW_GATE = """
 import json, os, sys, time
-from popbuild import cli, gate
+from popbuild.cli.main import main
+from popbuild.model.schema import gate
 
 judge, deadline = gate.judge, time.monotonic() + 40
 
@@ -127,7 +128,7 @@ def slow(*args):
     return judge(*args)
 
 gate.judge = slow
-sys.exit(cli.main(["run", "first"]))
+sys.exit(main(["run", "first"]))
 """
 
 

@@ -17,7 +17,7 @@ SIZE_BYTES = 500_000_000
 # With so much memory, such a file cannot have been read.
 LITTLE = """
 import resource, sys
-from popbuild.cli import entry
+from popbuild.cli.main import entry
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 300_000_000,) * 2)
 sys.argv = ["popbuild", *sys.argv[1:]]

@@ -209,7 +209,7 @@ def test_what_killed_commands_left(workspace: Workspace, monkeypatch: pytest.Mon
     assert ailments.find_ailments(root) == []
     monkeypatch.setattr(disk, "LEFT_OVER_S", -1.0)
     assert {each.kind for each in ailments.find_ailments(root)} == {"left over"}
-    patch = "from popbuild import disk; disk.LEFT_OVER_S = -1.0"
+    patch = "from popbuild.base import disk; disk.LEFT_OVER_S = -1.0"
     code = f"{patch}\nimport sys\nfrom popbuild.cli.main import main\nsys.exit(main(sys.argv[1:]))"
     result = workspace.run("python", "-c", code, "doctor", "--yes", "--json")
     assert result.code == 0, result.err
