@@ -190,7 +190,7 @@ class Calls:
             with waiting():
                 self._client = await asyncio.to_thread(_import_client)
         client = self._client
-        caller = self._traffic.caller(request, client.names_of(request.model), has_other)
+        caller = self._traffic.caller(request, client.split_model(request.model), has_other)
         sent, failed, spent = 0, 0, False
         while True:
             try:
