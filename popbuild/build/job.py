@@ -13,7 +13,7 @@ from doit.control import TaskControl
 from doit.exceptions import BaseFail
 from doit.task import Task as DoitTask
 
-from popbuild.base import disk, jsonio, stdout_guard
+from popbuild.base import disk, jsonio, stdout_guard, tree
 from popbuild.base.errors import (
     BudgetError,
     ConfigError,
@@ -363,16 +363,16 @@ class _JobBuild:
         self._goes_on = current.path.is_dir() or job.state == REJECTED
         if not current.path.is_dir():
             if job.state == REJECTED and job.folder is not None:
-                disk.rename_new(job.folder.path, current.path)
+                tree.rename_new(job.folder.path, current.path)
             elif job.folder is not None:
                 # A copy: the good result stands until a better one passes every gate.
-                disk.copy_folder(job.folder.path, current.path)
+                tree.copy_folder(job.folder.path, current.path)
             elif not self._root.pending(self._id).exists():
                 data = disk.read(self._root.seed(self._id), max_bytes=jsonio.MAX_BYTES)
                 lifecycle.queue_seed(self._root, self._id, data)
         originals.keep_original(self._root, current)
         lifecycle.claim(self._root, self._id)
-        disk.remove(current.rejection)
+        tree.remove(current.rejection)
         if not lookup.holds_seed(current, job.seed):
             lifecycle.write_seed(current, job.seed)
         lifecycle.finish_claim(current)

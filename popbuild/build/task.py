@@ -13,7 +13,7 @@ from doit.exceptions import TaskError as DoitTaskError
 from doit.exceptions import TaskFailed as DoitTaskFailed
 
 from popbuild import __version__
-from popbuild.base import disk, jsonio
+from popbuild.base import commits, disk, jsonio
 from popbuild.base.errors import (
     BudgetError,
     DrainingError,
@@ -268,7 +268,7 @@ class TaskBuild:
             body = self._letter(work, built, (started_at, ended_at), duration_ms)
             prepared.append(lifecycle.prepare_letter(folder, task.id, body))
             # Nobody writes the other files again once the letter stands.
-            others = disk.unsynced(self._unsynced(work))
+            others = commits.unsynced(self._unsynced(work))
         except BaseException:
             for each in prepared:
                 disk.discard_prepared(each)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from popbuild.base import disk, jsonio
+from popbuild.base import disk, jsonio, tree
 from popbuild.base.errors import InputError, LockedError, PopbuildError, UsageError
 from popbuild.base.paths import (
     COMPLETE,
@@ -263,7 +263,7 @@ class _Import:
         self._found.imported.append(place)
 
     def _put(self, beside: Path, stands: Path) -> None:
-        if not disk.rename_new(beside, stands):
+        if not tree.rename_new(beside, stands):
             raise InputError("something came to stand there meanwhile")
 
     def _check_name(self, job: str) -> None:
@@ -361,7 +361,7 @@ class _Import:
         _check_directory(came)
         if self._shelf is not None:
             beside = JobFolder(self._shelf.path / place)
-            disk.take_folder(came.path, beside.path)
+            tree.take_folder(came.path, beside.path)
             if not originals.is_same(came, beside):
                 raise InputError(
                     "it was written to while it was copied", hint="end its program, then import"
@@ -387,12 +387,12 @@ class _Import:
 
 def _check_directory(came: JobFolder) -> None:
     """InputError for what is no job's directory, or holds what no root may have."""
-    link = disk.first_link(str(came.path))
+    link = tree.first_link(str(came.path))
     if link is not None:
         raise InputError("a symbolic link", {"link": shown_name(link)})
     if not disk.is_folder(came.path):
         raise InputError("not a job's directory")
-    for name, path in disk.walk_all(came.path):
+    for name, path in tree.walk_all(came.path):
         if not name.isprintable():
             raise InputError("a file has a name that cannot be printed", {"file": ascii(name)})
         if not disk.is_regular(path):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from popbuild.base import disk
+from popbuild.base import tree
 from popbuild.base.errors import LockedError, UsageError
 from popbuild.base.paths import Root
 from popbuild.jobs import lifecycle, lookup
@@ -248,7 +248,7 @@ def prune_store(
             total -= file.size_bytes
         if really:
             for file in dropped:
-                disk.remove(file.path)
+                tree.remove(file.path)
     return StorePruning(
         tuple(file.name for file in dropped),
         sum(file.size_bytes for file in dropped),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from popbuild.base import disk, jsonio
+from popbuild.base import disk, jsonio, tree
 from popbuild.base.errors import InputError, NotOursError, PopbuildError, UsageError
 from popbuild.base.paths import COMPLETE, CURRENT, FILE_KINDS, REJECTED, JobFolder, Root, check_name
 from popbuild.jobs import lookup, seals
@@ -214,7 +214,7 @@ def _validate_job(
     surroundings: Surroundings | None,
     warnings: list[Finding],
 ) -> tuple[int, list[Finding]]:
-    link = disk.first_link(str(folder.path))
+    link = tree.first_link(str(folder.path))
     if link is not None:
         problem = Problem("a symbolic link: nothing of the job was read")
         return 1, [Finding(root.show(Path(link)), problem)]
@@ -287,7 +287,7 @@ def _validate_index(root: Root, folder: JobFolder, state: str) -> list[Finding]:
         known = files.get(kind)
         for path in sorted(folder.files(kind).glob("[!.]*")):
             listed = not isinstance(known, list) or path.name in known
-            place = disk.as_text(f"files/{kind}/{path.name}")
+            place = tree.as_text(f"files/{kind}/{path.name}")
             if not can_be_listed(path) and seals.vouches_for(seal, place):
                 continue  # another program's, which came with its job
             if not listed and place not in changing:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from popbuild.base import disk, jsonio
+from popbuild.base import disk, jsonio, tree
 from popbuild.base.errors import InputError, UsageError, no_such
 from popbuild.base.paths import COMPLETE, FILE_KINDS, JobFolder, Root
 from popbuild.jobs import seals
@@ -170,7 +170,7 @@ def _prove_steadily(evidence: _Evidence, job: str, *, alone: bool) -> Proof | No
     """A rebuild may take the job's place meanwhile: then what was read is of two results, or of
     one whose line was not there yet. None for a job that was removed meanwhile."""
     folder = evidence.root.job(COMPLETE, job)
-    link = disk.first_link(str(folder.path))
+    link = tree.first_link(str(folder.path))
     if link is not None:
         what = "is a symbolic link: nothing of the job was read"
         return Proof(job, False, 0, 0, 0, (ProofFinding(evidence.root.show(Path(link)), what),))
@@ -215,7 +215,7 @@ class _Evidence:
     def _names(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
         for job in complete_jobs(self.root):
-            if disk.first_link(str(self.root.job(COMPLETE, job).path)) is not None:
+            if tree.first_link(str(self.root.job(COMPLETE, job).path)) is not None:
                 continue
             body = seals.read_seal(self.root.job(COMPLETE, job))
             if body is not None:
@@ -373,7 +373,7 @@ class _JobProof:
 
     def _against(self, files: Mapping[str, str], changing: set[str]) -> list[tuple[str, str]]:
         found = []
-        there = dict(disk.walk_all(self._folder.path))
+        there = dict(tree.walk_all(self._folder.path))
         there.pop("seal.json", None)
         for name in sorted(there.keys() | files.keys() | changing):
             if name in changing:
@@ -381,7 +381,7 @@ class _JobProof:
             elif name not in there:
                 found.append((name, "is missing"))
             elif name not in files:
-                if disk.is_temporary(name):
+                if tree.is_temporary(name):
                     self._note(f"{name} was left by a command that was killed")
                 else:
                     found.append((name, "was added since the promotion"))
@@ -393,7 +393,7 @@ class _JobProof:
 
     def _check_empty_folders(self) -> None:
         """The seal names files: a folder without any was made by somebody else."""
-        for name in disk.empty_folders(self._folder.path):
+        for name in tree.empty_folders(self._folder.path):
             if name not in _OWN_FOLDERS:
                 self._altered(name, "was added since the promotion")
 
@@ -527,7 +527,7 @@ def _strays(root: Root) -> Iterator[ProofFinding]:
     known = {root.runs.name, *complete_jobs(root)}
     for path in sorted(folder.iterdir()):
         if path.name not in known:
-            if disk.is_temporary(path.name):
+            if tree.is_temporary(path.name):
                 what, altered = "was left by a command that was killed", False
             else:
                 what, altered = "does not belong here", True
