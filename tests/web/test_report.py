@@ -283,7 +283,7 @@ def test_a_human_gate(
     assert panels(page)[0] == "questions"
     for name, value in provider.environment().items():
         monkeypatch.setenv(name, value)
-    found = job_view(Root(workspace.root), "first")
+    _, found = job_view(Root(workspace.root), "first")
     assert 'id="questions"' in panels_of(found)
     assert 'id="questions"' not in panels_of(found, questions=False)  # of who asks by itself
     assert "research: Is <b>this</b> fit to print? about" in panel(page, "questions").text
@@ -341,7 +341,7 @@ def test_jobs_that_cannot_be_read(workspace: Workspace, provider: Provider) -> N
     workspace.write("pipeline-data/complete/first/tasks/analysis/letter.json", seal(letter))
     page = report(workspace, "first")
     assert "[not a text]" in panel(page, "calls").text
-    assert "origin cannot be told: " in page.text
+    assert "origin cannot be shown: " in page.text
     logs.write_text('{"a": ')
     (workspace.job("first") / "tasks/analysis/letter.json").write_text("[]")
     (workspace.job("first") / "files/artifacts/analysis-output.json").unlink()
@@ -601,7 +601,7 @@ def test_a_root_without_jobs(workspace: Workspace) -> None:
 
 def test_the_panels_of_a_page_about_one_job(refined: Workspace) -> None:
     """Without a prefix, and one level higher: what a server includes into a page of its own."""
-    page = markup.parse(str(panels_of(job_view(Root(refined.root), "second"))))
+    page = markup.parse(str(panels_of(job_view(Root(refined.root), "second")[1])))
     sections = list(page.all("section"))
     assert [each.attributes["id"] for each in sections][:3] == ["problems", "graph", "tasks"]
     assert [next(each.all("h2")).text for each in sections][:3] == ["Problems", "Graph", "Tasks"]
@@ -624,7 +624,7 @@ def test_a_job_that_moves_while_it_is_read(
         return real(root, job)
 
     monkeypatch.setattr(view, "view_of", moving)
-    found = job_view(Root(workspace.root), "first")
+    _, found = job_view(Root(workspace.root), "first")
     assert found.path == "pipeline-data/current/first"
     assert found.calls
 

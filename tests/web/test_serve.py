@@ -267,7 +267,7 @@ def test_a_build_behind_another_is_stopped_with_it(
         build = served.post("/api/v1/builds", {"jobs": ["first"]}).json["id"]
         eventually(lambda: served.get(f"/api/v1/builds/{build}").json["state"] == "waiting")
         assert "another command builds it" in served.get("/builds").text
-        assert "waits for the one under way" in served.get("/jobs/first").text
+        assert "waits for the current one" in served.get("/jobs/first").text
         assert served.post("/api/v1/jobs/first/stop", {}).json["ended"]
         assert running.wait().code == 4
     assert _ended(served, build)["ending"] == "somebody asked for it"
@@ -285,12 +285,12 @@ def test_a_plan_says_what_is_being_built(
     with workspace.start("popbuild", "run", "first") as running:
         provider.wait_for(1)
         page = served.get("/plan?job=first").text
-        assert "first is being built just now" in page
+        assert "first is being built" in page
         assert "data-body" not in page
         assert "another command builds it just now" in workspace.popbuild("plan", "first").out
         build = served.post("/api/v1/builds", {"jobs": ["second"]}).json["id"]
         page = served.get("/plan?job=second").text
-        assert "second is being built just now, or about to be" in page
+        assert "second is being built, or about to be" in page
         assert "data-body" not in page
         provider.release()
         assert running.wait().code == 0
