@@ -179,13 +179,13 @@ def test_what_runs_is_told(workspace: Workspace, served: Served, provider: Provi
     text = served.get("/jobs/first").text
     began = workspace.status("first", "current")["tasks"]["analysis"]["startedAt"]
     assert len(re.findall(f'<span data-since="{began}">[0-9.]+ s</span> so far', text)) == 1
-    assert text.count("none yet") == 1
-    assert "none was kept" not in text
+    assert text.count("no answer yet") == 1
+    assert "no answer was kept" not in text
     provider.release()
     assert _ended(served, started["id"])["exitCode"] == 0
     text = served.get("/jobs/first").text
     assert "data-since" not in text
-    assert "none yet" not in text
+    assert "no answer yet" not in text
 
 
 def test_a_pipeline_has_its_gates(workspace: Workspace, served: Served) -> None:
@@ -194,7 +194,7 @@ def test_a_pipeline_has_its_gates(workspace: Workspace, served: Served) -> None:
     workspace.task("research", task_yaml={"gate": gate})
     text = served.get("/pipelines/default").text
     assert '<dd>Is this fit to print? <span class="quiet">about <span' in text
-    assert text.count("Asks a person") == 1
+    assert text.count("<dt>Human gate</dt>") == 1
 
 
 def test_a_broken_configuration_is_told_once(workspace: Workspace, served: Served) -> None:
@@ -307,7 +307,7 @@ def test_how_a_build_ended_is_said(
     ended = _ended(served, build)
     assert (ended["exitCode"], ended["ending"]) == (2, "a crash or a provider error")
     shown = served.get("/builds").text
-    said = re.search("asked .*", shown)
+    said = re.search("requested .*", shown)
     assert said is not None
     times = re.findall('datetime="([^"]*)"', said[0])
     assert times == [ended["askedAt"], ended["begunAt"], ended["endedAt"]]
