@@ -41,6 +41,24 @@ def pytest_configure_node(node: Any) -> None:
     node.workerinput["fork_server"] = commands.own_server().address
 
 
+# What starts no command asks for none of these.
+_COMMANDS = {"provider", "workspace"}
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-randomly: the first of a file is as it is written
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as `quick` what starts no command, and of the others the first of each file."""
+    started = set()
+    for item in items:
+        if item.get_closest_marker("slow"):
+            continue
+        if _COMMANDS.intersection(getattr(item, "fixturenames", ())):
+            if item.path in started:
+                continue
+            started.add(item.path)
+        item.add_marker(pytest.mark.quick)
+
+
 @pytest.fixture
 def provider() -> Iterator[Provider]:
     with Provider() as provider:
