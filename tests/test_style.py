@@ -8,6 +8,7 @@ import importlib.machinery
 import importlib.util
 import re
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -298,6 +299,14 @@ def test_no_dead_file() -> None:
         and module_of(path) not in used | set(re.findall(r"[\w.]+", text))
     ]
     assert dead == []
+
+
+def test_every_test_is_found(pytestconfig: pytest.Config) -> None:
+    """pytest passes over folders of some names, `build` among them, unless it is told its own."""
+    folders = {path.parent.name for path in (CHECKOUT / "tests").rglob("test_*.py")}
+    assert "build" in folders
+    passed_over = pytestconfig.getini("norecursedirs")
+    assert [name for name in folders if any(fnmatch(name, each) for each in passed_over)] == []
 
 
 def test_dodo_is_short() -> None:
