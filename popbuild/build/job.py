@@ -83,7 +83,8 @@ async def building(
     )
     timeouts_s = [task.timeout_s for each in pipelines.values() for task in each.tasks]
     builder = Builder(around, calls, claims, options, events)
-    with stdout_guard.masked(environment):
+    finder = Finder(around.config.snapshot, around.root.config)
+    with stdout_guard.masked(environment), finder.installed():
         beating = asyncio.create_task(heartbeat(heartbeat_limit_s(timeouts_s)))
         heeding = asyncio.create_task(builder.heed_stops())
         try:
@@ -115,7 +116,6 @@ class Builder:
         self._draining = False
         self._stops = Stops(around.root)
         self._under_way: dict[str, _JobBuild] = {}
-        Finder(around.config.snapshot, around.root.config).install()
 
     async def prepare(self) -> None:
         """Before the first job: check all templates, and keep the configuration's files. Raises

@@ -37,7 +37,8 @@ from popbuild.model.clock import timestamp
 from popbuild.model.letter import LETTER_VERSION, Usage, open_letter, seal
 from popbuild.model.pipeline import Task
 from popbuild.model.stage_names import STAGES
-from popbuild.task.cycle import Built, NotPassed, Work, run_task
+from popbuild.task.attempt import Built, NotPassed, Work
+from popbuild.task.cycle import run_task
 from popbuild.task.task_files import Files
 from popbuild.task.templates.render import Templates
 
@@ -222,12 +223,10 @@ class TaskBuild:
             sent_schema=self._around.sent_schema(task),
             schema_files=schema_files,
             files=Files(
-                self._folder,
-                task.id,
-                task.artifact,
-                self._owner,
-                lambda kind, name: self._opened.add_file(task.id, kind, name),
-                lambda text: redact(text, self._around.config.environment),
+                self._opened,
+                task,
+                {each.artifact: each.id for each in exam.pipeline.tasks},
+                self._around.config.environment,
             ),
             calls=self._shared.calls,
             watch=watch,
@@ -244,14 +243,6 @@ class TaskBuild:
             self._check()  # before it writes, and before anything is bought
             self._opened.show_stage()
         self._events.stage(self._id, self._task.id, stage, cycle)
-
-    def _owner(self, kind: str, name: str) -> str | None:
-        """The task that a file belongs to. Main artifacts belong to their tasks from the start."""
-        if kind == "artifacts":
-            for task in self._exam.pipeline.tasks:
-                if task.artifact.casefold() == name.casefold():
-                    return task.id
-        return self._opened.owner(kind, name)
 
     # Afterwards. Each writes in this order: files, log, letter, status. Only what waits for the
     # disk goes to a thread: every system call there gives the interpreter away and must get it
