@@ -18,12 +18,21 @@ from typing import Any
 from popbuild.base import disk, jsonio
 from popbuild.base.errors import GateError, InputError
 from popbuild.base.paths import COMPLETE, CURRENT, JobFolder, artifact_place
-from popbuild.jobs import lifecycle, lookup, open_job, originals, promotion, staleness
+from popbuild.jobs import (
+    fingerprint,
+    job_state,
+    lifecycle,
+    open_job,
+    originals,
+    promotion,
+)
 from popbuild.jobs.config_archive import Objects
-from popbuild.jobs.examine import Exam, Surroundings, examine, read_json
+from popbuild.jobs.examine import Exam, examine
 from popbuild.jobs.foreign import is_foreign
 from popbuild.jobs.lookup import Job
 from popbuild.jobs.open_job import OpenJob
+from popbuild.jobs.records import read_json
+from popbuild.jobs.surroundings import Surroundings
 from popbuild.model import status as states
 from popbuild.model.clock import run_id, seconds_at, timestamp
 from popbuild.model.config.config import environment_of
@@ -196,7 +205,7 @@ def _open(job: Job, original: JobFolder, around: Surroundings) -> OpenJob:
         else:
             disk.rename_new(job.folder.path, current.path)
     disk.remove(current.rejection)
-    if not lookup.holds_seed(current, job.seed):
+    if not job_state.holds_seed(current, job.seed):
         lifecycle.write_seed(current, job.seed)
     return open_job.open_job(current, job.id, run_id(), job.seed, job.pipeline, None)
 
@@ -210,7 +219,7 @@ def _adopt(opened: OpenJob, exam: Exam, task: Task, told: Mapping[str, Any]) -> 
     """Write a task's letter, and say that it is done."""
     inputs = exam.inputs(task)
     read = {"seed:": "", **{f"artifact:{name}:": "" for name in task.needs}}
-    now = staleness.current({**staleness.fixed(task, inputs), **read}, task, inputs)
+    now = fingerprint.current({**fingerprint.fixed(task, inputs), **read}, task, inputs)
     times = _times(told)
     body: dict[str, Any] = {
         "formatVersion": LETTER_VERSION,

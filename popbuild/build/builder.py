@@ -17,10 +17,10 @@ from popbuild.build.job_run import BuildServices
 from popbuild.build.nothing_to_do import Options
 from popbuild.jobs.claims import Claims
 from popbuild.jobs.config_archive import Objects
-from popbuild.jobs.examine import Surroundings
 from popbuild.jobs.lifecycle import Samples
 from popbuild.jobs.promotion import previous_kept
 from popbuild.jobs.stop_requests import LINGER_S, POLL_S, SAID, Stops
+from popbuild.jobs.surroundings import Surroundings
 from popbuild.llm.budget import Spending
 from popbuild.llm.calls import Calls
 from popbuild.llm.limits import strictest

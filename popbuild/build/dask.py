@@ -38,8 +38,8 @@ from popbuild.build.nothing_to_do import Options
 from popbuild.build.session import BuildFunction
 from popbuild.jobs import lifecycle
 from popbuild.jobs.claims import Claims, Fenced
-from popbuild.jobs.examine import Surroundings
 from popbuild.jobs.selection import Selection
+from popbuild.jobs.surroundings import Surroundings
 from popbuild.llm.store import choose_mode
 from popbuild.model.config import config
 

@@ -13,7 +13,8 @@ from popbuild.build.job_run import JobRun
 from popbuild.build.outcomes import Outcomes
 from popbuild.build.prepare import judge_file
 from popbuild.jobs import promotion
-from popbuild.jobs.examine import Exam, read_letter
+from popbuild.jobs.examine import Exam
+from popbuild.jobs.records import read_letter
 from popbuild.model import status as states
 from popbuild.model.clock import timestamp
 from popbuild.model.problem import Problem

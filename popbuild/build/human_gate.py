@@ -16,7 +16,7 @@ from typing import Any
 from popbuild.base.errors import InputError, StoppedError, UsageError, no_such
 from popbuild.base.paths import COMPLETE, CURRENT, JobFolder, Root
 from popbuild.base.redact import redact
-from popbuild.jobs import lifecycle, lookup, promotion
+from popbuild.jobs import job_state, lifecycle, promotion
 from popbuild.jobs.examine import Exam
 from popbuild.jobs.lifecycle import job_lock
 from popbuild.jobs.lookup import Job
@@ -223,7 +223,7 @@ def _artifacts(job: Job, exam: Exam, task: Task) -> dict[str, str]:
 def _go_on(job: Job, folder: JobFolder, said: str) -> None:
     """Say that a job runs that waited for this. One that failed or was stopped stays so: who
     approves something does not start it."""
-    status = lookup.read_status(folder)
+    status = job_state.read_status(folder)
     if status is None:
         raise InputError(
             "the job's status is damaged",
@@ -240,7 +240,7 @@ _running = functools.partial(states.move_job, state=states.RUNNING)
 
 def _move(root: Root, folder: JobFolder, exam: Exam, task: Task) -> JobFolder:
     """Move a job whose artifact was rejected to rejected/."""
-    status = lookup.read_status(folder) or {}
+    status = job_state.read_status(folder) or {}
     status.setdefault("state", states.STOPPED)  # one from before there were any
     opened = OpenJob(folder, status)
     if status["state"] != states.RUNNING:

@@ -12,9 +12,10 @@ from popbuild.build.events import Events, JobResult
 from popbuild.build.nothing_to_do import Options
 from popbuild.build.outcomes import Outcomes
 from popbuild.jobs.claims import Claims
-from popbuild.jobs.examine import Exam, Surroundings
+from popbuild.jobs.examine import Exam
 from popbuild.jobs.lifecycle import Samples
 from popbuild.jobs.open_job import OpenJob
+from popbuild.jobs.surroundings import Surroundings
 from popbuild.llm.calls import Calls
 from popbuild.task.templates.render import Templates
 

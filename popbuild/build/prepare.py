@@ -8,7 +8,7 @@ from popbuild.base import disk, jsonio
 from popbuild.base.errors import GateError, StoppedError
 from popbuild.base.paths import CURRENT, REJECTED, JobFolder, Root
 from popbuild.build.nothing_to_do import Options
-from popbuild.jobs import lifecycle, lookup, originals
+from popbuild.jobs import job_state, lifecycle, originals
 from popbuild.jobs.examine import Exam
 from popbuild.jobs.lifecycle import Samples
 from popbuild.jobs.lookup import Job
@@ -79,7 +79,7 @@ def take_up(job: Job, root: Root) -> JobFolder:
     originals.keep_original(root, current)
     lifecycle.claim(root, job.id)
     disk.remove(current.rejection)
-    if not lookup.holds_seed(current, job.seed):
+    if not job_state.holds_seed(current, job.seed):
         lifecycle.write_seed(current, job.seed)
     lifecycle.finish_claim(current)
     return current

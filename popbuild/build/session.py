@@ -25,9 +25,8 @@ from popbuild.base.threads import no_exit_as_if_done
 from popbuild.base.units import money
 from popbuild.build.events import Events, JobResult
 from popbuild.build.nothing_to_do import Options, settle_without_building
-from popbuild.jobs import lifecycle, lookup, promotion
+from popbuild.jobs import job_ids, lifecycle, promotion
 from popbuild.jobs.claims import Claims, JobLocks
-from popbuild.jobs.examine import Surroundings
 from popbuild.jobs.index import Index
 from popbuild.jobs.selection import (
     Selection,
@@ -37,6 +36,7 @@ from popbuild.jobs.selection import (
     check_tasks,
     select,
 )
+from popbuild.jobs.surroundings import Surroundings
 from popbuild.llm.store import choose_mode
 from popbuild.model.config import config
 from popbuild.model.problem import Problem
@@ -128,7 +128,7 @@ def run(
     chosen = select(root, job, names)
     options = options or Options()
     # With --continue they fail as a bad seed does, each alone.
-    bad = lookup.bad_names(root, chosen) if options.continue_ else {}
+    bad = job_ids.bad_names(root, chosen) if options.continue_ else {}
     selection = {name: tasks for name, tasks in chosen.items() if name not in bad}
     check_rule(root, selection)
     # To find its like, all jobs are listed: one that is complete may have nothing to do.
@@ -170,7 +170,7 @@ def run(
 
 
 def _badly_named(root: Root, job: str, problem: str) -> JobResult:
-    note = f"{lookup.place_of(root, job)} has no name that a job can have"
+    note = f"{job_ids.place_of(root, job)} has no name that a job can have"
     return JobResult(job, "rejected", problems=(Problem(problem),), notes=(note,))
 
 

@@ -19,10 +19,11 @@ from popbuild.base.redact import redact
 from popbuild.base.stopwatch import Stopwatch
 from popbuild.build import task_end
 from popbuild.build.job_run import JobRun
-from popbuild.build.outcomes import Spent, TaskOutcome, TaskSkipped, TaskStopped
-from popbuild.build.task_end import Attempt
+from popbuild.build.outcomes import TaskCost, TaskOutcome, TaskSkipped, TaskStopped
+from popbuild.build.task_end import TaskAttempt
 from popbuild.jobs import lifecycle
-from popbuild.jobs.staleness import Seen, Verdict
+from popbuild.jobs.fingerprint import Seen
+from popbuild.jobs.staleness import Verdict
 from popbuild.model import status as states
 from popbuild.model.clock import timestamp
 from popbuild.model.pipeline import Task
@@ -90,7 +91,7 @@ async def _keep_edit(run: JobRun, task: Task, verdict: Verdict) -> TaskOutcome:
 def _wait_for_a_person(
     task: Task, message: str, values: dict[str, object], hint: str
 ) -> TaskStopped:
-    return TaskStopped(task.id, Spent(), StoppedError(message, values, hint))
+    return TaskStopped(task.id, TaskCost(), StoppedError(message, values, hint))
 
 
 def _failures(run: JobRun, task: Task) -> dict[str, Any]:
@@ -110,7 +111,7 @@ def _failures(run: JobRun, task: Task) -> dict[str, Any]:
 
 async def _build(run: JobRun, task: Task, verdict: Verdict) -> TaskOutcome:
     started_at = timestamp()
-    attempt = Attempt(run, task, Stopwatch())
+    attempt = TaskAttempt(run, task, Stopwatch())
     why = verdict.brief if verdict.stale else "asked for"
     run.services.events.task_started(run.job, task.id, why)
     disk.make_folder(run.folder.task(task.id))
@@ -130,17 +131,17 @@ async def _build(run: JobRun, task: Task, verdict: Verdict) -> TaskOutcome:
         raise
     except (BudgetError, DrainingError) as error:
         run.check()
-        return await _to_its_end(asyncio.to_thread(task_end.stop, attempt, work, error))
+        return await _to_its_end(asyncio.to_thread(task_end.stop_task, attempt, work, error))
     except Exception as error:
         run.check()
         ours = error if isinstance(error, PopbuildError) else in_our_words(error)
-        return await _to_its_end(asyncio.to_thread(task_end.fail, attempt, work, ours))
+        return await _to_its_end(asyncio.to_thread(task_end.fail_task, attempt, work, ours))
     if isinstance(outcome, NotPassed):
-        return await _to_its_end(asyncio.to_thread(task_end.reject, attempt, work, outcome))
-    return await _to_its_end(task_end.keep(attempt, work, outcome, started_at))
+        return await _to_its_end(asyncio.to_thread(task_end.reject_task, attempt, work, outcome))
+    return await _to_its_end(task_end.keep_task(attempt, work, outcome, started_at))
 
 
-def _work(attempt: Attempt) -> Work:
+def _work(attempt: TaskAttempt) -> Work:
     run, task = attempt.run, attempt.task
     services, opened = run.services, run.opened
     around = services.around

@@ -16,9 +16,9 @@ from popbuild.base.errors import PopbuildError, StoppedError
 from popbuild.base.redact import redact
 from popbuild.base.stopwatch import Stopwatch
 from popbuild.build.job_run import JobRun
-from popbuild.build.outcomes import Spent, TaskBuilt, TaskFailed, TaskRejected, TaskStopped
+from popbuild.build.outcomes import TaskBuilt, TaskCost, TaskFailed, TaskRejected, TaskStopped
 from popbuild.jobs import lifecycle, promotion
-from popbuild.jobs.staleness import fixed
+from popbuild.jobs.fingerprint import fixed
 from popbuild.model import status as states
 from popbuild.model.clock import timestamp
 from popbuild.model.letter import LETTER_VERSION, Usage, open_letter, seal
@@ -29,7 +29,7 @@ _MAX_MESSAGE = 500  # characters of problems in a status
 
 
 @dataclass(frozen=True)
-class Attempt:
+class TaskAttempt:
     """One attempt at one task. `watch` measures the task's own work."""
 
     run: JobRun
@@ -44,9 +44,9 @@ class Attempt:
                     return task.id
         return self.run.opened.owner(kind, name)
 
-    def spent(self, work: Work | None, refinements: int = 0) -> Spent:
+    def spent(self, work: Work | None, refinements: int = 0) -> TaskCost:
         """What it came to until now."""
-        return Spent(Usage.of(work.made if work else []), self.watch.worked_ms, refinements)
+        return TaskCost(Usage.of(work.made if work else []), self.watch.worked_ms, refinements)
 
     def fingerprint(self, work: Work) -> dict[str, str]:
         return {
@@ -62,7 +62,7 @@ def inputs_digest(run: JobRun, task: Task) -> str:
     return jsonio.digest([fixed(task, inputs), inputs.seed, dict(inputs.artifacts), fallbacks])
 
 
-async def keep(attempt: Attempt, work: Work, built: Built, started_at: str) -> TaskBuilt:
+async def keep_task(attempt: TaskAttempt, work: Work, built: Built, started_at: str) -> TaskBuilt:
     """The output passed every gate: all files become durable, and the letter after them."""
     run, task = attempt.run, attempt.task
     folder, opened = run.folder, run.opened
@@ -91,7 +91,7 @@ async def keep(attempt: Attempt, work: Work, built: Built, started_at: str) -> T
     return TaskBuilt(task.id, spent)
 
 
-def reject(attempt: Attempt, work: Work, outcome: NotPassed) -> TaskRejected:
+def reject_task(attempt: TaskAttempt, work: Work, outcome: NotPassed) -> TaskRejected:
     """A gate said no to the last try."""
     run, task = attempt.run, attempt.task
     spent = attempt.spent(work, outcome.cycles)
@@ -117,7 +117,7 @@ def reject(attempt: Attempt, work: Work, outcome: NotPassed) -> TaskRejected:
     return TaskRejected(task.id, spent, body)
 
 
-def fail(attempt: Attempt, work: Work | None, error: PopbuildError) -> TaskFailed:
+def fail_task(attempt: TaskAttempt, work: Work | None, error: PopbuildError) -> TaskFailed:
     """The attempt crashed."""
     run, task = attempt.run, attempt.task
     environment = run.services.environment
@@ -136,7 +136,7 @@ def fail(attempt: Attempt, work: Work | None, error: PopbuildError) -> TaskFaile
     return TaskFailed(task.id, spent, error)
 
 
-def stop(attempt: Attempt, work: Work | None, error: StoppedError) -> TaskStopped:
+def stop_task(attempt: TaskAttempt, work: Work | None, error: StoppedError) -> TaskStopped:
     """What was bought is stored: the next run goes on from there."""
     run, task = attempt.run, attempt.task
     error.values.setdefault("task", task.id)
@@ -149,7 +149,7 @@ def stop(attempt: Attempt, work: Work | None, error: StoppedError) -> TaskStoppe
 
 
 def _letter(
-    attempt: Attempt, work: Work, built: Built, times: tuple[str, str], spent: Spent
+    attempt: TaskAttempt, work: Work, built: Built, times: tuple[str, str], spent: TaskCost
 ) -> dict[str, Any]:
     started_at, ended_at = times
     of_calls = [warning for call in work.made for warning in call.warnings]
@@ -178,7 +178,7 @@ def _letter(
     )
 
 
-def _end(attempt: Attempt, state: str, spent: Spent, error: str = "", **more: Any) -> None:
+def _end(attempt: TaskAttempt, state: str, spent: TaskCost, error: str = "", **more: Any) -> None:
     run, task = attempt.run, attempt.task.id
     there = run.folder.task(task)
     more = {
@@ -195,12 +195,12 @@ def _end(attempt: Attempt, state: str, spent: Spent, error: str = "", **more: An
     run.opened.change(lambda each: states.move_task(each, task, state, **more), followed=True)
 
 
-def _write_log(attempt: Attempt, work: Work) -> None:
+def _write_log(attempt: TaskAttempt, work: Work) -> None:
     path = attempt.run.folder.execution_logs(attempt.task.id)
     disk.write(path, jsonio.dumps(work.log, sort=False), sync=False)
 
 
-def _unsynced(attempt: Attempt, work: Work) -> list[Path]:
+def _unsynced(attempt: TaskAttempt, work: Work) -> list[Path]:
     """What the task wrote that is not durable yet: a stage may remove what it wrote."""
     folder, task = attempt.run.folder, attempt.task.id
     written = [folder.files(kind) / name for kind, name in sorted(work.files.written)]
@@ -208,7 +208,7 @@ def _unsynced(attempt: Attempt, work: Work) -> list[Path]:
     return [path for path in [*written, *own] if disk.is_regular(path)]
 
 
-def _outputs(attempt: Attempt, work: Work, output: Any) -> dict[str, str]:
+def _outputs(attempt: TaskAttempt, work: Work, output: Any) -> dict[str, str]:
     """The main artifact's digest by its value, every other's by its bytes."""
     main = attempt.task.artifact
     found = {

@@ -18,17 +18,12 @@ from popbuild.base.paths import (
     check_name,
 )
 from popbuild.build import adoption
-from popbuild.jobs import lifecycle, lookup, promotion, seals
-from popbuild.jobs.examine import (
-    BadSeed,
-    Exam,
-    examine,
-    key_problems,
-    read_json,
-    read_seed,
-)
+from popbuild.jobs import job_ids, job_state, lifecycle, promotion, seals
+from popbuild.jobs.examine import Exam, examine
 from popbuild.jobs.lifecycle import Samples
 from popbuild.jobs.lookup import Job
+from popbuild.jobs.records import read_json
+from popbuild.jobs.seed_files import BadSeed, key_problems, read_seed
 from popbuild.jobs.selection import select
 from popbuild.model.clock import run_id
 from popbuild.model.config import config
@@ -65,10 +60,10 @@ def queue(root: Root, seed: Mapping[str, Any], job: str | None = None) -> str:
     """Queue a one-off job from a seed that is valid; gives its ID."""
     job = run_id() if job is None else check_name("job", job)
     environment = config.environment_of(root, os.environ)
-    lookup.refuse_keys(job, environment)
+    job_ids.refuse_keys(job, environment)
     if problems := key_problems(seed, environment):
         raise seed_error(BadSeed("the seed", problems))
-    if job.casefold() in {each.casefold() for each in lookup.known_jobs(root)}:
+    if job.casefold() in {each.casefold() for each in job_ids.known_jobs(root)}:
         raise UsageError(
             "there is a job with this ID already",
             {"job": job},
@@ -190,7 +185,7 @@ def check_retry(root: Root, name: str) -> tuple[str, dict[str, Any] | None]:
 
 def _failed_again(root: Root, name: str) -> str | None:
     """The task of a job in current/ that failed in a row, or None."""
-    status = lookup.read_status(root.job(CURRENT, name))
+    status = job_state.read_status(root.job(CURRENT, name))
     entries = status["tasks"] if status else {}
     return next((task for task, entry in entries.items() if "failures" in entry), None)
 
@@ -233,7 +228,7 @@ def accept(root: Root, name: str, tasks: Iterable[str] = ()) -> list[str]:
             lifecycle.reseal_letter(folder, exam, task, None, verdict.edited)
             exam.look(task)
             accepted.append(task.id)
-        if not lookup.holds_seed(folder, job.seed):
+        if not job_state.holds_seed(folder, job.seed):
             with seals.changing(folder, folder.seed):
                 lifecycle.write_seed(folder, job.seed)
         return accepted

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from popbuild.base import disk
 from popbuild.base.paths import STATUS, JobFolder
-from popbuild.jobs.examine import is_foreign_letter, read_json
+from popbuild.jobs.records import is_foreign_letter, read_json
 from popbuild.model import status as states
 
 

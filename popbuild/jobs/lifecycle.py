@@ -12,10 +12,11 @@ from typing import Any
 from popbuild.base import disk, jsonio, locks
 from popbuild.base.errors import InputError, LockedError
 from popbuild.base.paths import CURRENT, JobFolder, Root
-from popbuild.jobs import seals, staleness
+from popbuild.jobs import fingerprint, seals
 from popbuild.jobs.claims import JobLocks
-from popbuild.jobs.examine import Exam, frozen_folder, read_json, read_samples
-from popbuild.jobs.lookup import CLAIMED, holds_seed, read_status
+from popbuild.jobs.examine import Exam
+from popbuild.jobs.job_state import CLAIMED, holds_seed, read_status
+from popbuild.jobs.records import frozen_folder, read_json, read_samples
 from popbuild.model import status as states
 from popbuild.model.clock import timestamp
 from popbuild.model.decision import Decision
@@ -155,7 +156,7 @@ def reseal_letter(folder: JobFolder, exam: Exam, task: Task, run: str | None, ed
     last = exam.letters[task.id]
     value = exam.artifacts[task.id]
     body = dict(last.body) if last else _empty_letter(task)
-    now = staleness.current(last.fingerprint if last else {}, task, exam.inputs(task))
+    now = fingerprint.current(last.fingerprint if last else {}, task, exam.inputs(task))
     if last is not None and run is not None and exam.verdicts[task.id].frozen:
         # What it was made from stays what it was: thawed, it is as stale as before.
         now = dict(last.fingerprint)

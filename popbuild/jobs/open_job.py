@@ -15,9 +15,10 @@ from typing import Any
 from popbuild.base import disk, jsonio
 from popbuild.base.paths import FILE_KINDS, JobFolder, file_name_problem, name_problem
 from popbuild.jobs import originals, seals
-from popbuild.jobs.examine import Exam, read_letter
+from popbuild.jobs.examine import Exam
 from popbuild.jobs.foreign import is_foreign
-from popbuild.jobs.lookup import read_status, removed_tasks
+from popbuild.jobs.job_state import read_status, removed_tasks
+from popbuild.jobs.records import read_letter
 from popbuild.model import status as states
 from popbuild.model.clock import timestamp
 from popbuild.model.letter import Letter

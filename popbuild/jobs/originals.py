@@ -11,7 +11,7 @@ from popbuild.base import disk
 from popbuild.base.paths import SEED, STATUS, JobFolder, Root
 from popbuild.jobs import seals
 from popbuild.jobs.foreign import is_foreign
-from popbuild.jobs.lookup import CLAIMED
+from popbuild.jobs.job_state import CLAIMED
 from popbuild.model.clock import name_stamp
 from popbuild.model.pipeline import Pipeline
 from popbuild.model.status import Status

@@ -12,8 +12,11 @@ from popbuild.base import disk, jsonio
 from popbuild.base.errors import UsageError
 from popbuild.base.paths import COMPLETE, CURRENT, REJECTED, JobFolder, Root
 from popbuild.jobs import originals, run_log, seals
-from popbuild.jobs.examine import BadSeed, Exam, read_json
-from popbuild.jobs.lookup import PROMOTIONS, SUBMITTED, state_in, stems_in
+from popbuild.jobs.examine import Exam
+from popbuild.jobs.job_ids import PROMOTIONS, stems_in
+from popbuild.jobs.job_state import SUBMITTED, state_in
+from popbuild.jobs.records import read_json
+from popbuild.jobs.seed_files import BadSeed
 from popbuild.model import status as states
 from popbuild.model.clock import name_stamp, timestamp
 from popbuild.model.decision import STAGE as HUMAN_GATE

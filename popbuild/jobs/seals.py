@@ -16,7 +16,7 @@ from typing import Any
 
 from popbuild.base import disk, jsonio
 from popbuild.base.paths import JobFolder
-from popbuild.jobs.examine import read_json, read_letter
+from popbuild.jobs.records import read_json, read_letter
 from popbuild.model.letter import is_sealed, seal
 
 SEAL_VERSION = 1

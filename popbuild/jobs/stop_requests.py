@@ -19,7 +19,7 @@ from typing import Any
 
 from popbuild.base import disk
 from popbuild.base.paths import CURRENT, Root
-from popbuild.jobs import lookup
+from popbuild.jobs import job_ids, job_state
 from popbuild.jobs.claims import JobLocks
 from popbuild.model.status import STOPPED
 
@@ -38,7 +38,7 @@ class Stops:
 
     def asked(self) -> set[str]:
         """The jobs that are to be stopped: one look for all of them."""
-        return set(lookup.stems_in(self._folder, ""))
+        return set(job_ids.stems_in(self._folder, ""))
 
     def ask(self, job: str) -> None:
         """Ask whoever builds a job to stop."""
@@ -111,7 +111,7 @@ def stop(root: Root, names: Iterable[str], patience_s: float) -> list[Stopped]:
             job,
             is_built,
             job not in left,
-            is_built and lookup.state_in(root.job(CURRENT, job)) == STOPPED,
+            is_built and job_state.state_in(root.job(CURRENT, job)) == STOPPED,
         )
         for job, is_built in asked.items()
     ]

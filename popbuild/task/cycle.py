@@ -20,7 +20,7 @@ from popbuild.base.redact import redact, redact_value, secret_in
 from popbuild.base.stopwatch import Stopwatch
 from popbuild.base.texts import is_blank
 from popbuild.base.threads import abandon, start_daemon
-from popbuild.jobs.staleness import Seen
+from popbuild.jobs.fingerprint import Seen
 from popbuild.llm.calls import Calls
 from popbuild.llm.ledger import Origin
 from popbuild.llm.request import Answer, Message, Request

@@ -14,7 +14,7 @@ from typing import Any
 from popbuild.base import disk
 from popbuild.base.errors import LockedError, UsageError
 from popbuild.base.paths import Root
-from popbuild.jobs import lifecycle, lookup
+from popbuild.jobs import job_ids, lifecycle
 from popbuild.jobs.claims import JobLocks
 from popbuild.llm.hits import Saved, by_model
 from popbuild.llm.ledger import read_entries
@@ -319,7 +319,7 @@ def _no_builds(root: Root) -> Iterator[None]:
     locks = JobLocks(root)
     held: list[str] = []
     try:
-        for job in lookup.known_jobs(root):
+        for job in job_ids.known_jobs(root):
             if not locks.acquire(job):
                 raise LockedError(
                     "another command builds a job",

@@ -12,20 +12,18 @@ from typing import Any
 from popbuild.base import disk, jsonio
 from popbuild.base.errors import InputError, NotOursError, PopbuildError, UsageError
 from popbuild.base.paths import COMPLETE, CURRENT, FILE_KINDS, REJECTED, JobFolder, Root, check_name
-from popbuild.jobs import lookup, seals
-from popbuild.jobs.examine import (
-    BadSeed,
-    Surroundings,
+from popbuild.jobs import job_ids, seals
+from popbuild.jobs.foreign import is_foreign
+from popbuild.jobs.open_job import can_be_listed
+from popbuild.jobs.records import (
     is_foreign_letter,
-    key_problems,
     read_artifact,
     read_decision,
     read_json,
     read_letter,
-    read_seed,
 )
-from popbuild.jobs.foreign import is_foreign
-from popbuild.jobs.open_job import can_be_listed
+from popbuild.jobs.seed_files import BadSeed, key_problems, read_seed
+from popbuild.jobs.surroundings import Surroundings
 from popbuild.model.config import config
 from popbuild.model.config.config import Config
 from popbuild.model.config.rules import has_ours
@@ -174,11 +172,11 @@ def _validate_names(root: Root) -> list[Finding]:
     """No two jobs have IDs that differ only by case."""
     seen: dict[str, str] = {}
     found = []
-    for job in lookup.known_jobs(root):
+    for job in job_ids.known_jobs(root):
         other = seen.setdefault(job.casefold(), job)
         if other != job:
             problem = Problem(f"its ID differs from that of {other} only by upper and lower case")
-            found.append(Finding(lookup.place_of(root, job), problem))
+            found.append(Finding(job_ids.place_of(root, job), problem))
     return found
 
 

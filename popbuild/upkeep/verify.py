@@ -19,11 +19,12 @@ from popbuild.base.errors import InputError, UsageError, no_such
 from popbuild.base.paths import COMPLETE, FILE_KINDS, JobFolder, Root
 from popbuild.jobs import seals
 from popbuild.jobs.config_archive import Objects
-from popbuild.jobs.examine import is_foreign_letter, read_frozen, read_json, read_letter
+from popbuild.jobs.fingerprint import kind_of, value_digest
 from popbuild.jobs.foreign import is_foreign
 from popbuild.jobs.promotion import promotion_under_way
-from popbuild.jobs.run_log import RunLine, Runs, complete_jobs
-from popbuild.jobs.staleness import kind_of, value_digest
+from popbuild.jobs.records import is_foreign_letter, read_frozen, read_json, read_letter
+from popbuild.jobs.run_history import Runs
+from popbuild.jobs.run_lines import RunLine, complete_jobs
 from popbuild.llm.store import Store
 from popbuild.model.config.snapshot import Snapshot
 from popbuild.model.letter import Letter, is_sealed

@@ -16,7 +16,8 @@ from provider import Provider, Reply, Request
 from workspace import Workspace
 
 from popbuild.base.paths import Root
-from popbuild.cli import deciding, main
+from popbuild.cli import deciding
+from popbuild.cli.main import main
 from popbuild.jobs import stop_requests
 from popbuild.jobs.claims import JobLocks
 from popbuild.jobs.stop_requests import POLL_S

@@ -30,10 +30,10 @@ from popbuild.build.nothing_to_do import Options
 from popbuild.build.watch.pool import Pool
 from popbuild.build.watch.waiting import Sources, Waiting
 from popbuild.build.watch.worker import Terms
-from popbuild.jobs import lifecycle, lookup
+from popbuild.jobs import job_ids, lifecycle
 from popbuild.jobs.claims import JobLocks
-from popbuild.jobs.examine import Surroundings
 from popbuild.jobs.index import Index
+from popbuild.jobs.surroundings import Surroundings
 from popbuild.model.config import config
 
 _UNSETTLED_S = 0.5  # how soon a seed is looked at again that was not whole
@@ -318,7 +318,7 @@ class _Orchestrator:
         self._look_again = True
         self._pool.renew()
         if self._settings.seeds:
-            await self._add_stale(lookup.known_seeds(self._root))
+            await self._add_stale(job_ids.known_seeds(self._root))
 
 
 def _unchanged(root: Root, names: list[str]) -> set[str]:

@@ -12,9 +12,9 @@ from pathlib import Path
 from popbuild.base import disk, jsonio
 from popbuild.base.errors import InputError
 from popbuild.base.paths import CURRENT, PENDING, Root, name_problem
-from popbuild.jobs import lookup, promotion
+from popbuild.jobs import job_ids, job_state, promotion
 from popbuild.jobs.claims import JobLocks
-from popbuild.jobs.examine import read_json
+from popbuild.jobs.records import read_json
 from popbuild.model.status import COMPLETE, REJECTED, RUNNING
 
 _ENDING = "-seed.json"
@@ -123,7 +123,7 @@ class Waiting:
         try:
             changed = folder.status.stat().st_mtime_ns
         except FileNotFoundError:
-            return disk.stands(folder.seed) or disk.stands(folder.path / lookup.CLAIMED)
+            return disk.stands(folder.seed) or disk.stands(folder.path / job_state.CLAIMED)
         if self._idle.get(job) == changed:
             return False
         status = read_json(folder.status)
@@ -144,7 +144,7 @@ class Sources:
 
     def changed(self) -> list[str]:
         """The jobs whose seed is new or was changed since the last time; at first, all."""
-        marks = {job: disk.stamp(self._root.seed(job)) for job in lookup.known_seeds(self._root)}
+        marks = {job: disk.stamp(self._root.seed(job)) for job in job_ids.known_seeds(self._root)}
         found = [job for job, mark in marks.items() if self._marks.get(job) != mark]
         self._marks = marks
         return found

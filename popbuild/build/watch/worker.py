@@ -23,7 +23,7 @@ from popbuild.build.builder import Builder, building
 from popbuild.build.events import Forwarded, JobResult
 from popbuild.build.nothing_to_do import Options
 from popbuild.jobs.claims import JobLocks
-from popbuild.jobs.examine import Surroundings
+from popbuild.jobs.surroundings import Surroundings
 from popbuild.llm.store import choose_mode
 from popbuild.model.config import config
 

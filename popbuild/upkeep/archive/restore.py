@@ -17,7 +17,16 @@ from typing import IO, Any
 from popbuild.base import disk, locks
 from popbuild.base.errors import InputError, UsageError
 from popbuild.base.paths import COMPLETE, JobFolder, Root, check_name, job_place
-from popbuild.jobs import lifecycle, lookup, originals, run_log, seals
+from popbuild.jobs import (
+    job_ids,
+    job_state,
+    lifecycle,
+    originals,
+    run_history,
+    run_lines,
+    run_log,
+    seals,
+)
 from popbuild.jobs.lifecycle import job_lock
 from popbuild.jobs.promotion import finish_promotion, keep_copy, previous_kept
 from popbuild.model.config.config import environment_of
@@ -170,11 +179,11 @@ def _place(
     with contextlib.ExitStack() as stack:
         for job in dict.fromkeys(each["id"] for each in wanted):
             stack.enter_context(job_lock(root, job))
-            lookup.refuse_links(root, job)
+            job_ids.refuse_links(root, job)
             finish_promotion(root, job, kept)
         new = []
-        runs_now = run_log.Runs(root)
-        by_folded = {each.casefold(): each for each in lookup.known_jobs(root)}
+        runs_now = run_history.Runs(root)
+        by_folded = {each.casefold(): each for each in job_ids.known_jobs(root)}
         for each in wanted:
             other = by_folded.get(each["id"].casefold(), each["id"])
             if other != each["id"]:
@@ -216,19 +225,19 @@ def _job_in_the_way(state: str, stands: JobFolder, shown: str) -> InputError:
     )
 
 
-def _check_job(runs_now: run_log.Runs, came: JobFolder, described: Mapping[str, Any]) -> Any:
+def _check_job(runs_now: run_history.Runs, came: JobFolder, described: Mapping[str, Any]) -> Any:
     """A complete job must be as its seal says, and its seal as this root knows it. Gives the line
     of its run."""
     if described["state"] != COMPLETE:
         return None
     given = described.get("line")
-    line = given if isinstance(given, dict) and run_log.is_line(given) else None
+    line = given if isinstance(given, dict) and run_lines.is_line(given) else None
     body = seals.read_seal(came)
     if body is None and not disk.stands(came.seal) and (line is None or "seal" not in line):
         return line  # from before there were seals: its digests in the archive must do
     altered = body is None or seals.digests(came) != body["files"] or body.get("changing")
     promoted = seals.promotion_of(body) if body is not None else None
-    run = line["pipelineId"] if line else (lookup.read_status(came) or {}).get("pipelineId")
+    run = line["pipelineId"] if line else (job_state.read_status(came) or {}).get("pipelineId")
     known = runs_now.result(promoted, run)
     said = [each["seal"] for each in (line, known) if each is not None and "seal" in each]
     if altered or any(each != promoted for each in said):
@@ -240,7 +249,7 @@ def _check_job(runs_now: run_log.Runs, came: JobFolder, described: Mapping[str, 
     return known or line
 
 
-def _is_expected(runs_now: run_log.Runs, folder: JobFolder) -> bool:
+def _is_expected(runs_now: run_history.Runs, folder: JobFolder) -> bool:
     """Whether our copy of runs.jsonl says that this result must stand."""
     last, line = runs_now.last(folder.id), run_line_of(runs_now, folder)
     return last is not None and last == line and runs_now.is_missed(folder.id)

@@ -13,11 +13,12 @@ from popbuild.base import disk, jsonio
 from popbuild.base.errors import PopbuildError
 from popbuild.base.paths import COMPLETE, REJECTED, JobFolder, Root, shown_name
 from popbuild.base.units import count, seconds
-from popbuild.jobs.examine import read_json
 from popbuild.jobs.foreign import listed_tasks
-from popbuild.jobs.lookup import Job, place_of, standing_status
+from popbuild.jobs.job_ids import place_of
+from popbuild.jobs.lookup import Job, standing_status
 from popbuild.jobs.originals import unowned
 from popbuild.jobs.promotion import previous_results
+from popbuild.jobs.records import read_json
 from popbuild.model.clock import seconds_at
 from popbuild.model.config.config import environment_of
 from popbuild.model.problem import MISSING
