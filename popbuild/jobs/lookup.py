@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from popbuild.base import disk, jsonio
@@ -51,10 +52,10 @@ class Job:
 
     id: str
     state: str
-    folder: JobFolder | None
-    seed: dict[str, Any] | None
-    pipeline: Pipeline | None
-    exam: Exam | None
+    folder: JobFolder | None = None
+    seed: dict[str, Any] | None = None
+    pipeline: Pipeline | None = None
+    exam: Exam | None = None
     bad_seed: BadSeed | None = None
     damage: str | None = None
     removed: tuple[str, ...] = ()
@@ -149,61 +150,79 @@ def find(job: str, around: Surroundings) -> Job:
     complete/ if it matches the inputs; otherwise current/, then rejected/, then complete/ as
     stale. Reads; writes nothing, and nothing of a job that a link leads out of.
     """
-    root = around.root
-    folders = {
+    root, folders = around.root, _folders(job, around.root)
+    found = _inputs_of(job, around, folders)
+    seed, pipeline = found.seed, found.pipeline
+    if seed is None or pipeline is None:
+        return found
+    complete = _complete(found, folders[COMPLETE], around) if COMPLETE in folders else None
+    if complete is not None and complete.matches:
+        return complete
+    for place in (CURRENT, REJECTED):
+        if place in folders:
+            folder = folders[place]
+            exam = examine(folder, seed, pipeline, around)
+            state = standing_state(root, folder, place)
+            # A claim that was cut short, and a job whose seed was rejected, have no status yet.
+            damage = damage_of(folder) if disk.stands(folder.status) else None
+            return replace(found, state=state, folder=folder, exam=exam, damage=damage)
+    if complete is not None:
+        return complete
+    nothing = examine(root.job(CURRENT, job), seed, pipeline, around)
+    return replace(found, state=_unbuilt(job, root), exam=nothing)
+
+
+def find_inputs(job: str, around: Surroundings) -> Job:
+    """A job with its seed and its pipeline, or what is wrong with them; held against nothing."""
+    return _inputs_of(job, around, _folders(job, around.root))
+
+
+def _folders(job: str, root: Root) -> dict[str, JobFolder]:
+    """The directories that a job has."""
+    return {
         state: root.job(state, job)
         for state in (COMPLETE, CURRENT, REJECTED)
         if disk.is_folder(root.at(job_place(state, job)))
     }
-    present = list(folders)
+
+
+def _inputs_of(job: str, around: Surroundings, folders: Mapping[str, JobFolder]) -> Job:
+    root, first = around.root, next(iter(folders), "new")
     link = link_of(root, job)
     if link is not None:
-        return Job(job, (present or ["new"])[0], None, None, None, None, bad_link=link)
+        return Job(job, first, bad_link=link)
     try:
         seed = _todays_seed(job, root)
         if problems := key_problems(seed, around.config.environment):
             raise BadSeed(place_of(root, job), problems)
     except BadSeed as bad:
-        state = REJECTED if REJECTED in present else (present or ["new"])[0]
-        return Job(job, state, folders.get(state), None, None, None, bad)
+        state = REJECTED if REJECTED in folders else first
+        return Job(job, state, folders.get(state), bad_seed=bad)
     try:
-        pipeline = around.config.pipeline_for(seed)
+        return Job(job, first, seed=seed, pipeline=around.config.pipeline_for(seed))
     except ConfigError as error:
         return _of_broken(job, root, seed, error)
     except InputError as error:
         named = Problem(error.as_line(), "/pipeline")
-        state = (present or ["new"])[0]
-        return Job(job, state, None, None, None, None, BadSeed(place_of(root, job), (named,)))
-    if COMPLETE in present:
-        exam = examine(folders[COMPLETE], seed, pipeline, around)
-        status = shown_status(folders[COMPLETE])
-        damage = None if status or is_foreign(folders[COMPLETE]) else DAMAGE
-        removed = removed_tasks(status, pipeline) if status else ()
-        complete = Job(
-            job,
-            COMPLETE,
-            folders[COMPLETE],
-            seed,
-            pipeline,
-            exam,
-            damage=damage,
-            removed=removed,
-        )
-        if complete.matches:
-            return complete
-    for state in (CURRENT, REJECTED):
-        if state in present:
-            folder = folders[state]
-            exam = examine(folder, seed, pipeline, around)
-            found = standing_state(root, folder, state)
-            # A claim that was cut short, and a job whose seed was rejected, have no status yet.
-            damage = damage_of(folder) if disk.stands(folder.status) else None
-            return Job(job, found, folder, seed, pipeline, exam, damage=damage)
-    if COMPLETE in present:
-        return complete
-    state = "pending" if root.pending(job).exists() else "new"
-    nothing = examine(root.job(CURRENT, job), seed, pipeline, around)
-    return Job(job, state, None, seed, pipeline, nothing)
+        return Job(job, first, bad_seed=BadSeed(place_of(root, job), (named,)))
+
+
+def _complete(found: Job, folder: JobFolder, around: Surroundings) -> Job:
+    """A job as its good result stands."""
+    assert found.pipeline is not None
+    status = shown_status(folder)
+    return replace(
+        found,
+        state=COMPLETE,
+        folder=folder,
+        exam=examine(folder, found.seed, found.pipeline, around),
+        damage=None if status or is_foreign(folder) else DAMAGE,
+        removed=removed_tasks(status, found.pipeline) if status else (),
+    )
+
+
+def _unbuilt(job: str, root: Root) -> str:
+    return "pending" if root.pending(job).exists() else "new"
 
 
 def _of_broken(job: str, root: Root, seed: dict[str, Any], error: ConfigError) -> Job:
@@ -212,9 +231,8 @@ def _of_broken(job: str, root: Root, seed: dict[str, Any], error: ConfigError) -
         folder = root.job(place, job)
         if disk.is_folder(folder.path):
             state = COMPLETE if place == COMPLETE else standing_state(root, folder, place)
-            return Job(job, state, folder, seed, None, None, broken=error)
-    state = "pending" if root.pending(job).exists() else "new"
-    return Job(job, state, None, seed, None, None, broken=error)
+            return Job(job, state, folder, seed, broken=error)
+    return Job(job, _unbuilt(job, root), seed=seed, broken=error)
 
 
 def _todays_seed(job: str, root: Root) -> dict[str, Any]:

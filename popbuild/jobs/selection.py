@@ -62,7 +62,7 @@ def check_tasks(selection: Selection, around: Surroundings) -> None:
     for job, tasks in selection.items():
         if tasks is None:
             continue
-        pipeline = lookup.find(job, around).pipeline
+        pipeline = lookup.find_inputs(job, around).pipeline
         for task in tasks:
             if pipeline is not None and task not in pipeline.names:
                 raise UsageError(
@@ -74,7 +74,7 @@ def check_fresh(selection: Selection, around: Surroundings, fresh: Iterable[str]
     """UsageError for a fresh task that a job does not have, or that it is told not to build."""
     check_not_frozen("fresh", dict.fromkeys(selection, tuple(fresh)), around)
     for job, tasks in selection.items() if fresh else ():
-        found = lookup.find(job, around)
+        found = lookup.find_inputs(job, around)
         if found.broken is not None:
             continue  # told when its turn comes
         known = found.pipeline.names if found.pipeline else ()
