@@ -65,10 +65,10 @@ async def building(
         preview.templates_of(around.config),
         previous_kept(environment),
     )
-    Finder(around.config.snapshot, around.root.config).install()
     timeouts_s = [task.timeout_s for each in pipelines.values() for task in each.tasks]
     builder = Builder(services)
-    with stdout_guard.masked(environment):
+    finder = Finder(around.config.snapshot, around.root.config)
+    with stdout_guard.masked(environment), finder.installed():
         beating = asyncio.create_task(heartbeat(heartbeat_limit_s(timeouts_s)))
         heeding = asyncio.create_task(builder.heed_stops())
         try:

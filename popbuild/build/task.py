@@ -15,7 +15,6 @@ from popbuild.base.errors import (
     StoppedError,
 )
 from popbuild.base.exit_codes import in_our_words
-from popbuild.base.redact import redact
 from popbuild.base.stopwatch import Stopwatch
 from popbuild.build import task_end
 from popbuild.build.job_run import JobRun
@@ -28,7 +27,8 @@ from popbuild.model import status as states
 from popbuild.model.clock import timestamp
 from popbuild.model.pipeline import Task
 from popbuild.model.stage_names import STAGES
-from popbuild.task.cycle import NotPassed, Work, run_task
+from popbuild.task.attempt import NotPassed, Work
+from popbuild.task.cycle import run_task
 from popbuild.task.task_files import Files
 
 T = TypeVar("T")
@@ -166,12 +166,10 @@ def _work(attempt: TaskAttempt) -> Work:
         sent_schema=around.sent_schema(task),
         schema_files=schema_files,
         files=Files(
-            run.folder,
-            task.id,
-            task.artifact,
-            attempt.owner,
-            lambda kind, name: opened.add_file(task.id, kind, name),
-            lambda text: redact(text, services.environment),
+            opened,
+            task,
+            {each.artifact: each.id for each in run.exam.pipeline.tasks},
+            services.environment,
         ),
         calls=services.calls,
         watch=attempt.watch,

@@ -23,7 +23,7 @@ from popbuild.model import status as states
 from popbuild.model.clock import timestamp
 from popbuild.model.letter import LETTER_VERSION, Usage, open_letter, seal
 from popbuild.model.pipeline import Task
-from popbuild.task.cycle import Built, NotPassed, Work
+from popbuild.task.attempt import Built, NotPassed, Work
 
 _MAX_MESSAGE = 500  # characters of problems in a status
 
@@ -35,14 +35,6 @@ class TaskAttempt:
     run: JobRun
     task: Task
     watch: Stopwatch
-
-    def owner(self, kind: str, name: str) -> str | None:
-        """The task that a file belongs to. Main artifacts belong to their tasks from the start."""
-        if kind == "artifacts":
-            for task in self.run.exam.pipeline.tasks:
-                if task.artifact.casefold() == name.casefold():
-                    return task.id
-        return self.run.opened.owner(kind, name)
 
     def spent(self, work: Work | None, refinements: int = 0) -> TaskCost:
         """What it came to until now."""

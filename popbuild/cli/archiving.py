@@ -72,8 +72,8 @@ def _restore(given: Given) -> int:
     """Put the jobs of an archive, all or the named ones, back into their places: written beside,
     held against their seals, then renamed. A job with another result is refused; --force replaces
     a complete one and keeps it as a previous result. --into makes a root of a backup."""
+    from popbuild.upkeep.amounts import parse_size
     from popbuild.upkeep.archive import restore
-    from popbuild.upkeep.share_store import parse_size
 
     file, identity = Path(given.file), _path(given.identity)
     max_bytes = restore.MAX_RESTORED_BYTES if given.max_size is None else parse_size(given.max_size)

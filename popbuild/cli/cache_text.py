@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from popbuild.base.units import money, size
-from popbuild.upkeep.share_store import Share, StorePruning, StoreStatus, Transfer
+from popbuild.upkeep.prune_store import StorePruning
+from popbuild.upkeep.share_store import Share, StoreStatus, Transfer
 
 
 def status_lines(status: StoreStatus) -> Iterator[str]:
