@@ -9,7 +9,7 @@ from typing import Any
 
 from popbuild.base import disk, jsonio
 from popbuild.base.paths import Root
-from popbuild.jobs.run_lines import RunLine, body_of, bytes_of, is_line, is_whole, job_of, json_of
+from popbuild.jobs.run_lines import RunLine, body_of, bytes_at, is_line, is_whole, job_of, json_of
 
 
 def _stamp(root: Root) -> list[tuple[int, int, int] | None]:
@@ -33,7 +33,7 @@ class Runs:
         self._root = root
         self._stamp = _stamp(root)
         # Our copy first: it gets its line last, so that all of its lines are in what is read next.
-        copy, data = bytes_of(root.runs_copy), bytes_of(root.runs)
+        copy, data = bytes_at(root.runs_copy), bytes_at(root.runs)
         self._ended = not data or data.endswith(b"\n")
         self._lines = data.removesuffix(b"\n").split(b"\n") if data else []
         self._bodies = [body_of(line) for line in self._lines]

@@ -39,7 +39,7 @@ def json_of(line: bytes) -> dict[str, Any] | None:
     return body if isinstance(body, dict) else None
 
 
-def bytes_of(path: Path) -> bytes:
+def bytes_at(path: Path) -> bytes:
     try:
         return disk.read(path)
     except (OSError, InputError):

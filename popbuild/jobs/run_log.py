@@ -16,7 +16,7 @@ from typing import Any
 
 from popbuild.base import disk, jsonio, locks
 from popbuild.base.paths import Root
-from popbuild.jobs.run_lines import RunLine, body_of, bytes_of, complete_jobs, json_of
+from popbuild.jobs.run_lines import RunLine, body_of, bytes_at, complete_jobs, json_of
 from popbuild.model.clock import name_stamp, timestamp
 from popbuild.model.letter import seal
 
@@ -62,7 +62,7 @@ def _said(line: RunLine) -> str:
 
 
 def _bodies(path: Path) -> list[dict[str, Any]]:
-    return [body for line in bytes_of(path).split(b"\n") if (body := body_of(line)) is not None]
+    return [body for line in bytes_at(path).split(b"\n") if (body := body_of(line)) is not None]
 
 
 def _append(path: Path, lines: Sequence[RunLine]) -> None:
@@ -88,7 +88,7 @@ def restored(root: Root, job: str, line: RunLine | None) -> None:
 def is_torn(root: Root, path: Path) -> bool:
     """Whether runs.jsonl, or our copy, has no end, or a line in it was cut short that the other one
     has whole."""
-    lines = bytes_of(path).split(b"\n")
+    lines = bytes_at(path).split(b"\n")
     return bool(lines[-1] or _cut_short(root, path, lines))
 
 
@@ -96,7 +96,7 @@ def mend(root: Root, path: Path) -> None:
     """Make lines of runs.jsonl, or of our copy, whole that were cut short, from the other one; a
     last line that it has not is cut off."""
     with _turn(root):
-        *lines, last = bytes_of(path).split(b"\n")
+        *lines, last = bytes_at(path).split(b"\n")
         whole = _cut_short(root, path, [*lines, last])
         if last and (len(lines) in whole or json_of(last) is not None):
             lines.append(last)
@@ -107,7 +107,7 @@ def mend(root: Root, path: Path) -> None:
 def _cut_short(root: Root, path: Path, lines: Sequence[bytes]) -> dict[int, bytes]:
     """The lines, from 0, that are the beginning of one that the other file has, with that one."""
     broken = {n: line for n, line in enumerate(lines) if line and json_of(line) is None}
-    other = bytes_of(root.runs if path == root.runs_copy else root.runs_copy) if broken else b""
+    other = bytes_at(root.runs if path == root.runs_copy else root.runs_copy) if broken else b""
     here, found = set(lines), dict[int, bytes]()
     missing = [line for line in other.split(b"\n")[:-1] if line not in here]
     for number, line in broken.items():
@@ -147,5 +147,5 @@ def _last_digest(path: Path) -> str | None:
 
 
 def _line_of(path: Path, run: str) -> dict[str, Any] | None:
-    lines = (body_of(line) for line in bytes_of(path).split(b"\n"))
+    lines = (body_of(line) for line in bytes_at(path).split(b"\n"))
     return next((body for body in lines if body is not None and body["pipelineId"] == run), None)

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import multiprocessing
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -41,28 +40,14 @@ class _Worker:
 
 
 class Pool:
-    """Must be used inside one event loop.
+    """Must be used inside one event loop. `size` workers build up to `capacity` jobs each."""
 
-    `size` workers build up to `capacity` jobs each. `on_ended` is told of every job that ended,
-    `on_refused` that workers cannot start with the configuration as it is: none is started again
-    before `renew`.
-    """
-
-    def __init__(
-        self,
-        terms: Terms,
-        size: int,
-        capacity: int,
-        events: Events,
-        on_ended: Callable[[JobResult], None],
-        on_refused: Callable[[PopbuildError], None],
-    ) -> None:
+    def __init__(self, terms: Terms, size: int, capacity: int, events: Events) -> None:
         self._terms = terms
         self._size = size
         self._capacity = capacity
         self._events = events
-        self._on_ended = on_ended
-        self._on_refused = on_refused
+        self._reports: list[JobResult | PopbuildError] = []
         self._workers: list[_Worker] = []
         self._suspects: list[str] = []
         self._crashes: Counter[str] = Counter()
@@ -128,6 +113,12 @@ class Pool:
         await self._changed.wait()
         self._changed.clear()
 
+    def take_reports(self) -> list[JobResult | PopbuildError]:
+        """The jobs that ended since the last time; or why workers cannot start with the
+        configuration as it is: none is started again before `renew`."""
+        reports, self._reports = self._reports, []
+        return reports
+
     @property
     def empty(self) -> bool:
         """Whether no worker runs."""
@@ -180,13 +171,13 @@ class Pool:
                 each.jobs.clear()
                 if not self._refused:
                     self._refused = True
-                    self._on_refused(error)
+                    self._reports.append(error)
             case Tell(event=event, values=values):
                 getattr(self._events, event)(*values)
             case Ended(result=result):
                 each.jobs.discard(result.id)
                 self._crashes.pop(result.id, None)
-                self._on_ended(result)
+                self._reports.append(result)
         if not isinstance(message, Tell):
             self._changed.set()
 
@@ -204,7 +195,8 @@ class Pool:
         if not each.ready and not each.retiring and not self._refused:
             self._refused = True
             code = each.process.exitcode
-            self._on_refused(PopbuildError("a worker process cannot start", {"exit code": code}))
+            found = PopbuildError("a worker process cannot start", {"exit code": code})
+            self._reports.append(found)
         self._changed.set()
 
     def _crashed(self, job: str, code: int | None) -> None:
@@ -216,4 +208,4 @@ class Pool:
             "the worker process ended again and again while it built this job",
             {"job": job, "times": self._crashes.pop(job), "exit code": code},
         )
-        self._on_ended(JobResult(job, "failed", error=error))
+        self._reports.append(JobResult(job, "failed", error=error))
