@@ -18,14 +18,7 @@ from typing import Any
 from popbuild.base import disk, jsonio
 from popbuild.base.errors import GateError, InputError
 from popbuild.base.paths import COMPLETE, CURRENT, JobFolder, artifact_place
-from popbuild.jobs import (
-    fingerprint,
-    job_state,
-    lifecycle,
-    open_job,
-    originals,
-    promotion,
-)
+from popbuild.jobs import fingerprint, job_state, lifecycle, open_job, originals, promotion
 from popbuild.jobs.config_archive import Objects
 from popbuild.jobs.examine import Exam, examine
 from popbuild.jobs.foreign import is_foreign

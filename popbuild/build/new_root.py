@@ -4,19 +4,11 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from popbuild.base import disk
 from popbuild.base.errors import UsageError
-from popbuild.base.paths import (
-    PACKAGE,
-    Root,
-)
+from popbuild.base.paths import PACKAGE, Root
 from popbuild.jobs import lifecycle
-
-if TYPE_CHECKING:
-    pass
-
 
 _GITIGNORE = "pipeline-data/\n.popbuild/\n.env\n"
 

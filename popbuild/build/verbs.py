@@ -6,21 +6,15 @@ import contextlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from popbuild.base import disk, jsonio
 from popbuild.base.errors import GateError, InputError, UsageError, no_such
-from popbuild.base.paths import (
-    COMPLETE,
-    CURRENT,
-    REJECTED,
-    Root,
-    check_name,
-)
+from popbuild.base.paths import COMPLETE, CURRENT, REJECTED, Root, check_name
 from popbuild.build import adoption
 from popbuild.jobs import job_ids, job_state, lifecycle, promotion, seals
 from popbuild.jobs.examine import Exam, examine
-from popbuild.jobs.lifecycle import Samples
+from popbuild.jobs.lifecycle import Samples, job_lock
 from popbuild.jobs.lookup import Job
 from popbuild.jobs.records import read_json
 from popbuild.jobs.seed_files import BadSeed, key_problems, read_seed
@@ -39,9 +33,6 @@ from popbuild.query.describe import (
     seed_error,
     with_task,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 def submit(root: Root, file: Path, job: str | None = None) -> str:
@@ -85,15 +76,9 @@ def export(root: Root, job: Job, target: Path, artifact: str | None = None) -> P
             raise InputError("the job is not complete", {"job": job.id, "state": job.description})
         return _export(job, artifact or _last_artifact(job), target)
     refuse_bad(job)
-    if job.state != COMPLETE or job.exam is None or job.folder is None:
+    if not job.up_to_date or job.exam is None:
         raise InputError(
-            "the job is not complete",
-            {"job": job.id, "state": job.description},
-            hint=f"doit run job={job.id}",
-        )
-    if not job.up_to_date:
-        raise InputError(
-            "the job is not up to date",
+            f"the job is not {'up to date' if job.state == COMPLETE else 'complete'}",
             {"job": job.id, "state": job.description},
             hint=f"doit run job={job.id}",
         )
@@ -137,8 +122,6 @@ def hand_over(target: Path, data: bytes) -> None:
 def retry(root: Root, name: str) -> tuple[str, str]:
     """Let the task that was rejected draw a new sample at the next run, or one that failed again
     and again be tried once more; gives the task, and what it does now."""
-    from popbuild.jobs.lifecycle import job_lock
-
     task, rejection = check_retry(root, name)
     if rejection is None:
         with job_lock(root, name):
@@ -196,8 +179,6 @@ def accept(root: Root, name: str, tasks: Iterable[str] = ()) -> list[str]:
     Each artifact must pass its gate. In order, so that what stands below is judged by it. A
     complete job of another program is adopted: see adoption.py.
     """
-    from popbuild.jobs.lifecycle import job_lock
-
     check_known(root, name)
     with job_lock(root, name):
         kept = promotion.previous_kept(config.environment_of(root, os.environ))
@@ -280,8 +261,6 @@ def _all_with_task(root: Root, pattern: str, task: str) -> Iterator[Job]:
 def _set_frozen(
     root: Root, tasks_by_job: Mapping[str, Mapping[str, Mapping[str, Any]]]
 ) -> dict[str, tuple[str, ...]]:
-    from popbuild.jobs.lifecycle import job_lock
-
     with contextlib.ExitStack() as held:
         for job in tasks_by_job:
             held.enter_context(job_lock(root, job))

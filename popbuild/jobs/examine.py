@@ -10,10 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from popbuild.base import disk, jsonio
-from popbuild.base.paths import (
-    COMPLETE,
-    JobFolder,
-)
+from popbuild.base.paths import COMPLETE, JobFolder
 from popbuild.jobs import fingerprint, staleness
 from popbuild.jobs.fingerprint import Inputs
 from popbuild.jobs.records import (
@@ -27,13 +24,7 @@ from popbuild.jobs.records import (
 )
 from popbuild.jobs.staleness import DependencyChange, Verdict
 from popbuild.jobs.surroundings import Surroundings
-from popbuild.model.decision import (
-    APPROVED,
-    OPEN,
-    REJECTED,
-    Decision,
-    Question,
-)
+from popbuild.model.decision import APPROVED, OPEN, REJECTED, Decision, Question
 from popbuild.model.letter import Letter
 from popbuild.model.pipeline import Pipeline, Task
 from popbuild.model.problem import MISSING, value_at

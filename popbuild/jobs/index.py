@@ -28,12 +28,7 @@ from typing import Any, Self
 
 from popbuild.base import disk, fork_map
 from popbuild.base.errors import PopbuildError
-from popbuild.base.paths import (
-    COMPLETE,
-    CURRENT,
-    PENDING,
-    REJECTED,
-)
+from popbuild.base.paths import COMPLETE, CURRENT, PENDING, REJECTED
 from popbuild.jobs import job_ids, job_state, lookup
 from popbuild.jobs.examine import Exam
 from popbuild.jobs.index_file import (

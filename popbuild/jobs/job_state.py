@@ -7,15 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from popbuild.base import disk
-from popbuild.base.paths import (
-    CURRENT,
-    REJECTED,
-    SEED,
-    STATUS,
-    JobFolder,
-    Root,
-    file_name_problem,
-)
+from popbuild.base.paths import CURRENT, REJECTED, SEED, STATUS, JobFolder, Root, file_name_problem
 from popbuild.jobs.claims import JobLocks
 from popbuild.jobs.foreign import is_foreign, shown_status
 from popbuild.jobs.records import read_json

@@ -16,10 +16,7 @@ from popbuild.base.paths import (
     letter_place,
     samples_place,
 )
-from popbuild.model.decision import (
-    Decision,
-    open_decision,
-)
+from popbuild.model.decision import Decision, open_decision
 from popbuild.model.letter import Letter, looks_ours, open_letter
 from popbuild.model.pipeline import Task
 from popbuild.model.status import is_built_by_us

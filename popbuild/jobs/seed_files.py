@@ -8,10 +8,7 @@ from typing import Any
 
 from popbuild.base import disk, jsonio
 from popbuild.base.errors import InputError
-from popbuild.base.paths import (
-    NO_DEVICE,
-    name_problem,
-)
+from popbuild.base.paths import NO_DEVICE, name_problem
 from popbuild.base.redact import key_in_name
 from popbuild.model.problem import Problem
 from popbuild.model.schema import gate, schemas

@@ -9,9 +9,7 @@ from typing import Any
 
 from popbuild.base import jsonio
 from popbuild.base.errors import ConfigError, InputError
-from popbuild.base.paths import (
-    Root,
-)
+from popbuild.base.paths import Root
 from popbuild.jobs.fingerprint import Inputs
 from popbuild.llm.addresses import ADDRESS_SETTINGS
 from popbuild.llm.endpoint import provider_place, weights_digest
