@@ -1,7 +1,7 @@
-"""`approve` and `reject`: what a person says at a task's human gate, written down with the job.
+"""`approve` and `reject`: a person's decision at a task's human gate, kept with the job.
 
-The job goes on first, and what was said is written after that. Killed in between, it runs with its
-lock free: whoever takes it up finds the gate open, and it waits again.
+The job is set to running first, and the decision written after that. Killed in between, it runs
+with its lock free: the next build finds the gate open, and waits again.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _MAX_NOTE = 4_000
 
 @dataclass(frozen=True)
 class HumanAnswer:
-    """What a person says besides yes or no. `task` is needed where several wait, `by` is the login
-    name if absent. With the `of` of a question, nothing else is answered."""
+    """What a person says besides yes or no. `task` is needed where several wait; `by` defaults to
+    the login name. With `of`, the answer counts for that question alone."""
 
     task: str | None = None
     note: str | None = None
@@ -78,8 +78,8 @@ def approve(root: Root, job: str, answer: HumanAnswer) -> Decided:
     """Say yes to what a task made: what needs it can be built.
 
     A job that was rejected at the gate goes on by this, too, without `of`. Raises UsageError where
-    nothing waits, StoppedError where the question is another one by now, or somebody has answered
-    it otherwise, and LockedError while another command builds the job.
+    nothing waits, StoppedError where the question has changed, or another person has answered it
+    otherwise, and LockedError while another command builds the job.
     """
     return _decide(root, job, APPROVED, answer)
 
@@ -126,8 +126,8 @@ def _examined(job: Job) -> Exam:
 
 def _asked(job: Job, exam: Exam, said: str, name: str | None, of: str) -> Task:
     """The task whose question has the digest that an answer gives back. StoppedError where none has
-    it any more, or where somebody has said something else since: what a person did not see is not
-    decided by this answer, nor what another person said undone."""
+    it any more, or where another person has decided otherwise since: an answer decides only what
+    was seen, and undoes no other person's decision."""
     found = (each for each in exam.pipeline.gated if exam.asked_of(each) == of)
     task = next((each for each in found if name in (None, each.id)), None)
     standing = exam.standing(task) if task is not None else None
@@ -140,7 +140,7 @@ def _asked(job: Job, exam: Exam, said: str, name: str | None, of: str) -> Task:
     decision = exam.decisions.get(task.id)
     if standing not in (OPEN, said) and decision is not None:
         raise StoppedError(
-            "somebody has decided otherwise since",
+            "another person has decided otherwise since",
             {"job": job.id, "task": task.id, "found": in_words(decision.as_json())},
             hint=f"popbuild {'approve' if said == APPROVED else 'reject'} {job.id} "
             f"--task {task.id} decides anew",
@@ -176,7 +176,7 @@ def _chosen(job: Job, exam: Exam, said: str, name: str | None) -> Task:
             hint=f"--task {opened[0]} says which",
         )
     same = [each for each, found in standing.items() if found == said]
-    # A rejection can be taken back by who made it, or by somebody else.
+    # Any person can take a rejection back.
     taken_back = [each for each, found in standing.items() if found == REJECTED]
     for found in (opened, same, taken_back if said == APPROVED else []):
         if found:
@@ -254,7 +254,7 @@ def _move(root: Root, folder: JobFolder, exam: Exam, task: Task) -> JobFolder:
 
 
 def default_name() -> str:
-    """Who decides, where nobody is named."""
+    """The name of the person who decides, where --by gives none."""
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):  # a process whose user has no name

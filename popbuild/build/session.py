@@ -239,11 +239,11 @@ def _ask_first(
     answer = events.confirm(planned)
     if not answer:
         raise StoppedError(
-            "nobody said yes: nothing was built" if answer is None else "nothing was built",
+            "not confirmed: nothing was built" if answer is None else "nothing was built",
             {"ask above": money(options.ask_above)},
             hint=None
             if answer is False
-            else "without a terminal there is nobody to ask: "
+            else "without a terminal no person can confirm: "
             "popbuild plan shows the price, --budget limits it",
         )
 

@@ -116,7 +116,7 @@ class Exam:
         return staleness.changes(last, fingerprint.current(last, task, inputs), task, inputs, past)
 
     def _before(self, letter: Letter | None, dependency: str, digest: str) -> Any:
-        """The value that a dependency had at the last build, or MISSING where nobody knows: the
+        """The value that a dependency had at the last build, or MISSING where it is unknown: the
         job's own copy of its seed, the letter's settings, and the last good result have it."""
         kind, _, rest = dependency.partition(":")
         if letter is None:
@@ -193,7 +193,7 @@ class Exam:
 
     def standing(self, task: Task) -> str | None:
         """What a person said about a task's artifacts as they stand: approved, rejected, or open
-        where nobody did. None without a human gate, and while the task is to be built."""
+        where no person did. None without a human gate, and while the task is to be built."""
         if task.human_gate is None or self.digests.get(task.id) is None:
             return None
         if self.verdicts[task.id].stale:
@@ -204,8 +204,8 @@ class Exam:
         return decision.decision
 
     def held_by(self, task: Task) -> tuple[str, ...]:
-        """The tasks above, directly or not, whose human gates hold this one back: nobody has
-        approved what they made, or they are still to be built."""
+        """The tasks above, directly or not, whose human gates hold this one back: what they
+        made is not approved, or they are still to be built."""
         gated = self.pipeline.gated
         above = self.pipeline.upstream(task.id) if gated else ()
         return tuple(

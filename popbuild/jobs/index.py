@@ -1,19 +1,19 @@
 """Which complete jobs are as they were at the last look: `.popbuild/index/jobs.json`.
 
 A job's stamp is a digest over the stats of every file that its verdict is read from, and over all
-else that it hangs on: the configuration, where models answer, popbuild itself. The index has the
+else that decides: the configuration, where models answer, popbuild itself. The index has the
 stamps of jobs that were found complete, up to date, and with nothing left to do. A job that has the
 same stamp still is. It also has the stamps and verdicts of complete jobs that are stale: a listing
 shows them again, and everything else examines them. So whatever is in doubt costs a look, and never
 gives a wrong answer:
 
 - A file that is written to, or replaced by a copy or from a backup, has another inode or another
-  time of change, which nobody can set.
+  time of change, which cannot be set.
 - Two edits within one tick of the clock may have the same times. A stamp is kept only of files
   that had been at rest for some ticks, by the clock of their own file system.
 - A clock that was moved back may come by the same time again: stamps from the future are dropped.
 - A network file system may show stats of a minute ago: there, every job is examined.
-- The file has its own digest. A damaged one, or one that cannot be read or written, is none.
+- The file has its own digest. One that is damaged, or cannot be read or written, is ignored.
 """
 
 from __future__ import annotations
@@ -98,8 +98,8 @@ class Index:
                 write_index(self._path, self._now, rows, stale)
 
     def find(self, job: str) -> Job:
-        """`jobs.find`, without opening a file of a job that is as it was. Of such a one the state
-        and the verdicts are known: neither its seed nor its artifacts were read."""
+        """`lookup.find`, without opening a file of a job that is as it was: its state and its
+        verdicts are known, its seed and its artifacts were not read."""
         pipeline = self.knows(job)
         if pipeline is None:
             return self.examine(job)
@@ -136,7 +136,7 @@ class Index:
         return watched.pipeline if same else None
 
     def examine(self, job: str) -> Job:
-        """`jobs.find`; what a complete job turns out to be is known from the next command on, if
+        """`lookup.find`; what a complete job turns out to be is known from the next command on, if
         its files are at rest."""
         if self._now is None or job in self._unsettled:
             return lookup.find(job, self._around)
@@ -216,8 +216,8 @@ def find_all(names: Collection[str], around: Surroundings) -> Iterator[Job]:
 
 
 def _stale_verdicts(job: Job) -> Mapping[str, Verdict] | None:
-    """The verdicts on a complete job that is stale, if they hang on nothing but what its stamp is
-    made of: decisions at human gates, for one, are not part of it."""
+    """The verdicts on a complete job that is stale, if its stamp covers all that decided them:
+    decisions at human gates, for one, are not part of it."""
     if job.state != COMPLETE or job.exam is None or job.bad or job.damage or job.removed:
         return None
     if job.exam.pipeline.gated or job.exam.frozen:

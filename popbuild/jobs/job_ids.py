@@ -103,7 +103,7 @@ def place_of(root: Root, job: str) -> str:
 
 def refuse_links(root: Root, job: str) -> None:
     """InputError where a job's directory is a symbolic link, or holds one. It is moved, replaced,
-    read and written: nothing of it may stand elsewhere, whoever it came from."""
+    read and written: no part of it may stand elsewhere."""
     link = link_of(root, job)
     if link is not None:
         is_job = link in [shown_name(job_place(state, job)) for state in _PLACES]
@@ -115,8 +115,7 @@ def refuse_links(root: Root, job: str) -> None:
 
 
 def refuse_keys(job: str, environment: Mapping[str, str]) -> None:
-    """InputError where an ID holds a key. It names folders, and stands in the ledger and in lists:
-    nothing may be written for such a job."""
+    """InputError where an ID holds a key: it would stand in folders, ledger and lists."""
     found = key_in_name(job, environment)
     if found is not None:
         raise InputError(

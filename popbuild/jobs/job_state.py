@@ -20,8 +20,8 @@ DAMAGE = f"{STATUS} is damaged or altered"
 
 
 def standing_state(root: Root, folder: JobFolder, state: str) -> str:
-    """The state of a job that is not complete. It runs as long as somebody holds its lock: a
-    process that was killed could not write down that it stopped."""
+    """The state of a job that is not complete. It runs while a process holds its lock: one that was
+    killed could not write down that it stopped."""
     if state == REJECTED:
         return REJECTED
     found = state_in(folder)
@@ -51,7 +51,7 @@ def _held(root: Root, folder: JobFolder) -> bool:
     try:
         return not JobLocks(root).is_free(folder.id)
     except OSError:
-        return True  # somebody else's root, which we may only read: its status has the word
+        return True  # a root that we may only read: its status decides
 
 
 def read_status(folder: JobFolder) -> states.Status | None:
@@ -87,7 +87,7 @@ def seed_source(root: Root, job: str, folder: JobFolder | None) -> str | None:
 
 def is_orphan(root: Root, folder: JobFolder) -> bool:
     """Whether a job was built from a file under seeds/ that is gone. One that was submitted never
-    had one; where a job does not say what it came from, it is none."""
+    had one. Where a job does not say where it came from, the answer is no."""
     source = None
     for place in (folder.rejection, folder.status):  # a bad seed never had a status
         body = read_json(place)

@@ -41,7 +41,7 @@ def prepare_root(root: Root) -> None:
 
 
 def doubts_about_locks(root: Root) -> str | None:
-    """What to tell a person where the locks of a root keep nobody apart; None where they do."""
+    """A warning where the locks of a root do not hold; None where they do."""
     reason = locks.why_not_held(root.private / "locks")
     if reason is None:
         return None
@@ -85,13 +85,13 @@ def claim(root: Root, job: str) -> None:
 
 def note_abandoned(root: Root, job: str) -> None:
     """Write down that a job is stopped, where its status says that it runs: the caller holds its
-    lock, so the process that built it has ended without a word (SIGKILL, a cut of power). Where
-    that cannot be written, commands that look say it all the same."""
+    lock, so the process that built it was killed, or the power failed. Commands that only look
+    report it as stopped even where that cannot be written."""
     folder = root.job(CURRENT, job)
     status = read_status(folder)
     if status is None or status.get("state") != states.RUNNING:
         return
-    if disk.first_link(str(folder.path)) is None:  # or it is nothing of ours to write to
+    if disk.first_link(str(folder.path)) is None:  # else it would be written elsewhere
         with contextlib.suppress(OSError):
             disk.write(folder.status, jsonio.dumps(states.abandoned(status), sort=False))
 
@@ -102,8 +102,8 @@ def finish_claim(folder: JobFolder) -> None:
 
 
 def refresh_seed(root: Root, folder: JobFolder, seed: Mapping[str, Any]) -> None:
-    """Nobody read what changed in the seed, if anything did: no run, only the copy that matches its
-    source; what waited in pending/ is taken."""
+    """What changed in the seed, if anything, was read by no task: no run, only a copy that matches
+    its source. What waited in pending/ is taken."""
     if not holds_seed(folder, seed):
         with seals.changing(folder, folder.seed):
             write_seed(folder, seed)

@@ -99,7 +99,7 @@ class OpenJob:
             files = self._status["tasks"][task]["files"]
             found = {(kind, name) for kind in FILE_KINDS for name in files[kind]}
             for kind, name in found - keep:
-                if file_name_problem(name) is None:  # whoever wrote the status
+                if file_name_problem(name) is None:  # the status may be damaged
                     disk.remove(self.folder.files(kind) / name)
                 self._status = states.drop_file(self._status, task, kind, name)
 

@@ -32,7 +32,7 @@ _NUMBERED = re.compile(r"(\d{6})-")
 def previous_kept(environment: Mapping[str, str]) -> int:
     """How many previous good results of a job are kept: POPBUILD_KEEP_PREVIOUS, or one.
 
-    Raises UsageError for what is no such number.
+    Raises UsageError for anything else.
     """
     text = environment.get("POPBUILD_KEEP_PREVIOUS")
     if not text:
@@ -194,8 +194,8 @@ def reject_seed(root: Root, job: str, bad: BadSeed) -> JobFolder:
 
 
 def _take_seed(root: Root, job: str, target: Path) -> None:
-    """Put today's source of a job where its own copy belongs, as it is. What is no file (a link, a
-    folder) or cannot be read stays in seeds/."""
+    """Put today's source of a job where its own copy belongs, as it is. A link, a folder, or a
+    file that cannot be read stays in seeds/."""
     source, pending = root.seed(job), root.pending(job)
     if disk.stands(source):
         if disk.is_regular(source):

@@ -75,9 +75,9 @@ class Runs:
     def last(self, job: str) -> RunLine | None:
         """The line of the last run that was promoted as this job: its result must stand.
 
-        What was restored from an archive since then is that result. By our copy where it knows the
-        last line that is here, since lines may have been taken away
-        behind that; by runs.jsonl where it does not, which then came from elsewhere.
+        If a result was restored from an archive since, it is that one. Our copy decides where it
+        has the last line of runs.jsonl, since lines may have been removed behind it; otherwise
+        runs.jsonl came from elsewhere, and decides.
         """
         if job in self._restored:
             return self._restored[job]
@@ -92,7 +92,7 @@ class Runs:
 
     def missing(self, standing: Iterable[str]) -> tuple[list[str], list[str]]:
         """The jobs that were promoted and do not stand here: those that we saw promoted here and
-        nobody removed on purpose, and those of which only runs.jsonl tells."""
+        that were not removed on purpose, and those that only runs.jsonl names."""
         known = {*self._last_here, *self._last_ours, *self._restored}
         jobs = sorted(known - {*standing, *self._removed, ""})
         return (
@@ -101,7 +101,7 @@ class Runs:
         )
 
     def is_missed(self, job: str) -> bool:
-        """Whether we saw this job promoted here last, and nobody removed it on purpose."""
+        """Whether we saw this job promoted here last, and it was not removed on purpose."""
         last = self.last(job)
         ours = last is not None and (last["pipelineId"] in self._ours or job in self._restored)
         return ours and job not in self._removed

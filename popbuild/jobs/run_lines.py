@@ -19,14 +19,14 @@ _MOST_A_LINE = 2_048  # bytes of a line, mostly fewer
 
 
 def recent(root: Root, most: int) -> list[RunLine]:
-    """The last runs, the newest first. What is no line of a run is passed over."""
+    """The last runs, the newest first. Lines that are not of a run are skipped."""
     lines = disk.read_end(root.runs, most * _MOST_A_LINE).split(b"\n")
     bodies = (body_of(line) for line in reversed(lines))
     return list(itertools.islice((body for body in bodies if body is not None), most))
 
 
 def body_of(line: bytes) -> dict[str, Any] | None:
-    """A run's line as JSON, or None for what is none."""
+    """A run's line as JSON; None for anything else."""
     body = json_of(line)
     return body if body is not None and isinstance(body.get("pipelineId"), str) else None
 
@@ -70,6 +70,6 @@ def complete_jobs(root: Root) -> list[str]:
 
 
 def job_of(line: RunLine) -> str:
-    """A line's job; lines of long ago do not say."""
+    """A line's job; empty for old lines, which do not name it."""
     job = line.get("id")
     return job if isinstance(job, str) else ""

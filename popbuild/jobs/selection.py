@@ -71,7 +71,7 @@ def check_tasks(selection: Selection, around: Surroundings) -> None:
 
 
 def check_fresh(selection: Selection, around: Surroundings, fresh: Iterable[str]) -> None:
-    """UsageError for a fresh task that a job does not have, or that it is told not to build."""
+    """UsageError for a fresh task that a job does not have, or that the command leaves out."""
     check_not_frozen("fresh", dict.fromkeys(selection, tuple(fresh)), around)
     for job, tasks in selection.items() if fresh else ():
         found = lookup.find_inputs(job, around)

@@ -51,7 +51,7 @@ class Verdict:
         return "; ".join(self.reasons) or ("edited by hand" if self.edited else "up to date")
 
 
-DAMAGED = Verdict(("letter damaged or altered",))  # there is a file, and it is no letter
+DAMAGED = Verdict(("letter damaged or altered",))  # there is a file, but not a letter
 FOREIGN = Verdict(("built by another program",))  # the letter that stands there is not ours
 
 
@@ -204,7 +204,7 @@ def verdict_of(
 
 
 def unfinished(verdict: Verdict) -> Verdict:
-    """What is to be said where the letter is the last good result's, and a build since began and
-    came to none of its own. What stands there may be half done: it is nobody's edit."""
+    """The verdict where the letter is the last good result's, and a build since was cut short. What
+    stands there may be half done: it is not an edit."""
     reasons = (*verdict.reasons, *(verdict.held or ()), "was not finished")
     return Verdict(reasons, as_built=verdict.as_built)

@@ -41,9 +41,9 @@ _UNSETTLED_S = 0.5  # how soon a seed is looked at again that was not whole
 @dataclass(frozen=True)
 class Settings:
     """How to watch. `workers` are processes; `in_flight` calls at a time over all of them; calls
-    are waited for `grace_s` at the end; all is looked at again every `rescan_s`, since a network
-    file system tells nobody of what others write. `once` ends when nothing is left to do; `seeds`
-    builds what changes under seeds/ and pipeline-config/ as well."""
+    are waited for `grace_s` at the end. Every `rescan_s` everything is looked at again, since a
+    network file system gives no notice of what other machines write. `once` ends when nothing is
+    left to do; `seeds` builds what changes under seeds/ and pipeline-config/ as well."""
 
     workers: int
     in_flight: int
@@ -178,8 +178,8 @@ class _Orchestrator:
         self._add(found)
 
     async def _add_stale(self, names: list[str]) -> None:
-        """Add those that the index does not know to be unchanged. Each will be looked at once more
-        by whoever builds it."""
+        """Add those that the index does not know to be unchanged. Their builds examine them
+        again."""
         with contextlib.suppress(PopbuildError, OSError):  # workers will tell
             unchanged = await asyncio.to_thread(_unchanged, self._root, names)
             names = [job for job in names if job not in unchanged]
@@ -193,8 +193,8 @@ class _Orchestrator:
                 self._events.note(f"warning: {shown} is left: its name can be no job's: {problem}")
 
     def _hand_out(self) -> None:
-        """Give jobs to workers while there is room. What is handed to nobody stays in pending/,
-        for other orchestrators too."""
+        """Give jobs to workers while there is room. The others stay in pending/, for other
+        orchestrators too."""
         if not self._pool.room:
             return
         building = self._pool.jobs

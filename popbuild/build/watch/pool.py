@@ -1,8 +1,8 @@
-"""Worker processes: who builds what, and what becomes of a job whose worker crashed.
+"""Worker processes: which worker builds which job, and what follows when a worker crashes.
 
-A worker builds many jobs at a time, since they wait for models. When one dies, nobody knows which
-of its jobs took it down: each is built again alone, in a process of its own, so that the one at
-fault takes down nobody else. Starts are counted on disk, and it is not started for ever.
+A worker builds many jobs at a time, since they wait for models. When one dies, any of its jobs may
+have taken it down: each is built again in a process for itself, so that the one at fault takes
+down no other. Starts are counted on disk and limited.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from popbuild.build.events import Events, JobResult
 from popbuild.build.watch import worker
 from popbuild.build.watch.worker import BuildJob, Drain, Ended, Ready, Refused, Retire, Tell, Terms
 
-# More often than a task's starts are counted on disk: what dies outside of a task ends here.
+# More than the limit of a task's starts on disk: this ends what dies outside of any task.
 _MAX_CRASHES = 8
 
 
@@ -73,12 +73,12 @@ class Pool:
 
     @property
     def room(self) -> int:
-        """How many jobs could be built more."""
+        """How many more jobs the workers can take."""
         ready = [each for each in self._regular if each.ready]
         return 0 if self._ending else sum(self._capacity - len(each.jobs) for each in ready)
 
     def build(self, job: str) -> None:
-        """Hand a job to the worker that has the fewest. There must be room."""
+        """Give a job to the worker with the fewest. There must be room."""
         ready = [each for each in self._regular if each.ready]
         least = min(ready, key=lambda each: len(each.jobs))
         least.jobs.add(job)

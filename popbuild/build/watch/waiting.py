@@ -1,4 +1,4 @@
-"""What an orchestrator could take up: seeds that wait in pending/, and jobs whose owner died."""
+"""What an orchestrator can take up: seeds in pending/, and jobs whose process died."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from popbuild.model.status import COMPLETE, REJECTED, RUNNING
 
 _ENDING = "-seed.json"
 _UNFINISHED = (RUNNING, COMPLETE, REJECTED)  # in current/: it was about to leave
-_SETTLED_S = 2.0  # a broken seed that nobody has touched for so long will not become whole
+_SETTLED_S = 2.0  # a broken seed that has not changed for this long will not become whole
 _AGAIN_S = 60.0  # before a seed that could not be taken up is tried once more
 
 _Mark = tuple[int, int, int]  # disk.stamp of a file
@@ -34,9 +34,9 @@ class Waiting:
         self._root = root
         self._locks = locks
         self._monotonic = monotonic
-        self._broken: dict[Path, tuple[_Mark, float]] = {}  # since when a seed has stood like this
+        self._broken: dict[Path, tuple[_Mark, float]] = {}  # since when a seed has been like this
         self._refused: dict[Path, tuple[_Mark | None, float]] = {}
-        self._idle: dict[str, int] = {}  # jobs in current/ that wait for no one: status' mtime_ns
+        self._idle: dict[str, int] = {}  # not abandoned, in current/: status' mtime_ns
 
     def seeds(self) -> list[str]:
         """The jobs whose seed waits in pending/, the oldest first."""
@@ -45,7 +45,7 @@ class Waiting:
         with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
             for entry in entries:
                 if entry.name.endswith(_ENDING) and not entry.name.startswith("."):
-                    with contextlib.suppress(FileNotFoundError):  # somebody took it just now
+                    with contextlib.suppress(FileNotFoundError):  # a build took it just now
                         at = entry.stat(follow_symlinks=False).st_mtime_ns
                         found.append((at, entry.name.removesuffix(_ENDING)))
         return [job for _, job in sorted(found)]
@@ -58,10 +58,10 @@ class Waiting:
                 yield job, problem
 
     def is_whole(self, path: Path) -> bool:
-        """Whether a seed can be taken up: it is there, and nobody is about to write it.
+        """Whether a seed can be taken up: it is there, and not being written.
 
-        One that is no JSON is left until it has not changed for two seconds, and nobody has it
-        open for writing. Then it is what it is, and will be rejected with its problems.
+        One that is not JSON is left until it has not changed for two seconds and no process has it
+        open for writing. Then it is taken up, and rejected with its problems.
         """
         mark = disk.stamp(path)
         if mark is None or _is_object(path):
@@ -83,7 +83,7 @@ class Waiting:
         return bool(self._broken)
 
     def refuse(self, path: Path) -> None:
-        """A build ended and the seed still waits: not again at once, unless it changes."""
+        """A build ended and the seed still waits: do not try it again soon, unless it changes."""
         self._refused[path] = disk.stamp(path), self._monotonic() + _AGAIN_S
 
     def leave(self, job: str) -> None:
@@ -104,7 +104,7 @@ class Waiting:
         return True
 
     def abandoned(self) -> Iterator[str]:
-        """The jobs that somebody built who died."""
+        """The jobs whose build died."""
         names = set(promotion.unfinished_promotions(self._root))
         with contextlib.suppress(FileNotFoundError):
             names.update(path.name for path in (self._root.data / CURRENT).iterdir())
@@ -113,8 +113,8 @@ class Waiting:
                 yield job
 
     def is_abandoned(self, job: str) -> bool:
-        """Whether a job is said to run, or was just being claimed, promoted or rejected, and nobody
-        holds its lock: whoever built it died."""
+        """Whether a job's status says that it runs, or it was being claimed, promoted or rejected,
+        while its lock is free: the process that built it died."""
         if not self._locks.is_free(job):
             return False
         if promotion.is_promotion_unfinished(self._root, job):
