@@ -12,15 +12,15 @@ from popbuild.model.letter import Usage
 
 
 @dataclass(frozen=True)
-class TaskCost:
+class TaskSpent:
     """What an attempt took: its calls, its own work in milliseconds, its refinements."""
 
     usage: Usage = field(default_factory=Usage)
     execution_ms: float = 0.0
     refinements: int = 0
 
-    def __add__(self, other: TaskCost) -> TaskCost:
-        return TaskCost(
+    def __add__(self, other: TaskSpent) -> TaskSpent:
+        return TaskSpent(
             self.usage + other.usage,
             self.execution_ms + other.execution_ms,
             self.refinements + other.refinements,
@@ -32,7 +32,7 @@ class TaskBuilt:
     """Its letter stands."""
 
     task: str
-    spent: TaskCost
+    spent: TaskSpent
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class TaskRejected:
     """It did not pass its gate. `body` is that of rejection.json."""
 
     task: str
-    spent: TaskCost
+    spent: TaskSpent
     body: dict[str, Any]
 
 
@@ -58,7 +58,7 @@ class TaskFailed:
     """It crashed."""
 
     task: str
-    spent: TaskCost
+    spent: TaskSpent
     error: PopbuildError
 
 
@@ -67,7 +67,7 @@ class TaskStopped:
     """A budget ended it, or a person has to decide first."""
 
     task: str
-    spent: TaskCost
+    spent: TaskSpent
     error: StoppedError
 
 
@@ -85,11 +85,11 @@ class Outcomes:
         return tuple(each.task for each in self.all if isinstance(each, TaskBuilt))
 
     @functools.cached_property
-    def spent(self) -> TaskCost:
-        each_spent: Iterable[TaskCost] = (
+    def spent(self) -> TaskSpent:
+        each_spent: Iterable[TaskSpent] = (
             each.spent for each in self.all if not isinstance(each, TaskSkipped)
         )
-        return sum(each_spent, TaskCost())
+        return sum(each_spent, TaskSpent())
 
     @property
     def held(self) -> bool:

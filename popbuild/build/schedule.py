@@ -45,7 +45,7 @@ class UpToDate:
         return not (verdict.stale or verdict.edited)
 
 
-class ShownVerdict:
+class ListedVerdict:
     """doit's `uptodate` for a listing. Its `repr` is the reason, for `doit info`."""
 
     def __init__(self, verdict: Verdict) -> None:
@@ -88,7 +88,7 @@ def doit_tasks(exam: Exam) -> list[DoitTask]:
     ]
 
 
-def _doit_task(exam: Exam, task: Task, decides: UpToDate | ShownVerdict, doc: str) -> DoitTask:
+def _doit_task(exam: Exam, task: Task, decides: UpToDate | ListedVerdict, doc: str) -> DoitTask:
     folder, job = exam.folder, exam.folder.id
     needed = [exam.pipeline.task(name).artifact for name in task.needs]
     return DoitTask(
@@ -114,7 +114,7 @@ def listed(job: Job, *, groups_only: bool = False) -> list[DoitTask]:
         verdicts = exam.verdicts
         said += [f"{each}: {verdict}" for each, verdict in verdicts.items() if verdict.stale]
         tasks = [
-            _doit_task(exam, task, ShownVerdict(verdicts[task.id]), verdicts[task.id].brief)
+            _doit_task(exam, task, ListedVerdict(verdicts[task.id]), verdicts[task.id].brief)
             for task in exam.pipeline.tasks
         ]
     told: list[tuple[str, ...]] = [(line,) for line in said] or [()]
@@ -123,7 +123,7 @@ def listed(job: Job, *, groups_only: bool = False) -> list[DoitTask]:
         None,
         task_dep=[task.name for task in tasks],
         # One object for each line of `info`. A group without any would always be run.
-        uptodate=[ShownVerdict(Verdict(reasons)) for reasons in told],
+        uptodate=[ListedVerdict(Verdict(reasons)) for reasons in told],
         doc=job.description,
         has_subtask=True,
     )

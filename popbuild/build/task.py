@@ -18,7 +18,7 @@ from popbuild.base.exit_codes import in_our_words
 from popbuild.base.stopwatch import Stopwatch
 from popbuild.build import task_end
 from popbuild.build.job_run import JobRun
-from popbuild.build.outcomes import TaskCost, TaskOutcome, TaskSkipped, TaskStopped
+from popbuild.build.outcomes import TaskOutcome, TaskSkipped, TaskSpent, TaskStopped
 from popbuild.build.task_end import TaskAttempt
 from popbuild.jobs import lifecycle
 from popbuild.jobs.fingerprint import Seen
@@ -91,7 +91,7 @@ async def _keep_edit(run: JobRun, task: Task, verdict: Verdict) -> TaskOutcome:
 def _wait_for_a_person(
     task: Task, message: str, values: dict[str, object], hint: str
 ) -> TaskStopped:
-    return TaskStopped(task.id, TaskCost(), StoppedError(message, values, hint))
+    return TaskStopped(task.id, TaskSpent(), StoppedError(message, values, hint))
 
 
 def _failures(run: JobRun, task: Task) -> dict[str, Any]:
@@ -138,7 +138,7 @@ async def _build(run: JobRun, task: Task, verdict: Verdict) -> TaskOutcome:
         return await _to_its_end(asyncio.to_thread(task_end.fail_task, attempt, work, ours))
     if isinstance(outcome, NotPassed):
         return await _to_its_end(asyncio.to_thread(task_end.reject_task, attempt, work, outcome))
-    return await _to_its_end(task_end.keep_task(attempt, work, outcome, started_at))
+    return await _to_its_end(task_end.keep_built(attempt, work, outcome, started_at))
 
 
 def _work(attempt: TaskAttempt) -> Work:

@@ -16,7 +16,7 @@ from popbuild.base.errors import PopbuildError, StoppedError
 from popbuild.base.redact import redact
 from popbuild.base.stopwatch import Stopwatch
 from popbuild.build.job_run import JobRun
-from popbuild.build.outcomes import TaskBuilt, TaskCost, TaskFailed, TaskRejected, TaskStopped
+from popbuild.build.outcomes import TaskBuilt, TaskFailed, TaskRejected, TaskSpent, TaskStopped
 from popbuild.jobs import lifecycle, promotion
 from popbuild.jobs.fingerprint import fixed
 from popbuild.model import status as states
@@ -36,9 +36,9 @@ class TaskAttempt:
     task: Task
     watch: Stopwatch
 
-    def spent(self, work: Work | None, refinements: int = 0) -> TaskCost:
+    def spent(self, work: Work | None, refinements: int = 0) -> TaskSpent:
         """What it came to until now."""
-        return TaskCost(Usage.of(work.made if work else []), self.watch.worked_ms, refinements)
+        return TaskSpent(Usage.of(work.made if work else []), self.watch.worked_ms, refinements)
 
     def fingerprint(self, work: Work) -> dict[str, str]:
         return {
@@ -54,7 +54,7 @@ def inputs_digest(run: JobRun, task: Task) -> str:
     return jsonio.digest([fixed(task, inputs), inputs.seed, dict(inputs.artifacts), fallbacks])
 
 
-async def keep_task(attempt: TaskAttempt, work: Work, built: Built, started_at: str) -> TaskBuilt:
+async def keep_built(attempt: TaskAttempt, work: Work, built: Built, started_at: str) -> TaskBuilt:
     """The output passed every gate: all files become durable, and the letter after them."""
     run, task = attempt.run, attempt.task
     folder, opened = run.folder, run.opened
@@ -141,7 +141,7 @@ def stop_task(attempt: TaskAttempt, work: Work | None, error: StoppedError) -> T
 
 
 def _letter(
-    attempt: TaskAttempt, work: Work, built: Built, times: tuple[str, str], spent: TaskCost
+    attempt: TaskAttempt, work: Work, built: Built, times: tuple[str, str], spent: TaskSpent
 ) -> dict[str, Any]:
     started_at, ended_at = times
     of_calls = [warning for call in work.made for warning in call.warnings]
@@ -170,7 +170,7 @@ def _letter(
     )
 
 
-def _end(attempt: TaskAttempt, state: str, spent: TaskCost, error: str = "", **more: Any) -> None:
+def _end(attempt: TaskAttempt, state: str, spent: TaskSpent, error: str = "", **more: Any) -> None:
     run, task = attempt.run, attempt.task.id
     there = run.folder.task(task)
     more = {
