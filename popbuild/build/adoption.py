@@ -252,25 +252,12 @@ def _times(told: Mapping[str, Any]) -> dict[str, Any]:
 
 def _end(opened: OpenJob, exam: Exam, around: Surroundings) -> None:
     """Promote a job that is up to date; leave one in current/ where the rest is to be built."""
-    usage = UNMETERED.as_json()
     if not exam.up_to_date():
         opened.change(lambda each: states.move_job(each, states.STOPPED))
         return
-    now = timestamp()
-    line = {
-        "name": exam.seed["name"],
-        "pipelineId": opened.status["pipelineId"],
-        "id": exam.folder.id,
-        "finishedAt": now,
-        "tasks": list(exam.pipeline.names),
-        "totalExecutionTime": 0,
-        "totalRefinementAttempts": 0,
-        "finalArtifacts": list(exam.pipeline.names),
-        "built": [],
-        "usage": usage,
-    }
-    ended = {"finishedAt": now, "usage": usage}
+    ended = {"finishedAt": timestamp(), "usage": UNMETERED.as_json()}
     opened.change(lambda each: states.move_job(each, states.COMPLETE, **ended), sync=True)
+    line = promotion.run_line(exam, opened.status["pipelineId"], ended)
     kept = promotion.previous_kept(environment_of(around.root, os.environ))
     promotion.promote(around.root, opened.folder, line, kept)
 

@@ -235,6 +235,34 @@ def rejection(
     }
 
 
+def run_line(
+    exam: Exam,
+    run: str,
+    ended: Mapping[str, Any],
+    *,
+    built: Iterable[str] = (),
+    execution_ms: float = 0,
+    refinements: int = 0,
+    earlier: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """A line of runs.jsonl (storage format, section 8); totals are those of this run. `ended` has
+    its time and its usage; `earlier` are tasks that earlier runs built, by task."""
+    names = list(exam.pipeline.names)
+    return {
+        "name": exam.seed["name"],
+        "pipelineId": run,
+        "id": exam.folder.id,
+        "finishedAt": ended["finishedAt"],
+        "tasks": names,
+        "totalExecutionTime": round(execution_ms, 2),
+        "totalRefinementAttempts": refinements,
+        "finalArtifacts": names,
+        "built": list(built),
+        **({"earlier": earlier} if earlier else {}),
+        "usage": ended["usage"],
+    }
+
+
 def refusal_body(exam: Exam, task: Task, run: str) -> dict[str, Any]:
     """The body of rejection.json where a person said no to what a task made. It stands until the
     task makes something else, or the person thinks otherwise."""

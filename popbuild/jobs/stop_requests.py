@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -76,12 +76,7 @@ class Stopped:
     stopped: bool
 
     def as_json(self) -> dict[str, Any]:
-        return {
-            "job": self.job,
-            "asked": self.asked,
-            "ended": self.ended,
-            "stopped": self.stopped,
-        }
+        return asdict(self)
 
     def lines(self) -> Iterator[str]:
         """As a person reads it."""
