@@ -114,7 +114,7 @@ def _why_not(exam: Exam, original: JobFolder, task: Task) -> str | None:
 
 
 def _missing(folder: JobFolder, original: JobFolder, task: Task) -> str:
-    """That a task's artifact is not there, and what of it may be under another name."""
+    """Say that a task's artifact is not there, and which other file may hold it."""
     place = artifact_place(task.artifact)
     if disk.stands(folder.artifact(task.artifact)):
         return f"{place} cannot be read"
@@ -171,7 +171,7 @@ def _bytes_of(value: Any) -> bytes | None:
 
 
 def _as_told(original: JobFolder) -> Mapping[str, Any]:
-    """What the other program's status says of each task."""
+    """The tasks' entries in the other program's status."""
     status = read_json(original.status)
     tasks = status.get("tasks") if isinstance(status, dict) else None
     return {

@@ -36,8 +36,8 @@ _LOCK_POLL_S = 0.1
 async def building(
     around: Surroundings, claims: Claims, options: Options, events: Events, mode: str
 ) -> AsyncIterator[Builder]:
-    """A builder, for as long as it is needed in this event loop. Raises UsageError for a variable
-    of the environment that is not what it should be."""
+    """A builder for this event loop. Raises UsageError for a variable of the environment with a bad
+    value."""
     environment, pipelines = around.config.environment, around.config.pipelines
     patience = Patience.from_environment(environment, options.in_flight, options.together)
     export_environment(environment)

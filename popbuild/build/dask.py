@@ -48,7 +48,7 @@ _AHEAD = 2  # jobs handed out, for each that can be built at a time: workers nev
 
 
 def build_on(address: str) -> BuildFunction:
-    """What builds jobs on the cluster whose scheduler is at this address, or `local`."""
+    """A function that builds jobs on the cluster with its scheduler at this address, or `local`."""
 
     def build(
         selection: Selection,

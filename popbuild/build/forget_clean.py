@@ -1,4 +1,4 @@
-"""`forget` and `clean`: what a person takes away on purpose."""
+"""`forget` and `clean`: remove things on purpose."""
 
 from __future__ import annotations
 

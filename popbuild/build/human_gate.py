@@ -44,8 +44,8 @@ class HumanAnswer:
 
 @dataclass(frozen=True)
 class Decided:
-    """What was said about a task of a job, just now or `before`; where the job stands since, and
-    what else it waits for."""
+    """A decision about a task, made just now or `before`; where the job is now, and the tasks that
+    it still waits for."""
 
     job: str
     decision: Decision
@@ -185,7 +185,7 @@ def _chosen(job: Job, exam: Exam, said: str, name: str | None) -> Task:
 
 
 def _check(job: Job, exam: Exam, task: Task, said: str) -> None:
-    """UsageError where nothing can be said about a task just now."""
+    """UsageError where the task cannot be decided about now."""
     standing = exam.standing(task)
     if standing == said:
         return
@@ -208,7 +208,8 @@ def _does_not_wait(job: Job) -> UsageError:
 
 
 def _artifacts(job: Job, exam: Exam, task: Task) -> dict[str, str]:
-    """The digests of what is decided about. InputError where the gate names what is not there."""
+    """The digests of the artifacts to decide about. InputError where one that the gate names is
+    missing."""
     found = exam.decided_about(task)
     missing = [name for name, digest in found.items() if not digest.startswith("sha256:")]
     if missing:
@@ -273,7 +274,7 @@ def _one_line(option: str, text: str) -> str:
 
 
 def _text(option: str, text: str | None) -> str | None:
-    """A text without what is around it, None for an empty one."""
+    """A text, stripped; None if it is empty."""
     text = (text or "").strip()
     if len(text) > _MAX_NOTE:
         raise UsageError(

@@ -68,7 +68,7 @@ class JobBuild:
         return await self._build_tasks(await self._open(job))
 
     def _look(self) -> Job:
-        """The one examination of the job, after what a crash left half done."""
+        """Finish what a crash left half done, then examine the job: once."""
         around, job = self._services.around, self._id
         job_ids.refuse_keys(job, self._services.environment)
         job_ids.refuse_links(self._root, job)

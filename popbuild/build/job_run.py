@@ -1,4 +1,4 @@
-"""What the parts of a build share: the services of a command, and one run of one job."""
+"""What the parts of a build share: a command's services, and one run of one job."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Halt:
 
 @dataclass(frozen=True)
 class BuildServices:
-    """What all builds of one command have in common."""
+    """Shared by all builds of one command."""
 
     around: Surroundings
     calls: Calls

@@ -1,4 +1,4 @@
-"""What a run costs that changes nothing: no event loop, no doit task, no jsonschema, no YAML."""
+"""The path of a run that changes nothing: no event loop, no doit task, no jsonschema, no YAML."""
 
 from __future__ import annotations
 

@@ -201,7 +201,7 @@ def _settle(
 
 
 def _asked(options: Options, mode: str) -> PlanOptions:
-    """What a plan has to know of a run's options."""
+    """A run's options, for a plan."""
     from popbuild.query.plan import PlanOptions
 
     return PlanOptions(
@@ -212,7 +212,7 @@ def _asked(options: Options, mode: str) -> PlanOptions:
 def plan_run(
     root: Root, job: str | None, names: Iterable[str], options: Options
 ) -> list[PlannedJob]:
-    """What `run` with the same arguments would do and cost. Free: no call."""
+    """Plan `run` with the same arguments: what it would do and cost. Makes no call."""
     from popbuild.query.plan import plan
 
     selection = select(root, job, names)

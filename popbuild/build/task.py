@@ -182,8 +182,8 @@ def _work(attempt: TaskAttempt) -> Work:
 
 
 async def _to_its_end(writing: Coroutine[Any, Any, T]) -> T:
-    """Wait for what is being written, also where this task is stopped meanwhile: the job's lock
-    must not be given back before. What was written counts."""
+    """Wait until this is written, also if the task is cancelled meanwhile: the job's lock must be
+    held until then. What was written counts."""
     task = asyncio.ensure_future(writing)
     try:
         return await asyncio.shield(task)

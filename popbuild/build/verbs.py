@@ -1,4 +1,4 @@
-"""What a person changes by a command: seeds, retries, frozen tasks, exported artifacts."""
+"""What commands change for a person: seeds, retries, frozen tasks, exported artifacts."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ def queue(root: Root, seed: Mapping[str, Any], job: str | None = None) -> str:
 
 
 def export(root: Root, job: Job, target: Path, artifact: str | None = None) -> Path:
-    """Copy a complete job's final artifact (the last task's, or a named one) to a path. Of a job
-    that another program built, whether it is up to date cannot be told, and is not asked."""
+    """Copy a complete job's final artifact (the last task's, or a named one) to a path. A job that
+    another program built is exported whether up to date or not, since that is unknown."""
     if job.is_not_ours:
         if job.state != COMPLETE:
             raise InputError("the job is not complete", {"job": job.id, "state": job.description})
@@ -120,8 +120,8 @@ def hand_over(target: Path, data: bytes) -> None:
 
 
 def retry(root: Root, name: str) -> tuple[str, str]:
-    """Let the task that was rejected draw a new sample at the next run, or one that failed again
-    and again be tried once more; gives the task, and what it does now."""
+    """Let the rejected task draw a new sample at the next run, or a task that failed again and
+    again be tried once more. Gives the task, and what it does now."""
     task, rejection = check_retry(root, name)
     if rejection is None:
         with job_lock(root, name):

@@ -1,4 +1,4 @@
-"""A job as it is read: its seed, its letters and artifacts, and what is stale in it."""
+"""A job as it is examined: its seed, letters and artifacts, and which tasks are stale."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ class Exam:
     _resolved: dict[str, tuple[Any, str]] = field(default_factory=dict)
 
     def moved(self, folder: JobFolder, last_seed: Any) -> Exam:
-        """The same of a directory with the same files, in which today's seed takes the place of
-        `last_seed`. What was read is not read again."""
+        """This exam, for another directory with the same files, in which today's seed replaced
+        `last_seed`. Reads nothing."""
         return dataclasses.replace(self, folder=folder, last_seed=last_seed)
 
     def look(self, task: Task) -> Verdict:
@@ -88,8 +88,8 @@ class Exam:
         return verdict
 
     def last_letter(self, task: Task) -> Letter | None:
-        """A task's letter; where the start of a build dropped it, and nothing finished since, that
-        of the last good result: what changed since then is why it is to be built."""
+        """A task's letter. Where a build removed it and none has finished since, the last good
+        result's: reasons compare with that."""
         letter = self.letters[task.id]
         last_good = self.around.root.job(COMPLETE, self.folder.id)
         if letter is not None or self.folder == last_good:
@@ -156,7 +156,7 @@ class Exam:
         )
 
     def settle(self, task: Task, value: Any, letter: Letter) -> None:
-        """A task was built: what stands below it is judged by the new artifact."""
+        """Note a task that was built: the tasks below are judged by the new artifact."""
         self.artifacts[task.id] = value
         self.digests[task.id] = jsonio.digest(value)
         self.letters[task.id] = letter
@@ -185,8 +185,7 @@ class Exam:
         return found
 
     def asked_of(self, task: Task) -> str:
-        """The digest of what a gated task's question is about: its words, and the artifacts as they
-        stand."""
+        """The digest of a gated task's question: its message, and the artifacts as they stand."""
         message = task.human_gate.message if task.human_gate else ""
         about = {"task": task.id, "message": message, "artifacts": self.decided_about(task)}
         return jsonio.digest(about)
@@ -214,7 +213,7 @@ class Exam:
 
     @property
     def questions(self) -> tuple[Question, ...]:
-        """What a person is to decide: every open gate."""
+        """The open human gates."""
         return tuple(
             Question(
                 task.id, task.human_gate.message, task.human_gate.artifacts, self.asked_of(task)

@@ -123,7 +123,7 @@ def value_digest(value: Any) -> str:
 
 
 def kind_of(value: Any) -> str:
-    """What a template learns that looks for a place without reading it."""
+    """What a template learns when it tests a value without reading it."""
     if value is MISSING:
         return jsonio.ABSENT
     if isinstance(value, dict):
@@ -135,8 +135,8 @@ _TRACED = ("seed", "seed-kind", "artifact", "artifact-kind", "needs", "fallback"
 
 
 def _is_no_more(dependency: str, task: Task, now: Fingerprint) -> bool:
-    """Whether letters of before name what changes no result: seconds that a call may take, and
-    what an editor left in the task's folder for a moment."""
+    """Whether an old letter names something that never changed a result: a call's time limit, or an
+    editor's leftovers in the task's folder."""
     if dependency == "setting:timeout":
         return task.command is None
     kind, _, path = dependency.partition(":")

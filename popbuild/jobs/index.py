@@ -136,8 +136,8 @@ class Index:
         return watched.pipeline if same else None
 
     def examine(self, job: str) -> Job:
-        """`lookup.find`; what a complete job turns out to be is known from the next command on, if
-        its files are at rest."""
+        """`lookup.find`. What it finds of a complete job whose files are at rest is known from the
+        next command on."""
         if self._now is None or job in self._unsettled:
             return lookup.find(job, self._around)
         with disk.noting_reads() as seen:
@@ -156,8 +156,8 @@ class Index:
         return found
 
     def _meet(self, strangers: Sequence[str]) -> None:
-        """Examine many jobs of which nothing is known on all processors. What this shows of
-        complete ones is known from now on, the others are still to be examined."""
+        """Examine many unknown jobs on all processors. Complete ones are known from now on, the
+        others are still to be examined."""
         count = min(fork_map.processors(), len(strangers) // _JOBS_A_PROCESS)
         if count > 1:
             shares = [strangers[number::count] for number in range(count)]
@@ -199,7 +199,7 @@ class Index:
         return all(it and it.st_ctime_ns < limit and it.st_dev == device for it in files)
 
     def _watch(self, name: str) -> Watched | None:
-        """What is watched for the jobs of a pipeline; None if there is none of this name."""
+        """What is watched for a pipeline's jobs; None if there is no such pipeline."""
         if name not in self._watched:
             pipeline = self._around.config.pipelines.get(name)
             self._watched[name] = None if pipeline is None else watched_of(self._around, pipeline)

@@ -34,7 +34,7 @@ def known_seeds(root: Root) -> list[str]:
 
 
 def known_jobs(root: Root) -> list[str]:
-    """The IDs of all jobs of a root: seeds, and what stands in the four folders."""
+    """The IDs of all jobs of a root: from seeds, and from the four folders."""
     return sorted(_known(root))
 
 
@@ -49,7 +49,7 @@ def _known(root: Root) -> set[str]:
 
 
 def stems_in(folder: Path, ending: str) -> list[str]:
-    """What the files of a folder that end like this are named for."""
+    """The names of a folder's files with this ending, without it."""
     try:
         with os.scandir(folder) as entries:
             names = [each.name for each in entries if each.name.endswith(ending)]
@@ -83,7 +83,7 @@ def bad_names(root: Root, ids: Collection[str]) -> dict[str, str]:
 
 
 def alike(root: Root, ids: Collection[str]) -> dict[str, list[str]]:
-    """Those of these jobs of which there are others whose ID differs only by case, with these."""
+    """The jobs among these that have others whose ID differs only by case, with those."""
     same: dict[str, list[str]] = {job.casefold(): [] for job in ids}
     for job in _known(root) if ids else ():
         if (folded := job.casefold()) in same:

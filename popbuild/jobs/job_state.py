@@ -1,4 +1,4 @@
-"""What a job's directory says about it: its status, where its seed came from, its copy of it."""
+"""A job's directory about itself: its status, the source of its seed, its copy of the seed."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ def state_in(folder: JobFolder) -> Any:
 
 
 def seed_source(root: Root, job: str, folder: JobFolder | None) -> str | None:
-    """Where today's seed of a job comes from: the name of its file under seeds/, or SUBMITTED;
-    None for a job that was built before and has no such file any more."""
+    """The source of today's seed: the name of its file under seeds/, or SUBMITTED. None for a job
+    that was built before and has no such file any more."""
     if disk.stands(root.seed(job)):
         return root.seed(job).name
     waits = [root.pending(job), root.job(CURRENT, job).path / CLAIMED]

@@ -102,8 +102,8 @@ def finish_claim(folder: JobFolder) -> None:
 
 
 def refresh_seed(root: Root, folder: JobFolder, seed: Mapping[str, Any]) -> None:
-    """What changed in the seed, if anything, was read by no task: no run, only a copy that matches
-    its source. What waited in pending/ is taken."""
+    """Copy a seed whose change no task read, if it changed: no run is needed. What waited in
+    pending/ is taken."""
     if not holds_seed(folder, seed):
         with seals.changing(folder, folder.seed):
             write_seed(folder, seed)
@@ -174,7 +174,7 @@ def reseal_letter(folder: JobFolder, exam: Exam, task: Task, run: str | None, ed
 
 
 def write_decision(folder: JobFolder, decision: Decision) -> None:
-    """What a person said about a task, durably."""
+    """Write a person's decision about a task, durably."""
     disk.write(folder.decision(decision.task), jsonio.dumps(decision.as_document(), sort=False))
 
 
@@ -196,7 +196,7 @@ def _empty_letter(task: Task) -> dict[str, Any]:
 
 
 def drop_letter(folder: JobFolder, task: str) -> None:
-    """Before a task starts: what it leaves half done must not look like an edit by hand."""
+    """Remove a letter before its task starts: half-done work must not look like an edit by hand."""
     disk.remove(folder.letter(task))
 
 

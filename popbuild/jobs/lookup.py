@@ -75,8 +75,8 @@ class Job:
 
     @property
     def bad(self) -> tuple[str, tuple[Problem, ...]] | None:
-        """What of it cannot be built, `bad name`, `bad link` or `bad seed`, with its problems; None
-        where it can."""
+        """Why the job cannot be built: `bad name`, `bad link`, `bad seed` or `bad pipeline`, with
+        its problems. None where it can."""
         if self.bad_name is not None:
             return BAD_NAME, (Problem(self.bad_name),)
         if self.bad_link is not None:
@@ -133,8 +133,8 @@ class Job:
 
     @property
     def questions(self) -> tuple[Question, ...]:
-        """What the job waits for a person to decide; nothing while it is built, and once it is
-        complete: a gate that was added since asks at the next build."""
+        """The questions that the job waits with. None while it is built or once it is complete: a
+        gate that was added since asks at the next build."""
         asks = self.state in (states.WAITING, states.STOPPED, states.FAILED)
         return self.exam.questions if asks and self.exam is not None else ()
 
@@ -173,7 +173,7 @@ def find(job: str, around: Surroundings) -> Job:
 
 
 def find_inputs(job: str, around: Surroundings) -> Job:
-    """A job with its seed and its pipeline, or what is wrong with them; held against nothing."""
+    """A job with its seed and its pipeline, or what is wrong with them. Not examined."""
     return _inputs_of(job, around, _folders(job, around.root))
 
 
@@ -226,7 +226,7 @@ def _unbuilt(job: str, root: Root) -> str:
 
 
 def _of_broken(job: str, root: Root, seed: dict[str, Any], error: ConfigError) -> Job:
-    """A job whose pipeline cannot be used: what stands there, held against nothing."""
+    """A job whose pipeline cannot be used, as it stands. Not examined."""
     for place in (CURRENT, REJECTED, COMPLETE):
         folder = root.job(place, job)
         if disk.is_folder(folder.path):

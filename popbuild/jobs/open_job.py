@@ -134,8 +134,8 @@ def make_folders(folder: JobFolder) -> None:
 
 
 def _finish_removals(folder: JobFolder) -> None:
-    """Remove what a prune took out of the index before it was killed. The seal says that these
-    files go, and a build drops the seal."""
+    """Remove the files that a killed prune took out of the index. The seal names them, and a build
+    drops the seal."""
     status, sealed = read_status(folder), seals.read_seal(folder)
     if status is None or sealed is None:
         return
@@ -227,8 +227,8 @@ def _indexed_anew(
 
 
 def can_be_listed(path: Path) -> bool:
-    """Whether the index can have what stands there: other programs make folders beside files, and
-    have other names."""
+    """Whether the index can list this: other programs leave folders and other names beside
+    files."""
     return file_name_problem(path.name) is None and disk.is_regular(path)
 
 

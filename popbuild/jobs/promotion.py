@@ -264,8 +264,8 @@ def run_line(
 
 
 def refusal_body(exam: Exam, task: Task, run: str) -> dict[str, Any]:
-    """The body of rejection.json where a person said no to what a task made. It stands until the
-    task makes something else, or the person thinks otherwise."""
+    """The body of rejection.json where a person rejected a task's artifacts. It stands until the
+    task makes others, or the person decides otherwise."""
     decision, letter = exam.decisions[task.id], exam.letters[task.id]
     assert decision is not None
     assert letter is not None

@@ -63,7 +63,7 @@ def _is_built_by_us(folder: JobFolder, task: str) -> bool:
 
 
 def read_decision(folder: JobFolder, task: str) -> Decision | None:
-    """What a person said about a task, or None: nothing, or what is damaged or altered."""
+    """A person's decision about a task; None where there is none, or it is damaged or altered."""
     return open_decision(read_json(folder.at(decision_place(task))), task)
 
 
@@ -108,7 +108,7 @@ def _is_sample(value: Any) -> bool:
 
 
 def frozen_folder(root: Root) -> Path:
-    """Where frozen tasks are, a file for each job that has any: by task, what it was made from."""
+    """The folder of frozen tasks: a file for each job that has any."""
     return root.private / "frozen"
 
 

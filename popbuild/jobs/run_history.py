@@ -1,4 +1,4 @@
-"""runs.jsonl beside our own copy: which result must stand, and what is wrong with the lines."""
+"""runs.jsonl beside our own copy: which result must stand, and which lines are wrong."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from popbuild.jobs.run_lines import RunLine, body_of, bytes_at, is_line, is_whol
 
 
 def _stamp(root: Root) -> list[tuple[int, int, int] | None]:
-    """What tells whether runs.jsonl or our copy were written to, without reading them."""
+    """Changes whenever runs.jsonl or our copy are written to."""
     return [disk.stamp(path) for path in (root.runs, root.runs_copy)]
 
 
 @dataclass(frozen=True)
 class Flaw:
-    """What is wrong with the lines of a job, or of no job that could be told."""
+    """A wrong line, of a job or of an unknown one."""
 
     job: str | None
     what: str
@@ -87,7 +87,7 @@ class Runs:
         return here
 
     def result(self, promoted: str | None, run: object) -> RunLine | None:
-        """The line of a result, of whichever job: by its seal, else by its run."""
+        """The line of a result, of any job: by its seal, else by its run."""
         return self._by_seal.get(promoted) or self._by_run.get(run)
 
     def missing(self, standing: Iterable[str]) -> tuple[list[str], list[str]]:
@@ -107,7 +107,7 @@ class Runs:
         return ours and job not in self._removed
 
     def flaws(self, job: str | None = None) -> list[Flaw]:
-        """What is wrong with the lines; with a job, with its lines only."""
+        """All flaws; with a job, those of its lines."""
         return [each for each in self._flaws if job is None or each.job == job]
 
     @functools.cached_property
@@ -143,8 +143,8 @@ class Runs:
         return Flaw(None, f"line {number} is not one that popbuild wrote")
 
     def _out_of_order(self) -> Iterator[Flaw]:
-        """Each line names the one that was above it; others may have come between, from elsewhere.
-        One that names a line which is nowhere: that one was taken away, or altered and told of."""
+        """Each line names the one above it; lines from elsewhere may have come between. If that one
+        is nowhere, it was removed, or was altered and is reported."""
         places = {
             body["digest"]: number
             for number, body in enumerate(self._bodies, 1)

@@ -57,7 +57,7 @@ def take_over(root: Root, lines: Sequence[RunLine], *, really: bool) -> int:
 
 
 def _said(line: RunLine) -> str:
-    """What a line says, without what ties it to the one above it."""
+    """The content of a line, without its link to the one above."""
     return jsonio.compact({name: line[name] for name in line if name not in ("after", "digest")})
 
 
@@ -119,8 +119,8 @@ def _cut_short(root: Root, path: Path, lines: Sequence[bytes]) -> dict[int, byte
 
 
 def start_anew(root: Root) -> None:
-    """Before a promotion into a root without any result, and without runs.jsonl: they were deleted,
-    to be made again. What our copy says of them must not be missed: it is set aside."""
+    """Before a promotion into a root whose results and runs.jsonl were all deleted, to be made
+    again: set our copy aside, so that nothing is missed."""
     if disk.stands(root.runs) or not disk.stands(root.runs_copy):
         return
     with _turn(root):

@@ -136,13 +136,13 @@ def promotion_of(body: dict[str, Any]) -> str:
 
 
 def remove_seal(folder: JobFolder) -> None:
-    """A job is built: what vouched for the last result does not for this one."""
+    """Remove the seal of a job that is built: it vouches for the last result only."""
     disk.remove(folder.seal)
 
 
 def digests(folder: JobFolder) -> dict[str, str]:
-    """The digest of every file in a job's directory by its path, the seal aside, and what killed
-    commands left: it may be cleared away at any time."""
+    """The digest of every file in a job's directory by its path, without the seal and what killed
+    commands left."""
     return {
         name: file_digest(path)
         for name, path in disk.walk_all(folder.path)

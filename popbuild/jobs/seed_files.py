@@ -1,4 +1,4 @@
-"""Seeds, read strictly: what is wrong with one is a list of problems."""
+"""Seeds, read strictly: a bad one gives its problems."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def seed_of(data: bytes, where: str, *, max_bytes: int = MAX_SEED_BYTES) -> dict
 
 
 def key_problems(seed: Mapping[str, Any], environment: Mapping[str, str]) -> tuple[Problem, ...]:
-    """What is wrong with a seed whose name holds a key: it stands in runs.jsonl and in lists."""
+    """The problem of a seed whose name holds a key: the name stands in runs.jsonl and in lists."""
     found = key_in_name(seed["name"], environment)
     return () if found is None else (Problem(f"the name holds {found}", "/name"),)
 

@@ -108,7 +108,7 @@ def check_rule(root: Root, selection: Iterable[str]) -> None:
 
 
 def check_case(root: Root, selection: Collection[str]) -> None:
-    """Refuse a job of which there is another whose ID differs only by case."""
+    """Refuse a job if another one's ID differs only by case."""
     for job, others in job_ids.alike(root, selection).items():
         same = sorted([job, *others])
         raise UsageError(

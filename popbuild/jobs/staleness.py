@@ -59,7 +59,7 @@ Past = Callable[[str, str], Any]  # a dependency and its old digest -> its old v
 
 
 def unknown_past(_dependency: str, _digest: str) -> Any:
-    """The past of which nothing is known."""
+    """A past that is unknown."""
     return MISSING
 
 

@@ -40,8 +40,8 @@ Look = Callable[[str], os.stat_result | None]
 
 @dataclass(frozen=True)
 class Watched:
-    """What the verdicts on one pipeline's jobs are read from: places in a job's directory, and the
-    digest of all that stands elsewhere."""
+    """What decides about one pipeline's jobs: places in a job's directory, and a digest of
+    everything else."""
 
     pipeline: Pipeline
     places: tuple[str, ...]
@@ -72,7 +72,7 @@ def stat_at(path: str) -> os.stat_result | None:
 
 
 def stamp_of(root: Root, job: str, watched: Watched, look: Look) -> str:
-    """A digest over what a job's files look like. One that is missing belongs to it too."""
+    """A digest over the stats of a job's files, missing ones included."""
     folder = root.at(job_place(COMPLETE, job))
     parts = [watched.elsewhere]
     sources = root.at(seed_place(job)), root.at(samples_place(job))

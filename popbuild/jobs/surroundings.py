@@ -1,4 +1,4 @@
-"""What all tasks of one command share: where models answer, and compiled schemas."""
+"""Shared by all tasks of a command: where models answer, and compiled schemas."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from popbuild.model.schema.bundle import bundle
 
 @dataclass
 class Surroundings:
-    """What all tasks of one command share: configuration, where models answer, and compiled
-    schemas, each computed once."""
+    """Shared by all tasks of a command: configuration, where models answer, compiled schemas. Each
+    is computed once."""
 
     config: Config
     _places: dict[str, Place] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class Surroundings:
         sample: int,
         resolved: dict[str, tuple[Any, str]],
     ) -> Inputs:
-        """What a task's dependencies are resolved against."""
+        """The inputs of a task, against which its dependencies are resolved."""
         return Inputs(
             seed,
             {name: artifacts[name] for name in task.needs if name in artifacts},
@@ -85,7 +85,8 @@ class Surroundings:
         return self._schemas[task.schema]
 
     def schema_warnings(self, task: Task) -> Iterator[tuple[str, Problem]]:
-        """What is ignored in a task's schema, or in a file that it refers to: paths and places."""
+        """Keywords that have no effect in a task's schema, or in a file that it refers to: path and
+        place."""
         from popbuild.model.schema import dialects, odd_words
 
         _, used = self.schema(task)

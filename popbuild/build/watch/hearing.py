@@ -1,4 +1,4 @@
-"""What an orchestrator hears of: files that change below its root."""
+"""The ears of an orchestrator: which files change below its root."""
 
 from __future__ import annotations
 

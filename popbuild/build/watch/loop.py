@@ -60,7 +60,7 @@ def watch(
     events: Events,
     on_result: Callable[[JobResult], None],
 ) -> int:
-    """Build what comes until a signal says to end. Gives the exit code."""
+    """Build incoming jobs until a signal ends it. Gives the exit code."""
     session.open_root(root, events)
     return asyncio.run(_Orchestrator(root, settings, options, events, on_result).run())
 

@@ -68,7 +68,7 @@ class Pool:
 
     @property
     def jobs(self) -> set[str]:
-        """What is being built, or will be built again after a crash."""
+        """The jobs that are being built, or will be again after a crash."""
         return {job for each in self._workers for job in each.jobs}.union(self._suspects)
 
     @property
@@ -85,8 +85,8 @@ class Pool:
         least.say(BuildJob(job))
 
     def renew(self) -> None:
-        """The configuration changed: what is under way is finished as it began, what comes next is
-        built by new workers."""
+        """The configuration changed: workers finish their jobs with the old one, and new workers
+        build the next."""
         self._refused = False
         for each in self._workers:
             if not each.retiring:
@@ -103,7 +103,7 @@ class Pool:
         self._changed.set()
 
     def kill(self) -> None:
-        """End all workers now: what was acknowledged is on disk."""
+        """End all workers now. What was acknowledged is on disk."""
         self._ending = True
         for each in self._workers:
             each.process.kill()

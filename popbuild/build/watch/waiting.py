@@ -51,7 +51,7 @@ class Waiting:
         return [job for _, job in sorted(found)]
 
     def ill_named(self) -> Iterator[tuple[str, str]]:
-        """What waits in pending/ and can be no job: each with the reason."""
+        """The seeds in pending/ whose name cannot be a job's, each with the reason."""
         for job in self.seeds():
             problem = name_problem(job)
             if problem is not None:
@@ -92,7 +92,7 @@ class Waiting:
             self._idle[job] = self._root.job(CURRENT, job).status.stat().st_mtime_ns
 
     def try_again(self) -> None:
-        """The configuration is another one: what could not be built may be now."""
+        """The configuration changed: what could not be built may work now."""
         self._refused.clear()
         self._idle.clear()
 
