@@ -1,5 +1,5 @@
-"""What another program left in a job's directory: which files no task owns, and the copy that is
-kept for good before a build changes the first byte."""
+"""What another program left in a job's directory: the files that no task owns, and the copy that is
+kept for good before a build changes anything."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from popbuild.base import disk, tree
 from popbuild.base.paths import SEED, STATUS, JobFolder, Root
 from popbuild.jobs import seals
 from popbuild.jobs.foreign import is_foreign
-from popbuild.jobs.lookup import CLAIMED
+from popbuild.jobs.job_state import CLAIMED
 from popbuild.model.clock import name_stamp
 from popbuild.model.pipeline import Pipeline
 from popbuild.model.status import Status
@@ -45,7 +45,8 @@ def discard_original(root: Root, folder: JobFolder) -> None:
 
 
 def kept(root: Root, job: str) -> list[JobFolder]:
-    """What other programs left of a job, as it was before popbuild built anything there."""
+    """The directories that other programs left of a job, as they were before popbuild built
+    there."""
     shelf = _shelf(root, job)
     found = sorted(shelf.iterdir()) if shelf.is_dir() else []
     return [JobFolder(path) for path in found if not path.name.startswith(".")]

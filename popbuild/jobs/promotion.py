@@ -12,8 +12,11 @@ from popbuild.base import disk, jsonio, tree
 from popbuild.base.errors import UsageError
 from popbuild.base.paths import COMPLETE, CURRENT, REJECTED, JobFolder, Root
 from popbuild.jobs import originals, run_log, seals
-from popbuild.jobs.examine import BadSeed, Exam, read_json
-from popbuild.jobs.lookup import PROMOTIONS, SUBMITTED, state_in, stems_in
+from popbuild.jobs.examine import Exam
+from popbuild.jobs.job_ids import PROMOTIONS, stems_in
+from popbuild.jobs.job_state import SUBMITTED, state_in
+from popbuild.jobs.records import read_json
+from popbuild.jobs.seed_files import BadSeed
 from popbuild.model import status as states
 from popbuild.model.clock import name_stamp, timestamp
 from popbuild.model.decision import STAGE as HUMAN_GATE
@@ -29,7 +32,7 @@ _NUMBERED = re.compile(r"(\d{6})-")
 def previous_kept(environment: Mapping[str, str]) -> int:
     """How many previous good results of a job are kept: POPBUILD_KEEP_PREVIOUS, or one.
 
-    Raises UsageError for what is no such number.
+    Raises UsageError for anything else.
     """
     text = environment.get("POPBUILD_KEEP_PREVIOUS")
     if not text:
@@ -191,8 +194,8 @@ def reject_seed(root: Root, job: str, bad: BadSeed) -> JobFolder:
 
 
 def _take_seed(root: Root, job: str, target: Path) -> None:
-    """Put today's source of a job where its own copy belongs, as it is. What is no file (a link, a
-    folder) or cannot be read stays in seeds/."""
+    """Put today's source of a job where its own copy belongs, as it is. A link, a folder, or a
+    file that cannot be read stays in seeds/."""
     source, pending = root.seed(job), root.pending(job)
     if disk.stands(source):
         if disk.is_regular(source):
@@ -232,9 +235,37 @@ def rejection(
     }
 
 
+def run_line(
+    exam: Exam,
+    run: str,
+    ended: Mapping[str, Any],
+    *,
+    built: Iterable[str] = (),
+    execution_ms: float = 0,
+    refinements: int = 0,
+    earlier: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """A line of runs.jsonl (storage format, section 8); totals are those of this run. `ended` has
+    its time and its usage; `earlier` are tasks that earlier runs built, by task."""
+    names = list(exam.pipeline.names)
+    return {
+        "name": exam.seed["name"],
+        "pipelineId": run,
+        "id": exam.folder.id,
+        "finishedAt": ended["finishedAt"],
+        "tasks": names,
+        "totalExecutionTime": round(execution_ms, 2),
+        "totalRefinementAttempts": refinements,
+        "finalArtifacts": names,
+        "built": list(built),
+        **({"earlier": earlier} if earlier else {}),
+        "usage": ended["usage"],
+    }
+
+
 def refusal_body(exam: Exam, task: Task, run: str) -> dict[str, Any]:
-    """The body of rejection.json where a person said no to what a task made. It stands until the
-    task makes something else, or the person thinks otherwise."""
+    """The body of rejection.json where a person rejected a task's artifacts. It stands until the
+    task makes others, or the person decides otherwise."""
     decision, letter = exam.decisions[task.id], exam.letters[task.id]
     assert decision is not None
     assert letter is not None

@@ -20,11 +20,11 @@ from popbuild.base.paths import (
     file_name_problem,
     shown_name,
 )
-from popbuild.jobs import lookup, promotion, run_log, seals
+from popbuild.jobs import job_ids, job_state, promotion, run_log, seals
 from popbuild.jobs.claims import JobLocks
-from popbuild.jobs.examine import is_foreign_letter, read_json, read_letter
 from popbuild.jobs.foreign import is_foreign
 from popbuild.jobs.open_job import can_be_listed
+from popbuild.jobs.records import is_foreign_letter, read_json, read_letter
 from popbuild.model.letter import LETTER_VERSION
 
 # Kinds, in the order in which they are mended: a line that is added must find an end before it.
@@ -117,7 +117,7 @@ def find_ailments(root: Root) -> list[Ailment]:
     built is passed over."""
     locks = JobLocks(root)
     found = [*_torn(root), *_left_overs(root, locks)]
-    for job in sorted({*lookup.known_jobs(root), *promotion.unfinished_promotions(root)}):
+    for job in sorted({*job_ids.known_jobs(root), *promotion.unfinished_promotions(root)}):
         if locks.is_free(job):
             found += look_at(root, job)
     order = list(_SAID)
@@ -135,7 +135,7 @@ def look_at(root: Root, job: str) -> Iterator[Ailment]:
         if is_foreign(folder):
             continue  # nor this: another program wrote it
         if state == CURRENT:
-            claimed = folder.path / lookup.CLAIMED
+            claimed = folder.path / job_state.CLAIMED
             if disk.stands(claimed):
                 yield Ailment(CLAIMED, claimed, job)
             elif _is_seedless(root, job):
@@ -171,7 +171,7 @@ def _letters(folder: JobFolder) -> Iterator[Ailment]:
 def _index(folder: JobFolder, state: str) -> Iterator[Ailment]:
     """As `validate` holds the index against the files: in a job that is not complete, files may
     be ahead of it."""
-    status = lookup.read_status(folder)
+    status = job_state.read_status(folder)
     if status is None:
         return  # the next build makes it anew
     seal = seals.read_seal(folder)

@@ -11,7 +11,7 @@ from typing import Any
 
 from popbuild.base import disk, jsonio, tree
 from popbuild.base.paths import COMPLETE, CURRENT, REJECTED, JobFolder, Root
-from popbuild.jobs import lifecycle, lookup, open_job, promotion, run_log, seals
+from popbuild.jobs import job_state, lifecycle, open_job, promotion, run_log, seals
 from popbuild.jobs.claims import JobLocks
 from popbuild.model import status as states
 from popbuild.model.clock import name_stamp
@@ -148,7 +148,7 @@ def _put_back(root: Root, job: str, claimed: Path, shelf: _Shelf) -> None:
 
 
 def _mend_index(folder: JobFolder, ailment: Ailment, shelf: _Shelf) -> None:
-    status = lookup.read_status(folder)
+    status = job_state.read_status(folder)
     if status is None or ailment.file is None:
         return
     kind, name = ailment.file

@@ -11,8 +11,9 @@ from popbuild.base.errors import InputError
 from popbuild.base.paths import COMPLETE, Root
 from popbuild.jobs import seals
 from popbuild.jobs.config_archive import Objects
-from popbuild.jobs.examine import read_json
-from popbuild.jobs.run_log import RunLine, Runs, complete_jobs
+from popbuild.jobs.records import read_json
+from popbuild.jobs.run_history import Runs
+from popbuild.jobs.run_lines import RunLine, complete_jobs
 from popbuild.llm.store import Store
 from popbuild.model.config.snapshot import Snapshot
 from popbuild.model.letter import is_sealed

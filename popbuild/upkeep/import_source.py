@@ -20,7 +20,7 @@ from popbuild.base.paths import (
     shown_name,
 )
 from popbuild.base.units import count
-from popbuild.jobs.examine import read_json
+from popbuild.jobs.records import read_json
 
 IMPORTED_STATES = (CURRENT, COMPLETE, REJECTED)
 DATA, SEEDS = "pipeline-data", "seeds"

@@ -14,9 +14,9 @@ from typing import Any
 from popbuild.base import disk, jsonio, tree
 from popbuild.base.errors import UsageError, no_such
 from popbuild.base.paths import COMPLETE, CURRENT, PENDING, REJECTED, JobFolder, Root, shown_name
-from popbuild.jobs import lifecycle, lookup, promotion, run_log, seals
+from popbuild.jobs import job_state, lifecycle, promotion, run_log, seals
 from popbuild.jobs.claims import JobLocks
-from popbuild.jobs.examine import read_json
+from popbuild.jobs.records import read_json
 from popbuild.model import status as states
 from popbuild.model.clock import seconds_at, timestamp
 
@@ -196,7 +196,7 @@ def _item(root: Root, rule: PruneRule, state: str, path: Path) -> Candidate | No
             return Candidate(job, state, path, status.st_mtime, status.st_size)
         folder = JobFolder(path)
         if not stat.S_ISDIR(status.st_mode) or (
-            rule.orphans and not lookup.is_orphan(root, folder)
+            rule.orphans and not job_state.is_orphan(root, folder)
         ):
             return None
         at_s = _ended_at(folder) or status.st_mtime
@@ -266,7 +266,7 @@ def _folders(folder: JobFolder, kinds: Iterable[str]) -> Iterator[Path]:
 def _names_of(folder: JobFolder, kinds: Iterable[str]) -> list[str]:
     """The files of these kinds, relative to the job: those that stand there, and those that only
     its index or its seal has, because a removal was cut short."""
-    status, seal = lookup.read_status(folder), seals.read_seal(folder) or {"files": {}}
+    status, seal = job_state.read_status(folder), seals.read_seal(folder) or {"files": {}}
     found: set[str] = set()
     for kind in kinds:
         start = f"files/{kind}/"
@@ -281,7 +281,7 @@ def _names_of(folder: JobFolder, kinds: Iterable[str]) -> list[str]:
 
 def _drop_files(folder: JobFolder, kinds: Sequence[str]) -> None:
     """Remove all files of these kinds; index and seal are as if there had been none."""
-    status = lookup.read_status(folder)
+    status = job_state.read_status(folder)
     names = _names_of(folder, kinds)
     with seals.changing(folder, folder.status, *(folder.path / name for name in names)):
         if status is not None:

@@ -15,7 +15,7 @@ from typing import Any
 from popbuild.base import tree
 from popbuild.base.errors import LockedError, UsageError
 from popbuild.base.paths import Root
-from popbuild.jobs import lifecycle, lookup
+from popbuild.jobs import job_ids, lifecycle
 from popbuild.jobs.claims import JobLocks
 from popbuild.upkeep.share_store import StoredFile, stored_files
 
@@ -112,7 +112,7 @@ def _no_builds(root: Root) -> Iterator[None]:
     locks = JobLocks(root)
     held: list[str] = []
     try:
-        for job in lookup.known_jobs(root):
+        for job in job_ids.known_jobs(root):
             if not locks.acquire(job):
                 raise LockedError(
                     "another command builds a job",

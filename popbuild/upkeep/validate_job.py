@@ -11,19 +11,17 @@ from popbuild.base import disk, jsonio, tree
 from popbuild.base.errors import InputError, PopbuildError
 from popbuild.base.paths import COMPLETE, FILE_KINDS, REJECTED, JobFolder, Root, check_name
 from popbuild.jobs import seals
-from popbuild.jobs.examine import (
-    BadSeed,
-    Surroundings,
+from popbuild.jobs.foreign import is_foreign
+from popbuild.jobs.open_job import can_be_listed
+from popbuild.jobs.records import (
     is_foreign_letter,
-    key_problems,
     read_artifact,
     read_decision,
     read_json,
     read_letter,
-    read_seed,
 )
-from popbuild.jobs.foreign import is_foreign
-from popbuild.jobs.open_job import can_be_listed
+from popbuild.jobs.seed_files import BadSeed, key_problems, read_seed
+from popbuild.jobs.surroundings import Surroundings
 from popbuild.model.config.config import DEFAULT_PIPELINE
 from popbuild.model.problem import Problem
 from popbuild.model.schema import gate

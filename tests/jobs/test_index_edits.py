@@ -22,8 +22,8 @@ from workspace import Workspace
 from popbuild.base import file_clock
 from popbuild.base.paths import Root
 from popbuild.jobs import lookup
-from popbuild.jobs.examine import Surroundings
 from popbuild.jobs.index import Index
+from popbuild.jobs.surroundings import Surroundings
 from popbuild.model.config import config
 
 EXAMPLES = os.environ.get("POPBUILD_TEST_EXAMPLES")

@@ -18,7 +18,7 @@ from typing import IO, Any, BinaryIO
 from popbuild.base import disk, tree
 from popbuild.base.errors import InputError, UsageError
 from popbuild.base.paths import COMPLETE, REJECTED, JobFolder, Root, job_place, shown_name
-from popbuild.jobs import lookup, run_log, seals
+from popbuild.jobs import job_ids, job_state, run_history, run_log, seals
 from popbuild.jobs.lifecycle import job_lock
 from popbuild.jobs.promotion import finish_promotion, previous_kept
 from popbuild.model.config.config import environment_of
@@ -110,7 +110,7 @@ def backup(
     if disk.stands(file):
         raise _in_the_way(file)
     with contextlib.ExitStack() as stack:
-        known = lookup.known_jobs(root)
+        known = job_ids.known_jobs(root)
         for job in known:
             stack.enter_context(job_lock(root, job))
         files: dict[str, str] = {}
@@ -157,7 +157,7 @@ def _contents_of(root: Root, selected: Iterable[str]) -> Contents:
         places = (root.job(state, job) for state in ARCHIVED_STATES)
         folders += [each for each in places if disk.is_folder(each.path)]
     _check_proven(root, [each.id for each in folders if is_complete(each)])
-    known = run_log.Runs(root)
+    known = run_history.Runs(root)
     files: dict[str, str] = {}
     described = []
     for folder in folders:
@@ -191,11 +191,11 @@ def _check_proven(root: Root, jobs: Sequence[str]) -> None:
             )
 
 
-def run_line_of(known: run_log.Runs, folder: JobFolder) -> Mapping[str, Any] | None:
+def run_line_of(known: run_history.Runs, folder: JobFolder) -> Mapping[str, Any] | None:
     """The line of the run that made a complete job."""
     body = seals.read_seal(folder)
     promoted = seals.promotion_of(body) if body is not None else None
-    status = lookup.read_status(folder) or {}
+    status = job_state.read_status(folder) or {}
     return known.result(promoted, status.get("pipelineId"))
 
 

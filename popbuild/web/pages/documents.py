@@ -11,8 +11,8 @@ from popbuild.base import disk
 from popbuild.base.errors import InputError
 from popbuild.base.jsonio import MAX_BYTES
 from popbuild.base.paths import Root
-from popbuild.jobs.examine import read_json
 from popbuild.jobs.lookup import Job
+from popbuild.jobs.records import read_json
 from popbuild.model.stage_names import is_kept_name
 from popbuild.query import describe
 from popbuild.web.pages.text_budget import Room, Text, Tree

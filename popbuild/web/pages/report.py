@@ -12,8 +12,9 @@ from popbuild import __version__
 from popbuild.base.errors import printable
 from popbuild.base.paths import COMPLETE, REJECTED, Root, shown_name
 from popbuild.base.units import count, money
-from popbuild.jobs.examine import read_json
-from popbuild.jobs.lookup import Job, bad_names, find
+from popbuild.jobs.job_ids import bad_names
+from popbuild.jobs.lookup import Job, find
+from popbuild.jobs.records import read_json
 from popbuild.model.config.config import environment_of
 from popbuild.model.problem import Problem
 from popbuild.model.status import error_text

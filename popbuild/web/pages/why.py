@@ -8,9 +8,10 @@ from os.path import commonpath
 
 from popbuild.base import disk, jsonio
 from popbuild.base.paths import COMPLETE, REJECTED, Root
-from popbuild.jobs.examine import read_json
-from popbuild.jobs.lookup import Job, place_of
+from popbuild.jobs.job_ids import place_of
+from popbuild.jobs.lookup import Job
 from popbuild.jobs.promotion import previous_results
+from popbuild.jobs.records import read_json
 from popbuild.model.problem import MISSING
 from popbuild.query import untrusted
 from popbuild.query.diff import ValueChange, diff
