@@ -48,18 +48,18 @@ _COMMANDS = {"provider", "workspace"}
 @pytest.hookimpl(tryfirst=True)  # before pytest-randomly: the first of a file is as it is written
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark as `quick` what starts no command, and of the others the first of each file; and keep
-    on one worker the tests of a file that share what one of its fixtures builds."""
+    on one worker the tests of a file that share what one of its fixtures builds. That takes long,
+    so these are not quick."""
     started = set()
     for item in items:
         if "module" in _scopes(item):
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
-        if item.get_closest_marker("slow"):
-            continue
-        if _COMMANDS.intersection(getattr(item, "fixturenames", ())):
-            if item.path in started:
-                continue
-            started.add(item.path)
-        item.add_marker(pytest.mark.quick)
+        elif item.get_closest_marker("slow") is None:
+            if _COMMANDS.isdisjoint(getattr(item, "fixturenames", ())):
+                item.add_marker(pytest.mark.quick)
+            elif item.path not in started:
+                started.add(item.path)
+                item.add_marker(pytest.mark.quick)
 
 
 def _scopes(item: pytest.Item) -> set[str]:

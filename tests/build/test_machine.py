@@ -387,6 +387,7 @@ def _same_endpoint(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(key, value)
 
 
+@pytest.mark.slow
 def test_whatever_is_done_in_whatever_order(provider: Provider, tmp_path: Path) -> None:
     """Nothing is lost, nothing bought twice, and nothing stays in the way."""
     folders: Iterator[Path] = (tmp_path / str(number) for number in itertools.count())

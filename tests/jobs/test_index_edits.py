@@ -208,6 +208,7 @@ def said(found: lookup.Job) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_an_index_says_what_is_said_without_one(
     built: Root, provider: Provider, tmp_path: Path
 ) -> None:

@@ -331,6 +331,7 @@ def test_a_build_outlives_a_server_that_is_killed(workspace: Workspace, provider
     assert (ended.code, len(provider.requests)) == (0, 2)
 
 
+@pytest.mark.slow
 def test_a_seed_is_submitted(workspace: Workspace, served: Served, provider: Provider) -> None:
     """A seed comes as JSON or as the text of its file; with `build` it is built at once."""
     seed = {"name": "Sent", "data": {"topic": "bees", "tone": "dry"}}
