@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from popbuild.base import disk
+from popbuild.base import disk, tree
 from popbuild.base.paths import COMPLETE, CURRENT, REJECTED, Root
 from popbuild.jobs import run_log, seals
-from popbuild.jobs.examine import Surroundings
+from popbuild.jobs.examine import Surroundings, read_frozen
 from popbuild.jobs.lifecycle import job_lock
 from popbuild.jobs.selection import check_not_frozen, check_tasks, select
 from popbuild.model.clock import name_stamp
@@ -22,7 +22,7 @@ def forget(root: Root, job: str | None, names: Iterable[str]) -> Iterator[str]:
     check_tasks(selection, around)
     check_not_frozen("forget", selection, around)
     for each, tasks in selection.items():
-        frozen = around.frozen(each)
+        frozen = read_frozen(root, each)
         with job_lock(root, each):
             for state in (COMPLETE, CURRENT, REJECTED):
                 folder = root.job(state, each)
@@ -38,7 +38,7 @@ def forget(root: Root, job: str | None, names: Iterable[str]) -> Iterator[str]:
                     disk.make_folder(shelf)
                     stamp = name_stamp()
                     with seals.moving(folder, letter):
-                        disk.rename_new(letter, shelf / f"{task.name}-{stamp}.json")
+                        tree.rename_new(letter, shelf / f"{task.name}-{stamp}.json")
                     yield f"forgetting {each}:{task.name}"
 
 
@@ -61,7 +61,7 @@ def clean(
                     run_log.removed(root, each)
                 if there:
                     if not dry_run:
-                        disk.remove(folder.path)
+                        tree.remove(folder.path)
                     yield f"{'would remove' if dry_run else 'removing'} {root.show(folder.path)}"
                 elif missed:
                     yield f"{root.show(folder.path)} is gone already: verify no longer misses it"

@@ -14,7 +14,7 @@ from workspace import Workspace
 
 from popbuild.build.human_gate import default_name
 
-pytestmark = needs_chromium
+pytestmark = [needs_chromium, pytest.mark.slow]
 
 
 @pytest.fixture
