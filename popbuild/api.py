@@ -8,7 +8,7 @@
         print(result.id, result.outcome)
     print(here.read(job, "analysis-output.json").decode())
 
-What a command prints with --json has the same shape here, and in the HTTP API. Every error is a
+JSON has the same shape here, under --json, and in the HTTP API. Every error is a
 `popbuild.base.errors.PopbuildError`.
 """
 
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 
 
 class Popbuild:
-    """A root. Nothing is kept between two calls: each reads what is on disk then, and any number
-    of them, and of commands, may work on one root."""
+    """A root. Nothing is kept between calls: each reads the disk anew, and any number of them, and
+    of commands, may work on one root at the same time."""
 
     def __init__(self, root: str | Path | None = None) -> None:
         """The root in or above this folder, else the one that `popbuild` would find from here."""
@@ -53,7 +53,7 @@ class Popbuild:
     # Looking.
 
     def jobs(self, *names: str) -> list[dict[str, Any]]:
-        """The jobs that IDs and globs mean, or all, as `popbuild status --json` has them."""
+        """The jobs that IDs and globs match, or all, as `popbuild status --json` shows them."""
         found = describe.jobs_of(self.root, describe.names_to_ids(self.root, names))
         return [describe.describe_job(job, self.root) for job in found]
 
@@ -62,11 +62,9 @@ class Popbuild:
         return describe.describe_job(describe.find_job(self.root, job), self.root, unowned=True)
 
     def is_known(self, job: str) -> bool:
-        """Whether there is a job of this ID."""
         return job_ids.is_known(self.root, job)
 
     def files(self, job: str, task: str | None = None) -> list[ShownFile]:
-        """The files of a job, or of one of its tasks."""
         return describe.files_of(describe.find_job(self.root, job), task)
 
     def read(self, job: str, name: str) -> bytes:
@@ -74,15 +72,15 @@ class Popbuild:
         return describe.read_file(describe.find_job(self.root, job), name)[1]
 
     def pipelines(self) -> dict[str, Pipeline]:
-        """The pipelines by name; the default one's is empty."""
+        """The pipelines by name; the default pipeline's name is empty."""
         return dict(load_to_read(self.root).pipelines)
 
     def explain(self, job: str, task: str | None = None) -> list[Explanation]:
-        """Why a job's tasks, or one of them, are stale, with the differences."""
+        """Why a job's tasks, or one of them, are stale, with what changed."""
         return describe.explain_job(self.root, job, task)
 
     def diff(self, job: str, against: int = 1) -> Difference:
-        """What a complete job's last rebuild changed, or the `against`-th before it until now."""
+        """What the last rebuild of a complete job changed, or its last `against` rebuilds."""
         from popbuild.query.diff import diff
 
         return diff(self.root, job, against)
@@ -94,7 +92,7 @@ class Popbuild:
         always: bool = False,
         store: str | None = None,
     ) -> list[PlannedJob]:
-        """What `build` with the same arguments would do and cost. Free: makes no call."""
+        """What `build` with the same arguments would do and cost. Makes no call."""
         from popbuild.build import session
         from popbuild.build.nothing_to_do import Options
 
@@ -102,8 +100,8 @@ class Popbuild:
         return session.plan_run(self.root, None, names, options)
 
     async def events(self, job: str | None = None) -> AsyncIterator[Event]:
-        """What happens from now on, as it happens: the kinds and bodies of the HTTP API, with
-        `async for`. `job` is one whose files are watched closely. Ends when you stop asking."""
+        """Events from now on, with the kinds and bodies of the HTTP API, for `async for`. The files
+        of `job` are watched closely. Ends when the iteration does."""
         from popbuild.query.table.event_ring import Hub
         from popbuild.query.table.job_table import JobTable
         from popbuild.query.table.watcher import Eyes
@@ -122,7 +120,7 @@ class Popbuild:
     # Doing.
 
     def check(self, seed: Mapping[str, Any] | bytes) -> tuple[Problem, ...]:
-        """What is wrong with a seed; nothing if it can be submitted."""
+        """What is wrong with a seed; empty if it can be submitted."""
         try:
             valid = _seed(seed)
         except BadSeed as bad:
@@ -135,7 +133,7 @@ class Popbuild:
         return key_problems(valid, config.environment)
 
     def submit(self, seed: Mapping[str, Any] | bytes, job: str | None = None) -> str:
-        """Queue a one-off job from a seed, or from the bytes of its file; gives its ID."""
+        """Queue a job from a seed, or from the bytes of its file; gives its ID."""
         try:
             valid = _seed(seed)
         except BadSeed as bad:
@@ -153,9 +151,9 @@ class Popbuild:
         wait: bool = True,
         events: Events | None = None,
     ) -> list[JobResult]:
-        """Build what is stale of the named jobs, or of all, as `popbuild run --continue` does; a
-        result for each. `budget` is in US dollars; without `wait`, a job that another process
-        builds is left. `events` is told what happens, as it happens."""
+        """Build what is stale in the named jobs, or in all, as `popbuild run --continue` does;
+        gives a result for each. `budget` is in US dollars; without `wait`, jobs that another
+        process builds are skipped. `events` receives what happens."""
         from popbuild.build import session
         from popbuild.build.nothing_to_do import Options
 
@@ -171,7 +169,7 @@ class Popbuild:
         return session.run(self.root, None, names, options, events)[1]
 
     def retry(self, job: str) -> list[JobResult]:
-        """Let the task that rejected a job draw another sample, then build the job."""
+        """Build a rejected job with another sample for the task that rejected it."""
         verbs.retry(self.root, job)
         return self.build(job)
 
@@ -183,9 +181,9 @@ class Popbuild:
         by: str | None = None,
         of: str | None = None,
     ) -> Decided:
-        """Say yes at a human gate. `task` is needed where several wait; `by` is the login name if
-        absent; with `of`, from the question in `job(…)["waiting"]`, only if it is still that which
-        is asked, and nobody has said no. The next `build` goes on."""
+        """Approve at a human gate. `task` is needed where several wait; `by` defaults to the login
+        name. With `of`, from the question in `job(…)["waiting"]`, only if that is still the
+        question and it was not rejected. The next `build` continues."""
         from popbuild.build.human_gate import HumanAnswer, approve
 
         return approve(self.root, job, HumanAnswer(task, note, by, of))
@@ -198,14 +196,14 @@ class Popbuild:
         by: str | None = None,
         of: str | None = None,
     ) -> Decided:
-        """Say no at a human gate: the job goes to rejected/, with the note as its problem. Its
+        """Reject at a human gate: the job goes to rejected/, with the note as its problem. The
         arguments are those of `approve`."""
         from popbuild.build.human_gate import HumanAnswer, reject
 
         return reject(self.root, job, HumanAnswer(task, note, by, of))
 
     def stop(self, *jobs: str, patience_s: float = 30.0) -> list[Stopped]:
-        """Ask whoever builds these jobs to stop, and wait for it, at most so long."""
+        """Stop the builds of these jobs, and wait up to `patience_s` for them to end."""
         from popbuild.jobs import stop_requests
 
         for job in jobs:
@@ -213,7 +211,7 @@ class Popbuild:
         return stop_requests.stop(self.root, jobs, patience_s)
 
     def accept(self, job: str, *tasks: str) -> list[str]:
-        """Take what stands there as up to date, without building; gives the tasks."""
+        """Accept the artifacts as they are, without building; gives the tasks."""
         return verbs.accept(self.root, job, tasks)
 
 

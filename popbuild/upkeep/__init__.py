@@ -1,4 +1,4 @@
-"""Proves, checks, mends, drops and archives what stands on disk.
+"""Proves, checks, repairs, prunes and archives what is on disk.
 
 Imports the rooms above. Open `verify.py` first.
 """

@@ -1,4 +1,4 @@
-"""What crashes and hands leave behind that no run mends by itself. Reads only."""
+"""What crashes and edits by hand leave behind and no run repairs. Reads only."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from popbuild.jobs.open_job import can_be_listed
 from popbuild.jobs.records import is_foreign_letter, read_json, read_letter
 from popbuild.model.letter import LETTER_VERSION
 
-# Kinds, in the order in which they are mended: a line that is added must find an end before it.
+# Kinds, in the order of mending: a torn line must be ended before another is added.
 TORN, UNFINISHED, CLAIMED, SEEDLESS, EMPTY, LETTER, UNKNOWN, MISSING, ADDED, LEFT_OVER = (
     "torn line",
     "promotion cut short",
@@ -80,8 +80,8 @@ _SAID = {
 
 @dataclass(frozen=True)
 class Ailment:
-    """One thing that is not as it should be. `job` is whose lock is held to mend it, if any's.
-    `file` is the kind and the name of a file that the index is about."""
+    """One thing to mend. `job` is the one whose lock is needed, if any; `file` is the kind and the
+    name of a file, where the index is wrong about it."""
 
     kind: str
     path: Path
@@ -94,7 +94,6 @@ class Ailment:
 
     @property
     def mending(self) -> str:
-        """What would be done about it."""
         return _SAID[self.kind][1]
 
     def as_json(self, root: Root) -> dict[str, Any]:
@@ -107,14 +106,12 @@ class Ailment:
         }
 
     def lines(self, root: Root) -> Iterator[str]:
-        """As a person reads it: what it is, and what would be done about it."""
         yield f"{shown_name(root.show(self.path))}: {self.what}"
         yield f"  mending {self.mending}"
 
 
 def find_ailments(root: Root) -> list[Ailment]:
-    """Everything that ails a root, in the order in which it is to be mended. A job that is being
-    built is passed over."""
+    """Everything to mend in a root, in the order of mending, but in jobs that are being built."""
     locks = JobLocks(root)
     found = [*_torn(root), *_left_overs(root, locks)]
     for job in sorted({*job_ids.known_jobs(root), *promotion.unfinished_promotions(root)}):
@@ -125,15 +122,15 @@ def find_ailments(root: Root) -> list[Ailment]:
 
 
 def look_at(root: Root, job: str) -> Iterator[Ailment]:
-    """Everything that ails a job, what killed commands left in it aside."""
+    """Everything to mend in a job, except what killed commands left in it."""
     if promotion.is_promotion_unfinished(root, job):
         yield Ailment(UNFINISHED, root.job(COMPLETE, job).path, job)
     for state in (CURRENT, COMPLETE, REJECTED):
         folder = root.job(state, job)
         if not folder.path.is_dir() or tree.first_link(str(folder.path)) is not None:
-            continue  # not ours to mend: the build refuses the job
+            continue  # the build refuses the job
         if is_foreign(folder):
-            continue  # nor this: another program wrote it
+            continue  # another program wrote it
         if state == CURRENT:
             claimed = folder.path / job_state.CLAIMED
             if disk.stands(claimed):
@@ -144,7 +141,7 @@ def look_at(root: Root, job: str) -> Iterator[Ailment]:
             elif not any(tree.walk_all(folder.path)):
                 yield Ailment(EMPTY, folder.path, job)
         elif state == COMPLETE and _is_seedless(root, job) and not disk.stands(folder.status):
-            yield Ailment(SEEDLESS, folder.path, job)  # a folder that somebody made
+            yield Ailment(SEEDLESS, folder.path, job)  # a folder made by hand
             continue
         yield from _letters(folder)
         yield from _index(folder, state)
@@ -169,8 +166,8 @@ def _letters(folder: JobFolder) -> Iterator[Ailment]:
 
 
 def _index(folder: JobFolder, state: str) -> Iterator[Ailment]:
-    """As `validate` holds the index against the files: in a job that is not complete, files may
-    be ahead of it."""
+    """Differences between index and files. In a job that is not complete, there may be files that
+    are not indexed yet."""
     status = job_state.read_status(folder)
     if status is None:
         return  # the next build makes it anew
@@ -178,7 +175,7 @@ def _index(folder: JobFolder, state: str) -> Iterator[Ailment]:
     for kind in FILE_KINDS:
         known = status["files"][kind]
         for name in known:
-            # What is no name of a file may lead anywhere: the status stands for it.
+            # An invalid file name may lead anywhere: the status is reported instead.
             bad = file_name_problem(name) is not None
             path = folder.status if bad else folder.files(kind) / name
             if bad or not disk.stands(path):
@@ -222,7 +219,7 @@ def _walk(top: Path, skip: Path) -> Iterator[Path]:
 
 
 def _job_of(root: Root, path: Path) -> str | None:
-    """The job in whose directory something stands."""
+    """The job whose directory something is in."""
     for state in (CURRENT, COMPLETE, REJECTED):
         folder = root.data / state
         if path.is_relative_to(folder) and path.parent != folder:

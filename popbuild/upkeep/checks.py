@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from popbuild.base.paths import (
-    Root,
-    shown_name,
-)
+from popbuild.base.paths import Root, shown_name
 from popbuild.base.units import count
 from popbuild.query.describe import jobs_of, names_to_ids
 
@@ -20,8 +17,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Check:
-    """How many jobs and files were looked at; jobs that are not complete and up to date, with
-    their descriptions; the frozen tasks of those that are; and what `validate` found."""
+    """How many jobs and files were checked; the jobs that are not complete and up to date, with
+    their descriptions; the frozen tasks of the others; and what `validate` found."""
 
     jobs: int
     files: int
@@ -34,7 +31,7 @@ class Check:
         return not self.stale and not self.findings
 
     def lines(self) -> Iterator[str]:
-        """Everything that is not as it should be, and a line that sums up."""
+        """Everything that is wrong, and a summary."""
         for job, description in self.stale:
             yield f"{job}: {description}"
         for finding in self.findings:
@@ -60,7 +57,7 @@ class Check:
 
 
 def check(root: Root, names: Iterable[str] = ()) -> Check:
-    """Whether jobs, the named ones or all, are complete and up to date, and everything is valid."""
+    """Whether the named jobs, or all, are complete, up to date and valid."""
     from popbuild.upkeep.validate import validate
 
     names = list(names)

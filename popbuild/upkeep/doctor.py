@@ -1,5 +1,5 @@
-"""Mending what ails a root. Nothing is deleted: what must go is moved to .popbuild/doctor/<time>/,
-and so is a copy of whatever is changed."""
+"""Mends a root. Nothing is deleted: things are moved to .popbuild/doctor/<time>/, and files that
+are changed are copied there first."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ Confirm = Callable[[Ailment], bool]
 
 @dataclass(frozen=True)
 class Checkup:
-    """What was found, what of it was mended, and what could not be since its job is being built.
-    `shelf` is where things were moved to, None where nothing was."""
+    """What was found, what was mended, and what was not since its job is being built. `shelf` is
+    the folder that things were moved to, if any were."""
 
     root: Root
     found: tuple[Ailment, ...]
@@ -34,7 +34,6 @@ class Checkup:
 
     @property
     def healthy(self) -> bool:
-        """Whether nothing is left to mend."""
         return len(self.mended) == len(self.found)
 
     def as_json(self) -> dict[str, Any]:
@@ -48,9 +47,9 @@ class Checkup:
 
 
 def diagnose(root: Root, previous_kept: int, ask: Confirm | None) -> Checkup:
-    """Look for everything that ails a root, and mend what `ask` says yes to; without it, only look.
+    """Find everything to mend in a root, and mend what `ask` agrees to; without it, only look.
 
-    Each thing is looked at once more under its job's lock: what is not as it was is left alone.
+    Each thing is checked again under its job's lock: what has changed since is left alone.
     """
     found = ailments.find_ailments(root)
     if found and ask is not None:
@@ -78,15 +77,14 @@ def diagnose(root: Root, previous_kept: int, ask: Confirm | None) -> Checkup:
 
 
 def _still_ails(root: Root, ailment: Ailment) -> bool:
-    """Another one that was mended before may have taken it along."""
+    """Whether it is still there: mending something else may have removed it."""
     if ailment.kind == ailments.LEFT_OVER:
         return disk.stands(ailment.path)
     return ailment in ailments.look_at(root, ailment.job or "")
 
 
 class _Shelf:
-    """`.popbuild/doctor/<time>/`, made when something is put there: each under the path that it
-    had below the root."""
+    """`.popbuild/doctor/<time>/`, made when first used; things keep their paths below the root."""
 
     def __init__(self, root: Root) -> None:
         self._root = root
@@ -118,7 +116,7 @@ def _mend(root: Root, ailment: Ailment, shelf: _Shelf, previous_kept: int) -> No
         if path in (root.runs, root.runs_copy):
             run_log.mend(root, path)
         else:
-            # Others may append meanwhile: never written anew. Whoever reads it skips the line.
+            # Others may append meanwhile, so it is not rewritten. Readers skip the torn line.
             disk.append(path, b"\n", lines=False)
     elif kind == ailments.UNFINISHED:
         promotion.finish_promotion(root, ailment.job or "", previous_kept)
@@ -139,7 +137,7 @@ def _folder_of(root: Root, ailment: Ailment) -> JobFolder:
 
 
 def _put_back(root: Root, job: str, claimed: Path, shelf: _Shelf) -> None:
-    """A seed that waits is newer than one that was claimed before."""
+    """Put a claimed seed back, unless a newer one is waiting."""
     if not tree.rename_new(claimed, root.pending(job)):
         shelf.move(claimed)
     folder = claimed.parent

@@ -1,6 +1,6 @@
-"""What a pipeline's files name that is not there: stages, templates, artifacts, names, settings.
+"""Names in a pipeline's files that lead nowhere: stages, templates, artifacts, names, settings.
 
-Found without running or rendering anything. What a run would do all the same is a warning.
+Found without running or rendering anything. If a run would work all the same, it is a warning.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _OF_JINJA = frozenset({"caller", "kwargs", "loop", "self", "super", "varargs"})
 
 @dataclass(frozen=True)
 class Doubt:
-    """Something that is probably not meant: an error that stops nothing yet, or a warning."""
+    """Something that is probably a mistake: an error that stops nothing yet, or a warning."""
 
     error: ConfigError
     is_warning: bool = False
 
 
 def doubts(settings: Config, pipeline: Pipeline, task: Task) -> Iterator[Doubt]:
-    """Everything in a task's files that names what is not there."""
+    """Every name in a task's files that leads nowhere."""
     if task.command is None:
         yield from _stages(settings, task)
         yield from _templates(settings, pipeline, task)
@@ -84,7 +84,7 @@ def _templates(settings: Config, pipeline: Pipeline, task: Task) -> Iterator[Dou
 
 
 def _with_included(settings: Config, path: str) -> tuple[list[str], list[Doubt]]:
-    """A template and all that it includes, and a doubt for each that is not there."""
+    """A template and all that it includes, and a doubt for each that is missing."""
     files = settings.snapshot.files
     found, missing, waiting = [path], [], [path]
     while waiting:
@@ -121,7 +121,7 @@ def _artifacts(
     settings: Config, pipeline: Pipeline, task: Task, templates: list[str]
 ) -> Iterator[Doubt]:
     if not set(task.needs) <= set(pipeline.names):
-        return  # that is told already; what it leads to may be told once it is mended
+        return  # reported already; what follows from it may be found once it is fixed
     for path in templates:
         for named in template_of(settings, path).artifacts:
             if named.name in task.needs:
@@ -154,7 +154,7 @@ def _settings(settings: Config, pipeline: Pipeline, task: Task) -> Iterator[Doub
     names = known.doubtful(task.settings)
     if not names or task.model is None:
         return
-    # Only here: its import takes longer than all the rest.
+    # Imported here: it takes longer than all the rest.
     from popbuild.llm.client import known_settings, split_model
 
     provider = split_model(task.model)[1] or "the provider"
@@ -178,7 +178,7 @@ def _settings(settings: Config, pipeline: Pipeline, task: Task) -> Iterator[Doub
 
 
 def _place_of(settings: Config, pipeline: Pipeline, task: Task, name: str) -> dict[str, object]:
-    """Where a setting stands: in the pipeline's file, which wins, or in the task's own."""
+    """Where a setting is: in the pipeline's file, which wins, or in the task's own."""
     own = f"{task.folder}/{TASK_FILE}"
     for path in (pipeline.path.removeprefix("pipeline-config/"), own):
         text = settings.snapshot.files.get(path, b"").decode(errors="replace")
@@ -189,14 +189,14 @@ def _place_of(settings: Config, pipeline: Pipeline, task: Task, name: str) -> di
 
 
 def _strict(settings: Config, task: Task) -> Iterator[Doubt]:
-    """What a provider's strict mode wants of a schema, as OpenAI documents it: every property of
-    each object is required, and none else."""
+    """What strict mode requires of a schema, as OpenAI documents it: in each object all properties
+    are required and no others allowed."""
     if not task.settings.get(STRICT):
         return
     try:
         schema = Surroundings(settings).sent_schema(task)
     except PopbuildError:
-        return  # told already
+        return  # reported already
     for each in parts(str(task.schema), schema, DEFAULT_DIALECT):
         part, pointer = each.schema, each.pointer
         properties = part.get("properties")
@@ -212,7 +212,7 @@ def _strict(settings: Config, task: Task) -> Iterator[Doubt]:
 
 
 def _asked_about(task: Task) -> Iterator[Doubt]:
-    """Artifacts that a person should look at, of a task that makes none but its main one."""
+    """Artifacts that a human gate names, of a task that only makes its main one."""
     if task.human_gate is None or (task.stages is not None and task.command is None):
         return
     for name in task.human_gate.artifacts:

@@ -1,4 +1,4 @@
-"""Which jobs are not wanted any more, or which of their files, and their removal."""
+"""Removes jobs that are no longer wanted, or some of their files."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ _ENDING = "-seed.json"
 
 @dataclass(frozen=True)
 class PruneRule:
-    """What is to go. Without an age, a number and a size: all that `orphans` and `kinds` leave.
+    """What to drop. Without an age, a number and a size: everything that `orphans` and `kinds`
+    select.
 
-    `keep` counts in each state, `max_bytes` in all of them. `kinds` are tmp and logs: these files
-    of the jobs instead of the jobs.
+    `keep` counts within each state, `max_bytes` over all of them. `kinds` are tmp and logs: then
+    these files of the jobs are dropped instead of the jobs.
     """
 
     states: tuple[str, ...] = PRUNED_STATES
@@ -41,7 +42,7 @@ class PruneRule:
 
     @property
     def is_empty(self) -> bool:
-        """Whether it names nothing to go by, so that everything would go."""
+        """Whether it selects nothing in particular, so that everything would go."""
         return self.takes_all and not self.orphans and not self.kinds
 
     @property
@@ -51,8 +52,8 @@ class PruneRule:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A job in one of its folders, or its seed in pending/. `at_s` is when it ended, or came;
-    `size_bytes` what would be gained. A `busy` one is built, or was left in current/."""
+    """A job in one of its folders, or its seed in pending/. `at_s` is when it ended, or arrived;
+    `size_bytes` is what dropping it frees. A `busy` one is being built, or is in current/."""
 
     job: str
     state: str
@@ -72,7 +73,7 @@ class Candidate:
 
 
 def choose_dropped(items: Iterable[Candidate], rule: PruneRule, now_s: float) -> list[Candidate]:
-    """What goes by a rule, the oldest first. A busy one stays, and counts as what stays does."""
+    """What a rule drops, the oldest first. A busy one stays, and counts as kept."""
     oldest_first = sorted(items, key=lambda item: (item.at_s, item.path))
     total = sum(item.size_bytes for item in oldest_first)
     behind = {state: sum(item.state == state for item in oldest_first) for state in PRUNED_STATES}
@@ -93,7 +94,7 @@ def choose_dropped(items: Iterable[Candidate], rule: PruneRule, now_s: float) ->
 
 @dataclass(frozen=True)
 class Pruning:
-    """What was dropped, or would be. `busy` jobs were left alone, whatever the rule says."""
+    """What was dropped, or would be. `busy` jobs were left alone."""
 
     root: Root
     rule: PruneRule
@@ -111,7 +112,6 @@ class Pruning:
         return sum(item.size_bytes for item in self.kept)
 
     def shown(self, item: Candidate) -> str:
-        """An item as a person reads it."""
         path = shown_name(self.root.show(item.path))
         return f"{', '.join(self.rule.kinds)} of {path}" if self.rule.kinds else path
 
@@ -128,7 +128,7 @@ class Pruning:
 
 
 def rule_of(names: Sequence[str], **more: Any) -> PruneRule:
-    """A rule for the named states, all if none is. UsageError for another, and for no rule."""
+    """A rule for the named states, or for all. UsageError for another state, or an empty rule."""
     for name in names:
         if name not in PRUNED_STATES:
             hint = "doit clean removes jobs from current/" if name == CURRENT else None
@@ -146,9 +146,9 @@ def rule_of(names: Sequence[str], **more: Any) -> PruneRule:
 def prune(root: Root, rule: PruneRule, *, previous_kept: int, really: bool = False) -> Pruning:
     """Drop jobs, or some of their files; without `really`, only say which.
 
-    A job that is built, or was left in current/, is never touched. A kill at any moment leaves each
-    job whole under its name or gone, and `verify` content: it is written down first that a complete
-    job goes on purpose. Its previous results go with it.
+    A job that is being built, or is in current/, is never touched. A kill at any moment leaves each
+    job either whole or gone. The removal of a complete job is recorded first, so that `verify` does
+    not miss it. Its previous results go with it.
     """
     locks = JobLocks(root)
     items = list(_items(root, rule, locks))
@@ -180,12 +180,12 @@ def _items(root: Root, rule: PruneRule, locks: JobLocks) -> Iterator[Candidate]:
 
 
 def _is_open(root: Root, job: str) -> bool:
-    """Whether a job is in current/: what else stands of it may be needed there."""
+    """Whether a job is in current/: its other directories may be needed there."""
     return disk.stands(root.job(CURRENT, job).path)
 
 
 def _item(root: Root, rule: PruneRule, state: str, path: Path) -> Candidate | None:
-    """What stands in a state's folder, None for what a rule is not about or is gone meanwhile."""
+    """An entry of a state's folder; None where the rule does not apply, or it is gone by now."""
     with contextlib.suppress(FileNotFoundError):
         status = path.lstat()
         if state == PENDING:
@@ -212,7 +212,7 @@ def _item(root: Root, rule: PruneRule, state: str, path: Path) -> Candidate | No
 
 
 def _ended_at(folder: JobFolder) -> float | None:
-    """When a job was promoted or rejected, by its own word: a copy has other times."""
+    """When a job was promoted or rejected, from its own files: a copy has other file times."""
     for place, key in ((folder.rejection, "rejectedAt"), (folder.status, "finishedAt")):
         body = read_json(place)
         at_s = seconds_at(body.get(key)) if isinstance(body, dict) else None
@@ -232,7 +232,7 @@ def _previous(root: Root, job: str) -> Path:
 def _drop(
     root: Root, rule: PruneRule, item: Candidate, locks: JobLocks, previous_kept: int
 ) -> bool:
-    """Remove one, unless somebody else works on it or it has changed since it was looked at."""
+    """Remove one, unless another command uses it or it has changed since it was chosen."""
     if not locks.acquire(item.job):
         return False
     try:
@@ -256,7 +256,7 @@ def _drop(
 
 
 def _folders(folder: JobFolder, kinds: Iterable[str]) -> Iterator[Path]:
-    """The folders of these kinds; a link in place of one leads elsewhere, and is left alone."""
+    """The folders of these kinds; symbolic links are left alone."""
     for kind in kinds:
         path = folder.files(kind)
         if all(each.is_dir() and not each.is_symlink() for each in (path.parent, path)):
@@ -264,8 +264,8 @@ def _folders(folder: JobFolder, kinds: Iterable[str]) -> Iterator[Path]:
 
 
 def _names_of(folder: JobFolder, kinds: Iterable[str]) -> list[str]:
-    """The files of these kinds, relative to the job: those that stand there, and those that only
-    its index or its seal has, because a removal was cut short."""
+    """The files of these kinds, relative to the job: those on disk, and those that only its index
+    or seal has, because a removal was cut short."""
     status, seal = job_state.read_status(folder), seals.read_seal(folder) or {"files": {}}
     found: set[str] = set()
     for kind in kinds:
@@ -280,7 +280,7 @@ def _names_of(folder: JobFolder, kinds: Iterable[str]) -> list[str]:
 
 
 def _drop_files(folder: JobFolder, kinds: Sequence[str]) -> None:
-    """Remove all files of these kinds; index and seal are as if there had been none."""
+    """Remove all files of these kinds, also from index and seal."""
     status = job_state.read_status(folder)
     names = _names_of(folder, kinds)
     with seals.changing(folder, folder.status, *(folder.path / name for name in names)):

@@ -1,5 +1,5 @@
-"""Whether what was built under an older gate would pass today's. A gate that became stricter makes
-nothing stale: it judges what is built from now on, and this says what it would have refused.
+"""Whether artifacts that passed an older gate would pass today's. A stricter gate makes nothing
+stale: it only judges later builds, and this says what it would reject.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ _SCHEMA = "/output.schema.json"
 
 
 class Recheck:
-    """Artifacts against the schemas that they were built with, as `objects` keeps them."""
+    """Judges artifacts by the schemas that they were built with, as `objects` keeps them."""
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
         self._known: dict[tuple[tuple[str, str], ...], Any] = {}
 
     def would_fail(self, letter: Letter, artifact: Any) -> str | None:
-        """Why a task's artifact would not pass today; None if it would, or if that is not known,
-        since the schema of then was not kept."""
+        """Why a task's artifact would not pass today; None if it would, or if its schema was not
+        kept."""
         path, files = _schema_files(letter)
         if path is None:
             return None
@@ -46,7 +46,7 @@ class Recheck:
             kept = {each: self._objects.get(digest) for each, digest in files.items()}
             documents = {}
             for each, data in kept.items():
-                # A file that is not JSON belongs to the task, but no schema refers to it.
+                # No schema refers to a file that is not JSON, though the task depends on it.
                 with contextlib.suppress(InputError):
                     documents[each] = jsonio.loads(data or b"", each)
             where = f"pipeline-config/{path}"
@@ -59,8 +59,7 @@ class Recheck:
 
 
 def _schema_files(letter: Letter) -> tuple[str | None, dict[str, str]]:
-    """The path of the schema that a task was built with, and all JSON files that it depended on,
-    with their digests."""
+    """The path of the schema that a task was built with, and the digests of its JSON files."""
     files = {
         dependency.removeprefix("file:"): digest
         for dependency, digest in letter.fingerprint.items()

@@ -1,7 +1,6 @@
-"""Where a copy of the store stands: a folder, or any URL that fsspec knows. The one importer of
-fsspec.
+"""Copies of the store: in a folder, or at any URL that fsspec knows. The one importer of fsspec.
 
-A place holds entries by name, `<first two digits>/<the rest>.json`, as the store itself does. An
+A copy holds entries by name, `<first two digits>/<the rest>.json`, as the store itself does. An
 entry appears under its name whole or not at all.
 """
 
@@ -21,20 +20,20 @@ from popbuild.base.errors import PopbuildError, StoreError, UsageError, shown_er
 from popbuild.base.redact import redact
 
 _NAME = re.compile(r"(?:^|/)([0-9a-f]{2}/[0-9a-f]{62}\.json)\Z")
-# Where a put is atomic and a rename is a copy. Elsewhere a file is renamed into its place.
+# Here a put is atomic and a rename is a copy; elsewhere a file is renamed into place.
 _OBJECT_STORES = frozenset("s3 s3a gs gcs abfs abfss az adl oss oci cos obs tos".split())
 
 
 class StoreCopy(Protocol):
     """A copy of the store. Raises StoreError or OSError where it cannot be reached."""
 
-    shown: str  # as a person may read it: without a name, a password or a key
+    shown: str  # the address without a user, a password or a key
 
     def sizes(self) -> dict[str, int]:
         """The bytes of every entry, by name."""
 
     def read(self, names: Sequence[str]) -> dict[str, bytes]:
-        """Entries by name. One that is gone by now is left out."""
+        """Entries by name, without those that are gone by now."""
 
     def write(self, entries: Mapping[str, bytes]) -> None:
         """Put entries in their places, each whole."""
@@ -46,7 +45,7 @@ def entry_digest(name: str) -> str:
 
 
 def open_copy(url: str) -> StoreCopy:
-    """The place that a path or a URL names. UsageError for one that nothing here can open."""
+    """The copy at a path or a URL. UsageError for one that cannot be opened here."""
     if url.startswith("file://"):
         return Folder(Path(unquote(urlsplit(url).path)), url)
     return Remote(url) if "://" in url or "::" in url else Folder(Path(url).expanduser(), url)
@@ -135,7 +134,7 @@ class Remote:
                 listed = self._fs.find(self._path, detail=True)
             except FileNotFoundError:
                 if self._is_object_store:
-                    raise  # the bucket: a prefix needs not be there
+                    raise  # the bucket is missing: a prefix need not exist
                 return {}
         found = {}
         for path, information in listed.items():
@@ -146,7 +145,7 @@ class Remote:
 
     def read(self, names: Sequence[str]) -> dict[str, bytes]:
         with self._told("read"):
-            # A list goes out as many requests at the same time, where the file system can.
+            # File systems that can send the requests for a list concurrently.
             answers = self._fs.cat([self._at(name) for name in names], on_error="return")
             found = {}
             for name in names:
@@ -183,7 +182,7 @@ class Remote:
 
     @contextlib.contextmanager
     def _told(self, what: str) -> Iterator[None]:
-        """What somebody else's file system raises, in our words and without keys."""
+        """Turns the exceptions of a file system into a StoreError without keys."""
         try:
             yield
         except PopbuildError:
@@ -216,7 +215,7 @@ def _bare(url: str) -> str:
 
 
 def _secrets_of(url: str) -> list[str]:
-    """What of a URL must not be shown, the longest first."""
+    """The secret parts of a URL, the longest first."""
     found: set[str] = set()
     for part in url.split("::"):
         rest = part.partition("://")[2]

@@ -48,11 +48,11 @@ from popbuild.web.site import error_page, static
 
 _THREADS = 32
 
-# The HTTP status of what a command says; the first that fits.
+# The HTTP status of an error; the first that matches.
 _STATUS: tuple[tuple[type[PopbuildError], int], ...] = (
     (LockedError, 409),
     (StoppedError, 409),
-    (ConfigError, 409),  # the root is not as it should be: the request may be sent again
+    (ConfigError, 409),  # the root must be fixed first: the request may be repeated then
     (GateError, 422),
     (InputError, 422),
     (UsageError, 400),
@@ -71,10 +71,10 @@ def make_app(server: Server, guard: Guard) -> Safety:
 
     @contextlib.asynccontextmanager
     async def living(app: Starlette) -> AsyncIterator[None]:
-        # More than asyncio's own few: some wait for a build to stop, others make pages.
+        # More than asyncio's default: some threads wait for a build to stop, others render pages.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
         eyes = asyncio.create_task(server.eyes.run())
-        await server.eyes.begun.wait()  # or the very first page would say that there are no jobs
+        await server.eyes.begun.wait()  # or the very first page would show no jobs
         try:
             yield
         finally:
@@ -156,20 +156,20 @@ async def _ask_of(server: Server, request: Request, operation: Operation) -> Web
     check_query(operation, query)
     body = None
     if operation.takes:
-        # Nothing that a form of another page could send without being asked first.
+        # Another page's form could send other types without a preflight request.
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != JSON:
             raise refusal(415, "only JSON is taken", {"found": kind, "allowed": JSON})
         judged = functools.partial(_judged, operation)
         body, problems = await server.bodies.take(request.headers, request.stream(), judged)
         if problems:
-            error = InputError("the request is not as it should be", {"sent to": operation.path})
+            error = InputError("the request is not valid", {"sent to": operation.path})
             raise NotAnswered(422, error, problems)
     return WebRequest(request.path_params, query, body, request.headers.get("last-event-id"))
 
 
 def _judged(operation: Operation, data: bytes) -> tuple[Any, tuple[Problem, ...]]:
-    """What was sent to an operation, and what is wrong with it."""
+    """A request body, and what is wrong with it."""
     body = jsonio.loads(data, "request", max_bytes=MAX_BODY_BYTES)
     return body, check_body(operation, body)
 
@@ -184,7 +184,7 @@ def _query_of(request: Request) -> dict[str, str]:
 
 
 def _error(server: Server, request: Request, error: Exception) -> Reply:
-    """What is answered where something went wrong: one envelope, and never a traceback."""
+    """The answer to a failed request: always the same shape, never a traceback."""
     if isinstance(error, Refusal):
         error = NotAnswered(error.status, error.error)
     if not isinstance(error, NotAnswered):
@@ -195,7 +195,7 @@ def _error(server: Server, request: Request, error: Exception) -> Reply:
 
 
 def _told(error: Exception) -> NotAnswered:
-    """What a command would have said; told on stderr too where popbuild or the disk is at fault."""
+    """The error of a command; printed on stderr too where popbuild or the disk is at fault."""
     if isinstance(error, PopbuildError):
         found = (status for kind, status in _STATUS if isinstance(error, kind))
         return NotAnswered(next(found, 500), error)

@@ -1,4 +1,4 @@
-"""What is sent with a request: how much of it is in memory at once, for all requests together."""
+"""Request bodies: how much memory all of them together may take."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from popbuild.web.guard import MAX_BODY_BYTES, refusal
 
-SMALL_BYTES = 64 * 1024  # what a connection may hold anyway before it is read
+SMALL_BYTES = 64 * 1024  # what a connection may buffer anyway
 BODIES_AT_A_TIME = 2
 PATIENCE_S = 30.0
 
@@ -17,8 +17,8 @@ T = TypeVar("T")
 
 
 class Bodies:
-    """Turns for those that are large. One that does not come loses its connection, and with it its
-    turn (`connections.py`); meanwhile those that wait are not read, so that they take no memory."""
+    """Turns for large bodies. One that is not sent in time loses its connection, and so its turn
+    (`connections.py`); those that wait are not read, and take no memory."""
 
     def __init__(self) -> None:
         self._turns = asyncio.Semaphore(BODIES_AT_A_TIME)
@@ -26,8 +26,8 @@ class Bodies:
     async def take(
         self, headers: Mapping[str, str], body: AsyncIterable[bytes], use: Callable[[bytes], T]
     ) -> T:
-        """What `use` makes of a body, in a thread: for a large one others would wait to be
-        answered. A Refusal where other bodies take too long."""
+        """What `use` returns for a body, called in a thread so that others are answered meanwhile.
+        A Refusal where other bodies take too long."""
         if _is_small(headers):
             return await asyncio.to_thread(use, b"".join([part async for part in body]))
         try:
@@ -47,8 +47,8 @@ class Bodies:
 
 
 async def _whole(body: AsyncIterable[bytes]) -> bytes:
-    """All of it. Not as a list of its parts: after one that did not end, their memory would stay
-    with the process."""
+    """The whole body, in one mapping: a list of parts would leave its memory with the process when
+    a body does not end."""
     with mmap.mmap(-1, MAX_BODY_BYTES) as room:
         async for part in body:
             room.write(part)
@@ -56,7 +56,7 @@ async def _whole(body: AsyncIterable[bytes]) -> bytes:
 
 
 def _is_small(headers: Mapping[str, str]) -> bool:
-    """Whether no more can come than a connection holds: with chunks, a length says nothing."""
+    """Whether the body fits the buffer of a connection; with chunks the length is unknown."""
     length = headers.get("content-length", "")
     in_chunks = "transfer-encoding" in headers
     return not in_chunks and length.isdecimal() and int(length) <= SMALL_BYTES

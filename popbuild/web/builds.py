@@ -1,4 +1,4 @@
-"""Builds that somebody asked the server for: each is `popbuild run` as a process of its own."""
+"""Builds that the server was asked for: each is a `popbuild run` in its own process."""
 
 from __future__ import annotations
 
@@ -28,18 +28,17 @@ from popbuild.web.ended import Ending, ending_of
 
 QUEUED, RUNNING, WAITING, ENDED = "queued", "running", "waiting", "ended"
 BUILDS_AT_A_TIME = 4  # each has litellm in its memory
-_KEPT = 200  # builds that ended and are still told of
+_KEPT = 200  # builds, the newest, that are kept after they ended
 _MAX_ERRORS = 4_000  # characters of what a build printed on stderr
 _GRACE_S = 30.0  # for calls in flight, when the server ends
-_LOOK_S = 0.5  # how often is looked whether a build waits for another command
-_FEW = 100  # jobs of a build of which that is told: of more, some are built at any time
+_LOOK_S = 0.5  # between checks whether a build waits for another command
+_FEW = 100  # jobs of a build that is checked for that: of more, some are built at any time
 
 
 @dataclass
 class Build:
-    """A build from the moment that it was asked for. It is queued until there is room, and waiting
-    while another command builds its jobs. `code` is the exit code of `popbuild run`; `results` say
-    how each job ended, as `popbuild run --json` does."""
+    """A build, from the request on. It is queued until there is room, and waiting while another
+    command builds its jobs. `code` is the exit code of `popbuild run`, `results` its JSON."""
 
     id: str
     jobs: tuple[str, ...]
@@ -53,11 +52,10 @@ class Build:
     results: list[Any] = field(default_factory=list)
     error: dict[str, Any] | None = None
     printed: str = ""
-    given_up: bool = False  # before there was a process that could be told
+    given_up: bool = False  # before its process started
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The words of its command line."""
         return (*self.order, *self.jobs)
 
     @property
@@ -114,7 +112,6 @@ class Builds:
         return next((each for each in self.all() if each.state != ENDED and job in each.jobs), None)
 
     def jobs_under_way(self) -> frozenset[str]:
-        """All jobs of builds under way."""
         each_job = (each.jobs for each in self._builds.values() if each.state != ENDED)
         return frozenset(itertools.chain.from_iterable(each_job))
 
@@ -138,7 +135,7 @@ class Builds:
         return build
 
     def stop(self, build: Build) -> None:
-        """Give up what is under way, as Ctrl-C does: what was bought stays in the store."""
+        """Stop a build, as Ctrl-C does: what was bought stays in the store."""
         process = self._processes.get(build.id)
         if process is not None:
             _interrupt(process)
@@ -148,9 +145,9 @@ class Builds:
             build.given_up = True
 
     def take_back(self, job: str) -> bool:
-        """Give up what was asked for and has not begun with this job: builds that wait for room, or
-        for others to end, or that are just starting; whether there were any. Of a build of several
-        jobs, only this one. What is being built is left to `popbuild.jobs.stop_requests`."""
+        """Cancel what has not begun to build this job: builds that are queued, waiting or starting.
+        Says whether there were any. A build of several jobs loses this one only. A job that is
+        being built is left to `popbuild.jobs.stop_requests`."""
         taken = False
         for build in self.all():
             if build.state == ENDED or job not in build.jobs:
@@ -167,7 +164,7 @@ class Builds:
         return taken
 
     async def close(self) -> None:
-        """Stop all builds, and wait for them to have written down how far they came."""
+        """Stop all builds, and wait until they have recorded their state."""
         self._closing = True
         for build in self.all():
             self.stop(build)
@@ -178,14 +175,14 @@ class Builds:
                 process.kill()
 
     async def _build(self, build: Build) -> None:
-        """Run a build once there is room. One that cannot be started ends with the reason: its jobs
-        would otherwise be held for ever."""
+        """Run a build once there is room. If it cannot be started, it ends with the reason: its
+        jobs would otherwise be held for ever."""
         async with self._room:
             if build.state == ENDED or self._closing:
                 return
             try:
-                # Files without a name, and no pipes: a build outlives a server that is killed, and
-                # what it bought would be lost with its reader.
+                # Unnamed files instead of pipes: a build outlives a killed server, and would lose
+                # what it bought when the reader of its pipe is gone.
                 with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
                     await self._run(build, out, err)
             except OSError as error:
@@ -201,7 +198,7 @@ class Builds:
             stdout=out,
             stderr=err,
             env={**os.environ, "PYTHONSAFEPATH": "1"},
-            start_new_session=True,  # a Ctrl-C for the server is passed on once, by the server
+            start_new_session=True,  # the server itself passes a Ctrl-C on, once
         )
         self._processes[build.id] = process
         if build.given_up:
@@ -217,13 +214,13 @@ class Builds:
                 build.results = said
             else:
                 build.error = said
-        if process.returncode != -signal.SIGINT:  # else it had not begun, and has nothing to say
+        if process.returncode != -signal.SIGINT:  # else it had not begun, and printed nothing
             printed = _all_of(err).decode(errors="replace")
             build.printed = redact(printed, os.environ)[-_MAX_ERRORS:]
         self._end(build, process.returncode)
 
     async def _watch(self, build: Build, process: asyncio.subprocess.Process) -> None:
-        """Wait for the end of a build, and tell when it waits for another command and goes on."""
+        """Wait for the end of a build, and publish when it waits for another command."""
         ending = asyncio.ensure_future(process.wait())
         while not (await asyncio.wait({ending}, timeout=_LOOK_S))[0]:
             state = WAITING if self._waits(build, process.pid) else RUNNING
@@ -232,7 +229,7 @@ class Builds:
                 self._tell(build)
 
     def _waits(self, build: Build, pid: int) -> bool:
-        """Whether others build jobs of a build, and it none."""
+        """Whether other processes hold the build's jobs, and it holds none."""
         if len(build.jobs) > _FEW:
             return False
         holders = {self._locks.holder(job) for job in build.jobs}

@@ -1,9 +1,8 @@
 """Connections of the server: how many there are, and how long each may take.
 
-Anybody on the machine may connect, and is known only by the token in the head of a request. So
-nothing is ever waited for without an end, and where there is no room for another connection, one
-that has not shown the token makes it. uvicorn has a limit for idle connections alone; the rest is
-here, in a subclass of its protocol.
+Any user of the machine may connect; only the token in the head of a request identifies ours. So
+every wait has an end, and at the limit a connection without the token is closed first. uvicorn only
+limits idle connections; the rest is here, in a subclass of its protocol.
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ if TYPE_CHECKING:
     from uvicorn import Config
     from uvicorn.server import ServerState
 
-HEAD_S = 10.0  # for the whole head of a request, also behind an answer
-BODY_S = 10.0  # in each of these so many bytes of a body must come, until it ends
+HEAD_S = 10.0  # for the whole head of a request, also after an answer
+BODY_S = 10.0  # in which BODY_BYTES of a body must arrive, or its end
 BODY_BYTES = 10_000
-STRANGER_BYTES = 1_000_000  # all that is read of a connection that has not shown the token
-READER_S = 30.0  # for a reader to take anything of its answer
-_BACK_OFF_S = 0.1  # where the system has no room for a connection
+STRANGER_BYTES = 1_000_000  # read from a connection that has not shown the token
+READER_S = 30.0  # for a reader to take any part of its answer
+_BACK_OFF_S = 0.1  # when the system cannot accept a connection
 
 _MOST_FILES = 65_536
 _MOST_LINES = 2_000
@@ -39,8 +38,8 @@ _OTHER_FILES = 256  # for jobs that are looked at, and builds that are started
 
 
 def lines_allowed() -> int:
-    """How many connections there may be: what the operating system allows, raised as far as it
-    lets us, less what else the server opens."""
+    """How many connections to allow: the limit of open files, raised as far as possible, without
+    those that the server opens otherwise."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = hard if hard != resource.RLIM_INFINITY else _MOST_FILES
     with contextlib.suppress(OSError, ValueError):
@@ -54,13 +53,13 @@ class _Waits(Enum):
 
     HEAD = auto()
     BODY = auto()
-    READER = auto()  # who asked, and does not take the answer
+    READER = auto()  # the client, which does not read the answer
     US = auto()
 
 
 @dataclass(frozen=True)
 class _Mark:
-    """Since when a connection waits for something; for a body, what had come until then."""
+    """Since when a connection waits for something, and how many bytes had arrived by then."""
 
     what: tuple[object, ...]
     since_s: float
@@ -110,14 +109,14 @@ class Connection(H11Protocol):
         if self.cycle is None:
             super().send_400_response(msg)
             return
-        # Behind a request there may be no place for this answer, and uvicorn would end in a
-        # traceback: one for each packet of a neighbour who wants to fill our log.
+        # After a request there may be no place for this answer, and uvicorn would print a
+        # traceback, one for each packet of a neighbour who wants to fill our log.
         self.cycle.disconnected = True
         self.cycle.message_event.set()
         self.transport.abort()
 
     def is_overdue(self, now_s: float) -> bool:
-        """Whether what it waits for has not come in time; asked about once a second."""
+        """Whether a deadline has passed; called about once a second."""
         waits, mark = self._waits(), self._mark
         what: tuple[object, ...] = (waits, self.cycle, self.is_idle)
         if waits is _Waits.READER:
@@ -154,7 +153,7 @@ class Connections:
         self._has_told = False
 
     def add(self, line: Connection) -> None:
-        """Another connection, for which one makes room where there is none."""
+        """Take another connection, and close one if there are too many."""
         if len(self._open) >= self._most and not self._make_room():
             line.transport.abort()
             return
@@ -164,13 +163,13 @@ class Connections:
         self._open.discard(line)
 
     def sweep(self, now_s: float) -> None:
-        """End what is overdue."""
+        """Close overdue connections."""
         for line in [line for line in self._open if line.is_overdue(now_s)]:
             self._end(line)
 
     async def accept(self, listener: socket.socket, make: Callable[[], Connection]) -> None:
-        """Take connections, for ever. asyncio's own server prints a traceback for each connection
-        that it has no file for, thousands of them a second."""
+        """Accept connections, for ever. asyncio's own server prints a traceback for each connection
+        that it has no file for, thousands a second."""
         loop = asyncio.get_running_loop()
         while True:
             try:
@@ -184,8 +183,8 @@ class Connections:
                 await loop.connect_accepted_socket(make, connection)
 
     def _make_room(self) -> bool:
-        """End the connection that has waited longest of those without the token, or else of those
-        where nothing is under way; whether there was one."""
+        """Close the connection that has waited longest among those without the token, or else among
+        idle ones; whether there was one."""
         could = [line for line in self._open if not line.is_trusted or line.is_idle]
         if not could:
             return False

@@ -1,4 +1,4 @@
-"""How a build ended, in words: what an exit code of `popbuild run` means to who looks at a page."""
+"""How a build ended, in words: what an exit code of `popbuild run` means to a reader."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from popbuild.model import status as states
 
 @dataclass(frozen=True)
 class Ending:
-    """`standing` is the word and the mark with which it is shown, `says` the rest, in a few
-    words."""
+    """`standing` is the word and the mark that it is shown with, `says` explains it."""
 
     standing: str
     says: str
@@ -22,23 +21,22 @@ class Ending:
 _DONE = "done"
 _ENDINGS: Mapping[int, Ending] = {
     errors.OK: Ending(_DONE, "all was built, or up to date"),
-    errors.REJECTED: Ending(states.REJECTED, "a gate said no"),
+    errors.REJECTED: Ending(states.REJECTED, "a gate rejected it"),
     errors.FAILED: Ending(states.FAILED, "a crash or a provider error"),
     errors.NOT_STARTED: Ending(states.FAILED, "nothing could be built"),
-    errors.STOPPED: Ending(states.STOPPED, "a person must decide, or asked for it"),
-    errors.LOCKED: Ending(states.STOPPED, "another command builds it"),
+    errors.STOPPED: Ending(states.STOPPED, "it needs a decision, or was asked to stop"),
+    errors.LOCKED: Ending(states.STOPPED, "another command is building it"),
     errors.BUDGET: Ending(states.STOPPED, "the budget is used up"),
-    errors.INTERRUPTED: Ending(states.STOPPED, "somebody asked for it"),
-    -SIGINT: Ending(states.STOPPED, "somebody asked for it"),
+    errors.INTERRUPTED: Ending(states.STOPPED, "it was asked to stop"),
+    -SIGINT: Ending(states.STOPPED, "it was asked to stop"),
 }
-_WAITS = Ending(states.WAITING, "a person must decide")
-_TAKEN_BACK = Ending(states.STOPPED, "taken back before it began")
+_WAITS = Ending(states.WAITING, "it needs a decision")
+_TAKEN_BACK = Ending(states.STOPPED, "cancelled before it began")
 _NOT_STARTED = Ending(states.FAILED, "it could not be started")
 
 
 def ending_of(code: int | None, outcomes: Collection[object], *, started: bool) -> Ending:
-    """How a build ended by its exit code, None where no process was, and the outcomes of its
-    jobs."""
+    """How a build ended, by its exit code, None where it had no process, and its jobs' outcomes."""
     if code is None:
         return _TAKEN_BACK if started else _NOT_STARTED
     if code == errors.STOPPED and "waiting" in outcomes:

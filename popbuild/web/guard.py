@@ -1,9 +1,9 @@
 """Who may ask, decided before anything is looked up: host, origin, token, kind of request.
 
-A page on the web can make a browser send requests to this server, and with a name that it makes
-point to 127.0.0.1 even read the answers. So the name in `Host` must be one of ours, with the port;
-an `Origin`, if there is one, that of the same name; and nothing is answered without a token. A
-cookie counts only under the names that it was given for: see `hosts.py`.
+A page on the web can make a browser send requests to this server, and even read the answers if it
+makes a name of its own point to 127.0.0.1. So `Host` must be one of our names, with the port; an
+`Origin`, if there is one, must have the same name; and nothing is answered without a token. A
+cookie counts only under the names that it was set for: see `hosts.py`.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from popbuild.web.pages.html import render_page
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-MAX_BODY_BYTES = 17 * 1024 * 1024  # a seed of 16 MB, and what is around it
-LET_IN = "let_in"  # in a request's state: what to call once its token was found good
+MAX_BODY_BYTES = 17 * 1024 * 1024  # a seed of 16 MB and its envelope
+LET_IN = "let_in"  # in a request's state: called once its token is found valid
 _READING = ("GET", "HEAD")
 _WHERE = {"allowed": "the address that popbuild serve printed, or Authorization: Bearer"}
 _HINT = (
     "each start has a name and a token of its own: open the address in the terminal where the "
     "server runs"
 )
-_PATH = "/=&+:;,~()!*'$@"  # stays as it is in the path of an address
+_PATH = "/=&+:;,~()!*'$@"  # not quoted in the path of an address
 
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -47,7 +47,7 @@ HEADERS = {
 
 @dataclass(frozen=True)
 class Refusal(Exception):
-    """A request that is not answered: the HTTP status, and why."""
+    """A request that is refused: the HTTP status, and why."""
 
     status: int
     error: PopbuildError
@@ -55,9 +55,9 @@ class Refusal(Exception):
 
 @dataclass(frozen=True)
 class Guard:
-    """What a request must have. `token` is that of this start, in the address that is printed and
-    in the cookie named `cookie`. `chosen` stays the same from start to start, and never becomes a
-    cookie: a browser would send that to the program that listens on the port after us."""
+    """What a request must have. `token` belongs to this start: it is in the printed address and in
+    the cookie named `cookie`. `chosen` stays the same for all starts, and is never set as a cookie:
+    a browser would send it to the next program that listens on the port."""
 
     names: Names
     token: str
@@ -88,7 +88,7 @@ class Guard:
         if origin is not None and not self._is_ours(origin.lower(), _host_of(headers)):
             raise refusal(403, "another page may not ask", {"origin": origin})
         site = headers.get("sec-fetch-site", "none")
-        # Somebody may follow a link from elsewhere to a page; nothing else is asked from there.
+        # A link from elsewhere may lead to a page; other requests from elsewhere are refused.
         to_look = method in _READING and headers.get("sec-fetch-mode", "navigate") == "navigate"
         is_page = to_look and not path.startswith("/api/")
         if site not in ("none", "same-origin") and not is_page:
@@ -100,7 +100,7 @@ class Guard:
         )
 
     def _tokens_of(self, headers: Mapping[str, str]) -> list[str]:
-        """The tokens that were sent: as `Authorization: Bearer`, or as this server's cookie."""
+        """The tokens of a request: in `Authorization: Bearer`, or in this server's cookie."""
         kind, _, value = headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer":
             return [value.strip()] if value.strip() else []
@@ -114,18 +114,17 @@ class Guard:
         return any(hmac.compare_digest(given.encode(), each.encode()) for each in known)
 
     def cookie_for(self, headers: Mapping[str, str]) -> str | None:
-        """The `Set-Cookie` that lets a browser in; None under a name that is given none."""
+        """The `Set-Cookie` for a browser; None under a name that gets no cookie."""
         if _host_of(headers) not in self.names.with_cookie:
             return None
         cookie = f"{self.cookie}={self.token}; Path=/; HttpOnly; SameSite=Lax"
-        # Of a proxy's page no server without its certificate gets the cookie, by any port.
+        # `Secure` keeps the cookie of a proxy's page from servers without its certificate.
         return f"{cookie}; Secure" if headers.get("x-forwarded-proto") == "https" else cookie
 
 
 def cookies_named(name: str, header: str) -> Iterator[str]:
-    """The values of this name in a `Cookie` header, as a browser puts it together (RFC 6265, 5.4).
-    Other programs' cookies stand in it too, of any form: nothing is asked of them, and the one that
-    comes first need not be ours."""
+    """The values of this name in a `Cookie` header as browsers send it (RFC 6265, 5.4). It may hold
+    cookies of other programs, of any form and under our name, so the first one need not be ours."""
     for each in header.split(";"):
         found, _, value = each.partition("=")
         if found.strip(" \t") == name:
@@ -143,7 +142,7 @@ def refusal(
 
 
 class Safety:
-    """Stands before all routes: refuses, limits what is sent, and adds the headers."""
+    """Runs before all routes: refuses requests, limits their size, adds the headers."""
 
     def __init__(self, app: ASGIApp, guard: Guard) -> None:
         self._app = app
@@ -169,9 +168,9 @@ class Safety:
         await self._app(scope, _limited(receive), _with_headers(send))
 
     async def _took_token(self, scope: Scope, headers: Mapping[str, str], send: Send) -> bool:
-        """Put the token of an address into a cookie, and lead to the address without it: it shall
-        neither stay in the browser's history nor go along when the address is copied. Under a
-        name that has no cookie, lead to the one that has."""
+        """Move the token from the address into a cookie, and redirect to the address without it, so
+        that it does not stay in the browser's history or in a copied address. Under a name without
+        a cookie, redirect to the name that has one."""
         words = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         given = next((value for name, value in words if name == "token"), None)
         if given is None:
@@ -200,7 +199,7 @@ class Safety:
             body = json.dumps(refused.error.as_json()).encode()
             await _answer(send, refused.status, body, b"application/json", [])
         elif "text/html" in headers.get("accept", ""):
-            # Of the root it shows nothing: who asks may be anybody.
+            # It shows nothing of the root: anyone may have asked.
             html = render_page("refused.html", error=refused.error).encode("utf-8", "replace")
             await _answer(send, refused.status, html, b"text/html; charset=utf-8", [])
         else:
@@ -209,15 +208,15 @@ class Safety:
 
 
 def _let_in(scope: Scope) -> None:
-    """Tell the connection, where it wants to know, that the token came by it."""
+    """Tell the connection that it has shown the token."""
     told = scope.get("state", {}).get(LET_IN)
     if told is not None:
         told()
 
 
 def _headers_of(scope: Scope) -> dict[str, str]:
-    """The headers of a request; of one that is there twice nothing is believed, but of `Cookie`: a
-    proxy may pass on each cookie in a line of its own, as HTTP/2 has them (RFC 9113, 8.2.3)."""
+    """The headers of a request. One that is there twice counts as empty, except `Cookie`: a proxy
+    may pass on each cookie on its own line, as HTTP/2 does (RFC 9113, 8.2.3)."""
     found: dict[str, str] = {}
     for name, value in scope["headers"]:
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")
@@ -238,7 +237,7 @@ def _too_large() -> Refusal:
 
 
 def _limited(receive: Receive) -> Receive:
-    """`receive`, until too much came: a body without a length is counted."""
+    """`receive`, which refuses a body without a length once it is too large."""
     came = 0
 
     async def limited() -> Message:

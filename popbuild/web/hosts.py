@@ -1,10 +1,9 @@
-"""Where a server listens, under which names it is reached, and which of them a cookie is given to.
+"""Where a server listens, under which names it is reached, and which of them get a cookie.
 
-A browser keeps cookies by host and leaves the port out: one for 127.0.0.1 goes along to every
-server on 127.0.0.1, also of another user. So each start draws a host of its own below
-`localhost`, which browsers take to the loopback without a query, and only that one is given a
-cookie. What a page at 127.0.0.1 left in the browser, such as a service worker, does not reach the
-new host either.
+Browsers keep cookies by host and ignore the port: a cookie for 127.0.0.1 is sent to every server on
+127.0.0.1, also another user's. So each start draws a random host below `localhost`, which browsers
+resolve to the loopback without a query, and sets its cookie for that host only. What another page
+at 127.0.0.1 left in the browser, such as a service worker, does not reach the new host either.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ PORT = 8710
 _HERE = (LOOPBACK, "localhost", LOOPBACK_6)
 _BELOW = ".localhost"
 _HTTP_PORT = 80
-_DRAWN_BYTES = 10  # 16 letters and digits: found by no guessing, and the address fits a line
+_DRAWN_BYTES = 10  # 16 letters and digits: cannot be guessed, and the address fits a line
 
 
 @dataclass(frozen=True)
 class Binding:
-    """Where to listen. Without a `host`, on the loopback, under a name that the start draws.
-    `names` are further ones under which a browser reaches a `host`; a `token` stays the same."""
+    """Where to listen: without a `host`, on the loopback under a random name. `names` are further
+    names under which browsers reach a `host`; a `token` stays the same for all starts."""
 
     host: str | None = None
     port: int = PORT
@@ -36,8 +35,8 @@ class Binding:
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """The addresses to listen on. Browsers look for `localhost`, and what is below it, at ::1
-        before 127.0.0.1: another user's server there would be sent all that is meant for ours."""
+        """The addresses to listen on. Browsers look for `localhost` and names below it at ::1
+        before 127.0.0.1: another user's server there would get the requests meant for ours."""
         if self.host is None or self.host in _HERE:
             return LOOPBACK, LOOPBACK_6
         return (self.host, LOOPBACK_6) if self.host == "0.0.0.0" else (self.host,)  # noqa: S104 - compared
@@ -45,9 +44,9 @@ class Binding:
 
 @dataclass(frozen=True)
 class Names:
-    """What a request may have as its `Host`. Of these, a browser is given a cookie for
-    `with_cookie` alone; `own` is the one that this start drew, or None. `tls` are those of a proxy,
-    whose pages may come from https. `shown` is the one to print, `api` the one for programs."""
+    """The names that `Host` may have. Only those `with_cookie` get the cookie; `own` is the one
+    that this start drew, or None. `tls` are those of a proxy, whose pages may come over https.
+    `shown` is the one to print, `api` the one for programs."""
 
     known: frozenset[str]
     with_cookie: frozenset[str]
@@ -58,12 +57,12 @@ class Names:
 
     @property
     def told(self) -> frozenset[str]:
-        """Those that are no secret. A page that knew `own` could lead a browser to it at
-        another port, and so get the cookie."""
+        """Those that are not secret. A page that knew `own` could send a browser to it at another
+        port, and so get the cookie."""
         return self.known if self.own is None else self.known - _both(self.own)
 
     def is_of_another_start(self, host: str) -> bool:
-        """Whether a name looks drawn, as those of starts that have ended do."""
+        """Whether a name looks like one that an earlier start drew."""
         name = host.partition(":")[0]
         return self.own is not None and name.endswith(_BELOW) and host not in self.known
 
@@ -77,7 +76,7 @@ def draw_names(place: Binding, port: int) -> Names:
     known = {*_hosts((*chosen, *place.names), port)}
     if here or everywhere:
         known |= {*_hosts(_HERE, port)}
-    # Behind a proxy, which listens on the port that goes without saying.
+    # Behind a proxy, which listens on the default port.
     tls = frozenset(in_url(name) for name in place.names)
     with_cookie = known if own is None else {*_both(own), *_hosts(place.names, port)}
     first = next(iter((*place.names, *chosen)), LOOPBACK)
@@ -93,7 +92,7 @@ def draw_names(place: Binding, port: int) -> Names:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches this address."""
+    """Whether only this machine can reach this address."""
     try:
         return host in _HERE or ip_address(host).is_loopback
     except ValueError:
@@ -101,7 +100,7 @@ def is_loopback(host: str) -> bool:
 
 
 def is_wildcard(host: str) -> bool:
-    """Whether this stands for all addresses of this machine, and is itself none of them."""
+    """Whether this means all addresses of this machine."""
     try:
         return ip_address(host).is_unspecified
     except ValueError:
@@ -118,7 +117,7 @@ def _hosts(names: Iterable[str], port: int) -> Iterator[str]:
 
 
 def _both(host: str) -> frozenset[str]:
-    """A browser leaves out the port that goes without saying."""
+    """With and without the default port, which browsers leave out."""
     return frozenset((host, host.removesuffix(f":{_HTTP_PORT}")))
 
 
@@ -127,5 +126,5 @@ def _with_port(name: str, port: int) -> str:
 
 
 def in_url(name: str) -> str:
-    """A name or an address as it stands in a URL, which has an IPv6 address in brackets."""
+    """A name or an address as a URL has it: IPv6 in brackets."""
     return f"[{name.lower()}]" if ":" in name else name.lower()

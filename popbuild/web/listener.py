@@ -1,4 +1,4 @@
-"""uvicorn, told how to end, and which connections it has. With `lines`, the one importer of it."""
+"""uvicorn with our signals and our connections. With `connections`, its one importer."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from popbuild.web.server import Server
 
 if TYPE_CHECKING:
     from types import FrameType
-_GRACE_S = 2  # for answers under way, when the server ends
-_TICKS = 10  # of uvicorn's own clock, a second
+_GRACE_S = 2  # for unfinished answers when the server ends
+_TICKS = 10  # of uvicorn's clock in a second
 
 
 def serve_until_stopped(
     app: Safety, listeners: Sequence[socket.socket], server: Server, ready: Callable[[], None]
 ) -> None:
-    """Answer on sockets that listen until a signal says to end; `ready` is called once."""
+    """Serve on listening sockets until a signal ends it; `ready` is called once."""
     config = uvicorn.Config(
         app,
         http="h11",
@@ -38,8 +38,8 @@ def serve_until_stopped(
 
 
 class _Listener(uvicorn.Server):
-    """uvicorn, which says when it answers, ends at a signal without being killed by it, does not
-    wait for those who follow events, and has limits for all connections."""
+    """uvicorn that reports when it is ready, ends normally at a signal, does not wait for followers
+    of events, and limits all connections."""
 
     def __init__(
         self,

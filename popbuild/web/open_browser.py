@@ -1,7 +1,7 @@
-"""Opens the page in the browser of the person who starts the server, and shows no one the address.
+"""Opens the page in the browser of the person who starts the server.
 
-A browser is started with a file in its command line, not with the address: every user of the
-machine may read the arguments of a process, and the address has the token in it.
+The browser is started with a file, not with the address: every user of the machine can read the
+arguments of a process, and the address contains the token.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from popbuild.web.pages.html import render_page
 
 @contextlib.contextmanager
 def opened(root: Root, address: str) -> Iterator[None]:
-    """Open an address by way of a file that only its owner can read, and that goes at the end."""
+    """Open an address through a file that only its owner can read, and that is removed at the
+    end."""
     folder = root.private / "serve"
     disk.make_folder(folder)
     folder.chmod(0o700)  # whatever POPBUILD_FILE_MODE lets others read
-    # One name for all starts: that of a server that was killed is replaced by the next.
+    # One name for all starts: the next start replaces the file of a killed server.
     file = folder / "open.html"
     disk.write(file, render_page("open.html", address=address).encode(), sync=False)
     try:

@@ -1,4 +1,4 @@
-"""Drawings for pages: a pipeline's graph, and what runs came to over time."""
+"""Drawings for pages: a pipeline's graph, and the cost and duration of runs over time."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _PLOT = 380.0  # pixels: three stand side by side, and one fills a narrow window
 
 
 def pipeline_picture(pipeline: Pipeline) -> Markup:
-    """A pipeline's tasks; each leads to its section of the page."""
+    """A pipeline's tasks, each with a link to its section of the page."""
     graph = svg.graph_of(pipeline)
-    # A drawing escapes the texts that it is given.
+    # A drawing escapes its texts.
     return Markup(svg.svg(graph, link=lambda task: f"#task-{task}"))  # noqa: S704
 
 
 def plots_of(runs: Sequence[Mapping[str, Any]]) -> Iterable[tuple[str, Markup]]:
-    """Cost, duration and the rate of refinement of runs, each over time, the oldest first."""
+    """Cost, duration and refinements of runs over time, the oldest first."""
     for name, value_of, said in (
         ("Cost", lambda run: run["cost"], money),
         ("Duration", lambda run: run["totalExecutionTime"] / 1000, _seconds),
-        ("Refinements a task", _rate, lambda value: f"{value:.2g}"),
+        ("Refinements per task", _rate, lambda value: f"{value:.2g}"),
     ):
         points = [
             svg.Point(at_s, value_of(run), str(run["id"]))

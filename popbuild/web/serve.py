@@ -1,4 +1,4 @@
-"""Serves a root: one process, on the loopback unless told otherwise."""
+"""Serves a root from one process, by default on the loopback."""
 
 from __future__ import annotations
 
@@ -17,14 +17,13 @@ from popbuild.web.pages.html import compile_templates
 from popbuild.web.server import Server
 from popbuild.web.sockets import open_sockets
 
-_LEAST_TOKEN = 16  # characters of a token that somebody chose
-_TOKEN_BYTES = 18  # 24 characters: found by no guessing, and the address fits a line
+_LEAST_TOKEN = 16  # characters of a chosen token
+_TOKEN_BYTES = 18  # 24 characters: cannot be guessed, and the address fits a line
 
 
 @dataclass(frozen=True)
 class Address:
-    """What a start says of itself: the page to open, which has the token in it; where programs
-    ask, and the token that they give."""
+    """The address of the page, with the token in it; that of the API, and the token for it."""
 
     page: str
     api: str
@@ -32,7 +31,7 @@ class Address:
 
 
 def serve(root: Root, place: Binding, say: Callable[[Address], None]) -> int:
-    """Serve a root until a signal says to end; `say` is given the address once it answers."""
+    """Serve a root until a signal ends it; `say` gets the address once the server is ready."""
     if place.token is not None and len(place.token) < _LEAST_TOKEN:
         raise UsageError("the token is too short", {"allowed": f"{_LEAST_TOKEN} characters"})
     with contextlib.ExitStack() as open_:

@@ -1,4 +1,4 @@
-"""The sockets that a server listens on: one for each address of its place, all at one port."""
+"""The sockets that a server listens on: one for each address, all at one port."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from popbuild.base.errors import UsageError
 from popbuild.web.hosts import Binding, in_url
 
 _BACKLOG = 4_096
-_TRIES = 20  # at free ports of the first address that are taken at the second
+_TRIES = 20  # at ports that are free at the first address and taken at the second
 _NO_SUCH = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)  # on a machine without IPv6
 
 
 def open_sockets(place: Binding) -> list[socket.socket]:
-    """Listen at a place; UsageError where that is not possible. The second address may be missing
-    only where the machine does not have it: browsers would take a program there for ours."""
+    """Listen at a place; UsageError where that is not possible. The second address may only be left
+    out where the machine has none: browsers would take another program there for ours."""
     for tries_left in reversed(range(_TRIES)):
         sockets: list[socket.socket] = []
         port = place.port

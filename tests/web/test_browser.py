@@ -213,7 +213,7 @@ def test_a_queued_build(workspace: Workspace, tab: Tab, provider: Provider) -> N
     page.get_by_role("button", name="Stop").click()
     page.locator("#main .state.new").first.wait_for()
     page = tab.open("/builds")
-    page.get_by_text("taken back before it began").wait_for()
+    page.get_by_text("cancelled before it began").wait_for()
     tab.is_accessible()
     tab.check()
     provider.release()

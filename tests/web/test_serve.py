@@ -245,7 +245,7 @@ def test_a_build_that_waits_is_seen_and_taken_back(
         assert f"/jobs/{name}/stop" not in page
     assert served.get(f"/api/v1/builds/{both}").json["jobs"] == ["first"]
     shown = served.get("/builds").text
-    assert "taken back before it began" in shown
+    assert "cancelled before it began" in shown
     assert 'class="state queued">queued<' in shown
     provider.release()
     assert _ended(served, both)["exitCode"] == 0
@@ -266,11 +266,11 @@ def test_a_build_behind_another_is_stopped_with_it(
         provider.wait_for(1)
         build = served.post("/api/v1/builds", {"jobs": ["first"]}).json["id"]
         eventually(lambda: served.get(f"/api/v1/builds/{build}").json["state"] == "waiting")
-        assert "another command builds it" in served.get("/builds").text
+        assert "another command is building it" in served.get("/builds").text
         assert "waits for the current one" in served.get("/jobs/first").text
         assert served.post("/api/v1/jobs/first/stop", {}).json["ended"]
         assert running.wait().code == 4
-    assert _ended(served, build)["ending"] == "somebody asked for it"
+    assert _ended(served, build)["ending"] == "it was asked to stop"
     assert len(provider.requests) == 1
     assert workspace.status("first", "current")["state"] == "stopped"
 

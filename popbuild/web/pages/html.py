@@ -1,5 +1,5 @@
-"""Templates to HTML. Whatever a value holds is escaped, and shown instead of obeyed; the one
-importer of jinja2 beside prompts, and nothing of theirs is shared."""
+"""Templates to HTML. Every value is escaped. The one importer of jinja2 beside prompts, with an
+environment of its own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from popbuild.web.pages.markdown import html_of
 from popbuild.web.pages.panels import JobView
 
 _FOLDER = Path(__file__).parent
-_DRAWINGS_END = "/* Pages. */"  # what stands above it, a drawing needs as well
+_DRAWINGS_END = "/* Pages. */"  # what is above it in the sheet, drawings need too
 
 
 def render_page(name: str, **values: Any) -> str:
@@ -30,7 +30,7 @@ def render_page(name: str, **values: Any) -> str:
 
 
 def compile_templates() -> None:
-    """Compile every template, so that the first page need not wait for it."""
+    """Compile every template, so that the first page does not wait for it."""
     environment = _environment()
     for name in environment.list_templates():
         environment.get_template(name)
@@ -45,20 +45,22 @@ def panels(
     files: str = "",
     now_s: float | None = None,
 ) -> Markup:
-    """All panels about a job: a section each. `at` begins their IDs, where a page has several jobs;
-    `level` is that of their headings. A page that asks by itself leaves the `questions` out; one
-    that has the job's `files` says below which address. What runs is told for how long, where it is
-    said what time it is, else since when."""
-    # Ours: the template has escaped what it was given.
-    values = {
-        "view": view,
-        "at": at,
-        "level": level,
-        "questions": questions,
-        "files": files,
-        "now_s": now_s,
-    }
-    return Markup(render_page("panels.html", **values))  # noqa: S704
+    """All panels about a job, a section each. `at` is a prefix of their IDs, for pages with several
+    jobs; `level` is that of their headings. `questions` leaves out the panel of questions if false;
+    `files` is the address of the job's files, where there is one. With `now_s`, running tasks show
+    for how long they run, else since when."""
+    # The template has escaped its values.
+    return Markup(  # noqa: S704
+        render_page(
+            "panels.html",
+            view=view,
+            at=at,
+            level=level,
+            questions=questions,
+            files=files,
+            now_s=now_s,
+        )
+    )
 
 
 @functools.cache
@@ -68,7 +70,7 @@ def style() -> str:
 
 
 def drawing_style() -> str:
-    """The part of it that a drawing brings along where it stands alone."""
+    """The part of it that a drawing includes when it stands alone."""
     return style().split(_DRAWINGS_END)[0]
 
 
@@ -108,20 +110,20 @@ def _environment() -> jinja2.Environment:
 
 
 def _in_url(value: Any) -> str:
-    """A part of an address, or its query; any name of a file can be one, though it be no text."""
+    """A part of an address, or its query; also a file name that is not valid text."""
     if isinstance(value, str):
         return quote(value, safe="", errors="surrogateescape")
     return urlencode(value, errors="surrogateescape")
 
 
 def _shown(value: Any) -> Any:
-    """What would turn a text around, or is no text at all, is seen as what it is."""
+    """Direction marks and invalid text are shown by their codes."""
     if isinstance(value, str) and not isinstance(value, Markup):
         return printable(value)
     return value
 
 
-# A drawing escapes the texts that it is given.
+# A drawing escapes its texts.
 
 
 def _graph(view: JobView, at: str) -> Markup:
@@ -136,8 +138,8 @@ def _timeline(view: JobView) -> Markup:
 
 
 def time(at: str | None) -> Markup:
-    """A time as our files have it, to the second: `2026-11-28 17:50:05`, in UTC, with all of it for
-    programs and for who points at it; what is no time as it is."""
+    """A time from our files in UTC, to the second: `2026-11-28 17:50:05`, with the full time as an
+    attribute and a tooltip; other text as it is."""
     text, at_s = printable(at or ""), seconds_at(at)
     if at_s is None:
         return escape(text)
@@ -146,8 +148,8 @@ def time(at: str | None) -> Markup:
 
 
 def since(at: str, now_s: float | None) -> Markup:
-    """For how long something runs that began then, `12 s so far`; a script of the page may go on
-    counting. Without a clock, since when."""
+    """How long something has been running, `12 s so far`, which a script keeps counting; without
+    `now_s`, since when."""
     at_s = seconds_at(at)
     if at_s is None or now_s is None:
         return Markup("since {}").format(time(at))
@@ -168,8 +170,8 @@ def shown_tokens(value: int | None) -> str:
 
 
 def age(time: str | None, now_s: float) -> str:
-    """How long ago a time is: `just now`, `3 min ago`, `5 h ago`, `12 days ago`; nothing where it
-    is no time."""
+    """How long ago a time is: `just now`, `3 min ago`, `5 h ago`, `12 days ago`; empty for other
+    text."""
     then_s = seconds_at(time)
     return "" if then_s is None else ago(now_s - then_s)
 

@@ -1,5 +1,5 @@
-"""Markdown of artifacts as HTML in which nothing acts: no HTML of its own, no image, and links only
-to where a reader may well go. The one importer of markdown_it."""
+"""Markdown of artifacts as inert HTML: no HTML from the text, no images, and links only to the web
+and to mail addresses. The one importer of markdown_it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _FOLLOWED = re.compile(r"(https?://|mailto:)", re.IGNORECASE)
 
 
 def html_of(text: str, level: int) -> Markup:
-    """The text as HTML, its highest headings at this level, those below it as much deeper.
+    """The text as HTML, with its highest headings at this level and lower ones as much deeper.
 
-    The only HTML of foreign text that is not escaped as a whole: its tags come from this parser,
-    none from the text.
+    The only foreign text that is not escaped as a whole: its tags come from this parser, none from
+    the text.
     """
     parser = _parser()
     tokens = parser.parse(printable(text))
@@ -50,13 +50,13 @@ def _may_be_followed(url: str) -> bool:
 
 
 def _link(renderer: Any, tokens: Sequence[Token], at: int, options: Any, env: Any) -> str:
-    # Where a reader comes from is nobody's business, nor the page that stays open behind.
+    # The target learns neither the page that links to it, nor gets a handle on it.
     tokens[at].attrs["rel"] = "noreferrer noopener"
     return str(renderer.renderToken(tokens, at, options, env))
 
 
 def _image(renderer: Any, tokens: Sequence[Token], at: int, options: Any, env: Any) -> str:
-    """What would be loaded is only named."""
+    """An image is only named, never loaded."""
     token = tokens[at]
     said = renderer.renderInlineAsText(token.children or [], options, env)
     return str(escape(f"[image: {said or 'without a text'}] ({token.attrs.get('src', '')})"))

@@ -26,9 +26,9 @@ from popbuild.web.pages.text_budget import Room
 from popbuild.web.pages.view import graph_of_job, view_of
 from popbuild.web.pages.why import bad_of
 
-MAX_JOBS = 50  # of which a report has all panels
-_MAX_ROWS = 200  # of a summary: the page of a CI run takes a megabyte
-_MAX_TOLD = 20  # jobs of which a summary tells the problems
+MAX_JOBS = 50  # with all panels in a report
+_MAX_ROWS = 200  # of a summary: the page of a CI run holds a megabyte
+_MAX_TOLD = 20  # jobs whose problems a summary lists
 _MAX_PROBLEMS = 10  # of each
 _MAX_PROBLEM = 240  # characters, in the table
 _MAX_GRAPHS = 5
@@ -36,8 +36,8 @@ _MAX_GRAPHS = 5
 
 @dataclass(frozen=True)
 class ReportRow:
-    """A job in the table. `built` says whether anything was; time, tokens and cost are of the last
-    builds of its tasks. `head` says what `problems` are about; `times` are those that it has."""
+    """A job in the table. `built` says whether any task was; time, tokens and cost are of the last
+    builds of its tasks. `head` introduces the `problems`; `times` are those in its files."""
 
     id: str
     mark: str
@@ -57,7 +57,7 @@ class ReportRow:
 
     @property
     def problem(self) -> str:
-        """The first problem, in a line."""
+        """The first problem, on one line."""
         if not self.problems:
             return (self.error or "").split("\n", maxsplit=1)[0]
         first, more = str(self.problems[0]), len(self.problems) - 1
@@ -66,8 +66,8 @@ class ReportRow:
 
 
 def report_page(root: Root, names: Iterable[str]) -> str:
-    """The report on jobs, by names and globs, or on all: a page of HTML. It has no time but those
-    of the jobs' files, so that it is the same as long as they are."""
+    """An HTML report on jobs, by names and globs, or on all. It only contains times from the jobs'
+    files, so it stays the same as long as they do."""
     ids = describe.names_to_ids(root, names)
     rows = dict(zip(ids, _rows(root, ids), strict=True))
     around = describe.around(root)
@@ -87,8 +87,8 @@ def report_page(root: Root, names: Iterable[str]) -> str:
 
 
 def _first(rows: Mapping[str, ReportRow], most: int) -> list[str]:
-    """The jobs that there is room for, in their order; where there are more, those with problems
-    first, then those that are not complete."""
+    """The first jobs in order; if there are more, those with problems first, then those that are
+    not complete."""
     if len(rows) <= most:
         return list(rows)
     return sorted(rows, key=lambda job: (not rows[job].has_problem, rows[job].mark == COMPLETE))[
@@ -142,8 +142,7 @@ def _rejection(body: Any) -> tuple[str, tuple[Problem, ...], list[str]]:
 
 
 def summary(root: Root, names: Iterable[str]) -> str:
-    """How jobs stand, as Markdown for the page of a CI run: a table, the problems of those that did
-    not pass, and graphs."""
+    """The state of jobs as Markdown for the page of a CI run: a table, problems, and graphs."""
     ids = describe.names_to_ids(root, names)
     rows = dict(zip(ids, _rows(root, ids), strict=True))
     wrong = {job: row for job, row in rows.items() if row.has_problem}
@@ -172,7 +171,7 @@ def _table(rows: Sequence[ReportRow], count_all: int, wrong: int) -> Iterator[st
 
 
 def _wrong(rows: Sequence[ReportRow]) -> Iterator[str]:
-    """What the gates, or the errors, of jobs say."""
+    """The problems and errors of jobs."""
     for row in rows[:_MAX_TOLD]:
         yield from ("", f"### {_code(row.id)}", "")
         if row.problems:
@@ -187,7 +186,7 @@ def _wrong(rows: Sequence[ReportRow]) -> Iterator[str]:
 
 
 def _code(text: str) -> str:
-    """A text as code: no sign in it means anything to Markdown, whoever wrote it."""
+    """A text as inline code, in which no character means anything to Markdown."""
     line = " ".join(printable(text).split())
     fence = "`" * (max((len(each) for each in re.findall("`+", line)), default=0) + 1)
     padding = " " if line.startswith("`") or line.endswith("`") else ""

@@ -1,5 +1,4 @@
-"""Every call of a task: the prompt and the answer side by side, and the problems that made it
-refine."""
+"""Every call of a task: the prompt beside the answer, and the problems that led to refinements."""
 
 from __future__ import annotations
 
@@ -34,9 +33,8 @@ class ShownMessage:
 
 @dataclass(frozen=True)
 class ShownCall:
-    """A prompt as it was sent and its raw answer, with the files that hold them, and their names
-    as logs. `number` is 0 for the one of the cycle itself, from 1 for what `stages.py` asked
-    besides."""
+    """A prompt as it was sent and its raw answer, with their files and names as logs. `number` is 0
+    for the call of the cycle itself, from 1 for those that `stages.py` makes."""
 
     number: int
     prompt: tuple[ShownMessage, ...]
@@ -47,7 +45,7 @@ class ShownCall:
 
 @dataclass(frozen=True)
 class Cycle:
-    """A try, from 0: its exchanges, and which stages said no to it, with their problems."""
+    """A try, from 0: its exchanges, and the stages that it failed, with their problems."""
 
     number: int
     exchanges: tuple[ShownCall, ...]
@@ -56,7 +54,7 @@ class Cycle:
 
 @dataclass(frozen=True)
 class CallRow:
-    """A call as the letter, or the rejection, has it."""
+    """A call, from the letter or the rejection."""
 
     stage: str
     cycle: int
@@ -86,13 +84,13 @@ class TaskCalls:
     running: bool = False
 
     def awaits(self, cycle: Cycle, exchange: ShownCall) -> bool:
-        """Whether an answer may still come: it runs, and this is the last that it asked."""
+        """Whether the answer may still arrive: the task runs, and this is its last call."""
         last = cycle is self.cycles[-1] and exchange is cycle.exchanges[-1]
         return self.running and last and exchange.answer is None
 
     @property
     def refined(self) -> int:
-        """How often it was tried again."""
+        """How many refinements there were."""
         return max((cycle.number for cycle in self.cycles), default=0)
 
 
@@ -104,9 +102,8 @@ def calls_of(
     log: Iterable[Mapping[str, Any]],
     room: Room,
 ) -> TaskCalls | None:
-    """The calls of a task, by ID and label; None where it made none. `files` are those that
-    `kept_of` gives, `calls` what its letter or the rejection says of them, `log` is its execution
-    log."""
+    """The calls of a task, given as ID and label; None where it made none. `files` come from
+    `kept_of`, `calls` from its letter or the rejection, `log` is its execution log."""
     name, label = task
     kept = _kept(files, name)
     rows = tuple(map(_row, untrusted.objects(calls)))
@@ -148,7 +145,7 @@ def _row(call: Mapping[str, Any]) -> CallRow:
 
 
 def kept_of(folder: JobFolder) -> list[Path]:
-    """All files among which a job's prompts and answers are kept. From the folder: the index is
+    """The files that may be a job's prompts and answers. Read from the folder: the index is only
     written with the next change of state."""
     logs = folder.files("logs")
     return sorted(logs.iterdir()) if logs.is_dir() else []
@@ -197,14 +194,14 @@ def _messages(path: Path, room: Room) -> Iterator[ShownMessage]:
 
 
 def _plain(content: Any) -> str:
-    """Content in parts: their texts, one below the other."""
+    """The texts of content in parts, one a line."""
     parts = content if isinstance(content, list) else [content]
     texts = [each.get("text") if isinstance(each, dict) else each for each in parts]
     return "\n".join(each if isinstance(each, str) else "[not a text]" for each in texts)
 
 
 def _text(path: Path) -> str | None:
-    """A log's text; None where it is gone, or no file that can be read."""
+    """A log's text; None where it cannot be read."""
     try:
         return disk.read(path).decode(errors="replace")
     except (OSError, InputError):

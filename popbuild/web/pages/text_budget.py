@@ -1,5 +1,4 @@
-"""What one page has room for: texts are cut and JSON is thinned, keys are masked, and what is left
-out is said."""
+"""The size of a page: texts and JSON are shortened, which the page says, and keys are masked."""
 
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ _MAX_LINE = 2_000  # of a problem, a reason, a name
 
 @dataclass(frozen=True)
 class Text:
-    """The beginning of a text; how many characters of it are not shown."""
+    """The beginning of a text, and how many characters are left out."""
 
     shown: str
     left_out: int = 0
@@ -28,8 +27,8 @@ class Text:
 
 @dataclass(frozen=True)
 class Tree:
-    """A JSON value: `kind` is object, array, text or plain, `text` a leaf as it is shown. `count`
-    is how many members it has, of which `members` are shown, each with its key or its number."""
+    """A JSON value: `kind` is object, array, text or plain, `text` a leaf as it is shown. It has
+    `count` members; `members` are those shown, each with its key or number."""
 
     kind: str
     text: str = ""
@@ -45,9 +44,9 @@ class Tree:
 
 
 class Room:
-    """The room of one page, used up by what is put into it.
+    """The room of one page, which texts and JSON use up.
 
-    Keys are masked before anything is cut: half a key is not known as one.
+    Keys are masked before anything is cut: half a key would not be recognized.
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
@@ -55,21 +54,21 @@ class Room:
         self._left = MAX_PAGE
 
     def text(self, text: str, most: int = MAX_TEXT, start: int = 0) -> Text:
-        """A text, as much of it as there is room for, from a place on."""
+        """As much of a text as there is room for, from `start`."""
         text = redact(text, self._environment)
         shown = text[start : start + min(most, self._left)]
         self._left -= len(shown)
         return Text("…" * (start > 0) + shown, max(len(text) - start - len(shown), 0))
 
     def tree(self, value: Any) -> Tree:
-        """A JSON value, as much of it as there is room for, outer values first in their order."""
+        """As much of a JSON value as there is room for."""
         thinned = _Thinned(min(MAX_TEXT, self._left), self._took)
         return thinned.tree(redact_value(value, self._environment), 0)
 
     def masked(self, value: Any) -> Any:
-        """Data of ours, dataclasses and JSON, with every text in it masked and none of it long."""
+        """Dataclasses and JSON with every text masked and cut to a line."""
         texts = list(_texts(value))
-        whole = "\n".join(texts)  # mostly there is nothing to do, and one look is enough
+        whole = "\n".join(texts)  # one check is enough for most data
         short = max(map(len, texts), default=0) <= _MAX_LINE
         if short and redact(whole, self._environment) == whole:
             return value
@@ -98,7 +97,7 @@ class Room:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """All texts of such data that are neither masked nor cut yet."""
+    """All texts that are neither masked nor cut yet."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
@@ -112,13 +111,13 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _members(value: Any) -> Iterator[tuple[str, Any]]:
-    """What a dataclass is made from, by name."""
+    """The fields of a dataclass and their values."""
     names = (field.name for field in dataclasses.fields(value) if field.init)
     return ((name, getattr(value, name)) for name in names)
 
 
 class _Thinned:
-    """One document, within its own bounds."""
+    """One JSON document, shortened to its own limits."""
 
     def __init__(self, chars: int, took: Callable[[int], None]) -> None:
         self._chars = chars
