@@ -42,7 +42,7 @@ from popbuild.model.config import config
 from popbuild.model.problem import Problem
 
 if TYPE_CHECKING:
-    from popbuild.query.plan import PlannedJob, PlanOptions
+    from popbuild.query.planned import PlannedJob, PlanOptions
 
 NO_JOBS = "no jobs: put a seed into seeds/, or popbuild submit one"
 
@@ -197,7 +197,7 @@ def _settle(
 
 def _asked(options: Options, mode: str) -> PlanOptions:
     """What a plan has to know of a run's options."""
-    from popbuild.query.plan import PlanOptions
+    from popbuild.query.planned import PlanOptions
 
     return PlanOptions(
         mode, options.always, options.fresh, options.keep_edits, options.discard_edits
@@ -222,7 +222,8 @@ def _ask_first(
     selection: Selection, around: Surroundings, above: float, events: Events, asked: PlanOptions
 ) -> None:
     """Show what the build may cost, and ask, if that is more. StoppedError for a no."""
-    from popbuild.query.plan import plan, totals
+    from popbuild.query.plan import plan
+    from popbuild.query.planned import totals
 
     planned = list(plan(selection, around, asked))
     total = totals(task for job in planned for task in job.tasks)

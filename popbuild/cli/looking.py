@@ -93,7 +93,7 @@ def _status(given: Given) -> int:
 def _print_status(job: Job, body: dict[str, Any]) -> None:
     from popbuild.base.units import fit_line, money, seconds
     from popbuild.model.decision import in_words
-    from popbuild.model.status import error_text
+    from popbuild.model.foreign_status import error_text
     from popbuild.query.untrusted import usage as usage_in
 
     head, place = f"{shown_name(job.id)}: {job.description}", body["path"]
@@ -155,8 +155,8 @@ def _plan(given: Given) -> int:
     With --store only, exits with 2 where a run would lack an answer."""
     from popbuild.build import session
     from popbuild.build.nothing_to_do import Options
-    from popbuild.query.plan import totals
     from popbuild.query.plan_text import plan_lines
+    from popbuild.query.planned import totals
 
     root, variables, names = root_and_names(given)
     options = Options(

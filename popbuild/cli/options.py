@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from popbuild.base.errors import UsageError, no_such
-from popbuild.base.paths import Root, find_root
+from popbuild.base.paths import Root
+from popbuild.base.roots import find_root
 
 Given = argparse.Namespace
 RawText = argparse.RawDescriptionHelpFormatter

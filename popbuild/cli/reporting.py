@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from popbuild.base import disk
+from popbuild.base import disk, permissions
 from popbuild.base.errors import OK, UsageError
 from popbuild.cli.options import JOBS, JSON, Given, Table, argument, print_json, root_of
 
@@ -104,7 +104,7 @@ def _summary(given: Given) -> int:
         raise UsageError("no such folder", {"folder": target.parent})
     # The page of a CI run is one file to which each step adds its own. It may be a link.
     if not disk.stands(target):
-        target.touch(disk.file_mode())
+        target.touch(permissions.file_mode())
     with target.open("a", encoding="utf-8") as file:
         file.write(text)
     return _say(target, given)

@@ -140,12 +140,13 @@ def _trace(given: Given) -> int:
     artifacts above, and the same for those. ARTIFACT is a file under pipeline-data/,
     <job>/<artifact>, <job>/<task>, or a file that was exported: found by its digest."""
     from popbuild.query.provenance import trace
+    from popbuild.query.provenance_text import provenance_lines
 
     found = trace(root_of(given), given.artifact)
     if given.json:
         print_json(found.as_json())
     else:
-        print_lines(found.lines())
+        print_lines(provenance_lines(found))
     return OK
 
 

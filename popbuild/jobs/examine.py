@@ -39,13 +39,13 @@ from popbuild.model.decision import (
     Question,
     open_decision,
 )
+from popbuild.model.foreign_status import is_built_by_us
 from popbuild.model.letter import Letter, looks_ours, open_letter
 from popbuild.model.pipeline import Pipeline, Task
 from popbuild.model.place import NOWHERE, Place
 from popbuild.model.problem import MISSING, Problem, value_at
 from popbuild.model.schema import gate, schemas
 from popbuild.model.schema.bundle import bundle
-from popbuild.model.status import is_built_by_us
 
 MAX_SEED_BYTES = jsonio.MAX_BYTES
 

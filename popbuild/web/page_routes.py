@@ -19,12 +19,13 @@ from popbuild.base.units import count, money
 from popbuild.build.human_gate import default_name
 from popbuild.jobs import run_log
 from popbuild.jobs.lookup import Job
+from popbuild.model import foreign_status
 from popbuild.model import status as states
 from popbuild.model.config.config import load_to_read
 from popbuild.model.schema import schemas
 from popbuild.query import describe, untrusted
-from popbuild.query.plan import totals
 from popbuild.query.plan_text import parts_text, price_text, sum_text
+from popbuild.query.planned import totals
 from popbuild.query.table.job_table import Query, query_of
 from popbuild.query.table.row import STALE, JobRow, row_of
 from popbuild.web import handlers
@@ -274,7 +275,7 @@ async def runs_page(server: Server, ask: WebRequest) -> Reply:
 
 def _run(line: Mapping[str, Any]) -> dict[str, Any]:
     """A line of runs.jsonl with what an older one, or one that somebody else wrote, lacks."""
-    usage = untrusted.usage(line.get("usage", states.UNKNOWN_USAGE))
+    usage = untrusted.usage(line.get("usage", foreign_status.UNKNOWN_USAGE))
     built = line.get("built")
     return {
         "id": str(line.get("id", line.get("name", ""))),

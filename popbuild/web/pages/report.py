@@ -15,8 +15,8 @@ from popbuild.base.units import count, money
 from popbuild.jobs.examine import read_json
 from popbuild.jobs.lookup import Job, bad_names, find
 from popbuild.model.config.config import environment_of
+from popbuild.model.foreign_status import error_text
 from popbuild.model.problem import Problem
-from popbuild.model.status import error_text
 from popbuild.query import describe, untrusted
 from popbuild.web import svg
 from popbuild.web.pages.html import render_page, shown_tokens

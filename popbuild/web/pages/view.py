@@ -20,8 +20,9 @@ from popbuild.jobs.originals import unowned
 from popbuild.jobs.promotion import previous_results
 from popbuild.model.clock import seconds_at
 from popbuild.model.config.config import environment_of
+from popbuild.model.foreign_status import error_text
 from popbuild.model.problem import MISSING
-from popbuild.model.status import RUNNING, error_text
+from popbuild.model.status import RUNNING
 from popbuild.query import describe, untrusted
 from popbuild.query.diff import ValueChange, diff
 from popbuild.query.explain import explain
