@@ -24,7 +24,8 @@ from popbuild.build.nothing_to_do import Options
 from popbuild.jobs.selection import select
 from popbuild.jobs.surroundings import Surroundings
 from popbuild.model.config import config
-from popbuild.query.plan import Totals, plan, totals
+from popbuild.query.plan import plan
+from popbuild.query.planned import Totals, totals
 
 JOBS = 5
 _ANSWERS = """

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from popbuild.base import jsonio
 from popbuild.base.errors import InputError
-from popbuild.base.paths import Root, find_root
+from popbuild.base.paths import Root
+from popbuild.base.roots import find_root
 from popbuild.build import verbs
 from popbuild.jobs import job_ids
 from popbuild.jobs.seed_files import BadSeed, key_problems, seed_of
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from popbuild.query.describe import ShownFile
     from popbuild.query.diff import Difference
     from popbuild.query.explain import Explanation
-    from popbuild.query.plan import PlannedJob
+    from popbuild.query.planned import PlannedJob
     from popbuild.query.table.event_ring import Event
 
 

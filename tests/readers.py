@@ -24,7 +24,7 @@ from popbuild.jobs import run_lines
 from popbuild.llm import ledger
 from popbuild.llm.store import open_entry
 from popbuild.model.config import config, yamlio
-from popbuild.model.config.reader import parse_and_validate
+from popbuild.model.config.documents import parse_and_validate
 from popbuild.model.letter import open_letter
 from popbuild.model.problem import Problem, parts_of, pointer_of, value_at
 from popbuild.model.schema import gate, schemas

@@ -18,36 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from popbuild.base.errors import InputError, UsageError
+from popbuild.base.errors import InputError
+from popbuild.base.permissions import file_mode, folder_mode
 
-_PRIVATE = "600"
 _TO_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # a pipe must not hold us up
 TO_CREATE = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-def file_mode() -> int:
-    """The permissions of files: 0600, or what POPBUILD_FILE_MODE says (octal)."""
-    configured = os.environ.get("POPBUILD_FILE_MODE", _PRIVATE)
-    try:
-        mode = int(configured, 8)
-    except ValueError:
-        mode = 0
-    if mode & ~0o666 or mode & 0o600 != 0o600:
-        raise UsageError(
-            "not a mode for files",
-            {
-                "POPBUILD_FILE_MODE": configured,
-                "allowed": "octal, readable and writable by its owner",
-            },
-            hint="POPBUILD_FILE_MODE=640 lets the group read",
-        )
-    return mode
-
-
-def folder_mode() -> int:
-    """The permissions of folders: as for files, and readers may enter."""
-    mode = file_mode()
-    return mode | (mode & 0o444) >> 2
 
 
 def make_folder(path: Path) -> None:
@@ -59,11 +34,6 @@ def make_folder(path: Path) -> None:
     for folder in reversed(missing):
         with contextlib.suppress(FileExistsError):
             folder.mkdir(mode=folder_mode())
-
-
-def own(path: str | Path) -> None:
-    """Give a file that came from elsewhere the permissions of ours."""
-    os.chmod(path, file_mode())
 
 
 def stands(path: str | Path) -> bool:

@@ -6,7 +6,8 @@ import errno
 import os
 from pathlib import Path
 
-from popbuild.base.disk import TO_CREATE, file_mode, naming, temporary_beside
+from popbuild.base.disk import TO_CREATE, naming, temporary_beside
+from popbuild.base.permissions import file_mode
 
 # What a file system says that has no files without a name.
 _NO_TMPFILE = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL)

@@ -6,7 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from popbuild.base.disk import file_mode, make_folder
+from popbuild.base.disk import make_folder
+from popbuild.base.permissions import file_mode
 
 _REMOTE = frozenset(
     "nfs nfs4 cifs smb3 smbfs 9p ceph lustre gpfs afs beegfs virtiofs fuse.sshfs fuse.s3fs "

@@ -18,7 +18,8 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from popbuild.base.disk import file_mode, make_folder, open_to_read
+from popbuild.base.disk import make_folder, open_to_read
+from popbuild.base.permissions import file_mode
 
 # struct flock of Linux on 64 bits: type, whence, start, length, process
 _FLOCK = struct.Struct("@hhqqi4x")

@@ -14,16 +14,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from popbuild.base.disk import (
-    creating,
-    make_folder,
-    own,
-    read,
-    sync_file,
-    sync_folder,
-    temporary_beside,
-)
+from popbuild.base.disk import creating, make_folder, read, sync_file, sync_folder, temporary_beside
 from popbuild.base.errors import PopbuildError
+from popbuild.base.permissions import own
 
 LEFT_OVER_S = 3600.0
 _TEMPORARY = re.compile(r"\.tmp-[0-9a-f]{16}")
@@ -146,7 +139,7 @@ def copy_file(source: Path, target: Path) -> None:
 
 def _copy_file(source: str, target: str) -> str:
     shutil.copyfile(source, target)
-    own(target)
+    own(Path(target))
     return target
 
 

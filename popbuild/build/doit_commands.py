@@ -197,7 +197,7 @@ class _Command:
         return root
 
     def _root_here(self: Any, given: str | None) -> Root:
-        from popbuild.base.paths import find_root
+        from popbuild.base.roots import find_root
 
         loader.initial_workdir = str(Path.cwd())
         named = _option(sys.argv[1:], "-f", "--file") or self.opt_vals.get("dodoFile")

@@ -9,7 +9,7 @@ from doit import get_initial_workdir
 from doit.doit_cmd import get_var
 from doit.task import Task as DoitTask
 
-from popbuild.base import paths
+from popbuild.base import paths, roots
 from popbuild.build import schedule
 from popbuild.jobs import index
 from popbuild.jobs.selection import Selection, select
@@ -26,7 +26,7 @@ DOIT_CONFIG = {
 def task_jobs() -> Iterator[DoitTask]:
     """Every job of the root: a group named by its ID, with a task for each of its pipeline."""
     start = Path(get_initial_workdir() or Path.cwd())
-    root = paths.find_root(start, get_var("root"), "root=")
+    root = roots.find_root(start, get_var("root"), "root=")
     yield from tasks(root, select(root, get_var("job"), ()))
 
 

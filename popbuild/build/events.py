@@ -12,7 +12,7 @@ from popbuild.model.letter import Usage
 from popbuild.model.problem import Problem
 
 if TYPE_CHECKING:
-    from popbuild.query.plan import PlannedJob  # a run with nothing to do does not pay for it
+    from popbuild.query.planned import PlannedJob  # a run with nothing to do does not pay for it
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from popbuild.model.letter import Usage
 from popbuild.model.problem import Problem
 
 if TYPE_CHECKING:
-    from popbuild.query.plan import PlannedJob
+    from popbuild.query.planned import PlannedJob
 
 _REPAINT_S = 0.25
 _MAX_PROBLEMS = 10

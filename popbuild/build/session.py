@@ -42,7 +42,7 @@ from popbuild.model.config import config
 from popbuild.model.problem import Problem
 
 if TYPE_CHECKING:
-    from popbuild.query.plan import PlannedJob, PlanOptions
+    from popbuild.query.planned import PlannedJob, PlanOptions
 
 NO_JOBS = "no jobs: put a seed into seeds/, or popbuild submit one"
 
@@ -192,7 +192,7 @@ def _settle(
 
 def _asked(options: Options, mode: str) -> PlanOptions:
     """A run's options, for a plan."""
-    from popbuild.query.plan import PlanOptions
+    from popbuild.query.planned import PlanOptions
 
     return PlanOptions(
         mode, options.always, options.fresh, options.keep_edits, options.discard_edits
@@ -220,7 +220,8 @@ def _ask_first(
     no."""
     if options.ask_above is None:
         return
-    from popbuild.query.plan import plan, totals
+    from popbuild.query.plan import plan
+    from popbuild.query.planned import totals
 
     planned = list(plan(selection, around, _asked(options, mode)))
     total = totals(task for job in planned for task in job.tasks)

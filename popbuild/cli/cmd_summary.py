@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from popbuild.base import disk
+from popbuild.base import disk, permissions
 from popbuild.base.arguments import Given
 from popbuild.base.errors import UsageError
 from popbuild.base.words import JSON, Command, option
@@ -26,7 +26,7 @@ def _summary(given: Given) -> int:
         raise UsageError("no such folder", {"folder": target.parent})
     # The page of a CI run is one file to which each step adds its own. It may be a link.
     if not disk.stands(target):
-        target.touch(disk.file_mode())
+        target.touch(permissions.file_mode())
     with target.open("a", encoding="utf-8") as file:
         file.write(text)
     return say_where(target, given)

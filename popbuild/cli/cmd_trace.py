@@ -14,9 +14,10 @@ def _trace(given: Given) -> int:
     artifacts above, and the same for those. ARTIFACT is a file under pipeline-data/,
     <job>/<artifact>, <job>/<task>, or a file that was exported: found by its digest."""
     from popbuild.query.provenance import trace
+    from popbuild.query.provenance_text import provenance_lines
 
     found = trace(root_of(given), given.artifact)
-    return print_result(given.json, found.as_json, found.lines)
+    return print_result(given.json, found.as_json, lambda: provenance_lines(found))
 
 
 COMMAND = Command(

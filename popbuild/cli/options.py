@@ -7,8 +7,9 @@ from pathlib import Path
 
 from popbuild.base.arguments import Given
 from popbuild.base.errors import UsageError, no_such
-from popbuild.base.paths import Root, find_root
+from popbuild.base.paths import Root
 from popbuild.base.printing import print_result
+from popbuild.base.roots import find_root
 from popbuild.base.words import Command, argument, flag, option
 
 ONE_JOB = argument("job", "JOB", help="the job's ID")

@@ -10,7 +10,7 @@ from popbuild.base.paths import shown_name
 from popbuild.base.units import fit_line, money, seconds
 from popbuild.jobs.lookup import Job
 from popbuild.model.decision import in_words
-from popbuild.model.status import error_text
+from popbuild.model.foreign_status import error_text
 from popbuild.query.untrusted import usage as usage_in
 
 _MOST_NAMED = 20  # files of no task

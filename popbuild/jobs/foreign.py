@@ -7,6 +7,7 @@ from popbuild.base import disk
 from popbuild.base.paths import STATUS, JobFolder
 from popbuild.jobs.records import is_foreign_letter, read_json
 from popbuild.model import status as states
+from popbuild.model.foreign_status import in_shape, is_ours
 
 
 def is_foreign(folder: JobFolder) -> bool:
@@ -20,7 +21,7 @@ def is_foreign(folder: JobFolder) -> bool:
     if not all(is_foreign_letter(folder, name) for name in letters):
         return False
     body = read_json(folder.at(STATUS))
-    return not states.is_ours(body) if isinstance(body, dict) else bool(letters)
+    return not is_ours(body) if isinstance(body, dict) else bool(letters)
 
 
 def shown_status(folder: JobFolder) -> states.Status | None:
@@ -28,7 +29,7 @@ def shown_status(folder: JobFolder) -> states.Status | None:
     or is ours and damaged."""
     body = read_json(folder.at(STATUS))
     is_shown = states.usable(body) or (isinstance(body, dict) and is_foreign(folder))
-    return states.in_shape(body) if is_shown else None
+    return in_shape(body) if is_shown else None
 
 
 def listed_tasks(folder: JobFolder, status: states.Status | None) -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from popbuild.base import disk, jsonio, tree
+from popbuild.base import disk, jsonio, permissions, tree
 from popbuild.base.errors import UsageError
 from popbuild.base.paths import COMPLETE, CURRENT, REJECTED, JobFolder, Root
 from popbuild.jobs import originals, run_log, seals
@@ -205,7 +205,7 @@ def _take_seed(root: Root, job: str, target: Path) -> None:
         tree.remove(target)
         tree.rename_new(pending, target)
         if disk.is_regular(target):
-            disk.own(target)
+            permissions.own(target)
 
 
 def rejection(

@@ -17,9 +17,9 @@ from popbuild.base.paths import (
     samples_place,
 )
 from popbuild.model.decision import Decision, open_decision
+from popbuild.model.foreign_status import is_built_by_us
 from popbuild.model.letter import Letter, looks_ours, open_letter
 from popbuild.model.pipeline import Task
-from popbuild.model.status import is_built_by_us
 
 _decode = json.JSONDecoder().decode
 

@@ -9,13 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from popbuild.base import disk
 from popbuild.base.errors import ConfigError, InputError, TaskError, UsageError, no_such
-from popbuild.base.paths import (
-    COMPLETE,
-    FILE_KINDS,
-    JobFolder,
-    Root,
-)
+from popbuild.base.paths import COMPLETE, FILE_KINDS, JobFolder, Root
 from popbuild.jobs import index, job_ids, lookup, originals
+from popbuild.jobs.examine import Exam
 from popbuild.jobs.foreign import is_foreign, listed_tasks, shown_status
 from popbuild.jobs.lookup import Job
 from popbuild.jobs.records import read_decision
@@ -25,6 +21,7 @@ from popbuild.jobs.surroundings import Surroundings
 from popbuild.model import status as states
 from popbuild.model.config import config
 from popbuild.model.decision import Decision
+from popbuild.model.foreign_status import NOTHING_SAID, error_text, is_amount, state_of, task_usage
 from popbuild.model.pipeline import Task
 
 if TYPE_CHECKING:
@@ -84,14 +81,7 @@ def describe_job(job: Job, root: Root, *, unowned: bool = False) -> dict[str, An
     if job.removed:
         body["removedTasks"] = list(job.removed)
     if status is not None:
-        body["pipelineId"] = status.get("pipelineId")
-        body["usage"] = status.get("usage")
-        if isinstance(status.get("currentStage"), str) and job.state == states.RUNNING:
-            body |= {"current": status.get("current"), "currentStage": status["currentStage"]}
-        if isinstance(status.get("state"), str) and status["state"] not in states.JOB_STATES:
-            body["statusSays"] = status["state"]
-        if states.error_text(status.get("error")) is not None and job.state != COMPLETE:
-            body["error"] = status["error"]
+        body |= _said_of_run(job, status)
     if job.as_built:
         body["asBuilt"] = list(job.as_built)
     if unowned and job.folder is not None and job.pipeline is not None:
@@ -100,38 +90,52 @@ def describe_job(job: Job, root: Root, *, unowned: bool = False) -> dict[str, An
         body["waiting"] = [question.as_json() for question in job.questions]
     if job.exam is not None:
         for task in job.exam.pipeline.tasks:
-            verdict = job.exam.verdicts[task.id]
-            entry = entries.get(task.id, {})
-            said = entry.get("state", "pending")
-            killed = said == "running" and job.state != states.RUNNING
-            body["tasks"][task.id] = {
-                "label": task.label,
-                "state": "pending" if killed else said,
-                "stale": verdict.stale,
-                "edited": verdict.edited,
-                "frozen": verdict.frozen,
-                "reasons": list(verdict.reasons),
-                "artifact": task.artifact,
-                **_what_it_took(entry),
-            }
-            if isinstance(entry.get("currentStage"), str) and said == "running" and not killed:
-                body["tasks"][task.id]["currentStage"] = entry["currentStage"]
-            decision = _decision(job, task) if job.folder else None
-            if decision is not None:
-                body["tasks"][task.id]["decision"] = decision.as_json()
+            body["tasks"][task.id] = _as_judged(job, job.exam, task, entries.get(task.id, {}))
     elif job.folder is not None and job.bad_link is None:
         body["tasks"] = {
-            name: {"label": name} | _as_it_says(entries.get(name, states.NOTHING_SAID))
+            name: {"label": name} | _as_it_says(entries.get(name, NOTHING_SAID))
             for name in listed_tasks(job.folder, status)
         }
     return body
+
+
+def _said_of_run(job: Job, status: Mapping[str, Any]) -> dict[str, Any]:
+    """What a job's status says of its last run."""
+    body: dict[str, Any] = {"pipelineId": status.get("pipelineId"), "usage": status.get("usage")}
+    if isinstance(status.get("currentStage"), str) and job.state == states.RUNNING:
+        body |= {"current": status.get("current"), "currentStage": status["currentStage"]}
+    if isinstance(status.get("state"), str) and status["state"] not in states.JOB_STATES:
+        body["statusSays"] = status["state"]
+    if error_text(status.get("error")) is not None and job.state != COMPLETE:
+        body["error"] = status["error"]
+    return body
+
+
+def _as_judged(job: Job, exam: Exam, task: Task, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """A task that is held against today's inputs."""
+    verdict, said = exam.verdicts[task.id], entry.get("state", "pending")
+    killed = said == "running" and job.state != states.RUNNING
+    body = {
+        "label": task.label,
+        "state": "pending" if killed else said,
+        "stale": verdict.stale,
+        "edited": verdict.edited,
+        "frozen": verdict.frozen,
+        "reasons": list(verdict.reasons),
+        "artifact": task.artifact,
+        **_what_it_took(entry),
+    }
+    if isinstance(entry.get("currentStage"), str) and said == "running" and not killed:
+        body["currentStage"] = entry["currentStage"]
+    decision = _decision(exam, task) if job.folder else None
+    return body if decision is None else {**body, "decision": decision.as_json()}
 
 
 def _as_it_says(entry: Mapping[str, Any]) -> dict[str, Any]:
     """A task that is held against nothing: what the job's status says of it."""
     made = entry["files"]["artifacts"]
     return {
-        "state": states.state_of(entry),
+        "state": state_of(entry),
         "stale": None,
         "edited": False,
         "frozen": False,
@@ -146,18 +150,17 @@ def _what_it_took(entry: Mapping[str, Any]) -> dict[str, Any]:
     counts, took_ms = ("attempts", "refinementAttempts"), entry.get("executionTime")
     error = entry.get("error")
     return {
-        **{name: int(entry[name]) if states.is_amount(entry.get(name)) else 0 for name in counts},
-        "executionTime": took_ms if states.is_amount(took_ms) else 0,
-        "usage": states.task_usage(dict(entry)),
-        "error": error if states.error_text(error) is not None else None,
+        **{name: int(entry[name]) if is_amount(entry.get(name)) else 0 for name in counts},
+        "executionTime": took_ms if is_amount(took_ms) else 0,
+        "usage": task_usage(dict(entry)),
+        "error": error if error_text(error) is not None else None,
     }
 
 
-def _decision(job: Job, task: Task) -> Decision | None:
+def _decision(exam: Exam, task: Task) -> Decision | None:
     """What a person said about a task's artifact, if that is the one that stands there."""
-    assert job.exam is not None
-    decision = read_decision(job.exam.folder, task.id)
-    found = job.exam.digests.get(task.id)  # not read where the job is as it was
+    decision = read_decision(exam.folder, task.id)
+    found = exam.digests.get(task.id)  # not read where the job is as it was
     same = decision is None or found in (None, decision.artifacts.get(task.artifact))
     return decision if same else None
 

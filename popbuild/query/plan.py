@@ -12,7 +12,6 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from popbuild.base.errors import TaskError
 from popbuild.base.paths import REJECTED
@@ -21,7 +20,6 @@ from popbuild.jobs.examine import Exam
 from popbuild.jobs.index import Index
 from popbuild.jobs.lookup import Job
 from popbuild.jobs.records import read_json
-from popbuild.jobs.staleness import FRESH
 from popbuild.jobs.surroundings import Surroundings
 from popbuild.llm.history import Attempt, History
 from popbuild.llm.ledger import read_entries
@@ -35,161 +33,14 @@ from popbuild.query import preview
 from popbuild.query.estimate import (
     NOTHING,
     Estimate,
-    Range,
     TokenShares,
     answer_limit,
     at_most,
     learned,
     most_tokens,
 )
+from popbuild.query.planned import PlannedJob, PlannedTask, PlanOptions
 from popbuild.query.preview import Code
-
-
-@dataclass(frozen=True)
-class PlannedTask:
-    """A task that will or may run. `calls` are those to be sent; `stored` those whose answers are
-    in the store, None where that cannot be known yet. `cost` is None without a price."""
-
-    task: str
-    will: bool
-    reasons: tuple[str, ...]
-    stored: int | None
-    calls: Range
-    input_tokens: Range
-    output_tokens: Range
-    cost: Range | None
-    basis: str
-    lacking: bool = False  # nothing may be sent, and its answer is not stored
-    kinds: TokenShares = field(default_factory=TokenShares)
-
-    @property
-    def parts(self) -> tuple[Range | None, Range | None, Range | None]:
-        """Of its tokens those read from a cache, written to one, and of reasoning."""
-        return (
-            self.kinds.cached and self.input_tokens.times(*self.kinds.cached.ends),
-            self.kinds.written and self.input_tokens.times(*self.kinds.written.ends),
-            self.kinds.reasoning and self.output_tokens.times(*self.kinds.reasoning.ends),
-        )
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "task": self.task,
-            "runs": "will" if self.will else "may",
-            "reasons": list(self.reasons),
-            "storedCalls": self.stored,
-            "calls": self.calls.as_json(),
-            "inputTokens": self.input_tokens.as_json(),
-            "outputTokens": self.output_tokens.as_json(),
-            **_parts_as_json(self.parts),
-            "cost": self.cost and self.cost.as_json(8),
-            "basis": self.basis,
-            "lacking": self.lacking,
-        }
-
-
-@dataclass(frozen=True)
-class PlannedJob:
-    """What a run of a job would do. `note` says why nothing would be built, or what stops it."""
-
-    id: str
-    state: str
-    tasks: tuple[PlannedTask, ...] = ()
-    note: str = ""
-
-    @property
-    def nothing_to_do(self) -> bool:
-        return not self.tasks and not self.note
-
-    @property
-    def lacking(self) -> tuple[str, ...]:
-        """The tasks at which a run that may send nothing would end with an error."""
-        return tuple(task.task for task in self.tasks if task.lacking)
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "id": self.id,
-            "state": self.state,
-            "note": self.note or None,
-            "tasks": [task.as_json() for task in self.tasks],
-            "total": totals(self.tasks).as_json(),
-        }
-
-
-@dataclass(frozen=True)
-class Totals:
-    """Sums over tasks. `stored` is None as soon as it is of one task; `unknown` names those without
-    a price: `cost` is without them."""
-
-    calls: Range
-    stored: int | None
-    input_tokens: Range
-    output_tokens: Range
-    cost: Range
-    unknown: tuple[str, ...]
-    parts: tuple[Range | None, Range | None, Range | None]
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "calls": self.calls.as_json(),
-            "storedCalls": self.stored,
-            "inputTokens": self.input_tokens.as_json(),
-            "outputTokens": self.output_tokens.as_json(),
-            **_parts_as_json(self.parts),
-            "cost": None if self.unknown else self.cost.as_json(8),
-            "unknownCost": list(self.unknown),
-        }
-
-
-def totals(tasks: Iterable[PlannedTask]) -> Totals:
-    """The sums of a plan."""
-    tasks = list(tasks)
-    stored = [task.stored for task in tasks if task.stored is not None]
-    return Totals(
-        sum((task.calls for task in tasks), NOTHING),
-        sum(stored) if len(stored) == len(tasks) else None,
-        sum((task.input_tokens for task in tasks), NOTHING),
-        sum((task.output_tokens for task in tasks), NOTHING),
-        sum((task.cost for task in tasks if task.cost is not None), NOTHING),
-        tuple(dict.fromkeys(task.task for task in tasks if task.cost is None)),
-        (
-            _known_sum(task.parts[0] for task in tasks),
-            _known_sum(task.parts[1] for task in tasks),
-            _known_sum(task.parts[2] for task in tasks),
-        ),
-    )
-
-
-def _known_sum(ranges: Iterable[Range | None]) -> Range | None:
-    """The sum of those that are known; None where none is."""
-    known = [each for each in ranges if each is not None]
-    return sum(known, NOTHING) if known else None
-
-
-def _parts_as_json(parts: Iterable[Range | None]) -> dict[str, Any]:
-    names = ("cachedTokens", "cacheWriteTokens", "reasoningTokens")
-    return {name: each and each.as_json(0) for name, each in zip(names, parts, strict=True)}
-
-
-@dataclass(frozen=True)
-class PlanOptions:
-    """What a run is told beside its names, as far as it decides what is built and what is sent:
-    `mode` is the store's."""
-
-    mode: str
-    always: bool = False
-    fresh: tuple[str, ...] = ()
-    keep_edits: bool = False
-    discard_edits: bool = False
-
-    def reasons(self, exam: Exam) -> Iterator[tuple[str, str]]:
-        """The tasks of a job that are built whatever their letters say, each with the reason."""
-        for name, verdict in exam.verdicts.items():
-            if name in self.fresh:
-                yield name, FRESH
-            elif self.discard_edits and verdict.edited:
-                yield name, "its edit by hand is discarded"
-            elif self.always and not verdict.edited:
-                yield name, "asked for"
 
 
 def plan(
@@ -301,7 +152,7 @@ class _Planner:
             basis = "a command: its calls are its own" if task.command else "no model to call"
             return PlannedTask(task.id, will, reasons, 0, *(NOTHING,) * 4, basis)
         messages = None if below else self._messages(exam, task)
-        digest = stored = sender = None
+        digest = stored = None
         if messages is not None and model is not None:
             request = self._request(exam, task, model, messages)
             digest = request.digest
@@ -312,23 +163,39 @@ class _Planner:
             return PlannedTask(task.id, will, reasons, stored, *(NOTHING,) * 4, basis, lacking)
         if self.asked.mode in (REFRESH, OFF):
             stored = 0  # whatever there is, it is not served
+        sends = digest if sure and not stored else None
+        priced = self._priced(exam, task, code, messages, sends, sure=sure, stored=stored)
+        return replace(priced, will=will, reasons=reasons)
+
+    def _priced(
+        self,
+        exam: Exam,
+        task: Task,
+        code: Code,
+        messages: list[Message] | None,
+        sends: str | None,
+        *,
+        sure: bool,
+        stored: int | None,
+    ) -> PlannedTask:
+        """What a task's calls come to. `sends` is the request that it will send, if that is known;
+        `sure` says that it will run."""
         estimate, basis = self._estimate(exam, task, code, messages)
-        if digest is not None and sure and not stored:
-            sender = self._sender(digest, exam, task)
+        sender = None if sends is None else self._sender(sends, exam, task)
         if stored:
             estimate = estimate.without_first()
         if sender is not None:
             basis += f"; asks as {sender} does, once"
         if not sure or stored is None or sender is not None:
-            # Whose answers may all be there by then may cost nothing.
+            # By then all of its answers may be stored: then it costs nothing.
             estimate = estimate.from_nothing()
         price = self._price(exam, task)
         kinds = TokenShares.of(self._attempts(exam, task))
         cost = estimate.cost(price, kinds) if price else None
         return PlannedTask(
             task.id,
-            will,
-            reasons,
+            sure,
+            (),
             stored,
             estimate.calls,
             estimate.asked,

@@ -11,7 +11,7 @@ from popbuild.base.paths import shown_name
 from popbuild.base.units import count, fit_line, money
 from popbuild.query.estimate import Range
 from popbuild.query.explain import Explanation
-from popbuild.query.plan import PlannedJob, PlannedTask, Totals, totals
+from popbuild.query.planned import PlannedJob, PlannedTask, Totals, totals
 
 _DIGEST = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}$")
 _MAX_DIFFERENCE = 40  # lines of one difference; --json has them all

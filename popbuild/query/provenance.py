@@ -1,9 +1,8 @@
-"""Where an artifact came from: task, run, model, calls, prompts, seed fields, and what stands
-above it, task by task. Told from the letters; nothing is built, nothing asked."""
+"""Where an artifact came from, task by task: run, model, calls, prompts, seed fields. Read from
+the letters; nothing is built, and no call is made."""
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,24 +11,18 @@ from typing import Any
 from popbuild.base import disk, jsonio, tree
 from popbuild.base.errors import InputError, UsageError, no_such
 from popbuild.base.paths import COMPLETE, CURRENT, REJECTED, JobFolder, Root
-from popbuild.base.units import money, seconds
 from popbuild.jobs.fingerprint import value_digest
 from popbuild.jobs.foreign import is_foreign
 from popbuild.jobs.job_ids import is_known, known_jobs, refuse_links
 from popbuild.jobs.promotion import previous_results
 from popbuild.jobs.records import read_decision, read_frozen, read_json, read_letter
-from popbuild.jobs.staleness import brief
 from popbuild.llm.store import Store
 from popbuild.model.config.snapshot import take_snapshot
-from popbuild.model.decision import in_words
-from popbuild.model.letter import Letter, kinds_text
+from popbuild.model.letter import Letter
 from popbuild.model.place import OWN
 from popbuild.model.problem import value_at
 
 _STATES = (COMPLETE, CURRENT, REJECTED)
-_COLUMNS = 80
-_LABEL = 12
-_SHOWN = len("sha256:") + 12  # characters of a digest that a person reads
 
 
 @dataclass(frozen=True)
@@ -67,19 +60,6 @@ class Provenance:
             "tasks": [dict(task.body) for task in self.tasks],
         }
 
-    def lines(self) -> Iterator[str]:
-        """As a person reads it, in 80 columns where the words allow."""
-        yield f"{self.name} of {self.job}"
-        if not self.intact:
-            yield "  ALTERED: not what its letter says; what follows made the file before"
-        yield f"  {self.path}"
-        yield f"  {self.digest}"
-        for path in self.equal:
-            yield f"  equal: {path}"
-        for task in self.tasks:
-            yield ""
-            yield from _task_lines(task.body)
-
 
 @dataclass(frozen=True)
 class _Found:
@@ -96,18 +76,13 @@ def trace(root: Root, given: str) -> Provenance:
     found, equal = _find(root, given)
     letters = _letters(found.folder)
     maker = next((each for each in letters.values() if found.name in each.outputs), None)
-    if maker is None and is_foreign(found.folder):
-        raise UsageError(
-            "another program made this artifact: its letters are not ours",
-            {"job": found.job, "artifact": found.name},
-            hint=f"popbuild show {found.job} <task>/letter.json prints what that program wrote",
-        )
     if maker is None:
-        raise UsageError(
-            "no letter speaks of this artifact",
-            {"job": found.job, "artifact": found.name},
-            hint=f"what made it is not known; doit run job={found.job} builds it",
-        )
+        message = "no letter speaks of this artifact"
+        hint = f"what made it is not known; doit run job={found.job} builds it"
+        if is_foreign(found.folder):
+            message = "another program made this artifact: its letters are not ours"
+            hint = f"popbuild show {found.job} <task>/letter.json prints what that program wrote"
+        raise UsageError(message, {"job": found.job, "artifact": found.name}, hint)
     path = found.folder.artifact(found.name)
     data = disk.read(path)
     now = take_snapshot(root)[0].digests
@@ -174,10 +149,8 @@ def _inside(root: Root, path: Path) -> _Found | None:
             job, *parts = resolved.relative_to(base).parts
             if len(parts) == 3 and parts[:2] == ["files", "artifacts"]:
                 return _Found(job, root.job(state, job), parts[2])
-            raise UsageError(
-                "not an artifact",
-                {"file": path, "allowed": "files under a job's files/artifacts/"},
-            )
+            allowed = "files under a job's files/artifacts/"
+            raise UsageError("not an artifact", {"file": path, "allowed": allowed})
     return None
 
 
@@ -242,32 +215,12 @@ def _traced(
     body = letter.body
     execution = body.get("execution") or {}
     settings = dict(body.get("configuration") or {})
-    seed = read_json(folder.seed)
-    files, fields, artifacts, rest = [], [], [], {}
-    for dependency, digest in sorted(letter.fingerprint.items()):
-        kind, _, name = dependency.partition(":")
-        if kind == "file":
-            same = now.get(name, jsonio.ABSENT) == digest
-            today = "same" if same else "changed" if name in now else "removed"
-            files.append({"path": name, "digest": digest, "today": today})
-        elif kind in ("seed", "seed-kind"):
-            entry: dict[str, Any] = {"pointer": name, "digest": digest}
-            value = value_at(seed, name)
-            if kind == "seed" and digest != jsonio.ABSENT and value_digest(value) == digest:
-                entry["value"] = value
-            fields.append(entry)
-        elif kind in ("artifact", "artifact-kind"):
-            upstream, _, pointer = name.partition(":")
-            artifacts.append({"task": upstream, "pointer": pointer, "digest": digest})
-        elif kind in ("command", "endpoint", "weights") and digest != OWN:
-            rest[kind] = digest
+    made_from = _dependencies(letter, read_json(folder.seed), now)
     traced = {
         "task": letter.task,
         "artifact": _main(letter),
         "pipelineId": body.get("pipelineId"),
-        "startedAt": execution.get("startedAt"),
-        "endedAt": execution.get("endedAt"),
-        "executionTime": execution.get("executionTime"),
+        **{name: execution.get(name) for name in ("startedAt", "endedAt", "executionTime")},
         "edited": letter.edited,
         "adopted": bool(body.get("adopted")),
         "frozen": frozen,
@@ -275,14 +228,46 @@ def _traced(
         "refinementAttempts": letter.refinements,
         "model": settings.pop("model", None),
         "settings": settings,
-        **rest,
+        **made_from.rest,
         "usage": body.get("usage"),
         "calls": [_call(root, folder, letter, call) for call in body.get("calls") or ()],
-        "files": files,
-        "seed": fields,
-        "artifacts": artifacts,
+        "files": made_from.files,
+        "seed": made_from.seed,
+        "artifacts": made_from.artifacts,
     }
-    return TracedTask(traced, tuple(dict.fromkeys(each["task"] for each in artifacts)))
+    return TracedTask(traced, tuple(dict.fromkeys(each["task"] for each in made_from.artifacts)))
+
+
+@dataclass(frozen=True)
+class _Dependencies:
+    """What a fingerprint names, by kind, as `trace --json` shows it."""
+
+    files: list[dict[str, Any]] = field(default_factory=list)
+    seed: list[dict[str, Any]] = field(default_factory=list)
+    artifacts: list[dict[str, Any]] = field(default_factory=list)
+    rest: dict[str, str] = field(default_factory=dict)
+
+
+def _dependencies(letter: Letter, seed: Any, now: Mapping[str, str]) -> _Dependencies:
+    found = _Dependencies()
+    for dependency, digest in sorted(letter.fingerprint.items()):
+        kind, _, name = dependency.partition(":")
+        if kind == "file":
+            same = now.get(name, jsonio.ABSENT) == digest
+            today = "same" if same else "changed" if name in now else "removed"
+            found.files.append({"path": name, "digest": digest, "today": today})
+        elif kind in ("seed", "seed-kind"):
+            entry: dict[str, Any] = {"pointer": name, "digest": digest}
+            value = value_at(seed, name)
+            if kind == "seed" and digest != jsonio.ABSENT and value_digest(value) == digest:
+                entry["value"] = value
+            found.seed.append(entry)
+        elif kind in ("artifact", "artifact-kind"):
+            upstream, _, pointer = name.partition(":")
+            found.artifacts.append({"task": upstream, "pointer": pointer, "digest": digest})
+        elif kind in ("command", "endpoint", "weights") and digest != OWN:
+            found.rest[kind] = digest
+    return found
 
 
 def _decision(folder: JobFolder, letter: Letter) -> dict[str, Any] | None:
@@ -312,76 +297,3 @@ def _call(root: Root, folder: JobFolder, letter: Letter, call: Mapping[str, Any]
         "answer": logs.get("answer"),
         "inStore": root.show(stored) if disk.stands(stored) else None,
     }
-
-
-# For people.
-
-
-def _task_lines(task: Mapping[str, Any]) -> Iterator[str]:
-    yield f"{task['task']}: {task['artifact']}"
-    if task["endedAt"]:
-        took = f", in {seconds(task['executionTime'])}" if task["executionTime"] else ""
-        yield from _row("built", f"{task['endedAt']}{took}")
-    if task["pipelineId"]:
-        yield from _row("run", task["pipelineId"])
-    if task["adopted"]:
-        said = "made by another program; its model and its cost are unknown"
-        yield from _row("adopted", said)
-    if task["edited"]:
-        yield from _row("edited", "by hand, and accepted")
-    if task["frozen"]:
-        yield from _row("frozen", "not built again whatever changes")
-    if task["decision"]:
-        yield from _row("decision", in_words(task["decision"]))
-    if task["model"]:
-        settings = [f"{name} {brief(value)}" for name, value in task["settings"].items()]
-        yield from _row("model", ", ".join([task["model"], *settings]))
-    for name in ("command", "endpoint", "weights"):
-        if name in task:
-            source, space, digest = task[name].rpartition(" ")  # of an endpoint
-            yield from _row(name, f"{source}{space}{digest[:_SHOWN]}")
-    for call in task["calls"]:
-        yield from _call_lines(call)
-    for file in task["files"]:
-        absent = file["digest"] == jsonio.ABSENT
-        today = {"same": "as today", "changed": "today another", "removed": "today gone"}
-        yield from _row("file", file["path"])
-        yield from _row("", f"{file['digest'][:_SHOWN]}, {'' if absent else today[file['today']]}")
-    for each in task["seed"]:
-        value = brief(each["value"]) if "value" in each else ""
-        absent = "(absent)" if each["digest"] == jsonio.ABSENT else value
-        yield from _row("seed", f"{each['pointer'] or '/'}  {absent}".rstrip())
-    for each in task["artifacts"]:
-        yield from _row("read", f"{each['pointer'] or '/'} of {each['task']}")
-
-
-def _call_lines(call: Mapping[str, Any]) -> Iterator[str]:
-    how = "from the store" if call["stored"] else "sent"
-    asked, answered = (
-        "unknown" if each is None else f"{each:,}"
-        for each in (call["inputTokens"], call["outputTokens"])
-    )
-    names = ("cachedTokens", "cacheWriteTokens", "reasoningTokens")
-    tokens = f"{asked} tokens in, {answered} out{kinds_text(*map(call.get, names))}"
-    cost = money(call["cost"]) + (", counted by us" if call.get("counted") else "")
-    stage = "" if call.get("stage") == "inference" else f", {call.get('stage')}"
-    cycle = f", refinement {call['cycle']}" if call.get("cycle") else ""
-    sample = f", sample {call['sample']}" if call.get("sample") else ""
-    yield from _row("call", f"{how}: {tokens}, {cost}{stage}{cycle}{sample}")
-    where = "in the store" if call["inStore"] else "not in the store"
-    yield from _row("", f"{call['request'][:_SHOWN]}, {where}")
-    for name in ("prompt", "answer"):
-        if call[name]:
-            yield from _row(name, call[name])
-
-
-def _row(label: str, text: str) -> Iterator[str]:
-    """Two columns; a word that is too long for its line is not torn."""
-    lines = textwrap.wrap(
-        text,
-        _COLUMNS - _LABEL,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-    for number, line in enumerate(lines or [""]):
-        yield f"  {'' if number else label:<{_LABEL - 2}}{line}".rstrip()

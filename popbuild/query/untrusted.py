@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from popbuild.model.foreign_status import is_amount
 from popbuild.model.letter import Usage
 from popbuild.model.problem import Problem
-from popbuild.model.status import is_amount
 
 _MAX_ENTRIES = 2_000  # of one list
 _KINDS = ("cachedTokens", "cacheWriteTokens", "reasoningTokens")

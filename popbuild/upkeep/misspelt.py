@@ -17,7 +17,7 @@ from popbuild.model.config.rules import TASK_FILE
 from popbuild.model.config.settings import STRICT
 from popbuild.model.pipeline import Pipeline, Task
 from popbuild.model.schema.dialects import DEFAULT_DIALECT
-from popbuild.model.schema.schemas import parts
+from popbuild.model.schema.references import parts
 from popbuild.query.preview import renders_prompt, template_of, tree_of
 from popbuild.task.stage_source import near_stages
 from popbuild.task.templates.sandbox import NAMES

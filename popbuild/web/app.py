@@ -30,8 +30,8 @@ from popbuild.base.errors import (
     UsageError,
 )
 from popbuild.base.exit_codes import in_our_words, show_traceback
-from popbuild.base.paths import check_there
 from popbuild.base.redact import redact, redact_value
+from popbuild.base.roots import check_there
 from popbuild.model.problem import Problem
 from popbuild.web.guard import MAX_BODY_BYTES, Guard, Refusal, Safety, refusal
 from popbuild.web.page_routes import PAGES, Show

@@ -20,7 +20,7 @@ from popbuild.base.paths import name_problem
 from popbuild.build import verbs
 from popbuild.jobs import run_lines
 from popbuild.model.pipeline import Pipeline
-from popbuild.query.plan import totals
+from popbuild.query.planned import totals
 from popbuild.query.table.event_ring import Event
 from popbuild.query.table.job_table import NOT_LOOKED_AT, Page, Query, query_of
 from popbuild.web.builds import Build

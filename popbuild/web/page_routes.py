@@ -8,7 +8,7 @@ from typing import Any
 
 from popbuild.base.errors import UsageError, no_such
 from popbuild.jobs import run_lines
-from popbuild.model import status as states
+from popbuild.model import foreign_status
 from popbuild.model.config.config import load_to_read
 from popbuild.model.schema import schemas
 from popbuild.query import untrusted
@@ -69,7 +69,7 @@ async def runs_page(server: Server, ask: WebRequest) -> Reply:
 
 def _run(line: Mapping[str, Any]) -> dict[str, Any]:
     """A line of runs.jsonl, with defaults for what older versions and other programs left out."""
-    usage = untrusted.usage(line.get("usage", states.UNKNOWN_USAGE))
+    usage = untrusted.usage(line.get("usage", foreign_status.UNKNOWN_USAGE))
     built = line.get("built")
     return {
         "id": str(line.get("id", line.get("name", ""))),

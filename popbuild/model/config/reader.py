@@ -3,99 +3,54 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from popbuild.base import disk, jsonio
-from popbuild.base.errors import ConfigError, InputError, no_such
+from popbuild.base.errors import ConfigError, no_such
 from popbuild.base.paths import Root
-from popbuild.base.redact import redact
 from popbuild.model.config import python_imports, settings
+from popbuild.model.config.documents import ConfigDocuments, not_valid
 from popbuild.model.config.javascript_map import plain_map, task_folder
 from popbuild.model.config.litter import is_litter
 from popbuild.model.config.rules import (
     TASK_FILE,
+    TaskEntry,
     check_ours,
     check_task,
     check_unique,
     gates_of_others,
     not_registered,
     same_artifacts,
+    task_entries,
     wrong_needs,
 )
 from popbuild.model.config.snapshot import Snapshot
 from popbuild.model.pipeline import Budget, HumanGate, Limit, Pipeline, Task
-from popbuild.model.problem import Problem, pointer_of
 
 _LIMIT_KEYS = ("inFlight", "requestsPerMinute", "tokensPerMinute")  # in the order of Limit's
 
 
-@dataclasses.dataclass(frozen=True)
-class _Entry:
-    """A task as a pipeline names it: `place` is where its settings stand in the pipeline's file."""
-
-    id: str
-    label: str
-    settings: Mapping[str, Any]
-    place: str
-
-
 class Reader:
-    """Reads one snapshot. What was parsed and validated once is kept by digest in the index, so
-    that a command with nothing to do imports neither YAML nor jsonschema."""
+    """Reads the pipelines of one snapshot."""
 
     def __init__(self, root: Root, snapshot: Snapshot, environment: Mapping[str, str]) -> None:
-        self._root = root
         self._snapshot = snapshot
-        self._environment = environment
+        self._documents = ConfigDocuments(root, snapshot, environment)
         self._model = environment.get("POPBUILD_MODEL") or None
-        self._index_path = root.private / "index" / "config.json"
-        self._index = self._load_index()
-        self._used: dict[str, Any] = {}
-
-    def _load_index(self) -> dict[str, Any]:
-        try:
-            index = json.loads(self._index_path.read_bytes())
-        except (OSError, ValueError):
-            return {}
-        return index if isinstance(index, dict) else {}
 
     def save_index(self) -> None:
-        """Keep what this command used; a root that cannot be written just pays again."""
-        if self._used == self._index:
-            return
-        try:
-            disk.make_folder(self._index_path.parent)
-            disk.write(self._index_path, jsonio.dumps(self._used), sync=False)
-        except OSError:
-            pass
-
-    def document(self, path: str, kind: str) -> Any:
-        """A file's value, valid against the schema of its format."""
-        from popbuild.model.schema import schemas
-
-        data = self._snapshot.files[path]
-        _check_no_key(data, f"pipeline-config/{path}", self._environment)
-        key = jsonio.digest_bytes(
-            b"\0".join([path.encode(), data, schemas.version().encode(), kind.encode()])
-        )
-        if key in self._index:
-            value = self._index[key]
-        else:
-            value = parse_and_validate(data, f"pipeline-config/{path}", kind)
-        self._used[key] = value
-        return value
+        """Keep what was read, for the next command."""
+        self._documents.save_index()
 
     def pipeline(self, folder: str, problems: list[ConfigError]) -> Pipeline:
         """The pipeline in a folder, with every task that can be read; what is wrong with the
         others is added to `problems`."""
         path = self._one_of(folder, ("pipeline.json", "pipeline.yaml", "pipeline.yml"))
-        document = self.document(path, "pipeline")
+        document = self._documents.read(path, "pipeline")
         where = f"pipeline-config/{path}"
-        entries = _entries(document, where)
+        entries = task_entries(document, where)
         registry, registered = self._registry(folder)
         tasks: list[Task] = []
         for number, entry in enumerate(entries):
@@ -145,7 +100,7 @@ class Reader:
         modules = f"{folder}tasks/index.js"
         registry: dict[str, Any]
         if path in self._snapshot.files:
-            registry = self.document(path, "registry")
+            registry = self._documents.read(path, "registry")
             check_unique("task", registry, f"pipeline-config/{path}")
             return f"pipeline-config/{path}", registry
         if modules not in self._snapshot.files:
@@ -155,7 +110,7 @@ class Reader:
                 hint="a line `research: ./research` for each task",
             )
         where = f"pipeline-config/{modules}"
-        _check_no_key(self._snapshot.files[modules], where, self._environment)
+        self._documents.check_no_key(modules)
         found = plain_map(self._snapshot.text(modules))
         if found is None:
             raise ConfigError(
@@ -170,7 +125,7 @@ class Reader:
         self,
         pipeline: str,
         registry: str,
-        entry: _Entry,
+        entry: TaskEntry,
         registered: Any,
         earlier: tuple[str, ...],
     ) -> Task:
@@ -183,55 +138,67 @@ class Reader:
         if registry.endswith(".js"):
             check_ours(name, folder, files, registry)
         if not files and command is None:
-            folders = {
-                path.removeprefix(f"{base}tasks/").split("/")[0]
-                for path in self._snapshot.files
-                if path.startswith(f"{base}tasks/") and path.count("/") > base.count("/") + 1
-            }
-            raise ConfigError(
-                "a task's folder is empty or missing",
-                no_such("folder", given, folders, where={"task": name, "file": registry}),
-            )
-        own = self._own_settings(folder)
+            raise self._no_folder(f"{base}tasks/", given, name, registry)
+        own_path = f"{folder}/{TASK_FILE}"
+        own = self._own_settings(own_path)
         artifact, gate = own.get("artifact", f"{name}-output.json"), own.get("gate", {})
         for pattern in own.get("files", ()):
-            files.update(self._further_files(pattern, name, f"{folder}/{TASK_FILE}"))
+            files.update(self._further_files(pattern, name, own_path))
         if command is None:
-            self._refuse(own.get("config", {}), f"{folder}/{TASK_FILE}", "/config", "task")
+            self._refuse(own.get("config", {}), own_path, "/config", "task")
             self._refuse(entry.settings, pipeline, entry.place, "pipeline")
-        merged = {**own.get("config", {}), **entry.settings}
-        # No setting of a request, and no dependency of an answer that the first model gave.
-        fallbacks = tuple(merged.pop("fallbacks", ()))
-        if self._model is not None and command is None:
-            merged["model"], fallbacks = self._model, ()  # this model, and no other
-        # A command is given its settings as they are: what it makes of them is its own affair.
-        call_timeout_s = merged.pop("timeout", None) if command is None else None
-        if command is None:
-            merged = settings.effective(merged.items())
         task = Task(
             id=name,
             label=entry.label,
             folder=folder,
             needs=tuple(own.get("needs", earlier)),
-            settings=merged,
             artifact=artifact,
             answer=own.get("answer", "json" if f"{folder}/output.schema.json" in files else "text"),
             refinements=gate.get("refinements", 2),
             timeout_s=float(own.get("timeout", 600)),
-            call_timeout_s=call_timeout_s,
             command=command,
             files=files,
-            fallbacks=fallbacks,
             human_gate=HumanGate(gate["message"], tuple(gate.get("artifacts", (artifact,))))
             if "message" in gate
             else None,
+            **self._settings({**own.get("config", {}), **entry.settings}, command),
         )
         check_task(task)
-        if task.stages is None or command is not None:
+        return self._with_modules(task)
+
+    def _settings(self, given: dict[str, Any], command: tuple[str, ...] | None) -> dict[str, Any]:
+        """What a task's merged settings say, by the names of its fields."""
+        # No setting of a request, and no dependency of an answer that the first model gave.
+        fallbacks = tuple(given.pop("fallbacks", ()))
+        if command is not None:  # it gets its settings as they are, and may use them as it likes
+            return {"settings": given, "fallbacks": fallbacks}
+        if self._model is not None:
+            given["model"], fallbacks = self._model, ()  # this model, and no other
+        call_timeout_s = given.pop("timeout", None)
+        return {
+            "settings": settings.effective(given.items()),
+            "fallbacks": fallbacks,
+            "call_timeout_s": call_timeout_s,
+        }
+
+    def _with_modules(self, task: Task) -> Task:
+        """The task with the files elsewhere that its stages.py imports."""
+        if task.stages is None or task.command is not None:
             return task
-        modules = python_imports.imported_files(task.stages, self._snapshot.files, self._names_in)
-        elsewhere = {path: self._snapshot.digests[path] for path in modules - files.keys()}
+        known = self._snapshot
+        modules = python_imports.imported_files(task.stages, known.files, self._documents.names_in)
+        elsewhere = {path: known.digests[path] for path in modules - task.files.keys()}
         return dataclasses.replace(task, modules=elsewhere)
+
+    def _no_folder(self, tasks: str, given: str, task: str, registry: str) -> ConfigError:
+        below = [
+            path.removeprefix(tasks) for path in self._snapshot.files if path.startswith(tasks)
+        ]
+        folders = {path.split("/")[0] for path in below if "/" in path}
+        return ConfigError(
+            "a task's folder is empty or missing",
+            no_such("folder", given, folders, where={"task": task, "file": registry}),
+        )
 
     def _own_files(self, folder: str, command: tuple[str, ...]) -> dict[str, str]:
         """The files of a task's folder, with their digests: without litter that neither another
@@ -253,18 +220,7 @@ class Reader:
         """ConfigError for settings that no call can have."""
         problems = list(settings.refusals(given, place))
         if problems:
-            raise _not_valid(self._snapshot.files[path], f"pipeline-config/{path}", kind, problems)
-
-    def _names_in(self, path: str) -> list[str]:
-        """The modules that a Python file names, read once for each content and place of it."""
-        data = self._snapshot.files[path]
-        parts = [b"imports", python_imports.VERSION.encode(), path.encode(), data]
-        key = jsonio.digest_bytes(b"\0".join(parts))
-        if key not in self._used:
-            found = self._index.get(key)
-            self._used[key] = python_imports.names_in_source(data, path) if found is None else found
-        names: list[str] = self._used[key]
-        return names
+            raise not_valid(self._snapshot.files[path], f"pipeline-config/{path}", kind, problems)
 
     def _further_files(self, pattern: str, task: str, where: str) -> dict[str, str]:
         """The files outside of its folder that a task names as its dependencies."""
@@ -288,11 +244,10 @@ class Reader:
             )
         return found
 
-    def _own_settings(self, folder: str) -> dict[str, Any]:
-        path = f"{folder}/{TASK_FILE}"
-        if path not in self._snapshot.files:
-            return {}
-        found: dict[str, Any] = self.document(path, "task")
+    def _own_settings(self, path: str) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        if path in self._snapshot.files:
+            found = self._documents.read(path, "task")
         return found
 
 
@@ -301,93 +256,6 @@ def _as_regex(pattern: str) -> str:
     ours = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     parts = re.split(r"(\*\*/|\*\*|\*|\?)", pattern)
     return "".join(ours.get(part) or re.escape(part) for part in parts)
-
-
-def _check_no_key(data: bytes, where: str, environment: Mapping[str, str]) -> None:
-    """Settings go into letters and the store: a key among them would be spread."""
-    text = data.decode(errors="replace")
-    if redact(text, environment) == text:
-        return
-    for number, line in enumerate(text.splitlines(), 1):
-        clean = redact(line, environment)
-        if clean != line:
-            raise ConfigError(
-                "a key stands in the configuration",
-                {"file": where, "at": f"line {number}", "found": clean.strip()},
-                hint="keys come from the environment, or from .env at the root",
-            )
-
-
-def parse_and_validate(data: bytes, where: str, kind: str) -> Any:
-    from popbuild.model.schema import gate, schemas
-
-    if where.endswith(_YAML):
-        from popbuild.model.config import yamlio
-
-        value = yamlio.yaml_value(data, where)
-        if value is None and kind == "task":
-            value = {}  # a file of comments only
-    else:
-        try:
-            value = jsonio.loads(data, where)
-        except InputError as error:
-            raise ConfigError(error.message, error.values, error.hint) from None
-    problems = gate.judge(value, schemas.for_format(kind))
-    if problems:
-        raise _not_valid(data, where, kind, problems)
-    return value
-
-
-def _not_valid(data: bytes, where: str, kind: str, problems: Sequence[Problem]) -> ConfigError:
-    """What is wrong with a file of a format, each problem with its place, by line in YAML."""
-    values: dict[str, object] = {"file": where}
-    for number, problem in enumerate(problems, 1):
-        place = problem.pointer or "/"
-        if where.endswith(_YAML):
-            from popbuild.model.config import yamlio
-
-            line = yamlio.yaml_line(data, problem.pointer)
-            place = f"line {line}, {place}" if line else place
-        values[f"at {number}" if len(problems) > 1 else "at"] = f"{place}: {problem.message}"
-    return ConfigError(f"not a valid {_TITLES[kind]}", values)
-
-
-_YAML = (".yaml", ".yml")
-_TITLES = {
-    "pipeline": "pipeline",
-    "registry": "task registry",
-    "task": "task.yaml",
-    "seed": "seed",
-}
-
-
-def _entries(document: Mapping[str, Any], where: str) -> list[_Entry]:
-    """The tasks of both forms."""
-    by_name = document.get("taskConfig", {})
-    entries = []
-    for number, task in enumerate(document["tasks"]):
-        if isinstance(task, str):
-            place = pointer_of(["taskConfig", task])
-            entries.append(_Entry(task, task, by_name.get(task, {}), place))
-        else:
-            place = f"/tasks/{number}/config"
-            if task["id"] in by_name:
-                raise ConfigError(
-                    "a task has settings in two places",
-                    {"file": where, "at": f"{place} and /taskConfig/{task['id']}"},
-                    hint="taskConfig goes with tasks as names",
-                )
-            label = task.get("name", task["id"])
-            entries.append(_Entry(task["id"], label, task.get("config", {}), place))
-    names = [entry.id for entry in entries]
-    check_unique("task", names, where)
-    for name in by_name:
-        if name not in names:
-            raise ConfigError(
-                "taskConfig names a task that the pipeline does not have",
-                no_such("task", name, names, where={"file": where, "at": f"/taskConfig/{name}"}),
-            )
-    return entries
 
 
 def _folder(given: str, base: str, registry: str, task: str) -> str:

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from popbuild.base.errors import ConfigError, nearest, no_such
 from popbuild.base.paths import file_name_problem, name_problem
 from popbuild.model.config.settings import formats_by_hand
 from popbuild.model.pipeline import Task, find_cycle
+from popbuild.model.problem import pointer_of
 
 TASK_FILE = "task.yaml"
 _OURS = (TASK_FILE, "prompt.md", "stages.py", "system.md", "output.schema.json")
+
+
+@dataclass(frozen=True)
+class TaskEntry:
+    """A task as a pipeline names it: `place` is where its settings stand in the pipeline's file."""
+
+    id: str
+    label: str
+    settings: Mapping[str, Any]
+    place: str
 
 
 def check_unique(kind: str, names: Iterable[str], where: str) -> None:
@@ -30,6 +42,35 @@ def check_unique(kind: str, names: Iterable[str], where: str) -> None:
                 hint="names must differ by more than upper and lower case",
             )
         seen[name.casefold()] = name
+
+
+def task_entries(document: Mapping[str, Any], where: str) -> list[TaskEntry]:
+    """The tasks of both forms."""
+    by_name = document.get("taskConfig", {})
+    entries = []
+    for number, task in enumerate(document["tasks"]):
+        if isinstance(task, str):
+            place = pointer_of(["taskConfig", task])
+            entries.append(TaskEntry(task, task, by_name.get(task, {}), place))
+        else:
+            place = f"/tasks/{number}/config"
+            if task["id"] in by_name:
+                raise ConfigError(
+                    "a task has settings in two places",
+                    {"file": where, "at": f"{place} and /taskConfig/{task['id']}"},
+                    hint="taskConfig goes with tasks as names",
+                )
+            label = task.get("name", task["id"])
+            entries.append(TaskEntry(task["id"], label, task.get("config", {}), place))
+    names = [entry.id for entry in entries]
+    check_unique("task", names, where)
+    for name in by_name:
+        if name not in names:
+            raise ConfigError(
+                "taskConfig names a task that the pipeline does not have",
+                no_such("task", name, names, where={"file": where, "at": f"/taskConfig/{name}"}),
+            )
+    return entries
 
 
 def not_registered(name: str, registry: Mapping[str, Any], where: str, file: str) -> ConfigError:

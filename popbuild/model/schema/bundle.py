@@ -16,7 +16,8 @@ from popbuild.base.errors import ConfigError
 from popbuild.model.problem import MISSING, value_at
 from popbuild.model.schema import validators
 from popbuild.model.schema.dialects import DEFAULT_DIALECT, REFERENCES, Dialect, dialect_of
-from popbuild.model.schema.schemas import not_here, parts, paths_by_uri, whole
+from popbuild.model.schema.references import parts, paths_by_uri, whole
+from popbuild.model.schema.schemas import not_here
 
 _ANCHORS = ("$anchor", "$dynamicAnchor")
 _UNMOVABLE = frozenset(REFERENCES) - {"$ref"}  # where they lead depends on what is around them

@@ -3,35 +3,30 @@ the module `regex`, which alone can match under a time limit.
 
 Sets of characters are spelled out, so that no flag of `regex` is needed: `\\d` is ten digits there,
 and every digit of Unicode in Python. Knows no schema; takes time that is linear in the pattern.
+Over 300 lines, since one class walks one grammar.
 """
 
 from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 
+from popbuild.model.schema.character_sets import (
+    BOUNDARY,
+    LAST_CHARACTER,
+    NO_BOUNDARY,
+    NOT_LINE_END,
+    knows_property,
+    set_of,
+    spelled,
+    written,
+)
+
 _MAX_NAMESAKES = 20  # groups of one name, each in an alternative of its own
-_Ranges = tuple[tuple[int, int], ...]
-_LAST = 0x10FFFF
 _MAX_CHARS = 20_000  # of a text that may be a pattern: half a second
-_WORD: _Ranges = ((0x30, 0x39), (0x41, 0x5A), (0x5F, 0x5F), (0x61, 0x7A))
-_SETS: dict[str, _Ranges] = {
-    "d": ((0x30, 0x39),),
-    "w": _WORD,
-    # WhiteSpace and LineTerminator of ECMA-262, section 12.
-    "s": (
-        *((9, 13), (0x20, 0x20), (0xA0, 0xA0), (0x1680, 0x1680), (0x2000, 0x200A)),
-        *((0x2028, 0x2029), (0x202F, 0x202F), (0x205F, 0x205F), (0x3000, 0x3000)),
-        (0xFEFF, 0xFEFF),
-    ),
-}
 _CONTROLS = {"t": 9, "n": 10, "v": 11, "f": 12, "r": 13}
 _SYNTAX = frozenset("^$\\.*+?()[]{}|/")
-_NOT_END = r"[^\n\r\u2028\u2029]"  # any character but those that end a line
-_BOUNDARY = r"(?:(?<=[{w}])(?![{w}])|(?<![{w}])(?=[{w}]))"
-_NO_BOUNDARY = r"(?:(?<=[{w}])(?=[{w}])|(?<![{w}])(?![{w}]))"
 
 _QUANTIFIER = re.compile(r"[*+?]|\{([0-9]+)(,([0-9]*))?\}")
 _NO_LEAST = re.compile(r",[0-9]+\}")
@@ -75,46 +70,6 @@ def problem(pattern: str) -> str | None:
     except NotEcmaError as error:
         return str(error)
     return slips[0] if slips else None
-
-
-def _character(code: int) -> str:
-    """A character as `regex` takes it for itself, inside of a class or outside."""
-    if chr(code).isascii() and chr(code).isalnum():
-        return chr(code)
-    if code > 0xFFFF:
-        return f"\\U{code:08x}"
-    return f"\\u{code:04x}"
-
-
-def _spelled(ranges: Iterable[tuple[int, int]]) -> str:
-    return "".join(
-        _character(first) if first == last else f"{_character(first)}-{_character(last)}"
-        for first, last in ranges
-    )
-
-
-def _others(ranges: _Ranges) -> _Ranges:
-    """All characters that are not in the ranges, which are sorted."""
-    starts = [0, *(last + 1 for _, last in ranges)]
-    ends = [*(first - 1 for first, _ in ranges), _LAST]
-    return tuple((a, b) for a, b in zip(starts, ends, strict=True) if a <= b)
-
-
-def _set_of(letter: str) -> str:
-    """`\\d`, `\\W` and their like as the inside of a class."""
-    ranges = _SETS[letter.lower()]
-    return _spelled(_others(ranges) if letter.isupper() else ranges)
-
-
-@functools.lru_cache(maxsize=1_000)
-def _knows_property(name: str) -> bool:
-    import regex
-
-    try:
-        regex.compile(f"\\p{{{name}}}")
-    except regex.error:
-        return False
-    return True
 
 
 @dataclass
@@ -186,17 +141,17 @@ class _Translator:
             case "|":
                 self._emit("|", "no")
             case ".":
-                self._emit("(?s:.)" if self._open[-1].dot_all else _NOT_END)
+                self._emit("(?s:.)" if self._open[-1].dot_all else NOT_LINE_END)
             case "^":
-                self._emit(f"(?<!{_NOT_END})" if self._open[-1].multiline else r"\A", "no")
+                self._emit(f"(?<!{NOT_LINE_END})" if self._open[-1].multiline else r"\A", "no")
             case "$":
-                self._emit(f"(?!{_NOT_END})" if self._open[-1].multiline else r"\Z", "no")
+                self._emit(f"(?!{NOT_LINE_END})" if self._open[-1].multiline else r"\Z", "no")
             case "{" if _NO_LEAST.match(self._pattern, self._at):
                 raise self._error("a quantifier without its least number", start)
             case _:
                 if character in "{}]":
                     self._slip(f"{character} without a backslash", start)
-                self._emit(_character(ord(character)))
+                self._emit(written(ord(character)))
 
     def _quantify(self, found: re.Match[str]) -> None:
         if self._repeats == "no":
@@ -261,8 +216,7 @@ class _Translator:
         letter = self._pattern[self._at : self._at + 1]
         if letter in ("b", "B"):
             self._at += 1
-            form = _BOUNDARY if letter == "b" else _NO_BOUNDARY
-            self._emit(form.replace("{w}", _spelled(_WORD)), "no")
+            self._emit(BOUNDARY if letter == "b" else NO_BOUNDARY, "no")
         elif letter == "k":
             name = _NAME.match(self._pattern, self._at + 1)
             if name is None or name[1] not in self._numbers:
@@ -278,7 +232,7 @@ class _Translator:
             self._refer([int(digits[0])])
         else:
             code, inside = self._class_escape(start)
-            self._emit(_character(code) if code is not None else f"[{inside}]")
+            self._emit(written(code) if code is not None else f"[{inside}]")
 
     def _refer(self, numbers: list[int]) -> None:
         """A back reference. Of a group that took no part, or is still open, it is empty."""
@@ -290,10 +244,10 @@ class _Translator:
         letter = self._pattern[self._at : self._at + 1]
         self._at += 1
         if letter and letter in "dDwWsS":
-            return None, _set_of(letter)
+            return None, set_of(letter)
         if letter and letter in "pP":
             name = _PROPERTY.match(self._pattern, self._at)
-            if name is None or not _knows_property(name[1]):
+            if name is None or not knows_property(name[1]):
                 raise self._error(f"\\{letter} names no property of characters", start)
             self._at = name.end()
             return None, f"\\{letter}{{{name[1]}}}"
@@ -316,7 +270,7 @@ class _Translator:
     def _hexadecimal(self, start: int) -> int:
         found = _HEX.match(self._pattern, start + 1)
         digits = "" if found is None else found[1] or found[2] or found[3]
-        if found is None or len(digits.lstrip("0")) > 6 or int(digits, 16) > _LAST:
+        if found is None or len(digits.lstrip("0")) > 6 or int(digits, 16) > LAST_CHARACTER:
             raise self._error("no number of a character", start)
         self._at = found.end()
         code = int(digits, 16)
@@ -349,17 +303,17 @@ class _Translator:
         first, inside = self._class_atom()
         following = self._pattern[self._at : self._at + 2]
         if not following.startswith("-") or len(following) < 2 or following[1] == "]":
-            return inside if first is None else _character(first)
+            return inside if first is None else written(first)
         self._at += 1
         last, second = self._class_atom()
         if first is None or last is None:
             self._slip("a range from or to a set, with - for itself", start)
-            ends = [inside if first is None else _character(first)]
-            ends.append(second if last is None else _character(last))
-            return _character(ord("-")).join(ends)
+            ends = [inside if first is None else written(first)]
+            ends.append(second if last is None else written(last))
+            return written(ord("-")).join(ends)
         if first > last:
             raise self._error("a range out of order", start)
-        return _spelled([(first, last)])
+        return spelled([(first, last)])
 
     def _class_atom(self) -> tuple[int | None, str]:
         start, character = self._at, self._pattern[self._at]

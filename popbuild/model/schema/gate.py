@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from popbuild.base.errors import nearest
@@ -76,72 +77,81 @@ def _problem(error: Any) -> Problem:
     )
 
 
-def _message(error: Any) -> str:  # noqa: PLR0911, PLR0912 - a table, a return a row
+def _message(error: Any) -> str:
     """What was found and what is allowed, short enough for a line or two."""
-    rule, value, allowed = error.validator, error.instance, error.validator_value
-    match rule:
-        case "required":
-            missing = [key for key in allowed if key not in value]
-            return "missing " + ", ".join(repr(key) for key in missing)
-        case "additionalProperties" if allowed is False and "patternProperties" in error.schema:
-            return str(error.message)
-        case "unevaluatedProperties" | "unevaluatedItems" if allowed is False:
-            return str(error.message)[: 2 * _MAX_VALUE_CHARS]
-        case "dependencies" | "dependentRequired":
-            asked = {key: needs for key, needs in allowed.items() if isinstance(needs, list)}
-            return _missing_beside(value, asked)
-        case "additionalProperties" if allowed is False:
-            known = list(error.schema.get("properties", {}))
-            return "; ".join(_unknown_key(key, known) for key in value if key not in known)
-        case "type":
-            wanted = allowed if isinstance(allowed, str) else " or ".join(allowed)
-            return f"must be {_article(wanted)}, found {_shown(value)}"
-        case "enum":
-            return f"must be one of {', '.join(map(repr, allowed))}, found {_shown(value)}"
-        case "const":
-            return f"must be {allowed!r}, found {_shown(value)}"
-        case "minLength":
-            return f"too short: {len(value)} characters, at least {allowed}"
-        case "maxLength":
-            return f"too long: {len(value)} characters, at most {allowed}"
-        case "minItems":
-            return f"too few items: {len(value)}, at least {allowed}"
-        case "maxItems":
-            return f"too many items: {len(value)}, at most {allowed}"
-        case "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum":
-            # In draft-04 the limit itself is allowed or not by a keyword beside it.
-            exclusive = "exclusive" + rule[0].upper() + rule[1:]
-            limit = exclusive if error.schema.get(exclusive) is True else rule
-            return f"{value} is outside the limit: {_LIMITS[limit]} {allowed}"
-        case "format":
-            return f"{_shown(value)} {error.message}"
-        case "pattern" if error.cause is None:
-            if allowed in _RULES:
-                return f"{_shown(value)} is not a valid name: {_RULES[allowed]}"
-            return f"{_shown(value)} does not match {allowed}"
-        case "oneOf" if not error.context:
-            return f"fits more than one of {len(allowed)} alternatives: {_shown(value)}"
-        case "oneOf" | "anyOf":
-            return f"must be {_titles(allowed)}, found {_shown(value)}"
-        case "not" if allowed == {}:
-            # Our own formats forbid a key this way: after `false` jsonschema does not say which.
-            reason = error.schema.get("description")
-            return f"not allowed here: {reason}" if reason else "not allowed here"
-        case _ if allowed is False or rule is None:
-            return "not allowed here"
-        case _:
-            return str(error.message)[: 2 * _MAX_VALUE_CHARS]
+    rule = error.validator
+    told = _TELLING.get(rule, lambda error: None)(error)
+    if told is not None:
+        return told
+    if rule is None or (error.validator_value is False and not rule.startswith("unevaluated")):
+        return "not allowed here"
+    return str(error.message)[: 2 * _MAX_VALUE_CHARS]
 
 
-def _missing_beside(value: dict[str, Any], asked: dict[str, list[str]]) -> str:
+def _limit(error: Any) -> str:
+    # In draft-04 the limit itself is allowed or not by a keyword beside it.
+    rule = error.validator
+    exclusive = "exclusive" + rule[0].upper() + rule[1:]
+    limit = exclusive if error.schema.get(exclusive) is True else rule
+    return f"{error.instance} is outside the limit: {_LIMITS[limit]} {error.validator_value}"
+
+
+def _wrong_pattern(error: Any) -> str | None:
+    if error.cause is not None:
+        return None  # it took too long: jsonschema's words are ours
+    allowed = error.validator_value
+    if allowed in _RULES:
+        return f"{_shown(error.instance)} is not a valid name: {_RULES[allowed]}"
+    return f"{_shown(error.instance)} does not match {allowed}"
+
+
+def _no_alternative(error: Any) -> str:
+    branches, value = error.validator_value, _shown(error.instance)
+    if error.validator == "oneOf" and not error.context:
+        return f"fits more than one of {len(branches)} alternatives: {value}"
+    return f"must be {_titles(branches)}, found {value}"
+
+
+def _forbidden(error: Any) -> str | None:
+    if error.validator_value != {}:
+        return None
+    # Our own formats forbid a key this way: after `false` jsonschema does not say which.
+    reason = error.schema.get("description")
+    return f"not allowed here: {reason}" if reason else "not allowed here"
+
+
+def _unknown_keys(error: Any) -> str | None:
+    if error.validator_value is not False:
+        return None
+    if "patternProperties" in error.schema:
+        return str(error.message)
+    known = list(error.schema.get("properties", {}))
+    return "; ".join(_unknown_key(key, known) for key in error.instance if key not in known)
+
+
+def _size(complaint: str, unit: str, limit: str) -> Callable[[Any], str]:
+    return lambda e: f"{complaint}: {len(e.instance)}{unit}, {limit} {e.validator_value}"
+
+
+def _missing(error: Any) -> str:
+    return "missing " + ", ".join(
+        repr(key) for key in error.validator_value if key not in error.instance
+    )
+
+
+def _missing_beside(error: Any) -> str:
     """What is missing because something else is there."""
-    found = [
-        f"{need!r}, which {key!r} needs"
-        for key, needs in asked.items()
-        for need in needs
-        if key in value and need not in value
-    ]
+    value, found = error.instance, []
+    for key, needs in error.validator_value.items():
+        if isinstance(needs, list) and key in value:
+            found += [f"{need!r}, which {key!r} needs" for need in needs if need not in value]
     return "missing " + "; ".join(found)
+
+
+def _wrong_type(error: Any) -> str:
+    allowed = error.validator_value
+    wanted = allowed if isinstance(allowed, str) else " or ".join(allowed)
+    return f"must be {_article(wanted)}, found {_shown(error.instance)}"
 
 
 def _titles(branches: list[Any]) -> str:
@@ -165,3 +175,28 @@ def _shown(value: Any) -> str:
     if isinstance(value, dict | list) and len(text) > _MAX_VALUE_CHARS:
         return "an object" if isinstance(value, dict) else "an array"
     return text if len(text) <= _MAX_VALUE_CHARS else text[:_MAX_VALUE_CHARS] + "…"
+
+
+# How an error of each keyword is told; None leaves it to jsonschema's words.
+_TELLING: dict[str | None, Callable[[Any], str | None]] = {
+    "required": _missing,
+    "dependencies": _missing_beside,
+    "dependentRequired": _missing_beside,
+    "additionalProperties": _unknown_keys,
+    "type": _wrong_type,
+    "enum": lambda error: (
+        f"must be one of {', '.join(map(repr, error.validator_value))}, "
+        f"found {_shown(error.instance)}"
+    ),
+    "const": lambda error: f"must be {error.validator_value!r}, found {_shown(error.instance)}",
+    "minLength": _size("too short", " characters", "at least"),
+    "maxLength": _size("too long", " characters", "at most"),
+    "minItems": _size("too few items", "", "at least"),
+    "maxItems": _size("too many items", "", "at most"),
+    **dict.fromkeys(_LIMITS, _limit),
+    "format": lambda error: f"{_shown(error.instance)} {error.message}",
+    "pattern": _wrong_pattern,
+    "oneOf": _no_alternative,
+    "anyOf": _no_alternative,
+    "not": _forbidden,
+}

@@ -5,11 +5,10 @@ from __future__ import annotations
 import copy
 import functools
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urldefrag, urljoin
 
 from popbuild.base import jsonio
 from popbuild.base.errors import ConfigError, no_such
@@ -21,12 +20,11 @@ from popbuild.model.schema.dialects import (
     REFERENCES,
     Dialect,
     children,
-    dialect_named,
     dialect_of,
     inside,
-    own_uri,
     specification,
 )
+from popbuild.model.schema.references import BASE, base_of, parts, paths_by_uri, whole
 
 if TYPE_CHECKING:
     import referencing
@@ -53,14 +51,8 @@ _COMMON = "common"  # what several formats share
 _URI = "urn:popbuild:schema:"
 _COMMON_URI = f"{_URI}{_COMMON}"
 _TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
-# Names, not keywords, in these.
-_NAMED = frozenset(
-    "properties patternProperties $defs definitions dependentSchemas dependencies".split()
-)
-_DATA = frozenset({"const", "enum", "default", "examples"})  # a `$ref` in there refers to nothing
 # What has another form in another draft.
 _DIFFERENT = frozenset("items exclusiveMinimum exclusiveMaximum required dependencies".split())
-_BASE = "file:///"  # only a name: nothing is ever read from it
 
 
 @dataclass(frozen=True)
@@ -147,7 +139,7 @@ class _Compilation:
         self._registry = validators.standard().with_resources(
             (uri, specification(self._dialects[each]).create_resource(body))
             for each, body in self._documents.items()
-            for uri in dict.fromkeys((_BASE + each, base_of(each, body, default)))
+            for uri in dict.fromkeys((BASE + each, base_of(each, body, default)))
         )
 
     def schema(self) -> Schema:
@@ -263,84 +255,6 @@ def compile_task_schema(
                     waiting.append(target)
     found = {each: documents[each] for each in (path, *sorted(used))}
     return _compiled(path, found, lambda each: folder + each), used
-
-
-def paths_by_uri(documents: Mapping[str, Any], default: Dialect) -> dict[str, str]:
-    """The path of each document, by its place and by its own URI."""
-    found = {base_of(path, document, default): path for path, document in documents.items()}
-    return found | {_BASE + path: path for path in documents}
-
-
-def base_of(path: str, document: Any, default: Dialect) -> str:
-    """What relative references in a document are relative to."""
-    own = own_uri(document, _draft_of(document, default))
-    return whole(_BASE + path, own)[0] if own is not None else _BASE + path
-
-
-def _draft_of(document: Any, default: Dialect) -> Dialect:
-    """The draft of a JSON file that need not be a schema: many others have a `$schema`."""
-    found = dialect_named(document.get("$schema")) if isinstance(document, dict) else None
-    return found or default
-
-
-def whole(base: str, reference: str) -> tuple[str, str]:
-    """A reference as a URI and its fragment; as it stands where it is none, so that nothing has
-    this name."""
-    # What a fragment alone is relative to is this document, whatever kind of URI it has.
-    full = base + reference if reference.startswith("#") else reference
-    try:
-        url, fragment = urldefrag(urljoin(base, full))
-    except ValueError:
-        return reference, ""
-    return url, fragment
-
-
-@dataclass(frozen=True)
-class Part:
-    """An object in a schema that may be a schema itself: no value of a `const`, say, and no object
-    that has names of a person's own. `base` is what its references are relative to; `own` whether
-    it has a URI of its own below the top."""
-
-    pointer: str
-    schema: dict[str, Any]
-    base: str
-    own: bool
-
-    @property
-    def references(self) -> list[str]:
-        found = [self.schema.get(word) for word in REFERENCES]
-        return [each for each in found if isinstance(each, str)]
-
-
-def parts(path: str, document: Any, default: Dialect) -> Iterator[Part]:
-    """Every part of a document, those under unknown keywords too: a reference may lead there."""
-    dialect = _draft_of(document, default)
-    waiting = [("", document, base_of(path, document, default), False)]
-    while waiting:
-        pointer, value, base, real = waiting.pop()
-        if isinstance(value, list):
-            waiting.extend((f"{pointer}/{n}", each, base, False) for n, each in enumerate(value))
-        if not isinstance(value, dict):
-            continue
-        own = own_uri(value, dialect) if real else None
-        base = base if own is None else whole(base, own)[0]
-        yield Part(pointer, value, base, own is not None)
-        schemas = {place for place, _ in children(value, dialect)}
-        waiting += [
-            (pointer + place, each, base, place in schemas) for place, each in _within(value)
-        ]
-
-
-def _within(part: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """What stands below an object that may be a schema, apart from data."""
-    for keyword, value in part.items():
-        place = pointer_of([keyword])
-        if keyword in _NAMED and isinstance(value, dict):
-            yield from ((place + pointer_of([name]), each) for name, each in value.items())
-        elif isinstance(value, list) and keyword not in _DATA:
-            yield from ((f"{place}/{number}", each) for number, each in enumerate(value))
-        elif keyword not in _DATA:
-            yield place, value
 
 
 def _registry(resources: Mapping[str, Any]) -> referencing.Registry[Any]:

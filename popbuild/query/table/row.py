@@ -12,6 +12,7 @@ from popbuild.jobs.foreign import listed_tasks
 from popbuild.jobs.lookup import Job, standing_status
 from popbuild.jobs.records import read_json
 from popbuild.model import status as states
+from popbuild.model.foreign_status import NOTHING_SAID, error_text, task_usage
 from popbuild.query import untrusted
 
 BROKEN = "broken"  # its seed, its name or its directory is none that could be built
@@ -60,8 +61,11 @@ def row_of(root: Root, job: Job) -> JobRow:
     if job.pipeline:
         names = job.pipeline.names
     elif job.folder and job.is_not_ours:
-        names, nothing = tuple(listed_tasks(job.folder, status or None)), states.NOTHING_SAID
-    usage = untrusted.usage_of_all(states.task_usage(entries.get(name, nothing)) for name in names)
+        names, nothing = (
+            tuple(listed_tasks(job.folder, status or None)),
+            NOTHING_SAID,
+        )
+    usage = untrusted.usage_of_all(task_usage(entries.get(name, nothing)) for name in names)
     standing = job.state
     if job.bad is not None and job.state != REJECTED:
         standing = BROKEN
@@ -96,10 +100,10 @@ def _why(job: Job, status: Mapping[str, Any]) -> str:
             for name, each in entries.items()
             if each.get("state") == "running"
         )
-    error = states.error_text(status.get("error"))
+    error = error_text(status.get("error"))
     broke = [name for name, each in entries.items() if each["state"] in ("error", states.FAILED)]
     if job.state != COMPLETE and (error is not None or (broke and job.is_not_ours)):
-        own = states.error_text(entries[broke[0]].get("error")) if broke else None
+        own = error_text(entries[broke[0]].get("error")) if broke else None
         head = f"{broke[0]}: " if broke else ""
         return head + _in_a_line(own or error or entries[broke[0]]["state"])
     if job.is_not_ours:

@@ -16,8 +16,8 @@ from popbuild.jobs.job_ids import bad_names
 from popbuild.jobs.lookup import Job, find
 from popbuild.jobs.records import read_json
 from popbuild.model.config.config import environment_of
+from popbuild.model.foreign_status import error_text
 from popbuild.model.problem import Problem
-from popbuild.model.status import error_text
 from popbuild.query import describe, untrusted
 from popbuild.web import svg
 from popbuild.web.pages.html import render_page, shown_tokens

@@ -18,7 +18,8 @@ from popbuild.jobs.originals import unowned
 from popbuild.jobs.records import read_json
 from popbuild.model.clock import seconds_at
 from popbuild.model.config.config import environment_of
-from popbuild.model.status import RUNNING, error_text
+from popbuild.model.foreign_status import error_text
+from popbuild.model.status import RUNNING
 from popbuild.query import describe, untrusted
 from popbuild.web.pages.documents import Document, Documents
 from popbuild.web.pages.panels import (

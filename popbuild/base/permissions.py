@@ -1,0 +1,40 @@
+"""The permissions of what popbuild makes: for its owner alone, or as POPBUILD_FILE_MODE says."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from popbuild.base.errors import UsageError
+
+_PRIVATE = "600"
+
+
+def file_mode() -> int:
+    """The permissions of files: 0600, or what POPBUILD_FILE_MODE says (octal)."""
+    configured = os.environ.get("POPBUILD_FILE_MODE", _PRIVATE)
+    try:
+        mode = int(configured, 8)
+    except ValueError:
+        mode = 0
+    if mode & ~0o666 or mode & 0o600 != 0o600:
+        raise UsageError(
+            "not a mode for files",
+            {
+                "POPBUILD_FILE_MODE": configured,
+                "allowed": "octal, readable and writable by its owner",
+            },
+            hint="POPBUILD_FILE_MODE=640 lets the group read",
+        )
+    return mode
+
+
+def folder_mode() -> int:
+    """The permissions of folders: as for files, and readers may enter."""
+    mode = file_mode()
+    return mode | (mode & 0o444) >> 2
+
+
+def own(path: Path) -> None:
+    """Give a file that came from elsewhere the permissions of ours."""
+    path.chmod(file_mode())

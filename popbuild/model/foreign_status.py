@@ -1,0 +1,97 @@
+"""A status that another program may have written, after the storage document: what can be read of
+it, and whether it is ours."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from popbuild.base.paths import FILE_KINDS
+from popbuild.model.status import new_task
+
+_NEW_TASK = frozenset(new_task())  # all of it stands in an entry of ours from its start
+_MOST = 1e18  # of what could be a count: Python's JSON has Infinity as well
+UNKNOWN_USAGE = {"inputTokens": None, "outputTokens": None, "cost": None}
+# Of a task that has a folder and no entry: something ran.
+NOTHING_SAID: dict[str, Any] = {"state": "unknown", "files": {kind: [] for kind in FILE_KINDS}}
+
+
+def is_built_by_us(entry: Any) -> bool:
+    """Whether popbuild wrote how a task ended: it has its usage, which no other program writes."""
+    usage = entry.get("usage") if isinstance(entry, dict) else None
+    return isinstance(usage, dict) and "storedCalls" in usage
+
+
+def is_ours(body: Any) -> bool:
+    """Whether popbuild wrote a status: a task that it built, or all of them as it starts them."""
+    tasks = body.get("tasks") if isinstance(body, dict) else None
+    entries = list(tasks.values()) if isinstance(tasks, dict) else []
+    return any(map(is_built_by_us, entries)) or bool(
+        entries
+        and isinstance(body.get("id"), str)
+        and all(isinstance(each, dict) and each.keys() >= _NEW_TASK for each in entries)
+    )
+
+
+def in_shape(body: dict[str, Any]) -> dict[str, Any]:
+    """A status for a look at it, also of another program: names of files and entries of tasks
+    where one looks for them. What is none is left out, and all else stands as it is."""
+    tasks = body.get("tasks")
+    entries = tasks.items() if isinstance(tasks, dict) else ()
+    return {
+        **body,
+        "files": _names(body.get("files")),
+        "tasks": {
+            name: {**entry, "state": state_of(entry), "files": _names(entry.get("files"))}
+            for name, entry in entries
+            if isinstance(entry, dict) and _is_plain(name)
+        },
+    }
+
+
+def _names(files: Any) -> dict[str, list[str]]:
+    """The files of each kind; what leads out of its folder is no name of a file."""
+    found = {kind: files.get(kind) if isinstance(files, dict) else None for kind in FILE_KINDS}
+    return {
+        kind: [
+            name
+            for name in (names if isinstance(names, list) else ())
+            if isinstance(name, str) and _is_plain(name)
+        ]
+        for kind, names in found.items()
+    }
+
+
+def _is_plain(name: str) -> bool:
+    return name not in ("", ".", "..") and "/" not in name and "\0" not in name
+
+
+def state_of(entry: Any) -> str:
+    """A task's state as it stands, `unknown` where it does not say any."""
+    state = entry.get("state") if isinstance(entry, dict) else None
+    return state if isinstance(state, str) else "unknown"
+
+
+def is_amount(value: Any) -> bool:
+    """Whether this is a number that a count, a time or a cost can be."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _MOST
+
+
+def task_usage(entry: dict[str, Any]) -> dict[str, Any] | None:
+    """What a task came to. None before anything ran; of a task that another program ran and that
+    does not say, it is unknown."""
+    usage = entry.get("usage")
+    if isinstance(usage, dict):
+        return usage
+    begins = entry.get("state") == "running" and entry.keys() >= _NEW_TASK
+    return None if begins or entry.get("state", "pending") == "pending" else UNKNOWN_USAGE
+
+
+def error_text(error: Any) -> str | None:
+    """An error as a person reads it: ours is a text, other programs' have a message and a stack."""
+    if not isinstance(error, dict):
+        return error if isinstance(error, str) else None
+    parts = [error.get(name) for name in ("message", "stack")]
+    message, stack = (part if isinstance(part, str) else "" for part in parts)
+    text = stack if message in stack else f"{message}\n{stack}"
+    return text.strip() or json.dumps(error, ensure_ascii=False)

@@ -1,0 +1,102 @@
+"""Where an artifact came from, as a person reads it: 80 columns where the words allow."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from popbuild.base import jsonio
+from popbuild.base.units import money, seconds
+from popbuild.jobs.staleness import brief
+from popbuild.model.decision import in_words
+from popbuild.model.letter import kinds_text
+from popbuild.query.provenance import Provenance
+
+_COLUMNS = 80
+_LABEL = 12
+_SHOWN = len("sha256:") + 12  # characters of a digest that a person reads
+
+
+def provenance_lines(found: Provenance) -> Iterator[str]:
+    """The artifact, and each task of its chain with all that it was made from."""
+    yield f"{found.name} of {found.job}"
+    if not found.intact:
+        yield "  ALTERED: not what its letter says; what follows made the file before"
+    yield f"  {found.path}"
+    yield f"  {found.digest}"
+    for path in found.equal:
+        yield f"  equal: {path}"
+    for task in found.tasks:
+        yield ""
+        yield from _task_lines(task.body)
+
+
+def _task_lines(task: Mapping[str, Any]) -> Iterator[str]:
+    yield f"{task['task']}: {task['artifact']}"
+    if task["endedAt"]:
+        took = f", in {seconds(task['executionTime'])}" if task["executionTime"] else ""
+        yield from _row("built", f"{task['endedAt']}{took}")
+    if task["pipelineId"]:
+        yield from _row("run", task["pipelineId"])
+    if task["adopted"]:
+        said = "made by another program; its model and its cost are unknown"
+        yield from _row("adopted", said)
+    if task["edited"]:
+        yield from _row("edited", "by hand, and accepted")
+    if task["frozen"]:
+        yield from _row("frozen", "not built again whatever changes")
+    if task["decision"]:
+        yield from _row("decision", in_words(task["decision"]))
+    if task["model"]:
+        settings = [f"{name} {brief(value)}" for name, value in task["settings"].items()]
+        yield from _row("model", ", ".join([task["model"], *settings]))
+    for name in ("command", "endpoint", "weights"):
+        if name in task:
+            source, space, digest = task[name].rpartition(" ")  # of an endpoint
+            yield from _row(name, f"{source}{space}{digest[:_SHOWN]}")
+    for call in task["calls"]:
+        yield from _call_lines(call)
+    for file in task["files"]:
+        absent = file["digest"] == jsonio.ABSENT
+        today = {"same": "as today", "changed": "today another", "removed": "today gone"}
+        yield from _row("file", file["path"])
+        yield from _row("", f"{file['digest'][:_SHOWN]}, {'' if absent else today[file['today']]}")
+    for each in task["seed"]:
+        value = brief(each["value"]) if "value" in each else ""
+        absent = "(absent)" if each["digest"] == jsonio.ABSENT else value
+        yield from _row("seed", f"{each['pointer'] or '/'}  {absent}".rstrip())
+    for each in task["artifacts"]:
+        yield from _row("read", f"{each['pointer'] or '/'} of {each['task']}")
+
+
+def _call_lines(call: Mapping[str, Any]) -> Iterator[str]:
+    how = "from the store" if call["stored"] else "sent"
+    asked, answered = (
+        "unknown" if each is None else f"{each:,}"
+        for each in (call["inputTokens"], call["outputTokens"])
+    )
+    names = ("cachedTokens", "cacheWriteTokens", "reasoningTokens")
+    tokens = f"{asked} tokens in, {answered} out{kinds_text(*map(call.get, names))}"
+    cost = money(call["cost"]) + (", counted by us" if call.get("counted") else "")
+    stage = "" if call.get("stage") == "inference" else f", {call.get('stage')}"
+    cycle = f", refinement {call['cycle']}" if call.get("cycle") else ""
+    sample = f", sample {call['sample']}" if call.get("sample") else ""
+    yield from _row("call", f"{how}: {tokens}, {cost}{stage}{cycle}{sample}")
+    where = "in the store" if call["inStore"] else "not in the store"
+    yield from _row("", f"{call['request'][:_SHOWN]}, {where}")
+    for name in ("prompt", "answer"):
+        if call[name]:
+            yield from _row(name, call[name])
+
+
+def _row(label: str, text: str) -> Iterator[str]:
+    """Two columns; a word that is too long for its line is not torn."""
+    lines = textwrap.wrap(
+        text,
+        _COLUMNS - _LABEL,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    for number, line in enumerate(lines or [""]):
+        yield f"  {'' if number else label:<{_LABEL - 2}}{line}".rstrip()
