@@ -29,6 +29,7 @@ from popbuild.base.paths import COMPLETE, CURRENT, REJECTED, JobFolder
 from popbuild.base.redact import redact
 from popbuild.base.threads import heartbeat, heartbeat_limit_s
 from popbuild.build import schedule
+from popbuild.build.call_notices import show_notices
 from popbuild.build.doit_runner import AsyncRunner
 from popbuild.build.events import Events, JobResult
 from popbuild.build.nothing_to_do import Options
@@ -78,8 +79,6 @@ async def building(
             options.unknown_allowed,
             options.spending_name,
         ),
-        on_wait=events.waiting_for_provider,
-        on_store_trouble=events.store_trouble,
     )
     timeouts_s = [task.timeout_s for each in pipelines.values() for task in each.tasks]
     builder = Builder(around, calls, claims, options, events)
@@ -87,12 +86,14 @@ async def building(
     with stdout_guard.masked(environment), finder.installed():
         beating = asyncio.create_task(heartbeat(heartbeat_limit_s(timeouts_s)))
         heeding = asyncio.create_task(builder.heed_stops())
+        telling = asyncio.create_task(show_notices(calls.notices, events))
         try:
             yield builder
         finally:
             heeding.cancel()
             beating.cancel()
             await calls.close()
+            await telling
 
 
 class Builder:
