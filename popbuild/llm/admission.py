@@ -139,8 +139,6 @@ class Traffic:
         """Fail what this command would send to the model: no call waits that long."""
         self._closed[caller.lanes[1]] = self._clock() + for_s, error
 
-    # One turn.
-
     def _advance_soon(self) -> None:
         """Something has changed. Everything in one iteration of the event loop shares a turn."""
         if not self._is_due:
