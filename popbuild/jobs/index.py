@@ -31,7 +31,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from popbuild import __version__
-from popbuild.base import disk, fork_map, jsonio
+from popbuild.base import disk, file_clock, fork_map, jsonio
 from popbuild.base.errors import PopbuildError
 from popbuild.base.paths import (
     COMPLETE,
@@ -95,12 +95,12 @@ class Index:
         self._stale: dict[str, _Stale] = {}  # as they were when the last look found them so
         self._learned = False
         self._met: set[str] = set()  # those whose row was found by this very command
-        self._now: disk.Moment | None = None
+        self._now: file_clock.Moment | None = None
         self._unsettled: frozenset[str] = frozenset()
         if len(ids) > 1 and _size(self._path) <= len(ids) * _BYTES_A_JOB:
             with contextlib.suppress(OSError):
                 self._unsettled = _unsettled(around)
-                self._now = disk.now(self._path.parent)
+                self._now = file_clock.now(self._path.parent)
         if self._now is not None:
             self._rows, self._stale = _read(self._path, self._now)
             known = self._rows.keys() | self._stale.keys() | self._unsettled
@@ -327,7 +327,7 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _read(path: Path, now: disk.Moment) -> tuple[dict[str, str], dict[str, _Stale]]:
+def _read(path: Path, now: file_clock.Moment) -> tuple[dict[str, str], dict[str, _Stale]]:
     """The rows of an index, and the verdicts on stale jobs; none where it is missing, damaged,
     another version's, or from the future, as the clock has it."""
     try:
@@ -345,7 +345,7 @@ def _read(path: Path, now: disk.Moment) -> tuple[dict[str, str], dict[str, _Stal
 
 
 def _write(
-    path: Path, now: disk.Moment, rows: Mapping[str, str], stale: Mapping[str, _Stale]
+    path: Path, now: file_clock.Moment, rows: Mapping[str, str], stale: Mapping[str, _Stale]
 ) -> None:
     body = {
         "formatVersion": _VERSION,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from popbuild.base import disk, jsonio
+from popbuild.base import disk, jsonio, tree
 from popbuild.base.errors import ConfigError, InputError, NotOursError
 from popbuild.base.paths import (
     COMPLETE,
@@ -265,7 +265,7 @@ def refuse_keys(job: str, environment: Mapping[str, str]) -> None:
 
 def _link_of(root: Root, job: str) -> str | None:
     """A symbolic link that a job's directory is or holds, as it is shown; None if there is none."""
-    links = (disk.first_link(root.at(job_place(state, job))) for state in _PLACES)
+    links = (tree.first_link(root.at(job_place(state, job))) for state in _PLACES)
     link = next((each for each in links if each is not None), None)
     return None if link is None else shown_name(root.show(Path(link)))
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from popbuild.base import disk, jsonio, locks
+from popbuild.base import disk, jsonio, locks, tree
 from popbuild.base.errors import InputError
 from popbuild.base.paths import COMPLETE, Root
 from popbuild.model.clock import name_stamp, timestamp
@@ -134,7 +134,7 @@ def start_anew(root: Root) -> None:
         first = disk.stands(root.runs_copy) and not disk.stands(root.runs)
         if first and not complete_jobs(root):
             stamp = name_stamp()
-            disk.rename_new(root.runs_copy, root.private / f"runs-{stamp}.jsonl")
+            tree.rename_new(root.runs_copy, root.private / f"runs-{stamp}.jsonl")
 
 
 def _turn(root: Root) -> AbstractContextManager[None]:

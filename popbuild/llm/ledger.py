@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from popbuild.base import disk, jsonio
+from popbuild.base.commits import AppendedLine, DiskChange, commit
 from popbuild.base.threads import Batches
 from popbuild.llm.request import Answer, Message, Request, message_text
 from popbuild.model.clock import timestamp
@@ -25,11 +26,11 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lines: Batches[Sequence[disk.DiskChange]] = Batches(self._append)
+        self._lines: Batches[Sequence[DiskChange]] = Batches(self._append)
 
-    def line(self, entry: Mapping[str, Any]) -> disk.AppendedLine:
+    def line(self, entry: Mapping[str, Any]) -> AppendedLine:
         """An entry as a line to append."""
-        return disk.AppendedLine(self._path, jsonio.compact(dict(entry)).encode() + b"\n")
+        return AppendedLine(self._path, jsonio.compact(dict(entry)).encode() + b"\n")
 
     async def add(self, entry: Mapping[str, Any]) -> None:
         """Append one line; returns when it is on disk."""
@@ -39,12 +40,12 @@ class Journal:
         """Returns when every line is on disk."""
         await self._lines.drain()
 
-    def _append(self, lines: Sequence[Sequence[disk.DiskChange]]) -> Sequence[OSError | None]:
+    def _append(self, lines: Sequence[Sequence[DiskChange]]) -> Sequence[OSError | None]:
         try:
             disk.make_folder(self._path.parent)
         except OSError as error:
             return [error] * len(lines)
-        return disk.commit(lines)
+        return commit(lines)
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class Ledger:
         )
         return entry
 
-    def settlement(self, entry: str, answer: Answer) -> disk.AppendedLine:
+    def settlement(self, entry: str, answer: Answer) -> AppendedLine:
         """The line for an answer: its cost, and its tokens, from which plans learn. Our own count
         is not a bill: the cost is then unknown, and the entry still counts at its maximum."""
         used = answer.used
