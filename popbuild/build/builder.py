@@ -11,6 +11,7 @@ from popbuild.base.errors import BudgetError, ConfigError, LockedError, Popbuild
 from popbuild.base.exit_codes import in_our_words
 from popbuild.base.fair_turns import Turns
 from popbuild.base.threads import heartbeat, heartbeat_limit_s
+from popbuild.build.call_notices import show_notices
 from popbuild.build.events import Events, JobResult
 from popbuild.build.job import JobBuild
 from popbuild.build.job_run import BuildServices
@@ -52,8 +53,6 @@ async def building(
             options.unknown_allowed,
             options.spending_name,
         ),
-        on_wait=events.waiting_for_provider,
-        on_store_trouble=events.store_trouble,
     )
     services = BuildServices(
         around,
@@ -71,12 +70,14 @@ async def building(
     with stdout_guard.masked(environment), finder.installed():
         beating = asyncio.create_task(heartbeat(heartbeat_limit_s(timeouts_s)))
         heeding = asyncio.create_task(builder.heed_stops())
+        telling = asyncio.create_task(show_notices(calls.notices, events))
         try:
             yield builder
         finally:
             heeding.cancel()
             beating.cancel()
             await calls.close()
+            await telling
 
 
 class Builder:

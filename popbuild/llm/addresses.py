@@ -1,8 +1,8 @@
 """Which environment variables litellm reads a provider's address from.
 
 litellm has no table of them: each provider's code reads its own. This is what version 1.106.2
-does, held against it by tests/llm/test_addresses.py, which asks litellm itself: a version that
-reads another variable, or the same ones in another order, fails there.
+does. tests/llm/test_addresses.py asks litellm itself: a version that reads other variables, or the
+same ones in another order, fails there.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _OPENAI = ("OPENAI_BASE_URL", "OPENAI_API_BASE")
 _ANTHROPIC = ("ANTHROPIC_API_BASE", "ANTHROPIC_BASE_URL")
 _WATSONX = ("WATSONX_API_BASE", "WATSONX_URL", "WX_URL", "WML_URL")
 
-# By provider, or provider and route, in the order in which litellm looks: the first that is set
-# wins. A provider that is not here has no variable for its address.
+# By provider, or provider and route, in litellm's order: the first that is set wins. A provider
+# that is missing here has no variable for its address.
 ADDRESS_VARIABLES: Mapping[str, tuple[str, ...]] = {
     **{name: (f"{name.upper()}_API_BASE",) for name in _BY_THEIR_NAMES},
     "ai21": ("AI21_API_BASE",),
@@ -73,7 +73,7 @@ ADDRESS_VARIABLES: Mapping[str, tuple[str, ...]] = {
 # Sends every request to litellm's proxy, whatever the model's provider is.
 USE_PROXY = "USE_LITELLM_PROXY"
 
-# The names that litellm knows without its list of models, by its own rules.
+# The names that litellm knows by its own rules, without its list of models.
 ROUTES = (
     (re.compile(r"ft:gpt-(3\.5-turbo|4)"), "openai"),
     (re.compile(r"^(?:[a-z-]+\.)?anthropic\.claude-", re.IGNORECASE), "bedrock"),
@@ -83,18 +83,18 @@ ROUTES = (
     ),
 )
 
-# The settings of a task that give an address, and those that say which variables are read.
+# The settings of a task that give an address, or say which variables are read.
 _ADDRESSES = ("base_url", "api_base")  # the first wins
-_ADDRESS_OF_ITS_OWN = "aws_bedrock_runtime_endpoint"  # a setting like others; no variable is read
+_BEDROCK_ADDRESS = "aws_bedrock_runtime_endpoint"  # with it, litellm reads no variable
 _PROVIDER = "custom_llm_provider"
-ADDRESS_SETTINGS = (*_ADDRESSES, _ADDRESS_OF_ITS_OWN, _PROVIDER)
+ADDRESS_SETTINGS = (*_ADDRESSES, _BEDROCK_ADDRESS, _PROVIDER)
 
 
 def variables_of(
     model: str, settings: Mapping[str, Any], environment: Mapping[str, str]
 ) -> tuple[str, ...]:
     """The variables that litellm reads for a model's address, in its order."""
-    if settings.get(_ADDRESS_OF_ITS_OWN):
+    if settings.get(_BEDROCK_ADDRESS):
         return ()
     if environment.get(USE_PROXY, "").strip().lower() == "true":
         return ADDRESS_VARIABLES["litellm_proxy"]
@@ -107,10 +107,11 @@ def variables_of(
 def address_of(
     settings: Mapping[str, Any], names: tuple[str, ...], environment: Mapping[str, str]
 ) -> tuple[str, str]:
-    """The configured address and what it stands in; two empty texts for the provider's own.
+    """The configured address and the name of its setting or variable; two empty texts for the
+    provider's own address.
 
-    A setting wins over every variable. A variable that is set to nothing is not set: popbuild
-    takes it away before litellm looks.
+    A setting wins over every variable. An empty variable does not count: popbuild removes it before
+    litellm looks.
     """
     for name in _ADDRESSES:
         if settings.get(name):
@@ -122,8 +123,8 @@ def address_of(
 
 
 def normal_address(address: str) -> str:
-    """An address in the one form that its digest is of: without slashes at its end, its scheme and
-    its host in lower case. All else may well be another address."""
+    """The form of an address that is digested: without slashes at its end, scheme and host in lower
+    case. Any other difference may mean another address."""
     try:
         parts = urlsplit(address)
     except ValueError:
@@ -134,8 +135,8 @@ def normal_address(address: str) -> str:
 
 
 def _provider_of(model: str) -> str:
-    """Who answers for a model, as litellm decides. It refuses a name that it does not know before
-    it sends anything; we say OpenAI, as it did once."""
+    """The provider of a model, as litellm decides. It refuses an unknown name before it sends
+    anything; we say OpenAI, as litellm once did."""
     prefix, slash, _ = model.partition("/")
     if slash:
         return prefix

@@ -1,4 +1,4 @@
-"""The calls of one command on their way to providers: who waits for what, and whose turn it is.
+"""Admission: when a call may be sent, and what its end says about the provider.
 
 What is known of each provider stands in one file for all processes of a machine that work on the
 root. Each reads and writes it in turns, two a call, of a tenth of a millisecond each. One timer
@@ -14,16 +14,17 @@ import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from popbuild.base import locks
 from popbuild.base.errors import PopbuildError, ProviderError
 from popbuild.base.paths import Root
 from popbuild.base.units import seconds
-from popbuild.llm.lanes import ARRIVED_S, REFUSED, UNSENT, Board, End, PendingCall
-from popbuild.llm.ledger import size_of
-from popbuild.llm.limits import NO_LIMIT, Breaker, limits_of
+from popbuild.llm.board import Board
+from popbuild.llm.callers import Caller, caller_of
+from popbuild.llm.lanes import ARRIVED_S, REFUSED, UNSENT, End
+from popbuild.llm.notices import Notices, ProviderNews
 from popbuild.llm.patience import Patience
 from popbuild.llm.request import Request
 from popbuild.model.pipeline import Limit
@@ -35,20 +36,6 @@ _TURN_S = 0.002  # until another process has surely ended its turn
 _POLL_S = 0.05  # no event tells what other processes did
 _LEAST_PAUSE_S = 0.05  # for a provider that is down
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-
-
-@dataclass
-class Caller(PendingCall):
-    """A call that wants to be sent. `has_other` says that another model could be asked."""
-
-    model: str = ""
-    has_other: bool = False
-    first_at: float = 0.0
-    refused_at: float | None = None
-    turn: asyncio.Future[None] = field(init=False)
-
-    def __lt__(self, other: Caller) -> bool:
-        return self.number < other.number
 
 
 @dataclass(frozen=True)
@@ -71,14 +58,14 @@ class Traffic:
         root: Root,
         patience: Patience,
         limits: Mapping[str, Limit],
-        on_wait: Callable[[str, float], None],
+        notices: Notices,
         uniform: Callable[[float, float], float],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._shared = locks.SharedText(root.private / "limits" / machine())
         self._patience = patience
         self._limits = limits
-        self._on_wait = on_wait
+        self._news = ProviderNews(notices)
         self._uniform = uniform
         self._clock = clock
         self._numbers = itertools.count(1)
@@ -89,36 +76,14 @@ class Traffic:
         self._in_flight = 0
         self._timer: asyncio.TimerHandle | None = None
         self._is_due = False
-        self._down_since: dict[str, float] = {}  # by the provider's lane
-        self._pause_told: dict[str, float] = {}  # by the model's lane, until when
         self._closed: dict[str, tuple[float, ProviderError]] = {}  # by the model's lane
-        self._said: list[tuple[str, float]] = []
         self._drained_by: PopbuildError | None = None
 
     def caller(self, request: Request, names: tuple[str, str], has_other: bool) -> Caller:
         """A request that wants to be sent. `names` are its model without the provider, and the
         provider."""
-        plain, provider = names
-        endpoint = request.place.endpoint
-        place = f"@{endpoint.removeprefix('sha256:')[:12]}" if endpoint else ""
-        caller = Caller(
-            request.digest[-12:],
-            next(self._numbers),
-            (provider + place, f"{provider}/{plain}{place}"),
-            (
-                self._limits.get(provider, NO_LIMIT),
-                limits_of(request.model, plain, provider, self._limits),
-            ),
-            model=request.model,
-            has_other=has_other,
-            first_at=self._clock(),
-        )
-        if caller.counts_tokens:
-            given = request.parameters()
-            most = given.get("max_tokens") or given.get("max_completion_tokens")
-            caller.size_bytes = size_of(request.messages)
-            caller.max_tokens = most if isinstance(most, int) else None
-        return caller
+        number = next(self._numbers)
+        return caller_of(request, names, self._limits, number, has_other, self._clock())
 
     async def enter(self, caller: Caller) -> None:
         """Returns when the call may be sent. Raises ProviderError when that takes too long."""
@@ -146,7 +111,7 @@ class Traffic:
         if outcome != REFUSED:
             backoff_s = max(_LEAST_PAUSE_S, 2 * backoff_s)
         elif (retry_after_s or 0.0) > self._patience.max_retry_after_s:
-            retry_after_s = None  # for nobody's ears but this command's: the next may ask again
+            retry_after_s = None  # it concerns this command alone: the next one may ask again
         done: asyncio.Future[After] = asyncio.get_running_loop().create_future()
         end = End(outcome, reason, retry_after_s or 0.0, tokens, backoff_s)
         self._ended.append((caller, end, done))
@@ -155,7 +120,7 @@ class Traffic:
         return done
 
     def drain(self, error: PopbuildError) -> None:
-        """Let nothing pass any more: who waits or comes fails with this."""
+        """Let nothing pass any more: calls that wait, or come, fail with this."""
         self._drained_by = error
         self._advance_soon()
 
@@ -164,28 +129,24 @@ class Traffic:
         await asyncio.gather(*(done for _, _, done in self._ended))
 
     def refused_for_s(self, caller: Caller) -> float:
-        """Since when the provider has refused a call with 429, in seconds; from now on, if this is
-        the first time."""
+        """For how many seconds the provider has refused a call with 429; 0 the first time."""
         now = self._clock()
         if caller.refused_at is None:
             caller.refused_at = now
         return now - caller.refused_at
 
     def close_model(self, caller: Caller, for_s: float, error: ProviderError) -> None:
-        """Nobody waits so long: what this command would send to the model fails with this."""
+        """Fail what this command would send to the model: no call waits that long."""
         self._closed[caller.lanes[1]] = self._clock() + for_s, error
 
-    # One turn.
-
     def _advance_soon(self) -> None:
-        """Something has changed. What comes with the same breath of the event loop shares a
-        turn."""
+        """Something has changed. Everything in one iteration of the event loop shares a turn."""
         if not self._is_due:
             self._is_due = True
             asyncio.get_running_loop().call_soon(self._advance)
 
     def _advance(self) -> None:
-        """Tell what has ended, and let pass what may. Never waits."""
+        """Report the calls that have ended, and admit those that may be sent. Never waits."""
         self._is_due = False
         if self._timer is not None:
             self._timer.cancel()
@@ -213,47 +174,43 @@ class Traffic:
         for done, after in results:
             if not done.done():
                 done.set_result(after)
-        said, self._said = self._said, []
-        loop = asyncio.get_running_loop()
-        for each in said:  # to a terminal, whose trouble is not that of the calls
-            loop.call_soon(self._on_wait, *each)
         if wake_at is not None:
             # A moment later: what is due then is due for certain.
             delay_s = max(wake_at - self._clock(), 0.0) + 0.0005
-            self._timer = loop.call_later(delay_s, self._advance)
+            self._timer = asyncio.get_running_loop().call_later(delay_s, self._advance)
 
     def _board(self, text: bytes) -> Board:
         shared = self._shared
         board = Board.from_text(text, self._clock(), self._patience.minute_s, shared.seat)
         if self._times_opened != shared.times_opened:
             self._times_opened = shared.times_opened
-            board.bury(board.seat)  # whoever had the seat before is dead
+            board.bury(board.seat)  # the process that had the seat before is dead
         while self._sent and board.has_arrived(self._sent[0]):
             self._sent.popleft()
         return board
 
     def _end(self, board: Board, caller: Caller, end: End) -> After:
-        model = board.of(caller)[1]
+        provider, model = board.of(caller)
         cut_at = model.window.cut_at
         pause_s = board.end(caller, end)
-        breaker = board.of(caller)[0].breaker
-        self._notice(caller, breaker, board.now)
+        self._news.breaker(caller.lanes[0], provider.breaker, board.now)
+        until = model.window.paused_until
         if model.window.cut_at != cut_at:  # once for all that were refused together
-            self._said.append((end.reason, pause_s))
-        if end.outcome == REFUSED:
-            self._pause_told[caller.lanes[1]] = model.window.paused_until
-        return After(breaker.is_open, pause_s)
+            self._news.pause(caller.lanes[1], end.reason, until, board.now)
+        elif end.outcome == REFUSED:
+            self._news.extended(caller.lanes[1], until)
+        return After(provider.breaker.is_open, pause_s)
 
-    # Who may pass.
+    # Which calls may be sent.
 
     def _admit(self, board: Board) -> float | None:
-        """Let pass what may. Gives when to look again; None for when a call of this process ends,
-        or another one comes."""
+        """Admit the calls that may be sent. Gives when to look again; None for when a call of this
+        process ends, or another one comes."""
         wake_at: list[float] = []
         for name, queue in list(self._waiting.items()):
             while queue:
                 caller = queue[0]
-                if caller.turn.done():  # who waited was stopped
+                if caller.turn.done():  # its job was stopped
                     heapq.heappop(queue)
                     continue
                 error = self._too_late(board, caller)
@@ -280,17 +237,13 @@ class Traffic:
         start = max(self._patience.together, self._patience.in_flight)
         until = board.wait_until(caller, start)
         if until is None:
-            # Perhaps for somebody who will never end.
+            # Perhaps for a process that is dead.
             board.bury_dead(self._shared.is_taken)
             until = board.wait_until(caller, start)
         provider, model = board.of(caller)
-        self._notice(caller, provider.breaker, board.now)
-        paused_until = model.window.paused_until
-        if board.now < paused_until and self._pause_told.get(caller.lanes[1], 0.0) < paused_until:
-            # Another process has met the limit.
-            self._pause_told[caller.lanes[1]] = paused_until
-            reason = f"{caller.model}: the provider's rate limit is reached"
-            self._said.append((reason, paused_until - board.now))
+        self._news.breaker(caller.lanes[0], provider.breaker, board.now)
+        reason = f"{caller.model}: the provider's rate limit is reached"  # by another process
+        self._news.pause(caller.lanes[1], reason, model.window.paused_until, board.now)
         return until
 
     def _looks(self, board: Board, caller: Caller, until: float | None) -> Iterator[float]:
@@ -304,18 +257,8 @@ class Traffic:
         if provider.breaker.is_open or (until is None and others - {board.seat}):
             yield board.now + _POLL_S
 
-    def _notice(self, caller: Caller, breaker: Breaker, now: float) -> None:
-        """Say once that a provider is down, whoever found it."""
-        lane = caller.lanes[0]
-        if not breaker.is_open:
-            self._down_since.pop(lane, None)
-        elif lane not in self._down_since:
-            self._down_since[lane] = now
-            reason = f"{lane.partition('@')[0]} is down, {breaker.reason}"
-            self._said.append((reason, max(0.0, breaker.open_until - now)))
-
     def _too_late(self, board: Board, caller: Caller) -> PopbuildError | None:
-        """Why a call shall wait no longer."""
+        """Why a call must not wait any longer; None where it may."""
         if self._drained_by is not None:
             return copy.deepcopy(self._drained_by)
         now, (provider, model) = board.now, caller.lanes
@@ -325,7 +268,7 @@ class Traffic:
         breaker = board.of(caller)[0].breaker
         if not breaker.is_open or (now >= breaker.open_until and not breaker.probe):
             return None  # it may be the one that tries
-        down_since = self._down_since.get(provider, now)
+        down_since = self._news.down_since(provider, now)
         since = down_since if caller.has_other else max(down_since, caller.first_at)
         if now - since < self._patience.patience_s:
             return None

@@ -11,16 +11,16 @@ from popbuild.llm.usage import reported_tokens
 
 
 def billed(request: Request, answer: Answer) -> Answer:
-    """The answer with its cost: litellm's, where the provider says what was used, since litellm
-    knows most of prices; by the price list, where reasoning was counted beside the output, or where
-    we had to count by ourselves; else None."""
+    """The answer with its cost. Where the provider says what was used it is litellm's, which knows
+    prices best. Where reasoning was counted beside the output, or we had to count ourselves, it
+    comes from the price list; else it is None."""
     if is_local(request.model):
         return answer
     used = reported_tokens(answer.response)
-    is_as_told = used.both is not None and (
+    is_reported = used.both is not None and (
         used.output == answer.response["usage"]["completion_tokens"]
     )
-    if is_as_told and answer.cost is not None:
+    if is_reported and answer.cost is not None:
         return answer
     counted = tokens.count_usage(request, answer.text) if used.both is None else None
     price = price_of(request.model)

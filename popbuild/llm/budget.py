@@ -1,9 +1,8 @@
 """Budgets: a call is sent only if the most that it may cost fits into every limit.
 
-What counts is the ledger: what was settled at its cost; what is under way, was lost in a crash, or
-was answered by a provider that did not say what it used, at the most that it may come to. Limits
-are for this command, for a job over all its runs, for a pipeline over all its jobs, and for a
-pipeline on one day (UTC).
+The ledger says what was spent. A settled call counts at its cost; one that is under way, was lost
+in a crash, or has unknown usage counts at its maximum. There are limits for this command, for a job
+over all its runs, for a pipeline over all its jobs, and for a pipeline on one day (UTC).
 """
 
 from __future__ import annotations
@@ -33,9 +32,9 @@ _Key = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Spending:
-    """What calls may cost: `command` in this command, `pipelines` by name as configured, in US
-    dollars. `unknown_allowed` sends calls of an unknown price under a limit too. Commands of one
-    `name` spend from one budget."""
+    """What calls may cost, in US dollars: `command` in this command, `pipelines` as configured, by
+    name. `unknown_allowed` sends calls of unknown price even under a limit. Commands with the same
+    `name` share a budget."""
 
     command: float | None = None
     pipelines: Mapping[str, Budget] = field(default_factory=dict)
@@ -53,7 +52,7 @@ class Spent:
         self._sums: defaultdict[_Key, float] = defaultdict(float)
 
     def refresh(self) -> None:
-        """Read what was appended since, by whatever command."""
+        """Read what any command has appended since."""
         try:
             with self._path.open("rb") as file:
                 file.seek(self._offset)
@@ -89,8 +88,8 @@ class Spent:
 
 
 def _known_cost(entry: Mapping[str, Any]) -> float | None:
-    """What a call came to that has ended; None where that is unknown. Entries of before have zeros
-    where the provider said nothing: no request is empty."""
+    """The cost of a call that has ended; None where it is unknown. Old entries have zeros where the
+    provider said nothing: no request is empty."""
     if entry["event"] == "released":
         return 0.0
     said_nothing = entry.get("inputTokens") == 0
@@ -139,8 +138,8 @@ class Purse:
 
     @contextlib.asynccontextmanager
     async def _its_turn(self) -> AsyncIterator[None]:
-        """One looks at the sums and reserves at a time, of all commands: they spend from the same
-        budgets."""
+        """Hold the lock under which sums are read and calls reserved: all commands of a root spend
+        from the same budgets."""
         async with contextlib.AsyncExitStack() as held:
             with waiting():
                 await held.enter_async_context(self._turn)

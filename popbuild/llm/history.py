@@ -1,4 +1,4 @@
-"""What a task's calls came to so far, from the ledger: what a plan learns from."""
+"""What the calls of each task have used so far, from the ledger: plans learn from it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-_KEPT = 50  # attempts a task and model: the prompt of long ago was another one
+_KEPT = 50  # attempts a task and model: older ones had another prompt
 _PARTS = {"task", "model", "run", "job"}
 _Key = tuple[str, str, str]  # pipeline, task, model
 _Build = tuple[str, str]  # run, job
@@ -14,13 +14,13 @@ _Build = tuple[str, str]  # run, job
 
 @dataclass
 class Attempt:
-    """One build of a task, as far as it was bought: the tokens of each call, in and out. Of these
-    `cached`, `written` and `reasoning` are the shares of each call whose provider says them.
+    """The bought calls of one build of a task: their tokens of input and of output. `cached`,
+    `written` and `reasoning` are shares of them, for each call whose provider says so.
 
-    `cycles` counts from 1, `first_calls` are those of the first cycle, `refined_input` the most
-    tokens that a call of a later one had. `first` are the tokens of the first call's input, and
-    the bytes of its messages, where it was bought. `cut_off` says that an answer ended at its
-    limit. `others` are further models that the task's code asked.
+    `cycles` counts from 1; `first_calls` are those of the first cycle; `refined_input` is the
+    longest input of a later one. `first` is the first call's input in tokens, and its messages in
+    bytes, if it was bought. `cut_off` says that an answer ended at its limit. `others` are further
+    models that the task's code asked.
     """
 
     inputs: list[int] = field(default_factory=list)
@@ -65,15 +65,14 @@ class Attempt:
 
 
 def _has_tokens(entry: Mapping[str, Any]) -> bool:
-    """Whether it is known what a call took. Entries of before have zeros where it is not."""
+    """Whether a call's tokens are known. Old entries have zeros where they are not."""
     asked, answered = entry.get("inputTokens"), entry.get("outputTokens")
     return isinstance(asked, int) and asked > 0 and isinstance(answered, int)
 
 
 class History:
-    """Attempts by pipeline, task and model, the newest last. Two pipelines may each have a task of
-    one name: what one took says nothing of the other. An attempt with a call whose provider did
-    not say what it used teaches nothing."""
+    """Attempts by pipeline, task and model, the newest last. Tasks of one name in two pipelines
+    have nothing to do with each other. An attempt with a call of unknown usage does not count."""
 
     def __init__(self, entries: Iterable[Mapping[str, Any]]) -> None:
         reserved: dict[str, Mapping[str, Any]] = {}

@@ -1,8 +1,8 @@
-"""Hits: how often the store spared a call, and what that call had cost when it was bought.
+"""Cache hits: how often the store spared a call, and what that call had cost when it was bought.
 
-A line of `.popbuild/hits.jsonl` for each command and model, appended when the command ends: a line
-for every answer would cost more than to serve it. A command that was killed is not counted, so
-that the numbers are never too high.
+`.popbuild/hits.jsonl` has a line for each command and model, appended when the command ends: a line
+for every answer would cost more than to serve it. A command that was killed is not counted, so the
+numbers are never too high.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ class Hits:
         self._by_model: dict[str, Saved] = {}
 
     def add(self, model: str, cost: float | None) -> None:
-        """An answer was served that cost this."""
+        """Count an answer that was served; `cost` is what it had cost."""
         one = Saved(1, cost or 0.0, int(cost is None))
         self._by_model[model] = self._by_model.get(model, Saved()) + one
 
     def write(self) -> None:
-        """Append what was counted, if anything. Raises OSError where that cannot be."""
+        """Append what was counted, if anything. Raises OSError."""
         found, self._by_model = self._by_model, {}
         if found:
             at = timestamp()
@@ -60,7 +60,7 @@ class Hits:
 
 
 def by_model(entries: Iterable[Mapping[str, Any]]) -> dict[str, Saved]:
-    """The hits of all commands, by model. Lines that are none are passed over."""
+    """The hits of all commands, by model. Other lines are ignored."""
     found: dict[str, Saved] = {}
     for entry in entries:
         try:

@@ -1,5 +1,4 @@
-"""Answers that are paid for, on their way to the store and the ledger: none is lost to a full disk
-that could be kept.
+"""Paid answers on their way to the store and the ledger: a full disk loses none that could be kept.
 
 Where a write finds the disk full, room that was reserved before the call is given up for it. What
 still does not fit waits in memory, and is tried again before the next call is sent, and at the end.
@@ -8,7 +7,7 @@ still does not fit waits in memory, and is tried again before the next call is s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from popbuild.base import disk, disk_room
@@ -16,6 +15,7 @@ from popbuild.base.commits import AppendedLine, DiskChange
 from popbuild.base.errors import StoreError
 from popbuild.base.threads import Batches
 from popbuild.base.units import count
+from popbuild.llm.notices import Notices, StoreTrouble
 from popbuild.llm.request import Answer, Request
 from popbuild.llm.reserve import Reserve
 from popbuild.llm.store import Store
@@ -26,8 +26,8 @@ _TAIL_BYTES = 1 << 20  # of the ledger, where a line is looked for that may be t
 
 @dataclass
 class _Paid:
-    """An answer, the ledger's line for it, and the bytes that are held for both. `is_stored` says
-    that only the line is missing."""
+    """An answer, the ledger's line for it, and the bytes held for both. `is_stored` says that only
+    the line is missing."""
 
     request: Request
     answer: Answer
@@ -38,19 +38,19 @@ class _Paid:
 
 
 class Keeping:
-    """What one command keeps. Must be used inside one event loop. `tell` is for the person."""
+    """What one command keeps. Must be used inside one event loop."""
 
     def __init__(
         self,
         store: Store,
         commits: Batches[Sequence[DiskChange]],
         reserve: Reserve,
-        tell: Callable[[str], None],
+        notices: Notices,
     ) -> None:
         self._store = store
         self._commits = commits
         self._reserve = reserve
-        self._tell = tell
+        self._notices = notices
         self._under_way: set[asyncio.Task[None]] = set()
         self._waiting: dict[str, _Paid] = {}  # by the request's digest
         self._has_told = False
@@ -63,11 +63,11 @@ class Keeping:
     async def keep(
         self, request: Request, answer: Answer, held: int, settled: AppendedLine
     ) -> None:
-        """Store an answer and then write what it cost, durably, also if the caller is stopped
+        """Store an answer and then write its cost, durably, even if the caller is stopped
         meanwhile. Raises StoreError where the disk is full, and OSError for any other trouble."""
         paid = _Paid(request, answer, settled, held)
         try:
-            # At once: nothing waits before what is paid for is written.
+            # First of all: what is paid for is written before anything waits.
             paid.prepared = self._store.prepare(request, answer)
         except OSError as error:
             if not disk_room.is_full(error):
@@ -90,7 +90,7 @@ class Keeping:
             self._waiting.pop(digest, None)
 
     async def close(self) -> None:
-        """Keep what can be kept, and say what cannot."""
+        """Keep what can be kept, and report what cannot."""
         while self._under_way:
             await asyncio.wait(self._under_way)
         self._reserve.close()
@@ -108,10 +108,13 @@ class Keeping:
         elif self._waiting:
             self._tell(f"{count(len(self._waiting), 'paid answer')} waited for room, and is kept")
 
+    def _tell(self, text: str) -> None:
+        self._notices.put_nowait(StoreTrouble(text))
+
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._under_way.discard(task)
         if not task.cancelled():
-            task.exception()  # also where nothing waits for it any more
+            task.exception()  # looked at, even if no job waits for it any more
 
     async def _keep(self, paid: _Paid) -> None:
         try:
@@ -127,7 +130,7 @@ class Keeping:
             self._reserve.free(paid.held)
 
     async def _put(self, paid: _Paid) -> None:
-        """Store and settle, with room given up for it as long as there is any."""
+        """Store and settle; as long as the disk is full, give up reserved room and try again."""
         while True:
             try:
                 await self._try(paid)
@@ -143,7 +146,7 @@ class Keeping:
     async def _try(self, paid: _Paid) -> None:
         prepared, paid.prepared = paid.prepared, None
         if paid.is_stored:
-            # A part of a batch may be written, and no call is settled twice.
+            # A batch may be written in part, and no call is settled twice.
             if await asyncio.to_thread(_stands, paid.settled):
                 await asyncio.to_thread(disk.sync_file, paid.settled.path)
             else:
@@ -167,7 +170,6 @@ class Keeping:
 
 
 def no_room(error: OSError, folder: str) -> StoreError:
-    """Why nothing is sent: its answer could not be kept."""
     return _full(
         error, "the disk is full: nothing is sent whose answer could not be kept", {"at": folder}
     )

@@ -1,4 +1,4 @@
-"""Names of model settings, as far as they are known without litellm, whose import takes seconds."""
+"""Names of model settings that are known without litellm, whose import takes seconds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 
 OURS = frozenset({"model", "temperature", "maxTokens", "seed", "timeout", "fallbacks", "strict"})
-# What is most often set. A test holds them against litellm's own.
+# The most common ones. A test compares them with litellm's.
 COMMON = frozenset(
     "api_base api_version base_url extra_headers frequency_penalty logit_bias logprobs "
     "max_completion_tokens max_tokens metadata modalities n presence_penalty prompt_cache_key "
@@ -14,8 +14,8 @@ COMMON = frozenset(
     "verbosity web_search_options".split()
 )
 PASSED_ON = frozenset({"extra_body"})
-# What servers with OpenAI's API take beyond it (vLLM, SGLang, llama.cpp, OpenRouter), Ollama and
-# Gemini: litellm passes on whatever it does not know.
+# Further settings of servers with OpenAI's API (vLLM, SGLang, llama.cpp, OpenRouter), of Ollama and
+# Gemini: litellm passes on what it does not know.
 OF_SERVERS = frozenset(
     "bad_words best_of cache_prompt cached_content chat_template_kwargs generation_config grammar "
     "guided_choice guided_grammar guided_json guided_regex ignore_eos include_reasoning keep_alive "
@@ -29,12 +29,12 @@ _LIKELY = 0.6  # as everywhere
 
 
 def doubtful(settings: Iterable[str]) -> list[str]:
-    """The settings that only litellm can tell about, sorted."""
+    """The settings that only litellm may know, sorted."""
     return sorted(set(settings) - OURS - COMMON - PASSED_ON)
 
 
 def meant(name: str, known: Iterable[str]) -> tuple[str | None, bool]:
-    """The known setting that a name is near, and whether it is surely a slip of the pen."""
+    """The known setting nearest to a name, and whether the name is surely a typo."""
     by_folded = {each.casefold(): each for each in sorted(known)}
     for cutoff in (_CERTAIN, _LIKELY):
         close = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=cutoff)

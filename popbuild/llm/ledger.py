@@ -1,9 +1,8 @@
-"""The ledger: what is about to be spent, synced before a call is sent, and what it came to.
+"""The ledger: what a call may cost, synced before it is sent, and what it did cost.
 
-An entry that was reserved and never settled is unknown spend: a crash happened while the provider
-may have been working. It counts at its maximum, and so does one whose provider did not say what it
-used: it was settled at an unknown cost. Append-only JSON Lines; entries that come at the
-same time share one write and one sync.
+An entry that was reserved and never settled is unknown spend: there was a crash while the provider
+may have been working. It counts at its maximum, and so does an entry that was settled at an unknown
+cost. Append-only JSON Lines; entries that come at the same time share one write and one sync.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ class Journal:
         self._lines: Batches[Sequence[DiskChange]] = Batches(self._append)
 
     def line(self, entry: Mapping[str, Any]) -> AppendedLine:
-        """What is to be appended for an entry."""
+        """An entry as a line to append."""
         return AppendedLine(self._path, jsonio.compact(dict(entry)).encode() + b"\n")
 
     async def add(self, entry: Mapping[str, Any]) -> None:
@@ -65,7 +64,7 @@ class Ledger:
 
     def __init__(self, path: Path, command: str | None = None) -> None:
         self.path = path
-        # Tells apart what commands spend at the same time.
+        # Keeps the spending of concurrent commands apart.
         self.command = command or secrets.token_hex(4)
         self._journal = Journal(path)
 
@@ -74,7 +73,7 @@ class Ledger:
         await self._journal.drain()
 
     async def reserve(self, request: Request, origin: Origin, maximum: float | None) -> str:
-        """Write down the most that a call may cost, before it is sent. Gives the entry's ID."""
+        """Write the most that a call may cost, before it is sent. Gives the entry's ID."""
         entry = secrets.token_hex(8)
         await self._journal.add(
             {
@@ -96,9 +95,8 @@ class Ledger:
         return entry
 
     def settlement(self, entry: str, answer: Answer) -> AppendedLine:
-        """To be appended when the answer came: what it cost, and its tokens, from which plans
-        learn. Our own count is not a bill: then the cost is unknown here, and the entry goes on
-        counting at its maximum."""
+        """The line for an answer: its cost, and its tokens, from which plans learn. Our own count
+        is not a bill: the cost is then unknown, and the entry still counts at its maximum."""
         used = answer.used
         parts = {
             "cachedTokens": used.cached,
@@ -126,12 +124,12 @@ class Ledger:
 
 
 def size_of(messages: Iterable[Message]) -> int:
-    """The bytes of what a conversation says."""
+    """The bytes of a conversation's texts."""
     return sum(len(message_text(message).encode(errors="replace")) for message in messages)
 
 
 def read_entries(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """Every entry of a JSON Lines file, and how many lines are none."""
+    """Every entry of a JSON Lines file, and the number of lines that hold none."""
     try:
         lines = path.read_bytes().splitlines()
     except FileNotFoundError:

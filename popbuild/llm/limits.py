@@ -1,4 +1,4 @@
-"""What a provider allows, as far as we can tell: a minute's worth, a window, a breaker.
+"""What a provider allows: rates by the minute, a window of calls in flight, a circuit breaker.
 
 Times are seconds of one clock that all processes of a machine share. Nothing here reads a file or
 a clock.
@@ -12,16 +12,16 @@ from dataclasses import dataclass, fields, replace
 from popbuild.model.pipeline import Limit, Pipeline
 
 NO_LIMIT = Limit()
-# A provider counts the minute behind it at every moment. In slices this is a thirtieth off, to the
-# safe side: the slice that has just ended counts as a whole.
+# A provider counts the last sixty seconds at every moment. Slices are off by a thirtieth, to the
+# safe side: the oldest slice counts as a whole.
 _SLICES = 30
 _MAX_BACKOFF_S = 60.0
 _DOWN_AFTER = 5  # different calls that failed in a row
 
 
 def strictest(pipelines: Iterable[Pipeline]) -> dict[str, Limit]:
-    """The limits of all pipelines by provider or model. Where two speak of the same, the lower
-    number holds: they share the account, and no file loosens what another one says."""
+    """The limits of all pipelines by provider or model. The lower number of two holds: pipelines
+    share the account, and no file loosens another's limit."""
     found: dict[str, Limit] = {}
     for pipeline in pipelines:
         for name, limit in pipeline.limits.items():
@@ -40,7 +40,7 @@ def lower(one: Limit, other: Limit) -> Limit:
 
 
 def limits_of(model: str, plain: str, provider: str, limits: Mapping[str, Limit]) -> Limit:
-    """What is set for a model, by whatever name: as configured, without its provider, with it."""
+    """The limit of a model under all of its names: as configured, without and with its provider."""
     found = NO_LIMIT
     for name in {model, plain, f"{provider}/{plain}"} - {provider}:
         found = lower(found, limits.get(name, NO_LIMIT))
@@ -49,12 +49,12 @@ def limits_of(model: str, plain: str, provider: str, limits: Mapping[str, Limit]
 
 @dataclass(frozen=True)
 class Minute:
-    """What was used in the provider's minute behind us: pairs of a slice's number and an amount."""
+    """What was used in the last minute: pairs of a slice's number and an amount."""
 
     slices: tuple[tuple[int, float], ...] = ()
 
     def with_more(self, at: float, amount: float, now: float, minute_s: float) -> Minute:
-        """With an amount used at a time; what is too old to count is dropped."""
+        """With an amount used at `at`; slices that are too old are dropped."""
         if not amount:
             return self
         first, number = _slice(now, minute_s) - _SLICES, _slice(at, minute_s)
@@ -64,8 +64,8 @@ class Minute:
         return Minute(tuple(kept.items()))
 
     def free_at(self, amount: float, limit: float, now: float, minute_s: float) -> float:
-        """When so much has left the minute that an amount fits: now, if it does. What is more than
-        a whole minute's fits into an empty one."""
+        """When an amount fits into the minute. More than a whole minute's fits into an empty
+        one."""
         first = _slice(now, minute_s) - _SLICES
         counted = sorted(each for each in self.slices if each[0] >= first)
         used = sum(each for _, each in counted)
@@ -84,8 +84,8 @@ def _slice(at: float, minute_s: float) -> int:
 
 @dataclass(frozen=True)
 class Window:
-    """How many calls of a model may be in flight. It is halved when the provider answers 429, and
-    grows with answers: by one for each until it was first halved, then by one a round."""
+    """How many calls of a model may be in flight. A 429 halves it; answers let it grow: by one each
+    until it was first halved, then by one a round."""
 
     size: float = 0.0
     cut_at: float = 0.0  # 0 for never
@@ -97,14 +97,14 @@ class Window:
         return max(1, int(self.size))
 
     def fitted(self, start: float, most: int | None) -> Window:
-        """As a command finds it that would start with so many, and may never have more than
+        """The window for a command that starts with `start` calls and may never have more than
         `most`."""
         size = self.size if self.cut_at else max(self.size, start)
         size = min(size, most) if most else size
         return self if size == self.size else replace(self, size=size)
 
     def answered(self, in_flight: int) -> Window:
-        """After an answer, with so many in flight, itself included. Only a full window grows."""
+        """After an answer; `in_flight` includes it. Only a full window grows."""
         grown = in_flight >= self.room
         if not grown and not self.refusals:
             return self
@@ -114,9 +114,9 @@ class Window:
     def refused(
         self, sent_at: float, now: float, in_flight: int, asked_s: float, backoff_s: float
     ) -> Window:
-        """After a 429 to a call sent then: nothing more is sent for as long as the provider asks,
-        or else for a backoff, doubled with each refusal in a row. Answers to what was sent before
-        the last cut halve nothing again."""
+        """After a 429: nothing more is sent for as long as the provider asks, or else for a
+        backoff, doubled with each refusal in a row. Refusals of calls sent before the last cut do
+        not halve the window again."""
         if sent_at <= self.cut_at:
             return replace(self, paused_until=max(self.paused_until, now + asked_s))
         pause_s = max(asked_s, min(_MAX_BACKOFF_S, backoff_s * 2 ** min(self.refusals, 30)))
@@ -130,21 +130,22 @@ class Window:
 
 @dataclass(frozen=True)
 class Breaker:
-    """Whether a provider is down. It opens when several different calls have failed in a row, and
-    lets one try after a pause, which grows; any answer closes it."""
+    """A circuit breaker for a provider that is down. It opens when several different calls have
+    failed in a row, and lets one through after a pause, which grows; any answer closes it."""
 
     failed: tuple[str, ...] = ()  # the calls since the last answer
     reason: str = ""
     pause_s: float = 0.0  # 0 for closed
     open_until: float = 0.0
-    probe: str = ""  # the call that tries
+    probe: str = ""  # the call that was let through
 
     @property
     def is_open(self) -> bool:
         return self.pause_s > 0
 
     def failed_again(self, call: str, by: str, reason: str, now: float, first_s: float) -> Breaker:
-        """After a call failed, and by whose try. What was sent before it opened changes nothing."""
+        """After a call failed; `by` names the try. One that was sent before the breaker opened
+        changes nothing."""
         if self.is_open:
             if by != self.probe:
                 return self

@@ -1,31 +1,19 @@
-"""What a provider's own body says of an answer, for each form that bodies have. Pure.
+"""What a provider's body says about an answer, for each form that bodies have. Pure.
 
-litellm turns most of what it does not know into `stop`, and missing usage into zeros. Here a body
-is read as it came: its end, its text, its refusal, its error, its counts.
+litellm turns most finish reasons that it does not know into `stop`, and missing usage into zeros.
+Here a body is read as it came: its end, text, refusal, error and counts.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from popbuild.llm.ends import worse
+from popbuild.llm.faults import Fault, as_object, fault_in
 
 _JSON_TOOL = "json_tool_call"  # the tool by which litellm asks some models for JSON
-_MAX_SAID = 500  # characters of an error's text
-
-
-@dataclass(frozen=True)
-class Fault:
-    """An error as a provider words it. `codes` are all its short names, in lower case: the code,
-    the type, the status, and those of what is inside."""
-
-    message: str
-    codes: frozenset[str] = frozenset()
-    status: int | None = None
-    retry_after: str | None = None
 
 
 @dataclass(frozen=True)
@@ -33,9 +21,8 @@ class Said:
     """An answer as its provider words it.
 
     `reason` is the provider's word for why the answer ended. `text` is None where litellm makes it
-    of a tool's call. `counts` are the tokens of input and of output as they were given, None
-    for what is missing or not a count; `counts` itself is None where there is no usage at all.
-    `tools` are the names of the tools that the model calls.
+    from a tool call. `counts` are the tokens of input and output, each None where it is missing or
+    not a count; all of it is None without any usage. `tools` are the names of the called tools.
     """
 
     reason: str | None = None
@@ -48,12 +35,12 @@ class Said:
 
     @property
     def is_json_tool(self) -> bool:
-        """Whether the one tool that is called is litellm's way to a JSON document."""
+        """Whether only litellm's tool for JSON documents is called."""
         return bool(self.tools) and set(self.tools) == {_JSON_TOOL}
 
 
 def read_native(body: Any) -> Said | None:
-    """What a body says, or None where it has no form that is known here."""
+    """What a body says, or None for an unknown form."""
     if not isinstance(body, Mapping):
         return None
     fault = fault_in(body)
@@ -66,16 +53,16 @@ def read_native(body: Any) -> Said | None:
 
 def _chat_completion(body: Mapping[str, Any], fault: Fault | None) -> Said:
     """OpenAI's form: also Azure's, Mistral's, OpenRouter's and most others'."""
-    choice = _object(next(iter(body["choices"]), None))
-    message = _object(choice.get("message"))
+    choice = as_object(next(iter(body["choices"]), None))
+    message = as_object(choice.get("message"))
     content = message.get("content", choice.get("text"))
-    calls = [*_objects(message.get("tool_calls")), _object(message.get("function_call"))]
-    names = (_object(call.get("function")).get("name") or call.get("name") for call in calls)
+    calls = [*_objects(message.get("tool_calls")), as_object(message.get("function_call"))]
+    names = (as_object(call.get("function")).get("name") or call.get("name") for call in calls)
     tools = tuple(str(name) for name in names if name)
     text = _joined(content)
     return Said(
         worse(_text(choice.get("finish_reason")), _text(choice.get("native_finish_reason"))),
-        # What litellm made of its own tool's call is the document.
+        # litellm makes the document from a call of its own tool.
         None if set(tools) == {_JSON_TOOL} and not text else text,
         _refusal(message.get("refusal")) or _refusal_in(content),
         fault or fault_in(choice) or fault_in(message),
@@ -88,7 +75,7 @@ def _response(body: Mapping[str, Any]) -> Said:
     """The form of OpenAI's responses."""
     items = _objects(body.get("output"))
     parts = [part for item in items for part in _objects(item.get("content"))]
-    reason = _text(_object(body.get("incomplete_details")).get("reason"))
+    reason = _text(as_object(body.get("incomplete_details")).get("reason"))
     return Said(
         worse(_text(body.get("status")), reason),
         "".join(_joined([part]) for part in parts),
@@ -115,10 +102,10 @@ def _anthropic(body: Mapping[str, Any]) -> Said:
 
 def _gemini(body: Mapping[str, Any]) -> Said:
     candidate = next(iter(_objects(body.get("candidates"))), {})
-    parts = _objects(_object(candidate.get("content")).get("parts"))
-    prompt = _object(body.get("promptFeedback"))
+    parts = _objects(as_object(candidate.get("content")).get("parts"))
+    prompt = as_object(body.get("promptFeedback"))
     blocked = _text(prompt.get("blockReason"))
-    called = [_object(part.get("functionCall")).get("name") for part in parts]
+    called = [as_object(part.get("functionCall")).get("name") for part in parts]
     return Said(
         blocked or _text(candidate.get("finishReason")),
         _joined([part for part in parts if not part.get("thought")]),
@@ -131,7 +118,7 @@ def _gemini(body: Mapping[str, Any]) -> Said:
 
 
 def _gemini_counts(usage: Any) -> tuple[int | None, int | None] | None:
-    """Gemini leaves out what is zero; then the total says so."""
+    """Gemini leaves zeros out; the total then says so."""
     counts = _counts(usage, "promptTokenCount", "candidatesTokenCount")
     if counts is None or "candidatesTokenCount" in usage:
         return counts
@@ -141,11 +128,11 @@ def _gemini_counts(usage: Any) -> tuple[int | None, int | None] | None:
 
 
 def _ollama(body: Mapping[str, Any]) -> Said:
-    message = _object(body.get("message"))
+    message = as_object(body.get("message"))
     reason = _text(body.get("done_reason"))
     if body["done"] is not True:
         reason = "interrupted"  # it says that more was to come
-    calls = [_object(call.get("function")) for call in _objects(message.get("tool_calls"))]
+    calls = [as_object(call.get("function")) for call in _objects(message.get("tool_calls"))]
     has_counts = "prompt_eval_count" in body or "eval_count" in body
     return Said(
         reason,
@@ -158,9 +145,9 @@ def _ollama(body: Mapping[str, Any]) -> Said:
 
 
 def _bedrock(body: Mapping[str, Any]) -> Said:
-    message = _object(_object(body.get("output")).get("message"))
+    message = as_object(as_object(body.get("output")).get("message"))
     parts = _objects(message.get("content"))
-    used = [_object(part.get("toolUse")).get("name") for part in parts]
+    used = [as_object(part.get("toolUse")).get("name") for part in parts]
     tools = tuple(str(name) for name in used if name)
     return Said(
         _text(body.get("stopReason")),
@@ -171,9 +158,9 @@ def _bedrock(body: Mapping[str, Any]) -> Said:
 
 
 def _cohere(body: Mapping[str, Any]) -> Said:
-    message = _object(body.get("message"))
-    calls = [_object(call.get("function")) for call in _objects(message.get("tool_calls"))]
-    tokens = _object(body.get("usage")).get("tokens")
+    message = as_object(body.get("message"))
+    calls = [as_object(call.get("function")) for call in _objects(message.get("tool_calls"))]
+    tokens = as_object(body.get("usage")).get("tokens")
     return Said(
         _text(body.get("finish_reason")),
         _joined(message.get("content")),
@@ -182,7 +169,7 @@ def _cohere(body: Mapping[str, Any]) -> Said:
     )
 
 
-# By the members that a body of each form has.
+# Each form by the members that its bodies have.
 _FORMS: tuple[tuple[set[str], Callable[[Mapping[str, Any]], Said]], ...] = (
     ({"object", "status", "output"}, _response),
     ({"type", "role", "content"}, _anthropic),
@@ -195,75 +182,7 @@ _FORMS: tuple[tuple[set[str], Callable[[Mapping[str, Any]], Said]], ...] = (
 )
 
 
-# Errors.
-
-
-def fault_in(body: Any) -> Fault | None:
-    """The error in a body, whatever form it has; None where there is none.
-
-    Of the forms without a member `error` only those count that say of themselves that they are
-    errors: an answer has a `message` too.
-    """
-    if isinstance(body, list):
-        return next((found for each in body if (found := fault_in(each))), None)
-    if not isinstance(body, Mapping):
-        return None
-    found = body.get("error")
-    if isinstance(found, str) and found.strip():
-        return Fault(found[:_MAX_SAID], frozenset({found.strip().lower()}))
-    if isinstance(found, Mapping) and found:
-        return _fault(found)
-    if body.get("object") == "error" or body.get("type") == "error":
-        return _fault(body)
-    return None
-
-
-def fault_of(body: Any) -> Fault | None:
-    """The error in the body of an answer whose status says that it is one."""
-    known = fault_in(body)
-    if known is not None or not isinstance(body, Mapping) or not body:
-        return known
-    return _fault(body)
-
-
-def _fault(error: Mapping[str, Any]) -> Fault:
-    codes, waits = set(), []
-    waiting: list[Any] = [error]
-    while waiting:  # codes stand at many depths: `innererror`, `details`, `metadata`
-        each = waiting.pop()
-        if isinstance(each, list):
-            waiting.extend(each)
-        if not isinstance(each, Mapping):
-            continue
-        for key, value in each.items():
-            if isinstance(value, Mapping | list):
-                waiting.append(value)
-            elif key in ("code", "type", "status", "reason", "quotaId", "error_code") and value:
-                codes.add(str(value).lower())
-            elif key in ("retryDelay", "retry_after"):
-                waits.append(str(value))
-    message = error.get("message") or error.get("detail") or error.get("error_message") or ""
-    text = message if isinstance(message, str) else json.dumps(message, ensure_ascii=False)
-    code = error.get("code")
-    return Fault(
-        _with_raw(text, error)[:_MAX_SAID],
-        frozenset(codes),
-        code if isinstance(code, int) and 100 <= code < 600 else None,
-        waits[0] if waits else None,
-    )
-
-
-def _with_raw(text: str, error: Mapping[str, Any]) -> str:
-    """An error's text, and what a router had from the provider behind it."""
-    raw = _object(error.get("metadata")).get("raw")
-    return f"{text}: {raw}" if isinstance(raw, str) and raw and raw not in text else text
-
-
 # Parts of bodies.
-
-
-def _object(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
 
 
 def _objects(value: Any) -> list[Mapping[str, Any]]:
@@ -289,7 +208,7 @@ def _texts(parts: Iterable[Any]) -> Iterable[str]:
             yield part
         elif isinstance(part, Mapping) and part.get("type", "text") in ("text", "output_text"):
             text = part.get("text")
-            yield text if isinstance(text, str) else str(_object(text).get("value") or "")
+            yield text if isinstance(text, str) else str(as_object(text).get("value") or "")
 
 
 def _refusal(value: Any) -> str:

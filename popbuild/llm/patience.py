@@ -1,4 +1,4 @@
-"""How often, how long and how many at a time: the numbers that calls go by."""
+"""The numbers for calls: how many at a time, how many tries, how long to wait."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass
 
 from popbuild.base.errors import UsageError
 
-START = 8  # calls in flight, of a command and of a model that nothing is known of
+START = 8  # calls in flight, of a command and of a model without a history
 _MB = 2**20
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How many calls of a process are in flight, and of all processes of its command `together`;
-    how often each is tried, and how long anything is waited for. `patience_s` is for a provider
-    that is down, or that refuses with 429. Times in seconds; `minute_s` is the provider's minute,
-    for tests. `max_answer_bytes` is how much of an answer is read."""
+    """`in_flight` are the calls of a process at a time, `together` those of all processes of its
+    command. `patience_s` is how long to wait for a provider that is down, or refuses with 429.
+    Times are seconds; `minute_s` is the provider's minute, for tests. `max_answer_bytes` is how
+    much of an answer is read."""
 
     in_flight: int = START
     together: int = START
@@ -37,7 +37,7 @@ class Patience:
         """The defaults, with POPBUILD_TRIES, POPBUILD_BACKOFF_S, POPBUILD_TIMEOUT_S,
         POPBUILD_PATIENCE_S, POPBUILD_MINUTE_S and POPBUILD_MAX_ANSWER_MB.
 
-        Raises UsageError for a value that is no such number.
+        Raises UsageError for any other value.
         """
         default = Patience()
         return Patience(

@@ -1,16 +1,13 @@
-"""What litellm loads at its first call, loaded beforehand: it takes most of a second, and must not
-count as that call's.
-
-Importing this module does it. It moves from release to release: what is not there is passed over.
-"""
+"""Loads, when it is imported, what litellm would load at its first call: it takes most of a second,
+and must not count as that call's time. It differs by release: missing modules are ignored."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
 
-# First: it sets litellm up, and must come before anything of litellm's is imported.
-import popbuild.llm.client  # noqa: F401 - for what its import does
+# First: it sets litellm up before any of litellm is imported.
+import popbuild.llm.client  # noqa: F401 - its import sets litellm up
 
 _AT_THE_FIRST_CALL = (
     "litellm._service_logger",

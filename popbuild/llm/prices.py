@@ -1,5 +1,5 @@
-"""What models cost and who has them, from litellm's price list, read as the JSON file that it is:
-importing litellm takes seconds, and only a command that calls may pay for it."""
+"""What models cost and which provider has them, from litellm's price list. It is read as a JSON
+file: importing litellm takes seconds, which only commands that call should pay."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ _FILE = "model_prices_and_context_window_backup.json"
 
 @dataclass(frozen=True)
 class Price:
-    """US dollars for a token of input and of output; the most tokens that an answer and a prompt
-    of the model have, None where that is not known. `cached`, `written` and `reasoning` are prices
-    of their own for a part of them, None where it costs as the rest. `can_reason` says that an
-    answer may hide tokens of reasoning."""
+    """US dollars for a token of input and of output; the most tokens of an answer and of a prompt,
+    None where unknown. `cached`, `written` and `reasoning` are prices of parts of them, None where
+    a part costs the same as the rest. `can_reason` says that an answer may hide reasoning."""
 
     input: float
     output: float
@@ -39,12 +38,12 @@ class Price:
 
     @property
     def most_input(self) -> float:
-        """What a token of input costs at most: to write it to the cache costs more."""
+        """The most that a token of input costs: writing it to the cache costs more."""
         return max(self.input, self.written or 0.0)
 
     @property
     def most_output(self) -> float:
-        """What a token of output costs at most."""
+        """The most that a token of output costs."""
         return max(self.output, self.reasoning or 0.0)
 
     def cost_of(self, used: Tokens) -> float | None:
@@ -93,11 +92,11 @@ def price_of(model: str) -> Price | None:
 
 @functools.cache
 def provider_of(model: str) -> str | None:
-    """Who answers for a model without `<provider>/` in its name, as litellm has it: `anthropic`,
+    """The provider of a model without `<provider>/` in its name, in litellm's words: `anthropic`,
     `vertex_ai`; None for one that is not in the list.
 
-    A command with nothing to do asks this, and does not read three megabytes of JSON for it: the
-    model's own part is found in the text.
+    A command with nothing to do asks this too. It must not parse three megabytes of JSON for it, so
+    the model's entry is found in the text.
     """
     data, key = _bytes(), json.dumps(model).encode()
     place = data.find(key)
@@ -128,7 +127,7 @@ def _list() -> Mapping[str, Mapping[str, Any]]:
 
 
 def _bytes() -> bytes:
-    """litellm's price list; nothing where there is none."""
+    """litellm's price list; empty where there is none."""
     spec = importlib.util.find_spec("litellm")
     for folder in (spec.submodule_search_locations or []) if spec else []:
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""An answer as it is kept: litellm's form of it, set right by what the provider's body says."""
+"""An answer as it is kept: litellm's form of it, corrected by the provider's body."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import Any
 
 from popbuild.base.redact import redact_value, without_secrets
 from popbuild.llm import ends, failures, native
+from popbuild.llm.faults import Fault
 from popbuild.llm.native import Said
-from popbuild.llm.request import HALF_A_PAIR, Answer
+from popbuild.llm.request import HALF_A_PAIR, Answer, writable
 from popbuild.llm.wire import HttpExchange
 
-_NO_ANSWER = 300  # from here on a status says that there is no answer
+_NO_ANSWER = 300  # a status from here on says that there is no answer
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,12 @@ class ReadAnswer:
 def read_answer(
     model: str, dumped: dict[str, Any] | None, exchange: HttpExchange
 ) -> ReadAnswer | None:
-    """The answer of a call: `dumped` is litellm's form of it, None where litellm raised. None where
-    there is no answer, and litellm's exception tells more.
+    """The answer of a call: `dumped` is litellm's form of it, None where litellm raised. None
+    without an answer: litellm's exception then says more.
 
-    Raises TransportError where the provider itself says that it failed, and where what it sent can
-    be read as no answer.
+    Raises TransportError where the provider says that it failed, or sent something unreadable.
     """
-    if exchange.status is None:  # it came by another way: the embedded model's, say
+    if exchange.status is None:  # it came another way: from the embedded model, say
         return None if dumped is None else ReadAnswer(_keepable(dumped), _warnings(model, dumped))
     if exchange.error is not None or exchange.status >= _NO_ANSWER or not exchange.is_whole:
         return None
@@ -46,7 +46,7 @@ def read_answer(
     if said.fault is not None:
         raise failures.from_fault(said.fault, model, exchange)
     if meaning == ends.PROVIDER_FAILED:
-        fault = native.Fault(f"the answer ended with {said.reason}")
+        fault = Fault(f"the answer ended with {said.reason}")
         raise failures.from_fault(fault, model, exchange)
     if meaning == ends.MODEL_LOADING:
         raise failures.loading(model)
@@ -57,7 +57,7 @@ def read_answer(
 
 
 def _said(model: str, dumped: dict[str, Any] | None, exchange: HttpExchange) -> Said | None:
-    """What the body says; None where only litellm can read it, and has. Raises TransportError."""
+    """What the body says; None where litellm alone could read it. Raises TransportError."""
     try:
         said = native.read_native(exchange.document())
     except ValueError:
@@ -70,13 +70,13 @@ def _said(model: str, dumped: dict[str, Any] | None, exchange: HttpExchange) -> 
 
 
 def _is_stream(exchange: HttpExchange) -> bool:
-    """Whether a provider that only streams answered: litellm puts the pieces together."""
+    """Whether the answer was streamed: litellm joins the pieces."""
     kind = exchange.headers.get("content-type", "")
     return "event-stream" in kind or "eventstream" in kind
 
 
 def _set_right(response: dict[str, Any], said: Said) -> dict[str, Any]:
-    """litellm's response with the provider's own end, text, refusal and counts."""
+    """litellm's response with the end, text, refusal and counts of the provider."""
     choice, *_ = response.get("choices") or [{"index": 0}]
     message = dict(choice.get("message") or {"role": "assistant"})
     if said.text is not None:
@@ -96,8 +96,8 @@ def _set_right(response: dict[str, Any], said: Said) -> dict[str, Any]:
 
 
 def _usage(usage: Mapping[str, Any] | None, said: Said) -> dict[str, Any] | None:
-    """litellm's usage without what it made up: it has zeros, or counts of its own, where the
-    provider gave none."""
+    """litellm's usage without what it made up: where the provider gave no counts, litellm puts
+    zeros or counts itself."""
     if said.counts is None:
         return None
     names = ("prompt_tokens", "completion_tokens")
@@ -108,7 +108,7 @@ def _usage(usage: Mapping[str, Any] | None, said: Said) -> dict[str, Any] | None
 
 
 def _warnings(model: str, response: Mapping[str, Any]) -> tuple[str, ...]:
-    """What is odd about an answer that is taken all the same."""
+    """What is odd about an answer that is used all the same."""
     choice, *_ = response.get("choices") or [{}]
     word = choice.get("native_finish_reason") or choice.get("finish_reason")
     if not response.get("choices") or ends.end_of(word) != ends.UNKNOWN_END:
@@ -123,7 +123,10 @@ def _keepable(response: dict[str, Any]) -> dict[str, Any]:
     file can, and a provider may repeat the key that it was called with."""
     kept = response
     if not _is_writable(json.dumps(response, ensure_ascii=False)):
-        kept = {**redact_value(response, os.environ, _written_out), HALF_A_PAIR: True}
+        kept = {
+            **redact_value(response, os.environ, lambda text, _: writable(text)),
+            HALF_A_PAIR: True,
+        }
     kept = redact_value(kept, os.environ, without_secrets)
     return {name: value for name, value in kept.items() if value is not None}
 
@@ -134,8 +137,3 @@ def _is_writable(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _written_out(text: str, _environment: Mapping[str, str]) -> str:
-    """The text with half a pair as its number, so that a person can see what came."""
-    return text.encode("utf-8", "backslashreplace").decode()

@@ -1,7 +1,7 @@
-"""What a provider's error means for the request: by its codes and by every provider's wording.
+"""What a provider's error means for the request, by its codes and its wording. Pure.
 
-Providers refuse alike and word it apart, and a status says little: a filter, a prompt that is too
-long and a mistake of ours are all 400. A row of the table below has a test of its own. Pure.
+A status says little: a filter, a prompt that is too long and a mistake of ours are all 400, and
+each provider words them differently. Each row of the table below has a test.
 """
 
 from __future__ import annotations
@@ -9,19 +9,18 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from popbuild.llm.native import Fault
+from popbuild.llm.faults import Fault
 
 FILTERED = "filtered"  # a content filter refuses this prompt
 TOO_LONG = "too long"  # the prompt is longer than the model's context
-NO_QUOTA = "no quota"  # money or quota is used up: no request will pass for a long time
-TOO_LARGE = "too large"  # larger than a limit that no waiting lifts
+NO_QUOTA = "no quota"  # money or quota is used up: requests will fail for a long time
+TOO_LARGE = "too large"  # larger than a limit, so that waiting does not help
 LOADING = "loading"  # the model is not loaded yet
 
 
 @dataclass(frozen=True)
 class RefusalSign:
-    """One sign of a meaning: a code, as it stands in one of an error's short names, or a wording.
-    `source` says whose it is."""
+    """One sign of a meaning: codes of the error, or a wording. `source` says whose they are."""
 
     meaning: str
     source: str
@@ -29,169 +28,134 @@ class RefusalSign:
     words: str = ""
 
 
-RULES = (
-    # Filters.
-    RefusalSign(
-        FILTERED,
-        "OpenAI, Azure",
-        "content_filter content_policy_violation moderation_blocked responsibleaipolicyviolation "
-        "invalid_prompt cyber_policy_violation",
-        r"content management policy|safety system|violat\w+ (our |the )?(usage|content) polic",
+# Each row: whose signs these are, codes, a pattern of words. The first row that fits counts.
+_SIGNS: dict[str, tuple[tuple[str, str, str], ...]] = {
+    FILTERED: (
+        (
+            "OpenAI, Azure",
+            "content_filter content_policy_violation moderation_blocked invalid_prompt "
+            "responsibleaipolicyviolation cyber_policy_violation",
+            r"content management policy|safety system|violat\w+ (our |the )?(usage|content) polic",
+        ),
+        ("litellm", "", r"content[ _]policy[ _]?violation"),
+        ("Anthropic", "", r"blocked by (our |the )?content[ -]filter"),
+        ("OpenRouter", "", r"requires moderation|input was flagged|flagged (as|by|for) "),
+        (
+            "Gemini",
+            "prohibited_content blocked_reason",
+            r"prompt was blocked|blocked due to safety",
+        ),
+        ("xAI", "", r"content violates usage guidelines|SAFETY_CHECK_TYPE"),
+        ("DeepSeek", "", r"content exists risk"),
+        (
+            "DashScope",
+            "data_inspection_failed datainspectionfailed",
+            r"inappropriate content|data inspection failed",
+        ),
+        ("Moonshot", "content_filter", r"considered high risk"),
+        ("Zhipu", "1301", r"unsafe or sensitive content|不安全或敏感"),
+        ("Mistral", "guardrail_violation", r"guardrail|content moderation"),
+        ("Bedrock", "", r"blocked by (a |the )?guardrail|content filter(ing)? (blocked|polic)"),
     ),
-    RefusalSign(FILTERED, "litellm", "", r"content[ _]policy[ _]?violation"),
-    RefusalSign(FILTERED, "Anthropic", "", r"blocked by (our |the )?content[ -]filter"),
-    RefusalSign(
-        FILTERED, "OpenRouter", "", r"requires moderation|input was flagged|flagged (as|by|for) "
+    TOO_LONG: (
+        (
+            "OpenAI",
+            "context_length_exceeded string_above_max_length",
+            r"maximum context length|context[ _]length[ _]exceeded|string too long",
+        ),
+        ("Azure", "model_max_prompt_tokens_exceeded", r"max prompt tokens"),
+        (
+            "Anthropic",
+            "model_context_window_exceeded",
+            r"prompt (is )?too long|input length and .?max_tokens.? exceed context",
+        ),
+        ("Gemini", "", r"input token count.{0,40} exceeds the maximum"),
+        ("Mistral", "", r"prompt contains \d+ tokens.{0,60}too large for model"),
+        ("xAI", "", r"maximum prompt length"),
+        ("Groq", "", r"reduce the length of the (messages|prompt|input|completion)"),
+        ("Bedrock", "", r"input is too long|too many input tokens"),
+        ("Cohere", "", r"total number of tokens in the prompt cannot exceed|too many tokens:"),
+        (
+            "Ollama, llama.cpp",
+            "exceed_context_size_error",
+            r"(available|configured) context size"
+            r"|exceeds? (the )?context (length|window|size|limit)",
+        ),
+        (
+            "vLLM, TGI",
+            "",
+            r"longer than the maximum model length|inputs.? tokens \+ .?max_new_tokens"
+            r"|decoder prompt.{0,60}longer than",
+        ),
+        ("DashScope", "", r"range of input length should be|input length should be"),
+        ("Zhipu", "1261", r"prompt exceeds max length"),
+        (
+            "Together, Fireworks",
+            "context_window_exceeded",
+            r"prompt is too (long|large)"
+            r"|(exceeds|larger than|over) (the )?(model'?s )?(maximum )?context (length|window)",
+        ),
+        ("Cerebras", "", r"current length is \d+ while limit is"),
     ),
-    RefusalSign(
-        FILTERED,
-        "Gemini",
-        "prohibited_content blocked_reason",
-        r"prompt was blocked|blocked due to safety",
+    NO_QUOTA: (
+        (
+            "OpenAI",
+            "insufficient_quota billing_hard_limit_reached billing_not_active",
+            r"billing hard limit|account is not active",
+        ),
+        ("OpenAI, Perplexity", "", r"exceeded your current quota"),
+        (
+            "Anthropic",
+            "billing_error",
+            r"credit balance is too low|reached your specified api usage limits",
+        ),
+        (
+            "OpenRouter",
+            "",
+            r"insufficient credits|requires more credits|free-models-per-day|key limit exceeded",
+        ),
+        (
+            "DeepSeek, others",
+            "insufficient_balance",
+            r"insufficient (account )?(balance|funds|quota)",
+        ),
+        ("Moonshot", "exceeded_current_quota_error", ""),
+        (
+            "xAI",
+            "",
+            r"used all available credits|(reached|hit) (its|your|the) monthly spending limit",
+        ),
+        (
+            "DashScope",
+            "arrearage allocationquota.freetieronly",
+            r"overdue[- ]payment|access denied, please make sure your account is in good standing",
+        ),
+        ("Zhipu", "1113", r"余额不足|欠费"),
+        (
+            "Cohere, others",
+            "",
+            r"(calls?|requests|tokens) ?(/|per) ?month|monthly (usage )?(limit|quota)",
+        ),
+        ("Mistral, Together", "credit_limit payment_required", r"credit limit|payment required"),
     ),
-    RefusalSign(FILTERED, "xAI", "", r"content violates usage guidelines|SAFETY_CHECK_TYPE"),
-    RefusalSign(FILTERED, "DeepSeek", "", r"content exists risk"),
-    RefusalSign(
-        FILTERED,
-        "DashScope",
-        "data_inspection_failed datainspectionfailed",
-        r"inappropriate content|data inspection failed",
+    TOO_LARGE: (
+        (
+            "Anthropic",
+            "request_too_large",
+            r"request exceeds the maximum (size|allowed number of bytes)",
+        ),
+        ("OpenAI, Groq", "", r"request too large"),
+        (
+            "nginx, others",
+            "payload_too_large request_entity_too_large",
+            r"(payload|entity|body) (is )?too large",
+        ),
     ),
-    RefusalSign(FILTERED, "Moonshot", "content_filter", r"considered high risk"),
-    RefusalSign(FILTERED, "Zhipu", "1301", r"unsafe or sensitive content|不安全或敏感"),
-    RefusalSign(FILTERED, "Mistral", "guardrail_violation", r"guardrail|content moderation"),
-    RefusalSign(
-        FILTERED,
-        "Bedrock",
-        "",
-        r"blocked by (a |the )?guardrail|content filter(ing)? (blocked|polic)",
+    LOADING: (
+        ("Hugging Face", "model_loading", r"is currently loading|loading model|model is loading"),
     ),
-    # Prompts that are too long.
-    RefusalSign(
-        TOO_LONG,
-        "OpenAI",
-        "context_length_exceeded string_above_max_length",
-        r"maximum context length|context[ _]length[ _]exceeded|string too long",
-    ),
-    RefusalSign(TOO_LONG, "Azure", "model_max_prompt_tokens_exceeded", r"max prompt tokens"),
-    RefusalSign(
-        TOO_LONG,
-        "Anthropic",
-        "model_context_window_exceeded",
-        r"prompt (is )?too long|input length and .?max_tokens.? exceed context",
-    ),
-    RefusalSign(TOO_LONG, "Gemini", "", r"input token count.{0,40} exceeds the maximum"),
-    RefusalSign(TOO_LONG, "Mistral", "", r"prompt contains \d+ tokens.{0,60}too large for model"),
-    RefusalSign(TOO_LONG, "xAI", "", r"maximum prompt length"),
-    RefusalSign(
-        TOO_LONG, "Groq", "", r"reduce the length of the (messages|prompt|input|completion)"
-    ),
-    RefusalSign(TOO_LONG, "Bedrock", "", r"input is too long|too many input tokens"),
-    RefusalSign(
-        TOO_LONG,
-        "Cohere",
-        "",
-        r"total number of tokens in the prompt cannot exceed|too many tokens:",
-    ),
-    RefusalSign(
-        TOO_LONG,
-        "Ollama, llama.cpp",
-        "exceed_context_size_error",
-        r"(available|configured) context size|exceeds? (the )?context (length|window|size|limit)",
-    ),
-    RefusalSign(
-        TOO_LONG,
-        "vLLM, TGI",
-        "",
-        r"longer than the maximum model length|inputs.? tokens \+ .?max_new_tokens"
-        r"|decoder prompt.{0,60}longer than",
-    ),
-    RefusalSign(
-        TOO_LONG, "DashScope", "", r"range of input length should be|input length should be"
-    ),
-    RefusalSign(TOO_LONG, "Zhipu", "1261", r"prompt exceeds max length"),
-    RefusalSign(
-        TOO_LONG,
-        "Together, Fireworks",
-        "context_window_exceeded",
-        r"prompt is too (long|large)"
-        r"|(exceeds|larger than|over) (the )?(model'?s )?(maximum )?context (length|window)",
-    ),
-    RefusalSign(TOO_LONG, "Cerebras", "", r"current length is \d+ while limit is"),
-    # Money and quotas.
-    RefusalSign(
-        NO_QUOTA,
-        "OpenAI",
-        "insufficient_quota billing_hard_limit_reached billing_not_active",
-        r"billing hard limit|account is not active",
-    ),
-    RefusalSign(NO_QUOTA, "OpenAI, Perplexity", "", r"exceeded your current quota"),
-    RefusalSign(
-        NO_QUOTA,
-        "Anthropic",
-        "billing_error",
-        r"credit balance is too low|reached your specified api usage limits",
-    ),
-    RefusalSign(
-        NO_QUOTA,
-        "OpenRouter",
-        "",
-        r"insufficient credits|requires more credits|free-models-per-day|key limit exceeded",
-    ),
-    RefusalSign(
-        NO_QUOTA,
-        "DeepSeek, others",
-        "insufficient_balance",
-        r"insufficient (account )?(balance|funds|quota)",
-    ),
-    RefusalSign(NO_QUOTA, "Moonshot", "exceeded_current_quota_error", ""),
-    RefusalSign(
-        NO_QUOTA,
-        "xAI",
-        "",
-        r"used all available credits|(reached|hit) (its|your|the) monthly spending limit",
-    ),
-    RefusalSign(
-        NO_QUOTA,
-        "DashScope",
-        "arrearage allocationquota.freetieronly",
-        r"overdue[- ]payment|access denied, please make sure your account is in good standing",
-    ),
-    RefusalSign(NO_QUOTA, "Zhipu", "1113", r"余额不足|欠费"),
-    RefusalSign(
-        NO_QUOTA,
-        "Cohere, others",
-        "",
-        r"(calls?|requests|tokens) ?(/|per) ?month|monthly (usage )?(limit|quota)",
-    ),
-    RefusalSign(
-        NO_QUOTA,
-        "Mistral, Together",
-        "credit_limit payment_required",
-        r"credit limit|payment required",
-    ),
-    # What no waiting lets through.
-    RefusalSign(
-        TOO_LARGE,
-        "Anthropic",
-        "request_too_large",
-        r"request exceeds the maximum (size|allowed number of bytes)",
-    ),
-    RefusalSign(TOO_LARGE, "OpenAI, Groq", "", r"request too large"),
-    RefusalSign(
-        TOO_LARGE,
-        "nginx, others",
-        "payload_too_large request_entity_too_large",
-        r"(payload|entity|body) (is )?too large",
-    ),
-    # Models that are not loaded.
-    RefusalSign(
-        LOADING,
-        "Hugging Face",
-        "model_loading",
-        r"is currently loading|loading model|model is loading",
-    ),
-)
+}
+RULES = tuple(RefusalSign(meaning, *row) for meaning, rows in _SIGNS.items() for row in rows)
 _PAYMENT_REQUIRED = 402
 _TOO_LARGE = 413
 _LIMIT = re.compile(r"limit:? *(\d[\d,]*).{0,80}?requested:? *(\d[\d,]*)", re.IGNORECASE)
@@ -207,8 +171,8 @@ _COMPILED = tuple(
 
 
 def meaning_of(status: int | None, fault: Fault | None, wait_s: float | None = None) -> str | None:
-    """What an error means beyond its status, or None where the status says it all. `wait_s` is how
-    long the provider asks us to wait."""
+    """What an error means beyond its status, or None. `wait_s` is how long the provider asks us to
+    wait."""
     if status == _PAYMENT_REQUIRED:
         return NO_QUOTA
     if fault is not None:
@@ -219,9 +183,7 @@ def meaning_of(status: int | None, fault: Fault | None, wait_s: float | None = N
             return TOO_LARGE
         if wait_s is None and _A_DAY.search(fault.message):
             return NO_QUOTA
-        if any(
-            "perday" in code for code in fault.codes
-        ):  # Gemini: it asks for seconds all the same
+        if _is_daily(fault):  # Gemini's, which asks for seconds all the same
             return NO_QUOTA
     return TOO_LARGE if status == _TOO_LARGE else None
 
@@ -229,14 +191,18 @@ def meaning_of(status: int | None, fault: Fault | None, wait_s: float | None = N
 def _is_passing(
     rule: RefusalSign, codes: frozenset[str], fault: Fault, wait_s: float | None
 ) -> bool:
-    """Whether what sounds like a used-up quota is one of a minute: Gemini words both alike, and
-    says when to come again."""
+    """Whether what sounds like a used-up quota is a limit by the minute: Gemini words both alike,
+    but for a minute it says when to try again."""
     return (
         rule.meaning == NO_QUOTA
         and not codes & fault.codes
         and wait_s is not None
-        and not any("perday" in code for code in fault.codes)
+        and not _is_daily(fault)
     )
+
+
+def _is_daily(fault: Fault) -> bool:
+    return any("perday" in code for code in fault.codes)
 
 
 def _never_fits(message: str) -> bool:

@@ -1,4 +1,4 @@
-"""A request to a model and the answer to it, as data. The request's digest names the answer."""
+"""A request to a model and its answer, as data. The request's digest names the answer."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from popbuild.model.place import NOWHERE, Place
 Message = dict[str, Any]  # {"role": …, "content": …}, as in OpenAI's API
 
 LOCAL_PREFIX = "local/"
-HALF_A_PAIR = "half_surrogate_pair"  # in a response: a text had one, and shows it by its number
+HALF_A_PAIR = "half_surrogate_pair"  # in a response: a text had one, now shown by its number
 
-# Our names for the settings that the storage format names; every other goes to litellm as it is.
+# Settings that have another name in the storage format. All others go to litellm as they are.
 _LITELLM_NAMES = {"maxTokens": "max_tokens"}
 
 
@@ -28,7 +28,7 @@ def is_local(model: str) -> bool:
 
 
 def message_text(message: Message) -> str:
-    """What a message says, without pictures."""
+    """The text of a message, without pictures."""
     content = message.get("content")
     if isinstance(content, list):
         return "".join(part.get("text", "") for part in content if isinstance(part, dict))
@@ -44,9 +44,9 @@ def writable(text: str) -> str:
 class Request:
     """Everything that may change an answer.
 
-    `settings` are as configured, before litellm drops what a model does not know. `sample` says
-    which draw this is: 0, then 1, … `place` is where the model answers. `timeout_s` is how long
-    an answer may take, None for as long as all: it changes no answer, and no digest.
+    `settings` are as configured, before litellm drops what a model does not know. `sample` counts
+    draws from 0. `place` is where the model answers. `timeout_s` is how long an answer may take,
+    None for the command's default: it changes no answer, and no digest.
     """
 
     model: str
@@ -77,14 +77,21 @@ class Request:
 
     @functools.cached_property
     def digests(self) -> tuple[str, ...]:
-        """What the store may have the answer under: the request's own digest, then those that it
-        had before."""
+        """The digests under which the store may have the answer: today's, then those that older
+        versions gave the request."""
         before = (self.as_json() | {"endpoint": each} for each in self.place.before)
         return (self.digest, *map(jsonio.digest, before))
 
+    @property
+    def max_tokens(self) -> int | None:
+        """The most tokens that the answer may have; None where the settings do not say it."""
+        given = self.parameters()
+        most = given.get("max_tokens") or given.get("max_completion_tokens")
+        return most if isinstance(most, int) else None
+
     def parameters(self) -> dict[str, Any]:
-        """The settings by litellm's names. A sampler's seed moves with the sample: the same seed
-        would draw the same answer again."""
+        """The settings by litellm's names. A sampler's seed moves with the sample, or it would draw
+        the same answer again."""
         found = {
             _LITELLM_NAMES.get(key, key): value
             for key, value in self.settings.items()
@@ -103,10 +110,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """A complete answer. `response` is the provider's, in OpenAI's shape; `cost` US dollars, None
-    where price or usage is unknown; `stored` says that it came from the store, `kept_as` under
-    which digest, where that is not the request's; `counted` are its tokens where the provider does
-    not say them and we could count."""
+    """A complete answer. `response` is the provider's, in OpenAI's shape; `cost` is in US dollars,
+    None where price or usage is unknown. `stored` says that it came from the store, `kept_as` under
+    which digest, if not the request's. `counted` are tokens that we counted ourselves, where the
+    provider gave none."""
 
     response: Mapping[str, Any]
     cost: float | None
@@ -118,56 +125,54 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """What the model wrote; empty where it wrote nothing."""
         content = self._message.get("content")
         return content if isinstance(content, str) else ""
 
     @property
     def finish_reason(self) -> str:
-        """Why the answer ended, as OpenAI names it where it has a name for it."""
+        """Why the answer ended, in OpenAI's word if it has one."""
         return str(self._choice.get("finish_reason") or "unknown")
 
     @property
     def ended_by(self) -> str:
-        """Why the answer ended, in the provider's own word."""
+        """Why the answer ended, in the provider's word."""
         return str(self._choice.get("native_finish_reason") or self.finish_reason)
 
     @property
     def end(self) -> str:
-        """What that means: one of ends.py's."""
+        """What that means: one of the words of ends.py."""
         own = ends.end_of(self.ended_by)
         return ends.end_of(self.finish_reason) if own == ends.UNKNOWN_END else own
 
     @property
     def refusal(self) -> str:
-        """The words with which the model, or the provider for it, refuses; mostly empty."""
+        """The words with which the model or its provider refuses; mostly empty."""
         refusal = self._message.get("refusal")
         return refusal if isinstance(refusal, str) else ""
 
     @property
     def is_declined(self) -> bool:
-        """Whether the same request would only be refused again."""
+        """Whether the same request would be refused again."""
         return self.end == ends.DECLINED or bool(self.refusal and not self.text.strip())
 
     @property
     def tools(self) -> tuple[str, ...]:
-        """The names of the tools that the model calls instead of answering."""
+        """The names of the tools that the model calls."""
         calls = self._message.get("tool_calls") or []
         return tuple(str((each.get("function") or {}).get("name") or "?") for each in calls)
 
     @property
     def has_half_a_pair(self) -> bool:
-        """Whether its text was no text: it had half a surrogate pair."""
         return bool(self.response.get(HALF_A_PAIR))
 
     @property
     def used(self) -> Tokens:
-        """Its tokens: as the provider says, else as we counted them; what is neither is unknown."""
+        """Its tokens, from the provider or else as we counted them; None where unknown."""
         return reported_tokens(self.response) if self.counted is None else self.counted
 
     @property
     def usage(self) -> dict[str, int | None]:
-        """Its tokens for code in `stages.py`; None where a number is unknown."""
+        """Its tokens, for code in `stages.py`."""
         used = self.used
         return {
             "input_tokens": used.input,

@@ -1,8 +1,7 @@
-"""Room on the disk for answers that are paid for: held before a call is sent, given up when a
-write fails.
+"""Room on the disk for paid answers: held before a call is sent, given up when a write fails.
 
-One file without a name, so that the kernel takes it away with the process, however that ends. It
-grows with the calls in flight. Of a full disk it is given up piece by piece: what other jobs write
+It is one file without a name, so that the kernel removes it with the process, however that ends. It
+grows with the calls in flight. On a full disk it is given up piece by piece: what other jobs write
 meanwhile would take all of it.
 """
 
@@ -19,10 +18,10 @@ from popbuild.llm.request import Request
 
 _LEAST = 256 << 10  # bytes
 _AROUND = 16 << 10  # the frame of an entry, its folder, two lines of the ledger, whole blocks
-_ESCAPED = 2  # bytes of a prompt in JSON for each of its own, at most as a rule
+_ESCAPED = 2  # bytes in JSON for a byte of a prompt, rarely more
 _BYTES_A_TOKEN = 8
-_UNKNOWN = 64 << 10  # an answer without a limit of its own
-_MOST = 1 << 20  # that is held for one answer
+_UNKNOWN = 64 << 10  # for an answer without a limit
+_MOST = 1 << 20  # for one answer
 
 
 class Reserve:
@@ -38,8 +37,8 @@ class Reserve:
         self._growing = asyncio.Lock()
 
     async def hold(self, request: Request) -> int:
-        """Have room for an answer before it is asked for. Gives the bytes that `free` takes back.
-        Raises OSError where the disk is full; where no room can be held at all, there is none."""
+        """Hold room for an answer. Gives the bytes, for `free`. Raises OSError where the disk is
+        full; on a file system that cannot reserve room, nothing is held."""
         size = self._expected(request)
         self._held += size
         try:
@@ -55,15 +54,15 @@ class Reserve:
         return size
 
     def free(self, size: int) -> None:
-        """An answer is where it belongs, or will not come."""
+        """Give back the room of an answer that is stored, or will not come."""
         self._held -= size
 
     def learn(self, size_bytes: int) -> None:
-        """So large an answer came: the next may be as large."""
+        """Note the size of an answer: the next may be as large."""
         self._largest = max(self._largest, size_bytes)
 
     def give_up(self, size_bytes: int) -> bool:
-        """Give so many bytes, or what there is, to a write that failed; whether there were any."""
+        """Free this room, or what is left, for a write that failed. Says whether any was left."""
         if self._file is None or not self._size:
             return False
         self._size = max(0, self._size - size_bytes - _AROUND)
@@ -74,20 +73,18 @@ class Reserve:
         return True
 
     def close(self) -> None:
-        """Give up all of it."""
         file, self._file, self._size = self._file, None, 0
         if file is not None:
             os.close(file)
 
     def _expected(self, request: Request) -> int:
-        given = request.parameters()
-        limit = given.get("max_tokens") or given.get("max_completion_tokens")
-        answer = limit * _BYTES_A_TOKEN if isinstance(limit, int) else _UNKNOWN
+        limit = request.max_tokens
+        answer = _UNKNOWN if limit is None else limit * _BYTES_A_TOKEN
         asked = size_of(request.messages) * _ESCAPED
         return asked + min(max(answer, self._largest), _MOST) + _AROUND
 
     def _grow(self) -> None:
-        """Take room for what is held, and as much again where that is to be had."""
+        """Allocate what is held, and as much again if there is room."""
         if self._file is None:
             self._file = disk_room.unnamed(self._folder)
         least = self._held

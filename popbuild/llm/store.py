@@ -1,7 +1,7 @@
 """The store: every complete answer by its request's digest, kept before anything else happens.
 
-Also an answer that is empty, cut off or fails its gate is served again, so that a crash between
-refinements buys nothing twice and a replay takes the same way. A new draw is a new sample number.
+An answer that is empty, cut off or fails its gate is served again too, so that a crash between
+refinements buys nothing twice and a replay goes the same way. A new draw is a new sample number.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ STORE_VERSION = 1
 SET_ASIDE = ".damaged"
 
 # How a command uses the store.
-USE = "use"  # what is there is served, what is not is asked for and kept
-REFRESH = "refresh"  # everything is asked for anew, once a command, and replaces what is there
-ONLY = "only"  # what is not there is an error: nothing is sent
+USE = "use"  # serve hits; send and keep the rest
+REFRESH = "refresh"  # send everything once a command, and replace what is there
+ONLY = "only"  # a miss is an error: nothing is sent
 OFF = "off"  # neither read nor written
 MODES = (USE, REFRESH, ONLY, OFF)
 
 
 def choose_mode(given: str | None, environment: Mapping[str, str]) -> str:
-    """The mode that `--store` says, else POPBUILD_STORE, else `use`. UsageError for another."""
+    """The mode of `--store`, else of POPBUILD_STORE, else `use`. UsageError for any other."""
     name = "POPBUILD_STORE" if given is None else "--store"
     mode = environment.get("POPBUILD_STORE") or USE if given is None else given
     if mode not in MODES:
@@ -41,8 +41,8 @@ def choose_mode(given: str | None, environment: Mapping[str, str]) -> str:
 
 @dataclass(frozen=True)
 class Damaged:
-    """An entry that is not what was stored. `aside` is where it stands now; None where it could
-    not be set aside."""
+    """An entry that is not what was stored. `aside` is where it was moved; None where it could not
+    be."""
 
     path: Path
     aside: Path | None
@@ -59,7 +59,7 @@ class Store:
         return self._folder / name[:2] / f"{name[2:]}.json"
 
     def get(self, digest: str) -> Answer | Damaged | None:
-        """The answer to a request, or None. A damaged entry is set aside, where the store can be
+        """The answer to a request, or None. A damaged entry is moved aside, if the store can be
         written. Raises OSError where the store cannot be read."""
         path = self.path(digest)
         try:
@@ -71,7 +71,7 @@ class Store:
         return Damaged(path, _set_aside(path)) if body is None else _answer_in(body)
 
     def peek(self, digest: str) -> Answer | None:
-        """What `get` would serve, None also where nothing can be read; nothing is set aside."""
+        """What `get` would serve, None also for what cannot be read. Moves nothing."""
         try:
             body = open_entry(self.path(digest).read_bytes(), digest)
         except OSError:
@@ -79,16 +79,16 @@ class Store:
         return None if body is None else _answer_in(body)
 
     def has_room(self, request: Request) -> bool:
-        """Whether the folder is there that the answer will stand in."""
+        """Whether the answer's folder exists."""
         return self.path(request.digest).parent.is_dir()
 
     def make_room(self, request: Request) -> None:
-        """Make that folder, durably."""
+        """Make the answer's folder, durably."""
         disk.make_folder(self.path(request.digest).parent)
         disk.sync_folder(self._folder)
 
     def prepare(self, request: Request, answer: Answer) -> disk.Prepared:
-        """Keep an answer: durable once this is committed. There must be room."""
+        """An answer's entry, durable once it is committed. Its folder must exist."""
         body = seal(
             {
                 "formatVersion": STORE_VERSION,
@@ -123,7 +123,7 @@ def open_entry(data: bytes, digest: str) -> dict[str, Any] | None:
             and is_sealed(body)
             and _has_its_parts(body)
         )
-    # A flipped bit may make text of bytes that are none, a number that is none, or a depth.
+    # A flipped bit may break the text, a number or the nesting.
     except (ValueError, RecursionError):
         return None
     return body if intact else None
@@ -145,8 +145,8 @@ def _answer_in(body: Mapping[str, Any]) -> Answer:
 
 
 def cost_in(body: Mapping[str, Any]) -> float | None:
-    """What the answer in an entry cost, None where that is unknown. Entries of before hold 0 where
-    the provider did not say what it used."""
+    """The cost of the answer in an entry, None where unknown. Old entries have 0 where the provider
+    did not say what it used."""
     cost: float | None = body["cost"]
     invented = has_invented_zeros(body["response"]) and not is_local(body["request"]["model"])
     return None if not cost and invented else cost
@@ -159,7 +159,8 @@ def _counted(answer: Answer) -> dict[str, Any]:
 
 
 def _has_its_parts(body: dict[str, Any]) -> bool:
-    """An entry that was made elsewhere may be sealed and still be none."""
+    """Whether an entry is complete: one that was made elsewhere may be sealed and still lack
+    parts."""
     return (
         isinstance(body["request"], dict)
         and isinstance(body["request"].get("model"), str)

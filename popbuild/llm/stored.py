@@ -1,10 +1,10 @@
-"""The store as one command uses it: its mode, what it lacks, its troubles, its hits."""
+"""The store as one command uses it: its mode, misses, troubles and hits."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from popbuild.base import disk_room
@@ -14,6 +14,7 @@ from popbuild.base.paths import Root
 from popbuild.base.threads import Batches
 from popbuild.llm.hits import Hits
 from popbuild.llm.keeping import Keeping, no_room
+from popbuild.llm.notices import Notices, StoreTrouble
 from popbuild.llm.request import Answer, Request
 from popbuild.llm.reserve import Reserve
 from popbuild.llm.store import OFF, ONLY, REFRESH, USE, Damaged, Store
@@ -22,12 +23,11 @@ _HINT = "popbuild cache pull URL brings answers from elsewhere; --store use asks
 
 
 class Stored:
-    """What needs not be asked for. Must be used inside one event loop.
+    """The answers that need no call. Must be used inside one event loop.
 
-    Whatever the mode, no command asks for an answer twice: one that the store does not hold stays
-    in memory. A store that cannot be read or written stops nothing, except in the mode `only`; a
-    full disk stops what would be sent.
-    `on_trouble` is told once of each kind of trouble.
+    No command asks for an answer twice, in any mode: one that the store does not hold stays in
+    memory. A store that cannot be read or written stops nothing, except in the mode `only`; a full
+    disk stops what would be sent. Each kind of trouble is one notice.
     """
 
     def __init__(
@@ -35,22 +35,22 @@ class Stored:
         root: Root,
         mode: str,
         commits: Batches[Sequence[DiskChange]],
-        on_trouble: Callable[[str], None],
+        notices: Notices,
     ) -> None:
         self._root = root
         self._mode = mode
         self._commits = commits
-        self._on_trouble = on_trouble
+        self._notices = notices
         self._store = Store(root.private / "store")
         self._reserve = Reserve(root.private / "store")
-        self._keeping = Keeping(self._store, commits, self._reserve, on_trouble)
+        self._keeping = Keeping(self._store, commits, self._reserve, notices)
         self._hits = Hits(root.private / "hits.jsonl")
         self._refreshed: set[str] = set()  # digests of what this command has replaced
         self._unstored: dict[str, Answer] = {}  # by digest
         self._told: set[str] = set()
 
     async def known(self, request: Request) -> Answer | None:
-        """The answer, if nothing has to be sent for it. Raises StoreError where nothing may be."""
+        """The answer if it is at hand, else None. Raises StoreError where nothing may be sent."""
         unstored = self._unstored.get(request.digest) or self._keeping.waits(request.digest)
         if unstored is not None:
             return replace(unstored, stored=True)
@@ -61,13 +61,13 @@ class Stored:
             folder = self._root.private / "store"
             shown = self._root.show(folder) + ("" if folder.is_dir() else " (there is none)")
             error = _refusal("an answer is not in the store", request, {"store": shown})
-            error.elsewhere = True  # it may be another model's that was bought
+            error.elsewhere = True  # another model's answer may have been bought
             raise error
         return found
 
     async def make_room(self, request: Request) -> int | None:
-        """Before the request is sent: the bytes that are held for its answer, until it is kept or
-        `free_room` has them; None where it cannot be stored. Raises StoreError where the disk is
+        """Hold room for an answer before its request is sent. Gives the bytes, which `keep` or
+        `free_room` takes back; None where it cannot be stored. Raises StoreError where the disk is
         full: nothing is bought that could not be kept."""
         if self._mode == OFF:
             return None
@@ -83,21 +83,21 @@ class Stored:
         return None
 
     def free_room(self, held: int | None) -> None:
-        """No answer comes for which room was made."""
+        """Give back the room for an answer that does not come."""
         self._reserve.free(held or 0)
 
     async def keep(
         self, request: Request, answer: Answer, held: int | None, settled: AppendedLine
     ) -> None:
-        """Store an answer and then write what it cost, durably; at least do not ask for it again in
-        this command. Raises StoreError where the disk is full, OSError where the cost cannot be
-        written."""
+        """Store an answer and then write its cost, durably. Where it cannot be stored, this command
+        at least does not ask again. Raises StoreError where the disk is full, OSError where the
+        cost cannot be written."""
         if held is not None:
             try:
                 await self._keeping.keep(request, answer, held, settled)
             except OSError as error:
                 if error.filename == str(settled.path):
-                    raise  # the answer is stored; its cost may be written, and must not be twice
+                    raise  # the answer is stored, maybe its cost too: it must not be written twice
                 self._tell_of_disk("written", error)
             else:
                 if self._mode == REFRESH:
@@ -107,17 +107,17 @@ class Stored:
         await self._commits.add((settled,))
 
     def served(self, request: Request, answer: Answer) -> None:
-        """An answer came without a call: count what that saved."""
+        """Count what an answer from the store saved."""
         self._hits.add(request.model, answer.cost)
 
     async def close(self) -> None:
-        """Keep what still waits, and write down what was counted."""
+        """Store what still waits, and write the hits."""
         await self._keeping.close()
         with contextlib.suppress(OSError):  # a count that cannot be kept stops nothing
             await asyncio.to_thread(self._hits.write)
 
     async def _look(self, request: Request) -> Answer | None:
-        """The answer under the request's digest, or under one that it had before."""
+        """The answer under today's digest of the request, or under an older one."""
         for digest in request.digests:
             found = await self._look_under(digest, request)
             if found is not None:
@@ -126,7 +126,7 @@ class Stored:
 
     async def _look_under(self, digest: str, request: Request) -> Answer | None:
         try:
-            # Most are not there, and to ask another thread takes longer than to look.
+            # Most are not there, and asking another thread takes longer than looking.
             if not self._store.stands(digest):
                 return None
             found = await asyncio.to_thread(self._store.get, digest)
@@ -153,7 +153,7 @@ class Stored:
     def _tell(self, kind: str, text: str) -> None:
         if kind not in self._told:
             self._told.add(kind)
-            self._on_trouble(text)
+            self._notices.put_nowait(StoreTrouble(text))
 
     def _tell_of_disk(self, what: str, error: OSError) -> None:
         why = error.strerror or str(error)

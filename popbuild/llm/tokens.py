@@ -1,7 +1,7 @@
-"""Tokens of a text, counted without the network: tiktoken, with the tables that litellm carries.
+"""Tokens of a text, counted offline: tiktoken, with the tables that litellm carries.
 
-Two uses: about how many a prompt has, before a call, for whatever model; and how many a call took
-whose provider did not say, where the table is the model's own.
+Before a call this estimates a prompt's tokens, for any model. After it, it counts those of a call
+whose provider did not say them, if the table is the model's own.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from popbuild.llm.usage import Tokens
 
 _AROUND_A_MESSAGE = 4  # what a provider adds to each: its role and its ends
 _BEFORE_AN_ANSWER = 3  # what it adds once: that the assistant speaks next
-_ENCODING = "o200k_base"  # of OpenAI's models of today; other providers' differ by some percent
-# The tables of litellm that are those of models; any other tiktoken would fetch.
+_ENCODING = "o200k_base"  # OpenAI's current models; other providers differ by some percent
+# The tables that litellm carries; tiktoken would download any other.
 _TABLES = ("o200k_base", "cl100k_base")
 _WHOSE = ("openai", "azure", "text-completion-openai", "openrouter/openai", "")
-# Models of the same names that hear, speak or search: their input has more than its text.
+# Models that hear, speak or search: their input is more than its text.
 _MORE_THAN_TEXT = ("audio", "realtime", "search", "transcribe", "tts", "image")
-# Settings that add no tokens to either side: with any other one nothing is counted.
+# Settings that add no tokens to either side. With any other one nothing is counted.
 _PLAIN_SETTINGS = frozenset(
     "temperature top_p max_tokens max_completion_tokens seed stop presence_penalty "
     "frequency_penalty logit_bias response_format user timeout".split()
@@ -35,14 +35,14 @@ _MAX_CHARS = 1_000_000  # of request and answer: to count more takes a second
 
 
 def count_tokens(messages: Iterable[Message]) -> int:
-    """Tokens of a conversation, as OpenAI's models of today would count them."""
+    """Tokens of a conversation, as OpenAI's current models would count them."""
     encode = _encoder()
     return sum(_AROUND_A_MESSAGE + len(encode(message_text(message))) for message in messages)
 
 
 def count_usage(request: Request, text: str) -> Tokens | None:
-    """The tokens of a call with this answer, counted by ourselves; None where that cannot be known:
-    without the model's own table, for an answer that may hide reasoning, for more than text."""
+    """The tokens of a call with this answer, as we count them. None where we cannot: without the
+    model's table, for an answer that may hide reasoning, for more than text."""
     encoding = _table_of(request.model)
     settings = request.parameters()
     if encoding is None or not settings.keys() <= _PLAIN_SETTINGS:
@@ -67,7 +67,7 @@ def _is_text(message: Message) -> bool:
 
 
 def _table_of(model: str) -> str | None:
-    """The name of a model's own table, if it is at hand and all that the model writes is seen."""
+    """The name of a model's table, if it is at hand and the model hides no output."""
     provider, _, name = model.rpartition("/")
     price = price_of(model)
     if provider not in _WHOSE or price is None or price.can_reason:

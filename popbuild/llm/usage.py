@@ -1,5 +1,5 @@
-"""What a call took, as its provider says. What it does not say, or cannot mean, is unknown: None,
-never 0."""
+"""The tokens of a call as its provider reports them. What it does not report, or cannot mean, is
+unknown: None, never 0."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 # Beyond what any model takes or gives in one call.
 _MOST = 100_000_000
-# No vocabulary has a longer token: the longest are runs of blanks, or of one sign.
+# No vocabulary has a longer token: the longest are runs of blanks or of one character.
 _LONGEST_CHARS = 256
 
-# Names of one and the same number, in the order in which they are believed: litellm writes the
-# first of each, but for what it passes on as a provider words it.
+# Names of the same number, the most trusted first: litellm writes the first of each, unless it
+# passes a provider's on.
 _CACHED = ("cached_tokens", "cache_read_input_tokens", "prompt_cache_hit_tokens")
 _WRITTEN = ("cache_write_tokens", "cache_creation_tokens", "cache_creation_input_tokens")
 _REASONING = ("reasoning_tokens",)
@@ -21,9 +21,9 @@ _REASONING = ("reasoning_tokens",)
 
 @dataclass(frozen=True)
 class Tokens:
-    """Tokens of one call; None is unknown. `cached` were read from the provider's cache of prompts
-    and `written` went into it: both are parts of `input`, as `reasoning` is of `output`.
-    `is_counted_by_us` says that the provider gave no numbers and these are our own."""
+    """Tokens of one call; None is unknown. `cached` were read from the provider's prompt cache and
+    `written` went into it: both are parts of `input`, as `reasoning` is of `output`.
+    `is_counted_by_us` says that the provider gave no numbers and we counted."""
 
     input: int | None = None
     output: int | None = None
@@ -34,7 +34,7 @@ class Tokens:
 
     @property
     def both(self) -> tuple[int, int] | None:
-        """Of input and of output, where both are known."""
+        """Input and output, where both are known."""
         if self.input is None or self.output is None:
             return None
         return self.input, self.output
@@ -43,8 +43,8 @@ class Tokens:
 def reported_tokens(response: Mapping[str, Any]) -> Tokens:
     """The tokens that a response reports, in OpenAI's shape.
 
-    Where reasoning is more than the whole output it was counted beside it, as some providers do,
-    and is added. More cached than there was input is absurd: then the input is unknown.
+    Some providers count reasoning beside the output: where it is larger than the output, it is
+    added. If more was cached than there was input, the input is unknown.
     """
     usage = response.get("usage")
     if not isinstance(usage, Mapping):
@@ -59,7 +59,7 @@ def reported_tokens(response: Mapping[str, Any]) -> Tokens:
     if answered is None or characters > _LONGEST_CHARS * answered:
         return Tokens(asked, None, cached, written)
     if asked is None and not answered:
-        return Tokens()  # zeros in the place of what was not said
+        return Tokens()  # zeros instead of nothing
     reasoning = _first(usage, "completion_tokens_details", _REASONING)
     if reasoning is not None and reasoning > answered:
         answered += reasoning
@@ -67,14 +67,13 @@ def reported_tokens(response: Mapping[str, Any]) -> Tokens:
 
 
 def has_invented_zeros(response: Mapping[str, Any]) -> bool:
-    """Whether a response of before usage was read from the provider's own words says that nothing
-    was asked: that stood for what the provider did not say."""
+    """Whether a response of an older version has zeros where the provider reported no usage."""
     usage = response.get("usage")
     return isinstance(usage, Mapping) and usage.get("prompt_tokens") == 0
 
 
 def _first(usage: Mapping[str, Any], details: str, names: tuple[str, ...]) -> int | None:
-    """The first number by one of these names, among the details or beside them."""
+    """The first number under one of these names, among the details or beside them."""
     inner = usage.get(details)
     for place in (inner if isinstance(inner, Mapping) else {}, usage):
         for name in names:
@@ -85,7 +84,7 @@ def _first(usage: Mapping[str, Any], details: str, names: tuple[str, ...]) -> in
 
 
 def _number(value: Any) -> int | None:
-    """A count that can be one."""
+    """The value if it can be a count."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     if not 0 <= value <= _MOST or value != int(value):

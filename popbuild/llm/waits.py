@@ -1,4 +1,4 @@
-"""How long a provider asks us to wait, in every form in which that is written. Pure."""
+"""How long a provider asks us to wait, in every form that providers use. Pure."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def retry_after_s(
 
 
 def seconds_in(text: str | None, now_s: float) -> float | None:
-    """Seconds, by a number, a span (`30s`, `1m30s`, `250ms`) or a date; None for anything else.
+    """Seconds, from a number, a span (`30s`, `1m30s`, `250ms`) or a date; None for anything else.
 
-    A date without a zone is GMT, as RFC 9110 has all of them; one in the past means no wait.
+    A date without a zone is GMT, as in RFC 9110; one in the past means no wait.
     """
     text = (text or "").strip().strip('"')
     number = _number(text)

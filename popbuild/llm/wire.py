@@ -1,6 +1,6 @@
-"""What a provider really sent, read below litellm: status, headers and body, up to a size.
+"""What a provider really sent, recorded below litellm: status, headers and body, up to a size.
 
-litellm makes the transport of its HTTP clients in one place; the client puts this one around it.
+litellm makes the transport of its HTTP clients in one place; client.py wraps this one around it.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from popbuild.base.redact import redact
 
 _SHOWN_CHARS = 200
 _LOOKED_AT_BYTES = 20 * _SHOWN_CHARS
-# What belongs to the body as it came over the wire, and not to the one that is handed on.
+# Headers of the body as it came over the wire: the body that is handed on is unpacked.
 _OF_THE_WIRE = (b"content-encoding", b"content-length", b"transfer-encoding")
 
 
 @dataclass
 class HttpExchange:
-    """The last request of a call, and what came back: None and nothing until then. `is_whole` says
+    """The response to the last request of a call; `status` is None before it comes. `is_whole` says
     that the body came to its end; `error` is ours, where we stopped reading."""
 
     limit_bytes: int
@@ -38,16 +38,16 @@ class HttpExchange:
     error: ProviderError | None = None
 
     def document(self) -> Any:
-        """The body as JSON. Raises ValueError where it is none."""
+        """The body as JSON. Raises ValueError."""
         try:
             return json.loads(self.body)
         except RecursionError:
             raise ValueError("nested too deeply") from None
 
     def shown(self) -> dict[str, object]:
-        """How the body looks to a person who must find out what answered there."""
+        """The body's beginning, for a person who must find out what answered there."""
         start = self.body[:_LOOKED_AT_BYTES].decode(errors="replace")
-        # Before it is cut: half a key would not be known for one.
+        # Before it is cut: half a key would not be recognized.
         text = redact(" ".join(start.split()), os.environ)
         return {
             "content type": self.headers.get("content-type") or "not given",
@@ -55,6 +55,7 @@ class HttpExchange:
         }
 
 
+# A context variable, since nothing that we give litellm for a call reaches its transport.
 _current: contextvars.ContextVar[HttpExchange | None] = contextvars.ContextVar(
     "exchange", default=None
 )
@@ -62,7 +63,7 @@ _current: contextvars.ContextVar[HttpExchange | None] = contextvars.ContextVar(
 
 @contextlib.contextmanager
 def recorded(limit_bytes: int) -> Iterator[HttpExchange]:
-    """Record what is sent in this context, and read no body beyond a size."""
+    """Record the response to what is sent in this context; larger bodies are refused."""
     exchange = HttpExchange(limit_bytes)
     token = _current.set(exchange)
     try:
@@ -122,8 +123,8 @@ async def _body(response: httpx.Response, exchange: HttpExchange) -> bytes:
 
 
 def _unpacker(exchange: HttpExchange) -> Any:
-    """A function that gives, for the next bytes from the wire, those of the body: at most one more
-    than there is room for."""
+    """A function from the next bytes on the wire to the body's: at most one more than there is room
+    for."""
     encoding = exchange.headers.get("content-encoding", "").strip().lower()
     if encoding in ("", "identity"):
         return lambda chunk, room: chunk[: room + 1]
@@ -142,7 +143,7 @@ def _unpacker(exchange: HttpExchange) -> Any:
 
 
 def unreadable(exchange: HttpExchange, more: Mapping[str, object] | None = None) -> ProviderError:
-    """The error of an answer that cannot be read: what answered is likely no provider at all."""
+    """The error of an answer that cannot be read: probably no provider sent it."""
     error = ProviderError(
         "the provider's answer cannot be read",
         {"status": exchange.status, **exchange.shown(), **(more or {})},

@@ -1,4 +1,4 @@
 """One task: templates, eleven stages, the gate, and refinement.
 
-Imports base, model, llm and jobs. Open `cycle.py` first.
+Imports base, model, llm and jobs. Open `cycle.py` first, then `attempt.py`.
 """

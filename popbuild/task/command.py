@@ -1,4 +1,4 @@
-"""A task that is a command in any language: JSON on its stdin, its answer on its stdout."""
+"""Runs a task that is a command in any language: JSON on its stdin, its answer on its stdout."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def run_command(work: Work, progress: Mapping[str, Any], log: logging.Logg
 
 
 def _input(work: Work, progress: Mapping[str, Any]) -> bytes:
-    """What the command reads: the whole of the task's inputs, on which the task then depends."""
+    """What the command reads: all of the task's inputs, on which the task then depends."""
     seen, trace = work.seen, work.trace
     trace.needs(seen.artifacts)
     for name, value in seen.artifacts.items():

@@ -144,10 +144,15 @@ class Context:
         """An exception to raise: the answer fails the gate."""
         return AnswerRejected(Problem(printable(str(message)), printable(str(pointer))))
 
+    @property
+    def is_revoked(self) -> bool:
+        """Whether the stage outlived its timeout: then its context does nothing more."""
+        return self._work.files.is_revoked
+
     def progress(self) -> Progress:
         """What templates see of the attempt."""
         return Progress(self.variables, self.problems, self.previous, self.critique, self.cycle)
 
     def _check(self) -> None:
-        if self._work.files.is_revoked:
+        if self.is_revoked:
             raise RevokedError(f"task {self.task} outlived its timeout")

@@ -1,4 +1,4 @@
-"""What the stages do where stages.py says nothing. Pure functions over texts and documents."""
+"""What stages do by default. Pure functions over texts and documents."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from popbuild.task.answer import document, fences, reasoning
 from popbuild.task.answer.document import Found, NoDocument, place
 from popbuild.task.answer.kinds import Kinds
 
-MAX_PREVIOUS_CHARS = 200_000  # of a failed answer in the next prompt: sent, and paid for, again
+MAX_PREVIOUS_CHARS = 200_000  # of a failed answer in the next prompt, where it is paid for again
 
 
 def parse_text(answer: str) -> Found:
@@ -41,7 +41,7 @@ def _without_reasoning(
 
 
 def previous(answer: str) -> str:
-    """A failed answer as the next prompt has it: cut where it is too long, with a mark."""
+    """A failed answer for the next prompt: cut where it is too long, with a mark."""
     cut = len(answer) - MAX_PREVIOUS_CHARS
     if cut <= 0:
         return answer
@@ -49,7 +49,7 @@ def previous(answer: str) -> str:
 
 
 def critique(problems: Sequence[Problem]) -> str:
-    """The problems as a text that asks a model to mend them."""
+    """A text that asks a model to mend these problems."""
     lines = "\n".join(f"- {problem}" for problem in problems)
     return (
         f"Your answer has these problems:\n{lines}\n\nAnswer again, whole, without these problems."

@@ -1,8 +1,8 @@
 """What a prompt reads, to the field.
 
-Seed and artifacts reach a template as views. A view notes each place that is read, absent ones
-too; looping over a view, printing it or passing it to a filter reads it whole, and gives plain
-copies. Scalars are always plain values, so nothing leaks past a filter.
+Templates get seed and artifacts as views. A view notes each place that is read, absent ones too.
+Looping over a view, printing it or passing it to a filter reads it whole, and gives plain copies.
+Scalars are always plain values, so nothing leaks past a filter.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from popbuild.model.problem import MISSING, parts_of, pointer_of, value_at
 
 
 class ReadTrace:
-    """The dependencies that a task read, by name; see fingerprint.py for the names."""
+    """The dependencies that a task read, by name; see staleness.py for the names."""
 
     def __init__(self) -> None:
         self._digests: dict[str, str] = {}
-        self.on_copy: Callable[[Any], None] | None = None  # told of each value that is copied
+        self.on_copy: Callable[[Any], None] | None = None  # called with each copied value
 
     def read(self, document: str, pointer: str, value: Any) -> None:
         """A value was read; `document` is "seed" or "artifact:<task>"."""
@@ -33,11 +33,11 @@ class ReadTrace:
         self._digests[key] = kind_of(value)
 
     def needs(self, tasks: Iterable[str]) -> None:
-        """Which artifacts there are was asked: those of all needed tasks."""
+        """The task learned which artifacts there are: those of all needed tasks."""
         self._digests["needs"] = value_digest(list(tasks))
 
     def job(self, job: str) -> None:
-        """The job's ID was told."""
+        """The job's ID was read."""
         self._digests["job"] = job
 
     def file(self, path: str, digest: str) -> None:
@@ -45,12 +45,12 @@ class ReadTrace:
         self._digests[f"file:{path}"] = digest
 
     def fallback(self, model: str) -> None:
-        """A model answered that is only asked because the task lists it."""
+        """A model answered that is asked only because the task lists it."""
         self._digests[f"fallback:{model}"] = LISTED
 
     def dependencies(self) -> dict[str, str]:
-        """Everything noted, without what follows from the rest: a value that was read says
-        already that the objects around it exist."""
+        """Everything noted, without what follows from the rest: a value that was read implies that
+        the objects around it exist."""
         reads = [key for key in self._digests if "-kind:" not in key]
         return {
             key: value
@@ -64,8 +64,8 @@ class ReadTrace:
 
 
 def _tells(read: str, place: str) -> bool:
-    """Whether a value that was read says what kind stands at a place: it is the place's own, or
-    lies below it. A number may be an index or a key, so it leaves open which of the two it is."""
+    """Whether a value that was read says which kind of value stands at a place: the same place, or
+    one above it. A number may be an index or a key, so it says nothing."""
     if read == place:
         return True
     part = read.removeprefix(place + "/").partition("/")[0]
@@ -73,13 +73,13 @@ def _tells(read: str, place: str) -> bool:
 
 
 class _View:
-    """A container of a document that notes what is read of it."""
+    """A container in a document that notes what is read from it."""
 
     __slots__ = ("_document", "_pointer", "_trace", "_value")
 
     @property
     def _place(self) -> str:
-        """Where it stands, as a template says it: `seed.data`."""
+        """Its place as a template writes it: `seed.data`."""
         kind, _, task = self._document.partition(":")
         return ".".join([f"artifacts.{task}" if task else kind, *parts_of(self._pointer)])
 
@@ -89,7 +89,7 @@ class _View:
         self._pointer = pointer
         self._trace = trace
 
-    # With an underscore, as all that a template must not find where a dict or a list has nothing.
+    # With an underscore: templates must not find what a dict or a list does not have.
     def _whole(self) -> Any:
         """A plain copy; the whole value counts as read."""
         self._trace.read(self._document, self._pointer, self._value)
@@ -132,7 +132,7 @@ class ObjectView(_View, Mapping[str, Any]):
     __slots__ = ()
 
     def __getitem__(self, key: str) -> Any:
-        # No key of an object is a number: `["0"]` may be there, `[0]` never is.
+        # Keys are texts: `["0"]` may be there, `[0]` never is.
         value = self._at(key) if isinstance(key, str) else MISSING
         if value is MISSING:
             raise KeyError(key)
@@ -141,7 +141,7 @@ class ObjectView(_View, Mapping[str, Any]):
     def __contains__(self, key: object) -> bool:
         return isinstance(key, str) and self._at(key) is not MISSING
 
-    # Lists, which print as what they hold.
+    # Lists, which print their items.
 
     def keys(self) -> Any:
         return list(self)
@@ -154,7 +154,7 @@ class ObjectView(_View, Mapping[str, Any]):
 
 
 class ArtifactsView(ObjectView):
-    """The artifacts of the needed tasks by task. Each is a document of its own."""
+    """The artifacts of the needed tasks by task. Each is a separate document."""
 
     __slots__ = ()
 
@@ -199,13 +199,12 @@ class ArrayView(_View, Sequence[Any]):
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, int) and 0 <= index < len(self._value):
-            return self._at(int(index))  # true is 1, as in any list
+            return self._at(int(index))  # true is 1, as in every list
         return self._whole()[index]
 
 
 def _copied(value: Any) -> Any:
-    """A copy of a document: `copy.deepcopy`, which knows more kinds of values, takes ten times as
-    long."""
+    """A copy of a document. `copy.deepcopy`, for values of any kind, takes ten times as long."""
     if isinstance(value, dict):
         return {key: _copied(each) for key, each in value.items()}
     if isinstance(value, list):

@@ -1,6 +1,6 @@
-"""What is wrong with the stages that a stages.py defines, from its source and without running it.
+"""What is wrong with the stages in a stages.py, from its source and without running it.
 
-Only what is certain counts: what a decorator, an import or a call gives is not known here.
+Only certain mistakes count: the result of a decorator, an import or a call is not known here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _NO_FUNCTIONS = (ast.ClassDef, ast.Import, *_VALUES)
 
 
 def wrong_stages(tree: ast.Module, path: str) -> Iterator[ConfigError]:
-    """Stages that a run could not call: no function, or not one of a single argument."""
+    """Stages that a run could not call: not a function, or not one of a single argument."""
     for name, line, value in _defined(tree):
         if name not in _STAGES or value is None:
             continue
@@ -42,7 +42,7 @@ def wrong_stages(tree: ast.Module, path: str) -> Iterator[ConfigError]:
 def near_stages(
     tree: ast.Module, path: str, is_used_elsewhere: Callable[[str], bool]
 ) -> Iterator[ConfigError]:
-    """Public functions that no stage calls and whose name is nearly a stage's: they never run."""
+    """Public functions that are not used and nearly named like a stage: they never run."""
     names = (each for each in ast.walk(tree) if isinstance(each, ast.Name))
     used: set[object] = {each.id for each in names if isinstance(each.ctx, ast.Load)}
     used |= {each.attr for each in ast.walk(tree) if isinstance(each, ast.Attribute)}
@@ -68,8 +68,8 @@ def near_stages(
 
 
 def _defined(tree: ast.Module) -> Iterator[tuple[str, int, ast.AST | None]]:
-    """What stands at the top of a module by name, with its line; under `if` and `try` too. Of what
-    has a decorator the value is None: it may be anything."""
+    """The names defined at the top of a module, under `if` and `try` too, with line and value. The
+    value of a decorated function is None: it may be anything."""
     waiting: list[ast.stmt] = list(reversed(tree.body))
     while waiting:
         node = waiting.pop()
@@ -92,7 +92,7 @@ def _defined(tree: ast.Module) -> Iterator[tuple[str, int, ast.AST | None]]:
 
 
 def _takes_one(given: ast.arguments) -> bool:
-    """Whether a function can be called with one argument by its place."""
+    """Whether a function can be called with one positional argument."""
     places = [*given.posonlyargs, *given.args]
     needed = len(places) - len(given.defaults)
     by_name = [

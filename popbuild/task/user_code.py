@@ -1,7 +1,7 @@
-"""stages.py and what it imports, served from the snapshot and not from disk.
+"""Imports stages.py and its modules from the snapshot, not from disk.
 
 pipeline-config/ is on the import path while tasks run: `import helpers` finds
-pipeline-config/helpers.py, and `from . import helpers` one beside stages.py.
+pipeline-config/helpers.py, and `from . import helpers` the one beside stages.py.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         file = file_of(module.__name__, self._snapshot.files)
         if file is None:
             return  # a folder without __init__.py
-        module.__file__ = str(self._folder / file)  # for the files that it opens beside itself
+        module.__file__ = str(self._folder / file)  # code may open files beside itself
         code = compile(self._snapshot.text(file), f"pipeline-config/{file}", "exec")
         exec(code, module.__dict__)  # noqa: S102 - running the user's stages is what this is for
 
@@ -132,7 +132,7 @@ def load_user_code(path: str) -> dict[str, Callable[[Any], Any]]:
 
 
 def place_in(error: BaseException, path: str) -> str:
-    """The last line of the user's own code in a traceback; just the file where there is none."""
+    """The last line of the user's code in a traceback; only the file if it has none."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [(each.filename, each.lineno) for each in frames]
     if isinstance(error, SyntaxError):

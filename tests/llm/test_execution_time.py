@@ -18,7 +18,7 @@ HOURS = """
 import asyncio, collections, sys, types
 from popbuild.cli.main import main
 from popbuild.base import locks, stopwatch, fair_turns
-from popbuild.llm import budget, calls, client, admission
+from popbuild.llm import budget, calls, client, admission, sending
 
 spent = collections.Counter()
 
@@ -54,11 +54,12 @@ def held_once(self, name):
     return acquire(self, name)
 
 stopwatch.Stopwatch.__init__.__defaults__ = (lambda: 3600.0 * spent.total(),)
-replaced(calls, '_import_client', 'import', is_async=False)
+replaced(calls, '_import_sender', 'import', is_async=False)
 replaced(admission.Traffic, 'enter', 'limit')
 replaced(client, 'send', 'call')
 fair_turns.asyncio = pretending('turn', Semaphore=Slots)
-calls.asyncio = pretending('another process, or a try that failed')
+calls.asyncio = pretending('another process')
+sending.asyncio = pretending('a try that failed')
 budget.asyncio = pretending('budget')
 locks.Locks.acquire = held_once
 code = main(['run', '--budget', '5', 'first'])
@@ -78,7 +79,15 @@ def test_what_a_task_waits_for_is_not_its_execution(
     provider.script([Reply(status=500), "found", "an analysis"])
     result = workspace.run("python", "-c", HOURS)
     assert result.code == 0, result.out + result.err
-    waits = ["another process, or a try that failed", "budget", "call", "import", "limit", "turn"]
+    waits = [
+        "a try that failed",
+        "another process",
+        "budget",
+        "call",
+        "import",
+        "limit",
+        "turn",
+    ]
     assert str(waits) in result.err
     took = {"research": 2 * HOUR_MS, "analysis": HOUR_MS}
     status, (run,) = workspace.status("first"), workspace.runs()

@@ -7,6 +7,7 @@ import random
 
 import pytest
 
+from popbuild.llm.board import Board
 from popbuild.llm.lanes import (
     ANSWERED,
     ARRIVED_S,
@@ -14,7 +15,6 @@ from popbuild.llm.lanes import (
     REFUSED,
     UNKNOWN_OUTCOME,
     UNSENT,
-    Board,
     End,
     Lane,
     PendingCall,

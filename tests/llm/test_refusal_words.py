@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from popbuild.llm.native import fault_of
+from popbuild.llm.faults import fault_of
 from popbuild.llm.refusals import (
     FILTERED,
     LOADING,

@@ -21,6 +21,7 @@ from workspace import Workspace
 from popbuild.base.paths import Root
 from popbuild.llm.admission import Traffic
 from popbuild.llm.lanes import ANSWERED
+from popbuild.llm.notices import Notices
 from popbuild.llm.patience import Patience
 from popbuild.llm.request import Request as CallRequest
 from popbuild.model.pipeline import Limit
@@ -426,7 +427,7 @@ def traffic(root: Path, **limits: Limit) -> tuple[Traffic, list[float]]:
         return looks[-1]
 
     patience = Patience(in_flight=2000)
-    return Traffic(Root(root), patience, limits, lambda *_: None, lambda a, b: b, clock), looks
+    return Traffic(Root(root), patience, limits, Notices(), lambda a, b: b, clock), looks
 
 
 def ask(number: int) -> CallRequest:

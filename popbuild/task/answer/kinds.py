@@ -1,4 +1,4 @@
-"""Which values a schema can take, told by their types alone: a citation from a document."""
+"""Which values a schema can take, by their types alone: this tells a citation from a document."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _EMPTY: dict[str, Any] = {
     "null": None,
 }
 _ALL = frozenset(_EMPTY)
-# A schema with these and no `type` would let every other type pass, which is not meant.
+# A schema with these and without `type` would accept every other type, which is not meant.
 _HINTS = {
     "object": {"properties", "required", "patternProperties", "additionalProperties"},
     "array": {"items", "prefixItems", "minItems", "maxItems"},
 }
-_MAX_DEPTH = 16  # of references and combinations; what lies deeper may be anything
+_MAX_DEPTH = 16  # of references and combinations; anything deeper passes
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Kinds:
 
     @functools.cached_property
     def item_types(self) -> frozenset[str]:
-        """The JSON types that the items of a document that is an array may have."""
+        """The JSON types that the items of an array may have."""
         if self.schema is None:
             return _ALL
         return frozenset(
@@ -56,8 +56,8 @@ class Kinds:
         )
 
     def take(self, value: Any) -> bool:
-        """Whether a value has a type that the schema takes. Numbers alone in an array are citations
-        where its items can be none; any other item of a wrong type is for the gate to judge."""
+        """Whether a value has a type that the schema takes. An array of numbers is a citation where
+        items cannot be numbers; any other item of a wrong type is left to the gate."""
         if type_of(value) not in self.types:
             return False
         if not isinstance(value, list) or not value or "number" in self.item_types:
@@ -82,7 +82,7 @@ def type_of(value: Any) -> str:
 
 
 def _takes(schema: Any, value: Any, root: Any, depth: int = 0) -> bool:
-    """What jsonschema would say if it knew types, and the items of arrays, alone."""
+    """Whether a schema takes a value, by types and items of arrays alone."""
     if not isinstance(schema, dict) or depth > _MAX_DEPTH:
         return schema is not False
 
@@ -94,7 +94,7 @@ def _takes(schema: Any, value: Any, root: Any, depth: int = 0) -> bool:
     target = _target(schema, root)
     items = schema.get("items", True)
     if isinstance(items, list) or "prefixItems" in schema:
-        items = True  # each place has a schema of its own
+        items = True  # each item has its own schema
     return (
         fits(target)
         and all(map(fits, _list(schema, "allOf")))
@@ -118,7 +118,7 @@ def _named(schema: dict[str, Any]) -> frozenset[str]:
 
 
 def _target(schema: dict[str, Any], root: Any) -> Any:
-    """What `$ref` leads to in this document; True, which takes all, where it does not."""
+    """The target of `$ref` in this document; True, which takes anything, without one."""
     reference = schema.get("$ref")
     if not isinstance(reference, str) or not reference.startswith("#"):
         return True

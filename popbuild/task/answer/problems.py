@@ -1,4 +1,4 @@
-"""What is wrong with an answer by what its provider says of it."""
+"""What is wrong with an answer before its text is read."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _MAX_REFUSAL_CHARS = 500
 
 
 def problems_of(text: str, answer: Answer | None) -> list[Problem]:
-    """What is wrong with an answer before its text is read: refused, cut off, empty, too large.
-    `answer` is the provider's, None where the text is not as a provider gave it."""
+    """The problem of an answer that is refused, cut off, empty or too large. `answer` is the
+    provider's; None where the text is not what a provider gave."""
     found = None
     if answer is not None:
         found = _refused(text, answer) or _no_end(text, answer)
@@ -41,7 +41,7 @@ def _refused(text: str, answer: Answer) -> str | None:
 
 
 def _no_end(text: str, answer: Answer) -> str | None:
-    """Where the answer ended on its way, and there is more to come or nothing to read."""
+    """The problem of an answer that is not finished, or is a tool call."""
     word = printable(answer.ended_by)
     if answer.end == ends.PAUSED:
         return f"the provider paused the answer ({word})"
@@ -64,5 +64,5 @@ def _empty(answer: Answer | None) -> str:
 
 
 def _own_word(answer: Answer) -> str:
-    """The provider's word for the end, where it is another one than everybody's."""
+    """The provider's word for the end, where it differs from the common one."""
     return "" if answer.ended_by == answer.finish_reason else f" ({printable(answer.ended_by)})"

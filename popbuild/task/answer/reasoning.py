@@ -1,7 +1,7 @@
 """A model's reasoning in its answer, by the tags around it. The rule is in `docs/tasks.md`.
 
-Most providers keep reasoning apart. What serves open models often does not, or cuts the opening tag
-off, which stands in the prompt already.
+Most providers keep reasoning apart. Servers of open models often do not, or leave out the opening
+tag, which is already in the prompt.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Spans = Callable[[str], Iterable[tuple[int, int, bool]]]
 # The tags of vLLM's, SGLang's and llama.cpp's parsers, and of models' own templates. As names in
 # <…>, also <seed:think>, <mm:think>, <ifm|think>, with attributes, in any case:
 _ALWAYS = "think|thinking|antthinking"
-# These an answer may have for its own, so that they count only where it begins:
+# An answer may use these tags itself, so they count only at its beginning:
 _AT_START = (
     "thoughts?|reasoning|reason|reflection|analysis|scratchpad|inner_monologue|inner_thoughts"
     "|internal_thoughts|chain_of_thought|cot"
@@ -25,7 +25,7 @@ _NAMED = (
 )
 _HARMONY = r"(?:<\|start\|>\s*assistant\s*)?<\|channel\|>\s*"
 _HEADER_END = r"\b[^<>]{0,40}(?:<\|constrain\|>[^<>]{0,40})?<\|message\|>"
-# And as tokens of their own: how reasoning opens, and how it closes.
+# Special tokens: how reasoning opens, and how it closes.
 TOKENS = (
     (r"\[THINK\]", r"\[/THINK\]"),  # Mistral
     (r"◁think▷", r"◁/think▷"),  # Kimi
@@ -52,14 +52,14 @@ _TAGS = re.compile(
     )
     + ")"
 )
-# No tag is without one of these: most answers are done with after one quick look.
+# Every tag has one of these: for most answers one quick search is enough.
 _HINT = re.compile(
     "think|thought|reason|reflection|scratchpad|monologue|inner_|channel|unused|analysis|cot",
     re.IGNORECASE,
 )
-# The same channels where the server left out its tokens and kept their names.
+# The same channels from servers that leave out the tokens and keep the names.
 _BARE_CHANNELS = re.compile(r"\s*analysis.*?assistant\s?final(?:json)?", re.DOTALL)
-# What surrounds an answer behind reasoning without belonging to it.
+# What may surround an answer behind reasoning.
 _AROUND = tuple(
     re.compile(pattern, re.DOTALL)
     for pattern in (
@@ -73,8 +73,8 @@ _AROUND = tuple(
 _BLANK = re.compile(r"[\s\ufeff\u200b]*")
 _QUOTES = "`\"'\u201c\u201d\u2018\u2019"
 _BEGINS = re.compile(r"[ \t]*(?:\r?\n|[\[{]|\Z)")
-_LOOK_AROUND = 200  # characters of a line that tell whether a tag is only talked about
-_MAX_ROUNDS = 16  # closing tags without an opening one; each is looked for anew
+_LOOK_AROUND = 200  # characters of a line that show whether a tag is only mentioned
+_MAX_ROUNDS = 16  # closing tags without an opening one; each needs another search
 
 
 @dataclass(frozen=True)
@@ -91,10 +91,10 @@ class Tag:
 
 @dataclass(frozen=True)
 class WithoutReasoning:
-    """An answer without its reasoning. `in_place` is the same with space for what was left out, so
-    that lines and columns are as they were; `reasoning` counts the characters left out; `unclosed`
-    is the tag that never closes, None where all do. `is_sure` is false where a closing tag stood
-    alone: it might have stood in a document that is cut off."""
+    """An answer without its reasoning. `in_place` is the same with blanks for what was left out, so
+    that lines and columns stay; `reasoning` counts the characters left out; `unclosed` is the tag
+    that never closes. `is_sure` is false where a closing tag stood alone: it may have been part of
+    a document that is cut off."""
 
     text: str
     in_place: str
@@ -104,9 +104,9 @@ class WithoutReasoning:
 
 
 def without(text: str, content: Spans) -> WithoutReasoning:
-    """Take the reasoning out of an answer. `content` gives the spans of a text in which tags are
-    what the answer says, code or documents, and whether each span is whole: in a broken one, a
-    closing tag may well end reasoning that had a draft in it."""
+    """Take the reasoning out of an answer. `content` gives the spans of code and documents, in
+    which tags are content, and whether each is whole: in a broken one, a closing tag may end
+    reasoning that held a draft."""
     if not _HINT.search(text):
         return WithoutReasoning(text, text)
     bare = _BARE_CHANNELS.match(text)
@@ -150,7 +150,7 @@ def _tags(text: str, start: int) -> list[Tag]:
 
 
 def _is_mention(text: str, tag: Tag) -> bool:
-    """Whether a tag is only talked about: inside a code span on its line, or between quotes."""
+    """Whether a tag is only mentioned: inside a code span on its line, or between quotes."""
     before = text[max(0, tag.start - _LOOK_AROUND) : tag.start].rpartition("\n")[2]
     after = text[tag.end : tag.end + _LOOK_AROUND].partition("\n")[0]
     if before.count("`") % 2 and "`" in after:
@@ -162,7 +162,7 @@ def _is_mention(text: str, tag: Tag) -> bool:
 def _leading(
     text: str, start: int, tags: list[Tag], cuts: list[tuple[int, int]]
 ) -> tuple[int, Tag | None]:
-    """The blocks that an answer begins with, one behind the other: where they end."""
+    """Where the blocks end that an answer begins with, one behind the other."""
     closing = _closing(tags)
     for number, tag in enumerate(tags):
         if tag.start < start:
@@ -180,7 +180,7 @@ def _leading(
 
 
 def _outside(tags: list[Tag], spans: list[tuple[int, int]]) -> list[Tag]:
-    """The tags that stand in none of the spans."""
+    """The tags outside of the spans."""
     found, number = [], 0
     for tag in tags:
         while number < len(spans) and spans[number][1] <= tag.start:
@@ -191,8 +191,8 @@ def _outside(tags: list[Tag], spans: list[tuple[int, int]]) -> list[Tag]:
 
 
 def _first_lone(text: str, tags: list[Tag], sure: set[int]) -> Tag | None:
-    """The first closing tag that no opening one stands before. In a broken document, it must be
-    followed by a new line or a bracket: inside a string that was cut off, the string goes on."""
+    """The first closing tag without an opening one before it. In a broken document it must be
+    followed by a new line or a bracket: otherwise it may be inside of a string."""
     opened: set[str] = set()
     for tag in tags:
         if not tag.closes:
@@ -203,7 +203,7 @@ def _first_lone(text: str, tags: list[Tag], sure: set[int]) -> Tag | None:
 
 
 def _blocks(tags: list[Tag], sure: set[int], cuts: list[tuple[int, int]]) -> Tag | None:
-    """The blocks further on that no document holds, to `cuts`; gives the tag that never closes."""
+    """Add the later blocks outside of documents to `cuts`; gives the tag that never closes."""
     at = 0
     for tag, end in zip(tags, _closing(tags), strict=True):
         if tag.start < at or tag.closes or not tag.counts_anywhere or tag.start not in sure:
@@ -216,8 +216,8 @@ def _blocks(tags: list[Tag], sure: set[int], cuts: list[tuple[int, int]]) -> Tag
 
 
 def _closing(tags: list[Tag]) -> list[int | None]:
-    """Where the block of each opening tag ends: at its own closing tag, or, where blocks were
-    opened inside and never closed, at the next one."""
+    """Where the block of each opening tag ends: at its closing tag, or at the next one where inner
+    blocks were never closed."""
     found: list[int | None] = [None] * len(tags)
     opened: dict[str, list[int]] = {}
     for number, tag in enumerate(tags):
@@ -254,11 +254,11 @@ def _cut(text: str, cuts: list[tuple[int, int]], unclosed: Tag | None) -> Withou
 
 
 def _ends(text: str) -> tuple[int, int]:
-    """Where a text begins and ends, without the blank around it."""
+    """Where a text begins and ends without the blanks around it."""
     end = len(text.rstrip())
     return min(len(text) - len(text.lstrip()), end), end
 
 
 def _blank(text: str) -> str:
-    """As many lines, and as many characters on the last."""
+    """Blanks with as many lines, and as many characters on the last."""
     return "\n" * text.count("\n") + " " * (len(text) - text.rfind("\n") - 1)

@@ -1,8 +1,8 @@
-"""Harmless slips in JSON, mended: nothing is invented, and nothing but punctuation is dropped.
+"""Mends harmless slips in JSON: it invents nothing, and drops nothing but punctuation.
 
-What would have to be guessed (a missing comma or quote, a comment, Python's `True`) stays broken.
-A library for repair does guess: json_repair, in its strict mode too, closes what was cut off and
-keeps the last of duplicate keys; json5 and demjson3 know no control characters inside strings.
+What would need a guess (a missing comma or quote, a comment, Python's `True`) stays broken.
+Repair libraries guess: json_repair, even in its strict mode, closes what was cut off and keeps the
+last of duplicate keys; json5 and demjson3 refuse control characters inside strings.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SPACES = "spaces between its parts that JSON does not know"
 DOUBLED = "a doubled outer brace"
 ENCODED = "a JSON text encoded twice"
 
-_ODD = r"\u200b-\u200d\u2060\ufeff"  # without width; Python counts the others as space
+_ODD = r"\u200b-\u200d\u2060\ufeff"  # of no width; Python counts the others as space
 _SPACE = rf"[\s{_ODD}]*"
 _PARTS = re.compile(
     rf"""
@@ -35,9 +35,9 @@ _DOUBLED = re.compile(rf"({_SPACE}){{(?={_SPACE}{{)")
 
 
 def parse_leniently(text: str) -> tuple[Any, tuple[str, ...]]:
-    """The value of a JSON text, with the slips that were mended in it.
+    """The value of a JSON text, and the slips that were mended in it.
 
-    Raises InputError, as `jsonio.parse` does, with the place in the text as it was given.
+    Raises InputError, as `jsonio.parse` does, with the place in the given text.
     """
     try:
         return jsonio.parse(text, "answer"), ()
@@ -56,8 +56,8 @@ def parse_leniently(text: str) -> tuple[Any, tuple[str, ...]]:
 
 
 def _mended(text: str) -> tuple[str, tuple[str, ...]]:
-    """The text, as long as it was, so that places stay what they are; and what was mended. Control
-    characters are left to the parser."""
+    """The text with its length unchanged, so that places stay, and what was mended. The parser
+    handles control characters."""
     slips: dict[str, None] = {}
 
     def mend(part: re.Match[str]) -> str:
@@ -75,7 +75,7 @@ def _mended(text: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _inside(text: str) -> str | None:
-    """The text without its outermost pair of braces, where another stands directly inside."""
+    """The text without its outermost braces, if another pair stands directly inside."""
     opening = _DOUBLED.match(text)
     end = text.rstrip()
     if opening is None or not end.endswith("}") or not end[:-1].rstrip().endswith("}"):

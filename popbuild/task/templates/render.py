@@ -1,4 +1,4 @@
-"""Prompts: sandboxed templates that note what they read, and which files they are made of."""
+"""Renders prompts: sandboxed templates that note what they read, and which files they use."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from popbuild.task.reads import ReadTrace
 from popbuild.task.templates import bounds
 from popbuild.task.templates.sandbox import Sandbox
 
-_MAX_READ = 20  # values that an error shows
+_MAX_READ = 20  # values in an error
 
 
 def nothing_to_send(
@@ -43,12 +43,12 @@ def nothing_to_send(
 
 
 class Templates:
-    """The templates of one snapshot. Compiled once, whoever renders them."""
+    """The templates of one snapshot, each compiled once."""
 
     def __init__(self, source_of: Callable[[str], str | None], digests: Mapping[str, str]) -> None:
         self._digests = digests
         self._loader = _Loader(source_of)
-        # No cache of jinja's: it would hide includes from the loader, which notes them.
+        # Without jinja's cache: it would hide includes from the loader, which notes them.
         self._environment = _Environment(loader=self._loader, cache_size=0)
 
     def check(self, path: str) -> None:
@@ -60,13 +60,13 @@ class Templates:
             _fail("a template has a syntax error", error.name or path, error.lineno, error)
         except RecursionError as error:
             _fail("a template is nested too deeply", path, None, error)
-        except Exception as error:  # Python has its own limits: of nested blocks, of digits
+        except Exception as error:  # Python has limits too: nested blocks, digits
             _fail("a template cannot be compiled", path, None, error)
 
     def render(
         self, path: str, variables: Mapping[str, Any], trace: ReadTrace
     ) -> tuple[str, set[str]]:
-        """The text of a template, and every name that it or an included one mentions.
+        """The text of a template, and every name in it or in included ones.
 
         Raises TaskError with file and line for a syntax error, an undefined name, an attempt to
         leave the sandbox, or more text than any prompt needs.
@@ -93,7 +93,7 @@ class Templates:
         return "".join(chunks).strip(), set().union(*(self._loader.names(each) for each in loaded))
 
 
-# What a template's exception means, the first kind that fits.
+# What the exceptions of a template mean; the first kind that fits counts.
 _RENDER_ERRORS: tuple[tuple[type[Exception], str, str | None], ...] = (
     (
         jinja2.TemplateNotFound,
@@ -153,22 +153,21 @@ class _Environment(Sandbox):
 
 
 class _Loader(jinja2.BaseLoader):
-    """Serves templates from the snapshot and notes each use, cached or not, and each that it was
-    asked for in vain."""
+    """Serves templates from the snapshot. Notes each use, cached or not, and each missing one."""
 
     def __init__(self, source_of: Callable[[str], str | None]) -> None:
         self._source_of = source_of
         self._compiled: dict[str, tuple[Any, set[str]]] = {}
-        self._thread = threading.local()  # tasks render at the same time, each in its thread
+        self._thread = threading.local()  # tasks render at the same time
 
     def start(self) -> list[str]:
-        """The list that the next render of this thread notes its templates in."""
+        """The list of templates that the next render of this thread will use."""
         self._thread.loaded = []
         loaded: list[str] = self._thread.loaded
         return loaded
 
     def has(self, name: str) -> bool:
-        """Whether there is such a template. One that is not there may be one day."""
+        """Whether a template exists. A missing one is noted: it may be added later."""
         found = name in self._compiled or self._source_of(name) is not None
         if not found:
             self._thread.loaded.append(name)

@@ -1,7 +1,5 @@
-"""Jinja's sandbox, with bounds on every way to make a large text out of a small one.
-
-What a template names that is not there is an error that says what is.
-"""
+"""Jinja's sandbox, with bounds on every way to make a large text out of a small one, and with
+errors that say which names exist."""
 
 from __future__ import annotations
 
@@ -19,15 +17,13 @@ import jinja2.visitor
 
 from popbuild.base.errors import nearest
 from popbuild.task.reads import ArrayView, ArtifactsView, ObjectView, plain
-from popbuild.task.templates import bounds
+from popbuild.task.templates import bounds, filters, operations
 
 _IN_BRACKETS = "a name with a dash is written in brackets: artifacts['market-analysis']"
 NAMES = ("seed", "artifacts", "config", "variables", "problems", "previous", "cycle")
 
 
 class Sandbox(jinja2.sandbox.SandboxedEnvironment):
-    """Jinja's sandbox, with bounds on every way to make a large text out of a small one."""
-
     intercepted_binops = frozenset({"*", "+", "%", "**", "//", "/"})
 
     def __init__(self, **options: Any) -> None:
@@ -35,19 +31,19 @@ class Sandbox(jinja2.sandbox.SandboxedEnvironment):
         self.budget = bounds.RenderBudget()
         self.finalize = self._printed
         self.policies["json.dumps_function"] = self._dump
-        self.filters = bounds.bounded({**self.filters, "sum": _sum}, self.budget)
-        self.tests = bounds.counting_tests(self.tests, self.budget)
+        self.filters = filters.bounded({**self.filters, "sum": _sum}, self.budget)
+        self.tests = filters.counting_tests(self.tests, self.budget)
         self.filters["bounded_concat"] = self._concat
         # With the context, or the compiler would run it once, for a constant.
         self.filters["bounded_look"] = jinja2.pass_context(lambda _, value: self._look(value))
         self.filters["bounded_turn"] = jinja2.pass_context(lambda _, chars: self._turn(chars))
-        del self.globals["lipsum"]  # a text that is another one each time is no prompt
+        del self.globals["lipsum"]  # a prompt must not be a random text
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> jinja2.nodes.Template:
         tree = super()._parse(source, name, filename)
         for node in tree.find_all(jinja2.nodes.Filter):
-            if node.name in bounds.LEFT_OUT:
-                why = f"the filter {node.name!r} is left out: {bounds.LEFT_OUT[node.name]}"
+            if node.name in filters.LEFT_OUT:
+                why = f"the filter {node.name!r} is left out: {filters.LEFT_OUT[node.name]}"
                 raise jinja2.TemplateSyntaxError(why, node.lineno, name, filename)
         dashed = _dashed(tree)
         if dashed is not None:
@@ -56,7 +52,7 @@ class Sandbox(jinja2.sandbox.SandboxedEnvironment):
         return counted
 
     def getattr(self, obj: Any, attribute: str) -> Any:
-        # A key wins over a method: `seed.data.items` is the seed's field where it has one.
+        # A key wins over a method: `seed.data.items` is the seed's field if it has one.
         if isinstance(obj, ObjectView) and attribute in obj:
             return obj[attribute]
         return super().getattr(obj, attribute)
@@ -68,10 +64,10 @@ class Sandbox(jinja2.sandbox.SandboxedEnvironment):
         owner, name = value.__self__, value.__name__
 
         def run(*args: Any, **kwargs: Any) -> Any:
-            bounds.before_method(owner, name, args, kwargs)
+            operations.before_method(owner, name, args, kwargs)
             if name == "format_map":
                 (kwargs,), args = args, ()
-            escape = getattr(owner, "escape", None)  # a text that the filter `escape` made
+            escape = getattr(owner, "escape", None)  # of a text from the filter `escape`
             formatter = _EscapingFormatter(self, escape=escape) if escape else _Formatter(self)
             return type(owner)(formatter.vformat(owner, args, kwargs))
 
@@ -79,17 +75,17 @@ class Sandbox(jinja2.sandbox.SandboxedEnvironment):
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         left, right = plain(left), plain(right)
-        bounds.before_operator(operator, left, right)
-        self.budget.work(bounds.work_of_operator(operator, left, right))
+        operations.before_operator(operator, left, right)
+        self.budget.work(operations.work_of_operator(operator, left, right))
         result = super().call_binop(context, operator, left, right)
         self.budget.spend(result)
         return result
 
     def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:
-        # Named as in jinja, so that no keyword of a template's call can clash.
+        # Named as in jinja, so that a keyword in a template cannot clash.
         owner, name = getattr(__obj, "__self__", None), getattr(__obj, "__name__", "")
-        bounds.before_method(owner, name, args, kwargs)
-        __self.budget.work(bounds.work_of_method(owner, name, args))
+        operations.before_method(owner, name, args, kwargs)
+        __self.budget.work(operations.work_of_method(owner, name, args))
         __self.budget.walk([*args, *kwargs.values()])
         result = super().call(__context, __obj, *args, **kwargs)
         __self.budget.spend(result)
@@ -132,18 +128,18 @@ class Sandbox(jinja2.sandbox.SandboxedEnvironment):
 def _sum(
     environment: jinja2.Environment, iterable: Iterable[Any], attribute: Any = None, start: Any = 0
 ) -> Any:
-    """As jinja's filter, but for lists."""
+    """Jinja's filter, but linear for lists."""
     if attribute is not None:
         iterable = map(jinja2.filters.make_attrgetter(environment, attribute), iterable)
-    return bounds.summed(iterable, start)
+    return operations.summed(iterable, start)
 
 
 class _Formatter(jinja2.sandbox.SandboxedFormatter):
-    """Jinja's formatter, in which every field is weighed before it is made."""
+    """Jinja's formatter, with every field weighed before it is made."""
 
     def __init__(self, environment: jinja2.Environment, **options: Any) -> None:
         super().__init__(environment, **options)
-        self._fields = bounds.Fields()
+        self._fields = operations.Fields()
 
     def format_field(self, value: Any, format_spec: str) -> Any:
         self._fields.before(value, format_spec)
@@ -151,11 +147,12 @@ class _Formatter(jinja2.sandbox.SandboxedFormatter):
 
 
 class _EscapingFormatter(_Formatter, jinja2.sandbox.SandboxedEscapeFormatter):
-    """The same for a text that the filter `escape` made."""
+    """The same for a text from the filter `escape`."""
 
 
 class _Counted(jinja2.visitor.NodeTransformer):
-    """Makes a template count its loops' turns, and what `~` makes: a sandbox sees neither."""
+    """Makes a template count the turns of its loops and the results of `~`, which jinja's sandbox
+    does not see."""
 
     def visit_Concat(self, node: jinja2.nodes.Concat) -> jinja2.nodes.Node:
         self.generic_visit(node)
@@ -186,8 +183,8 @@ class _Counted(jinja2.visitor.NodeTransformer):
 
 
 def _dashed(tree: jinja2.nodes.Template) -> jinja2.nodes.Sub | None:
-    """A subtraction that is none: `artifacts.market-analysis`. Of what is in no scope nothing can
-    be taken away, but the template would fail only when those above it are paid for."""
+    """A name with a dash that reads as a subtraction: `artifacts.market-analysis`. The subtracted
+    name is unknown, but the template would fail only after the tasks above it were paid for."""
     found = [
         (node, node.right.name)
         for node in tree.find_all(jinja2.nodes.Sub)
@@ -202,7 +199,7 @@ def _filter(node: jinja2.nodes.Expr, name: str, line: int) -> jinja2.nodes.Filte
 
 
 class Undefined(jinja2.StrictUndefined):
-    """What a template gets for a name that is not there: an error that says what is."""
+    """A missing name in a template: an error that says which names exist."""
 
     @property
     def _undefined_message(self) -> str:

@@ -1,7 +1,8 @@
-"""What a template's source says without rendering it: what it names, and whether it says anything.
+"""What a template's source shows without rendering it: which names it uses, and whether it prints
+anything.
 
 Only what is certain counts. A name that the template tests (`is defined`, `default`, `in`) may be
-missing, and a name that is computed cannot be known.
+missing, and a computed name is unknown.
 """
 
 from __future__ import annotations
@@ -16,18 +17,18 @@ from jinja2 import nodes
 
 from popbuild.base.texts import is_blank
 
-# With the context, or the compiler would print each constant once, to look at it.
+# With the context, or the compiler would print each constant to look at it.
 _PARSER = jinja2.Environment(  # noqa: S701 - parses, and renders nothing
     finalize=jinja2.pass_context(lambda _, value: value)
 )
 _OPTIONAL_TESTS = ("defined", "undefined")
 _OPTIONAL_FILTERS = ("default", "d")
-_METHODS = ("get", "items", "keys", "values")  # of an object, where no task is called so
+_METHODS = ("get", "items", "keys", "values")  # of an object, unless a task has the name
 
 
 @dataclass(frozen=True)
 class Named:
-    """Something that a template names, and on which line."""
+    """A name in a template, with its line."""
 
     name: str
     line: int
@@ -44,9 +45,9 @@ class Reference:
 
 @dataclass(frozen=True)
 class TemplateSource:
-    """What a template says. `artifacts` are the tasks whose artifact it cannot do without,
-    `undeclared` the names that it neither sets nor tests, `sets` those that it sets for templates
-    that it includes, and `blank` says that it renders to nothing, whatever it reads."""
+    """`artifacts` are the tasks whose artifact the template needs, `undeclared` the names that it
+    neither sets nor tests, `sets` those that it sets for included templates. `blank` says that it
+    renders to nothing, whatever it reads."""
 
     templates: tuple[Reference, ...] = ()
     artifacts: tuple[Named, ...] = ()
@@ -57,7 +58,7 @@ class TemplateSource:
 
 @functools.lru_cache(maxsize=256)
 def template_source(text: str) -> TemplateSource:
-    """What a template's text says; nothing where it cannot be parsed, which is told elsewhere."""
+    """What a template's text shows; nothing if it cannot be parsed, which is an error elsewhere."""
     try:
         tree = _PARSER.parse(text)
         undeclared = _undeclared(tree)
@@ -81,8 +82,8 @@ def template_source(text: str) -> TemplateSource:
 
 
 class _Names(jinja2.meta.TrackingCodeGenerator):
-    """Finds names and computes nothing: jinja2's own works out what is constant, `'a' * 10 ** 10`
-    too, with none of the sandbox's bounds."""
+    """Finds names and computes nothing: jinja2's own class evaluates constants, `'a' * 10 ** 10`
+    too, without the sandbox's bounds."""
 
     def __init__(self, environment: jinja2.Environment) -> None:
         super().__init__(environment)
@@ -105,7 +106,7 @@ def _references(tree: nodes.Template) -> Iterator[Reference]:
 
 
 def _artifacts(tree: nodes.Template, optional: set[int]) -> Iterator[Named]:
-    """`artifacts.x` and `artifacts["x"]`, where the template has no way without it."""
+    """`artifacts.x` and `artifacts["x"]`, where the template cannot do without it."""
     asked = {
         node.expr.value
         for node in tree.find_all(nodes.Compare)
@@ -129,7 +130,7 @@ def _is_artifacts(node: nodes.Node) -> bool:
 
 
 def _optional(tree: nodes.Template) -> set[int]:
-    """The nodes that may be undefined: a test or a filter says what then."""
+    """The nodes that may be undefined, since a test or a filter handles that."""
     found: set[int] = set()
     for test in tree.find_all(nodes.Test):
         if test.name in _OPTIONAL_TESTS:
@@ -144,7 +145,7 @@ def _optional(tree: nodes.Template) -> set[int]:
 
 
 def _written(node: nodes.Node) -> str | None:
-    """A name, or a place below one, as a text; None for anything else."""
+    """A name, or a place below one, as written; None for anything else."""
     if isinstance(node, nodes.Name):
         return node.name
     if isinstance(node, nodes.Getattr):
