@@ -15,7 +15,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from popbuild.base import disk, jsonio
+from popbuild.base import disk, jsonio, tree
 from popbuild.base.errors import GateError, InputError
 from popbuild.base.paths import COMPLETE, CURRENT, JobFolder, artifact_place
 from popbuild.jobs import fingerprint, job_state, lifecycle, open_job, originals, promotion
@@ -194,10 +194,10 @@ def _open(job: Job, original: JobFolder, around: Surroundings) -> OpenJob:
     originals.keep_original(root, original)
     if job.folder != current:
         if job.folder == original:
-            disk.copy_folder(original.path, current.path)
+            tree.copy_folder(original.path, current.path)
         else:
-            disk.rename_new(job.folder.path, current.path)
-    disk.remove(current.rejection)
+            tree.rename_new(job.folder.path, current.path)
+    tree.remove(current.rejection)
     if not job_state.holds_seed(current, job.seed):
         lifecycle.write_seed(current, job.seed)
     return open_job.open_job(current, job.id, run_id(), job.seed, job.pipeline, None)

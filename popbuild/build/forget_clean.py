@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from popbuild.base import disk
+from popbuild.base import disk, tree
 from popbuild.base.paths import COMPLETE, CURRENT, REJECTED, Root
 from popbuild.jobs import run_history, run_lines, run_log, seals
 from popbuild.jobs.lifecycle import job_lock
@@ -39,7 +39,7 @@ def forget(root: Root, job: str | None, names: Iterable[str]) -> Iterator[str]:
                     disk.make_folder(shelf)
                     stamp = name_stamp()
                     with seals.moving(folder, letter):
-                        disk.rename_new(letter, shelf / f"{task.name}-{stamp}.json")
+                        tree.rename_new(letter, shelf / f"{task.name}-{stamp}.json")
                     yield f"forgetting {each}:{task.name}"
 
 
@@ -62,7 +62,7 @@ def clean(
                     run_log.removed(root, each)
                 if there:
                     if not dry_run:
-                        disk.remove(folder.path)
+                        tree.remove(folder.path)
                     yield f"{'would remove' if dry_run else 'removing'} {root.show(folder.path)}"
                 elif missed:
                     yield f"{root.show(folder.path)} is gone already: verify no longer misses it"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from popbuild.base import disk, jsonio
+from popbuild.base import disk, jsonio, tree
 from popbuild.base.errors import GateError, StoppedError
 from popbuild.base.paths import CURRENT, REJECTED, JobFolder, Root
 from popbuild.build.nothing_to_do import Options
@@ -69,16 +69,16 @@ def take_up(job: Job, root: Root) -> JobFolder:
             originals.discard_original(root, root.job(state, job.id))
     if not current.path.is_dir():
         if job.state == REJECTED and job.folder is not None:
-            disk.rename_new(job.folder.path, current.path)
+            tree.rename_new(job.folder.path, current.path)
         elif job.folder is not None:
             # A copy: the good result stands until a better one passes every gate.
-            disk.copy_folder(job.folder.path, current.path)
+            tree.copy_folder(job.folder.path, current.path)
         elif not root.pending(job.id).exists():
             data = disk.read(root.seed(job.id), max_bytes=jsonio.MAX_BYTES)
             lifecycle.queue_seed(root, job.id, data)
     originals.keep_original(root, current)
     lifecycle.claim(root, job.id)
-    disk.remove(current.rejection)
+    tree.remove(current.rejection)
     if not job_state.holds_seed(current, job.seed):
         lifecycle.write_seed(current, job.seed)
     lifecycle.finish_claim(current)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from popbuild import __version__
-from popbuild.base import disk, jsonio
+from popbuild.base import commits, disk, jsonio
 from popbuild.base.errors import PopbuildError, StoppedError
 from popbuild.base.redact import redact
 from popbuild.base.stopwatch import Stopwatch
@@ -68,7 +68,7 @@ async def keep_built(attempt: TaskAttempt, work: Work, built: Built, started_at:
         body = _letter(attempt, work, built, (started_at, ended_at), spent)
         prepared.append(lifecycle.prepare_letter(folder, task.id, body))
         # No other file is written again once the letter stands.
-        others = disk.unsynced(_unsynced(attempt, work))
+        others = commits.unsynced(_unsynced(attempt, work))
     except BaseException:
         for each in prepared:
             disk.discard_prepared(each)

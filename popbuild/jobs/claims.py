@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-from popbuild.base import disk, locks
+from popbuild.base import disk, locks, tree
 from popbuild.base.errors import FencedError, PopbuildError
 from popbuild.base.paths import Root
 
@@ -124,7 +124,7 @@ class _Fences:
         """End the claim of every number."""
         if disk.stands(self._path(job)):
             with self.guarded(job):
-                disk.remove(self._path(job))
+                tree.remove(self._path(job))
 
     def check(self, job: str, number: str) -> None:
         try:

@@ -26,7 +26,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from popbuild.base import disk, fork_map
+from popbuild.base import disk, file_clock, fork_map
 from popbuild.base.errors import PopbuildError
 from popbuild.base.paths import COMPLETE, CURRENT, PENDING, REJECTED
 from popbuild.jobs import job_ids, job_state, lookup
@@ -70,12 +70,12 @@ class Index:
         self._stale: dict[str, StaleRow] = {}  # as they were when the last look found them so
         self._learned = False
         self._met: set[str] = set()  # those whose row was found by this very command
-        self._now: disk.Moment | None = None
+        self._now: file_clock.Moment | None = None
         self._unsettled: frozenset[str] = frozenset()
         if len(ids) > 1 and index_size(self._path) <= len(ids) * _BYTES_A_JOB:
             with contextlib.suppress(OSError):
                 self._unsettled = _unsettled(around)
-                self._now = disk.now(self._path.parent)
+                self._now = file_clock.now(self._path.parent)
         if self._now is not None:
             self._rows, self._stale = read_index(self._path, self._now)
             known = self._rows.keys() | self._stale.keys() | self._unsettled

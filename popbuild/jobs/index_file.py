@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from popbuild.base import disk, jsonio
+from popbuild.base import disk, file_clock, jsonio
 from popbuild.base.errors import PopbuildError
 from popbuild.jobs.staleness import Verdict
 
@@ -24,7 +24,7 @@ def index_size(path: Path) -> int:
         return 0
 
 
-def read_index(path: Path, now: disk.Moment) -> tuple[dict[str, str], dict[str, StaleRow]]:
+def read_index(path: Path, now: file_clock.Moment) -> tuple[dict[str, str], dict[str, StaleRow]]:
     """The rows of an index, and the verdicts on stale jobs; none where it is missing, damaged,
     another version's, or from the future, as the clock has it."""
     try:
@@ -42,7 +42,7 @@ def read_index(path: Path, now: disk.Moment) -> tuple[dict[str, str], dict[str, 
 
 
 def write_index(
-    path: Path, now: disk.Moment, rows: Mapping[str, str], stale: Mapping[str, StaleRow]
+    path: Path, now: file_clock.Moment, rows: Mapping[str, str], stale: Mapping[str, StaleRow]
 ) -> None:
     body = {
         "formatVersion": _VERSION,

@@ -7,7 +7,7 @@ import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from popbuild.base import disk
+from popbuild.base import disk, tree
 from popbuild.base.errors import InputError
 from popbuild.base.paths import (
     COMPLETE,
@@ -127,6 +127,6 @@ def refuse_keys(job: str, environment: Mapping[str, str]) -> None:
 
 def link_of(root: Root, job: str) -> str | None:
     """A symbolic link that a job's directory is or holds, as it is shown; None if there is none."""
-    links = (disk.first_link(root.at(job_place(state, job))) for state in _PLACES)
+    links = (tree.first_link(root.at(job_place(state, job))) for state in _PLACES)
     link = next((each for each in links if each is not None), None)
     return None if link is None else shown_name(root.show(Path(link)))

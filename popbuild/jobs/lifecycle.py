@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from popbuild.base import disk, jsonio, locks
+from popbuild.base import disk, jsonio, locks, tree
 from popbuild.base.errors import InputError, LockedError
 from popbuild.base.paths import CURRENT, JobFolder, Root
 from popbuild.jobs import fingerprint, seals
@@ -30,7 +30,7 @@ def prepare_root(root: Root) -> None:
     for folder in root.folders():
         disk.make_folder(folder)
     disk.make_folder(root.private)
-    disk.require_one_file_system([*root.folders(), root.private])
+    tree.require_one_file_system([*root.folders(), root.private])
     for path in (root.runs, root.runs_copy):
         if disk.stands(path) and not disk.is_regular(path):
             raise InputError(
@@ -80,7 +80,7 @@ def claim(root: Root, job: str) -> None:
     disk.make_folder(folder.path)
     # One that a crash left there is older than what waits, and its time has passed.
     with contextlib.suppress(FileNotFoundError):
-        disk.rename(root.pending(job), folder.path / CLAIMED)
+        tree.rename(root.pending(job), folder.path / CLAIMED)
 
 
 def note_abandoned(root: Root, job: str) -> None:
@@ -91,14 +91,14 @@ def note_abandoned(root: Root, job: str) -> None:
     status = read_status(folder)
     if status is None or status.get("state") != states.RUNNING:
         return
-    if disk.first_link(str(folder.path)) is None:  # else it would be written elsewhere
+    if tree.first_link(str(folder.path)) is None:  # else it would be written elsewhere
         with contextlib.suppress(OSError):
             disk.write(folder.status, jsonio.dumps(states.abandoned(status), sort=False))
 
 
 def finish_claim(folder: JobFolder) -> None:
     """The seed is in place: the claimed file has done its work."""
-    disk.remove(folder.path / CLAIMED)
+    tree.remove(folder.path / CLAIMED)
 
 
 def refresh_seed(root: Root, folder: JobFolder, seed: Mapping[str, Any]) -> None:
@@ -107,7 +107,7 @@ def refresh_seed(root: Root, folder: JobFolder, seed: Mapping[str, Any]) -> None
     if not holds_seed(folder, seed):
         with seals.changing(folder, folder.seed):
             write_seed(folder, seed)
-    disk.remove(root.pending(folder.id))
+    tree.remove(root.pending(folder.id))
 
 
 def forget_failures(folder: JobFolder) -> None:
@@ -197,7 +197,7 @@ def _empty_letter(task: Task) -> dict[str, Any]:
 
 def drop_letter(folder: JobFolder, task: str) -> None:
     """Remove a letter before its task starts: half-done work must not look like an edit by hand."""
-    disk.remove(folder.letter(task))
+    tree.remove(folder.letter(task))
 
 
 def set_frozen(root: Root, job: str, tasks: Mapping[str, Mapping[str, Any]]) -> None:
@@ -208,7 +208,7 @@ def set_frozen(root: Root, job: str, tasks: Mapping[str, Mapping[str, Any]]) -> 
         disk.make_folder(path.parent)
         disk.write(path, jsonio.dumps(tasks))
     else:
-        disk.remove(path)
+        tree.remove(path)
 
 
 class Samples:

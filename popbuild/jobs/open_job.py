@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from popbuild.base import disk, jsonio
+from popbuild.base import disk, jsonio, tree
 from popbuild.base.paths import FILE_KINDS, JobFolder, file_name_problem, name_problem
 from popbuild.jobs import originals, seals
 from popbuild.jobs.examine import Exam
@@ -100,7 +100,7 @@ class OpenJob:
             found = {(kind, name) for kind in FILE_KINDS for name in files[kind]}
             for kind, name in found - keep:
                 if file_name_problem(name) is None:  # the status may be damaged
-                    disk.remove(self.folder.files(kind) / name)
+                    tree.remove(self.folder.files(kind) / name)
                 self._status = states.drop_file(self._status, task, kind, name)
 
 
@@ -144,7 +144,7 @@ def _finish_removals(folder: JobFolder) -> None:
         kind, _, file = rest.partition("/")
         ours = top == "files" and kind in FILE_KINDS and file_name_problem(file) is None
         if ours and file not in status["files"][kind]:
-            disk.remove(folder.path / name)
+            tree.remove(folder.path / name)
 
 
 def open_job(
@@ -194,10 +194,10 @@ def _drop_removed(status: states.Status, folder: JobFolder, pipeline: Pipeline) 
         for kind in FILE_KINDS:
             for name in status["tasks"][task]["files"][kind]:
                 if file_name_problem(name) is None:
-                    disk.remove(folder.files(kind) / name)
+                    tree.remove(folder.files(kind) / name)
                 status = states.drop_file(status, task, kind, name)
         if name_problem(task) is None:
-            disk.remove(folder.task(task))
+            tree.remove(folder.task(task))
     return status
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from popbuild.base import disk, jsonio
+from popbuild.base import disk, jsonio, tree
 from popbuild.base.errors import UsageError
 from popbuild.base.paths import COMPLETE, CURRENT, REJECTED, JobFolder, Root
 from popbuild.jobs import originals, run_log, seals
@@ -61,11 +61,11 @@ def promote(root: Root, folder: JobFolder, run_line: Mapping[str, Any], kept: in
     disk.make_folder(note.parent)
     run_log.start_anew(root)
     disk.write(note, jsonio.dumps(line, sort=False))
-    if not disk.rename_new(folder.path, target.path):
-        disk.exchange(folder.path, target.path)
+    if not tree.rename_new(folder.path, target.path):
+        tree.exchange(folder.path, target.path)
         _set_aside(root, folder, kept)
     run_log.add(root, line)
-    disk.remove(note)
+    tree.remove(note)
     return target
 
 
@@ -84,7 +84,7 @@ def finish_promotion(root: Root, job: str, kept: int) -> None:
             if state_in(left) == states.COMPLETE:
                 _set_aside(root, left, kept)
             run_log.add(root, line, once=True)
-    disk.remove(note)
+    tree.remove(note)
 
 
 def unfinished_promotions(root: Root) -> list[str]:
@@ -110,8 +110,8 @@ def _promotion_note(root: Root, job: str) -> Path:
 def _set_aside(root: Root, folder: JobFolder, kept: int) -> None:
     """Keep the previous good result in .popbuild/previous/<id>/, and no more than are wanted."""
     if kept:
-        disk.rename_new(folder.path, _next_previous(root, folder.id))
-    disk.remove(folder.path)
+        tree.rename_new(folder.path, _next_previous(root, folder.id))
+    tree.remove(folder.path)
     _drop_previous(root, folder.id, kept)
 
 
@@ -119,8 +119,8 @@ def keep_copy(root: Root, folder: JobFolder, kept: int) -> None:
     """Keep a copy of a good result that is about to be replaced, before it is."""
     if kept:
         place = _next_previous(root, folder.id)
-        disk.sweep(place.parent)
-        disk.copy_folder(folder.path, place)
+        tree.sweep(place.parent)
+        tree.copy_folder(folder.path, place)
     _drop_previous(root, folder.id, kept)
 
 
@@ -135,7 +135,7 @@ def _next_previous(root: Root, job: str) -> Path:
 
 def _drop_previous(root: Root, job: str, kept: int) -> None:
     for result in previous_results(root, job)[kept:]:
-        disk.remove(result.path)
+        tree.remove(result.path)
 
 
 def previous_results(root: Root, job: str) -> list[JobFolder]:
@@ -160,11 +160,11 @@ def _number_of(path: Path) -> int:
 
 def promote_to_rejected(root: Root, folder: JobFolder, body: Mapping[str, Any]) -> JobFolder:
     """Move a job to rejected/ with its rejection.json; an older rejection of it is replaced."""
-    disk.sync_all(folder.path)  # the task that failed has no letter, which would have done so
+    tree.sync_all(folder.path)  # the task that failed has no letter, which would have done so
     disk.write(folder.rejection, jsonio.dumps(dict(body), sort=False))
     target = root.job(REJECTED, folder.id)
-    if not disk.rename_new(folder.path, target.path):
-        disk.exchange(folder.path, target.path)
+    if not tree.rename_new(folder.path, target.path):
+        tree.exchange(folder.path, target.path)
         originals.discard_original(root, folder)
     return target
 
@@ -185,11 +185,11 @@ def reject_seed(root: Root, job: str, bad: BadSeed) -> JobFolder:
         disk.write(target.rejection, body)
         return target
     folder = JobFolder(target.path.parent / f".tmp-{job}")
-    disk.remove(folder.path)
+    tree.remove(folder.path)
     disk.make_folder(folder.path)
     _take_seed(root, job, folder.seed)
     disk.write(folder.rejection, body)
-    disk.rename_new(folder.path, target.path)
+    tree.rename_new(folder.path, target.path)
     return target
 
 
@@ -200,12 +200,12 @@ def _take_seed(root: Root, job: str, target: Path) -> None:
     if disk.stands(source):
         if disk.is_regular(source):
             with contextlib.suppress(PermissionError):
-                disk.copy_file(source, target)
+                tree.copy_file(source, target)
     elif disk.stands(pending):
-        disk.remove(target)
-        disk.rename_new(pending, target)
+        tree.remove(target)
+        tree.rename_new(pending, target)
         if disk.is_regular(target):
-            target.chmod(disk.file_mode())
+            disk.own(target)
 
 
 def rejection(

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from popbuild.base import disk, jsonio, locks
+from popbuild.base import disk, jsonio, locks, tree
 from popbuild.base.paths import Root
 from popbuild.jobs.run_lines import RunLine, body_of, bytes_at, complete_jobs, json_of
 from popbuild.model.clock import name_stamp, timestamp
@@ -128,7 +128,7 @@ def start_anew(root: Root) -> None:
         first = disk.stands(root.runs_copy) and not disk.stands(root.runs)
         if first and not complete_jobs(root):
             stamp = name_stamp()
-            disk.rename_new(root.runs_copy, root.private / f"runs-{stamp}.jsonl")
+            tree.rename_new(root.runs_copy, root.private / f"runs-{stamp}.jsonl")
 
 
 def _turn(root: Root) -> AbstractContextManager[None]:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from popbuild.base import disk, jsonio
+from popbuild.base import disk, jsonio, tree
 from popbuild.base.paths import JobFolder
 from popbuild.jobs.records import read_json, read_letter
 from popbuild.model.letter import is_sealed, seal
@@ -38,7 +38,7 @@ def _leave_out_alterations(files: dict[str, str], folder: JobFolder, last: JobFo
     if before is None:
         return
     kept = _edits_kept(folder).union(before.get("changing", ()))
-    stood = dict(disk.walk_all(last.path))
+    stood = dict(tree.walk_all(last.path))
     for name, found in list(files.items()):
         right = before["files"].get(name)
         path = stood.get(name)
@@ -137,7 +137,7 @@ def promotion_of(body: dict[str, Any]) -> str:
 
 def remove_seal(folder: JobFolder) -> None:
     """Remove the seal of a job that is built: it vouches for the last result only."""
-    disk.remove(folder.seal)
+    tree.remove(folder.seal)
 
 
 def digests(folder: JobFolder) -> dict[str, str]:
@@ -145,8 +145,8 @@ def digests(folder: JobFolder) -> dict[str, str]:
     commands left."""
     return {
         name: file_digest(path)
-        for name, path in disk.walk_all(folder.path)
-        if path != folder.seal and not disk.is_temporary(name)
+        for name, path in tree.walk_all(folder.path)
+        if path != folder.seal and not tree.is_temporary(name)
     }
 
 

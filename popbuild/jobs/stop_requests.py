@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from popbuild.base import disk
+from popbuild.base import disk, tree
 from popbuild.base.paths import CURRENT, Root
 from popbuild.jobs import job_ids, job_state
 from popbuild.jobs.claims import JobLocks
@@ -59,7 +59,7 @@ class Stops:
         """Take a request, if there is one."""
         if self.stands(job):
             with contextlib.suppress(OSError):  # it stops no other build: the next one drops it
-                disk.remove(self._path(job))
+                tree.remove(self._path(job))
 
     def _path(self, job: str) -> Path:
         return self._folder / job

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from popbuild.base import disk
+from popbuild.base import disk, tree
 from popbuild.base.paths import (
     COMPLETE,
     CURRENT,
@@ -130,7 +130,7 @@ def look_at(root: Root, job: str) -> Iterator[Ailment]:
         yield Ailment(UNFINISHED, root.job(COMPLETE, job).path, job)
     for state in (CURRENT, COMPLETE, REJECTED):
         folder = root.job(state, job)
-        if not folder.path.is_dir() or disk.first_link(str(folder.path)) is not None:
+        if not folder.path.is_dir() or tree.first_link(str(folder.path)) is not None:
             continue  # not ours to mend: the build refuses the job
         if is_foreign(folder):
             continue  # nor this: another program wrote it
@@ -141,7 +141,7 @@ def look_at(root: Root, job: str) -> Iterator[Ailment]:
             elif _is_seedless(root, job):
                 yield Ailment(SEEDLESS, folder.path, job)
                 continue
-            elif not any(disk.walk_all(folder.path)):
+            elif not any(tree.walk_all(folder.path)):
                 yield Ailment(EMPTY, folder.path, job)
         elif state == COMPLETE and _is_seedless(root, job) and not disk.stands(folder.status):
             yield Ailment(SEEDLESS, folder.path, job)  # a folder that somebody made
@@ -186,7 +186,7 @@ def _index(folder: JobFolder, state: str) -> Iterator[Ailment]:
         for path in sorted(folder.files(kind).glob("[!.]*")) if state == COMPLETE else ():
             if path.name not in known:
                 place = path.relative_to(folder.path).as_posix()
-                if not can_be_listed(path) and seals.vouches_for(seal, disk.as_text(place)):
+                if not can_be_listed(path) and seals.vouches_for(seal, tree.as_text(place)):
                     continue  # another program's, which came with its job
                 added = seal is not None and place not in {
                     *seal["files"],
@@ -218,7 +218,7 @@ def _walk(top: Path, skip: Path) -> Iterator[Path]:
             names.clear()
             continue
         names[:] = [name for name in sorted(names) if not name.startswith(".tmp-")]
-        yield from disk.left_overs(Path(folder))
+        yield from tree.left_overs(Path(folder))
 
 
 def _job_of(root: Root, path: Path) -> str | None:

@@ -6,7 +6,7 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from popbuild.base import disk, jsonio
+from popbuild.base import disk, jsonio, tree
 from popbuild.base.errors import InputError
 from popbuild.base.paths import COMPLETE, Root
 from popbuild.jobs import seals
@@ -45,7 +45,7 @@ class Evidence:
         found: dict[str, list[str]] = {}
         for job in complete_jobs(self.root):
             folder = self.root.job(COMPLETE, job)
-            body = None if disk.first_link(str(folder.path)) else seals.read_seal(folder)
+            body = None if tree.first_link(str(folder.path)) else seals.read_seal(folder)
             if body is not None:
                 found.setdefault(seals.promotion_of(body), []).append(job)
         return found

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from popbuild.base import disk
+from popbuild.base import disk, tree
 from popbuild.base.errors import InputError, LockedError, PopbuildError
 from popbuild.base.paths import (
     COMPLETE,
@@ -142,7 +142,7 @@ class _Import:
     def _put(self, place: str) -> None:
         """Move what is complete on the shelf into its place."""
         shelf, target = self._shelf, self._root.path / place
-        if shelf is not None and not disk.rename_new(shelf.path / place, target):
+        if shelf is not None and not tree.rename_new(shelf.path / place, target):
             raise InputError("another command put something there meanwhile")
         self._found.imported.append(place)
 
@@ -239,7 +239,7 @@ class _Import:
         check_directory(came)
         if self._shelf is not None:
             beside = JobFolder(self._shelf.path / place)
-            disk.take_folder(came.path, beside.path)
+            tree.take_folder(came.path, beside.path)
             if not originals.is_same(came, beside):
                 raise InputError(
                     "it was written to while it was copied", hint="end its program, then import"

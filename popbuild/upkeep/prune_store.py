@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from popbuild.base import disk
+from popbuild.base import tree
 from popbuild.base.errors import LockedError, UsageError
 from popbuild.base.paths import Root
 from popbuild.jobs import job_ids, lifecycle
@@ -82,7 +82,7 @@ def prune_store(
             dropped.append(file)
             left -= file.size_bytes
             if really:
-                disk.remove(file.path)
+                tree.remove(file.path)
     names, sizes = [file.name for file in dropped], [file.size_bytes for file in dropped]
     return StorePruning(tuple(names), sum(sizes), kept.total(), left, kept[True], really)
 

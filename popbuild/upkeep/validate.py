@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from popbuild.base import disk
+from popbuild.base import disk, tree
 from popbuild.base.errors import PopbuildError, UsageError
 from popbuild.base.paths import COMPLETE, CURRENT, PENDING, REJECTED, JobFolder, Root
 from popbuild.jobs import job_ids
@@ -123,7 +123,7 @@ def _check_jobs(
         for path in sorted((root.data / state).glob("[!.]*/")):
             if not path.is_dir() or path == root.runs or not selection.has(path):
                 continue
-            folder, link = JobFolder(path), disk.first_link(str(path))
+            folder, link = JobFolder(path), tree.first_link(str(path))
             if link is not None:
                 problem = Problem("a symbolic link: nothing of the job was read")
                 files, judged = [], iter([(Finding(root.show(Path(link)), problem), False)])

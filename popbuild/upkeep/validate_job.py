@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from popbuild.base import disk, jsonio
+from popbuild.base import disk, jsonio, tree
 from popbuild.base.errors import InputError, PopbuildError
 from popbuild.base.paths import COMPLETE, FILE_KINDS, REJECTED, JobFolder, Root, check_name
 from popbuild.jobs import seals
@@ -116,7 +116,7 @@ def _in_index(root: Root, folder: JobFolder) -> Iterator[Finding]:
     for kind in FILE_KINDS:
         known = files.get(kind)
         for path in sorted(folder.files(kind).glob("[!.]*")):
-            place = disk.as_text(f"files/{kind}/{path.name}")
+            place = tree.as_text(f"files/{kind}/{path.name}")
             if not can_be_listed(path) and seals.vouches_for(seal, place):
                 continue  # another program's, which came with its job
             if isinstance(known, list) and path.name not in known and place not in changing:

@@ -213,14 +213,14 @@ SLOW = """
 import sys, time
 from pathlib import Path
 from popbuild.cli.main import main
-from popbuild.base import disk
-commit = disk.commit
+from popbuild.base import commits
+commit = commits.commit
 def slow(several):
     if any("letter" in str(getattr(each, "path", "")) for group in several for each in group):
         Path(sys.argv[1]).touch()
         time.sleep(2)
     return commit(several)
-disk.commit = slow
+commits.commit = slow
 sys.exit(main(sys.argv[2:]))
 """
 

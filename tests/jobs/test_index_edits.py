@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from provider import Provider
 from workspace import Workspace
 
-from popbuild.base import disk
+from popbuild.base import file_clock
 from popbuild.base.paths import Root
 from popbuild.jobs import lookup
 from popbuild.jobs.index import Index
@@ -58,7 +58,9 @@ class FakeClock:
             mock.patch.object(os, "lstat", self._seen(os.lstat)),
             mock.patch.object(os, "fstat", self._seen(os.fstat)),
             mock.patch.object(
-                disk, "now", lambda folder: disk.Moment(self.now_ns, folder.parent.stat().st_dev)
+                file_clock,
+                "now",
+                lambda folder: file_clock.Moment(self.now_ns, folder.parent.stat().st_dev),
             ),
         ):
             yield

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from popbuild.base import disk, jsonio
+from popbuild.base import disk, jsonio, locks
 from popbuild.base.errors import InputError
 from popbuild.base.paths import CURRENT, PENDING, Root, name_problem
 from popbuild.jobs import job_ids, job_state, promotion
@@ -72,7 +72,7 @@ class Waiting:
         if last != mark:
             self._broken[path] = mark, now
             return False
-        if now - since < _SETTLED_S or disk.is_being_written(path):
+        if now - since < _SETTLED_S or locks.is_being_written(path):
             return False
         del self._broken[path]
         return self._is_its_time(path, mark)

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from pathlib import Path
 
-from popbuild.base import disk
+from popbuild.base import disk, tree
 from popbuild.base.errors import PopbuildError
 from popbuild.base.exit_codes import in_our_words
 from popbuild.base.file_events import watch_files
@@ -176,7 +176,7 @@ class Eyes:
         """What is another one once a file of a complete job changed."""
         folder = self._root.path / job_place(COMPLETE, job)
         try:
-            return [disk.stamp(path) for _, path in sorted(disk.walk_files(folder))]
+            return [disk.stamp(path) for _, path in sorted(tree.walk_files(folder))]
         except OSError:
             return None  # not complete, or just being moved
 

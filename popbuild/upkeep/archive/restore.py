@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from popbuild.base import disk, locks
+from popbuild.base import disk, locks, tree
 from popbuild.base.errors import InputError, UsageError
 from popbuild.base.paths import COMPLETE, JobFolder, Root, check_name, job_place
 from popbuild.jobs import (
@@ -83,11 +83,11 @@ def shelved(root: Root) -> Iterator[Root]:
         disk.make_folder(shelf)
         for path in shelves.iterdir():
             if path != shelf:
-                disk.remove(path)
+                tree.remove(path)
         try:
             yield Root(shelf)
         finally:
-            disk.remove(shelf)
+            tree.remove(shelf)
 
 
 def restore_root(
@@ -105,11 +105,11 @@ def restore_root(
     try:
         contents = _extract(file, keys, max_bytes, temporary, "root")
         disk.make_folder(temporary / "pipeline-config")
-        disk.sync_all(temporary)
-        if not disk.rename_new(temporary, folder):
+        tree.sync_all(temporary)
+        if not tree.rename_new(temporary, folder):
             raise UsageError("another command made this folder", {"folder": folder})
     finally:
-        disk.remove(temporary)
+        tree.remove(temporary)
     return len(contents.files)
 
 
@@ -198,10 +198,10 @@ def _place(
             else:
                 raise _job_in_the_way(root, stands)
         for came, stands, line in new:
-            disk.sync_all(came.path)
-            if not disk.rename_new(came.path, stands.path):
+            tree.sync_all(came.path)
+            if not tree.rename_new(came.path, stands.path):
                 keep_copy(root, stands, kept)
-                disk.exchange(came.path, stands.path)
+                tree.exchange(came.path, stands.path)
             if is_complete(stands):
                 run_log.restored(root, stands.id, line)
     restored = tuple(root.show(each.stands.path) for each in new)
