@@ -2,12 +2,43 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import commands
 import pytest
 from provider import Provider
 from workspace import Workspace
+
+# Else each worker rewrites the asserts of each test anew, before it runs the first.
+sys.dont_write_bytecode = False
+
+_MEMORY = Path("/dev/shm")  # noqa: S108 - pytest makes its own folder in it, with a safe mode
+_ROOM_BYTES = 2 << 30
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the tests' roots in memory, where there is room: what waits for a disk proves nothing.
+
+    Tests of what a disk does make their own (disks.py). PYTEST_DEBUG_TEMPROOT is pytest's variable
+    for this folder, and wins, as --basetemp does.
+    """
+    if _MEMORY.is_mount() and shutil.disk_usage(_MEMORY).free > _ROOM_BYTES:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
+    server = getattr(config, "workerinput", {}).get("fork_server")
+    if server is not None:
+        os.environ[commands.ADDRESS] = server
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker where the controller's fork server is; that one imports what it needs while the
+    workers read the tests."""
+    node.workerinput["fork_server"] = commands.own_server().address
 
 
 @pytest.fixture

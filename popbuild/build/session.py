@@ -258,7 +258,7 @@ def _build(
     """The part that may call models, in an event loop."""
     import asyncio
 
-    from popbuild.build.job import building
+    from popbuild.build.builder import building
 
     async def main() -> list[JobResult]:
         async with building(around, claims, options, events, mode) as builder:

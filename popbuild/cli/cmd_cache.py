@@ -68,12 +68,13 @@ def _prune(given: Given) -> int:
     until the rest is small enough. Without --yes it only says what it would drop. What a job in
     any state or a previous result refers to stays, unless --referenced is given."""
     from popbuild.cli.text import store_pruning_lines
-    from popbuild.upkeep import share_store
+    from popbuild.upkeep.amounts import parse_size, seconds_of
+    from popbuild.upkeep.prune_store import prune_store
 
-    pruning = share_store.prune_store(
+    pruning = prune_store(
         root_of(given),
-        older_than_s=None if given.older_than is None else share_store.seconds_of(given.older_than),
-        max_bytes=None if given.max_size is None else share_store.parse_size(given.max_size),
+        older_than_s=None if given.older_than is None else seconds_of(given.older_than),
+        max_bytes=None if given.max_size is None else parse_size(given.max_size),
         referenced=given.referenced,
         really=given.yes,
     )

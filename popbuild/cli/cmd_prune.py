@@ -38,8 +38,8 @@ def _prune(given: Given) -> int:
     from popbuild.cli.text import pruning_lines
     from popbuild.jobs.promotion import previous_kept
     from popbuild.model.config.config import environment_of
+    from popbuild.upkeep.amounts import parse_size, seconds_of
     from popbuild.upkeep.prune import prune, rule_of
-    from popbuild.upkeep.share_store import parse_size, seconds_of
 
     rule = rule_of(
         given.states,

@@ -33,8 +33,8 @@ def _restore(given: Given) -> int:
     checked against their seals, then renamed. A job that has another result now is refused;
     --force replaces a complete one and keeps it as a previous result. --into makes a root of a
     backup."""
+    from popbuild.upkeep.amounts import parse_size
     from popbuild.upkeep.archive import restore
-    from popbuild.upkeep.share_store import parse_size
 
     file, identity = Path(given.file), identity_of(given)
     max_bytes = restore.MAX_RESTORED_BYTES if given.max_size is None else parse_size(given.max_size)
