@@ -61,9 +61,10 @@ def test_both_run_with_the_same_words(workspace: Workspace, provider: Provider) 
     assert first.code == 0, first.out + first.err
     assert [each["id"] for each in json.loads(first.out)] == ["second", "third", "first"]
     assert len(provider.requests) == 5
-    again = [
-        json.loads(workspace.run(tool, "run", *arguments).out) for tool in ("doit", "popbuild")
-    ]
+    again = []
+    for tool in ("doit", "popbuild"):
+        results = json.loads(workspace.run(tool, "run", *arguments).out)
+        again.append([(each["id"], each["outcome"], each["built"]) for each in results])
     assert again[0] == again[1]
     assert len(provider.requests) == 5
 
@@ -115,7 +116,6 @@ MALFORMED = [
     ["run", "-P2"],
     ["run", "--budget", "much"],
     ["run", "--root", "/nonexistent"],
-    ["run", "--dask", "nowhere"],
     ["list", "--jsno"],
     ["list", "first", "--root"],
 ]
@@ -168,8 +168,6 @@ def test_an_unknown_word_names_the_nearest(
     assert [line.split()[-1] for line in result.err.splitlines() if "did you mean" in line] == [
         meant
     ]
-    refused = workspace.run(*argv, env={"POPBUILD_STORE": "onyl"})
-    assert "did you mean" in refused.err
 
 
 @pytest.mark.parametrize("template", ["{nam}", "{status}", "{", "{name.x}", "{0}"])
@@ -219,7 +217,6 @@ def test_bash_completes(workspace: Workspace) -> None:
         "popbuild status ": {"first", "second"},
         "popbuild run s": {"second"},
         "popbuild submit see": {"seeds"},
-        "popbuild nonsense ": set(),
     }
     result = subprocess.run(
         ["bash", "-c", COMPLETE],
@@ -249,13 +246,23 @@ def test_other_shells_have_every_command(shell: str, begins: str, workspace: Wor
             assert all(each.lstrip("-") in script for each in word.names)
 
 
-@pytest.mark.parametrize("command", [("--help",), ("--version",), ("run", "--help"), ("list",)])
+IMPORTED = """
+import contextlib, sys
+from popbuild.cli.main import main
+with contextlib.suppress(SystemExit):
+    main(sys.argv[1:])
+print(*sys.modules, file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    "command", [("--help",), ("--version",), ("run", "--help"), ("list", "-q")]
+)
 def test_help_imports_nothing_heavy(workspace: Workspace, command: tuple[str, ...]) -> None:
     """No event loop, YAML, schemas, doit, rich or shtab; a command imports no other's file."""
-    env = {"PYTHONPROFILEIMPORTTIME": "1"}
-    err = workspace.popbuild(*command, env=env, real=True).err
-    imported = {line.rpartition("|")[2].strip() for line in err.splitlines() if "|" in line}
-    assert "popbuild.cli.main" in imported
+    result = workspace.run("python", "-c", IMPORTED, *command, real=True)
+    assert result.out
+    imported = set(result.err.split())
     assert imported & {"asyncio", "yaml", "jsonschema", "doit", "rich", "shtab", "litellm"} == set()
     if command != ("--help",):
         files = {name for name in imported if name.startswith("popbuild.cli.cmd_")}
