@@ -19,8 +19,8 @@ from pathlib import Path
 from popbuild.base.paths import COMPLETE, REJECTED, Root
 from popbuild.build import new_root, session
 from popbuild.build.nothing_to_do import Options
-from popbuild.jobs.examine import read_json
-from popbuild.jobs.lookup import Samples
+from popbuild.jobs.lifecycle import Samples
+from popbuild.jobs.records import read_json
 from popbuild.model.config import config
 
 

@@ -21,8 +21,8 @@ import helpers
 from popbuild.base.paths import Root
 from popbuild.build import session
 from popbuild.build.nothing_to_do import Options
-from popbuild.jobs.examine import Surroundings
 from popbuild.jobs.selection import select
+from popbuild.jobs.surroundings import Surroundings
 from popbuild.model.config import config
 from popbuild.query.plan import Totals, plan, totals
 

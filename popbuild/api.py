@@ -23,8 +23,8 @@ from popbuild.base import jsonio
 from popbuild.base.errors import InputError
 from popbuild.base.paths import Root, find_root
 from popbuild.build import verbs
-from popbuild.jobs import lookup
-from popbuild.jobs.examine import BadSeed, key_problems, seed_of
+from popbuild.jobs import job_ids
+from popbuild.jobs.seed_files import BadSeed, key_problems, seed_of
 from popbuild.model.config.config import load, load_to_read
 from popbuild.model.problem import Problem
 from popbuild.query import describe
@@ -63,7 +63,7 @@ class Popbuild:
 
     def is_known(self, job: str) -> bool:
         """Whether there is a job of this ID."""
-        return lookup.is_known(self.root, job)
+        return job_ids.is_known(self.root, job)
 
     def files(self, job: str, task: str | None = None) -> list[ShownFile]:
         """The files of a job, or of one of its tasks."""

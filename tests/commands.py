@@ -23,7 +23,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol, Self
+from typing import IO, Any, Protocol, Self
 
 import fork_server
 from patience import PATIENCE_S
@@ -75,6 +75,13 @@ def start(
     if real or ALL_REAL or any(name.startswith(_READ_AT_START) for name in env):
         return Running(argv, _spawn(argv, cwd, env, files := _files(stdin)), files)
     return Running(argv, _forkserver().spawn(argv, cwd, env, files := _files(stdin)), files)
+
+
+def in_python(code: str, *args: str) -> Any:
+    """What a program prints as JSON: for what imports litellm, which no worker of pytest should."""
+    said = run(["python", "-c", code, *args], cwd="/", env={})
+    assert said.code == 0, said.err
+    return json.loads(said.out)
 
 
 class Running:

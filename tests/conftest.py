@@ -41,6 +41,41 @@ def pytest_configure_node(node: Any) -> None:
     node.workerinput["fork_server"] = commands.own_server().address
 
 
+# What starts no command asks for none of these.
+_COMMANDS = {"provider", "workspace"}
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-randomly: the first of a file is as it is written
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as `quick` what starts no command, and of the others the first of each file; and keep
+    on one worker the tests of a file that share what one of its fixtures builds. That takes long,
+    so these are not quick."""
+    started = set()
+    for item in items:
+        if "module" in _scopes(item):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+        elif item.get_closest_marker("slow") is None:
+            if _COMMANDS.isdisjoint(getattr(item, "fixturenames", ())):
+                item.add_marker(pytest.mark.quick)
+            elif item.path not in started:
+                started.add(item.path)
+                item.add_marker(pytest.mark.quick)
+
+
+def _scopes(item: pytest.Item) -> set[str]:
+    """Of the fixtures that a test asks for, itself or by another."""
+    assert isinstance(item, pytest.Function)
+    return {each[-1].scope for each in item._fixtureinfo.name2fixturedefs.values()}
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """More workers than processors: many tests wait for what takes its time."""
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None
+    cores = len(os.sched_getaffinity(0))
+    return cores + (cores + 1) // 2
+
+
 @pytest.fixture
 def provider() -> Iterator[Provider]:
     with Provider() as provider:

@@ -129,7 +129,7 @@ class _Injector:
         self._close, self._fstat, self._kill = os.close, os.fstat, os.kill
 
     def install(self) -> None:
-        from popbuild.base import disk
+        from popbuild.base import tree
 
         self._wrap_opens()
         for name in _ON_FILES:
@@ -138,7 +138,7 @@ class _Injector:
             self._wrap(os, name, self._of_path)
         for name in _ON_TWO:
             self._wrap(os, name, self._of_second)
-        self._wrap(disk, "_renameat2", self._of_second, "renameat2")
+        self._wrap(tree, "_renameat2", self._of_second, "renameat2")
         self._wrap(socket.socket, "send", self._of_socket)
 
     def _wrap(

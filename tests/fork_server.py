@@ -61,8 +61,14 @@ PRELOAD = (
 # pydantic makes their validators when they are first used.
 MODELS = (
     ("openai.types.chat", "ChatCompletion"),
+    ("openai.types.chat", "ChatCompletionMessage"),
+    ("openai.types.chat.chat_completion", "Choice"),
     ("litellm.types.router", "LiteLLM_Params"),
     ("litellm.types.services", "ServiceLoggerPayload"),
+    ("litellm.types.utils", "Message"),
+    ("litellm.types.utils", "Choices"),
+    ("litellm.types.utils", "CompletionTokensDetailsWrapper"),
+    ("litellm.types.utils", "PromptTokensDetailsWrapper"),
     ("litellm.types.utils", "ModelResponse"),
     ("litellm.types.utils", "Usage"),
 )
@@ -197,6 +203,10 @@ def _preload() -> None:
     for name, model in MODELS:
         with contextlib.suppress(ImportError, AttributeError):
             getattr(importlib.import_module(name), model).model_rebuild()
+    with contextlib.suppress(ImportError, AttributeError):
+        # Reads the certificates of all authorities, for 30 ms, and remembers them by file.
+        http = importlib.import_module("litellm.llms.custom_httpx.http_handler")
+        http.get_ssl_configuration()
     gc.collect()
     gc.freeze()  # the children's collections shall not touch, and so copy, all this memory
     _in_huge_pages()

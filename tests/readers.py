@@ -20,7 +20,7 @@ from backports import zstd
 
 from popbuild.base import disk, jsonio, paths
 from popbuild.base.errors import ConfigError, InputError, PopbuildError, TaskError
-from popbuild.jobs import run_log
+from popbuild.jobs import run_lines
 from popbuild.llm import ledger
 from popbuild.llm.store import open_entry
 from popbuild.model.config import config, yamlio
@@ -29,8 +29,9 @@ from popbuild.model.letter import open_letter
 from popbuild.model.problem import Problem, parts_of, pointer_of, value_at
 from popbuild.model.schema import gate, schemas
 from popbuild.model.schema.bundle import bundle
+from popbuild.task.answer.document import NoDocument
 from popbuild.task.answer.kinds import Kinds
-from popbuild.task.default_stages import NoDocument, parse_json, parse_text
+from popbuild.task.default_stages import parse_json, parse_text
 from popbuild.task.reads import ReadTrace, view
 from popbuild.task.templates.render import Templates
 from popbuild.upkeep.archive import tarball
@@ -186,7 +187,7 @@ def ours(data: bytes) -> None:
         ledger.read_entries(path)
         assert disk.read(path) == data
     open_entry(data, DIGEST)
-    run_log.body_of(data)
+    run_lines.body_of(data)
     try:
         body = json.loads(data)
     except (ValueError, RecursionError):
@@ -194,7 +195,7 @@ def ours(data: bytes) -> None:
     if isinstance(body, dict):
         body |= {"formatVersion": 1, "task": "research"}
         open_letter(body, "research")
-        run_log._is_whole(body)
+        run_lines.is_whole(body)
 
 
 @reader

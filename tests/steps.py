@@ -11,7 +11,7 @@ EVERY = bool(os.environ.get("POPBUILD_TEST_EVERY_STEP"))
 _PROGRAM = """
 import os, signal, sys
 from popbuild.cli.main import main
-from popbuild.base import disk
+from popbuild.base import tree
 
 left = int(os.environ["STEPS"])
 
@@ -26,7 +26,7 @@ def step(function):
 
 for name in ("fsync", "replace", "mkdir", "unlink", "write", "rename", "rmdir"):
     setattr(os, name, step(getattr(os, name)))
-disk._renameat2 = step(disk._renameat2)
+tree._renameat2 = step(tree._renameat2)
 sys.exit(main(sys.argv[1:]))
 """
 

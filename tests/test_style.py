@@ -8,6 +8,7 @@ import importlib.machinery
 import importlib.util
 import re
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -152,6 +153,117 @@ IMPORTERS = {
 }
 
 
+# Functions of these modules, and methods of paths and file objects, that change what is on disk.
+CHANGING = {
+    "os": set(
+        "open replace rename renames unlink remove removedirs mkdir makedirs rmdir chmod chown "
+        "link symlink truncate ftruncate utime write pwrite writev sendfile mknod mkfifo".split()
+    ),
+    "shutil": set("copy copy2 copyfile copyfileobj copymode copystat copytree move rmtree".split()),
+    "tempfile": set(
+        "TemporaryFile NamedTemporaryFile TemporaryDirectory SpooledTemporaryFile mkstemp "
+        "mkdtemp".split()
+    ),
+}
+OF_PATHS = set(
+    "write_text write_bytes rename unlink mkdir rmdir touch chmod symlink_to hardlink_to".split()
+)
+# Modules outside of base that write all the same: what they call, and why.
+WRITERS = {
+    "popbuild.build.new_root": {
+        "shutil.copytree": "`init` gives a person files of their own, with their permissions",
+        "write_text": "the same",
+    },
+    "popbuild.cli.cmd_summary": {
+        "touch": "the page of a CI run, which each step appends to; it may be a link or a pipe",
+        "open": "the same",
+    },
+    "popbuild.web.builds": {
+        "tempfile.TemporaryFile": "what a build prints, outside of the root and without a name",
+    },
+    "popbuild.web.handlers": {
+        "tempfile.TemporaryDirectory": "an archive to be downloaded, outside of the root",
+    },
+    "popbuild.web.open_browser": {
+        "chmod": "0700, whatever POPBUILD_FILE_MODE lets others read",
+    },
+}
+
+
+def changes_disk(call: ast.Call) -> str | None:
+    """What a call does to the disk, as WRITERS names it; None for one that only reads."""
+    match call.func:
+        case ast.Name("open") | ast.Attribute(_, "open"):
+            if isinstance(call.func, ast.Attribute) and ast.unparse(call.func.value) == "os":
+                return "os.open"
+            # Of a path, the mode comes first; of the function, behind the path.
+            first = int(isinstance(call.func, ast.Name))
+            given = [*call.args[first:], *(e.value for e in call.keywords if e.arg == "mode")]
+            modes = [each.value for each in given if isinstance(each, ast.Constant)]
+            return "open" if any(set(str(mode)) & set("wax+") for mode in modes) else None
+        case ast.Attribute(ast.Name(module), name) if module in CHANGING:
+            return f"{module}.{name}" if name in CHANGING[module] else None
+        case ast.Attribute(ast.Name("disk" | "tree"), _):
+            return None
+        case ast.Attribute(_, name) if name in OF_PATHS:
+            return name
+        case ast.Attribute(_, "replace") if len(call.args) == 1 and not call.keywords:
+            return "replace"  # of a text, it has two arguments
+    return None
+
+
+def writes(path: Path) -> set[str]:
+    """Every way in which a module changes what is on disk."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    called = {changes_disk(node) for node in nodes if isinstance(node, ast.Call)}
+    taken = {
+        f"{node.module}.{alias.name}"
+        for node in nodes
+        if isinstance(node, ast.ImportFrom) and node.module in CHANGING
+        for alias in node.names
+        if alias.name in CHANGING[node.module]
+    }
+    return {each for each in called | taken if each is not None}
+
+
+def test_base_alone_writes_files() -> None:
+    """Files are made, replaced and removed by popbuild/base/, and by the few that WRITERS names."""
+    outside = {module_of(path): writes(path) for path in SOURCES if path.parent.name != "base"}
+    found = {module: names for module, names in outside.items() if names}
+    assert found == {module: set(calls) for module, calls in WRITERS.items()}
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ('open(path, "w")', {"open"}),
+        ('open(path, mode="r+b")', {"open"}),
+        ('path.open("ab")', {"open"}),
+        ('path.open("rb")', set()),
+        ("path.open()", set()),
+        ("os.open(path, flags)", {"os.open"}),
+        ("path.write_text(text)", {"write_text"}),
+        ("Path(name).write_bytes(b'')", {"write_bytes"}),
+        ("os.replace(one, other)", {"os.replace"}),
+        ("source.replace(target)", {"replace"}),
+        ("text.replace('a', 'b')", set()),
+        ("path.parent.mkdir()", {"mkdir"}),
+        ("path.unlink(missing_ok=True)", {"unlink"}),
+        ("shutil.rmtree(folder)", {"shutil.rmtree"}),
+        ("shutil.get_terminal_size()", set()),
+        ("from shutil import rmtree", {"shutil.rmtree"}),
+        ("tempfile.mkstemp()", {"tempfile.mkstemp"}),
+        ("disk.write(path, data)", set()),
+        ("tree.rename(one, other)", set()),
+    ],
+)
+def test_what_counts_as_writing(line: str, found: set[str], tmp_path: Path) -> None:
+    """The test above sees each way to change a file, and takes no reading for one."""
+    source = tmp_path / "module.py"
+    source.write_text(line + "\n")
+    assert writes(source) == found
+
+
 @pytest.mark.parametrize("library", IMPORTERS)
 def test_each_library_has_one_importer(library: str) -> None:
     """A library is known to one file, so that it can be replaced there."""
@@ -182,6 +294,14 @@ def test_no_dead_file() -> None:
         and module_of(path) not in used | set(re.findall(r"[\w.]+", text))
     ]
     assert dead == []
+
+
+def test_every_test_is_found(pytestconfig: pytest.Config) -> None:
+    """pytest passes over folders of some names, `build` among them, unless it is told its own."""
+    folders = {path.parent.name for path in (CHECKOUT / "tests").rglob("test_*.py")}
+    assert "build" in folders
+    passed_over = pytestconfig.getini("norecursedirs")
+    assert [name for name in folders if any(fnmatch(name, each) for each in passed_over)] == []
 
 
 def test_dodo_is_short() -> None:

@@ -12,12 +12,13 @@ import functools
 import hashlib
 import itertools
 import os
+import signal
 import struct
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from popbuild.base.disk import file_mode, make_folder
+from popbuild.base.disk import file_mode, make_folder, open_to_read
 
 # struct flock of Linux on 64 bits: type, whence, start, length, process
 _FLOCK = struct.Struct("@hhqqi4x")
@@ -232,3 +233,21 @@ def _is_refused(take: Callable[[], object]) -> bool:
 def _offset(name: str) -> int:
     """Two names may share a byte with a chance of one in 2**62: they would wait, not break."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 2
+
+
+def is_being_written(path: Path) -> bool:
+    """Whether a process of this machine has a file open for writing, as far as can be known."""
+    if not sys.platform.startswith("linux"):
+        return False
+    # The kernel grants no read lease on a file that is open for writing. A process that opens the
+    # file meanwhile waits for us a moment, and a signal would tell us.
+    before = signal.signal(signal.SIGIO, signal.SIG_IGN)
+    try:
+        with open_to_read(path) as file:
+            fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+            fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except OSError as error:
+        return error.errno == errno.EAGAIN
+    finally:
+        signal.signal(signal.SIGIO, before)
+    return False

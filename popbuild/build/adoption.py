@@ -15,15 +15,17 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from popbuild.base import disk, jsonio
+from popbuild.base import disk, jsonio, tree
 from popbuild.base.errors import GateError, InputError
 from popbuild.base.paths import COMPLETE, CURRENT, JobFolder, artifact_place
-from popbuild.jobs import lifecycle, lookup, open_job, originals, promotion, staleness
+from popbuild.jobs import fingerprint, job_state, lifecycle, open_job, originals, promotion
 from popbuild.jobs.config_archive import Objects
-from popbuild.jobs.examine import Exam, Surroundings, examine, read_json
+from popbuild.jobs.examine import Exam, examine
 from popbuild.jobs.foreign import is_foreign
 from popbuild.jobs.lookup import Job
 from popbuild.jobs.open_job import OpenJob
+from popbuild.jobs.records import read_json
+from popbuild.jobs.surroundings import Surroundings
 from popbuild.model import status as states
 from popbuild.model.clock import run_id, seconds_at, timestamp
 from popbuild.model.config.config import environment_of
@@ -112,7 +114,7 @@ def _why_not(exam: Exam, original: JobFolder, task: Task) -> str | None:
 
 
 def _missing(folder: JobFolder, original: JobFolder, task: Task) -> str:
-    """That a task's artifact is not there, and what of it may be under another name."""
+    """Say that a task's artifact is not there, and which other file may hold it."""
     place = artifact_place(task.artifact)
     if disk.stands(folder.artifact(task.artifact)):
         return f"{place} cannot be read"
@@ -169,7 +171,7 @@ def _bytes_of(value: Any) -> bytes | None:
 
 
 def _as_told(original: JobFolder) -> Mapping[str, Any]:
-    """What the other program's status says of each task."""
+    """The tasks' entries in the other program's status."""
     status = read_json(original.status)
     tasks = status.get("tasks") if isinstance(status, dict) else None
     return {
@@ -192,11 +194,11 @@ def _open(job: Job, original: JobFolder, around: Surroundings) -> OpenJob:
     originals.keep_original(root, original)
     if job.folder != current:
         if job.folder == original:
-            disk.copy_folder(original.path, current.path)
+            tree.copy_folder(original.path, current.path)
         else:
-            disk.rename_new(job.folder.path, current.path)
-    disk.remove(current.rejection)
-    if not lookup.holds_seed(current, job.seed):
+            tree.rename_new(job.folder.path, current.path)
+    tree.remove(current.rejection)
+    if not job_state.holds_seed(current, job.seed):
         lifecycle.write_seed(current, job.seed)
     return open_job.open_job(current, job.id, run_id(), job.seed, job.pipeline, None)
 
@@ -210,7 +212,7 @@ def _adopt(opened: OpenJob, exam: Exam, task: Task, told: Mapping[str, Any]) -> 
     """Write a task's letter, and say that it is done."""
     inputs = exam.inputs(task)
     read = {"seed:": "", **{f"artifact:{name}:": "" for name in task.needs}}
-    now = staleness.current({**staleness.fixed(task, inputs), **read}, task, inputs)
+    now = fingerprint.current({**fingerprint.fixed(task, inputs), **read}, task, inputs)
     times = _times(told)
     body: dict[str, Any] = {
         "formatVersion": LETTER_VERSION,
@@ -250,25 +252,12 @@ def _times(told: Mapping[str, Any]) -> dict[str, Any]:
 
 def _end(opened: OpenJob, exam: Exam, around: Surroundings) -> None:
     """Promote a job that is up to date; leave one in current/ where the rest is to be built."""
-    usage = UNMETERED.as_json()
     if not exam.up_to_date():
         opened.change(lambda each: states.move_job(each, states.STOPPED))
         return
-    now = timestamp()
-    line = {
-        "name": exam.seed["name"],
-        "pipelineId": opened.status["pipelineId"],
-        "id": exam.folder.id,
-        "finishedAt": now,
-        "tasks": list(exam.pipeline.names),
-        "totalExecutionTime": 0,
-        "totalRefinementAttempts": 0,
-        "finalArtifacts": list(exam.pipeline.names),
-        "built": [],
-        "usage": usage,
-    }
-    ended = {"finishedAt": now, "usage": usage}
+    ended = {"finishedAt": timestamp(), "usage": UNMETERED.as_json()}
     opened.change(lambda each: states.move_job(each, states.COMPLETE, **ended), sync=True)
+    line = promotion.run_line(exam, opened.status["pipelineId"], ended)
     kept = promotion.previous_kept(environment_of(around.root, os.environ))
     promotion.promote(around.root, opened.folder, line, kept)
 

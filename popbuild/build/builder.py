@@ -17,10 +17,10 @@ from popbuild.build.job_run import BuildServices
 from popbuild.build.nothing_to_do import Options
 from popbuild.jobs.claims import Claims
 from popbuild.jobs.config_archive import Objects
-from popbuild.jobs.examine import Surroundings
 from popbuild.jobs.lifecycle import Samples
 from popbuild.jobs.promotion import previous_kept
 from popbuild.jobs.stop_requests import LINGER_S, POLL_S, SAID, Stops
+from popbuild.jobs.surroundings import Surroundings
 from popbuild.llm.budget import Spending
 from popbuild.llm.calls import Calls
 from popbuild.llm.limits import strictest
@@ -36,8 +36,8 @@ _LOCK_POLL_S = 0.1
 async def building(
     around: Surroundings, claims: Claims, options: Options, events: Events, mode: str
 ) -> AsyncIterator[Builder]:
-    """A builder, for as long as it is needed in this event loop. Raises UsageError for a variable
-    of the environment that is not what it should be."""
+    """A builder for this event loop. Raises UsageError for a variable of the environment with a bad
+    value."""
     environment, pipelines = around.config.environment, around.config.pipelines
     patience = Patience.from_environment(environment, options.in_flight, options.together)
     export_environment(environment)
@@ -65,9 +65,9 @@ async def building(
         preview.templates_of(around.config),
         previous_kept(environment),
     )
-    finder = Finder(around.config.snapshot, around.root.config)
     timeouts_s = [task.timeout_s for each in pipelines.values() for task in each.tasks]
     builder = Builder(services)
+    finder = Finder(around.config.snapshot, around.root.config)
     with stdout_guard.masked(environment), finder.installed():
         beating = asyncio.create_task(heartbeat(heartbeat_limit_s(timeouts_s)))
         heeding = asyncio.create_task(builder.heed_stops())

@@ -1,21 +1,18 @@
-"""Jobs on a cluster: the one importer of Dask Distributed, whose scheduling, retries and elasticity
-these are.
+"""Jobs on a cluster: the one importer of Dask Distributed, which schedules, retries and scales.
 
 This process is the coordinator: it holds the lock of each job that it has handed out. A worker
-builds in the shared root under a fencing number; one that the scheduler gave up for lost, and that
-is alive, promotes nothing more. What it bought is in the store.
+builds in the shared root under a fencing number. A worker that the scheduler gave up for lost but
+that is alive promotes nothing; its answers are in the store.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import pickle
 import secrets
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,16 +29,14 @@ from popbuild.base.errors import (
     shown_error,
 )
 from popbuild.base.paths import Root
-from popbuild.build.builder import Builder, building
 from popbuild.build.events import Events, Forwarded, JobResult, shown_by
 from popbuild.build.nothing_to_do import Options
 from popbuild.build.session import BuildFunction
+from popbuild.build.workshop import WORKSHOP
 from popbuild.jobs import lifecycle
 from popbuild.jobs.claims import Claims, Fenced
-from popbuild.jobs.examine import Surroundings
 from popbuild.jobs.selection import Selection
-from popbuild.llm.store import choose_mode
-from popbuild.model.config import config
+from popbuild.jobs.surroundings import Surroundings
 
 LOCAL_CLUSTER = "local"  # workers on this machine, for as long as the command runs
 _HERE = "127.0.0.1"
@@ -53,7 +48,7 @@ _AHEAD = 2  # jobs handed out, for each that can be built at a time: workers nev
 
 
 def build_on(address: str) -> BuildFunction:
-    """What builds jobs on the cluster whose scheduler is at this address, or `local`."""
+    """A function that builds jobs on the cluster with its scheduler at this address, or `local`."""
 
     def build(
         selection: Selection,
@@ -125,7 +120,7 @@ class _Coordinator:
                 self._hand_out(waiting, told)
                 self._take_back()
         finally:
-            # Interrupted: what runs on, elsewhere, belongs to nobody any more.
+            # Interrupted: a worker that goes on elsewhere has lost its claim.
             for future, job in self._futures.items():
                 future.cancel()
                 Fenced(self._root).acquire(job)
@@ -167,7 +162,7 @@ class _Coordinator:
 
     def _take_back(self) -> None:
         if not self._futures:
-            time.sleep(_POLL_S)  # all that is left is built by somebody else
+            time.sleep(_POLL_S)  # other commands build all that is left
             return
         with contextlib.suppress(TimeoutError):
             distributed.wait(list(self._futures), timeout=_POLL_S, return_when="FIRST_COMPLETED")
@@ -231,79 +226,7 @@ def build_job(
     def send(name: str, values: tuple[Any, ...]) -> None:
         worker.log_event(topic, pickle.dumps((name, values)))
 
-    with _workshop.open(root, shared, Forwarded(send, told), topic) as build:
+    with WORKSHOP.open(root, shared, Forwarded(send, told), topic) as build:
         result = build(job, tasks)
     send(_ENDED, (result,))
     return result
-
-
-class _Workshop:
-    """The builder of a worker process: one for all its threads, and for as long as nothing changes.
-
-    stages.py is served from one snapshot a process, so that another configuration, or another
-    coordinator, waits until the jobs of the last one have ended.
-    """
-
-    def __init__(self) -> None:
-        self._condition = threading.Condition()
-        self._key: object = None
-        self._users = 0
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._builder: Builder | None = None
-        self._end: asyncio.Event | None = None
-
-    @contextlib.contextmanager
-    def open(
-        self, root: Path, options: Options, events: Events, topic: str
-    ) -> Iterator[Callable[[str, tuple[str, ...] | None], JobResult]]:
-        key = root, topic, config.configured(Root(root))
-        with self._condition:
-            self._condition.wait_for(lambda: self._key == key or not self._users)
-            if self._key != key:
-                self._renew(key, Root(root), options, events)
-            self._users += 1
-        try:
-            yield self._build
-        finally:
-            with self._condition:
-                self._users -= 1
-                self._condition.notify_all()
-
-    def _build(self, job: str, tasks: tuple[str, ...] | None) -> JobResult:
-        assert self._loop is not None
-        assert self._builder is not None
-        building = self._builder.build(job, tasks)
-        return asyncio.run_coroutine_threadsafe(building, self._loop).result()
-
-    def _renew(self, key: object, root: Root, options: Options, events: Events) -> None:
-        if self._loop is not None and self._end is not None:
-            self._loop.call_soon_threadsafe(self._end.set)
-        self._key = self._loop = self._end = None
-        around = Surroundings(config.load(root))
-        mode = choose_mode(options.store, around.config.environment)
-        ready: threading.Event = threading.Event()
-        failure: list[BaseException] = []
-
-        async def serve() -> None:
-            try:
-                async with building(around, Fenced(root), options, events, mode) as builder:
-                    await builder.prepare()
-                    self._loop, self._builder = asyncio.get_running_loop(), builder
-                    self._end = asyncio.Event()
-                    ready.set()
-                    await self._end.wait()
-            except BaseException as error:
-                failure.append(error)
-                raise
-            finally:
-                ready.set()
-
-        thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
-        thread.start()
-        ready.wait()
-        if failure:
-            raise failure[0]
-        self._key = key
-
-
-_workshop = _Workshop()

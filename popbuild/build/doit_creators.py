@@ -12,8 +12,8 @@ from doit.task import Task as DoitTask
 from popbuild.base import paths
 from popbuild.build import schedule
 from popbuild.jobs import index
-from popbuild.jobs.examine import Surroundings
 from popbuild.jobs.selection import Selection, select
+from popbuild.jobs.surroundings import Surroundings
 from popbuild.model.config import config
 
 DOIT_CONFIG = {

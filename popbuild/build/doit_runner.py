@@ -39,8 +39,8 @@ class Dispatch(Runner):  # type: ignore[misc]  # doit has no types
         self._news: Any = None  # a node that ended, and of which the dispatcher is to hear
 
     def ready(self) -> str | None:
-        """A task that can start now. None while all others wait for what runs, after a failure,
-        and when there is no task left."""
+        """The next task that can start. None while all others wait for what runs, after a failure,
+        and at the end."""
         while not self._stop_running:
             try:
                 node = self._dispatcher.generator.send(self._news)

@@ -1,4 +1,4 @@
-"""What a build tells whoever watches it. A printer implements what it wants to show."""
+"""The events of a build. A printer implements those that it shows."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class JobResult:
 
     `outcome` is one of up to date, complete, built (a partial build), rejected, unchanged
     (rejected before, with the same inputs), failed, stopped, waiting. Times in milliseconds.
-    `questions` are what a person is to decide. `spares_others` says that it ended as somebody
-    wanted it to, or for a reason of its own pipeline: the other jobs of the command go on.
+    `questions` are for a person to decide. With `spares_others` the other jobs of the command go
+    on: it ended as asked, or because of its own pipeline.
     """
 
     id: str
@@ -54,7 +54,7 @@ class JobResult:
 
     @property
     def ends_command(self) -> bool:
-        """Whether no further job should be started after this one, unless one is told to go on."""
+        """Whether the command starts no further job after this one, without --continue."""
         return bool(self.exit_code) and not self.spares_others
 
     def as_json(self) -> dict[str, Any]:
@@ -96,7 +96,7 @@ class Events:
         """A budget ended the run before these jobs were built."""
 
     def confirm(self, planned: Sequence[PlannedJob]) -> bool | None:
-        """Show a plan and ask whether to build: None where there is nobody to ask."""
+        """Show a plan and ask whether to build: None where no person can be asked."""
         return None
 
     def job_started(self, job: str, run: str, reasons: Mapping[str, str]) -> None: ...
@@ -104,8 +104,6 @@ class Events:
     def task_started(self, job: str, task: str, reason: str) -> None: ...
 
     def stage(self, job: str, task: str, stage: str, cycle: int) -> None: ...
-
-    def refined(self, job: str, task: str, problems: Sequence[Problem]) -> None: ...
 
     def task_done(
         self, job: str, task: str, usage: Usage, duration_ms: float, refinements: int
@@ -123,7 +121,7 @@ class Events:
     def close(self) -> None: ...
 
 
-_NOT_A_JOBS = ("confirm", "left", "note", "job_done", "close")  # said by the command as a whole
+_NOT_A_JOBS = ("confirm", "left", "note", "job_done", "close")  # events of the whole command
 
 
 def shown_by(events: Events) -> tuple[str, ...]:
@@ -138,8 +136,8 @@ def shown_by(events: Events) -> tuple[str, ...]:
 
 
 class Forwarded(Events):
-    """Events for a printer in another process: `send` takes an event's name and its values. How a
-    job ended is not among them: it is what a build gives."""
+    """Events for a printer in another process: `send` takes an event's name and its values. A
+    job's end is not among them: the build returns it."""
 
     def __init__(self, send: Callable[[str, tuple[Any, ...]], None], told: Iterable[str]) -> None:
         for name in told:

@@ -13,7 +13,8 @@ from popbuild.build.job_run import JobRun
 from popbuild.build.outcomes import Outcomes
 from popbuild.build.prepare import judge_file
 from popbuild.jobs import promotion
-from popbuild.jobs.examine import Exam, read_letter
+from popbuild.jobs.examine import Exam
+from popbuild.jobs.records import read_letter
 from popbuild.model import status as states
 from popbuild.model.clock import timestamp
 from popbuild.model.problem import Problem
@@ -40,7 +41,16 @@ def finish(run: JobRun, outcomes: Outcomes) -> JobResult:
     if body is not None:
         return _reject(run, outcomes, body, ended)
     opened.change(lambda each: states.move_job(each, states.COMPLETE, **ended), sync=True)
-    line = _run_line(run, outcomes, ended["finishedAt"])
+    spent = outcomes.spent
+    line = promotion.run_line(
+        exam,
+        run.id,
+        ended,
+        built=outcomes.built,
+        execution_ms=spent.execution_ms,
+        refinements=spent.refinements,
+        earlier=_built_earlier(run) if run.goes_on else None,
+    )
     target = promotion.promote(services.around.root, run.folder, line, services.previous_kept)
     return run.result("complete", outcomes, target, frozen=exam.frozen)
 
@@ -96,25 +106,6 @@ def _reject(
     target = promotion.promote_to_rejected(run.services.around.root, run.folder, body)
     problems = tuple(Problem.from_json(each) for each in body["problems"])
     return run.result("rejected", outcomes, target, task=body["task"], problems=problems)
-
-
-def _run_line(run: JobRun, outcomes: Outcomes, finished_at: str) -> dict[str, Any]:
-    """A line of runs.jsonl (storage format, section 8); totals are those of this run."""
-    spent, names = outcomes.spent, run.exam.pipeline.names
-    earlier = _built_earlier(run) if run.goes_on else {}
-    return {
-        "name": run.exam.seed["name"],
-        "pipelineId": run.id,
-        "id": run.job,
-        "finishedAt": finished_at,
-        "tasks": list(names),
-        "totalExecutionTime": round(spent.execution_ms, 2),
-        "totalRefinementAttempts": spent.refinements,
-        "finalArtifacts": list(names),
-        "built": list(outcomes.built),
-        **({"earlier": earlier} if earlier else {}),
-        "usage": spent.usage.as_json(),
-    }
 
 
 def _built_earlier(run: JobRun) -> dict[str, str]:

@@ -1,15 +1,16 @@
-"""`forget` and `clean`: what a person takes away on purpose."""
+"""`forget` and `clean`: remove things on purpose."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from popbuild.base import disk
+from popbuild.base import disk, tree
 from popbuild.base.paths import COMPLETE, CURRENT, REJECTED, Root
-from popbuild.jobs import run_log, seals
-from popbuild.jobs.examine import Surroundings, read_frozen
+from popbuild.jobs import run_history, run_lines, run_log, seals
 from popbuild.jobs.lifecycle import job_lock
+from popbuild.jobs.records import read_frozen
 from popbuild.jobs.selection import check_not_frozen, check_tasks, select
+from popbuild.jobs.surroundings import Surroundings
 from popbuild.model.clock import name_stamp
 from popbuild.model.config import config
 
@@ -38,7 +39,7 @@ def forget(root: Root, job: str | None, names: Iterable[str]) -> Iterator[str]:
                     disk.make_folder(shelf)
                     stamp = name_stamp()
                     with seals.moving(folder, letter):
-                        disk.rename_new(letter, shelf / f"{task.name}-{stamp}.json")
+                        tree.rename_new(letter, shelf / f"{task.name}-{stamp}.json")
                     yield f"forgetting {each}:{task.name}"
 
 
@@ -50,7 +51,7 @@ def clean(
     That a complete job goes on purpose is written down first, so that `verify` does not miss it;
     so too for one that a person removed by hand.
     """
-    missing = run_log.Runs(root).missing(run_log.complete_jobs(root))[0] if complete else []
+    missing = run_history.Runs(root).missing(run_lines.complete_jobs(root))[0] if complete else []
     for each in select(root, job, names, missing):
         with job_lock(root, each):
             for state in (CURRENT, COMPLETE) if complete else (CURRENT,):
@@ -61,7 +62,7 @@ def clean(
                     run_log.removed(root, each)
                 if there:
                     if not dry_run:
-                        disk.remove(folder.path)
+                        tree.remove(folder.path)
                     yield f"{'would remove' if dry_run else 'removing'} {root.show(folder.path)}"
                 elif missed:
                     yield f"{root.show(folder.path)} is gone already: verify no longer misses it"

@@ -1,7 +1,7 @@
-"""`approve` and `reject`: what a person says at a task's human gate, written down with the job.
+"""`approve` and `reject`: a person's decision at a task's human gate, kept with the job.
 
-The job goes on first, and what was said is written after that. Killed in between, it runs with its
-lock free: whoever takes it up finds the gate open, and it waits again.
+The job is set to running first, and the decision written after that. Killed in between, it runs
+with its lock free: the next build finds the gate open, and waits again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from popbuild.base.errors import InputError, StoppedError, UsageError, no_such
 from popbuild.base.paths import COMPLETE, CURRENT, JobFolder, Root
 from popbuild.base.redact import redact
-from popbuild.jobs import lifecycle, lookup, promotion
+from popbuild.jobs import job_state, lifecycle, promotion
 from popbuild.jobs.examine import Exam
 from popbuild.jobs.lifecycle import job_lock
 from popbuild.jobs.lookup import Job
@@ -33,8 +33,8 @@ _MAX_NOTE = 4_000
 
 @dataclass(frozen=True)
 class HumanAnswer:
-    """What a person says besides yes or no. `task` is needed where several wait, `by` is the login
-    name if absent. With the `of` of a question, nothing else is answered."""
+    """What a person says besides yes or no. `task` is needed where several wait; `by` defaults to
+    the login name. With `of`, the answer counts for that question alone."""
 
     task: str | None = None
     note: str | None = None
@@ -44,8 +44,8 @@ class HumanAnswer:
 
 @dataclass(frozen=True)
 class Decided:
-    """What was said about a task of a job, just now or `before`; where the job stands since, and
-    what else it waits for."""
+    """A decision about a task, made just now or `before`; where the job is now, and the tasks that
+    it still waits for."""
 
     job: str
     decision: Decision
@@ -78,8 +78,8 @@ def approve(root: Root, job: str, answer: HumanAnswer) -> Decided:
     """Say yes to what a task made: what needs it can be built.
 
     A job that was rejected at the gate goes on by this, too, without `of`. Raises UsageError where
-    nothing waits, StoppedError where the question is another one by now, or somebody has answered
-    it otherwise, and LockedError while another command builds the job.
+    nothing waits, StoppedError where the question has changed, or another person has answered it
+    otherwise, and LockedError while another command builds the job.
     """
     return _decide(root, job, APPROVED, answer)
 
@@ -126,8 +126,8 @@ def _examined(job: Job) -> Exam:
 
 def _asked(job: Job, exam: Exam, said: str, name: str | None, of: str) -> Task:
     """The task whose question has the digest that an answer gives back. StoppedError where none has
-    it any more, or where somebody has said something else since: what a person did not see is not
-    decided by this answer, nor what another person said undone."""
+    it any more, or where another person has decided otherwise since: an answer decides only what
+    was seen, and undoes no other person's decision."""
     found = (each for each in exam.pipeline.gated if exam.asked_of(each) == of)
     task = next((each for each in found if name in (None, each.id)), None)
     standing = exam.standing(task) if task is not None else None
@@ -140,7 +140,7 @@ def _asked(job: Job, exam: Exam, said: str, name: str | None, of: str) -> Task:
     decision = exam.decisions.get(task.id)
     if standing not in (OPEN, said) and decision is not None:
         raise StoppedError(
-            "somebody has decided otherwise since",
+            "another person has decided otherwise since",
             {"job": job.id, "task": task.id, "found": in_words(decision.as_json())},
             hint=f"popbuild {'approve' if said == APPROVED else 'reject'} {job.id} "
             f"--task {task.id} decides anew",
@@ -176,7 +176,7 @@ def _chosen(job: Job, exam: Exam, said: str, name: str | None) -> Task:
             hint=f"--task {opened[0]} says which",
         )
     same = [each for each, found in standing.items() if found == said]
-    # A rejection can be taken back by who made it, or by somebody else.
+    # Any person can take a rejection back.
     taken_back = [each for each, found in standing.items() if found == REJECTED]
     for found in (opened, same, taken_back if said == APPROVED else []):
         if found:
@@ -185,7 +185,7 @@ def _chosen(job: Job, exam: Exam, said: str, name: str | None) -> Task:
 
 
 def _check(job: Job, exam: Exam, task: Task, said: str) -> None:
-    """UsageError where nothing can be said about a task just now."""
+    """UsageError where the task cannot be decided about now."""
     standing = exam.standing(task)
     if standing == said:
         return
@@ -208,7 +208,8 @@ def _does_not_wait(job: Job) -> UsageError:
 
 
 def _artifacts(job: Job, exam: Exam, task: Task) -> dict[str, str]:
-    """The digests of what is decided about. InputError where the gate names what is not there."""
+    """The digests of the artifacts to decide about. InputError where one that the gate names is
+    missing."""
     found = exam.decided_about(task)
     missing = [name for name, digest in found.items() if not digest.startswith("sha256:")]
     if missing:
@@ -223,7 +224,7 @@ def _artifacts(job: Job, exam: Exam, task: Task) -> dict[str, str]:
 def _go_on(job: Job, folder: JobFolder, said: str) -> None:
     """Say that a job runs that waited for this. One that failed or was stopped stays so: who
     approves something does not start it."""
-    status = lookup.read_status(folder)
+    status = job_state.read_status(folder)
     if status is None:
         raise InputError(
             "the job's status is damaged",
@@ -240,7 +241,7 @@ _running = functools.partial(states.move_job, state=states.RUNNING)
 
 def _move(root: Root, folder: JobFolder, exam: Exam, task: Task) -> JobFolder:
     """Move a job whose artifact was rejected to rejected/."""
-    status = lookup.read_status(folder) or {}
+    status = job_state.read_status(folder) or {}
     status.setdefault("state", states.STOPPED)  # one from before there were any
     opened = OpenJob(folder, status)
     if status["state"] != states.RUNNING:
@@ -254,7 +255,7 @@ def _move(root: Root, folder: JobFolder, exam: Exam, task: Task) -> JobFolder:
 
 
 def default_name() -> str:
-    """Who decides, where nobody is named."""
+    """The name of the person who decides, where --by gives none."""
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):  # a process whose user has no name
@@ -273,7 +274,7 @@ def _one_line(option: str, text: str) -> str:
 
 
 def _text(option: str, text: str | None) -> str | None:
-    """A text without what is around it, None for an empty one."""
+    """A text, stripped; None if it is empty."""
     text = (text or "").strip()
     if len(text) > _MAX_NOTE:
         raise UsageError(

@@ -16,9 +16,10 @@ from popbuild.build.events import JobResult
 from popbuild.build.finish import finish
 from popbuild.build.job_run import BuildServices, JobRun
 from popbuild.build.ready import ReadyTasks
-from popbuild.jobs import lifecycle, lookup, open_job, promotion
-from popbuild.jobs.examine import BadSeed, read_json
+from popbuild.jobs import job_ids, job_state, lifecycle, lookup, open_job, promotion
 from popbuild.jobs.lookup import Job
+from popbuild.jobs.records import read_json
+from popbuild.jobs.seed_files import BadSeed
 from popbuild.jobs.stop_requests import SAID
 from popbuild.model import status as states
 from popbuild.model.clock import run_id
@@ -67,10 +68,10 @@ class JobBuild:
         return await self._build_tasks(await self._open(job))
 
     def _look(self) -> Job:
-        """The one examination of the job, after what a crash left half done."""
+        """Finish what a crash left half done, then examine the job: once."""
         around, job = self._services.around, self._id
-        lookup.refuse_keys(job, self._services.environment)
-        lookup.refuse_links(self._root, job)
+        job_ids.refuse_keys(job, self._services.environment)
+        job_ids.refuse_links(self._root, job)
         lifecycle.note_abandoned(self._root, job)  # also where nothing is built
         promotion.finish_promotion(self._root, job, self._services.previous_kept)
         return lookup.find(job, around)
@@ -121,7 +122,9 @@ class JobBuild:
         assert job.pipeline is not None
         services, run = self._services, run_id()
         last_seed = read_json(job.folder.seed) if job.folder is not None else None
-        source = lookup.seed_source(self._root, self._id, job.folder)  # before pending/ is emptied
+        source = job_state.seed_source(
+            self._root, self._id, job.folder
+        )  # before pending/ is emptied
         goes_on = prepare.goes_on(job, self._root)
         folder = await asyncio.to_thread(prepare.take_up, job, self._root)
         opened = open_job.open_job(folder, self._id, run, job.seed, job.pipeline, source)

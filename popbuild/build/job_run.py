@@ -1,4 +1,4 @@
-"""What the parts of a build share: the services of a command, and one run of one job."""
+"""What the parts of a build share: a command's services, and one run of one job."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from popbuild.build.events import Events, JobResult
 from popbuild.build.nothing_to_do import Options
 from popbuild.build.outcomes import Outcomes
 from popbuild.jobs.claims import Claims
-from popbuild.jobs.examine import Exam, Surroundings
+from popbuild.jobs.examine import Exam
 from popbuild.jobs.lifecycle import Samples
 from popbuild.jobs.open_job import OpenJob
+from popbuild.jobs.surroundings import Surroundings
 from popbuild.llm.calls import Calls
 from popbuild.task.templates.render import Templates
 
@@ -30,7 +31,7 @@ class Halt:
 
 @dataclass(frozen=True)
 class BuildServices:
-    """What all builds of one command have in common."""
+    """Shared by all builds of one command."""
 
     around: Surroundings
     calls: Calls

@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from popbuild.base import disk
 from popbuild.base.errors import UsageError
-from popbuild.base.paths import (
-    PACKAGE,
-    Root,
-)
+from popbuild.base.paths import PACKAGE, Root
 from popbuild.jobs import lifecycle
-
-if TYPE_CHECKING:
-    pass
-
 
 _GITIGNORE = "pipeline-data/\n.popbuild/\n.env\n"
 
 
 def init(folder: Path) -> list[str]:
-    """Make a root with the demo's seeds and pipeline. Gives what was written; refuses a folder
-    that has one already."""
+    """Make a root with the demo's seeds and pipeline; refuse a folder that has one already. Gives
+    the names of what was written."""
     if (folder / "pipeline-config").exists():
         raise UsageError("there is a root already", {"folder": folder})
     written = []

@@ -1,4 +1,4 @@
-"""What a run costs that changes nothing: no event loop, no doit task, no jsonschema, no YAML."""
+"""The path of a run that changes nothing: no event loop, no doit task, no jsonschema, no YAML."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from popbuild.base.paths import COMPLETE, CURRENT, REJECTED, job_place
 from popbuild.build.events import JobResult
 from popbuild.jobs import lifecycle, originals, promotion
 from popbuild.jobs.claims import Claims
-from popbuild.jobs.examine import Surroundings
 from popbuild.jobs.index import Index
+from popbuild.jobs.surroundings import Surroundings
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""How a task ended, as values, and what the tasks of a run came to together."""
+"""How tasks end, as values, and their sum over a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from popbuild.model.letter import Usage
 
 @dataclass(frozen=True)
 class TaskSpent:
-    """What an attempt took: its calls, its own work in milliseconds, its refinements."""
+    """The cost of an attempt: its calls, its own work in milliseconds, its refinements."""
 
     usage: Usage = field(default_factory=Usage)
     execution_ms: float = 0.0
@@ -46,7 +46,7 @@ class TaskSkipped:
 
 @dataclass(frozen=True)
 class TaskRejected:
-    """It did not pass its gate. `body` is that of rejection.json."""
+    """It did not pass its gate. `body` is for rejection.json."""
 
     task: str
     spent: TaskSpent

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from popbuild.base import disk, jsonio
+from popbuild.base import disk, jsonio, tree
 from popbuild.base.errors import GateError, StoppedError
 from popbuild.base.paths import CURRENT, REJECTED, JobFolder, Root
 from popbuild.build.nothing_to_do import Options
-from popbuild.jobs import lifecycle, lookup, originals
+from popbuild.jobs import job_state, lifecycle, originals
 from popbuild.jobs.examine import Exam
 from popbuild.jobs.lifecycle import Samples
 from popbuild.jobs.lookup import Job
@@ -44,7 +44,7 @@ def check_edits(exam: Exam, options: Options) -> None:
 
 
 def judge_file(exam: Exam, task: Task) -> tuple[Problem, ...]:
-    """What is wrong with a main artifact as it stands; nothing if it passes its gate."""
+    """The problems of a main artifact as it stands; none if it passes its gate."""
     if exam.digests[task.id] is None or task.id not in exam.artifacts:
         return (Problem("the artifact is missing"),)
     value = exam.artifacts[task.id]
@@ -55,7 +55,7 @@ def judge_file(exam: Exam, task: Task) -> tuple[Problem, ...]:
 
 
 def goes_on(job: Job, root: Root) -> bool:
-    """Whether a job goes on from what earlier runs built, which was not promoted."""
+    """Whether a job continues from results of earlier runs that were not promoted."""
     in_current = root.job(CURRENT, job.id).path.is_dir() and not job.matches
     return in_current or job.state == REJECTED
 
@@ -69,17 +69,17 @@ def take_up(job: Job, root: Root) -> JobFolder:
             originals.discard_original(root, root.job(state, job.id))
     if not current.path.is_dir():
         if job.state == REJECTED and job.folder is not None:
-            disk.rename_new(job.folder.path, current.path)
+            tree.rename_new(job.folder.path, current.path)
         elif job.folder is not None:
             # A copy: the good result stands until a better one passes every gate.
-            disk.copy_folder(job.folder.path, current.path)
+            tree.copy_folder(job.folder.path, current.path)
         elif not root.pending(job.id).exists():
             data = disk.read(root.seed(job.id), max_bytes=jsonio.MAX_BYTES)
             lifecycle.queue_seed(root, job.id, data)
     originals.keep_original(root, current)
     lifecycle.claim(root, job.id)
-    disk.remove(current.rejection)
-    if not lookup.holds_seed(current, job.seed):
+    tree.remove(current.rejection)
+    if not job_state.holds_seed(current, job.seed):
         lifecycle.write_seed(current, job.seed)
     lifecycle.finish_claim(current)
     return current

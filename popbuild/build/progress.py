@@ -1,4 +1,4 @@
-"""What a build looks like: plain lines, or on a terminal also a line for each running task."""
+"""How a build is shown: plain lines, and on a terminal also a line for each running task."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def _ending(result: JobResult) -> list[str]:
 
 
 def _asked(result: JobResult) -> Iterator[str]:
-    """What a person is to decide, what to look at, and how to say it."""
+    """The questions, what to look at, and how to answer."""
     job = result.id
     yield f"{job}: waiting for a person"
     for question in result.questions:
@@ -270,7 +270,7 @@ class Terminal(Plain):
 
 
 def print_results(results: Sequence[JobResult], *, as_json: bool, debug: bool) -> None:
-    """What stands at the end of a run: errors on stderr, or everything as JSON on stdout."""
+    """Print the end of a run: errors to stderr, or everything as JSON to stdout."""
     if as_json:
         print(redact(json.dumps([each.as_json() for each in results], indent=2), os.environ))
     for result in results:

@@ -31,8 +31,8 @@ class ReadyTasks:
         return Outcomes(tuple(self._outcomes))
 
     async def build(self) -> None:
-        """Build what is ready until nothing is. Raises what is wrong beyond a task's own failure,
-        once all under way have ended."""
+        """Build until no task is ready. Raises an error that is not a task's own failure once all
+        tasks under way have ended."""
         try:
             while True:
                 self._start()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import signal
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from popbuild.base import disk
@@ -25,9 +25,8 @@ from popbuild.base.threads import no_exit_as_if_done
 from popbuild.base.units import money
 from popbuild.build.events import Events, JobResult
 from popbuild.build.nothing_to_do import Options, settle_without_building
-from popbuild.jobs import lifecycle, lookup, promotion
+from popbuild.jobs import job_ids, lifecycle, promotion
 from popbuild.jobs.claims import Claims, JobLocks
-from popbuild.jobs.examine import Surroundings
 from popbuild.jobs.index import Index
 from popbuild.jobs.selection import (
     Selection,
@@ -37,6 +36,7 @@ from popbuild.jobs.selection import (
     check_tasks,
     select,
 )
+from popbuild.jobs.surroundings import Surroundings
 from popbuild.llm.store import choose_mode
 from popbuild.model.config import config
 from popbuild.model.problem import Problem
@@ -116,26 +116,20 @@ def run(
     Raises PopbuildError for what is wrong before anything is built.
     """
     chosen = select(root, job, names)
-    options = options or Options()
+    options, events = options or Options(), events or Events()
     # With --continue they fail as a bad seed does, each alone.
-    bad = lookup.bad_names(root, chosen) if options.continue_ else {}
+    bad = job_ids.bad_names(root, chosen) if options.continue_ else {}
     selection = {name: tasks for name, tasks in chosen.items() if name not in bad}
     check_rule(root, selection)
     # To find its like, all jobs are listed: one that is complete may have nothing to do.
-    alone = len(selection) == 1 and all(
-        disk.stands(root.at(job_place(COMPLETE, name))) for name in selection
-    )
-    if not (alone or options.continue_):
+    is_late = len(selection) == 1 and disk.stands(root.at(job_place(COMPLETE, *selection)))
+    if not (is_late or options.continue_):
         check_case(root, selection)
     around = Surroundings(config.load(root, environment))
     check_tasks(selection, around)
     mode = choose_mode(options.store, around.config.environment)
     check_fresh(selection, around, options.fresh)
-    events = events or Events()
-    lifecycle.prepare_root(root)
-    doubts = lifecycle.doubts_about_locks(root)
-    if doubts is not None:
-        events.note(doubts)
+    open_root(root, events)
     claims = JobLocks(root)
     results = {name: _badly_named(root, name, problem) for name, problem in bad.items()}
     with contextlib.closing(events):
@@ -145,22 +139,33 @@ def run(
             results |= _settle(selection, around, claims, events)
         rest = {name: tasks for name, tasks in selection.items() if name not in results}
         if rest:
-            if alone and not options.continue_:
+            if is_late and not options.continue_:
                 check_case(root, rest)
-            if options.ask_above is not None:
-                asked = _asked(options, mode)
-                _ask_first(rest, around, options.ask_above, events, asked)
+            _ask_first(rest, around, options, events, mode)
             results.update((build or _build)(rest, around, claims, options, events, mode))
-        if any(isinstance(result.error, BudgetError) for result in results.values()):
-            done = ("complete", "up to date", "built")
-            left = [name for name in selection if results[name].outcome not in done]
-            events.left([name for name in left if not results[name].spares_others])
+        _tell_left([results[name] for name in selection], events)
     ordered = [results[name] for name in chosen]
     return overall(result.exit_code for result in ordered), ordered
 
 
+def open_root(root: Root, events: Events) -> None:
+    """Make a root's folders, and warn where its locks do not hold."""
+    lifecycle.prepare_root(root)
+    doubts = lifecycle.doubts_about_locks(root)
+    if doubts is not None:
+        events.note(doubts)
+
+
+def _tell_left(results: Collection[JobResult], events: Events) -> None:
+    """Where a budget ended the run: which jobs were not built."""
+    if any(isinstance(result.error, BudgetError) for result in results):
+        done = ("complete", "up to date", "built")
+        left = [each for each in results if each.outcome not in done and not each.spares_others]
+        events.left([each.id for each in left])
+
+
 def _badly_named(root: Root, job: str, problem: str) -> JobResult:
-    note = f"{lookup.place_of(root, job)} has no name that a job can have"
+    note = f"{job_ids.place_of(root, job)} has no name that a job can have"
     return JobResult(job, "rejected", problems=(Problem(problem),), notes=(note,))
 
 
@@ -186,7 +191,7 @@ def _settle(
 
 
 def _asked(options: Options, mode: str) -> PlanOptions:
-    """What a plan has to know of a run's options."""
+    """A run's options, for a plan."""
     from popbuild.query.plan import PlanOptions
 
     return PlanOptions(
@@ -197,7 +202,7 @@ def _asked(options: Options, mode: str) -> PlanOptions:
 def plan_run(
     root: Root, job: str | None, names: Iterable[str], options: Options
 ) -> list[PlannedJob]:
-    """What `run` with the same arguments would do and cost. Free: no call."""
+    """Plan `run` with the same arguments: what it would do and cost. Makes no call."""
     from popbuild.query.plan import plan
 
     selection = select(root, job, names)
@@ -209,23 +214,26 @@ def plan_run(
 
 
 def _ask_first(
-    selection: Selection, around: Surroundings, above: float, events: Events, asked: PlanOptions
+    selection: Selection, around: Surroundings, options: Options, events: Events, mode: str
 ) -> None:
-    """Show what the build may cost, and ask, if that is more. StoppedError for a no."""
+    """Where the build may cost more than `--ask-above`: show the plan, and ask. StoppedError for a
+    no."""
+    if options.ask_above is None:
+        return
     from popbuild.query.plan import plan, totals
 
-    planned = list(plan(selection, around, asked))
+    planned = list(plan(selection, around, _asked(options, mode)))
     total = totals(task for job in planned for task in job.tasks)
-    if not total.unknown and total.cost.high <= above:
+    if not total.unknown and total.cost.high <= options.ask_above:
         return
     answer = events.confirm(planned)
     if not answer:
         raise StoppedError(
-            "nobody said yes: nothing was built" if answer is None else "nothing was built",
-            {"ask above": money(above)},
+            "not confirmed: nothing was built" if answer is None else "nothing was built",
+            {"ask above": money(options.ask_above)},
             hint=None
             if answer is False
-            else "without a terminal there is nobody to ask: "
+            else "without a terminal no person can confirm: "
             "popbuild plan shows the price, --budget limits it",
         )
 

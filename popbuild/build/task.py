@@ -21,7 +21,8 @@ from popbuild.build.job_run import JobRun
 from popbuild.build.outcomes import TaskOutcome, TaskSkipped, TaskSpent, TaskStopped
 from popbuild.build.task_end import TaskAttempt
 from popbuild.jobs import lifecycle
-from popbuild.jobs.staleness import Seen, Verdict
+from popbuild.jobs.fingerprint import Seen
+from popbuild.jobs.staleness import Verdict
 from popbuild.model import status as states
 from popbuild.model.clock import timestamp
 from popbuild.model.pipeline import Task
@@ -181,8 +182,8 @@ def _work(attempt: TaskAttempt) -> Work:
 
 
 async def _to_its_end(writing: Coroutine[Any, Any, T]) -> T:
-    """Wait for what is being written, also where this task is stopped meanwhile: the job's lock
-    must not be given back before. What was written counts."""
+    """Wait until this is written, also if the task is cancelled meanwhile: the job's lock must be
+    held until then. What was written counts."""
     task = asyncio.ensure_future(writing)
     try:
         return await asyncio.shield(task)

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from popbuild import __version__
-from popbuild.base import disk, jsonio
+from popbuild.base import commits, disk, jsonio
 from popbuild.base.errors import PopbuildError, StoppedError
 from popbuild.base.redact import redact
 from popbuild.base.stopwatch import Stopwatch
 from popbuild.build.job_run import JobRun
 from popbuild.build.outcomes import TaskBuilt, TaskFailed, TaskRejected, TaskSpent, TaskStopped
 from popbuild.jobs import lifecycle, promotion
-from popbuild.jobs.staleness import fixed
+from popbuild.jobs.fingerprint import fixed
 from popbuild.model import status as states
 from popbuild.model.clock import timestamp
 from popbuild.model.letter import LETTER_VERSION, Usage, open_letter, seal
@@ -37,7 +37,7 @@ class TaskAttempt:
     watch: Stopwatch
 
     def spent(self, work: Work | None, refinements: int = 0) -> TaskSpent:
-        """What it came to until now."""
+        """The cost so far."""
         return TaskSpent(Usage.of(work.made if work else []), self.watch.worked_ms, refinements)
 
     def fingerprint(self, work: Work) -> dict[str, str]:
@@ -48,7 +48,8 @@ class TaskAttempt:
 
 
 def inputs_digest(run: JobRun, task: Task) -> str:
-    """What failures in a row are counted for: another try is worth it once this has changed."""
+    """The inputs for which failures in a row are counted: another try makes sense once they have
+    changed."""
     inputs = run.exam.inputs(task)
     fallbacks = list(task.fallbacks)  # which another try may well be about
     return jsonio.digest([fixed(task, inputs), inputs.seed, dict(inputs.artifacts), fallbacks])
@@ -67,7 +68,7 @@ async def keep_built(attempt: TaskAttempt, work: Work, built: Built, started_at:
         body = _letter(attempt, work, built, (started_at, ended_at), spent)
         prepared.append(lifecycle.prepare_letter(folder, task.id, body))
         # No other file is written again once the letter stands.
-        others = disk.unsynced(_unsynced(attempt, work))
+        others = commits.unsynced(_unsynced(attempt, work))
     except BaseException:
         for each in prepared:
             disk.discard_prepared(each)
@@ -84,7 +85,7 @@ async def keep_built(attempt: TaskAttempt, work: Work, built: Built, started_at:
 
 
 def reject_task(attempt: TaskAttempt, work: Work, outcome: NotPassed) -> TaskRejected:
-    """A gate said no to the last try."""
+    """Note that the last try did not pass a gate."""
     run, task = attempt.run, attempt.task
     spent = attempt.spent(work, outcome.cycles)
     _write_log(attempt, work)
@@ -110,7 +111,7 @@ def reject_task(attempt: TaskAttempt, work: Work, outcome: NotPassed) -> TaskRej
 
 
 def fail_task(attempt: TaskAttempt, work: Work | None, error: PopbuildError) -> TaskFailed:
-    """The attempt crashed."""
+    """Note that the attempt crashed."""
     run, task = attempt.run, attempt.task
     environment = run.services.environment
     error.values.setdefault("task", task.id)
@@ -129,7 +130,7 @@ def fail_task(attempt: TaskAttempt, work: Work | None, error: PopbuildError) -> 
 
 
 def stop_task(attempt: TaskAttempt, work: Work | None, error: StoppedError) -> TaskStopped:
-    """What was bought is stored: the next run goes on from there."""
+    """Leave the task pending. Its answers are stored, and the next run continues from there."""
     run, task = attempt.run, attempt.task
     error.values.setdefault("task", task.id)
     spent = attempt.spent(work)
@@ -193,7 +194,7 @@ def _write_log(attempt: TaskAttempt, work: Work) -> None:
 
 
 def _unsynced(attempt: TaskAttempt, work: Work) -> list[Path]:
-    """What the task wrote that is not durable yet: a stage may remove what it wrote."""
+    """The files that the task wrote and that are not durable yet. A stage may have removed some."""
     folder, task = attempt.run.folder, attempt.task.id
     written = [folder.files(kind) / name for kind, name in sorted(work.files.written)]
     own = [folder.output(task), folder.execution_logs(task)]

@@ -1,4 +1,4 @@
-"""What a person changes by a command: seeds, retries, frozen tasks, exported artifacts."""
+"""What commands change for a person: seeds, retries, frozen tasks, exported artifacts."""
 
 from __future__ import annotations
 
@@ -6,29 +6,18 @@ import contextlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from popbuild.base import disk, jsonio
 from popbuild.base.errors import GateError, InputError, UsageError, no_such
-from popbuild.base.paths import (
-    COMPLETE,
-    CURRENT,
-    REJECTED,
-    Root,
-    check_name,
-)
+from popbuild.base.paths import COMPLETE, CURRENT, REJECTED, Root, check_name
 from popbuild.build import adoption
-from popbuild.jobs import lifecycle, lookup, promotion, seals
-from popbuild.jobs.examine import (
-    BadSeed,
-    Exam,
-    examine,
-    key_problems,
-    read_json,
-    read_seed,
-)
-from popbuild.jobs.lifecycle import Samples
+from popbuild.jobs import job_ids, job_state, lifecycle, promotion, seals
+from popbuild.jobs.examine import Exam, examine
+from popbuild.jobs.lifecycle import Samples, job_lock
 from popbuild.jobs.lookup import Job
+from popbuild.jobs.records import read_json
+from popbuild.jobs.seed_files import BadSeed, key_problems, read_seed
 from popbuild.jobs.selection import select
 from popbuild.model.clock import run_id
 from popbuild.model.config import config
@@ -44,9 +33,6 @@ from popbuild.query.describe import (
     seed_error,
     with_task,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 def submit(root: Root, file: Path, job: str | None = None) -> str:
@@ -65,10 +51,10 @@ def queue(root: Root, seed: Mapping[str, Any], job: str | None = None) -> str:
     """Queue a one-off job from a seed that is valid; gives its ID."""
     job = run_id() if job is None else check_name("job", job)
     environment = config.environment_of(root, os.environ)
-    lookup.refuse_keys(job, environment)
+    job_ids.refuse_keys(job, environment)
     if problems := key_problems(seed, environment):
         raise seed_error(BadSeed("the seed", problems))
-    if job.casefold() in {each.casefold() for each in lookup.known_jobs(root)}:
+    if job.casefold() in {each.casefold() for each in job_ids.known_jobs(root)}:
         raise UsageError(
             "there is a job with this ID already",
             {"job": job},
@@ -83,22 +69,16 @@ def queue(root: Root, seed: Mapping[str, Any], job: str | None = None) -> str:
 
 
 def export(root: Root, job: Job, target: Path, artifact: str | None = None) -> Path:
-    """Copy a complete job's final artifact (the last task's, or a named one) to a path. Of a job
-    that another program built, whether it is up to date cannot be told, and is not asked."""
+    """Copy a complete job's final artifact (the last task's, or a named one) to a path. A job that
+    another program built is exported whether up to date or not, since that is unknown."""
     if job.is_not_ours:
         if job.state != COMPLETE:
             raise InputError("the job is not complete", {"job": job.id, "state": job.description})
         return _export(job, artifact or _last_artifact(job), target)
     refuse_bad(job)
-    if job.state != COMPLETE or job.exam is None or job.folder is None:
+    if not job.up_to_date or job.exam is None:
         raise InputError(
-            "the job is not complete",
-            {"job": job.id, "state": job.description},
-            hint=f"doit run job={job.id}",
-        )
-    if not job.up_to_date:
-        raise InputError(
-            "the job is not up to date",
+            f"the job is not {'up to date' if job.state == COMPLETE else 'complete'}",
             {"job": job.id, "state": job.description},
             hint=f"doit run job={job.id}",
         )
@@ -140,10 +120,8 @@ def hand_over(target: Path, data: bytes) -> None:
 
 
 def retry(root: Root, name: str) -> tuple[str, str]:
-    """Let the task that was rejected draw a new sample at the next run, or one that failed again
-    and again be tried once more; gives the task, and what it does now."""
-    from popbuild.jobs.lifecycle import job_lock
-
+    """Let the rejected task draw a new sample at the next run, or a task that failed again and
+    again be tried once more. Gives the task, and what it does now."""
     task, rejection = check_retry(root, name)
     if rejection is None:
         with job_lock(root, name):
@@ -190,7 +168,7 @@ def check_retry(root: Root, name: str) -> tuple[str, dict[str, Any] | None]:
 
 def _failed_again(root: Root, name: str) -> str | None:
     """The task of a job in current/ that failed in a row, or None."""
-    status = lookup.read_status(root.job(CURRENT, name))
+    status = job_state.read_status(root.job(CURRENT, name))
     entries = status["tasks"] if status else {}
     return next((task for task, entry in entries.items() if "failures" in entry), None)
 
@@ -201,8 +179,6 @@ def accept(root: Root, name: str, tasks: Iterable[str] = ()) -> list[str]:
     Each artifact must pass its gate. In order, so that what stands below is judged by it. A
     complete job of another program is adopted: see adoption.py.
     """
-    from popbuild.jobs.lifecycle import job_lock
-
     check_known(root, name)
     with job_lock(root, name):
         kept = promotion.previous_kept(config.environment_of(root, os.environ))
@@ -233,7 +209,7 @@ def accept(root: Root, name: str, tasks: Iterable[str] = ()) -> list[str]:
             lifecycle.reseal_letter(folder, exam, task, None, verdict.edited)
             exam.look(task)
             accepted.append(task.id)
-        if not lookup.holds_seed(folder, job.seed):
+        if not job_state.holds_seed(folder, job.seed):
             with seals.changing(folder, folder.seed):
                 lifecycle.write_seed(folder, job.seed)
         return accepted
@@ -285,8 +261,6 @@ def _all_with_task(root: Root, pattern: str, task: str) -> Iterator[Job]:
 def _set_frozen(
     root: Root, tasks_by_job: Mapping[str, Mapping[str, Mapping[str, Any]]]
 ) -> dict[str, tuple[str, ...]]:
-    from popbuild.jobs.lifecycle import job_lock
-
     with contextlib.ExitStack() as held:
         for job in tasks_by_job:
             held.enter_context(job_lock(root, job))

@@ -1,8 +1,8 @@
-"""Who may build a job: the holder of its lock, or whoever drew its last fencing number.
+"""Which process may build a job: the holder of its lock, or the last to draw its fencing number.
 
 A lock holds while its process lives, on this machine and on others that share the root. Where a
-coordinator holds it for workers elsewhere, one that is given up for lost may still be alive: the
-next one draws another number, and the first can promote nothing more.
+coordinator holds it for workers elsewhere, a worker that was given up for lost may still be alive:
+the next one draws another number, and the first can promote nothing more.
 """
 
 from __future__ import annotations
@@ -14,31 +14,31 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-from popbuild.base import disk, locks
+from popbuild.base import disk, locks, tree
 from popbuild.base.errors import FencedError, PopbuildError
 from popbuild.base.paths import Root
 
 _POLL_S = 0.01
-_PATIENCE_S = 60.0  # for whoever draws a number or promotes: both take milliseconds
+_PATIENCE_S = 60.0  # with a drawn number or a promotion, which take milliseconds
 
 
 class Claims(Protocol):
     """Of one process, for the jobs that it builds."""
 
     def acquire(self, job: str) -> bool:
-        """Take a job; False when somebody else has it."""
+        """Take a job; False where another process has it."""
 
     def release(self, job: str) -> None:
         """Give a job back."""
 
     def check(self, job: str) -> None:
-        """FencedError if somebody else has taken the job since."""
+        """FencedError if another process has taken the job since."""
 
     def final(self, job: str) -> contextlib.AbstractContextManager[None]:
-        """Around a promotion or rejection, which nobody else's may overlap. Raises FencedError."""
+        """Around a promotion or rejection, which no other may overlap. Raises FencedError."""
 
     def is_shared(self) -> bool:
-        """Whether somebody who was given up for lost may still write into the job's directory."""
+        """Whether a worker that was given up for lost may still write into the job's directory."""
 
 
 class JobLocks:
@@ -59,7 +59,7 @@ class JobLocks:
         self._locks.release(job)
 
     def is_free(self, job: str) -> bool:
-        """Whether nobody holds a job's lock, this process included. Takes nothing."""
+        """Whether no process holds a job's lock, this one included. Takes nothing."""
         return self._locks.is_free(job)
 
     def holder(self, job: str) -> int | None:
@@ -106,8 +106,8 @@ class Fenced:
 
 
 class _Fences:
-    """The last number of each job, `.popbuild/fences/<job>`. Drawn at random, none comes again, so
-    that a job without a file needs no memory of those before."""
+    """The last number of each job, `.popbuild/fences/<job>`. Numbers are random and never come
+    again, so a job without a file needs no memory of earlier ones."""
 
     def __init__(self, root: Root) -> None:
         self._folder = root.private / "fences"
@@ -121,10 +121,10 @@ class _Fences:
         return number
 
     def drop(self, job: str) -> None:
-        """Nobody's number holds any more."""
+        """End the claim of every number."""
         if disk.stands(self._path(job)):
             with self.guarded(job):
-                disk.remove(self._path(job))
+                tree.remove(self._path(job))
 
     def check(self, job: str, number: str) -> None:
         try:
@@ -136,7 +136,7 @@ class _Fences:
 
     @contextlib.contextmanager
     def guarded(self, job: str) -> Iterator[None]:
-        """Between a look at the number and what hangs on it, nobody draws another."""
+        """Hold the guard, so that no new number is drawn."""
         deadline = time.monotonic() + _PATIENCE_S
         while not self._guards.acquire(job):
             if time.monotonic() > deadline:

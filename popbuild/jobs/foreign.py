@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from popbuild.base import disk
 from popbuild.base.paths import STATUS, JobFolder
-from popbuild.jobs.examine import is_foreign_letter, read_json
+from popbuild.jobs.records import is_foreign_letter, read_json
 from popbuild.model import status as states
 
 
 def is_foreign(folder: JobFolder) -> bool:
-    """Whether a job's directory was written by another program: there is a status or a letter of
-    it, and nothing of ours. What it lacks then is no damage, and is not for us to mend."""
+    """Whether another program wrote a job's directory: it has a status or a letter, and none is
+    ours. What it lacks is not damage, and not ours to mend."""
     if disk.stands(folder.seal):
         return False
     tasks = folder.path / "tasks"
@@ -24,8 +24,8 @@ def is_foreign(folder: JobFolder) -> bool:
 
 
 def shown_status(folder: JobFolder) -> states.Status | None:
-    """A job's status for a look at it, in one shape, also of another program. None where it is
-    missing, and where one of ours is damaged."""
+    """A job's status in one shape, for reading, also another program's. None where it is missing,
+    or is ours and damaged."""
     body = read_json(folder.at(STATUS))
     is_shown = states.usable(body) or (isinstance(body, dict) and is_foreign(folder))
     return states.in_shape(body) if is_shown else None

@@ -1,83 +1,58 @@
 """Which complete jobs are as they were at the last look: `.popbuild/index/jobs.json`.
 
 A job's stamp is a digest over the stats of every file that its verdict is read from, and over all
-else that it hangs on: the configuration, where models answer, popbuild itself. The index has the
+else that decides: the configuration, where models answer, popbuild itself. The index has the
 stamps of jobs that were found complete, up to date, and with nothing left to do. A job that has the
 same stamp still is. It also has the stamps and verdicts of complete jobs that are stale: a listing
 shows them again, and everything else examines them. So whatever is in doubt costs a look, and never
 gives a wrong answer:
 
 - A file that is written to, or replaced by a copy or from a backup, has another inode or another
-  time of change, which nobody can set.
+  time of change, which cannot be set.
 - Two edits within one tick of the clock may have the same times. A stamp is kept only of files
   that had been at rest for some ticks, by the clock of their own file system.
 - A clock that was moved back may come by the same time again: stamps from the future are dropped.
 - A network file system may show stats of a minute ago: there, every job is examined.
-- The file has its own digest. A damaged one, or one that cannot be read or written, is none.
+- The file has its own digest. One that is damaged, or cannot be read or written, is ignored.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
-import json
 import os
-import struct
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from popbuild import __version__
-from popbuild.base import disk, fork_map, jsonio
+from popbuild.base import disk, file_clock, fork_map
 from popbuild.base.errors import PopbuildError
-from popbuild.base.paths import (
-    COMPLETE,
-    CURRENT,
-    PACKAGE,
-    PENDING,
-    REJECTED,
-    SEED,
-    STATUS,
-    artifact_place,
-    job_place,
-    letter_place,
-    samples_place,
-    seed_place,
+from popbuild.base.paths import COMPLETE, CURRENT, PENDING, REJECTED
+from popbuild.jobs import job_ids, job_state, lookup
+from popbuild.jobs.examine import Exam
+from popbuild.jobs.index_file import (
+    StaleRow,
+    index_size,
+    read_index,
+    rows_as_json,
+    stale_rows,
+    write_index,
 )
-from popbuild.jobs import lookup, staleness
-from popbuild.jobs.examine import Exam, Surroundings, with_frozen
 from popbuild.jobs.lookup import Job
+from popbuild.jobs.records import with_frozen
 from popbuild.jobs.staleness import Verdict
+from popbuild.jobs.stamps import Watched, stamp_of, stat_at, watched_of
+from popbuild.jobs.surroundings import Surroundings
 from popbuild.model.config.config import DEFAULT_PIPELINE
 from popbuild.model.pipeline import Pipeline
 
-# Folders of the code that decides what is stale.
-_JUDGES = ("base", "model", "model/config", "model/schema", "llm", "jobs")
-_VERSION = 3
 _BYTES_A_JOB = 30_000  # of the index are read in the time that it takes to examine a job
 _JOBS_A_PROCESS = 250  # are worth a process more
 _MAX_REASONS = 4_000  # characters of a stale job's reasons that are kept
 _TICKS_NS = 100_000_000  # ten ticks, and mostly more, of the clocks that file systems read
 _COARSE_TICKS_NS = 4_000_000_000  # two of the coarsest: FAT's
 _UP_TO_DATE = Verdict(())
-_pack = struct.Struct("=qqqQQ").pack
-
-
-@dataclass(frozen=True)
-class _Watched:
-    """What the verdicts on one pipeline's jobs are read from: places in a job's directory, and the
-    digest of all that stands elsewhere."""
-
-    pipeline: Pipeline
-    places: tuple[str, ...]
-    elsewhere: bytes
-
-
-_Stale = tuple[str, Mapping[str, Verdict]]  # a row, and the verdict on each task
-_Look = Callable[[str], os.stat_result | None]  # a path -> what stands there, None for nothing
 
 
 class Index:
@@ -90,19 +65,19 @@ class Index:
     def __init__(self, around: Surroundings, ids: Collection[str]) -> None:
         self._around = around
         self._path = around.root.private / "index" / "jobs.json"
-        self._watched: dict[str, _Watched | None] = {}
+        self._watched: dict[str, Watched | None] = {}
         self._rows: dict[str, str] = {}  # job -> <pipeline>:<the digest of its stamp>
-        self._stale: dict[str, _Stale] = {}  # as they were when the last look found them so
+        self._stale: dict[str, StaleRow] = {}  # as they were when the last look found them so
         self._learned = False
         self._met: set[str] = set()  # those whose row was found by this very command
-        self._now: disk.Moment | None = None
+        self._now: file_clock.Moment | None = None
         self._unsettled: frozenset[str] = frozenset()
-        if len(ids) > 1 and _size(self._path) <= len(ids) * _BYTES_A_JOB:
+        if len(ids) > 1 and index_size(self._path) <= len(ids) * _BYTES_A_JOB:
             with contextlib.suppress(OSError):
                 self._unsettled = _unsettled(around)
-                self._now = disk.now(self._path.parent)
+                self._now = file_clock.now(self._path.parent)
         if self._now is not None:
-            self._rows, self._stale = _read(self._path, self._now)
+            self._rows, self._stale = read_index(self._path, self._now)
             known = self._rows.keys() | self._stale.keys() | self._unsettled
             self._meet([job for job in ids if job not in known])
 
@@ -120,11 +95,11 @@ class Index:
                 good = set(_names(self._around.root.data / COMPLETE))
                 rows = {job: row for job, row in self._rows.items() if job in good}
                 stale = {job: each for job, each in self._stale.items() if job in good}
-                _write(self._path, self._now, rows, stale)
+                write_index(self._path, self._now, rows, stale)
 
     def find(self, job: str) -> Job:
-        """`jobs.find`, without opening a file of a job that is as it was. Of such a one the state
-        and the verdicts are known: neither its seed nor its artifacts were read."""
+        """`lookup.find`, without opening a file of a job that is as it was: its state and its
+        verdicts are known, its seed and its artifacts were not read."""
         pipeline = self.knows(job)
         if pipeline is None:
             return self.examine(job)
@@ -157,19 +132,19 @@ class Index:
         watched = self._watch(name)
         if watched is None:
             return None
-        same = job in self._met or self._stamp(job, watched, _look) == digest
+        same = job in self._met or stamp_of(self._around.root, job, watched, stat_at) == digest
         return watched.pipeline if same else None
 
     def examine(self, job: str) -> Job:
-        """`jobs.find`; what a complete job turns out to be is known from the next command on, if
-        its files are at rest."""
+        """`lookup.find`. What it finds of a complete job whose files are at rest is known from the
+        next command on."""
         if self._now is None or job in self._unsettled:
             return lookup.find(job, self._around)
         with disk.noting_reads() as seen:
             found = lookup.find(job, self._around)
             if found.seed is None or found.folder is None:
                 return found
-            holds_seed = lookup.holds_seed(found.folder, found.seed)
+            holds_seed = job_state.holds_seed(found.folder, found.seed)
             stale = None if found.up_to_date else _stale_verdicts(found)
             if stale is None and not (found.up_to_date and holds_seed):
                 return found
@@ -177,18 +152,18 @@ class Index:
         watched = self._watch(name)
         if watched is not None and self._are_at_rest(seen.values()):
             # The stats of what was read, and not of what stands there a moment later.
-            self._keep(job, f"{name}:{self._stamp(job, watched, seen.get)}", stale)
+            self._keep(job, f"{name}:{stamp_of(self._around.root, job, watched, seen.get)}", stale)
         return found
 
     def _meet(self, strangers: Sequence[str]) -> None:
-        """Examine many jobs of which nothing is known on all processors. What this shows of
-        complete ones is known from now on, the others are still to be examined."""
+        """Examine many unknown jobs on all processors. Complete ones are known from now on, the
+        others are still to be examined."""
         count = min(fork_map.processors(), len(strangers) // _JOBS_A_PROCESS)
         if count > 1:
             shares = [strangers[number::count] for number in range(count)]
             for found in fork_map.each(self._learn, shares):
                 rows, told = found or ({}, {})
-                stale = _stale_of(told)
+                stale = stale_rows(told)
                 self._learned = self._learned or bool(rows or stale)
                 self._rows |= rows
                 self._stale |= stale
@@ -201,7 +176,7 @@ class Index:
             with contextlib.suppress(PopbuildError, OSError):
                 self.examine(job)
         rows = {job: self._rows[job] for job in ids if job in self._rows}
-        return rows, _as_json({job: self._stale[job] for job in ids if job in self._stale})
+        return rows, rows_as_json({job: self._stale[job] for job in ids if job in self._stale})
 
     def _keep(self, job: str, row: str, stale: Mapping[str, Verdict] | None) -> None:
         """A job that was up to date stays known beside its stale one: an edit may be undone."""
@@ -223,32 +198,17 @@ class Index:
         # Another file system has a clock of its own, and this one says nothing about it.
         return all(it and it.st_ctime_ns < limit and it.st_dev == device for it in files)
 
-    def _stamp(self, job: str, watched: _Watched, look: _Look) -> str:
-        """A digest over what a job's files look like. One that is missing belongs to it too."""
-        root = self._around.root
-        folder = root.at(job_place(COMPLETE, job))
-        parts = [watched.elsewhere]
-        sources = root.at(seed_place(job)), root.at(samples_place(job))
-        for path in (*sources, *[f"{folder}/{each}" for each in watched.places]):
-            it = look(path)
-            parts.append(
-                b"missing"
-                if it is None
-                else _pack(it.st_size, it.st_mtime_ns, it.st_ctime_ns, it.st_ino, it.st_dev)
-            )
-        return hashlib.blake2b(b"".join(parts), digest_size=16).hexdigest()
-
-    def _watch(self, name: str) -> _Watched | None:
-        """What is watched for the jobs of a pipeline; None if there is none of this name."""
+    def _watch(self, name: str) -> Watched | None:
+        """What is watched for a pipeline's jobs; None if there is no such pipeline."""
         if name not in self._watched:
             pipeline = self._around.config.pipelines.get(name)
-            self._watched[name] = None if pipeline is None else _watched(self._around, pipeline)
+            self._watched[name] = None if pipeline is None else watched_of(self._around, pipeline)
         return self._watched[name]
 
 
 def find_all(names: Collection[str], around: Surroundings) -> Iterator[Job]:
     """`Index.show` for the jobs of a listing, which has those too that no command builds."""
-    bad = lookup.bad_names(around.root, names)
+    bad = job_ids.bad_names(around.root, names)
     with Index(around, names) as index:
         for name in names:
             job = index.show(name)
@@ -256,8 +216,8 @@ def find_all(names: Collection[str], around: Surroundings) -> Iterator[Job]:
 
 
 def _stale_verdicts(job: Job) -> Mapping[str, Verdict] | None:
-    """The verdicts on a complete job that is stale, if they hang on nothing but what its stamp is
-    made of: decisions at human gates, for one, are not part of it."""
+    """The verdicts on a complete job that is stale, if its stamp covers all that decided them:
+    decisions at human gates, for one, are not part of it."""
     if job.state != COMPLETE or job.exam is None or job.bad or job.damage or job.removed:
         return None
     if job.exam.pipeline.gated or job.exam.frozen:
@@ -272,44 +232,9 @@ def _unsettled(around: Surroundings) -> frozenset[str]:
     was rejected, a promotion was cut short, a task is frozen. These are examined."""
     root = around.root
     pending = [name.removesuffix("-seed.json") for name in _names(root.data / PENDING)]
-    notes = [name.removesuffix(".json") for name in _names(root.path / lookup.PROMOTIONS)]
+    notes = [name.removesuffix(".json") for name in _names(root.path / job_ids.PROMOTIONS)]
     built = (*_names(root.data / CURRENT), *_names(root.data / REJECTED))
     return with_frozen(root).union(pending, notes, built)
-
-
-def _watched(around: Surroundings, pipeline: Pipeline) -> _Watched:
-    places = [SEED, STATUS]
-    for task in pipeline.tasks:
-        places += [letter_place(task.id), artifact_place(task.artifact)]
-    elsewhere = jsonio.digest(
-        [
-            _own_code(),
-            staleness.STAGES_VERSION,
-            [dataclasses.asdict(task) for task in pipeline.tasks],
-            [dataclasses.astuple(around.model_place(task)) for task in pipeline.tasks],
-            around.config.snapshot.digests,
-        ]
-    )
-    return _Watched(pipeline, tuple(places), elsewhere.encode())
-
-
-def _look(path: str) -> os.stat_result | None:
-    try:
-        return os.lstat(path)
-    except OSError:
-        return None
-
-
-def _own_code() -> list[Any]:
-    """popbuild itself: another version of it may judge otherwise, and so may another edit of it."""
-    found = []
-    with contextlib.suppress(OSError):  # not installed as files
-        for folder in _JUDGES:
-            for each in os.scandir(PACKAGE / folder):
-                if each.name.endswith(".py"):
-                    status = each.stat()
-                    found.append((f"{folder}/{each.name}", status.st_size, status.st_mtime_ns))
-    return [__version__, sorted(found)]
 
 
 def _names(folder: Path) -> list[str]:
@@ -318,58 +243,3 @@ def _names(folder: Path) -> list[str]:
             return [entry.name for entry in entries]
     except FileNotFoundError:
         return []
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
-
-
-def _read(path: Path, now: disk.Moment) -> tuple[dict[str, str], dict[str, _Stale]]:
-    """The rows of an index, and the verdicts on stale jobs; none where it is missing, damaged,
-    another version's, or from the future, as the clock has it."""
-    try:
-        digest, _, data = disk.read(path).partition(b"\n")
-        if digest.decode() != jsonio.digest_bytes(data):
-            return {}, {}
-        body = json.loads(data)
-        if body["formatVersion"] != _VERSION or body["recorded"] > now.time_ns:
-            return {}, {}
-        rows: dict[str, str] = body["jobs"]
-        stale = _stale_of(body["stale"])
-    except (OSError, ValueError, KeyError, TypeError, PopbuildError):
-        return {}, {}
-    return rows, stale
-
-
-def _write(
-    path: Path, now: disk.Moment, rows: Mapping[str, str], stale: Mapping[str, _Stale]
-) -> None:
-    body = {
-        "formatVersion": _VERSION,
-        "recorded": now.time_ns,
-        "jobs": rows,
-        "stale": _as_json(stale),
-    }
-    data = json.dumps(body, separators=(",", ":")).encode()
-    disk.write(path, jsonio.digest_bytes(data).encode() + b"\n" + data, sync=False)
-
-
-def _as_json(stale: Mapping[str, _Stale]) -> dict[str, Any]:
-    return {
-        job: (row, {name: (it.reasons, it.edited, it.as_built) for name, it in verdicts.items()})
-        for job, (row, verdicts) in stale.items()
-    }
-
-
-def _stale_of(body: Mapping[str, Any]) -> dict[str, _Stale]:
-    found: dict[str, _Stale] = {}
-    for job, (row, told) in body.items():
-        verdicts = {
-            name: Verdict(tuple(reasons), edited=edited, as_built=as_built)
-            for name, (reasons, edited, as_built) in told.items()
-        }
-        found[job] = row, verdicts
-    return found

@@ -9,13 +9,14 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from popbuild.base import disk, jsonio, locks
+from popbuild.base import disk, jsonio, locks, tree
 from popbuild.base.errors import InputError, LockedError
 from popbuild.base.paths import CURRENT, JobFolder, Root
-from popbuild.jobs import seals, staleness
+from popbuild.jobs import fingerprint, seals
 from popbuild.jobs.claims import JobLocks
-from popbuild.jobs.examine import Exam, frozen_folder, read_json, read_samples
-from popbuild.jobs.lookup import CLAIMED, holds_seed, read_status
+from popbuild.jobs.examine import Exam
+from popbuild.jobs.job_state import CLAIMED, holds_seed, read_status
+from popbuild.jobs.records import frozen_folder, read_json, read_samples
 from popbuild.model import status as states
 from popbuild.model.clock import timestamp
 from popbuild.model.decision import Decision
@@ -29,7 +30,7 @@ def prepare_root(root: Root) -> None:
     for folder in root.folders():
         disk.make_folder(folder)
     disk.make_folder(root.private)
-    disk.require_one_file_system([*root.folders(), root.private])
+    tree.require_one_file_system([*root.folders(), root.private])
     for path in (root.runs, root.runs_copy):
         if disk.stands(path) and not disk.is_regular(path):
             raise InputError(
@@ -40,7 +41,7 @@ def prepare_root(root: Root) -> None:
 
 
 def doubts_about_locks(root: Root) -> str | None:
-    """What to tell a person where the locks of a root keep nobody apart; None where they do."""
+    """A warning where the locks of a root do not hold; None where they do."""
     reason = locks.why_not_held(root.private / "locks")
     if reason is None:
         return None
@@ -79,34 +80,34 @@ def claim(root: Root, job: str) -> None:
     disk.make_folder(folder.path)
     # One that a crash left there is older than what waits, and its time has passed.
     with contextlib.suppress(FileNotFoundError):
-        disk.rename(root.pending(job), folder.path / CLAIMED)
+        tree.rename(root.pending(job), folder.path / CLAIMED)
 
 
 def note_abandoned(root: Root, job: str) -> None:
     """Write down that a job is stopped, where its status says that it runs: the caller holds its
-    lock, so the process that built it has ended without a word (SIGKILL, a cut of power). Where
-    that cannot be written, commands that look say it all the same."""
+    lock, so the process that built it was killed, or the power failed. Commands that only look
+    report it as stopped even where that cannot be written."""
     folder = root.job(CURRENT, job)
     status = read_status(folder)
     if status is None or status.get("state") != states.RUNNING:
         return
-    if disk.first_link(str(folder.path)) is None:  # or it is nothing of ours to write to
+    if tree.first_link(str(folder.path)) is None:  # else it would be written elsewhere
         with contextlib.suppress(OSError):
             disk.write(folder.status, jsonio.dumps(states.abandoned(status), sort=False))
 
 
 def finish_claim(folder: JobFolder) -> None:
     """The seed is in place: the claimed file has done its work."""
-    disk.remove(folder.path / CLAIMED)
+    tree.remove(folder.path / CLAIMED)
 
 
 def refresh_seed(root: Root, folder: JobFolder, seed: Mapping[str, Any]) -> None:
-    """Nobody read what changed in the seed, if anything did: no run, only the copy that matches its
-    source; what waited in pending/ is taken."""
+    """Copy a seed whose change no task read, if it changed: no run is needed. What waited in
+    pending/ is taken."""
     if not holds_seed(folder, seed):
         with seals.changing(folder, folder.seed):
             write_seed(folder, seed)
-    disk.remove(root.pending(folder.id))
+    tree.remove(root.pending(folder.id))
 
 
 def forget_failures(folder: JobFolder) -> None:
@@ -155,7 +156,7 @@ def reseal_letter(folder: JobFolder, exam: Exam, task: Task, run: str | None, ed
     last = exam.letters[task.id]
     value = exam.artifacts[task.id]
     body = dict(last.body) if last else _empty_letter(task)
-    now = staleness.current(last.fingerprint if last else {}, task, exam.inputs(task))
+    now = fingerprint.current(last.fingerprint if last else {}, task, exam.inputs(task))
     if last is not None and run is not None and exam.verdicts[task.id].frozen:
         # What it was made from stays what it was: thawed, it is as stale as before.
         now = dict(last.fingerprint)
@@ -173,7 +174,7 @@ def reseal_letter(folder: JobFolder, exam: Exam, task: Task, run: str | None, ed
 
 
 def write_decision(folder: JobFolder, decision: Decision) -> None:
-    """What a person said about a task, durably."""
+    """Write a person's decision about a task, durably."""
     disk.write(folder.decision(decision.task), jsonio.dumps(decision.as_document(), sort=False))
 
 
@@ -195,8 +196,8 @@ def _empty_letter(task: Task) -> dict[str, Any]:
 
 
 def drop_letter(folder: JobFolder, task: str) -> None:
-    """Before a task starts: what it leaves half done must not look like an edit by hand."""
-    disk.remove(folder.letter(task))
+    """Remove a letter before its task starts: half-done work must not look like an edit by hand."""
+    tree.remove(folder.letter(task))
 
 
 def set_frozen(root: Root, job: str, tasks: Mapping[str, Mapping[str, Any]]) -> None:
@@ -207,7 +208,7 @@ def set_frozen(root: Root, job: str, tasks: Mapping[str, Mapping[str, Any]]) -> 
         disk.make_folder(path.parent)
         disk.write(path, jsonio.dumps(tasks))
     else:
-        disk.remove(path)
+        tree.remove(path)
 
 
 class Samples:

@@ -12,12 +12,13 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from popbuild.base import disk, jsonio
+from popbuild.base import disk, jsonio, tree
 from popbuild.base.paths import FILE_KINDS, JobFolder, file_name_problem, name_problem
 from popbuild.jobs import originals, seals
-from popbuild.jobs.examine import Exam, read_letter
+from popbuild.jobs.examine import Exam
 from popbuild.jobs.foreign import is_foreign
-from popbuild.jobs.lookup import read_status, removed_tasks
+from popbuild.jobs.job_state import read_status, removed_tasks
+from popbuild.jobs.records import read_letter
 from popbuild.model import status as states
 from popbuild.model.clock import timestamp
 from popbuild.model.letter import Letter
@@ -98,8 +99,8 @@ class OpenJob:
             files = self._status["tasks"][task]["files"]
             found = {(kind, name) for kind in FILE_KINDS for name in files[kind]}
             for kind, name in found - keep:
-                if file_name_problem(name) is None:  # whoever wrote the status
-                    disk.remove(self.folder.files(kind) / name)
+                if file_name_problem(name) is None:  # the status may be damaged
+                    tree.remove(self.folder.files(kind) / name)
                 self._status = states.drop_file(self._status, task, kind, name)
 
 
@@ -133,8 +134,8 @@ def make_folders(folder: JobFolder) -> None:
 
 
 def _finish_removals(folder: JobFolder) -> None:
-    """Remove what a prune took out of the index before it was killed. The seal says that these
-    files go, and a build drops the seal."""
+    """Remove the files that a killed prune took out of the index. The seal names them, and a build
+    drops the seal."""
     status, sealed = read_status(folder), seals.read_seal(folder)
     if status is None or sealed is None:
         return
@@ -143,7 +144,7 @@ def _finish_removals(folder: JobFolder) -> None:
         kind, _, file = rest.partition("/")
         ours = top == "files" and kind in FILE_KINDS and file_name_problem(file) is None
         if ours and file not in status["files"][kind]:
-            disk.remove(folder.path / name)
+            tree.remove(folder.path / name)
 
 
 def open_job(
@@ -193,10 +194,10 @@ def _drop_removed(status: states.Status, folder: JobFolder, pipeline: Pipeline) 
         for kind in FILE_KINDS:
             for name in status["tasks"][task]["files"][kind]:
                 if file_name_problem(name) is None:
-                    disk.remove(folder.files(kind) / name)
+                    tree.remove(folder.files(kind) / name)
                 status = states.drop_file(status, task, kind, name)
         if name_problem(task) is None:
-            disk.remove(folder.task(task))
+            tree.remove(folder.task(task))
     return status
 
 
@@ -226,8 +227,8 @@ def _indexed_anew(
 
 
 def can_be_listed(path: Path) -> bool:
-    """Whether the index can have what stands there: other programs make folders beside files, and
-    have other names."""
+    """Whether the index can list this: other programs leave folders and other names beside
+    files."""
     return file_name_problem(path.name) is None and disk.is_regular(path)
 
 

@@ -1,5 +1,5 @@
-"""What another program left in a job's directory: which files no task owns, and the copy that is
-kept for good before a build changes the first byte."""
+"""What another program left in a job's directory: the files that no task owns, and the copy that is
+kept for good before a build changes anything."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from popbuild.base import disk
+from popbuild.base import disk, tree
 from popbuild.base.paths import SEED, STATUS, JobFolder, Root
 from popbuild.jobs import seals
 from popbuild.jobs.foreign import is_foreign
-from popbuild.jobs.lookup import CLAIMED
+from popbuild.jobs.job_state import CLAIMED
 from popbuild.model.clock import name_stamp
 from popbuild.model.pipeline import Pipeline
 from popbuild.model.status import Status
@@ -33,19 +33,20 @@ def keep_original(root: Root, folder: JobFolder) -> None:
         return
     disk.make_folder(shelf)
     for path in shelf.iterdir():
-        if disk.is_temporary(path.name):
-            disk.remove(path)  # of a command that was killed: the job's lock is ours
-    disk.copy_folder(folder.path, shelf / f"{len(there) + 1:06d}-{name_stamp()}")
+        if tree.is_temporary(path.name):
+            tree.remove(path)  # of a command that was killed: the job's lock is ours
+    tree.copy_folder(folder.path, shelf / f"{len(there) + 1:06d}-{name_stamp()}")
 
 
 def discard_original(root: Root, folder: JobFolder) -> None:
     """Remove a job's directory that another one has taken the place of."""
     keep_original(root, folder)
-    disk.remove(folder.path)
+    tree.remove(folder.path)
 
 
 def kept(root: Root, job: str) -> list[JobFolder]:
-    """What other programs left of a job, as it was before popbuild built anything there."""
+    """The directories that other programs left of a job, as they were before popbuild built
+    there."""
     shelf = _shelf(root, job)
     found = sorted(shelf.iterdir()) if shelf.is_dir() else []
     return [JobFolder(path) for path in found if not path.name.startswith(".")]
@@ -61,8 +62,8 @@ def is_same(one: JobFolder, other: JobFolder) -> bool:
 
 
 def _all(folder: JobFolder) -> dict[str, str]:
-    named = disk.walk_all(folder.path)
-    return {name: seals.file_digest(path) for name, path in named if not disk.is_temporary(name)}
+    named = tree.walk_all(folder.path)
+    return {name: seals.file_digest(path) for name, path in named if not tree.is_temporary(name)}
 
 
 def unowned(folder: JobFolder, pipeline: Pipeline, status: Status | None) -> list[str]:
@@ -86,8 +87,8 @@ def unowned(folder: JobFolder, pipeline: Pipeline, status: Status | None) -> lis
             return rest[0] in pipeline.names and rest[1] in _OF_TASK
         return path in _OF_JOB
 
-    found = (name for name, _ in disk.walk_all(folder.path))
-    return [name for name in found if not is_owned(name) and not disk.is_temporary(name)]
+    found = (name for name, _ in tree.walk_all(folder.path))
+    return [name for name in found if not is_owned(name) and not tree.is_temporary(name)]
 
 
 def _indexed(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

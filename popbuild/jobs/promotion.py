@@ -8,12 +8,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from popbuild.base import disk, jsonio
+from popbuild.base import disk, jsonio, tree
 from popbuild.base.errors import UsageError
 from popbuild.base.paths import COMPLETE, CURRENT, REJECTED, JobFolder, Root
 from popbuild.jobs import originals, run_log, seals
-from popbuild.jobs.examine import BadSeed, Exam, read_json
-from popbuild.jobs.lookup import PROMOTIONS, SUBMITTED, state_in, stems_in
+from popbuild.jobs.examine import Exam
+from popbuild.jobs.job_ids import PROMOTIONS, stems_in
+from popbuild.jobs.job_state import SUBMITTED, state_in
+from popbuild.jobs.records import read_json
+from popbuild.jobs.seed_files import BadSeed
 from popbuild.model import status as states
 from popbuild.model.clock import name_stamp, timestamp
 from popbuild.model.decision import STAGE as HUMAN_GATE
@@ -29,7 +32,7 @@ _NUMBERED = re.compile(r"(\d{6})-")
 def previous_kept(environment: Mapping[str, str]) -> int:
     """How many previous good results of a job are kept: POPBUILD_KEEP_PREVIOUS, or one.
 
-    Raises UsageError for what is no such number.
+    Raises UsageError for anything else.
     """
     text = environment.get("POPBUILD_KEEP_PREVIOUS")
     if not text:
@@ -58,11 +61,11 @@ def promote(root: Root, folder: JobFolder, run_line: Mapping[str, Any], kept: in
     disk.make_folder(note.parent)
     run_log.start_anew(root)
     disk.write(note, jsonio.dumps(line, sort=False))
-    if not disk.rename_new(folder.path, target.path):
-        disk.exchange(folder.path, target.path)
+    if not tree.rename_new(folder.path, target.path):
+        tree.exchange(folder.path, target.path)
         _set_aside(root, folder, kept)
     run_log.add(root, line)
-    disk.remove(note)
+    tree.remove(note)
     return target
 
 
@@ -81,7 +84,7 @@ def finish_promotion(root: Root, job: str, kept: int) -> None:
             if state_in(left) == states.COMPLETE:
                 _set_aside(root, left, kept)
             run_log.add(root, line, once=True)
-    disk.remove(note)
+    tree.remove(note)
 
 
 def unfinished_promotions(root: Root) -> list[str]:
@@ -107,8 +110,8 @@ def _promotion_note(root: Root, job: str) -> Path:
 def _set_aside(root: Root, folder: JobFolder, kept: int) -> None:
     """Keep the previous good result in .popbuild/previous/<id>/, and no more than are wanted."""
     if kept:
-        disk.rename_new(folder.path, _next_previous(root, folder.id))
-    disk.remove(folder.path)
+        tree.rename_new(folder.path, _next_previous(root, folder.id))
+    tree.remove(folder.path)
     _drop_previous(root, folder.id, kept)
 
 
@@ -116,8 +119,8 @@ def keep_copy(root: Root, folder: JobFolder, kept: int) -> None:
     """Keep a copy of a good result that is about to be replaced, before it is."""
     if kept:
         place = _next_previous(root, folder.id)
-        disk.sweep(place.parent)
-        disk.copy_folder(folder.path, place)
+        tree.sweep(place.parent)
+        tree.copy_folder(folder.path, place)
     _drop_previous(root, folder.id, kept)
 
 
@@ -132,7 +135,7 @@ def _next_previous(root: Root, job: str) -> Path:
 
 def _drop_previous(root: Root, job: str, kept: int) -> None:
     for result in previous_results(root, job)[kept:]:
-        disk.remove(result.path)
+        tree.remove(result.path)
 
 
 def previous_results(root: Root, job: str) -> list[JobFolder]:
@@ -157,11 +160,11 @@ def _number_of(path: Path) -> int:
 
 def promote_to_rejected(root: Root, folder: JobFolder, body: Mapping[str, Any]) -> JobFolder:
     """Move a job to rejected/ with its rejection.json; an older rejection of it is replaced."""
-    disk.sync_all(folder.path)  # the task that failed has no letter, which would have done so
+    tree.sync_all(folder.path)  # the task that failed has no letter, which would have done so
     disk.write(folder.rejection, jsonio.dumps(dict(body), sort=False))
     target = root.job(REJECTED, folder.id)
-    if not disk.rename_new(folder.path, target.path):
-        disk.exchange(folder.path, target.path)
+    if not tree.rename_new(folder.path, target.path):
+        tree.exchange(folder.path, target.path)
         originals.discard_original(root, folder)
     return target
 
@@ -182,27 +185,27 @@ def reject_seed(root: Root, job: str, bad: BadSeed) -> JobFolder:
         disk.write(target.rejection, body)
         return target
     folder = JobFolder(target.path.parent / f".tmp-{job}")
-    disk.remove(folder.path)
+    tree.remove(folder.path)
     disk.make_folder(folder.path)
     _take_seed(root, job, folder.seed)
     disk.write(folder.rejection, body)
-    disk.rename_new(folder.path, target.path)
+    tree.rename_new(folder.path, target.path)
     return target
 
 
 def _take_seed(root: Root, job: str, target: Path) -> None:
-    """Put today's source of a job where its own copy belongs, as it is. What is no file (a link, a
-    folder) or cannot be read stays in seeds/."""
+    """Put today's source of a job where its own copy belongs, as it is. A link, a folder, or a
+    file that cannot be read stays in seeds/."""
     source, pending = root.seed(job), root.pending(job)
     if disk.stands(source):
         if disk.is_regular(source):
             with contextlib.suppress(PermissionError):
-                disk.copy_file(source, target)
+                tree.copy_file(source, target)
     elif disk.stands(pending):
-        disk.remove(target)
-        disk.rename_new(pending, target)
+        tree.remove(target)
+        tree.rename_new(pending, target)
         if disk.is_regular(target):
-            target.chmod(disk.file_mode())
+            disk.own(target)
 
 
 def rejection(
@@ -232,9 +235,37 @@ def rejection(
     }
 
 
+def run_line(
+    exam: Exam,
+    run: str,
+    ended: Mapping[str, Any],
+    *,
+    built: Iterable[str] = (),
+    execution_ms: float = 0,
+    refinements: int = 0,
+    earlier: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """A line of runs.jsonl (storage format, section 8); totals are those of this run. `ended` has
+    its time and its usage; `earlier` are tasks that earlier runs built, by task."""
+    names = list(exam.pipeline.names)
+    return {
+        "name": exam.seed["name"],
+        "pipelineId": run,
+        "id": exam.folder.id,
+        "finishedAt": ended["finishedAt"],
+        "tasks": names,
+        "totalExecutionTime": round(execution_ms, 2),
+        "totalRefinementAttempts": refinements,
+        "finalArtifacts": names,
+        "built": list(built),
+        **({"earlier": earlier} if earlier else {}),
+        "usage": ended["usage"],
+    }
+
+
 def refusal_body(exam: Exam, task: Task, run: str) -> dict[str, Any]:
-    """The body of rejection.json where a person said no to what a task made. It stands until the
-    task makes something else, or the person thinks otherwise."""
+    """The body of rejection.json where a person rejected a task's artifacts. It stands until the
+    task makes others, or the person decides otherwise."""
     decision, letter = exam.decisions[task.id], exam.letters[task.id]
     assert decision is not None
     assert letter is not None

@@ -2,8 +2,8 @@
 
 Letters vouch for artifacts alone. The seal vouches for every file of the directory, its letters,
 logs and status too, so that `verify` finds whatever was altered, added or removed since. It stands
-in the directory and travels with it. Somebody who alters a file and writes a fitting seal is found
-only where `runs.jsonl` still has the digest of the right one: nothing here is signed.
+in the directory and travels with it. An alteration with a fitting new seal is found only where
+`runs.jsonl` still has the digest of the right one: nothing here is signed.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from popbuild.base import disk, jsonio
+from popbuild.base import disk, jsonio, tree
 from popbuild.base.paths import JobFolder
-from popbuild.jobs.examine import read_json, read_letter
+from popbuild.jobs.records import read_json, read_letter
 from popbuild.model.letter import is_sealed, seal
 
 SEAL_VERSION = 1
@@ -38,7 +38,7 @@ def _leave_out_alterations(files: dict[str, str], folder: JobFolder, last: JobFo
     if before is None:
         return
     kept = _edits_kept(folder).union(before.get("changing", ()))
-    stood = dict(disk.walk_all(last.path))
+    stood = dict(tree.walk_all(last.path))
     for name, found in list(files.items()):
         right = before["files"].get(name)
         path = stood.get(name)
@@ -63,9 +63,9 @@ def _edits_kept(folder: JobFolder) -> set[str]:
 
 @contextlib.contextmanager
 def changing(folder: JobFolder, *paths: Path) -> Iterator[None]:
-    """Around a change to these files of a complete job that is no alteration: an accepted edit, a
-    letter set aside, a seed of which nobody read what changed. The seal then vouches for them as
-    they are, and for every other file as before.
+    """Around a change on purpose to these files of a complete job: an accepted edit, a letter set
+    aside, a seed whose change no task read. The seal then vouches for them as they are, and for
+    every other file as before.
 
     Killed in between, the seal says which files it cannot vouch for. A job without a seal, or with
     a damaged one, stays without.
@@ -104,7 +104,7 @@ def moving(folder: JobFolder, path: Path) -> Iterator[None]:
 
 
 def read_seal(folder: JobFolder) -> dict[str, Any] | None:
-    """A job's seal, or None where there is none, or one that is damaged."""
+    """A job's seal; None where it is missing or damaged."""
     body = read_json(folder.seal)
     return body if intact(body) else None
 
@@ -136,17 +136,17 @@ def promotion_of(body: dict[str, Any]) -> str:
 
 
 def remove_seal(folder: JobFolder) -> None:
-    """A job is built: what vouched for the last result does not for this one."""
-    disk.remove(folder.seal)
+    """Remove the seal of a job that is built: it vouches for the last result only."""
+    tree.remove(folder.seal)
 
 
 def digests(folder: JobFolder) -> dict[str, str]:
-    """The digest of every file in a job's directory by its path, the seal aside, and what killed
-    commands left: it may be cleared away at any time."""
+    """The digest of every file in a job's directory by its path, without the seal and what killed
+    commands left."""
     return {
         name: file_digest(path)
-        for name, path in disk.walk_all(folder.path)
-        if path != folder.seal and not disk.is_temporary(name)
+        for name, path in tree.walk_all(folder.path)
+        if path != folder.seal and not tree.is_temporary(name)
     }
 
 

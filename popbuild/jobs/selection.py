@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterable
 
 from popbuild.base.errors import UsageError, no_such
 from popbuild.base.paths import Root, check_name, name_problem
-from popbuild.jobs import lookup
-from popbuild.jobs.examine import Surroundings, read_frozen
+from popbuild.jobs import job_ids, lookup
+from popbuild.jobs.records import read_frozen
+from popbuild.jobs.surroundings import Surroundings
 
 Selection = dict[str, tuple[str, ...] | None]  # job -> its tasks, None for all of them
 
@@ -28,24 +29,24 @@ def select(
         if not all(given):
             raise UsageError(
                 "job= names no job",
-                no_such("job", job, lookup.known_jobs(root)),
+                no_such("job", job, job_ids.known_jobs(root)),
                 hint="job=<id>, job=<id>,<id>",
             )
         patterns += given
     more = list(more)
     if not patterns:
-        return dict.fromkeys(sorted({*lookup.known_jobs(root), *more}))
+        return dict.fromkeys(sorted({*job_ids.known_jobs(root), *more}))
     found: Selection = {}
     for pattern in patterns:
         name, separator, task = pattern.partition(":")
         if any(sign in name for sign in "*?["):
-            matching = fnmatch.filter(sorted({*lookup.known_jobs(root), *more}), name)
+            matching = fnmatch.filter(sorted({*job_ids.known_jobs(root), *more}), name)
         else:
-            matching = [name] if name in more or lookup.is_known(root, name) else []
+            matching = [name] if name in more or job_ids.is_known(root, name) else []
         if not matching:
             raise UsageError(
                 "no such job",
-                no_such("job", name, lookup.known_jobs(root)),
+                no_such("job", name, job_ids.known_jobs(root)),
                 hint="a job is a file seeds/<id>.json, or comes from popbuild submit",
             )
         for each in matching:
@@ -61,7 +62,7 @@ def check_tasks(selection: Selection, around: Surroundings) -> None:
     for job, tasks in selection.items():
         if tasks is None:
             continue
-        pipeline = lookup.find(job, around).pipeline
+        pipeline = lookup.find_inputs(job, around).pipeline
         for task in tasks:
             if pipeline is not None and task not in pipeline.names:
                 raise UsageError(
@@ -70,10 +71,10 @@ def check_tasks(selection: Selection, around: Surroundings) -> None:
 
 
 def check_fresh(selection: Selection, around: Surroundings, fresh: Iterable[str]) -> None:
-    """UsageError for a fresh task that a job does not have, or that it is told not to build."""
+    """UsageError for a fresh task that a job does not have, or that the command leaves out."""
     check_not_frozen("fresh", dict.fromkeys(selection, tuple(fresh)), around)
     for job, tasks in selection.items() if fresh else ():
-        found = lookup.find(job, around)
+        found = lookup.find_inputs(job, around)
         if found.broken is not None:
             continue  # told when its turn comes
         known = found.pipeline.names if found.pipeline else ()
@@ -103,15 +104,15 @@ def check_rule(root: Root, selection: Iterable[str]) -> None:
     """Refuse IDs against the rule."""
     for job in selection:
         if name_problem(job):
-            check_name("job", job, lookup.place_of(root, job))
+            check_name("job", job, job_ids.place_of(root, job))
 
 
 def check_case(root: Root, selection: Collection[str]) -> None:
-    """Refuse a job of which there is another whose ID differs only by case."""
-    for job, others in lookup.alike(root, selection).items():
+    """Refuse a job if another one's ID differs only by case."""
+    for job, others in job_ids.alike(root, selection).items():
         same = sorted([job, *others])
         raise UsageError(
             "two jobs have the same name",
-            {"jobs": ", ".join(same), "in": ", ".join(lookup.place_of(root, e) for e in same)},
+            {"jobs": ", ".join(same), "in": ", ".join(job_ids.place_of(root, e) for e in same)},
             hint="IDs must differ by more than upper and lower case",
         )

@@ -1,75 +1,21 @@
-"""Dependencies -> fingerprint; a letter and today's inputs -> a verdict with every reason.
-
-A fingerprint maps dependencies to digests. Their names are what `explain` prints:
-
-    seed:/data/tone              a value of the seed that was read
-    seed-kind:/data              only that there is an object, an array, something or nothing
-    artifact:research:/content   a value of an upstream task's main artifact
-    needs                        which tasks it needs, where it asked which artifacts there are
-    file:tasks/research/prompt.md   a file under pipeline-config/
-    setting:temperature          an effective model setting
-    answer, output, command      how the task answers, the file it makes, what it runs
-    fallback:openai/gpt-4o       that a model which answered in another's place is to be asked
-    endpoint, weights            where the model answers; the file of a local one
-    sample                       which draw the task is at, where it is not the first
-    job                          the job's ID, where a stage or a command was told it
-    stages                       the version of what popbuild's own stages mean
-
-Reads no files.
-"""
+"""A letter and today's inputs -> a verdict with every reason. Reads no files."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from popbuild.base import jsonio
-from popbuild.model.config.litter import is_litter
+from popbuild.jobs.fingerprint import Inputs, current
 from popbuild.model.letter import Fingerprint, Letter
 from popbuild.model.pipeline import Task
-from popbuild.model.place import NOWHERE, OWN, Place
+from popbuild.model.place import OWN, Place
 from popbuild.model.problem import MISSING, value_at
 
 _MAX_SHOWN = 40  # characters of a value in a reason
 _MAX_UPSTREAM = 12  # tasks above that are named, of those that are stale
-LISTED = "listed"  # of a fallback
 FRESH = "a fresh sample was asked for"
-STAGES_VERSION = "2"  # raised when a default stage gives another result for the same inputs
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What dependencies are resolved against.
-
-    `artifacts` has the value of each upstream main artifact that exists; `files` the digests of
-    the snapshot by path; `place` is where the task's model answers. `sample` is the number of the
-    task's first draw, `job` the job's ID. `resolved` are dependencies on documents that other tasks
-    have too, each with its document.
-    """
-
-    seed: Any
-    artifacts: Mapping[str, Any]
-    files: Mapping[str, str]
-    place: Place = NOWHERE
-    sample: int = 0
-    job: str = ""
-    resolved: dict[str, tuple[Any, str]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What templates and stages see of a task's inputs: copies in which the keys of every object
-    are sorted. A file has them in an order that no digest counts, so no prompt may show it."""
-
-    seed: Any
-    artifacts: Mapping[str, Any]
-    config: Mapping[str, Any]
-
-    @staticmethod
-    def of(task: Task, inputs: Inputs) -> Seen:
-        artifacts = {name: jsonio.in_order(value) for name, value in inputs.artifacts.items()}
-        return Seen(jsonio.in_order(inputs.seed), artifacts, jsonio.in_order(dict(task.settings)))
 
 
 @dataclass(frozen=True)
@@ -105,108 +51,15 @@ class Verdict:
         return "; ".join(self.reasons) or ("edited by hand" if self.edited else "up to date")
 
 
-DAMAGED = Verdict(("letter damaged or altered",))  # there is a file, and it is no letter
+DAMAGED = Verdict(("letter damaged or altered",))  # there is a file, but not a letter
 FOREIGN = Verdict(("built by another program",))  # the letter that stands there is not ours
-
-
-def fixed(task: Task, inputs: Inputs) -> dict[str, str]:
-    """The dependencies that are known before a task runs: its files, settings and where it asks."""
-    found = {
-        f"file:{path}": digest
-        for path, digest in {**task.files, **task.modules}.items()
-        # What task.yaml says counts by its effect, so that a comment in it is free.
-        if path != f"{task.folder}/task.yaml"
-    }
-    found.update({f"setting:{key}": digest for key, digest in task.setting_digests.items()})
-    found["answer"] = task.answer
-    found["output"] = task.artifact
-    found["stages"] = STAGES_VERSION
-    if task.command is not None:
-        found["command"] = jsonio.digest(list(task.command))
-    if inputs.place.dependency is not None:
-        found["endpoint"] = inputs.place.dependency
-    if inputs.place.weights is not None:
-        found["weights"] = inputs.place.weights
-    if inputs.sample:
-        found["sample"] = str(inputs.sample)
-    return found
-
-
-def resolve(dependency: str, task: Task, inputs: Inputs) -> str:
-    """Today's digest of a dependency that a run traced."""
-    kind, _, rest = dependency.partition(":")
-    if kind == "file":
-        return inputs.files.get(rest, jsonio.ABSENT)
-    if kind == "job":
-        return inputs.job
-    if kind == "needs":
-        return value_digest(list(task.needs))
-    if kind == "fallback":
-        return LISTED if rest in task.fallbacks else jsonio.ABSENT
-    if kind in ("seed", "seed-kind"):
-        document, pointer = inputs.seed, rest
-    else:
-        upstream, _, pointer = rest.partition(":")
-        if upstream not in task.needs or upstream not in inputs.artifacts:
-            return jsonio.ABSENT
-        document = inputs.artifacts[upstream]
-    known = inputs.resolved.get(dependency)
-    if known is not None and known[0] is document:
-        return known[1]
-    value = value_at(document, pointer)
-    found = kind_of(value) if kind.endswith("-kind") else value_digest(value)
-    inputs.resolved[dependency] = document, found
-    return found
-
-
-def value_digest(value: Any) -> str:
-    """The digest of a value, or ABSENT."""
-    return jsonio.ABSENT if value is MISSING else jsonio.digest(value)
-
-
-def kind_of(value: Any) -> str:
-    """What a template learns that looks for a place without reading it."""
-    if value is MISSING:
-        return jsonio.ABSENT
-    if isinstance(value, dict):
-        return "object"
-    return "array" if isinstance(value, list) else "scalar"
-
-
-_TRACED = ("seed", "seed-kind", "artifact", "artifact-kind", "needs", "fallback", "job")
-
-
-def _is_no_more(dependency: str, task: Task, now: Fingerprint) -> bool:
-    """Whether letters of before name what changes no result: seconds that a call may take, and
-    what an editor left in the task's folder for a moment."""
-    if dependency == "setting:timeout":
-        return task.command is None
-    kind, _, path = dependency.partition(":")
-    is_own = kind == "file" and path.startswith(f"{task.folder}/")
-    return is_own and dependency not in now and is_litter(path)
-
-
-def current(last: Fingerprint, task: Task, inputs: Inputs) -> dict[str, str]:
-    """Today's fingerprint, over the dependencies of `last` and all that are fixed."""
-    now = fixed(task, inputs)
-    for dependency in last:
-        kind = dependency.partition(":")[0]
-        if _is_no_more(dependency, task, now):
-            now[dependency] = last[dependency]
-        elif kind in _TRACED or (kind == "file" and dependency not in now):
-            now[dependency] = resolve(dependency, task, inputs)
-    if inputs.place.is_that_of(last.get("endpoint")):
-        now.pop("endpoint", None)
-        if "endpoint" in last:
-            now["endpoint"] = last["endpoint"]
-    return now
 
 
 Past = Callable[[str, str], Any]  # a dependency and its old digest -> its old value, or MISSING
 
 
 def unknown_past(_dependency: str, _digest: str) -> Any:
-    """The past of which nothing is known."""
+    """A past that is unknown."""
     return MISSING
 
 
@@ -351,7 +204,7 @@ def verdict_of(
 
 
 def unfinished(verdict: Verdict) -> Verdict:
-    """What is to be said where the letter is the last good result's, and a build since began and
-    came to none of its own. What stands there may be half done: it is nobody's edit."""
+    """The verdict where the letter is the last good result's, and a build since was cut short. What
+    stands there may be half done: it is not an edit."""
     reasons = (*verdict.reasons, *(verdict.held or ()), "was not finished")
     return Verdict(reasons, as_built=verdict.as_built)

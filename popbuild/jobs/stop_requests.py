@@ -1,11 +1,11 @@
 """Requests to stop the build of a job, from any process: `.popbuild/stops/<job>`.
 
-A request is for whoever has the job's lock when it is written, and for whoever waits for that lock:
-otherwise the next one would take over at once. A build looks for one about twice a second, and
-removes it: when it begins, since that one was for somebody before, and when it ends. One that was
-heeded stays a moment longer, for those who wait: they know it by its stamp from one that stood when
-they came. So a request that came too late never stops a later build. One that comes in the very
-moment in which a build begins would be lost: whoever asked asks once more.
+A request stops the process that holds the job's lock and those that wait for it: otherwise the
+next one would take over at once. A build looks for requests twice a second. It removes them when it
+begins, since they were for an earlier build, and when it ends. One that was heeded stays a moment
+longer for the builds that wait; they tell it by its stamp from one that was there when they came.
+So a late request never stops a later build. One made just as a build begins would be lost: `stop`
+makes it again.
 """
 
 from __future__ import annotations
@@ -13,35 +13,35 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from popbuild.base import disk
+from popbuild.base import disk, tree
 from popbuild.base.paths import CURRENT, Root
-from popbuild.jobs import lookup
+from popbuild.jobs import job_ids, job_state
 from popbuild.jobs.claims import JobLocks
 from popbuild.model.status import STOPPED
 
-POLL_S = 0.5  # how often a build looks
-LINGER_S = 0.5  # that a request stands once the lock is free: longer than who waits looks away
+POLL_S = 0.5  # between two looks of a build
+LINGER_S = 0.5  # a request outlives the lock by this: longer than a waiting build pauses
 SAID = "popbuild stop asked for it"
 _WAIT_S = 0.1
-_AGAIN_S = 3.0  # after which a request that was taken, and not heeded, is made again
+_AGAIN_S = 3.0  # before a request that was removed but not heeded is made again
 
 
 class Stops:
-    """The requests of a root, for whoever builds there."""
+    """The requests of a root."""
 
     def __init__(self, root: Root) -> None:
         self._folder = root.private / "stops"
 
     def asked(self) -> set[str]:
-        """The jobs that are to be stopped: one look for all of them."""
-        return set(lookup.stems_in(self._folder, ""))
+        """The jobs that have a request, by one look."""
+        return set(job_ids.stems_in(self._folder, ""))
 
     def ask(self, job: str) -> None:
-        """Ask whoever builds a job to stop."""
+        """Ask the build of a job to stop."""
         disk.make_folder(self._folder)
         disk.write(self._path(job), b"", sync=False)
 
@@ -50,16 +50,16 @@ class Stops:
         return disk.stands(self._path(job))
 
     def stamp(self, job: str) -> object:
-        """What is another one for each request; None where none stands."""
-        with contextlib.suppress(OSError):  # then nobody can ask
+        """What tells one request from another; None where there is none."""
+        with contextlib.suppress(OSError):  # then no request can be made either
             return disk.stamp(self._path(job))
         return None
 
     def drop(self, job: str) -> None:
         """Take a request, if there is one."""
         if self.stands(job):
-            with contextlib.suppress(OSError):  # it can stop nobody else: the next one drops it
-                disk.remove(self._path(job))
+            with contextlib.suppress(OSError):  # it stops no other build: the next one drops it
+                tree.remove(self._path(job))
 
     def _path(self, job: str) -> Path:
         return self._folder / job
@@ -67,8 +67,8 @@ class Stops:
 
 @dataclass(frozen=True)
 class Stopped:
-    """What became of a request. `asked` is whether somebody built the job, `ended` whether nobody
-    does any more; `stopped` that it was stopped, and did not end by itself before."""
+    """What became of a request: `asked` where a build was under way, `ended` where none is any
+    more, `stopped` where it did not end by itself before."""
 
     job: str
     asked: bool
@@ -76,17 +76,12 @@ class Stopped:
     stopped: bool
 
     def as_json(self) -> dict[str, Any]:
-        return {
-            "job": self.job,
-            "asked": self.asked,
-            "ended": self.ended,
-            "stopped": self.stopped,
-        }
+        return asdict(self)
 
     def lines(self) -> Iterator[str]:
         """As a person reads it."""
         if not self.asked:
-            yield f"{self.job}: nobody builds it"
+            yield f"{self.job}: no build is under way"
         elif not self.ended:
             yield f"{self.job}: asked to stop, and still under way"
         else:
@@ -94,7 +89,7 @@ class Stopped:
 
 
 def ask(root: Root, job: str) -> bool:
-    """Ask whoever builds a job to stop, and do not wait; False where nobody does."""
+    """Ask the build of a job to stop, and do not wait; False where none is under way."""
     if JobLocks(root).is_free(job):
         return False
     Stops(root).ask(job)
@@ -102,8 +97,7 @@ def ask(root: Root, job: str) -> bool:
 
 
 def stop(root: Root, names: Iterable[str], patience_s: float) -> list[Stopped]:
-    """Ask whoever builds these jobs to stop, and wait until nobody does any more, at most so
-    long."""
+    """Ask the builds of these jobs to stop, and wait for their end, at most this long."""
     asked = {job: ask(root, job) for job in names}
     left = _wait(root, [job for job, is_built in asked.items() if is_built], patience_s)
     return [
@@ -111,7 +105,7 @@ def stop(root: Root, names: Iterable[str], patience_s: float) -> list[Stopped]:
             job,
             is_built,
             job not in left,
-            is_built and lookup.state_in(root.job(CURRENT, job)) == STOPPED,
+            is_built and job_state.state_in(root.job(CURRENT, job)) == STOPPED,
         )
         for job, is_built in asked.items()
     ]
@@ -122,7 +116,7 @@ def _wait(root: Root, names: Iterable[str], patience_s: float) -> set[str]:
     stops, locks = Stops(root), JobLocks(root)
     left, deadline = set(names), time.monotonic() + patience_s
     again_s = dict.fromkeys(left, time.monotonic() + _AGAIN_S)
-    free_s: dict[str, float] = {}  # since when nobody has it, or somebody else
+    free_s: dict[str, float] = {}  # since when the lock has been free, or another build has it
     while left and (free_s or time.monotonic() < deadline):
         time.sleep(_WAIT_S)
         for job in list(left):

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from popbuild.base import disk, locks
+from popbuild.base import commits, locks
 from popbuild.base.errors import DrainingError, PopbuildError, ProviderError, StoreError
 from popbuild.base.fair_turns import away
 from popbuild.base.paths import Root
@@ -69,7 +69,9 @@ class Calls:
         on_store_trouble: Callable[[str], None] = lambda text: None,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
-        self.commits: Batches[Sequence[disk.DiskChange]] = Batches(disk.commit, disk.release)
+        self.commits: Batches[Sequence[commits.DiskChange]] = Batches(
+            commits.commit, commits.release
+        )
         self._stored = Stored(root, mode, self.commits, on_store_trouble)
         spending = spending or Spending()
         self._ledger = Ledger(root.private / "ledger.jsonl", spending.name)

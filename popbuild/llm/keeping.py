@@ -11,7 +11,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from popbuild.base import disk
+from popbuild.base import disk, disk_room
+from popbuild.base.commits import AppendedLine, DiskChange
 from popbuild.base.errors import StoreError
 from popbuild.base.threads import Batches
 from popbuild.base.units import count
@@ -30,7 +31,7 @@ class _Paid:
 
     request: Request
     answer: Answer
-    settled: disk.AppendedLine
+    settled: AppendedLine
     held: int
     prepared: disk.Prepared | None = None
     is_stored: bool = False
@@ -42,7 +43,7 @@ class Keeping:
     def __init__(
         self,
         store: Store,
-        commits: Batches[Sequence[disk.DiskChange]],
+        commits: Batches[Sequence[DiskChange]],
         reserve: Reserve,
         tell: Callable[[str], None],
     ) -> None:
@@ -60,7 +61,7 @@ class Keeping:
         return None if paid is None else paid.answer
 
     async def keep(
-        self, request: Request, answer: Answer, held: int, settled: disk.AppendedLine
+        self, request: Request, answer: Answer, held: int, settled: AppendedLine
     ) -> None:
         """Store an answer and then write what it cost, durably, also if the caller is stopped
         meanwhile. Raises StoreError where the disk is full, and OSError for any other trouble."""
@@ -69,7 +70,7 @@ class Keeping:
             # At once: nothing waits before what is paid for is written.
             paid.prepared = self._store.prepare(request, answer)
         except OSError as error:
-            if not disk.is_full(error):
+            if not disk_room.is_full(error):
                 self._reserve.free(held)
                 raise
             self._say_full(error)
@@ -116,7 +117,7 @@ class Keeping:
         try:
             await self._put(paid)
         except OSError as error:
-            if not disk.is_full(error):
+            if not disk_room.is_full(error):
                 raise
             self._waiting[paid.request.digest] = paid
             raise _full(
@@ -131,7 +132,7 @@ class Keeping:
             try:
                 await self._try(paid)
             except OSError as error:
-                if not disk.is_full(error):
+                if not disk_room.is_full(error):
                     raise
                 self._say_full(error)
                 if not self._reserve.give_up(paid.held):
@@ -177,5 +178,5 @@ def _full(error: OSError, message: str, values: dict[str, str]) -> StoreError:
     return StoreError(message, {**values, "found": found}, hint=_ROOM)
 
 
-def _stands(line: disk.AppendedLine) -> bool:
+def _stands(line: AppendedLine) -> bool:
     return line.data in disk.read_end(line.path, _TAIL_BYTES)

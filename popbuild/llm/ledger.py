@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from popbuild.base import disk, jsonio
+from popbuild.base.commits import AppendedLine, DiskChange, commit
 from popbuild.base.threads import Batches
 from popbuild.llm.request import Answer, Message, Request, message_text
 from popbuild.model.clock import timestamp
@@ -26,11 +27,11 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lines: Batches[Sequence[disk.DiskChange]] = Batches(self._append)
+        self._lines: Batches[Sequence[DiskChange]] = Batches(self._append)
 
-    def line(self, entry: Mapping[str, Any]) -> disk.AppendedLine:
+    def line(self, entry: Mapping[str, Any]) -> AppendedLine:
         """What is to be appended for an entry."""
-        return disk.AppendedLine(self._path, jsonio.compact(dict(entry)).encode() + b"\n")
+        return AppendedLine(self._path, jsonio.compact(dict(entry)).encode() + b"\n")
 
     async def add(self, entry: Mapping[str, Any]) -> None:
         """Append one line; returns when it is on disk."""
@@ -40,12 +41,12 @@ class Journal:
         """Returns when every line is on disk."""
         await self._lines.drain()
 
-    def _append(self, lines: Sequence[Sequence[disk.DiskChange]]) -> Sequence[OSError | None]:
+    def _append(self, lines: Sequence[Sequence[DiskChange]]) -> Sequence[OSError | None]:
         try:
             disk.make_folder(self._path.parent)
         except OSError as error:
             return [error] * len(lines)
-        return disk.commit(lines)
+        return commit(lines)
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class Ledger:
         )
         return entry
 
-    def settlement(self, entry: str, answer: Answer) -> disk.AppendedLine:
+    def settlement(self, entry: str, answer: Answer) -> AppendedLine:
         """To be appended when the answer came: what it cost, and its tokens, from which plans
         learn. Our own count is not a bill: then the cost is unknown here, and the entry goes on
         counting at its maximum."""

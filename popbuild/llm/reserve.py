@@ -13,7 +13,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from popbuild.base import disk
+from popbuild.base import disk_room
 from popbuild.llm.ledger import size_of
 from popbuild.llm.request import Request
 
@@ -47,7 +47,7 @@ class Reserve:
                 if self._works and self._held > self._size:
                     await asyncio.to_thread(self._grow)
         except BaseException as error:
-            if isinstance(error, OSError) and not disk.is_full(error):
+            if isinstance(error, OSError) and not disk_room.is_full(error):
                 self._works = False
                 return size
             self._held -= size
@@ -68,7 +68,7 @@ class Reserve:
             return False
         self._size = max(0, self._size - size_bytes - _AROUND)
         try:
-            os.ftruncate(self._file, self._size)
+            disk_room.give_back(self._file, self._size)
         except OSError:
             self.close()
         return True
@@ -89,7 +89,7 @@ class Reserve:
     def _grow(self) -> None:
         """Take room for what is held, and as much again where that is to be had."""
         if self._file is None:
-            self._file = disk.unnamed(self._folder)
+            self._file = disk_room.unnamed(self._folder)
         least = self._held
         with contextlib.suppress(OSError):
             self._take(max(_LEAST, 2 * least))
@@ -99,9 +99,9 @@ class Reserve:
     def _take(self, size: int) -> None:
         assert self._file is not None
         try:
-            disk.allocate(self._file, size)
+            disk_room.allocate(self._file, size)
         except OSError:
             with contextlib.suppress(OSError):
-                os.ftruncate(self._file, self._size)  # a part of it may have been allocated
+                disk_room.give_back(self._file, self._size)  # a part of it may have been allocated
             raise
         self._size = size

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from popbuild.base import disk, jsonio
+from popbuild.base import disk, jsonio, tree
 from popbuild.base.errors import UsageError, no_such
 from popbuild.llm.request import Answer, Request, is_local
 from popbuild.llm.usage import Tokens, has_invented_zeros
@@ -182,7 +182,7 @@ def _is_counted(value: Any) -> bool:
 def _set_aside(path: Path) -> Path | None:
     aside = path.with_suffix(SET_ASIDE)
     try:
-        path.rename(aside)
+        tree.rename(path, aside)
     except OSError:  # the store is read-only
         return None
     return aside

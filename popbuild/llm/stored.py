@@ -7,7 +7,8 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from popbuild.base import disk
+from popbuild.base import disk_room
+from popbuild.base.commits import AppendedLine, DiskChange
 from popbuild.base.errors import StoreError
 from popbuild.base.paths import Root
 from popbuild.base.threads import Batches
@@ -33,7 +34,7 @@ class Stored:
         self,
         root: Root,
         mode: str,
-        commits: Batches[Sequence[disk.DiskChange]],
+        commits: Batches[Sequence[DiskChange]],
         on_trouble: Callable[[str], None],
     ) -> None:
         self._root = root
@@ -76,7 +77,7 @@ class Stored:
                 await asyncio.to_thread(self._store.make_room, request)
             return await self._reserve.hold(request)
         except OSError as error:
-            if disk.is_full(error):
+            if disk_room.is_full(error):
                 raise no_room(error, self._root.show(self._root.private / "store")) from error
             self._tell_of_disk("written", error)
         return None
@@ -86,7 +87,7 @@ class Stored:
         self._reserve.free(held or 0)
 
     async def keep(
-        self, request: Request, answer: Answer, held: int | None, settled: disk.AppendedLine
+        self, request: Request, answer: Answer, held: int | None, settled: AppendedLine
     ) -> None:
         """Store an answer and then write what it cost, durably; at least do not ask for it again in
         this command. Raises StoreError where the disk is full, OSError where the cost cannot be

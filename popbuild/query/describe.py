@@ -15,15 +15,13 @@ from popbuild.base.paths import (
     JobFolder,
     Root,
 )
-from popbuild.jobs import index, lookup, originals
-from popbuild.jobs.examine import (
-    BadSeed,
-    Surroundings,
-    read_decision,
-)
+from popbuild.jobs import index, job_ids, lookup, originals
 from popbuild.jobs.foreign import is_foreign, listed_tasks, shown_status
 from popbuild.jobs.lookup import Job
+from popbuild.jobs.records import read_decision
+from popbuild.jobs.seed_files import BadSeed
 from popbuild.jobs.selection import select
+from popbuild.jobs.surroundings import Surroundings
 from popbuild.model import status as states
 from popbuild.model.config import config
 from popbuild.model.decision import Decision
@@ -166,10 +164,10 @@ def _decision(job: Job, task: Task) -> Decision | None:
 
 def check_known(root: Root, name: str) -> None:
     """UsageError, that names the known ones, where there is no job of this ID."""
-    if not lookup.is_known(root, name):
+    if not job_ids.is_known(root, name):
         raise UsageError(
             "no such job",
-            no_such("job", name, lookup.known_jobs(root)),
+            no_such("job", name, job_ids.known_jobs(root)),
             hint="a job is a file seeds/<id>.json, or comes from popbuild submit",
         )
 
@@ -178,8 +176,8 @@ def find_job(root: Root, name: str) -> Job:
     """One job by its exact ID, also one whose ID cannot be one; UsageError that names the known
     ones."""
     check_known(root, name)
-    lookup.refuse_links(root, name)
-    bad = lookup.bad_names(root, [name])
+    job_ids.refuse_links(root, name)
+    bad = job_ids.bad_names(root, [name])
     return replace(lookup.find(name, around(root)), bad_name=bad.get(name))
 
 

@@ -12,9 +12,9 @@ from popbuild.base import disk, jsonio
 from popbuild.base.errors import InputError, UsageError, no_such
 from popbuild.base.paths import COMPLETE, JobFolder, Root
 from popbuild.base.units import money, tokens
-from popbuild.jobs.examine import read_frozen, read_json, read_letter
-from popbuild.jobs.lookup import known_jobs, refuse_links
+from popbuild.jobs.job_ids import known_jobs, refuse_links
 from popbuild.jobs.promotion import previous_results
+from popbuild.jobs.records import read_frozen, read_json, read_letter
 from popbuild.model.letter import Letter, tokens_in
 from popbuild.model.problem import MISSING, pointer_of
 

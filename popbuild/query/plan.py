@@ -16,11 +16,13 @@ from typing import Any
 
 from popbuild.base.errors import TaskError
 from popbuild.base.paths import REJECTED
-from popbuild.jobs import lookup
-from popbuild.jobs.examine import Exam, Surroundings, read_json
+from popbuild.jobs import job_ids, lookup
+from popbuild.jobs.examine import Exam
 from popbuild.jobs.index import Index
 from popbuild.jobs.lookup import Job
+from popbuild.jobs.records import read_json
 from popbuild.jobs.staleness import FRESH
+from popbuild.jobs.surroundings import Surroundings
 from popbuild.llm.history import Attempt, History
 from popbuild.llm.ledger import read_entries
 from popbuild.llm.prices import Price, price_of
@@ -195,7 +197,7 @@ def plan(
 ) -> Iterator[PlannedJob]:
     """What a run of these jobs would do, each of its tasks or only the named ones."""
     planner = _Planner(around, asked)
-    bad = lookup.bad_names(around.root, selection)
+    bad = job_ids.bad_names(around.root, selection)
     with Index(around, selection) as index:
         # What is to be built though it is up to date has to be read, too.
         look = index.examine if asked.always or asked.fresh else index.find

@@ -10,8 +10,9 @@ from typing import Any
 
 from popbuild.base.errors import ConfigError, PopbuildError, TaskError, shown_error
 from popbuild.base.texts import is_blank
-from popbuild.jobs.examine import Exam, Surroundings
-from popbuild.jobs.staleness import Seen
+from popbuild.jobs.examine import Exam
+from popbuild.jobs.fingerprint import Seen
+from popbuild.jobs.surroundings import Surroundings
 from popbuild.model.config.config import Config
 from popbuild.model.pipeline import Task
 from popbuild.task.reads import ArtifactsView, ReadTrace, view

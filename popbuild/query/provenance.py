@@ -9,15 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from popbuild.base import disk, jsonio
+from popbuild.base import disk, jsonio, tree
 from popbuild.base.errors import InputError, UsageError, no_such
 from popbuild.base.paths import COMPLETE, CURRENT, REJECTED, JobFolder, Root
 from popbuild.base.units import money, seconds
-from popbuild.jobs.examine import read_decision, read_frozen, read_json, read_letter
+from popbuild.jobs.fingerprint import value_digest
 from popbuild.jobs.foreign import is_foreign
-from popbuild.jobs.lookup import is_known, known_jobs, refuse_links
+from popbuild.jobs.job_ids import is_known, known_jobs, refuse_links
 from popbuild.jobs.promotion import previous_results
-from popbuild.jobs.staleness import brief, value_digest
+from popbuild.jobs.records import read_decision, read_frozen, read_json, read_letter
+from popbuild.jobs.staleness import brief
 from popbuild.llm.store import Store
 from popbuild.model.config.snapshot import take_snapshot
 from popbuild.model.decision import in_words
@@ -203,7 +204,7 @@ def _by_digest(root: Root, data: bytes) -> Iterator[_Found]:
     results = [(job, root.job(COMPLETE, job)) for job in jobs]
     results += [(job, folder) for job in jobs for folder in previous_results(root, job)]
     for job, folder in results:
-        if disk.first_link(str(folder.path)) is not None:
+        if tree.first_link(str(folder.path)) is not None:
             continue  # what it leads to is not this job's
         for letter in _letters(folder).values():
             for name, digest in letter.outputs.items():

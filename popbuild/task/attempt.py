@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from popbuild.base.stopwatch import Stopwatch
-from popbuild.jobs.staleness import Seen
+from popbuild.jobs.fingerprint import Seen
 from popbuild.llm.calls import Calls
 from popbuild.model.config.config import Config
 from popbuild.model.letter import Call

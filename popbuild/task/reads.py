@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from popbuild.base.jsonio import ABSENT
-from popbuild.jobs.staleness import LISTED, kind_of, value_digest
+from popbuild.jobs.fingerprint import LISTED, kind_of, value_digest
 from popbuild.model.problem import MISSING, parts_of, pointer_of, value_at
 
 

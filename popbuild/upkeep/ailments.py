@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from popbuild.base import disk
+from popbuild.base import disk, tree
 from popbuild.base.paths import (
     COMPLETE,
     CURRENT,
@@ -20,11 +20,11 @@ from popbuild.base.paths import (
     file_name_problem,
     shown_name,
 )
-from popbuild.jobs import lookup, promotion, run_log, seals
+from popbuild.jobs import job_ids, job_state, promotion, run_log, seals
 from popbuild.jobs.claims import JobLocks
-from popbuild.jobs.examine import is_foreign_letter, read_json, read_letter
 from popbuild.jobs.foreign import is_foreign
 from popbuild.jobs.open_job import can_be_listed
+from popbuild.jobs.records import is_foreign_letter, read_json, read_letter
 from popbuild.model.letter import LETTER_VERSION
 
 # Kinds, in the order in which they are mended: a line that is added must find an end before it.
@@ -117,7 +117,7 @@ def find_ailments(root: Root) -> list[Ailment]:
     built is passed over."""
     locks = JobLocks(root)
     found = [*_torn(root), *_left_overs(root, locks)]
-    for job in sorted({*lookup.known_jobs(root), *promotion.unfinished_promotions(root)}):
+    for job in sorted({*job_ids.known_jobs(root), *promotion.unfinished_promotions(root)}):
         if locks.is_free(job):
             found += look_at(root, job)
     order = list(_SAID)
@@ -130,18 +130,18 @@ def look_at(root: Root, job: str) -> Iterator[Ailment]:
         yield Ailment(UNFINISHED, root.job(COMPLETE, job).path, job)
     for state in (CURRENT, COMPLETE, REJECTED):
         folder = root.job(state, job)
-        if not folder.path.is_dir() or disk.first_link(str(folder.path)) is not None:
+        if not folder.path.is_dir() or tree.first_link(str(folder.path)) is not None:
             continue  # not ours to mend: the build refuses the job
         if is_foreign(folder):
             continue  # nor this: another program wrote it
         if state == CURRENT:
-            claimed = folder.path / lookup.CLAIMED
+            claimed = folder.path / job_state.CLAIMED
             if disk.stands(claimed):
                 yield Ailment(CLAIMED, claimed, job)
             elif _is_seedless(root, job):
                 yield Ailment(SEEDLESS, folder.path, job)
                 continue
-            elif not any(disk.walk_all(folder.path)):
+            elif not any(tree.walk_all(folder.path)):
                 yield Ailment(EMPTY, folder.path, job)
         elif state == COMPLETE and _is_seedless(root, job) and not disk.stands(folder.status):
             yield Ailment(SEEDLESS, folder.path, job)  # a folder that somebody made
@@ -171,7 +171,7 @@ def _letters(folder: JobFolder) -> Iterator[Ailment]:
 def _index(folder: JobFolder, state: str) -> Iterator[Ailment]:
     """As `validate` holds the index against the files: in a job that is not complete, files may
     be ahead of it."""
-    status = lookup.read_status(folder)
+    status = job_state.read_status(folder)
     if status is None:
         return  # the next build makes it anew
     seal = seals.read_seal(folder)
@@ -186,7 +186,7 @@ def _index(folder: JobFolder, state: str) -> Iterator[Ailment]:
         for path in sorted(folder.files(kind).glob("[!.]*")) if state == COMPLETE else ():
             if path.name not in known:
                 place = path.relative_to(folder.path).as_posix()
-                if not can_be_listed(path) and seals.vouches_for(seal, disk.as_text(place)):
+                if not can_be_listed(path) and seals.vouches_for(seal, tree.as_text(place)):
                     continue  # another program's, which came with its job
                 added = seal is not None and place not in {
                     *seal["files"],
@@ -218,7 +218,7 @@ def _walk(top: Path, skip: Path) -> Iterator[Path]:
             names.clear()
             continue
         names[:] = [name for name in sorted(names) if not name.startswith(".tmp-")]
-        yield from disk.left_overs(Path(folder))
+        yield from tree.left_overs(Path(folder))
 
 
 def _job_of(root: Root, path: Path) -> str | None:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from popbuild.base import disk, jsonio
+from popbuild.base import disk, jsonio, tree
 from popbuild.base.paths import COMPLETE, CURRENT, REJECTED, JobFolder, Root
-from popbuild.jobs import lifecycle, lookup, open_job, promotion, run_log, seals
+from popbuild.jobs import job_state, lifecycle, open_job, promotion, run_log, seals
 from popbuild.jobs.claims import JobLocks
 from popbuild.model import status as states
 from popbuild.model.clock import name_stamp
@@ -96,7 +96,7 @@ class _Shelf:
 
     def move(self, path: Path) -> None:
         for target in self._places(path):
-            if disk.rename_new(path, target):
+            if tree.rename_new(path, target):
                 return
 
     def copy(self, path: Path) -> None:
@@ -140,15 +140,15 @@ def _folder_of(root: Root, ailment: Ailment) -> JobFolder:
 
 def _put_back(root: Root, job: str, claimed: Path, shelf: _Shelf) -> None:
     """A seed that waits is newer than one that was claimed before."""
-    if not disk.rename_new(claimed, root.pending(job)):
+    if not tree.rename_new(claimed, root.pending(job)):
         shelf.move(claimed)
     folder = claimed.parent
-    if not any(disk.walk_all(folder)):
+    if not any(tree.walk_all(folder)):
         shelf.move(folder)
 
 
 def _mend_index(folder: JobFolder, ailment: Ailment, shelf: _Shelf) -> None:
-    status = lookup.read_status(folder)
+    status = job_state.read_status(folder)
     if status is None or ailment.file is None:
         return
     kind, name = ailment.file

@@ -6,13 +6,14 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from popbuild.base import disk, jsonio
+from popbuild.base import disk, jsonio, tree
 from popbuild.base.errors import InputError
 from popbuild.base.paths import COMPLETE, Root
 from popbuild.jobs import seals
 from popbuild.jobs.config_archive import Objects
-from popbuild.jobs.examine import read_json
-from popbuild.jobs.run_log import RunLine, Runs, complete_jobs
+from popbuild.jobs.records import read_json
+from popbuild.jobs.run_history import Runs
+from popbuild.jobs.run_lines import RunLine, complete_jobs
 from popbuild.llm.store import Store
 from popbuild.model.config.snapshot import Snapshot
 from popbuild.model.letter import is_sealed
@@ -44,7 +45,7 @@ class Evidence:
         found: dict[str, list[str]] = {}
         for job in complete_jobs(self.root):
             folder = self.root.job(COMPLETE, job)
-            body = None if disk.first_link(str(folder.path)) else seals.read_seal(folder)
+            body = None if tree.first_link(str(folder.path)) else seals.read_seal(folder)
             if body is not None:
                 found.setdefault(seals.promotion_of(body), []).append(job)
         return found

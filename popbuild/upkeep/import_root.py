@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from popbuild.base import disk
+from popbuild.base import disk, tree
 from popbuild.base.errors import InputError, LockedError, PopbuildError
 from popbuild.base.paths import (
     COMPLETE,
@@ -27,7 +27,7 @@ from popbuild.base.paths import (
     shown_name,
 )
 from popbuild.base.redact import redact
-from popbuild.jobs import lookup, originals, run_log
+from popbuild.jobs import job_ids, originals, run_lines, run_log
 from popbuild.jobs.lifecycle import job_lock
 from popbuild.model.config.config import environment_of
 from popbuild.upkeep.archive.restore import shelved
@@ -72,7 +72,7 @@ class _Import:
         self._source = found.source
         self._found = found
         self._environment = environment_of(root, os.environ)
-        self._known = {job.casefold(): job for job in lookup.known_jobs(root)}
+        self._known = {job.casefold(): job for job in job_ids.known_jobs(root)}
 
     def run(self) -> None:
         for name in self._names(SEEDS):
@@ -142,7 +142,7 @@ class _Import:
     def _put(self, place: str) -> None:
         """Move what is complete on the shelf into its place."""
         shelf, target = self._shelf, self._root.path / place
-        if shelf is not None and not disk.rename_new(shelf.path / place, target):
+        if shelf is not None and not tree.rename_new(shelf.path / place, target):
             raise InputError("another command put something there meanwhile")
         self._found.imported.append(place)
 
@@ -150,7 +150,7 @@ class _Import:
         problem = name_problem(job)
         if problem is not None:
             raise InputError("not a valid name for a job", {"allowed": problem})
-        lookup.refuse_keys(job, self._environment)
+        job_ids.refuse_keys(job, self._environment)
         other = self._known.setdefault(job.casefold(), job)
         if other != job:
             said = f"its ID differs from that of {shown_name(other)} only by upper and lower case"
@@ -239,7 +239,7 @@ class _Import:
         check_directory(came)
         if self._shelf is not None:
             beside = JobFolder(self._shelf.path / place)
-            disk.take_folder(came.path, beside.path)
+            tree.take_folder(came.path, beside.path)
             if not originals.is_same(came, beside):
                 raise InputError(
                     "it was written to while it was copied", hint="end its program, then import"
@@ -253,7 +253,7 @@ class _Import:
         lines = []
         alone = {Path(each).name for each in self._found.left_alone}
         for number, line in enumerate(disk.read(path).splitlines(), 1):
-            body = run_log.body_of(line)
+            body = run_lines.body_of(line)
             if body is None and line.strip():
                 self._leave(f"{place}, line {number}", "not the line of a run")
             elif body is not None and body.get("id") not in alone:

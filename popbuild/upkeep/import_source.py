@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from popbuild.base import disk, jsonio
+from popbuild.base import disk, jsonio, tree
 from popbuild.base.errors import InputError, UsageError
 from popbuild.base.paths import (
     COMPLETE,
@@ -20,7 +20,7 @@ from popbuild.base.paths import (
     shown_name,
 )
 from popbuild.base.units import count
-from popbuild.jobs.examine import read_json
+from popbuild.jobs.records import read_json
 
 IMPORTED_STATES = (CURRENT, COMPLETE, REJECTED)
 DATA, SEEDS = "pipeline-data", "seeds"
@@ -138,12 +138,12 @@ def check_apart(root: Root, source: ImportSource) -> None:
 
 def check_directory(came: JobFolder) -> None:
     """InputError for anything but a job's directory of regular files with printable names."""
-    link = disk.first_link(str(came.path))
+    link = tree.first_link(str(came.path))
     if link is not None:
         raise InputError("a symbolic link", {"link": shown_name(link)})
     if not disk.is_folder(came.path):
         raise InputError("not a job's directory")
-    for name, path in disk.walk_all(came.path):
+    for name, path in tree.walk_all(came.path):
         if not name.isprintable():
             raise InputError("a file has a name that cannot be printed", {"file": ascii(name)})
         if not disk.is_regular(path):

@@ -8,8 +8,8 @@ from typing import Any
 from popbuild.base import disk, jsonio
 from popbuild.base.errors import InputError
 from popbuild.base.paths import JobFolder, artifact_place, letter_place
-from popbuild.jobs.examine import is_foreign_letter, read_json, read_letter
-from popbuild.jobs.staleness import kind_of, value_digest
+from popbuild.jobs.fingerprint import kind_of, value_digest
+from popbuild.jobs.records import is_foreign_letter, read_json, read_letter
 from popbuild.model.letter import Letter
 from popbuild.model.problem import value_at
 from popbuild.upkeep.evidence import Evidence, bytes_of

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from popbuild.base.errors import ConfigError, PopbuildError, nearest, no_such
-from popbuild.jobs.examine import Surroundings
+from popbuild.jobs.surroundings import Surroundings
 from popbuild.llm import known
 from popbuild.model.config.config import Config
 from popbuild.model.config.rules import TASK_FILE

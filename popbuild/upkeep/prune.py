@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from popbuild.base import disk, jsonio
+from popbuild.base import disk, jsonio, tree
 from popbuild.base.errors import UsageError, no_such
 from popbuild.base.paths import COMPLETE, CURRENT, PENDING, REJECTED, JobFolder, Root, shown_name
-from popbuild.jobs import lifecycle, lookup, promotion, run_log, seals
+from popbuild.jobs import job_state, lifecycle, promotion, run_log, seals
 from popbuild.jobs.claims import JobLocks
-from popbuild.jobs.examine import read_json
+from popbuild.jobs.records import read_json
 from popbuild.model import status as states
 from popbuild.model.clock import seconds_at, timestamp
 
@@ -162,7 +162,7 @@ def prune(root: Root, rule: PruneRule, *, previous_kept: int, really: bool = Fal
             busy.add(item.job)
     if really:
         for state in rule.states:
-            disk.sweep(root.data / state)
+            tree.sweep(root.data / state)
     gone = set(dropped)
     kept = tuple(item for item in items if item not in gone)
     return Pruning(root, rule, tuple(dropped), kept, tuple(sorted(busy)), really)
@@ -196,7 +196,7 @@ def _item(root: Root, rule: PruneRule, state: str, path: Path) -> Candidate | No
             return Candidate(job, state, path, status.st_mtime, status.st_size)
         folder = JobFolder(path)
         if not stat.S_ISDIR(status.st_mode) or (
-            rule.orphans and not lookup.is_orphan(root, folder)
+            rule.orphans and not job_state.is_orphan(root, folder)
         ):
             return None
         at_s = _ended_at(folder) or status.st_mtime
@@ -222,7 +222,7 @@ def _ended_at(folder: JobFolder) -> float | None:
 
 
 def _size(folder: Path) -> int:
-    return sum(path.lstat().st_size for _, path in disk.walk_all(folder))
+    return sum(path.lstat().st_size for _, path in tree.walk_all(folder))
 
 
 def _previous(root: Root, job: str) -> Path:
@@ -244,9 +244,9 @@ def _drop(
             _drop_files(JobFolder(item.path), rule.kinds)
             return True
         if item.state == COMPLETE:
-            disk.remove(_previous(root, item.job))
+            tree.remove(_previous(root, item.job))
             run_log.removed(root, item.job)
-        disk.remove(item.path)
+        tree.remove(item.path)
         return True
     finally:
         locks.release(item.job)
@@ -266,12 +266,12 @@ def _folders(folder: JobFolder, kinds: Iterable[str]) -> Iterator[Path]:
 def _names_of(folder: JobFolder, kinds: Iterable[str]) -> list[str]:
     """The files of these kinds, relative to the job: those that stand there, and those that only
     its index or its seal has, because a removal was cut short."""
-    status, seal = lookup.read_status(folder), seals.read_seal(folder) or {"files": {}}
+    status, seal = job_state.read_status(folder), seals.read_seal(folder) or {"files": {}}
     found: set[str] = set()
     for kind in kinds:
         start = f"files/{kind}/"
         for top in _folders(folder, (kind,)):
-            found.update(start + name for name, _ in disk.walk_all(top))
+            found.update(start + name for name, _ in tree.walk_all(top))
         if status is not None:
             found.update(start + name for name in status["files"][kind])
         sealed = (*seal["files"], *seal.get("changing", ()))
@@ -281,7 +281,7 @@ def _names_of(folder: JobFolder, kinds: Iterable[str]) -> list[str]:
 
 def _drop_files(folder: JobFolder, kinds: Sequence[str]) -> None:
     """Remove all files of these kinds; index and seal are as if there had been none."""
-    status = lookup.read_status(folder)
+    status = job_state.read_status(folder)
     names = _names_of(folder, kinds)
     with seals.changing(folder, folder.status, *(folder.path / name for name in names)):
         if status is not None:
@@ -289,4 +289,4 @@ def _drop_files(folder: JobFolder, kinds: Sequence[str]) -> None:
             disk.write(folder.status, jsonio.dumps(after, sort=False))
         for top in _folders(folder, kinds):
             for path in sorted(top.iterdir()):
-                disk.remove(path)
+                tree.remove(path)

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from popbuild.base import disk
+from popbuild.base import tree
 from popbuild.base.errors import LockedError, UsageError
 from popbuild.base.paths import Root
-from popbuild.jobs import lifecycle, lookup
+from popbuild.jobs import job_ids, lifecycle
 from popbuild.jobs.claims import JobLocks
 from popbuild.upkeep.share_store import StoredFile, stored_files
 
@@ -82,7 +82,7 @@ def prune_store(
             dropped.append(file)
             left -= file.size_bytes
             if really:
-                disk.remove(file.path)
+                tree.remove(file.path)
     names, sizes = [file.name for file in dropped], [file.size_bytes for file in dropped]
     return StorePruning(tuple(names), sum(sizes), kept.total(), left, kept[True], really)
 
@@ -112,7 +112,7 @@ def _no_builds(root: Root) -> Iterator[None]:
     locks = JobLocks(root)
     held: list[str] = []
     try:
-        for job in lookup.known_jobs(root):
+        for job in job_ids.known_jobs(root):
             if not locks.acquire(job):
                 raise LockedError(
                     "another command builds a job",

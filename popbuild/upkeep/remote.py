@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
-from popbuild.base import disk
+from popbuild.base import commits, disk
 from popbuild.base.errors import PopbuildError, StoreError, UsageError, shown_error
 from popbuild.base.redact import redact
 
@@ -85,7 +85,7 @@ class Folder:
                 disk.make_folder(path.parent)
                 prepared.append((disk.prepare(path, data),))
         finally:
-            errors = disk.commit(prepared)
+            errors = commits.commit(prepared)
         for error in errors:
             if error is not None:
                 raise error

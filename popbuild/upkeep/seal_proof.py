@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from popbuild.base import disk
+from popbuild.base import disk, tree
 from popbuild.base.errors import InputError
 from popbuild.base.paths import FILE_KINDS, JobFolder
 from popbuild.jobs import seals
-from popbuild.jobs.examine import read_json
 from popbuild.jobs.foreign import is_foreign
 from popbuild.jobs.promotion import promotion_under_way
-from popbuild.jobs.run_log import RunLine
+from popbuild.jobs.records import read_json
+from popbuild.jobs.run_lines import RunLine
 from popbuild.upkeep.evidence import Evidence, bytes_of
 from popbuild.upkeep.proof import FindingList
 
@@ -96,7 +96,7 @@ class SealProof:
         return list(self._differing(body["files"], set(body.get("changing", ()))))
 
     def _differing(self, files: Mapping[str, str], changing: set[str]) -> Iterator[tuple[str, str]]:
-        there = dict(disk.walk_all(self._folder.path))
+        there = dict(tree.walk_all(self._folder.path))
         there.pop("seal.json", None)
         for name in sorted(there.keys() | files.keys() | changing):
             if name in changing:
@@ -104,7 +104,7 @@ class SealProof:
             elif name not in there:
                 yield name, "is missing"
             elif name not in files:
-                if disk.is_temporary(name):
+                if tree.is_temporary(name):
                     self._found.note(f"{name} was left by a command that was killed")
                 else:
                     yield name, "was added since the promotion"
@@ -115,7 +115,7 @@ class SealProof:
 
     def check_empty_folders(self) -> None:
         """A seal names files only, so an empty folder that is not ours was added."""
-        for name in disk.empty_folders(self._folder.path):
+        for name in tree.empty_folders(self._folder.path):
             if name not in _OWN_FOLDERS:
                 self._found.altered(name, "was added since the promotion")
 

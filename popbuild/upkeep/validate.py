@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from popbuild.base import disk
+from popbuild.base import disk, tree
 from popbuild.base.errors import PopbuildError, UsageError
 from popbuild.base.paths import COMPLETE, CURRENT, PENDING, REJECTED, JobFolder, Root
-from popbuild.jobs import lookup
-from popbuild.jobs.examine import Surroundings
+from popbuild.jobs import job_ids
 from popbuild.jobs.foreign import is_foreign
+from popbuild.jobs.surroundings import Surroundings
 from popbuild.model.config import config
 from popbuild.model.problem import Problem
 from popbuild.model.schema import gate, schemas
@@ -109,11 +109,11 @@ def _check_sources(
 def _alike(root: Root) -> Iterator[Finding]:
     """Jobs whose IDs differ only by case."""
     seen: dict[str, str] = {}
-    for job in lookup.known_jobs(root):
+    for job in job_ids.known_jobs(root):
         other = seen.setdefault(job.casefold(), job)
         if other != job:
             problem = Problem(f"its ID differs from that of {other} only by upper and lower case")
-            yield Finding(lookup.place_of(root, job), problem)
+            yield Finding(job_ids.place_of(root, job), problem)
 
 
 def _check_jobs(
@@ -123,7 +123,7 @@ def _check_jobs(
         for path in sorted((root.data / state).glob("[!.]*/")):
             if not path.is_dir() or path == root.runs or not selection.has(path):
                 continue
-            folder, link = JobFolder(path), disk.first_link(str(path))
+            folder, link = JobFolder(path), tree.first_link(str(path))
             if link is not None:
                 problem = Problem("a symbolic link: nothing of the job was read")
                 files, judged = [], iter([(Finding(root.show(Path(link)), problem), False)])

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from popbuild.base.errors import NotOursError, PopbuildError
 from popbuild.base.paths import Root
-from popbuild.jobs.examine import Surroundings
+from popbuild.jobs.surroundings import Surroundings
 from popbuild.model.config.config import Config
 from popbuild.model.config.rules import has_ours
 from popbuild.model.pipeline import Task

@@ -7,23 +7,21 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from popbuild.base import disk, jsonio
+from popbuild.base import disk, jsonio, tree
 from popbuild.base.errors import InputError, PopbuildError
 from popbuild.base.paths import COMPLETE, FILE_KINDS, REJECTED, JobFolder, Root, check_name
 from popbuild.jobs import seals
-from popbuild.jobs.examine import (
-    BadSeed,
-    Surroundings,
+from popbuild.jobs.foreign import is_foreign
+from popbuild.jobs.open_job import can_be_listed
+from popbuild.jobs.records import (
     is_foreign_letter,
-    key_problems,
     read_artifact,
     read_decision,
     read_json,
     read_letter,
-    read_seed,
 )
-from popbuild.jobs.foreign import is_foreign
-from popbuild.jobs.open_job import can_be_listed
+from popbuild.jobs.seed_files import BadSeed, key_problems, read_seed
+from popbuild.jobs.surroundings import Surroundings
 from popbuild.model.config.config import DEFAULT_PIPELINE
 from popbuild.model.problem import Problem
 from popbuild.model.schema import gate
@@ -118,7 +116,7 @@ def _in_index(root: Root, folder: JobFolder) -> Iterator[Finding]:
     for kind in FILE_KINDS:
         known = files.get(kind)
         for path in sorted(folder.files(kind).glob("[!.]*")):
-            place = disk.as_text(f"files/{kind}/{path.name}")
+            place = tree.as_text(f"files/{kind}/{path.name}")
             if not can_be_listed(path) and seals.vouches_for(seal, place):
                 continue  # another program's, which came with its job
             if isinstance(known, list) and path.name not in known and place not in changing:

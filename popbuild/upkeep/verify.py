@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from popbuild.base import disk
+from popbuild.base import disk, tree
 from popbuild.base.errors import UsageError, no_such
 from popbuild.base.paths import COMPLETE, JobFolder, Root
-from popbuild.jobs.examine import read_frozen, read_json
 from popbuild.jobs.foreign import is_foreign
-from popbuild.jobs.run_log import complete_jobs
+from popbuild.jobs.records import read_frozen, read_json
+from popbuild.jobs.run_lines import complete_jobs
 from popbuild.upkeep.evidence import Evidence, bytes_of
 from popbuild.upkeep.letter_proof import LetterProof
 from popbuild.upkeep.proof import FindingList, Proof, ProofFinding
@@ -88,7 +88,7 @@ def _prove_steadily(evidence: Evidence, job: str, *, alone: bool) -> Proof | Non
     """Prove a job, again if a rebuild replaced it meanwhile: then what was read is of two results,
     or of one whose line was not written yet. None for a job that was removed meanwhile."""
     folder = evidence.root.job(COMPLETE, job)
-    link = disk.first_link(str(folder.path))
+    link = tree.first_link(str(folder.path))
     if link is not None:
         what = "is a symbolic link: nothing of the job was read"
         return Proof(job, False, 0, 0, 0, (ProofFinding(evidence.root.show(Path(link)), what),))
@@ -160,6 +160,6 @@ def _strays(root: Root) -> Iterator[ProofFinding]:
     known = {root.runs.name, *complete_jobs(root)}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if path.name not in known:
-            altered = not disk.is_temporary(path.name)
+            altered = not tree.is_temporary(path.name)
             what = "does not belong here" if altered else "was left by a command that was killed"
             yield ProofFinding(root.show(path), what, altered)

@@ -12,7 +12,7 @@ import threading
 import webbrowser
 from collections.abc import Iterator
 
-from popbuild.base import disk
+from popbuild.base import disk, tree
 from popbuild.base.paths import Root
 from popbuild.web.pages.html import render_page
 
@@ -31,7 +31,7 @@ def opened(root: Root, address: str) -> Iterator[None]:
         threading.Thread(target=_open, args=(file.as_uri(),), daemon=True).start()
         yield
     finally:
-        file.unlink(missing_ok=True)
+        tree.remove(file)
 
 
 def _open(uri: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from popbuild.base import disk
+from popbuild.base import commits, disk
 
 
 def names(folder: Path) -> list[str]:
@@ -33,13 +33,13 @@ def test_groups_are_carried_out_in_order(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(os, "fsync", sync)
     monkeypatch.setattr(os, "replace", put)
-    line = disk.AppendedLine(tmp_path / "log", b"cost\n")
+    line = commits.AppendedLine(tmp_path / "log", b"cost\n")
     groups = [
         (disk.prepare(tmp_path / "artifact", b"1"), disk.prepare(tmp_path / "letter", b"2")),
         (disk.prepare(tmp_path / "answer", b"3"), line),
         (line,),
     ]
-    assert disk.commit(groups) == [None, None, None]
+    assert commits.commit(groups) == [None, None, None]
     folder = f"sync {tmp_path.name}"
     assert steps == [
         *("sync a new file", "put artifact", "sync a new file", "put answer", folder, "sync log"),
@@ -63,14 +63,17 @@ def test_what_stands_behind_a_failure_is_not_done(
         fsync(file)
 
     monkeypatch.setattr(os, "fsync", sync)
-    (error, fine) = disk.commit(
+    (error, fine) = commits.commit(
         [
             (
                 prepared,
                 disk.prepare(tmp_path / "letter", b"2"),
-                disk.AppendedLine(tmp_path / "log", b"x"),
+                commits.AppendedLine(tmp_path / "log", b"x"),
             ),
-            (disk.prepare(tmp_path / "other", b"3"), disk.AppendedLine(tmp_path / "log", b"y\n")),
+            (
+                disk.prepare(tmp_path / "other", b"3"),
+                commits.AppendedLine(tmp_path / "log", b"y\n"),
+            ),
         ]
     )
     assert isinstance(error, OSError)

@@ -15,7 +15,7 @@ from disks import SmallDisk
 from provider import Provider, Reply, Request
 from workspace import Workspace
 
-from popbuild.base import disk
+from popbuild.base import disk_room
 from popbuild.llm.request import Request as Asked
 from popbuild.llm.reserve import Reserve
 
@@ -214,7 +214,7 @@ def test_room_grows_with_the_calls_in_flight(small: SmallDisk) -> None:
         huge = Asked("m", ({"role": "user", "content": "x" * LARGE},), {})
         with pytest.raises(OSError, match="No space left") as caught:
             await reserve.hold(huge)
-        assert disk.is_full(caught.value)
+        assert disk_room.is_full(caught.value)
         taken = before - free()
         assert reserve.give_up(1)
         assert before - free() < taken

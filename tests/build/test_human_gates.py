@@ -549,7 +549,7 @@ def test_an_altered_decision_of_a_complete_job_is_found(gated: Workspace) -> Non
 KILLED = """
 import os, signal, sys
 from popbuild.cli.main import main
-from popbuild.base import disk
+from popbuild.base import tree
 left = int(sys.argv[1])
 def step(function):
     def stepping(*arguments, **keywords):
@@ -560,7 +560,7 @@ def step(function):
         return function(*arguments, **keywords)
     return stepping
 os.replace = step(os.replace)
-disk._renameat2 = step(disk._renameat2)
+tree._renameat2 = step(tree._renameat2)
 sys.exit(main(sys.argv[2:]))
 """
 

@@ -46,7 +46,7 @@ STEPS = 30 if EXAMPLES else 9
 PROGRAM = """
 import errno, os, signal, sys, time
 from popbuild.cli.main import main
-from popbuild.base import disk
+from popbuild.base import tree
 
 shift, kind, left = float(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 now, now_ns = time.time, time.time_ns
@@ -74,10 +74,10 @@ def step(function):
         return function(*arguments, **keywords)
     return stepping
 
-renameat2, write = disk._renameat2, os.write
+renameat2, write = tree._renameat2, os.write
 for name in ("fsync", "replace", "mkdir", "unlink", "write", "rename"):
     setattr(os, name, step(getattr(os, name)))
-disk._renameat2 = step(renameat2)
+tree._renameat2 = step(renameat2)
 sys.exit(main(sys.argv[4:]))
 """
 ENV = {"POPBUILD_TRIES": "2", "POPBUILD_BACKOFF_S": "0.01", "POPBUILD_PATIENCE_S": "0"}
@@ -387,6 +387,7 @@ def _same_endpoint(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(key, value)
 
 
+@pytest.mark.slow
 def test_whatever_is_done_in_whatever_order(provider: Provider, tmp_path: Path) -> None:
     """Nothing is lost, nothing bought twice, and nothing stays in the way."""
     folders: Iterator[Path] = (tmp_path / str(number) for number in itertools.count())

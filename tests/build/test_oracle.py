@@ -331,6 +331,7 @@ def builds(workspace: Workspace) -> Iterator[Builds]:
 # --- the test ---
 
 
+@pytest.mark.slow
 def test_an_incremental_build_is_a_clean_build(
     builds: Builds, provider: Provider, tmp_path: Path
 ) -> None:

@@ -16,7 +16,8 @@ from provider import Provider, Reply, Request
 from workspace import Workspace
 
 from popbuild.base.paths import Root
-from popbuild.cli import cmd_stop, main
+from popbuild.cli import cmd_stop
+from popbuild.cli.main import main
 from popbuild.jobs import stop_requests
 from popbuild.jobs.claims import JobLocks
 from popbuild.jobs.stop_requests import POLL_S
@@ -77,7 +78,7 @@ def test_a_run_gives_up_the_job_and_builds_the_others(two: Workspace, provider: 
 
 def test_a_job_that_nobody_builds_stays_as_it_is(two: Workspace, provider: Provider) -> None:
     """Said so, exit 0; a later build is not stopped by it."""
-    assert run(two, 0, "stop", "first").out == "first: nobody builds it\n"
+    assert run(two, 0, "stop", "first").out == "first: no build is under way\n"
     assert requests_left(two) == []
     (two.root / ".popbuild/stops").mkdir(parents=True)
     for job in ("first", "second"):
@@ -212,14 +213,14 @@ SLOW = """
 import sys, time
 from pathlib import Path
 from popbuild.cli.main import main
-from popbuild.base import disk
-commit = disk.commit
+from popbuild.base import commits
+commit = commits.commit
 def slow(several):
     if any("letter" in str(getattr(each, "path", "")) for group in several for each in group):
         Path(sys.argv[1]).touch()
         time.sleep(2)
     return commit(several)
-disk.commit = slow
+commits.commit = slow
 sys.exit(main(sys.argv[2:]))
 """
 
@@ -256,7 +257,7 @@ def test_a_job_that_does_not_end_is_told_of(
     monkeypatch.setattr(cmd_stop, "_PATIENCE_S", 0.3)
     assert main(["--root", str(held.path), "stop", "first", "second"]) == 4
     said = capsys.readouterr().out.splitlines()
-    assert said == ["first: asked to stop, and still under way", "second: nobody builds it"]
+    assert said == ["first: asked to stop, and still under way", "second: no build is under way"]
     assert stop_requests.Stops(held).asked() == {"first"}
 
 

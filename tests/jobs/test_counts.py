@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
+import pytest
 from provider import Provider
 from workspace import Workspace
 
@@ -12,6 +13,7 @@ JOBS = [f"job-{number:02d}" for number in range(25)]
 ALL = {"research": 25, "analysis": 25, "synthesis": 25, "formatting": 25}
 
 
+@pytest.mark.slow
 def test_what_25_jobs_cost(workspace: Workspace, provider: Provider) -> None:
     """Each change costs the calls of the tasks whose result can differ, and none is paid for
     twice: going back to a prompt is free."""

@@ -16,7 +16,7 @@ from served import serve
 from workspace import MODEL, Workspace
 
 from popbuild.base.paths import JobFolder, Root
-from popbuild.jobs.examine import is_foreign_letter
+from popbuild.jobs.records import is_foreign_letter
 from popbuild.model.letter import looks_ours
 from popbuild.upkeep import ailments
 

@@ -367,7 +367,7 @@ def test_a_moved_root_is_known(built: Workspace) -> None:
 COARSE = """
 import os
 from types import SimpleNamespace
-from popbuild.base import disk
+from popbuild.base import file_clock
 lstat, fstat, now = os.lstat, os.fstat, {now}
 
 
@@ -380,7 +380,7 @@ def coarse(found):
 
 os.lstat = lambda *given, **more: coarse(lstat(*given, **more))
 os.fstat = lambda *given: coarse(fstat(*given))
-disk.now = lambda folder: disk.Moment(now, lstat(folder).st_dev)
+file_clock.now = lambda folder: file_clock.Moment(now, lstat(folder).st_dev)
 """
 
 
@@ -418,8 +418,9 @@ def test_a_clock_that_was_moved_back(built: Workspace) -> None:
 
 def test_a_clock_of_another_file_system_says_nothing(built: Workspace) -> None:
     """A file on another file system is looked at each time: its times are by another clock."""
-    elsewhere = "from popbuild.base import disk; now = disk.now\n" + (
-        "disk.now = lambda folder: disk.Moment(now(folder).time_ns, now(folder).device + 1)"
+    elsewhere = "from popbuild.base import file_clock; now = file_clock.now\n" + (
+        "file_clock.now = lambda folder: "
+        "file_clock.Moment(now(folder).time_ns, now(folder).device + 1)"
     )
     index_of(built).unlink()
     for _ in range(2):
@@ -428,7 +429,7 @@ def test_a_clock_of_another_file_system_says_nothing(built: Workspace) -> None:
 
 def test_a_network_file_system_has_no_index(built: Workspace) -> None:
     """Where stats may be a minute old, each job is examined."""
-    remote = "from popbuild.base import disk; disk._is_remote = lambda device: True"
+    remote = "from popbuild.base import file_clock; file_clock._is_remote = lambda device: True"
     assert watched(built, "list", before=remote).opened == set(JOBS)
 
 
@@ -510,9 +511,9 @@ def test_the_weights_count(built: Workspace) -> None:
 
 def test_another_version_of_popbuild_looks_itself(built: Workspace) -> None:
     """What another version found says nothing about what this one would."""
-    newer = "from popbuild.jobs import index; index.__version__ = '999'"
+    newer = "from popbuild.jobs import stamps; stamps.__version__ = '999'"
     assert watched(built, "list", before=newer).opened == set(JOBS)
-    stages = "from popbuild.jobs import staleness; staleness.STAGES_VERSION = '999'"
+    stages = "from popbuild.jobs import fingerprint; fingerprint.STAGES_VERSION = '999'"
     assert "stale: research, analysis" in watched(built, "list", before=stages).out
 
 

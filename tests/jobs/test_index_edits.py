@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from provider import Provider
 from workspace import Workspace
 
-from popbuild.base import disk
+from popbuild.base import file_clock
 from popbuild.base.paths import Root
 from popbuild.jobs import lookup
-from popbuild.jobs.examine import Surroundings
 from popbuild.jobs.index import Index
+from popbuild.jobs.surroundings import Surroundings
 from popbuild.model.config import config
 
 EXAMPLES = os.environ.get("POPBUILD_TEST_EXAMPLES")
@@ -58,7 +58,9 @@ class FakeClock:
             mock.patch.object(os, "lstat", self._seen(os.lstat)),
             mock.patch.object(os, "fstat", self._seen(os.fstat)),
             mock.patch.object(
-                disk, "now", lambda folder: disk.Moment(self.now_ns, folder.parent.stat().st_dev)
+                file_clock,
+                "now",
+                lambda folder: file_clock.Moment(self.now_ns, folder.parent.stat().st_dev),
             ),
         ):
             yield
@@ -206,6 +208,7 @@ def said(found: lookup.Job) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_an_index_says_what_is_said_without_one(
     built: Root, provider: Provider, tmp_path: Path
 ) -> None:

@@ -508,7 +508,7 @@ CHANGES: dict[str, Change] = {
         workspace, "seeds/second.json", lambda seed: seed["data"], {"n": 2}
     ),
     "popbuild stage version": lambda workspace: Around(
-        python="import popbuild.jobs.staleness as each; each.STAGES_VERSION = 'another'"
+        python="import popbuild.jobs.fingerprint as each; each.STAGES_VERSION = 'another'"
     ),
     "artifact deleted": lambda workspace: (workspace.root / FACTS).unlink(),
     "artifact reformatted": artifact_reformatted,

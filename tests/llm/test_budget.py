@@ -158,7 +158,7 @@ def test_asking_first(jobs: Workspace, provider: Provider) -> None:
     result = jobs.popbuild("run", "first", "--ask-above", "0.00001")
     assert result.code == 4
     assert "first: 2 will run" in result.out
-    assert "nobody said yes" in result.err
+    assert "not confirmed" in result.err
     assert not provider.requests
     assert jobs.popbuild("run", "first", "--ask-above", "1").code == 0
     assert len(provider.requests) == 2

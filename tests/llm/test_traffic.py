@@ -246,6 +246,7 @@ def test_who_is_told_to_come_back_tomorrow_asks_no_more(
 # --- a provider that fails ---
 
 
+@pytest.mark.slow
 def test_a_provider_that_is_down_for_a_while(workspace: Workspace, provider: Provider) -> None:
     """It refuses connections: tasks of both processes wait, whatever the number of tries, it is
     said once, and everything completes."""

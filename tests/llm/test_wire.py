@@ -70,6 +70,7 @@ sys.exit(code)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", [HEAD, HEAD + b"content-length: 734003200\r\n"])
 def test_an_answer_that_is_too_large_is_not_read(head: bytes, workspace: Workspace) -> None:
     """Of 700 MB some 32 are read, or none where the size is told before; it is not asked again,
@@ -112,6 +113,7 @@ def test_a_compressed_answer_is_bounded_too(workspace: Workspace, provider: Prov
     assert request.headers["accept-encoding"] == "identity"
 
 
+@pytest.mark.slow
 def test_no_setting_of_litellm_goes_round_it(workspace: Workspace, provider: Provider) -> None:
     """Its other transports are made where their answers could not be seen."""
     provider.answer = lambda _: forms.reply(forms.chat("wibble"))

@@ -377,6 +377,7 @@ def test_json_of_a_bad_seed_has_its_problems(workspace: Workspace) -> None:
     assert status["problems"] == body["problems"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("submitted", [True, False])
 def test_a_large_seed_that_is_compact(
     workspace: Workspace, provider: Provider, submitted: bool

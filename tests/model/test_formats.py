@@ -14,7 +14,7 @@ from provider import Provider, Reply
 from workspace import CHECKOUT, Workspace
 
 from popbuild.base import jsonio
-from popbuild.jobs import examine
+from popbuild.jobs import seed_files
 from popbuild.model.schema import gate, schemas
 
 EXAMPLES = CHECKOUT / "tests/storage_examples"
@@ -94,7 +94,7 @@ def test_every_schema_file_is_a_format() -> None:
 )
 def test_the_quick_look_at_a_seed_agrees_with_its_schema(seed: Any) -> None:
     """A run with nothing to do judges a seed without jsonschema: by the same rules."""
-    assert examine._looks_valid(seed) == (not problems(seed, "seed"))
+    assert seed_files._looks_valid(seed) == (not problems(seed, "seed"))
 
 
 @pytest.mark.parametrize("value", [{"b": 1, "a": [1, {"ü": None}]}, "text", 3.5, [], {}])

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 from provider import Provider, Reply, Request
@@ -199,6 +200,7 @@ def assert_within(real: float, named: Any, what: str) -> None:
     assert named["high"] is None or real <= named["high"] + 1e-9, what
 
 
+@pytest.mark.slow
 def test_a_run_comes_to_what_its_plan_said(provider: Provider, tmp_path: Path) -> None:
     """Calls, tokens and cost, whenever the plan names a range: cold, stored, half stored, damaged,
     refined or rejected, asked by code, of an unknown price. Nothing is planned after it."""

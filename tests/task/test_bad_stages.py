@@ -655,6 +655,7 @@ def test_a_command_that_says_nothing_is_rejected(workspace: Workspace, provider:
     assert provider.requests == []
 
 
+@pytest.mark.slow
 def test_a_stage_that_never_gives_the_interpreter_away(
     workspace: Workspace, provider: Provider
 ) -> None:

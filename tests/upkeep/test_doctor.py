@@ -30,7 +30,7 @@ from provider import Provider
 from steps import EVERY, run_killed
 from workspace import Workspace
 
-from popbuild.base import disk
+from popbuild.base import tree
 from popbuild.base.paths import Root
 from popbuild.upkeep import ailments, validate, verify
 
@@ -207,9 +207,9 @@ def test_what_killed_commands_left(workspace: Workspace, monkeypatch: pytest.Mon
     for place in places:
         workspace.write(place, "half")
     assert ailments.find_ailments(root) == []
-    monkeypatch.setattr(disk, "LEFT_OVER_S", -1.0)
+    monkeypatch.setattr(tree, "LEFT_OVER_S", -1.0)
     assert {each.kind for each in ailments.find_ailments(root)} == {"left over"}
-    patch = "from popbuild.base import disk; disk.LEFT_OVER_S = -1.0"
+    patch = "from popbuild.base import tree; tree.LEFT_OVER_S = -1.0"
     code = f"{patch}\nimport sys\nfrom popbuild.cli.main import main\nsys.exit(main(sys.argv[1:]))"
     result = workspace.run("python", "-c", code, "doctor", "--yes", "--json")
     assert result.code == 0, result.err

@@ -312,13 +312,13 @@ def test_written_to_while_it_is_copied(data: ForeignData, workspace: Workspace) 
     """A job whose program is still running is not taken half and half."""
     program = (
         "import sys\n"
-        "from popbuild.cli.main import main\nfrom popbuild.base import disk\n"
-        "take = disk.take_folder\n"
+        "from popbuild.cli.main import main\nfrom popbuild.base import tree\n"
+        "take = tree.take_folder\n"
         "def taking(source, target):\n"
         "    take(source, target)\n"
         f"    if source.name == '{FAILED}':\n"
         "        (source / 'notes.txt').write_text('more')\n"
-        "disk.take_folder = taking\n"
+        "tree.take_folder = taking\n"
         "sys.exit(main(['import', '../demo', '--json']))\n"
     )
     result = workspace.run("python", "-c", program)

@@ -11,6 +11,8 @@ from patience import PATIENCE_S
 from provider import Provider
 from workspace import CHECKOUT, Workspace
 
+pytestmark = pytest.mark.slow
+
 PAGE = CHECKOUT / "docs/ci.md"
 
 

@@ -10,7 +10,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from popbuild.base import disk
 from popbuild.base.errors import (
@@ -22,18 +21,18 @@ from popbuild.base.errors import (
     LockedError,
     PopbuildError,
 )
-from popbuild.base.file_events import watch_files
 from popbuild.base.paths import Root, name_problem, shown_name
 from popbuild.build import session
 from popbuild.build.events import Events, JobResult, shown_by
 from popbuild.build.nothing_to_do import Options
+from popbuild.build.watch.hearing import Hearing
 from popbuild.build.watch.pool import Pool
 from popbuild.build.watch.waiting import Sources, Waiting
 from popbuild.build.watch.worker import Terms
-from popbuild.jobs import lifecycle, lookup
+from popbuild.jobs import job_ids
 from popbuild.jobs.claims import JobLocks
-from popbuild.jobs.examine import Surroundings
 from popbuild.jobs.index import Index
+from popbuild.jobs.surroundings import Surroundings
 from popbuild.model.config import config
 
 _UNSETTLED_S = 0.5  # how soon a seed is looked at again that was not whole
@@ -42,9 +41,9 @@ _UNSETTLED_S = 0.5  # how soon a seed is looked at again that was not whole
 @dataclass(frozen=True)
 class Settings:
     """How to watch. `workers` are processes; `in_flight` calls at a time over all of them; calls
-    are waited for `grace_s` at the end; all is looked at again every `rescan_s`, since a network
-    file system tells nobody of what others write. `once` ends when nothing is left to do; `seeds`
-    builds what changes under seeds/ and pipeline-config/ as well."""
+    are waited for `grace_s` at the end. Every `rescan_s` everything is looked at again, since a
+    network file system gives no notice of what other machines write. `once` ends when nothing is
+    left to do; `seeds` builds what changes under seeds/ and pipeline-config/ as well."""
 
     workers: int
     in_flight: int
@@ -61,11 +60,8 @@ def watch(
     events: Events,
     on_result: Callable[[JobResult], None],
 ) -> int:
-    """Build what comes until a signal says to end. Gives the exit code."""
-    lifecycle.prepare_root(root)
-    doubts = lifecycle.doubts_about_locks(root)
-    if doubts is not None:
-        events.note(doubts)
+    """Build incoming jobs until a signal ends it. Gives the exit code."""
+    session.open_root(root, events)
     return asyncio.run(_Orchestrator(root, settings, options, events, on_result).run())
 
 
@@ -91,7 +87,7 @@ class _Orchestrator:
             options, in_flight=capacity, together=together, wait=False, spending_name=name
         )
         terms = Terms(root.path, shared, shown_by(events), settings.grace_s)
-        self._pool = Pool(terms, size, capacity, events, self._ended, self._refused)
+        self._pool = Pool(terms, size, capacity, events)
         # This process holds no job's lock, it only asks who does.
         self._waiting = Waiting(root, JobLocks(root))
         self._queue: deque[str] = deque()
@@ -100,8 +96,8 @@ class _Orchestrator:
         self._told: set[str] = set()
         self._codes: list[int] = []
         self._signals = 0
-        self._ending = self._look_again = self._look_at_seeds = False
-        self._woken = asyncio.Event()
+        self._ending = False
+        self._hearing = Hearing(root, settings.seeds)
         self._next_scan_s = 0.0
         self._configured = ""
 
@@ -112,17 +108,15 @@ class _Orchestrator:
         self._configured = await asyncio.to_thread(config.configured, self._root)
         if self._settings.seeds:
             await self._add_stale(self._seeds.changed())
-        listening = [asyncio.create_task(self._listen(*each)) for each in self._ears()]
-        self._events.note(f"watching {', '.join(self._watched())}; Ctrl-C ends it")
+        self._events.note(f"watching {', '.join(self._hearing.watched)}; Ctrl-C ends it")
         try:
-            await self._work()
+            async with self._hearing.listening():
+                await self._work()
         finally:
-            for task in listening:
-                task.cancel()
-            await asyncio.gather(*listening, return_exceptions=True)
             self._pool.kill()
             while not self._pool.empty:
                 await self._pool.changed()
+            self._take_reports()
             self._events.close()
         if self._signals > 1:
             return INTERRUPTED
@@ -132,6 +126,7 @@ class _Orchestrator:
 
     async def _work(self) -> None:
         while True:
+            self._take_reports()
             if not self._ending:
                 await self._pool.start()
                 await self._look()
@@ -147,25 +142,25 @@ class _Orchestrator:
         if self._waiting.unsettled:
             until_s = min(until_s, _UNSETTLED_S)
         changed = asyncio.ensure_future(self._pool.changed())
-        woken = asyncio.ensure_future(self._woken.wait())
+        woken = asyncio.ensure_future(self._hearing.woken.wait())
         timeout_s = None if self._ending else max(0.0, until_s)
         await asyncio.wait({changed, woken}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         changed.cancel()
         woken.cancel()
-        self._woken.clear()
+        self._hearing.woken.clear()
 
     # What there is to do.
 
     async def _look(self) -> None:
         """Look for work where something was heard, and everywhere once in a while."""
-        now = time.monotonic()
-        scan = now >= self._next_scan_s
-        if not (scan or self._look_again or self._waiting.unsettled):
+        now, heard = time.monotonic(), self._hearing
+        scan = heard.all or now >= self._next_scan_s
+        if not (scan or heard.again or self._waiting.unsettled):
             return
-        self._look_again = False
+        heard.again = heard.all = False
         self._add(self._waiting.seeds())
-        if self._settings.seeds and (scan or self._look_at_seeds):
-            self._look_at_seeds = False
+        if self._settings.seeds and (scan or heard.seeds):
+            heard.seeds = False
             self._add_sources(self._seeds.changed())
         if scan:
             self._next_scan_s = now + self._settings.rescan_s
@@ -183,8 +178,8 @@ class _Orchestrator:
         self._add(found)
 
     async def _add_stale(self, names: list[str]) -> None:
-        """Add those that the index does not know to be unchanged. Each will be looked at once more
-        by whoever builds it."""
+        """Add those that the index does not know to be unchanged. Their builds examine them
+        again."""
         with contextlib.suppress(PopbuildError, OSError):  # workers will tell
             unchanged = await asyncio.to_thread(_unchanged, self._root, names)
             names = [job for job in names if job not in unchanged]
@@ -198,8 +193,8 @@ class _Orchestrator:
                 self._events.note(f"warning: {shown} is left: its name can be no job's: {problem}")
 
     def _hand_out(self) -> None:
-        """Give jobs to workers while there is room. What is handed to nobody stays in pending/,
-        for other orchestrators too."""
+        """Give jobs to workers while there is room. The others stay in pending/, for other
+        orchestrators too."""
         if not self._pool.room:
             return
         building = self._pool.jobs
@@ -230,19 +225,25 @@ class _Orchestrator:
 
     # What workers say.
 
+    def _take_reports(self) -> None:
+        for report in self._pool.take_reports():
+            if isinstance(report, JobResult):
+                self._ended(report)
+            else:
+                self._refused(report)
+
     def _ended(self, result: JobResult) -> None:
         from_source = result.id in self._sources
         self._sources.discard(result.id)
-        self._woken.set()
         if isinstance(result.error, LockedError):
-            return  # somebody else builds it
+            return  # another command builds it
         pending = self._root.pending(result.id)
         if isinstance(result.error, ConfigError):
             self._waiting.leave(result.id)
         if disk.stands(pending):
             if result.exit_code:
                 self._waiting.refuse(pending)
-            self._look_again = True
+            self._hearing.again = True
         if from_source and result.outcome in ("up to date", "unchanged"):
             return
         self._codes.append(result.exit_code)
@@ -263,7 +264,7 @@ class _Orchestrator:
 
     def _signalled(self) -> None:
         self._signals += 1
-        self._woken.set()
+        self._hearing.woken.set()
         if self._signals > 1:
             self._ending = True
             self._pool.kill()
@@ -280,45 +281,16 @@ class _Orchestrator:
         self._ending = True
         self._pool.drain(self._settings.grace_s)
 
-    # What is heard.
-
-    def _watched(self) -> list[str]:
-        return [self._root.show(folder) for folder, _, _ in self._ears()]
-
-    def _ears(self) -> list[tuple[Path, bool, Callable[[], None]]]:
-        """Folders to listen at, whether all below them counts, and whom to tell."""
-        ears: list[tuple[Path, bool, Callable[[], None]]] = [
-            (self._root.pending("x").parent, False, self._heard),
-            (self._root.config, True, lambda: self._heard(scan=True)),
-        ]
-        if self._settings.seeds:
-            ears.append((self._root.seeds, False, self._heard_of_seeds))
-        return [each for each in ears if each[0].is_dir()]
-
-    async def _listen(self, folder: Path, below: bool, tell: Callable[[], None]) -> None:
-        async for _ in watch_files([folder], below=below):
-            tell()
-
-    def _heard(self, *, scan: bool = False) -> None:
-        self._look_again = True
-        if scan:
-            self._next_scan_s = 0.0
-        self._woken.set()
-
-    def _heard_of_seeds(self) -> None:
-        self._look_at_seeds = True
-        self._heard()
-
     async def _renew_if_configured_anew(self) -> None:
         found = await asyncio.to_thread(config.configured, self._root)
         if found == self._configured:
             return
         self._configured = found
         self._waiting.try_again()
-        self._look_again = True
+        self._hearing.again = True
         self._pool.renew()
         if self._settings.seeds:
-            await self._add_stale(lookup.known_seeds(self._root))
+            await self._add_stale(job_ids.known_seeds(self._root))
 
 
 def _unchanged(root: Root, names: list[str]) -> set[str]:

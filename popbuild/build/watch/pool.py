@@ -1,8 +1,8 @@
-"""Worker processes: who builds what, and what becomes of a job whose worker crashed.
+"""Worker processes: which worker builds which job, and what follows when a worker crashes.
 
-A worker builds many jobs at a time, since they wait for models. When one dies, nobody knows which
-of its jobs took it down: each is built again alone, in a process of its own, so that the one at
-fault takes down nobody else. Starts are counted on disk, and it is not started for ever.
+A worker builds many jobs at a time, since they wait for models. When one dies, any of its jobs may
+have taken it down: each is built again in a process for itself, so that the one at fault takes
+down no other. Starts are counted on disk and limited.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import multiprocessing
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -22,7 +21,7 @@ from popbuild.build.events import Events, JobResult
 from popbuild.build.watch import worker
 from popbuild.build.watch.worker import BuildJob, Drain, Ended, Ready, Refused, Retire, Tell, Terms
 
-# More often than a task's starts are counted on disk: what dies outside of a task ends here.
+# More than the limit of a task's starts on disk: this ends what dies outside of any task.
 _MAX_CRASHES = 8
 
 
@@ -41,28 +40,14 @@ class _Worker:
 
 
 class Pool:
-    """Must be used inside one event loop.
+    """Must be used inside one event loop. `size` workers build up to `capacity` jobs each."""
 
-    `size` workers build up to `capacity` jobs each. `on_ended` is told of every job that ended,
-    `on_refused` that workers cannot start with the configuration as it is: none is started again
-    before `renew`.
-    """
-
-    def __init__(
-        self,
-        terms: Terms,
-        size: int,
-        capacity: int,
-        events: Events,
-        on_ended: Callable[[JobResult], None],
-        on_refused: Callable[[PopbuildError], None],
-    ) -> None:
+    def __init__(self, terms: Terms, size: int, capacity: int, events: Events) -> None:
         self._terms = terms
         self._size = size
         self._capacity = capacity
         self._events = events
-        self._on_ended = on_ended
-        self._on_refused = on_refused
+        self._reports: list[JobResult | PopbuildError] = []
         self._workers: list[_Worker] = []
         self._suspects: list[str] = []
         self._crashes: Counter[str] = Counter()
@@ -83,25 +68,25 @@ class Pool:
 
     @property
     def jobs(self) -> set[str]:
-        """What is being built, or will be built again after a crash."""
+        """The jobs that are being built, or will be again after a crash."""
         return {job for each in self._workers for job in each.jobs}.union(self._suspects)
 
     @property
     def room(self) -> int:
-        """How many jobs could be built more."""
+        """How many more jobs the workers can take."""
         ready = [each for each in self._regular if each.ready]
         return 0 if self._ending else sum(self._capacity - len(each.jobs) for each in ready)
 
     def build(self, job: str) -> None:
-        """Hand a job to the worker that has the fewest. There must be room."""
+        """Give a job to the worker with the fewest. There must be room."""
         ready = [each for each in self._regular if each.ready]
         least = min(ready, key=lambda each: len(each.jobs))
         least.jobs.add(job)
         least.say(BuildJob(job))
 
     def renew(self) -> None:
-        """The configuration changed: what is under way is finished as it began, what comes next is
-        built by new workers."""
+        """The configuration changed: workers finish their jobs with the old one, and new workers
+        build the next."""
         self._refused = False
         for each in self._workers:
             if not each.retiring:
@@ -118,7 +103,7 @@ class Pool:
         self._changed.set()
 
     def kill(self) -> None:
-        """End all workers now: what was acknowledged is on disk."""
+        """End all workers now. What was acknowledged is on disk."""
         self._ending = True
         for each in self._workers:
             each.process.kill()
@@ -127,6 +112,12 @@ class Pool:
         """Returns when a worker became ready, or ended."""
         await self._changed.wait()
         self._changed.clear()
+
+    def take_reports(self) -> list[JobResult | PopbuildError]:
+        """The jobs that ended since the last time; or why workers cannot start with the
+        configuration as it is: none is started again before `renew`."""
+        reports, self._reports = self._reports, []
+        return reports
 
     @property
     def empty(self) -> bool:
@@ -180,13 +171,13 @@ class Pool:
                 each.jobs.clear()
                 if not self._refused:
                     self._refused = True
-                    self._on_refused(error)
+                    self._reports.append(error)
             case Tell(event=event, values=values):
                 getattr(self._events, event)(*values)
             case Ended(result=result):
                 each.jobs.discard(result.id)
                 self._crashes.pop(result.id, None)
-                self._on_ended(result)
+                self._reports.append(result)
         if not isinstance(message, Tell):
             self._changed.set()
 
@@ -204,7 +195,8 @@ class Pool:
         if not each.ready and not each.retiring and not self._refused:
             self._refused = True
             code = each.process.exitcode
-            self._on_refused(PopbuildError("a worker process cannot start", {"exit code": code}))
+            found = PopbuildError("a worker process cannot start", {"exit code": code})
+            self._reports.append(found)
         self._changed.set()
 
     def _crashed(self, job: str, code: int | None) -> None:
@@ -216,4 +208,4 @@ class Pool:
             "the worker process ended again and again while it built this job",
             {"job": job, "times": self._crashes.pop(job), "exit code": code},
         )
-        self._on_ended(JobResult(job, "failed", error=error))
+        self._reports.append(JobResult(job, "failed", error=error))

@@ -1,4 +1,4 @@
-"""What an orchestrator could take up: seeds that wait in pending/, and jobs whose owner died."""
+"""What an orchestrator can take up: seeds in pending/, and jobs whose process died."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from popbuild.base import disk, jsonio
+from popbuild.base import disk, jsonio, locks
 from popbuild.base.errors import InputError
 from popbuild.base.paths import CURRENT, PENDING, Root, name_problem
-from popbuild.jobs import lookup, promotion
+from popbuild.jobs import job_ids, job_state, promotion
 from popbuild.jobs.claims import JobLocks
-from popbuild.jobs.examine import read_json
+from popbuild.jobs.records import read_json
 from popbuild.model.status import COMPLETE, REJECTED, RUNNING
 
 _ENDING = "-seed.json"
 _UNFINISHED = (RUNNING, COMPLETE, REJECTED)  # in current/: it was about to leave
-_SETTLED_S = 2.0  # a broken seed that nobody has touched for so long will not become whole
+_SETTLED_S = 2.0  # a broken seed that has not changed for this long will not become whole
 _AGAIN_S = 60.0  # before a seed that could not be taken up is tried once more
 
 _Mark = tuple[int, int, int]  # disk.stamp of a file
@@ -34,9 +34,9 @@ class Waiting:
         self._root = root
         self._locks = locks
         self._monotonic = monotonic
-        self._broken: dict[Path, tuple[_Mark, float]] = {}  # since when a seed has stood like this
+        self._broken: dict[Path, tuple[_Mark, float]] = {}  # since when a seed has been like this
         self._refused: dict[Path, tuple[_Mark | None, float]] = {}
-        self._idle: dict[str, int] = {}  # jobs in current/ that wait for no one: status' mtime_ns
+        self._idle: dict[str, int] = {}  # not abandoned, in current/: status' mtime_ns
 
     def seeds(self) -> list[str]:
         """The jobs whose seed waits in pending/, the oldest first."""
@@ -45,23 +45,23 @@ class Waiting:
         with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
             for entry in entries:
                 if entry.name.endswith(_ENDING) and not entry.name.startswith("."):
-                    with contextlib.suppress(FileNotFoundError):  # somebody took it just now
+                    with contextlib.suppress(FileNotFoundError):  # a build took it just now
                         at = entry.stat(follow_symlinks=False).st_mtime_ns
                         found.append((at, entry.name.removesuffix(_ENDING)))
         return [job for _, job in sorted(found)]
 
     def ill_named(self) -> Iterator[tuple[str, str]]:
-        """What waits in pending/ and can be no job: each with the reason."""
+        """The seeds in pending/ whose name cannot be a job's, each with the reason."""
         for job in self.seeds():
             problem = name_problem(job)
             if problem is not None:
                 yield job, problem
 
     def is_whole(self, path: Path) -> bool:
-        """Whether a seed can be taken up: it is there, and nobody is about to write it.
+        """Whether a seed can be taken up: it is there, and not being written.
 
-        One that is no JSON is left until it has not changed for two seconds, and nobody has it
-        open for writing. Then it is what it is, and will be rejected with its problems.
+        One that is not JSON is left until it has not changed for two seconds and no process has it
+        open for writing. Then it is taken up, and rejected with its problems.
         """
         mark = disk.stamp(path)
         if mark is None or _is_object(path):
@@ -72,7 +72,7 @@ class Waiting:
         if last != mark:
             self._broken[path] = mark, now
             return False
-        if now - since < _SETTLED_S or disk.is_being_written(path):
+        if now - since < _SETTLED_S or locks.is_being_written(path):
             return False
         del self._broken[path]
         return self._is_its_time(path, mark)
@@ -83,7 +83,7 @@ class Waiting:
         return bool(self._broken)
 
     def refuse(self, path: Path) -> None:
-        """A build ended and the seed still waits: not again at once, unless it changes."""
+        """A build ended and the seed still waits: do not try it again soon, unless it changes."""
         self._refused[path] = disk.stamp(path), self._monotonic() + _AGAIN_S
 
     def leave(self, job: str) -> None:
@@ -92,7 +92,7 @@ class Waiting:
             self._idle[job] = self._root.job(CURRENT, job).status.stat().st_mtime_ns
 
     def try_again(self) -> None:
-        """The configuration is another one: what could not be built may be now."""
+        """The configuration changed: what could not be built may work now."""
         self._refused.clear()
         self._idle.clear()
 
@@ -104,7 +104,7 @@ class Waiting:
         return True
 
     def abandoned(self) -> Iterator[str]:
-        """The jobs that somebody built who died."""
+        """The jobs whose build died."""
         names = set(promotion.unfinished_promotions(self._root))
         with contextlib.suppress(FileNotFoundError):
             names.update(path.name for path in (self._root.data / CURRENT).iterdir())
@@ -113,8 +113,8 @@ class Waiting:
                 yield job
 
     def is_abandoned(self, job: str) -> bool:
-        """Whether a job is said to run, or was just being claimed, promoted or rejected, and nobody
-        holds its lock: whoever built it died."""
+        """Whether a job's status says that it runs, or it was being claimed, promoted or rejected,
+        while its lock is free: the process that built it died."""
         if not self._locks.is_free(job):
             return False
         if promotion.is_promotion_unfinished(self._root, job):
@@ -123,7 +123,7 @@ class Waiting:
         try:
             changed = folder.status.stat().st_mtime_ns
         except FileNotFoundError:
-            return disk.stands(folder.seed) or disk.stands(folder.path / lookup.CLAIMED)
+            return disk.stands(folder.seed) or disk.stands(folder.path / job_state.CLAIMED)
         if self._idle.get(job) == changed:
             return False
         status = read_json(folder.status)
@@ -144,7 +144,7 @@ class Sources:
 
     def changed(self) -> list[str]:
         """The jobs whose seed is new or was changed since the last time; at first, all."""
-        marks = {job: disk.stamp(self._root.seed(job)) for job in lookup.known_seeds(self._root)}
+        marks = {job: disk.stamp(self._root.seed(job)) for job in job_ids.known_seeds(self._root)}
         found = [job for job, mark in marks.items() if self._marks.get(job) != mark]
         self._marks = marks
         return found

@@ -1,8 +1,8 @@
 """A worker process: builds the jobs that its pool hands it, many at a time.
 
 It is forked from a server that has litellm loaded, and has one snapshot of the configuration for
-its whole life. Its own crash is not the pool's: whatever was acknowledged is on disk, and the locks
-of its jobs are free at once.
+its whole life. It can crash without the pool: what was acknowledged is on disk, and the locks of
+its jobs are free at once.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from popbuild.build.builder import Builder, building
 from popbuild.build.events import Forwarded, JobResult
 from popbuild.build.nothing_to_do import Options
 from popbuild.jobs.claims import JobLocks
-from popbuild.jobs.examine import Surroundings
+from popbuild.jobs.surroundings import Surroundings
 from popbuild.llm.store import choose_mode
 from popbuild.model.config import config
 
@@ -33,8 +33,8 @@ PRELOAD = ("popbuild.build.watch.worker", "popbuild.llm.preload", "jsonschema", 
 
 @dataclass(frozen=True)
 class Terms:
-    """What a worker is told at its start. `told` are the events that somebody shows; `grace_s` is
-    how long calls in flight are waited for when nobody is left to say how long."""
+    """What a worker needs at its start. `told` are the events that the printer shows; `grace_s` is
+    how long to wait for calls in flight when the pool is gone."""
 
     root: Path
     options: Options
@@ -81,7 +81,7 @@ class Refused:
 
 @dataclass(frozen=True)
 class Tell:
-    """Something happened that somebody shows."""
+    """An event for the printer."""
 
     event: str
     values: tuple[Any, ...]
@@ -97,7 +97,7 @@ class Ended:
 def run_worker(connection: Connection, terms: Terms) -> None:
     """The whole life of a worker process."""
     # A terminal sends Ctrl-C to every process of its group, a service manager may send SIGTERM to
-    # all: when to end is the pool's to say.
+    # all: the pool decides when to end.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     try:
@@ -140,7 +140,7 @@ async def _build_what_comes(pipe: _Pipe, builder: Builder, terms: Terms) -> None
         hurry.cancel()
     if under_way:
         builder.drain()
-        # Without a pool there is nobody to say how long; what is paid for is still waited for.
+        # Without a pool no message says how long. What is paid for is waited for all the same.
         grace_s = message.grace_s if isinstance(message, Drain) else terms.grace_s
         _, late = await asyncio.wait(under_way, timeout=grace_s)
         for task in late:

@@ -10,7 +10,7 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from popbuild.base import disk, jsonio
+from popbuild.base import disk, jsonio, tree
 from popbuild.base.errors import ConfigError, InputError
 from popbuild.base.paths import Root
 from popbuild.model.config import litter
@@ -47,7 +47,7 @@ def take_snapshot(root: Root) -> tuple[Snapshot, dict[str, ConfigError]]:
     backups and dotfiles are none of ours; other litter is there only while an editor writes."""
     files: dict[str, bytes] = {}
     unread: dict[str, ConfigError] = {}
-    for relative, path in disk.walk_files(root.config, litter.FOLDERS):
+    for relative, path in tree.walk_files(root.config, litter.FOLDERS):
         if litter.is_unread(relative):
             continue
         where = {"file": f"pipeline-config/{relative}"}

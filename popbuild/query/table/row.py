@@ -8,9 +8,9 @@ from typing import Any
 
 from popbuild.base import disk
 from popbuild.base.paths import COMPLETE, REJECTED, Root
-from popbuild.jobs.examine import read_json
 from popbuild.jobs.foreign import listed_tasks
 from popbuild.jobs.lookup import Job, standing_status
+from popbuild.jobs.records import read_json
 from popbuild.model import status as states
 from popbuild.query import untrusted
 

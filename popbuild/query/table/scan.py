@@ -10,7 +10,7 @@ from pathlib import Path
 
 from popbuild.base.exit_codes import guarded
 from popbuild.base.paths import Root
-from popbuild.jobs import lookup
+from popbuild.jobs import job_ids
 from popbuild.query import describe
 from popbuild.query.table.row import JobRow, row_of
 
@@ -27,7 +27,7 @@ def run_scan() -> int:
     """Print the rows of all jobs as JSON, some in a line; the last line is empty."""
     root = Root(Path(sys.argv[1]))
     some = []
-    for row in job_rows(root, lookup.known_jobs(root)):
+    for row in job_rows(root, job_ids.known_jobs(root)):
         some.append(row.as_json())
         if len(some) == _TOGETHER:
             print(json.dumps(some), flush=True)

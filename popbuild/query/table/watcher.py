@@ -12,12 +12,12 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from pathlib import Path
 
-from popbuild.base import disk
+from popbuild.base import disk, tree
 from popbuild.base.errors import PopbuildError
 from popbuild.base.exit_codes import in_our_words
 from popbuild.base.file_events import watch_files
 from popbuild.base.paths import COMPLETE, CURRENT, PENDING, REJECTED, Root, check_there, job_place
-from popbuild.jobs import lifecycle, lookup
+from popbuild.jobs import job_ids, lifecycle
 from popbuild.model.config import config
 from popbuild.model.status import RUNNING
 from popbuild.query.table.event_ring import Hub
@@ -99,7 +99,7 @@ class Eyes:
             self._say_trouble(error)
             return
         for row in rows:
-            if not lookup.is_known(self._root, row.id):  # it went while it was looked at
+            if not job_ids.is_known(self._root, row.id):  # it went while it was looked at
                 self._drop(row.id)
             elif self._looked.get(row.id, 0) <= number:
                 self._looked[row.id] = number
@@ -176,7 +176,7 @@ class Eyes:
         """What is another one once a file of a complete job changed."""
         folder = self._root.path / job_place(COMPLETE, job)
         try:
-            return [disk.stamp(path) for _, path in sorted(disk.walk_files(folder))]
+            return [disk.stamp(path) for _, path in sorted(tree.walk_files(folder))]
         except OSError:
             return None  # not complete, or just being moved
 
@@ -191,7 +191,7 @@ class Eyes:
         if len(names) > _FEW:
             self._scan.set()
             return
-        known = {name for name in names if lookup.is_known(self._root, name)}
+        known = {name for name in names if job_ids.is_known(self._root, name)}
         for name in names - known:
             self._drop(name)
         if known:
@@ -210,7 +210,7 @@ class Eyes:
 
     def _expect(self) -> None:
         """Take the jobs that there are now as all of them; each is looked at later."""
-        for name in self._board.expect(lookup.known_jobs(self._root)):
+        for name in self._board.expect(job_ids.known_jobs(self._root)):
             self._looked.pop(name, None)
             self._hub.publish("gone", {"id": name})
 

@@ -13,10 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from popbuild.base import disk, locks
+from popbuild.base import disk, locks, tree
 from popbuild.base.errors import InputError, UsageError
 from popbuild.base.paths import COMPLETE, JobFolder, Root, check_name, job_place
-from popbuild.jobs import lifecycle, lookup, originals, run_log, seals
+from popbuild.jobs import (
+    job_ids,
+    job_state,
+    lifecycle,
+    originals,
+    run_history,
+    run_lines,
+    run_log,
+    seals,
+)
 from popbuild.jobs.lifecycle import job_lock
 from popbuild.jobs.promotion import finish_promotion, keep_copy, previous_kept
 from popbuild.model.config.config import environment_of
@@ -74,11 +83,11 @@ def shelved(root: Root) -> Iterator[Root]:
         disk.make_folder(shelf)
         for path in shelves.iterdir():
             if path != shelf:
-                disk.remove(path)
+                tree.remove(path)
         try:
             yield Root(shelf)
         finally:
-            disk.remove(shelf)
+            tree.remove(shelf)
 
 
 def restore_root(
@@ -96,11 +105,11 @@ def restore_root(
     try:
         contents = _extract(file, keys, max_bytes, temporary, "root")
         disk.make_folder(temporary / "pipeline-config")
-        disk.sync_all(temporary)
-        if not disk.rename_new(temporary, folder):
+        tree.sync_all(temporary)
+        if not tree.rename_new(temporary, folder):
             raise UsageError("another command made this folder", {"folder": folder})
     finally:
-        disk.remove(temporary)
+        tree.remove(temporary)
     return len(contents.files)
 
 
@@ -172,10 +181,10 @@ def _place(
     with contextlib.ExitStack() as stack:
         for job in dict.fromkeys(each["id"] for each in wanted):
             stack.enter_context(job_lock(root, job))
-            lookup.refuse_links(root, job)
+            job_ids.refuse_links(root, job)
             finish_promotion(root, job, kept)
         _check_case(root, wanted)
-        runs = run_log.Runs(root)
+        runs = run_history.Runs(root)
         new, there = [], []
         for each in wanted:
             came, stands = (base.job(each["state"], each["id"]) for base in (source, root))
@@ -189,10 +198,10 @@ def _place(
             else:
                 raise _job_in_the_way(root, stands)
         for came, stands, line in new:
-            disk.sync_all(came.path)
-            if not disk.rename_new(came.path, stands.path):
+            tree.sync_all(came.path)
+            if not tree.rename_new(came.path, stands.path):
                 keep_copy(root, stands, kept)
-                disk.exchange(came.path, stands.path)
+                tree.exchange(came.path, stands.path)
             if is_complete(stands):
                 run_log.restored(root, stands.id, line)
     restored = tuple(root.show(each.stands.path) for each in new)
@@ -205,7 +214,7 @@ def _is_replaceable(stands: JobFolder) -> bool:
 
 def _check_case(root: Root, wanted: Iterable[Mapping[str, Any]]) -> None:
     """InputError where the root has a job whose ID differs only by case."""
-    by_folded = {each.casefold(): each for each in lookup.known_jobs(root)}
+    by_folded = {each.casefold(): each for each in job_ids.known_jobs(root)}
     for each in wanted:
         other = by_folded.get(each["id"].casefold(), each["id"])
         if other != each["id"]:
@@ -226,19 +235,19 @@ def _job_in_the_way(root: Root, stands: JobFolder) -> InputError:
     )
 
 
-def _check_job(runs: run_log.Runs, came: JobFolder, described: Mapping[str, Any]) -> Any:
+def _check_job(runs: run_history.Runs, came: JobFolder, described: Mapping[str, Any]) -> Any:
     """The line of the run that made a complete job, which must be as its seal says, and its seal as
     this root knows it."""
     if described["state"] != COMPLETE:
         return None
     given = described.get("line")
-    line = given if isinstance(given, dict) and run_log.is_line(given) else None
+    line = given if isinstance(given, dict) and run_lines.is_line(given) else None
     body = seals.read_seal(came)
     if body is None and not disk.stands(came.seal) and (line is None or "seal" not in line):
         return line  # from before there were seals: its digests in the archive must do
     altered = body is None or seals.digests(came) != body["files"] or body.get("changing")
     promoted = seals.promotion_of(body) if body is not None else None
-    run = line["pipelineId"] if line else (lookup.read_status(came) or {}).get("pipelineId")
+    run = line["pipelineId"] if line else (job_state.read_status(came) or {}).get("pipelineId")
     known = runs.result(promoted, run)
     said = [each["seal"] for each in (line, known) if each is not None and "seal" in each]
     if altered or any(each != promoted for each in said):
@@ -250,7 +259,7 @@ def _check_job(runs: run_log.Runs, came: JobFolder, described: Mapping[str, Any]
     return known or line
 
 
-def _is_expected(runs: run_log.Runs, folder: JobFolder) -> bool:
+def _is_expected(runs: run_history.Runs, folder: JobFolder) -> bool:
     """Whether our copy of runs.jsonl already expects this result."""
     last, line = runs.last(folder.id), run_line_of(runs, folder)
     return last is not None and last == line and runs.is_missed(folder.id)

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
-from popbuild.base import disk
+from popbuild.base import disk, tree
 from popbuild.base.errors import InputError, UsageError
 from popbuild.base.paths import COMPLETE, REJECTED, JobFolder, Root, job_place, shown_name
-from popbuild.jobs import lookup, run_log, seals
+from popbuild.jobs import job_ids, job_state, run_history, run_log, seals
 from popbuild.jobs.lifecycle import job_lock
 from popbuild.jobs.promotion import finish_promotion, previous_kept
 from popbuild.model.config.config import environment_of
@@ -96,7 +96,7 @@ def archive(
             raise _in_the_way(file)
         removed = [_remove(root, each) for each in contents.jobs] if remove else []
         for state in ARCHIVED_STATES if remove else ():
-            disk.sweep(root.data / state)  # what a killed command had begun to remove
+            tree.sweep(root.data / state)  # what a killed command had begun to remove
     total, size = len((held or contents).files), file.stat().st_size
     return Archived(file, tuple(selected), total, size, is_encrypted(file), there, tuple(removed))
 
@@ -110,7 +110,7 @@ def backup(
     if disk.stands(file):
         raise _in_the_way(file)
     with contextlib.ExitStack() as stack:
-        known = lookup.known_jobs(root)
+        known = job_ids.known_jobs(root)
         for job in known:
             stack.enter_context(job_lock(root, job))
         files: dict[str, str] = {}
@@ -130,7 +130,7 @@ def backup(
 def _backed_up(root: Root) -> Iterator[tuple[str, Path]]:
     for name in BACKED_UP:
         folder = root.path / name
-        for place, path in disk.walk_all(folder) if disk.is_folder(folder) else ():
+        for place, path in tree.walk_all(folder) if disk.is_folder(folder) else ():
             parts = place.split("/")
             passing = name == ".popbuild" and parts[0] in _PASSING
             if not passing and "__pycache__" not in parts and not parts[-1].startswith(".tmp-"):
@@ -157,7 +157,7 @@ def _contents_of(root: Root, selected: Iterable[str]) -> Contents:
         places = (root.job(state, job) for state in ARCHIVED_STATES)
         folders += [each for each in places if disk.is_folder(each.path)]
     _check_proven(root, [each.id for each in folders if is_complete(each)])
-    known = run_log.Runs(root)
+    known = run_history.Runs(root)
     files: dict[str, str] = {}
     described = []
     for folder in folders:
@@ -166,12 +166,12 @@ def _contents_of(root: Root, selected: Iterable[str]) -> Contents:
         if is_complete(folder):
             body["line"] = run_line_of(known, folder)
         described.append(body)
-        for name, path in disk.walk_all(folder.path):
-            if disk.is_temporary(name):
+        for name, path in tree.walk_all(folder.path):
+            if tree.is_temporary(name):
                 continue
             if not disk.is_regular(folder.path / name):
                 what = "not a regular file, or a name that is not UTF-8"
-                raise InputError(what, {"file": disk.as_text(root.show(path))})
+                raise InputError(what, {"file": tree.as_text(root.show(path))})
             files[f"{job_place(state, folder.id)}/{name}"] = seals.file_digest(path)
     return Contents("jobs", files, described)
 
@@ -191,11 +191,11 @@ def _check_proven(root: Root, jobs: Sequence[str]) -> None:
             )
 
 
-def run_line_of(known: run_log.Runs, folder: JobFolder) -> Mapping[str, Any] | None:
+def run_line_of(known: run_history.Runs, folder: JobFolder) -> Mapping[str, Any] | None:
     """The line of the run that made a complete job."""
     body = seals.read_seal(folder)
     promoted = seals.promotion_of(body) if body is not None else None
-    status = lookup.read_status(folder) or {}
+    status = job_state.read_status(folder) or {}
     return known.result(promoted, status.get("pipelineId"))
 
 
@@ -204,7 +204,7 @@ def _remove(root: Root, described: Mapping[str, Any]) -> str:
     folder = root.job(described["state"], described["id"])
     if described["state"] == COMPLETE:
         run_log.removed(root, folder.id)
-    disk.remove(folder.path)
+    tree.remove(folder.path)
     disk.sync_folder(folder.path.parent)
     return root.show(folder.path)
 
@@ -227,10 +227,10 @@ def _write(root: Root, file: Path, contents: Contents, plain: bool, keys: Sequen
             same = check_archive(temporary, keys).as_json() == contents.as_json()
         if not same:
             raise InputError("the archive is not what was written", {"file": file})
-        if not disk.rename_new(temporary, file):
+        if not tree.rename_new(temporary, file):
             raise _in_the_way(file)
     finally:
-        disk.remove(temporary)
+        tree.remove(temporary)
 
 
 def _to_keep(root: Root, place: str) -> bytes:

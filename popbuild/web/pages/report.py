@@ -12,8 +12,9 @@ from popbuild import __version__
 from popbuild.base.errors import printable
 from popbuild.base.paths import COMPLETE, REJECTED, Root, shown_name
 from popbuild.base.units import count, money
-from popbuild.jobs.examine import read_json
-from popbuild.jobs.lookup import Job, bad_names, find
+from popbuild.jobs.job_ids import bad_names
+from popbuild.jobs.lookup import Job, find
+from popbuild.jobs.records import read_json
 from popbuild.model.config.config import environment_of
 from popbuild.model.problem import Problem
 from popbuild.model.status import error_text
@@ -22,7 +23,8 @@ from popbuild.web import svg
 from popbuild.web.pages.html import render_page, shown_tokens
 from popbuild.web.pages.panels import mark_of, newest, rejected_by, took
 from popbuild.web.pages.text_budget import Room
-from popbuild.web.pages.view import bad_of, graph_of_job, view_of
+from popbuild.web.pages.view import graph_of_job, view_of
+from popbuild.web.pages.why import bad_of
 
 MAX_JOBS = 50  # of which a report has all panels
 _MAX_ROWS = 200  # of a summary: the page of a CI run takes a megabyte

@@ -12,7 +12,7 @@ from typing import Any
 from popbuild.base import disk
 from popbuild.base.errors import InputError
 from popbuild.base.paths import JobFolder, Root
-from popbuild.jobs.examine import read_json
+from popbuild.jobs.records import read_json
 from popbuild.model.letter import kinds_text
 from popbuild.model.problem import Problem
 from popbuild.model.stage_names import kept_name

@@ -1,0 +1,54 @@
+"""What time it is for a file system: its clock is not always this machine's, nor as fine."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from popbuild.base.disk import file_mode, make_folder
+
+_REMOTE = frozenset(
+    "nfs nfs4 cifs smb3 smbfs 9p ceph lustre gpfs afs beegfs virtiofs fuse.sshfs fuse.s3fs "
+    "fuse.gcsfuse fuse.glusterfs fuse.ceph fuse.rclone".split()
+)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A time by the clock of a file system, in nanoseconds, and the number of its device."""
+
+    time_ns: int
+    device: int
+
+
+def now(folder: Path) -> Moment | None:
+    """The time of a folder's file system, learned by touching a file there; the folder is made if
+    it is missing. None if nothing can be written there, and on a network file system, where the
+    times of files may be seen late."""
+    try:
+        make_folder(folder)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        file = os.open(folder / "clock", flags, file_mode())
+        try:
+            os.utime(file)
+            status = os.fstat(file)
+        finally:
+            os.close(file)
+    except OSError:
+        return None
+    return None if _is_remote(status.st_dev) else Moment(status.st_ctime_ns, status.st_dev)
+
+
+def _is_remote(device: int) -> bool:
+    """Whether a device is a network file system, as far as this kernel tells."""
+    try:
+        text = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    number = f" {os.major(device)}:{os.minor(device)} "
+    return any(
+        line.partition(" - ")[2].split(" ")[0] in _REMOTE
+        for line in text.splitlines()
+        if number in line
+    )

@@ -1,0 +1,160 @@
+"""Dependencies -> digests: what a task is made from. Reads no files.
+
+A fingerprint maps dependencies to digests. Their names are what `explain` prints:
+
+    seed:/data/tone              a value of the seed that was read
+    seed-kind:/data              only that there is an object, an array, something or nothing
+    artifact:research:/content   a value of an upstream task's main artifact
+    needs                        which tasks it needs, where it asked which artifacts there are
+    file:tasks/research/prompt.md   a file under pipeline-config/
+    setting:temperature          an effective model setting
+    answer, output, command      how the task answers, the file it makes, what it runs
+    fallback:openai/gpt-4o       that a model which answered in another's place is to be asked
+    endpoint, weights            where the model answers; the file of a local one
+    sample                       which draw the task is at, where it is not the first
+    job                          the job's ID, where a stage or a command was told it
+    stages                       the version of what popbuild's own stages mean
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from popbuild.base import jsonio
+from popbuild.model.config.litter import is_litter
+from popbuild.model.letter import Fingerprint
+from popbuild.model.pipeline import Task
+from popbuild.model.place import NOWHERE, Place
+from popbuild.model.problem import MISSING, value_at
+
+LISTED = "listed"  # of a fallback
+STAGES_VERSION = "2"  # raised when a default stage gives another result for the same inputs
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What dependencies are resolved against.
+
+    `artifacts` has the value of each upstream main artifact that exists; `files` the digests of
+    the snapshot by path; `place` is where the task's model answers. `sample` is the number of the
+    task's first draw, `job` the job's ID. `resolved` are dependencies on documents that other tasks
+    have too, each with its document.
+    """
+
+    seed: Any
+    artifacts: Mapping[str, Any]
+    files: Mapping[str, str]
+    place: Place = NOWHERE
+    sample: int = 0
+    job: str = ""
+    resolved: dict[str, tuple[Any, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What templates and stages see of a task's inputs: copies in which the keys of every object
+    are sorted. A file has them in an order that no digest counts, so no prompt may show it."""
+
+    seed: Any
+    artifacts: Mapping[str, Any]
+    config: Mapping[str, Any]
+
+    @staticmethod
+    def of(task: Task, inputs: Inputs) -> Seen:
+        artifacts = {name: jsonio.in_order(value) for name, value in inputs.artifacts.items()}
+        return Seen(jsonio.in_order(inputs.seed), artifacts, jsonio.in_order(dict(task.settings)))
+
+
+def fixed(task: Task, inputs: Inputs) -> dict[str, str]:
+    """The dependencies that are known before a task runs: its files, settings and where it asks."""
+    found = {
+        f"file:{path}": digest
+        for path, digest in {**task.files, **task.modules}.items()
+        # What task.yaml says counts by its effect, so that a comment in it is free.
+        if path != f"{task.folder}/task.yaml"
+    }
+    found.update({f"setting:{key}": digest for key, digest in task.setting_digests.items()})
+    found["answer"] = task.answer
+    found["output"] = task.artifact
+    found["stages"] = STAGES_VERSION
+    if task.command is not None:
+        found["command"] = jsonio.digest(list(task.command))
+    if inputs.place.dependency is not None:
+        found["endpoint"] = inputs.place.dependency
+    if inputs.place.weights is not None:
+        found["weights"] = inputs.place.weights
+    if inputs.sample:
+        found["sample"] = str(inputs.sample)
+    return found
+
+
+def resolve(dependency: str, task: Task, inputs: Inputs) -> str:
+    """Today's digest of a dependency that a run traced."""
+    kind, _, rest = dependency.partition(":")
+    if kind == "file":
+        return inputs.files.get(rest, jsonio.ABSENT)
+    if kind == "job":
+        return inputs.job
+    if kind == "needs":
+        return value_digest(list(task.needs))
+    if kind == "fallback":
+        return LISTED if rest in task.fallbacks else jsonio.ABSENT
+    if kind in ("seed", "seed-kind"):
+        document, pointer = inputs.seed, rest
+    else:
+        upstream, _, pointer = rest.partition(":")
+        if upstream not in task.needs or upstream not in inputs.artifacts:
+            return jsonio.ABSENT
+        document = inputs.artifacts[upstream]
+    known = inputs.resolved.get(dependency)
+    if known is not None and known[0] is document:
+        return known[1]
+    value = value_at(document, pointer)
+    found = kind_of(value) if kind.endswith("-kind") else value_digest(value)
+    inputs.resolved[dependency] = document, found
+    return found
+
+
+def value_digest(value: Any) -> str:
+    """The digest of a value, or ABSENT."""
+    return jsonio.ABSENT if value is MISSING else jsonio.digest(value)
+
+
+def kind_of(value: Any) -> str:
+    """What a template learns when it tests a value without reading it."""
+    if value is MISSING:
+        return jsonio.ABSENT
+    if isinstance(value, dict):
+        return "object"
+    return "array" if isinstance(value, list) else "scalar"
+
+
+_TRACED = ("seed", "seed-kind", "artifact", "artifact-kind", "needs", "fallback", "job")
+
+
+def _is_no_more(dependency: str, task: Task, now: Fingerprint) -> bool:
+    """Whether an old letter names something that never changed a result: a call's time limit, or an
+    editor's leftovers in the task's folder."""
+    if dependency == "setting:timeout":
+        return task.command is None
+    kind, _, path = dependency.partition(":")
+    is_own = kind == "file" and path.startswith(f"{task.folder}/")
+    return is_own and dependency not in now and is_litter(path)
+
+
+def current(last: Fingerprint, task: Task, inputs: Inputs) -> dict[str, str]:
+    """Today's fingerprint, over the dependencies of `last` and all that are fixed."""
+    now = fixed(task, inputs)
+    for dependency in last:
+        kind = dependency.partition(":")[0]
+        if _is_no_more(dependency, task, now):
+            now[dependency] = last[dependency]
+        elif kind in _TRACED or (kind == "file" and dependency not in now):
+            now[dependency] = resolve(dependency, task, inputs)
+    if inputs.place.is_that_of(last.get("endpoint")):
+        now.pop("endpoint", None)
+        if "endpoint" in last:
+            now["endpoint"] = last["endpoint"]
+    return now

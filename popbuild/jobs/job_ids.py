@@ -1,0 +1,132 @@
+"""Which jobs a root has, and which IDs a job can have."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from popbuild.base import disk, tree
+from popbuild.base.errors import InputError
+from popbuild.base.paths import (
+    COMPLETE,
+    CURRENT,
+    PENDING,
+    REJECTED,
+    RUNS,
+    Root,
+    job_place,
+    name_problem,
+    pending_place,
+    seed_place,
+    shown_name,
+)
+from popbuild.base.redact import key_in_name, redact
+
+PROMOTIONS = ".popbuild/promotions"  # below a root
+_PLACES = (CURRENT, COMPLETE, REJECTED)
+
+
+def known_seeds(root: Root) -> list[str]:
+    """The IDs of the jobs that have a source under seeds/."""
+    return sorted(stems_in(root.seeds, ".json"))
+
+
+def known_jobs(root: Root) -> list[str]:
+    """The IDs of all jobs of a root: from seeds, and from the four folders."""
+    return sorted(_known(root))
+
+
+def _known(root: Root) -> set[str]:
+    found = {*stems_in(root.seeds, ".json"), *stems_in(root.data / PENDING, "-seed.json")}
+    for state in (CURRENT, COMPLETE, REJECTED):
+        with contextlib.suppress(FileNotFoundError), os.scandir(root.data / state) as entries:
+            found.update(
+                each.name for each in entries if _is_job(state, each.name) and each.is_dir()
+            )
+    return found
+
+
+def stems_in(folder: Path, ending: str) -> list[str]:
+    """The names of a folder's files with this ending, without it."""
+    try:
+        with os.scandir(folder) as entries:
+            names = [each.name for each in entries if each.name.endswith(ending)]
+    except FileNotFoundError:
+        return []
+    return [name.removesuffix(ending) for name in names if not name.startswith(".")]
+
+
+def _is_job(state: str, name: str) -> bool:
+    return not name.startswith(".") and (state, name) != (COMPLETE, RUNS)
+
+
+def is_known(root: Root, job: str) -> bool:
+    """Whether there is a job of this ID, without a look at the others."""
+    if not job or job.startswith(".") or "/" in job:
+        return False
+    sources = (seed_place(job), pending_place(job))
+    return any(disk.stands(root.at(place)) for place in sources) or any(
+        _is_job(state, job) and disk.is_folder(root.at(job_place(state, job)))
+        for state in (CURRENT, COMPLETE, REJECTED)
+    )
+
+
+def bad_names(root: Root, ids: Collection[str]) -> dict[str, str]:
+    """Those of these jobs whose ID cannot be one, each with the reason."""
+    found = {job: problem for job in ids if (problem := name_problem(job))}
+    for job, others in alike(root, ids).items():
+        names = ", ".join(map(shown_name, others))
+        found.setdefault(job, f"differs from {names} only by upper and lower case")
+    return found
+
+
+def alike(root: Root, ids: Collection[str]) -> dict[str, list[str]]:
+    """The jobs among these that have others whose ID differs only by case, with those."""
+    same: dict[str, list[str]] = {job.casefold(): [] for job in ids}
+    for job in _known(root) if ids else ():
+        if (folded := job.casefold()) in same:
+            same[folded].append(job)
+    others = {job: sorted({*same[job.casefold()]} - {job}) for job in ids}
+    return {job: names for job, names in others.items() if names}
+
+
+def place_of(root: Root, job: str) -> str:
+    """The file or folder that makes a job known, as a person should read it."""
+    folders = [root.job(state, job).path for state in (CURRENT, COMPLETE, REJECTED)]
+    for path in (root.seed(job), root.pending(job), *folders):
+        if disk.stands(path):
+            return shown_name(root.show(path))
+    return job
+
+
+def refuse_links(root: Root, job: str) -> None:
+    """InputError where a job's directory is a symbolic link, or holds one. It is moved, replaced,
+    read and written: no part of it may stand elsewhere."""
+    link = link_of(root, job)
+    if link is not None:
+        is_job = link in [shown_name(job_place(state, job)) for state in _PLACES]
+        raise InputError(
+            f"a job's directory {'is' if is_job else 'holds'} a symbolic link",
+            {"job": job, "link": link},
+            hint="put what it points to in its place, or remove it",
+        )
+
+
+def refuse_keys(job: str, environment: Mapping[str, str]) -> None:
+    """InputError where an ID holds a key: it would stand in folders, ledger and lists."""
+    found = key_in_name(job, environment)
+    if found is not None:
+        raise InputError(
+            "a job's ID holds a key",
+            {"job": redact(job, environment), "found": found},
+            hint="give its seed another name",
+        )
+
+
+def link_of(root: Root, job: str) -> str | None:
+    """A symbolic link that a job's directory is or holds, as it is shown; None if there is none."""
+    links = (tree.first_link(root.at(job_place(state, job))) for state in _PLACES)
+    link = next((each for each in links if each is not None), None)
+    return None if link is None else shown_name(root.show(Path(link)))

@@ -1,0 +1,108 @@
+"""A job's directory about itself: its status, the source of its seed, its copy of the seed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from popbuild.base import disk
+from popbuild.base.paths import CURRENT, REJECTED, SEED, STATUS, JobFolder, Root, file_name_problem
+from popbuild.jobs.claims import JobLocks
+from popbuild.jobs.foreign import is_foreign, shown_status
+from popbuild.jobs.records import read_json
+from popbuild.model import status as states
+from popbuild.model.pipeline import Pipeline
+
+CLAIMED = ".claimed-seed.json"
+SUBMITTED = "submit"  # the source of a job that has none under seeds/
+DAMAGE = f"{STATUS} is damaged or altered"
+
+
+def standing_state(root: Root, folder: JobFolder, state: str) -> str:
+    """The state of a job that is not complete. It runs while a process holds its lock: one that was
+    killed could not write down that it stopped."""
+    if state == REJECTED:
+        return REJECTED
+    found = state_in(folder)
+    if found not in (states.RUNNING, states.STOPPED, states.FAILED, states.WAITING):
+        found = _state_of_tasks(folder)
+    if found == states.RUNNING and is_foreign(folder):
+        return states.RUNNING  # no lock of ours tells
+    if found in (states.FAILED, states.WAITING) or (
+        found == states.RUNNING and _held(root, folder)
+    ):
+        return str(found)
+    # Without a readable status a claim was cut short: it goes on like any stopped job.
+    return states.STOPPED
+
+
+def _state_of_tasks(folder: JobFolder) -> str | None:
+    """The state of another program's job that does not say it, or not in our words."""
+    status = shown_status(folder) if is_foreign(folder) else None
+    found = {entry["state"] for entry in status["tasks"].values()} if status else set()
+    said = {*found, state_in(folder)} if status else set()
+    if not said.isdisjoint({states.FAILED, "error"}):
+        return states.FAILED
+    return states.RUNNING if states.RUNNING in found else None
+
+
+def _held(root: Root, folder: JobFolder) -> bool:
+    try:
+        return not JobLocks(root).is_free(folder.id)
+    except OSError:
+        return True  # a root that we may only read: its status decides
+
+
+def read_status(folder: JobFolder) -> states.Status | None:
+    """A job's status, or None where it is missing or cannot be used."""
+    body = read_json(folder.at(STATUS))
+    return body if states.usable(body) else None
+
+
+def damage_of(folder: JobFolder) -> str | None:
+    return None if read_status(folder) or is_foreign(folder) else DAMAGE
+
+
+def removed_tasks(status: states.Status, pipeline: Pipeline) -> tuple[str, ...]:
+    """The tasks that a job was built with, and that its pipeline has no longer."""
+    known = pipeline.names
+    return tuple(name for name in status["tasks"] if name not in known)
+
+
+def state_in(folder: JobFolder) -> Any:
+    """The state in a job's own status, None where it cannot be read."""
+    body = read_json(folder.status)
+    return body.get("state") if isinstance(body, dict) else None
+
+
+def seed_source(root: Root, job: str, folder: JobFolder | None) -> str | None:
+    """The source of today's seed: the name of its file under seeds/, or SUBMITTED. None for a job
+    that was built before and has no such file any more."""
+    if disk.stands(root.seed(job)):
+        return root.seed(job).name
+    waits = [root.pending(job), root.job(CURRENT, job).path / CLAIMED]
+    return SUBMITTED if folder is None or any(map(disk.stands, waits)) else None
+
+
+def is_orphan(root: Root, folder: JobFolder) -> bool:
+    """Whether a job was built from a file under seeds/ that is gone. One that was submitted never
+    had one. Where a job does not say where it came from, the answer is no."""
+    source = None
+    for place in (folder.rejection, folder.status):  # a bad seed never had a status
+        body = read_json(place)
+        if source is None and isinstance(body, dict):
+            source = body.get("source")
+    if not isinstance(source, str) or not source.endswith(".json") or file_name_problem(source):
+        return False
+    places = [root.seeds / source, root.seed(folder.id), root.pending(folder.id)]
+    return not any(map(disk.stands, places))
+
+
+def holds_seed(folder: JobFolder, seed: Mapping[str, Any]) -> bool:
+    """Whether the job's own copy of its seed says the same, as JSON: to Python, 1 is true too."""
+    own = read_json(folder.at(SEED))
+    return _as_text(own) == _as_text(seed)
+
+
+_as_text = json.JSONEncoder(sort_keys=True).encode

@@ -1,0 +1,129 @@
+"""The files of a job's directory, read: letters, decisions, artifacts, samples, frozen tasks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from popbuild.base import disk, jsonio
+from popbuild.base.errors import InputError, PopbuildError
+from popbuild.base.paths import (
+    JobFolder,
+    Root,
+    artifact_place,
+    decision_place,
+    letter_place,
+    samples_place,
+)
+from popbuild.model.decision import Decision, open_decision
+from popbuild.model.letter import Letter, looks_ours, open_letter
+from popbuild.model.pipeline import Task
+from popbuild.model.status import is_built_by_us
+
+_decode = json.JSONDecoder().decode
+
+
+def read_json(path: str | Path) -> Any:
+    """A JSON file of ours, or None where it is missing or damaged."""
+    try:
+        data = disk.read(path, max_bytes=jsonio.MAX_OWN_BYTES)
+        try:
+            return _decode(data.decode())
+        except ValueError:
+            return json.loads(data)  # in another encoding, if anything
+    except (OSError, ValueError, PopbuildError, RecursionError):
+        return None
+
+
+def read_letter(folder: JobFolder, task: str) -> Letter | None:
+    """A task's letter, or None: missing, truncated, altered and foreign ones are all the same."""
+    return open_letter(read_json(folder.at(letter_place(task))), task)
+
+
+def is_foreign_letter(folder: JobFolder, task: str) -> bool:
+    """Whether a task's letter.json is another program's: neither ours, nor ours but altered.
+
+    Such a file is not damaged, and is left as it is. What became of a letter of ours can be
+    anything, so the status is asked too: a task that popbuild built has its usage there.
+    """
+    path = folder.letter(task)
+    if not disk.is_regular(path):
+        return False
+    try:
+        return not looks_ours(disk.read(path)) and not _is_built_by_us(folder, task)
+    except (OSError, InputError):
+        return False
+
+
+def _is_built_by_us(folder: JobFolder, task: str) -> bool:
+    status = read_json(folder.status)
+    tasks = status.get("tasks") if isinstance(status, dict) else None
+    return isinstance(tasks, dict) and is_built_by_us(tasks.get(task))
+
+
+def read_decision(folder: JobFolder, task: str) -> Decision | None:
+    """A person's decision about a task; None where there is none, or it is damaged or altered."""
+    return open_decision(read_json(folder.at(decision_place(task))), task)
+
+
+def read_artifact(folder: JobFolder, task: Task) -> tuple[Any, str | None]:
+    """A main artifact's value and digest; (None, None) where there is none.
+
+    One that is not JSON any more, after an edit by hand, has the digest of its bytes.
+    """
+    try:
+        data = disk.read(folder.at(artifact_place(task.artifact)))
+    except (OSError, InputError):
+        return None, None
+    try:
+        value = jsonio.loads(data, task.artifact, max_bytes=jsonio.MAX_OWN_BYTES)
+    except InputError:
+        return None, jsonio.digest_bytes(data)
+    return value, jsonio.digest(value)
+
+
+def read_samples(root: Root, job: str) -> dict[str, int]:
+    """Which draw each task of a job is at, as samples/<job>.json has it: 0 unless said.
+
+    The file is under version control, so a merge may have torn it: InputError.
+    """
+    where = samples_place(job)
+    try:
+        data = disk.read(root.at(where), max_bytes=jsonio.MAX_BYTES)
+    except FileNotFoundError:
+        return {}
+    found = jsonio.loads(data, where)
+    if not isinstance(found, dict) or not all(map(_is_sample, found.values())):
+        raise InputError(
+            "not the sample numbers of a job",
+            {"file": where, "allowed": 'an object of tasks: {"research": 1}'},
+            hint="which draw of its model each task is at; popbuild retry and fresh= count them up",
+        )
+    return found
+
+
+def _is_sample(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def frozen_folder(root: Root) -> Path:
+    """The folder of frozen tasks: a file for each job that has any."""
+    return root.private / "frozen"
+
+
+def with_frozen(root: Root) -> frozenset[str]:
+    """The jobs that have frozen tasks."""
+    try:
+        return frozenset(path.stem for path in frozen_folder(root).iterdir())
+    except FileNotFoundError:
+        return frozenset()
+
+
+def read_frozen(root: Root, job: str) -> dict[str, dict[str, Any]]:
+    """The tasks of a job that a person froze, each with the values of the seed and of artifacts
+    that it was made from, as far as they are known: the job's own copies go on."""
+    found = read_json(frozen_folder(root) / f"{job}.json")
+    if isinstance(found, list):  # from before the values were kept
+        return {task: {} for task in found}
+    return found if isinstance(found, dict) else {}
