@@ -252,7 +252,7 @@ class Run(_Command, DoitRun):
     def _run_ours(self: Any, root: Root, given: Any, names: list[str]) -> int:
         from popbuild.base.errors import UsageError, nearest, no_such
         from popbuild.build.run_command import build_as_told
-        from popbuild.jobs.lookup import is_known
+        from popbuild.jobs.job_ids import is_known
 
         # `doit lsit` is to doit a run of a job with this name.
         first = "" if self.name in sys.argv else "".join(names[:1])
