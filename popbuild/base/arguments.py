@@ -6,7 +6,7 @@ import argparse
 import functools
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from popbuild.base.errors import UsageError, no_such
@@ -60,11 +60,11 @@ def _bare(prog: str, words: Iterable[Word], default: object = None) -> Parser:
     return parser
 
 
-def parser_of(command: Command, prog: str, *, deep: bool = False) -> Parser:
-    """A command's parser for its help page. The commands below it have their words only if `deep`,
-    since to make all of them takes a while."""
+def parser_of(command: Command, prog: str, completed: Mapping[str, Any] | None = None) -> Parser:
+    """A command's parser, for its help page. With `completed`, which says how values are completed,
+    the commands below it have their words as well: to make all of them takes a while."""
     parser = Parser(**_layout(command, prog))
-    _fill(parser, command, deep)
+    _fill(parser, command, completed)
     return parser
 
 
@@ -81,19 +81,28 @@ def _layout(command: Command, prog: str) -> dict[str, Any]:
     }
 
 
-def _fill(parser: argparse.ArgumentParser, command: Command, deep: bool) -> None:
+def _fill(
+    parser: argparse.ArgumentParser, command: Command, completed: Mapping[str, Any] | None
+) -> None:
     for word in command.words:
-        _add(parser, word)
+        added = _add(parser, word)
+        if completed is not None:
+            added.choices = word.choices or None
+            if word.value in completed:
+                added.complete = completed[word.value]  # type: ignore[attr-defined]  # shtab's
     if command.below:
         commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
         for each in command.below:
-            layout = _layout(each, f"{parser.prog} {each.name}") if deep else {"add_help": False}
-            below = commands.add_parser(each.name, help=each.brief, **layout)
-            if deep:
-                _fill(below, each, deep)
+            is_deep = completed is not None
+            # Its description is what a shell says of the command.
+            below = commands.add_parser(
+                each.name, help=each.brief, description=each.brief, add_help=is_deep
+            )
+            if is_deep:
+                _fill(below, each, completed)
 
 
-def _add(parser: argparse.ArgumentParser, word: Word, default: object = None) -> None:
+def _add(parser: argparse.ArgumentParser, word: Word, default: object = None) -> argparse.Action:
     settings: dict[str, Any] = {"help": word.help, "default": default or word.default}
     if not word.value:
         settings["action"] = "store_true"
@@ -106,8 +115,7 @@ def _add(parser: argparse.ArgumentParser, word: Word, default: object = None) ->
         settings["action"] = "append"
     if word.is_option:
         settings |= {"dest": word.key, "required": word.required}
-    added = parser.add_argument(*word.names, **settings)
-    added.word = word  # type: ignore[attr-defined]  # for completion.py
+    return parser.add_argument(*word.names, **settings)
 
 
 def _chosen(word: Word, given: str) -> str:

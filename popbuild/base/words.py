@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 
@@ -77,3 +77,12 @@ class Command:
     def page(self) -> str:
         """What stands above its words in the help; behind an empty line, what stands below."""
         return self.text or (inspect.getdoc(self.run) if self.run else None) or self.brief
+
+    def done_by(self, run: Callable[[Any], int]) -> Command:
+        """The command with its function."""
+        return replace(self, run=run)
+
+
+def command(brief: str, *words: Word) -> Callable[[Callable[[Any], int]], Command]:
+    """Declare a command by its function: `_<name>`, whose docstring is the help page."""
+    return lambda run: Command(run.__name__.lstrip("_"), brief, words, run)

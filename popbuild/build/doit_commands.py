@@ -245,9 +245,19 @@ class Run(_Command, DoitRun):
 
     doc_purpose = "run tasks"
 
-    def _run_ours(self: Any, root: Root, given: Any, names: list[str]) -> int:
-        from popbuild.build.run_command import build_as_told
+    def __init__(self, cmds: Any = None, **more: Any) -> None:
+        super().__init__(cmds=cmds, **more)
+        self._commands = sorted(cmds or ())
 
+    def _run_ours(self: Any, root: Root, given: Any, names: list[str]) -> int:
+        from popbuild.base.errors import UsageError, nearest, no_such
+        from popbuild.build.run_command import build_as_told
+        from popbuild.jobs.job_ids import is_known
+
+        # `doit lsit` is to doit a run of a job with this name.
+        first = "" if self.name in sys.argv else "".join(names[:1])
+        if nearest(first, self._commands) and not is_known(root, first.partition(":")[0]):
+            raise UsageError("no such command or job", no_such("name", first, self._commands))
         return build_as_told(root, given, names, _variables())
 
 
@@ -258,7 +268,7 @@ class List(_Command, DoitList):
         from popbuild.base.errors import UsageError
 
         if given.json:
-            _print_json(root, names)
+            _print_json(root, names, ids_only=given.quiet)
             return 0
         known = {"name": "", "doc": "", **({"status": ""} if given.status else {})}
         try:
@@ -308,15 +318,18 @@ def _task_names(root: Root, names: list[str]) -> list[str]:
     ]
 
 
-def _print_json(root: Root, names: list[str], **more: bool) -> list[dict[str, Any]]:
+def _print_json(
+    root: Root, names: list[str], *, ids_only: bool = False, **more: bool
+) -> list[dict[str, Any]]:
     """Print the jobs that names and job= mean as popbuild does."""
     from popbuild.base.printing import print_json
     from popbuild.jobs.selection import select
     from popbuild.query import describe
 
     ids = list(select(root, _variables().get("job"), names))
-    bodies = [describe.describe_job(job, root, **more) for job in describe.jobs_of(root, ids)]
-    print_json(bodies)
+    found = [] if ids_only else describe.jobs_of(root, ids)
+    bodies = [describe.describe_job(job, root, **more) for job in found]
+    print_json(ids if ids_only else bodies)
     return bodies
 
 

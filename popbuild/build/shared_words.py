@@ -13,7 +13,7 @@ STORE = option(
     help="use (the default), refresh, only or off: see docs/store.md",
 )
 JOBS = argument("names", "JOB", "*", help="a job's ID or a glob; all if absent")
-JOBS_OR_TASKS = argument("names", "NAME", "*", help="jobs or tasks; all if absent")
+JOBS_OR_TASKS = argument("names", "JOB", "*", help="jobs, or <job>:<task>; all if absent")
 WHAT = (
     flag("-a", "--always-execute", dest="always", help="build what is up to date too"),
     flag("--keep-edits", help="keep files edited by hand whose task is stale"),
@@ -55,7 +55,7 @@ RUN = Command(
         UNKNOWN_COST,
         JSON,
     ),
-    text="Build jobs: only what is stale, from the store where an answer is there already. NAME is "
+    text="Build jobs: only what is stale, from the store where an answer is there already. JOB is "
     "a job's ID, a glob, <job>:<task> to build up to a task, or job=<id>,<id>; without a name, "
     "every job. fresh=<task> lets a task draw a new sample. Run it again after a crash or a failed "
     "gate: what was paid for is kept.",

@@ -7,11 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from popbuild.base.arguments import Given
 from popbuild.base.errors import OK
-from popbuild.base.printing import print_result
 from popbuild.base.units import count
-from popbuild.base.words import flag, option
+from popbuild.cli.options import Given, flag, option, print_result
 
 if TYPE_CHECKING:
     from popbuild.upkeep.archive.write import Archived

@@ -1,12 +1,10 @@
 """`popbuild approve`."""
 
-from __future__ import annotations
-
-from popbuild.base.arguments import Given
-from popbuild.base.words import Command
 from popbuild.cli.human_answer import ANSWER, give_answer
+from popbuild.cli.options import Given, command
 
 
+@command("say yes at a human gate", *ANSWER)
 def _approve(given: Given) -> int:
     """Say yes at a human gate: the task's artifact is good, and tasks that need it can be built.
     The job goes on at its next run; popbuild watch takes it up by itself. The answer holds for the
@@ -14,6 +12,3 @@ def _approve(given: Given) -> int:
     from popbuild.build import human_gate
 
     return give_answer(given, human_gate.approve)
-
-
-COMMAND = Command("approve", "say yes at a human gate", ANSWER, _approve)

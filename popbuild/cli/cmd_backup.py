@@ -1,15 +1,12 @@
 """`popbuild backup`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
-from popbuild.base.arguments import Given
-from popbuild.base.words import JSON, Command
 from popbuild.cli.archive_words import OUTPUT, PLAIN, identity_of, print_archived
-from popbuild.cli.options import IDENTITY, root_of
+from popbuild.cli.options import IDENTITY, JSON, Given, command, root_of
 
 
+@command("write the whole root to a file", OUTPUT, PLAIN, IDENTITY, JSON)
 def _backup(given: Given) -> int:
     """Write the whole root to a .tar.zst file, and read it back in full: seeds, samples,
     configuration, jobs, store and ledger. Not .env. Refused while a job is built. A name that
@@ -19,8 +16,3 @@ def _backup(given: Given) -> int:
     root, file = root_of(given), Path(given.output)
     archived = write.backup(root, file, plain=given.plain, identity=identity_of(given))
     return print_archived(given, archived, "the root")
-
-
-COMMAND = Command(
-    "backup", "write the whole root to a file", (OUTPUT, PLAIN, IDENTITY, JSON), _backup
-)

@@ -1,19 +1,28 @@
 """`popbuild cache` and the commands below it."""
 
-from __future__ import annotations
-
 import os
 import sys
 
-from popbuild.base.arguments import Given
 from popbuild.base.errors import OK
-from popbuild.base.printing import print_result
-from popbuild.base.words import JSON, Command, argument, flag
-from popbuild.cli.options import MAX_SIZE, OLDER_THAN, REALLY, root_of
+from popbuild.cli.options import (
+    JSON,
+    MAX_SIZE,
+    OLDER_THAN,
+    REALLY,
+    Command,
+    Given,
+    argument,
+    command,
+    flag,
+    print_result,
+    root_of,
+)
 
 _URL = argument("url", "URL", help="a folder or a URL")
+_REFERENCED = flag("--referenced", help="drop what jobs refer to as well")
 
 
+@command("show what the store holds and has saved", JSON)
 def _status(given: Given) -> int:
     """Show what the store holds, by model: answers, their size, what they cost when they were
     bought, how often they were served since, and what that saved."""
@@ -24,6 +33,7 @@ def _status(given: Given) -> int:
     return print_result(given.json, found.as_json, lambda: store_lines(found))
 
 
+@command("copy answers to another place", _URL, JSON)
 def _push(given: Given) -> int:
     """Copy to URL the answers that it lacks. URL is a folder, or whatever fsspec opens:
     s3://bucket/prefix, with the packages popbuild[cache] and s3fs. Keys come from the
@@ -31,6 +41,7 @@ def _push(given: Given) -> int:
     return _copy_store(given, "pushed")
 
 
+@command("copy answers from another place", _URL, JSON)
 def _pull(given: Given) -> int:
     """Copy from URL the answers that this store lacks, each only if it is intact. URL is a
     folder, or whatever fsspec opens, as for push."""
@@ -51,6 +62,7 @@ def _copy_store(given: Given, done: str) -> int:
     return OK
 
 
+@command("drop old answers", OLDER_THAN, MAX_SIZE, _REFERENCED, REALLY, JSON)
 def _prune(given: Given) -> int:
     """Drop old answers from the store, the oldest first: those older than an age, then more
     until the rest is small enough. Without --yes it only says what it would drop. What a job in
@@ -69,18 +81,9 @@ def _prune(given: Given) -> int:
     return print_result(given.json, pruning.as_json, lambda: store_pruning_lines(pruning))
 
 
-_REFERENCED = flag("--referenced", help="drop what jobs refer to as well")
-
-COMMAND = Command(
+_cache = Command(
     "cache",
     "share the store of answers, and keep it small",
     text="Share the store of answers with other machines, see what it has saved, keep it small.",
-    below=(
-        Command("status", "show what the store holds and has saved", (JSON,), _status),
-        Command("push", "copy answers to another place", (_URL, JSON), _push),
-        Command("pull", "copy answers from another place", (_URL, JSON), _pull),
-        Command(
-            "prune", "drop old answers", (OLDER_THAN, MAX_SIZE, _REFERENCED, REALLY, JSON), _prune
-        ),
-    ),
+    below=(_status, _push, _pull, _prune),
 )

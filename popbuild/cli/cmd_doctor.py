@@ -6,16 +6,14 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from popbuild.base.arguments import Given
 from popbuild.base.errors import OK, REJECTED
-from popbuild.base.printing import print_lines, print_result
-from popbuild.base.words import JSON, Command, flag
-from popbuild.cli.options import root_of
+from popbuild.cli.options import JSON, Given, command, flag, print_lines, print_result, root_of
 
 if TYPE_CHECKING:
     from popbuild.upkeep.ailments import Ailment
 
 
+@command("find and mend what crashes left behind", flag("--yes", help="mend all of it"), JSON)
 def _doctor(given: Given) -> int:
     """Find what crashes and edits by hand left behind and no run mends by itself; say of each what
     it is and how it is mended. On a terminal it asks before it mends, --yes mends all, and
@@ -47,11 +45,3 @@ def _doctor(given: Given) -> int:
         lambda: checkup_lines(checkup),
         OK if checkup.healthy else REJECTED,
     )
-
-
-COMMAND = Command(
-    "doctor",
-    "find and mend what crashes left behind",
-    (flag("--yes", help="mend all of it"), JSON),
-    _doctor,
-)

@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from popbuild.base.arguments import Given
 from popbuild.base.errors import UsageError
-from popbuild.base.words import JSON, Command, argument, option
 from popbuild.cli.hand_over_text import give_text
-from popbuild.cli.options import root_of
+from popbuild.cli.options import JSON, Given, argument, command, option, root_of
 
 if TYPE_CHECKING:
     from popbuild.base.paths import Root
@@ -19,6 +17,19 @@ _ENDINGS = {".svg": "svg", ".mmd": "mermaid", ".dot": "dot", ".gv": "dot"}
 _FORMATS = ("svg", "mermaid", "dot")
 
 
+@command(
+    "draw a job's or a pipeline's tasks",
+    argument("job", "JOB", "?", help="the job's ID"),
+    option("--pipeline", value="NAME", help="a pipeline, without states"),
+    option(
+        "--format",
+        value="FORMAT",
+        choices=_FORMATS,
+        help="svg, mermaid or dot; else by FILE (svg)",
+    ),
+    option("-o", "--output", value="FILE", help="a file; printed if absent"),
+    JSON,
+)
 def _graph(given: Given) -> int:
     """Draw which task needs which: of a job, with the states of its tasks, or of a pipeline,
     the default one if none is named. Arrows that others imply are left out."""
@@ -75,22 +86,3 @@ def _wanted(root: Root, given: Given) -> Graph:
             hint="popbuild validate tells more",
         )
     return graph
-
-
-COMMAND = Command(
-    "graph",
-    "draw a job's or a pipeline's tasks",
-    (
-        argument("job", "JOB", "?", help="the job's ID"),
-        option("--pipeline", value="NAME", help="a pipeline, without states"),
-        option(
-            "--format",
-            value="FORMAT",
-            choices=_FORMATS,
-            help="svg, mermaid or dot; else by FILE (svg)",
-        ),
-        option("-o", "--output", value="FILE", help="a file; printed if absent"),
-        JSON,
-    ),
-    _graph,
-)

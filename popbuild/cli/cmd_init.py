@@ -1,14 +1,15 @@
 """`popbuild init`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
-from popbuild.base.arguments import Given
-from popbuild.base.printing import print_result
-from popbuild.base.words import JSON, Command, argument
+from popbuild.cli.options import JSON, Given, argument, command, print_result
 
 
+@command(
+    "make a root with an example",
+    argument("folder", "DIR", "?", default=".", help="where; here if absent"),
+    JSON,
+)
 def _init(given: Given) -> int:
     """Make a root: seeds/, pipeline-config/ with the demo's pipeline, pipeline-data/,
     a dodo.py for doit, and a .gitignore. Runs at once on the embedded model."""
@@ -22,11 +23,3 @@ def _init(given: Given) -> int:
     return print_result(
         given.json, lambda: {"root": str(folder), "written": written}, lambda: lines
     )
-
-
-COMMAND = Command(
-    "init",
-    "make a root with an example",
-    (argument("folder", "DIR", "?", default=".", help="where; here if absent"), JSON),
-    _init,
-)

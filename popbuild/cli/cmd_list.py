@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from popbuild.base.arguments import Given
 from popbuild.base.paths import shown_name
-from popbuild.base.printing import print_json, print_lines
 from popbuild.base.units import count, fit_line
 from popbuild.build.shared_words import LIST
-from popbuild.cli.options import root_and_names
+from popbuild.cli.options import Given, print_json, print_lines, root_and_names
 
 if TYPE_CHECKING:
     from popbuild.base.paths import Root
@@ -21,6 +18,7 @@ if TYPE_CHECKING:
 _MOST_PADDED = 40  # characters: one long name moves only its own line
 
 
+@LIST.done_by
 def _list(given: Given) -> int:
     from popbuild.jobs.selection import select
 
@@ -70,6 +68,3 @@ def _lines(job: Job, width: int, tasks: bool) -> Iterator[str]:
         for task in job.exam.pipeline.tasks:
             head = f"  {task.id:<{max(width - 2, 0)}}  "
             yield fit_line(head, job.exam.verdicts[task.id].brief)
-
-
-COMMAND = dataclasses.replace(LIST, run=_list)

@@ -1,19 +1,24 @@
 """`popbuild plan`."""
 
-from __future__ import annotations
-
-from popbuild.base.arguments import Given
 from popbuild.base.errors import FAILED, OK
-from popbuild.base.printing import print_result
-from popbuild.base.words import JSON, Command
-from popbuild.build.shared_words import JOBS_OR_TASKS, RUN, STORE, WHAT
-from popbuild.cli.options import root_and_names
+from popbuild.build.shared_words import RUN
+from popbuild.cli.options import (
+    JOBS_OR_TASKS,
+    JSON,
+    STORE,
+    WHAT,
+    Given,
+    command,
+    print_result,
+    root_and_names,
+)
 
 
+@command("say what a run would do and cost", JOBS_OR_TASKS, *WHAT, STORE, JSON)
 def _plan(given: Given) -> int:
     """Say what a run would do and cost: every task that will run, and every task below it that
     may, with the reasons, how many answers are stored already, and tokens and dollars as a range.
-    Makes no call, changes nothing. NAME and the options are those of run, job= and fresh= too.
+    Makes no call, changes nothing. JOB and the options are those of run, job= and fresh= too.
     With --store only, exits with 2 where a run would lack an answer."""
     from popbuild.build import session
     from popbuild.build.nothing_to_do import Options
@@ -38,8 +43,3 @@ def _plan(given: Given) -> int:
         lambda: plan_lines(jobs),
         FAILED if any(job.lacking for job in jobs) else OK,
     )
-
-
-COMMAND = Command(
-    "plan", "say what a run would do and cost", (JOBS_OR_TASKS, *WHAT, STORE, JSON), _plan
-)

@@ -1,17 +1,13 @@
 """`popbuild prompt`."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterator
 
-from popbuild.base.arguments import Given
 from popbuild.base.errors import printable
-from popbuild.base.printing import print_result
-from popbuild.base.words import JSON, Command
-from popbuild.cli.options import ONE_JOB, ONE_TASK, root_of
+from popbuild.cli.options import JSON, ONE_JOB, ONE_TASK, Given, command, print_result, root_of
 
 
+@command("print what a task would ask, without a call", ONE_JOB, ONE_TASK, JSON)
 def _prompt(given: Given) -> int:
     """Print the messages that a task would send now. Renders the templates; makes no call."""
     from popbuild.query import describe
@@ -27,8 +23,3 @@ def _prompt(given: Given) -> int:
             yield printable(content) if sys.stdout.isatty() else content
 
     return print_result(given.json, lambda: messages, lines)
-
-
-COMMAND = Command(
-    "prompt", "print what a task would ask, without a call", (ONE_JOB, ONE_TASK, JSON), _prompt
-)

@@ -1,15 +1,34 @@
 """`popbuild prune`."""
 
-from __future__ import annotations
-
 import os
 
-from popbuild.base.arguments import Given
-from popbuild.base.printing import print_result
-from popbuild.base.words import JSON, Command, argument, flag, option
-from popbuild.cli.options import MAX_SIZE, OLDER_THAN, REALLY, root_of
+from popbuild.cli.options import (
+    JSON,
+    MAX_SIZE,
+    OLDER_THAN,
+    REALLY,
+    Given,
+    argument,
+    command,
+    flag,
+    option,
+    print_result,
+    root_of,
+)
 
 
+@command(
+    "drop old jobs, or their logs",
+    argument("states", "STATE", "*", help="pending, complete or rejected; all if absent"),
+    OLDER_THAN,
+    option("--keep", value="N", help="drop all but the newest N of each state"),
+    MAX_SIZE,
+    flag("--orphans", help="only jobs whose file under seeds/ is gone"),
+    flag("--logs", help="drop the logs of these jobs instead"),
+    flag("--tmp", help="drop the temporary files of these jobs instead"),
+    REALLY,
+    JSON,
+)
 def _prune(given: Given) -> int:
     """Drop old jobs from pending/, complete/ and rejected/: those older than an age, all but
     the newest, and the oldest until the rest is small enough. Without --yes it only says what it
@@ -34,21 +53,3 @@ def _prune(given: Given) -> int:
     previous = previous_kept(environment_of(root, os.environ))
     pruning = prune(root, rule, previous_kept=previous, really=given.yes)
     return print_result(given.json, pruning.as_json, lambda: pruning_lines(pruning))
-
-
-COMMAND = Command(
-    "prune",
-    "drop old jobs, or their logs",
-    (
-        argument("states", "STATE", "*", help="pending, complete or rejected; all if absent"),
-        OLDER_THAN,
-        option("--keep", value="N", help="drop all but the newest N of each state"),
-        MAX_SIZE,
-        flag("--orphans", help="only jobs whose file under seeds/ is gone"),
-        flag("--logs", help="drop the logs of these jobs instead"),
-        flag("--tmp", help="drop the temporary files of these jobs instead"),
-        REALLY,
-        JSON,
-    ),
-    _prune,
-)

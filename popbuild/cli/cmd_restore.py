@@ -1,18 +1,33 @@
 """`popbuild restore`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
-from popbuild.base.arguments import Given
 from popbuild.base.errors import UsageError
-from popbuild.base.printing import print_result
 from popbuild.base.units import count
-from popbuild.base.words import JSON, Command, argument, flag, option
 from popbuild.cli.archive_words import identity_of
-from popbuild.cli.options import IDENTITY, root_of
+from popbuild.cli.options import (
+    IDENTITY,
+    JSON,
+    Given,
+    argument,
+    command,
+    flag,
+    option,
+    print_result,
+    root_of,
+)
 
 
+@command(
+    "put archived jobs back, or make a root of a backup",
+    argument("file", "FILE", help="the archive"),
+    argument("names", "JOB", "*", help="an ID or a glob; all if absent"),
+    flag("--force", help="replace complete jobs that have another result"),
+    option("--into", value="DIR", help="a new folder, for the root of a backup"),
+    IDENTITY,
+    option("--max-size", value="SIZE", help="of all files at most (10GB)"),
+    JSON,
+)
 def _restore(given: Given) -> int:
     """Put the jobs of an archive, all or the named ones, back into their places: written beside,
     checked against their seals, then renamed. A job that has another result now is refused;
@@ -44,19 +59,3 @@ def _restore(given: Given) -> int:
     restored = [f"restored {place}" for place in found.restored]
     there = [f"{place} is there already" for place in found.there]
     return print_result(given.json, found.as_json, lambda: restored + there)
-
-
-COMMAND = Command(
-    "restore",
-    "put archived jobs back, or make a root of a backup",
-    (
-        argument("file", "FILE", help="the archive"),
-        argument("names", "JOB", "*", help="an ID or a glob; all if absent"),
-        flag("--force", help="replace complete jobs that have another result"),
-        option("--into", value="DIR", help="a new folder, for the root of a backup"),
-        IDENTITY,
-        option("--max-size", value="SIZE", help="of all files at most (10GB)"),
-        JSON,
-    ),
-    _restore,
-)

@@ -1,15 +1,11 @@
 """`popbuild retry`."""
 
-from __future__ import annotations
-
 import sys
 
-from popbuild.base.arguments import Given
-from popbuild.base.words import JSON, Command
-from popbuild.build.shared_words import STORE
-from popbuild.cli.options import ONE_JOB, root_of
+from popbuild.cli.options import JSON, ONE_JOB, STORE, Given, command, root_of
 
 
+@command("build a rejected job with another sample", ONE_JOB, STORE, JSON)
 def _retry(given: Given) -> int:
     """Let the task that rejected a job draw another sample, or let one that failed too often be
     tried once more, then build the job."""
@@ -24,8 +20,3 @@ def _retry(given: Given) -> int:
     task, what = verbs.retry(root, given.job)
     print(f"{given.job}: {task} {what}", file=sys.stderr)
     return run_and_print(root, given, None, [given.job], Options(store=given.store))
-
-
-COMMAND = Command(
-    "retry", "build a rejected job with another sample", (ONE_JOB, STORE, JSON), _retry
-)

@@ -7,10 +7,8 @@ import json
 import os
 from typing import TYPE_CHECKING
 
-from popbuild.base.arguments import Given
 from popbuild.base.errors import UsageError
-from popbuild.base.words import JSON, Command, flag, option
-from popbuild.cli.options import root_of
+from popbuild.cli.options import JSON, Given, command, flag, option, root_of
 
 if TYPE_CHECKING:
     from popbuild.web.serve import Address
@@ -18,6 +16,19 @@ if TYPE_CHECKING:
 _PORTS = 65_535
 
 
+@command(
+    "show jobs in a browser",
+    option("--port", value="N", help="where to listen (8710); 0 takes a free one"),
+    option("--host", value="ADDRESS", help="listen beyond 127.0.0.1: see docs"),
+    option(
+        "--name",
+        value="NAME",
+        repeated=True,
+        help="a name under which --host is reached; several are possible",
+    ),
+    flag("--open", help="open the page in a browser"),
+    JSON,
+)
 def _serve(given: Given) -> int:
     """Show jobs in a browser, as they are and as they change: what runs, what failed and why,
     what it cost, what a build would do; submit, build, stop, retry, decide. One process on
@@ -67,22 +78,3 @@ def _port(given: str) -> int:
     if not (given.isascii() and given.isdecimal()) or len(given) > 5 or int(given) > _PORTS:
         raise UsageError(f"--port is a number up to {_PORTS}", {"found": given or "nothing"})
     return int(given)
-
-
-COMMAND = Command(
-    "serve",
-    "show jobs in a browser",
-    (
-        option("--port", value="N", help="where to listen (8710); 0 takes a free one"),
-        option("--host", value="ADDRESS", help="listen beyond 127.0.0.1: see docs"),
-        option(
-            "--name",
-            value="NAME",
-            repeated=True,
-            help="a name under which --host is reached; several are possible",
-        ),
-        flag("--open", help="open the page in a browser"),
-        JSON,
-    ),
-    _serve,
-)

@@ -1,19 +1,29 @@
 """`popbuild show`."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Iterator
 
-from popbuild.base.arguments import Given
 from popbuild.base.errors import OK, printable
 from popbuild.base.paths import shown_name
-from popbuild.base.printing import print_json, print_result
-from popbuild.base.words import JSON, Command, argument
-from popbuild.cli.options import ONE_JOB, root_of
+from popbuild.cli.options import (
+    JSON,
+    ONE_JOB,
+    Given,
+    argument,
+    command,
+    print_json,
+    print_result,
+    root_of,
+)
 
 
+@command(
+    "list or print a job's artifacts, logs and prompts",
+    ONE_JOB,
+    argument("name", "NAME", "?", help="a task or a file"),
+    JSON,
+)
 def _show(given: Given) -> int:
     """List a job's files, or print one: an artifact, a log, a prompt as it was sent, or
     <task>/letter.json. NAME is a task, to list its files, or a file; artifacts/NAME,
@@ -53,11 +63,3 @@ def _show(given: Given) -> int:
         lambda: [{"kind": f.kind, "name": f.name, "path": root.show(f.path)} for f in files],
         lines,
     )
-
-
-COMMAND = Command(
-    "show",
-    "list or print a job's artifacts, logs and prompts",
-    (ONE_JOB, argument("name", "NAME", "?", help="a task or a file"), JSON),
-    _show,
-)

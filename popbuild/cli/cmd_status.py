@@ -1,15 +1,10 @@
 """`popbuild status`."""
 
-from __future__ import annotations
-
-import dataclasses
-
-from popbuild.base.arguments import Given
-from popbuild.base.printing import print_json, print_lines
 from popbuild.build.shared_words import STATUS
-from popbuild.cli.options import root_and_names
+from popbuild.cli.options import Given, print_json, print_lines, root_and_names
 
 
+@STATUS.done_by
 def _status(given: Given) -> int:
     from popbuild.jobs.selection import select
 
@@ -31,6 +26,3 @@ def _status(given: Given) -> int:
         print_lines([""] if number else [])
         print_lines(lines_of_status(job, body))
     return 0
-
-
-COMMAND = dataclasses.replace(STATUS, run=_status)

@@ -1,16 +1,12 @@
 """`popbuild stop`."""
 
-from __future__ import annotations
-
-from popbuild.base.arguments import Given
 from popbuild.base.errors import OK, STOPPED
-from popbuild.base.printing import print_result
-from popbuild.base.words import JSON, Command
-from popbuild.cli.options import SOME_JOBS, root_of
+from popbuild.cli.options import JSON, SOME_JOBS, Given, command, print_result, root_of
 
 _PATIENCE_S = 10.0
 
 
+@command("stop the build of jobs", SOME_JOBS, JSON)
 def _stop(given: Given) -> int:
     """Stop the build of jobs, in whichever process it runs: a run in another terminal, or a worker
     of popbuild watch, which does not build them again by itself. Tasks under way are interrupted,
@@ -29,6 +25,3 @@ def _stop(given: Given) -> int:
         lambda: (line for each in found for line in each.lines()),
         OK if all(each.ended for each in found) else STOPPED,
     )
-
-
-COMMAND = Command("stop", "stop the build of jobs", (SOME_JOBS, JSON), _stop)

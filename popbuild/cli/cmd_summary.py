@@ -1,18 +1,19 @@
 """`popbuild summary`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from popbuild.base import disk, permissions
-from popbuild.base.arguments import Given
 from popbuild.base.errors import UsageError
-from popbuild.base.words import JSON, Command, option
-from popbuild.build.shared_words import JOBS
 from popbuild.cli.hand_over_text import give_text, say_where
-from popbuild.cli.options import root_of
+from popbuild.cli.options import JOBS, JSON, Given, command, option, root_of
 
 
+@command(
+    "print how jobs stand as Markdown, for CI",
+    JOBS,
+    option("-o", "--output", value="FILE", help="add it to this file's end"),
+    JSON,
+)
 def _summary(given: Given) -> int:
     """Say how jobs stand as Markdown, for the page of a CI run: a table, the problems of those
     that did not pass, and a graph. Makes no call."""
@@ -30,11 +31,3 @@ def _summary(given: Given) -> int:
     with target.open("a", encoding="utf-8") as file:
         file.write(text)
     return say_where(target, given)
-
-
-COMMAND = Command(
-    "summary",
-    "print how jobs stand as Markdown, for CI",
-    (JOBS, option("-o", "--output", value="FILE", help="add it to this file's end"), JSON),
-    _summary,
-)

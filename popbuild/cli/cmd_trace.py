@@ -1,13 +1,13 @@
 """`popbuild trace`."""
 
-from __future__ import annotations
-
-from popbuild.base.arguments import Given
-from popbuild.base.printing import print_result
-from popbuild.base.words import JSON, Command, argument
-from popbuild.cli.options import root_of
+from popbuild.cli.options import JSON, Given, argument, command, print_result, root_of
 
 
+@command(
+    "say where an artifact came from",
+    argument("artifact", "ARTIFACT", help="a file, or <job>/<name>"),
+    JSON,
+)
 def _trace(given: Given) -> int:
     """Say where an artifact came from: task, run, model and settings, every call with its
     tokens and cost, the files of the configuration, what was read of the seed and of the
@@ -18,11 +18,3 @@ def _trace(given: Given) -> int:
 
     found = trace(root_of(given), given.artifact)
     return print_result(given.json, found.as_json, lambda: provenance_lines(found))
-
-
-COMMAND = Command(
-    "trace",
-    "say where an artifact came from",
-    (argument("artifact", "ARTIFACT", help="a file, or <job>/<name>"), JSON),
-    _trace,
-)

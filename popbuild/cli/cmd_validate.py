@@ -1,18 +1,18 @@
 """`popbuild validate`."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 
-from popbuild.base.arguments import Given
 from popbuild.base.errors import OK, REJECTED
-from popbuild.base.printing import print_result
 from popbuild.base.units import count
-from popbuild.base.words import JSON, Command, argument
-from popbuild.cli.options import root_of
+from popbuild.cli.options import JSON, Given, argument, command, print_result, root_of
 
 
+@command(
+    "check configuration, seeds and jobs",
+    argument("paths", "PATH", "*", help="everything if absent"),
+    JSON,
+)
 def _validate(given: Given) -> int:
     """Check configuration, seeds and jobs in any state against the schemas: the given files
     and folders, or everything; and find what the configuration misspells. Prints every problem,
@@ -41,11 +41,3 @@ def _validate(given: Given) -> int:
         lines,
         REJECTED if result.findings else OK,
     )
-
-
-COMMAND = Command(
-    "validate",
-    "check configuration, seeds and jobs",
-    (argument("paths", "PATH", "*", help="everything if absent"), JSON),
-    _validate,
-)

@@ -5,16 +5,36 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from popbuild.base.arguments import Given
-from popbuild.base.printing import print_json
-from popbuild.base.words import Command, flag, option
-from popbuild.build.shared_words import BUDGET_USD, IN_FLIGHT, STORE, UNKNOWN_COST
-from popbuild.cli.options import root_of
+from popbuild.cli.options import (
+    BUDGET_USD,
+    IN_FLIGHT,
+    STORE,
+    UNKNOWN_COST,
+    Given,
+    command,
+    flag,
+    option,
+    print_json,
+    root_of,
+)
 
 if TYPE_CHECKING:
     from popbuild.build.events import JobResult
 
 
+@command(
+    "build what is put into pending/, as it comes",
+    option("--workers", value="N", help="worker processes (one for each core)"),
+    IN_FLIGHT,
+    flag("--seeds", help="also build what changes in seeds/ and pipeline-config/"),
+    flag("--once", help="end when nothing is left to do"),
+    option("--grace", value="S", help="seconds to wait for calls at the end (30)"),
+    option("--rescan", value="S", help="seconds between looks at everything (5)"),
+    STORE,
+    BUDGET_USD,
+    UNKNOWN_COST,
+    flag("--json", help="print a line of JSON for each job that ended"),
+)
 def _watch(given: Given) -> int:
     """Build jobs as they are put into pending/, by popbuild submit or by any other program, in
     worker processes, and go on with jobs whose orchestrator died. Several may work on one root.
@@ -46,22 +66,3 @@ def _watch(given: Given) -> int:
             progress.print_results([result], as_json=False, debug=given.debug)
 
     return watch(root, settings, options, progress.choose_printer(given.json), tell)
-
-
-COMMAND = Command(
-    "watch",
-    "build what is put into pending/, as it comes",
-    (
-        option("--workers", value="N", help="worker processes (one for each core)"),
-        IN_FLIGHT,
-        flag("--seeds", help="also build what changes in seeds/ and pipeline-config/"),
-        flag("--once", help="end when nothing is left to do"),
-        option("--grace", value="S", help="seconds to wait for calls at the end (30)"),
-        option("--rescan", value="S", help="seconds between looks at everything (5)"),
-        STORE,
-        BUDGET_USD,
-        UNKNOWN_COST,
-        flag("--json", help="print a line of JSON for each job that ended"),
-    ),
-    _watch,
-)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from popbuild.base.arguments import Given
 from popbuild.base.errors import OK, UsageError
-from popbuild.base.printing import print_json, print_result
+from popbuild.cli.options import Given, print_json, print_result
 
 
 def give_text(text: str, output: str, given: Given) -> int:

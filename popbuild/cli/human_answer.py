@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from popbuild.base.arguments import Given
-from popbuild.base.printing import print_result
-from popbuild.base.words import JSON, option
-from popbuild.cli.options import ONE_JOB, root_of
+from popbuild.cli.options import JSON, ONE_JOB, Given, option, print_result, root_of
 
 if TYPE_CHECKING:
     from popbuild.base.paths import Root

@@ -49,7 +49,7 @@ docs: README.md and docs/ of the project"""
 COMMAND_NAMES = (
     "init submit run watch stop serve approve reject list status plan explain "
     "check show prompt export graph report summary retry accept diff trace verify freeze "
-    "thaw validate cache prune doctor archive restore backup import"
+    "thaw validate cache prune doctor archive restore backup import completion"
 ).split()
 _VERSION = flag("--version", help="show the version")
 
@@ -108,7 +108,7 @@ def _command_among(
 
 def load_command(name: str) -> Command:
     """A command, from its file; the other files are not read."""
-    command: Command = importlib.import_module(f"popbuild.cli.cmd_{name}").COMMAND
+    command: Command = getattr(importlib.import_module(f"popbuild.cli.cmd_{name}"), f"_{name}")
     return command
 
 

@@ -1,4 +1,4 @@
-"""What several commands share: words, and the root and the names that were given."""
+"""What the file of a command needs: words, the root and the names that were given, printing."""
 
 from __future__ import annotations
 
@@ -8,9 +8,27 @@ from pathlib import Path
 from popbuild.base.arguments import Given
 from popbuild.base.errors import UsageError, no_such
 from popbuild.base.paths import Root
-from popbuild.base.printing import print_result
+from popbuild.base.printing import print_json, print_lines, print_result
 from popbuild.base.roots import find_root
-from popbuild.base.words import Command, argument, flag, option
+from popbuild.base.words import JSON, Command, argument, command, flag, option
+from popbuild.build.shared_words import (
+    BUDGET_USD,
+    IN_FLIGHT,
+    JOBS,
+    JOBS_OR_TASKS,
+    STORE,
+    UNKNOWN_COST,
+    WHAT,
+)
+
+# fmt: off
+__all__ = [
+    "BUDGET_USD", "IDENTITY", "IN_FLIGHT", "JOBS", "JOBS_OR_TASKS", "JSON", "MAX_SIZE",
+    "OLDER_THAN", "ONE_JOB", "ONE_TASK", "PATTERN", "REALLY", "SOME_JOBS", "STORE", "UNKNOWN_COST",
+    "WHAT", "Command", "Given", "argument", "command", "flag", "option", "print_frozen",
+    "print_json", "print_lines", "print_result", "root_and_names", "root_of",
+]
+# fmt: on
 
 ONE_JOB = argument("job", "JOB", help="the job's ID")
 SOME_JOBS = argument("names", "JOB", "+", help="a job's ID or a glob")

@@ -142,8 +142,9 @@ def test_workers_of_ones_own(root: Workspace, provider: Provider) -> None:
     assert len(provider.requests) == 48
 
 
-def test_no_scheduler_is_told(root: Workspace, provider: Provider) -> None:
-    result = root.popbuild("run", "--dask", "tcp://127.0.0.1:1")
+@pytest.mark.parametrize("tool", ["popbuild", "doit"])
+def test_no_scheduler_is_told(root: Workspace, provider: Provider, tool: str) -> None:
+    result = root.run(tool, "run", "--dask", "tcp://127.0.0.1:1")
     assert result.code == 3
     assert "no Dask scheduler answers there" in result.err
     assert provider.requests == []
