@@ -124,7 +124,7 @@ def test_what_a_page_offers_can_be_had(
         download = f'href="{archive}"' in text
         running = workspace.states("first") == ["current"]
         assert running or (served.get(archive).status == 200) == download
-        return download, "Build again from a task" in text
+        return download, "Rebuild from a task" in text
 
     assert offered() == (False, False)
     provider.hold(after=1)
