@@ -32,7 +32,7 @@ POPBUILD, UNSYNCED, WARM = "popbuild", "popbuild, not syncing", "popbuild, warm"
 _UNSYNCED = """\
 import os, sys
 os.fsync = lambda file: None
-from popbuild.cli import main
+from popbuild.cli.main import main
 sys.exit(main(sys.argv[1:]))
 """
 _TEXT = """\

@@ -2,12 +2,78 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import commands
 import pytest
 from provider import Provider
 from workspace import Workspace
+
+# Else each worker rewrites the asserts of each test anew, before it runs the first.
+sys.dont_write_bytecode = False
+
+_MEMORY = Path("/dev/shm")  # noqa: S108 - pytest makes its own folder in it, with a safe mode
+_ROOM_BYTES = 2 << 30
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the tests' roots in memory, where there is room: what waits for a disk proves nothing.
+
+    Tests of what a disk does make their own (disks.py). PYTEST_DEBUG_TEMPROOT is pytest's variable
+    for this folder, and wins, as --basetemp does.
+    """
+    if _MEMORY.is_mount() and shutil.disk_usage(_MEMORY).free > _ROOM_BYTES:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
+    server = getattr(config, "workerinput", {}).get("fork_server")
+    if server is not None:
+        os.environ[commands.ADDRESS] = server
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker where the controller's fork server is; that one imports what it needs while the
+    workers read the tests."""
+    node.workerinput["fork_server"] = commands.own_server().address
+
+
+# What starts no command asks for none of these.
+_COMMANDS = {"provider", "workspace"}
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-randomly: the first of a file is as it is written
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as `quick` what starts no command, and of the others the first of each file; and keep
+    on one worker the tests of a file that share what one of its fixtures builds."""
+    started = set()
+    for item in items:
+        if "module" in _scopes(item):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+        if item.get_closest_marker("slow"):
+            continue
+        if _COMMANDS.intersection(getattr(item, "fixturenames", ())):
+            if item.path in started:
+                continue
+            started.add(item.path)
+        item.add_marker(pytest.mark.quick)
+
+
+def _scopes(item: pytest.Item) -> set[str]:
+    """Of the fixtures that a test asks for, itself or by another."""
+    assert isinstance(item, pytest.Function)
+    return {each[-1].scope for each in item._fixtureinfo.name2fixturedefs.values()}
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """More workers than processors: many tests wait for what takes its time."""
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None
+    cores = len(os.sched_getaffinity(0))
+    return cores + (cores + 1) // 2
 
 
 @pytest.fixture

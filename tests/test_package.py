@@ -12,6 +12,8 @@ from workspace import CHECKOUT, Workspace
 
 from popbuild.model.schema import schemas
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:

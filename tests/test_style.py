@@ -8,9 +8,12 @@ import importlib.machinery
 import importlib.util
 import re
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
+
+from popbuild.cli.main import COMMAND_NAMES
 
 CHECKOUT = Path(__file__).parent.parent
 PACKAGE = CHECKOUT / "popbuild"
@@ -101,6 +104,7 @@ def test_no_imports_go_in_a_circle() -> None:
 # An operation of the API bears the name of the verb that it calls: its ID in the OpenAPI document.
 VERBS = {"popbuild.web.handlers"}
 TYPE_VARIABLE = "T"
+COMMAND = "COMMAND"  # what each file of a command is loaded for
 
 
 def public_names(path: Path) -> set[str]:
@@ -112,7 +116,11 @@ def public_names(path: Path) -> set[str]:
         elif isinstance(node, ast.Assign | ast.AnnAssign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             names |= {each.id for each in targets if isinstance(each, ast.Name)}
-    return {name for name in names if not name.startswith("_")} - {"TYPE_CHECKING", TYPE_VARIABLE}
+    return {name for name in names if not name.startswith("_")} - {
+        "TYPE_CHECKING",
+        TYPE_VARIABLE,
+        COMMAND,
+    }
 
 
 def test_a_public_name_means_one_thing() -> None:
@@ -145,7 +153,7 @@ IMPORTERS = {
     "uvicorn": {"popbuild.web.connections", "popbuild.web.listener"},
     "yaml": {"popbuild.model.config.yamlio"},
     "jsonschema": {"popbuild.model.schema.validators"},
-    "argparse": {"popbuild.cli.options"},
+    "argparse": {"popbuild.base.arguments"},
     "subprocess": set(),
 }
 
@@ -171,7 +179,7 @@ WRITERS = {
         "shutil.copytree": "`init` gives a person files of their own, with their permissions",
         "write_text": "the same",
     },
-    "popbuild.cli.reporting": {
+    "popbuild.cli.cmd_summary": {
         "touch": "the page of a CI run, which each step appends to; it may be a link or a pipe",
         "open": "the same",
     },
@@ -280,8 +288,9 @@ def test_only_the_engine_knows_doit() -> None:
 
 
 def test_no_dead_file() -> None:
-    """Each module is imported by another, or named by pyproject.toml or dodo.py."""
+    """Each module is imported by another, named by pyproject.toml or dodo.py, or a command."""
     used = set().union(*(imports(path) for path in SOURCES))
+    used |= {f"popbuild.cli.cmd_{name}" for name in COMMAND_NAMES}
     text = (CHECKOUT / "pyproject.toml").read_text() + (CHECKOUT / "dodo.py").read_text()
     dead = [
         module_of(path)
@@ -290,6 +299,14 @@ def test_no_dead_file() -> None:
         and module_of(path) not in used | set(re.findall(r"[\w.]+", text))
     ]
     assert dead == []
+
+
+def test_every_test_is_found(pytestconfig: pytest.Config) -> None:
+    """pytest passes over folders of some names, `build` among them, unless it is told its own."""
+    folders = {path.parent.name for path in (CHECKOUT / "tests").rglob("test_*.py")}
+    assert "build" in folders
+    passed_over = pytestconfig.getini("norecursedirs")
+    assert [name for name in folders if any(fnmatch(name, each) for each in passed_over)] == []
 
 
 def test_dodo_is_short() -> None:

@@ -181,5 +181,6 @@ def test_every_claim_of_the_threat_model_has_a_test() -> None:
     for row in rows:
         assert named.search(row), row
     for file, test in named.findall(PAGE):
-        source = (CHECKOUT / "tests" / f"{file}.py").read_text(encoding="utf-8")
+        (path,) = (CHECKOUT / "tests").rglob(f"{file}.py")
+        source = path.read_text(encoding="utf-8")
         assert f"def {test}(" in source, f"{file}::{test}"

@@ -32,8 +32,8 @@ from popbuild.base.errors import (
     shown_error,
 )
 from popbuild.base.paths import Root
+from popbuild.build.builder import Builder, building
 from popbuild.build.events import Events, Forwarded, JobResult, shown_by
-from popbuild.build.job import Builder, building
 from popbuild.build.nothing_to_do import Options
 from popbuild.build.session import BuildFunction
 from popbuild.jobs import lifecycle

@@ -1,6 +1,7 @@
 """doit's commands, as they mean something for popbuild; in every other project, doit's own.
 
-doit imports this module in every project of the environment, so it imports nothing but doit.
+doit imports this module in every project of the environment, so it imports nothing but doit. The
+words of commands stand in `shared_words.py`; argparse reads them as it does for popbuild.
 """
 
 from __future__ import annotations
@@ -8,8 +9,9 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from doit import doit_cmd, loader
 from doit.cmd_base import DodoTaskLoader, NamespaceTaskLoader
@@ -22,17 +24,20 @@ from doit.cmd_list import List as DoitList
 from doit.cmd_resetdep import ResetDep as DoitResetDep
 from doit.cmd_run import Run as DoitRun
 from doit.cmd_strace import Strace as DoitStrace
-from doit.cmdparse import CmdOption, CmdParseError
+from doit.cmdparse import CmdOption, CmdParse, CmdParseError, DefaultUpdate
 from doit.exceptions import InvalidCommand, InvalidDodoFile, InvalidTask
 
 if TYPE_CHECKING:
     from popbuild.base.paths import Root
+    from popbuild.base.words import Command, Word
 
 # mypy: disable-error-code="misc"
 # doit has no types, so each of its classes is Any to a subclass.
 
 _OURS = re.compile(r"^\s*(from|import)\s+popbuild\.engine\b", re.MULTILINE)
-DOIT_VARIABLES = ("job", "root")
+_PASSED = (InvalidCommand, InvalidDodoFile, InvalidTask)
+# Options of doit's that mean nothing here; its own code asks for their values.
+_DATABASE = [{**each, "short": "", "long": ""} for each in DoitList.base_options]
 
 
 def is_our_dodo(dodo: Path) -> bool:
@@ -67,14 +72,36 @@ class _RootLoader(NamespaceTaskLoader):
         from popbuild.build import doit_creators, session
         from popbuild.jobs.selection import select
 
-        variables = doit_cmd._CMDLINE_VARS or {}
-        names = [name for name in pos_args if not name.startswith("-")]
-        selection = select(self._root, variables.get("job"), names)
+        selection = select(self._root, _variables().get("job"), pos_args)
         if not selection and isinstance(cmd, List):
             print(session.NO_JOBS, file=sys.stderr)
         # A name that is a task's own is looked up among all of them.
-        groups_only = self._groups_only and not any(":" in name for name in names)
+        groups_only = self._groups_only and not any(":" in name for name in pos_args)
         return list(doit_creators.tasks(self._root, selection, groups_only=groups_only))
+
+
+class _Words(CmdParse):
+    """A command's words as doit's options. The words themselves are read as popbuild reads them."""
+
+    def __init__(self, command: Command, prog: str) -> None:
+        super().__init__(
+            [CmdOption(each) for each in (*_DATABASE, *map(_as_option, command.words))]
+        )
+        self._command, self._prog = command, prog
+
+    def parse_only(self, in_args: list[str], params: Any = None) -> Any:
+        from popbuild.base.arguments import parse_words
+
+        given = vars(parse_words(self._command, self._prog, in_args, only_given=True))
+        names = given.pop("names")
+        params.update(given)
+        return params, names
+
+
+def _as_option(word: Word) -> dict[str, Any]:
+    """A word as doit's configuration files have it."""
+    kind = str if word.value else bool
+    return {"name": word.key, "type": kind, "default": word.default, "help": word.help}
 
 
 class _Command:
@@ -84,9 +111,14 @@ class _Command:
     can be found; so that every command works from any working directory.
     """
 
-    own_options: ClassVar[tuple[dict[str, Any], ...]] = ()
-    variables: ClassVar[tuple[str, ...]] = DOIT_VARIABLES
     _is_ours: bool | None = None
+
+    @property
+    def declared(self: Any) -> Command:
+        from popbuild.build.shared_words import DOIT_COMMANDS
+
+        command: Command = DOIT_COMMANDS[self.name]
+        return command
 
     def parse_execute(self: Any, in_args: list[str]) -> Any:
         ours = self._whose(in_args)
@@ -94,23 +126,44 @@ class _Command:
             self._is_ours, self._cmdparser = ours, None
         if not ours:
             return super().parse_execute(in_args)
-        return _reporting(lambda debug: self._ours(in_args), in_args)
+        return _reporting(lambda: self._ours(in_args), in_args)
 
-    def get_options(self: Any) -> Any:
+    @property
+    def cmdparser(self: Any) -> Any:
         if self._is_ours is None:
             self._is_ours = self._whose([])
-        if self._is_ours and self.own_options:
-            return [CmdOption(each) for each in (*DodoTaskLoader.cmd_options, *self.own_options)]
-        return super().get_options()
+        if self._cmdparser is None and self._is_ours:
+            self._cmdparser = _Words(self.declared, f"doit {self.name}")
+            self._cmdparser.overwrite_defaults(self.config_vals)
+        return super().cmdparser
+
+    def help(self: Any) -> Any:
+        if not self._is_ours:
+            return super().help()
+        from popbuild.base.arguments import parser_of
+
+        return parser_of(self.declared, f"doit {self.name}").format_help()
 
     def _ours(self: Any, in_args: list[str]) -> Any:
-        self.loader = _RootLoader(self._root(), self.config)
-        return super().parse_execute(in_args)
+        from popbuild.base.arguments import Given
+
+        params, names = self.cmdparser.parse(in_args)
+        return self._run_ours(self._root(params["root"]), Given(**params), names)
+
+    def _run_ours(self: Any, root: Root, given: Any, names: list[str]) -> Any:
+        raise NotImplementedError
+
+    def _by_doit(self: Any, root: Root, given: Any, names: list[str]) -> Any:
+        """What doit's own command says of our tasks."""
+        self.loader = _RootLoader(root, self.config)
+        params = DefaultUpdate()
+        params.add_defaults(vars(given))  # which DOIT_CONFIG replaces where they are doit's
+        return self.execute(params, names)
 
     def _whose(self: Any, in_args: list[str]) -> bool:
-        named = _option(in_args, "f", "file") or self.opt_vals.get("dodoFile")
+        named = _option(in_args, "-f", "--file") or self.opt_vals.get("dodoFile")
         named = named or os.environ.get("DOIT_FILE")
-        folder = Path(_option(in_args, "d", "dir") or self.opt_vals.get("cwdPath") or ".")
+        folder = Path(_option(in_args, "-d", "--dir") or self.opt_vals.get("cwdPath") or ".")
         if named and named != "dodo.py":
             return is_our_dodo(Path(named))
         here = folder / "dodo.py"
@@ -119,51 +172,59 @@ class _Command:
         for parent in Path.cwd().parents:
             if (parent / "dodo.py").exists():
                 return is_our_dodo(parent / "dodo.py")
-        return self._find_root() is not None
+        return self._find_root(_option(in_args, "--root")) is not None
 
-    def _find_root(self: Any) -> Root | None:
+    def _find_root(self: Any, given: str | None) -> Root | None:
         from popbuild.base.errors import PopbuildError
 
         try:
-            root: Root = self._root_here()
+            root: Root = self._root_here(given)
         except PopbuildError:
             return None
         return root
 
-    def _root(self: Any) -> Root:
+    def _root(self: Any, given: str | None) -> Root:
         from popbuild.base.errors import UsageError, no_such
         from popbuild.build import session
 
-        for name in doit_cmd._CMDLINE_VARS or {}:
-            if name not in self.variables:
-                raise UsageError("no such variable", no_such("variable", name, self.variables))
+        known = self.declared.variables
+        for name in _variables():
+            if name not in known:
+                raise UsageError("no such variable", no_such("variable", name, known))
         # doit keeps the last of them only.
-        session.check_given_once(sys.argv[1:], self.variables)
-        root: Root = self._root_here()
+        session.check_given_once(sys.argv[1:], known)
+        root: Root = self._root_here(given)
         return root
 
-    def _root_here(self: Any) -> Root:
+    def _root_here(self: Any, given: str | None) -> Root:
         from popbuild.base.roots import find_root
 
         loader.initial_workdir = str(Path.cwd())
-        named = _option(sys.argv[1:], "f", "file") or self.opt_vals.get("dodoFile")
+        named = _option(sys.argv[1:], "-f", "--file") or self.opt_vals.get("dodoFile")
         start = Path(named).resolve().parent if named else Path.cwd()
-        return find_root(start, (doit_cmd._CMDLINE_VARS or {}).get("root"), "root=")
+        return find_root(start, given or _variables().get("root"), "--root" if given else "root=")
 
 
-def _option(arguments: list[str], short: str, long: str) -> str | None:
-    """The value of one of doit's loader options, before doit has parsed anything."""
+def _variables() -> dict[str, str]:
+    """The `name=value` words, which doit takes out of a command's arguments."""
+    return doit_cmd._CMDLINE_VARS or {}
+
+
+def _option(arguments: list[str], *names: str) -> str | None:
+    """The value of an option, before doit has parsed anything."""
     for number, argument in enumerate(arguments):
-        if argument in (f"-{short}", f"--{long}"):
-            return arguments[number + 1] if number + 1 < len(arguments) else None
-        if argument.startswith(f"--{long}="):
-            return argument.partition("=")[2]
-        if argument.startswith(f"-{short}") and len(argument) > 2 and argument[1] != "-":
-            return argument[2:]
+        for name in names:
+            if argument == name:
+                return arguments[number + 1] if number + 1 < len(arguments) else None
+            behind = argument[len(name) :] if argument.startswith(name) else ""
+            if behind and not name.startswith("--"):
+                return behind
+            if behind.startswith("="):
+                return behind[1:]
     return None
 
 
-def _reporting(command: Any, arguments: list[str]) -> int:
+def _reporting(command: Callable[[], Any], arguments: list[str]) -> int:
     """Run a command of ours; an error is told as popbuild tells it, and gives its exit code."""
     from popbuild.base.errors import UsageError
     from popbuild.base.exit_codes import guarded
@@ -172,136 +233,108 @@ def _reporting(command: Any, arguments: list[str]) -> int:
 
     def run() -> int:
         try:
-            return command(debug) or 0
-        except CmdParseError as error:
+            return command() or 0
+        except CmdParseError as error:  # of a configuration file of doit's
             raise UsageError(str(error), hint="doit help") from None
 
-    return guarded(run, debug=debug, passed=(InvalidCommand, InvalidDodoFile, InvalidTask))
-
-
-def _flag(name: str, text: str, short: str = "", long: str | None = None) -> dict[str, Any]:
-    return {
-        "name": name,
-        "short": short,
-        "long": name.replace("_", "-") if long is None else long,
-        "type": bool,
-        "default": False,
-        "help": text,
-    }
-
-
-def _amount(name: str, text: str) -> dict[str, Any]:
-    long = name.replace("_", "-")
-    return {"name": name, "short": "", "long": long, "type": str, "default": None, "help": text}
+    return guarded(run, debug=debug, as_json="--json" in arguments, passed=_PASSED)
 
 
 class Run(_Command, DoitRun):
     """Builds jobs."""
 
     doc_purpose = "run tasks"
-    variables = (*DOIT_VARIABLES, "fresh")
-    own_options = (
-        {
-            "name": "in_flight",
-            "short": "n",
-            "long": "process",
-            "type": str,
-            "default": None,
-            "help": "how many calls may be in flight [default: 8]",
-        },
-        _flag("continue_", "go on with other jobs after one failed", "c", "continue"),
-        _flag("always", "build what is up to date too", "a", "always-execute"),
-        {
-            "name": "par_type",
-            "short": "P",
-            "long": "parallel-type",
-            "type": str,
-            "default": "",
-            "help": "refused: tasks run at the same time by themselves, -n limits the calls",
-        },
-        _flag("keep_edits", "keep artifacts that were edited by hand and whose task is stale"),
-        _flag("discard_edits", "build artifacts anew that were edited by hand"),
-        _flag("no_wait", "fail if another command builds a job"),
-        {
-            "name": "store",
-            "short": "",
-            "long": "store",
-            "type": str,
-            "default": None,
-            "help": "use, refresh, only or off [default: POPBUILD_STORE, or use]",
-        },
-        _amount("budget", "stop before a call that may go over this many US dollars"),
-        _amount("ask_above", "show the plan and ask if it may cost more US dollars than this"),
-        _flag("unknown_cost", "under a budget, also send calls without a known price"),
-        _flag("json", "print the results as JSON"),
-        _flag("debug", "show tracebacks"),
-    )
 
-    def _ours(self: Any, in_args: list[str]) -> int:
-        from popbuild.base.threads import leave_if_hanging
-        from popbuild.build import progress, session
-        from popbuild.build.nothing_to_do import Options
+    def _run_ours(self: Any, root: Root, given: Any, names: list[str]) -> int:
+        from popbuild.build.run_command import build_as_told
 
-        params, names = self.cmdparser.parse(in_args)
-        session.check_parallel_type(params["par_type"])
-        variables = doit_cmd._CMDLINE_VARS or {}
-        options = Options(
-            in_flight=session.calls_in_flight(params["in_flight"]),
-            continue_=params["continue_"],
-            always=params["always"],
-            keep_edits=params["keep_edits"],
-            discard_edits=params["discard_edits"],
-            wait=not params["no_wait"],
-            store=params["store"],
-            fresh=session.fresh_tasks(variables.get("fresh")),
-            budget=session.dollars("--budget", params["budget"]),
-            ask_above=session.dollars("--ask-above", params["ask_above"]),
-            unknown_allowed=params["unknown_cost"],
-        )
-        root = self._root()
-        events = progress.choose_printer(params["json"])
-        code, results = session.run(root, variables.get("job"), names, options, events)
-        progress.print_results(results, as_json=params["json"], debug=params["debug"])
-        if not results:
-            print(session.NO_JOBS, file=sys.stderr)
-        leave_if_hanging(code)
-        return code
+        return build_as_told(root, given, names, _variables())
 
 
 class List(_Command, DoitList):
     """Lists jobs with their state; with -s, what a run would do."""
 
+    def _run_ours(self: Any, root: Root, given: Any, names: list[str]) -> Any:
+        from popbuild.base.errors import UsageError
+
+        if given.json:
+            _print_json(root, names)
+            return 0
+        known = {"name": "", "doc": "", **({"status": ""} if given.status else {})}
+        try:
+            (given.template or "").format(**known)
+        except (LookupError, ValueError, AttributeError) as error:
+            values = {"found": given.template, "known": ", ".join(f"{{{each}}}" for each in known)}
+            raise UsageError("not a template of a line", values, "doit list --help") from error
+        return self._by_doit(root, given, _task_names(root, names) if names else [])
+
 
 class Info(_Command, DoitInfo):
-    """Says why a task is stale."""
+    """Says why jobs and tasks are stale."""
+
+    def _run_ours(self: Any, root: Root, given: Any, names: list[str]) -> Any:
+        from popbuild.base.errors import UsageError
+
+        if not names and "job" not in _variables():
+            hint = "doit list --all lists them"
+            raise UsageError("info needs a job or a task", {"command": "doit info"}, hint)
+        if given.json:
+            return int(not all(body["upToDate"] for body in _print_json(root, names, unowned=True)))
+        return self._by_doit(root, given, _task_names(root, names))
 
     def _execute(self: Any, pos_args: list[str], hide_status: bool = False) -> Any:
-        known = {task.name for task in self.task_list}
-        if self._is_ours and pos_args and pos_args[0] not in known:
-            from popbuild.base.errors import UsageError, no_such
+        if not self._is_ours:
+            return super()._execute(pos_args, hide_status)
+        from popbuild.base.errors import UsageError, no_such
 
-            raise UsageError("no such task", no_such("task", pos_args[0], known))
-        return super()._execute(pos_args, hide_status)
+        known = {task.name for task in self.task_list}
+        for name in pos_args:
+            if name not in known:
+                raise UsageError("no such task", no_such("task", name, known))
+        return max(
+            [super(Info, self)._execute([name], hide_status) for name in pos_args], default=0
+        )
+
+
+def _task_names(root: Root, names: list[str]) -> list[str]:
+    """The names of doit's tasks that names, globs and job= mean."""
+    from popbuild.jobs.selection import select
+
+    selection = select(root, _variables().get("job"), names).items()
+    return [
+        each
+        for job, tasks in selection
+        for each in ([job] if tasks is None else [f"{job}:{task}" for task in tasks])
+    ]
+
+
+def _print_json(root: Root, names: list[str], **more: bool) -> list[dict[str, Any]]:
+    """Print the jobs that names and job= mean as popbuild does."""
+    from popbuild.base.printing import print_json
+    from popbuild.jobs.selection import select
+    from popbuild.query import describe
+
+    ids = list(select(root, _variables().get("job"), names))
+    bodies = [describe.describe_job(job, root, **more) for job in describe.jobs_of(root, ids)]
+    print_json(bodies)
+    return bodies
 
 
 class Forget(_Command, DoitForget):
     """Sets letters aside, so that tasks are built again; answers stay in the store."""
 
-    own_options = (_flag("debug", "show tracebacks"),)
-
-    def _ours(self: Any, in_args: list[str]) -> int:
+    def _run_ours(self: Any, root: Root, given: Any, names: list[str]) -> int:
         from popbuild.base.errors import UsageError
         from popbuild.build import forget_clean
 
-        _, names = self.cmdparser.parse(in_args)
-        job = (doit_cmd._CMDLINE_VARS or {}).get("job")
+        job = _variables().get("job")
         if not names and job is None:
             raise UsageError(
                 "forget needs names",
                 {"found": "no job"},
                 hint="doit forget <job> or <job>:<task>; the answers stay in the store",
             )
-        for line in forget_clean.forget(self._root(), job, names):
+        for line in forget_clean.forget(root, job, names):
             print(line)
         return 0
 
@@ -309,21 +342,11 @@ class Forget(_Command, DoitForget):
 class Clean(_Command, DoitClean):
     """Removes unfinished jobs."""
 
-    own_options = (
-        _flag("dry_run", "say what would be removed", "n"),
-        _flag("complete", "remove complete jobs too"),
-        _flag("debug", "show tracebacks"),
-    )
-
-    def _ours(self: Any, in_args: list[str]) -> int:
+    def _run_ours(self: Any, root: Root, given: Any, names: list[str]) -> int:
         from popbuild.build import forget_clean
 
-        params, names = self.cmdparser.parse(in_args)
-        job = (doit_cmd._CMDLINE_VARS or {}).get("job")
-        lines = forget_clean.clean(
-            self._root(), job, names, complete=params["complete"], dry_run=params["dry_run"]
-        )
-        for line in lines:
+        job, dry_run = _variables().get("job"), given.dry_run
+        for line in forget_clean.clean(root, job, names, complete=given.complete, dry_run=dry_run):
             print(line)
         return 0
 
@@ -332,6 +355,12 @@ class _Refused(_Command):
     """A command of doit's that would do harm, or nothing without saying so."""
 
     hint = ""
+
+    @property
+    def declared(self: Any) -> Command:
+        from popbuild.base.words import Command
+
+        return Command(self.name, f"refused: {self.hint}")
 
     def _ours(self: Any, in_args: list[str]) -> int:
         from popbuild.base.errors import UsageError

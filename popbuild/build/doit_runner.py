@@ -1,4 +1,5 @@
-"""doit's dispatcher, driven from asyncio.
+"""doit's order over the tasks of one job: which can start now, and what follows from one that
+ended.
 
 doit's thread runner costs O(workers x completions), hangs when an action raises CancelledError
 and mixes captured output. Here a task that waits for a model is a coroutine and costs nothing.
@@ -6,17 +7,15 @@ and mixes captured output. Here a task that waits for a model is a coroutine and
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from doit.control import TaskControl
-from doit.dependency import Dependency
-from doit.exceptions import BaseFail
+from doit.exceptions import TaskFailed as DoitTaskFailed
 from doit.runner import Runner
 from doit.task import Task as DoitTask
 
-Execute = Callable[[DoitTask], Awaitable[BaseFail | None]]
+from popbuild.build.schedule import dependencies
 
 
 class _Silent:
@@ -26,55 +25,38 @@ class _Silent:
         return lambda *_: None
 
 
-class AsyncRunner(Runner):  # type: ignore[misc]  # doit has no types
-    """Runs the tasks of one job: what does not depend on one another, at the same time.
-
-    After a failure no further task is started; those under way are waited for, since their
-    answers are paid for.
-    """
+class Dispatch(Runner):  # type: ignore[misc]  # doit has no types
+    """Gives the tasks of a job by their doit names, each once all that it needs is done."""
 
     def __init__(
-        self, manager: Dependency, execute: Execute, stopped: Callable[[], bool], always: bool
+        self, tasks: Iterable[DoitTask], wanted: Iterable[str] | None, *, always: bool
     ) -> None:
-        super().__init__(manager, _Silent(), continue_=False, always_execute=always)
-        self._execute = execute
-        self._stopped = stopped
+        super().__init__(dependencies(), _Silent(), continue_=False, always_execute=always)
+        control = TaskControl(list(tasks))
+        control.process(None if wanted is None else list(wanted))
+        self._dispatcher = control.task_dispatcher()
+        self._started: dict[str, Any] = {}  # doit's nodes
+        self._news: Any = None  # a node that ended, and of which the dispatcher is to hear
 
-    async def run(self, control: TaskControl) -> None:
-        """Run what the control has selected. Raises what `execute` raises, once all have ended."""
-        dispatcher = control.task_dispatcher()
-        under_way: dict[asyncio.Task[BaseFail | None], Any] = {}
-        completed: Any = None
-        dispatching = True
-        try:
-            while dispatching or under_way:
-                if self._stop_running or self._stopped():
-                    dispatching = False
-                if dispatching:
-                    try:
-                        node = dispatcher.generator.send(completed)
-                    except StopIteration:
-                        dispatching = False
-                        continue
-                    completed = None
-                    if node != "hold on":
-                        if not self.select_task(node, dispatcher.tasks):
-                            completed = node
-                        elif node.task.has_subtask:
-                            node.run_status = "successful"
-                            completed = node
-                        else:
-                            started = asyncio.ensure_future(self._execute(node.task))
-                            under_way[started] = node
-                        continue
-                if not under_way:
-                    break
-                done, _ = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
-                ended = next(iter(done))
-                completed = under_way.pop(ended)
-                self.process_task_result(completed, ended.result())
-        finally:
-            for task in under_way:
-                task.cancel()
-            if under_way:
-                await asyncio.gather(*under_way, return_exceptions=True)
+    def ready(self) -> str | None:
+        """A task that can start now. None while all others wait for what runs, after a failure,
+        and when there is no task left."""
+        while not self._stop_running:
+            try:
+                node = self._dispatcher.generator.send(self._news)
+            except StopIteration:
+                return None
+            self._news = None
+            if node == "hold on":
+                return None
+            if self.select_task(node, self._dispatcher.tasks):
+                self._started[node.task.name] = node
+                return str(node.task.name)
+            self._news = node
+        return None
+
+    def ended(self, name: str, *, goes_on: bool) -> None:
+        """A task ended; unless the build `goes_on`, no other can start. Ask for `ready` tasks
+        before the next one ends."""
+        node = self._news = self._started.pop(name)
+        self.process_task_result(node, None if goes_on else DoitTaskFailed(name))

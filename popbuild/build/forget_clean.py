@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from popbuild.base import disk, tree
 from popbuild.base.paths import COMPLETE, CURRENT, REJECTED, Root
 from popbuild.jobs import run_log, seals
-from popbuild.jobs.examine import Surroundings
+from popbuild.jobs.examine import Surroundings, read_frozen
 from popbuild.jobs.lifecycle import job_lock
 from popbuild.jobs.selection import check_not_frozen, check_tasks, select
 from popbuild.model.clock import name_stamp
@@ -22,7 +22,7 @@ def forget(root: Root, job: str | None, names: Iterable[str]) -> Iterator[str]:
     check_tasks(selection, around)
     check_not_frozen("forget", selection, around)
     for each, tasks in selection.items():
-        frozen = around.frozen(each)
+        frozen = read_frozen(root, each)
         with job_lock(root, each):
             for state in (COMPLETE, CURRENT, REJECTED):
                 folder = root.job(state, each)

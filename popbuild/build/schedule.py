@@ -1,9 +1,7 @@
-"""A job as doit's graph: one doit task a task, its real files, and one object that decides."""
+"""A job as doit's graph: a doit task for each task, its real files, an object that decides."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from typing import Any
 
 from doit.dependency import Dependency, FileChangedChecker
@@ -15,6 +13,7 @@ from popbuild.build.doit_backend import NullBackend
 from popbuild.jobs.examine import Exam
 from popbuild.jobs.lookup import Job
 from popbuild.jobs.staleness import Verdict
+from popbuild.model.pipeline import Task
 
 
 class NeverDecides(FileChangedChecker):  # type: ignore[misc]  # doit has no types
@@ -34,18 +33,29 @@ class NeverDecides(FileChangedChecker):  # type: ignore[misc]  # doit has no typ
 
 
 class UpToDate:
-    """doit's `uptodate`: compares with the letter. Its `repr` is the reason, for `doit info`."""
+    """doit's `uptodate` for a task that may be built: compares with its letter when asked."""
 
-    def __init__(self, decide: Callable[[], Verdict]) -> None:
-        self._decide = decide
-        self._verdict: Verdict | None = None
+    def __init__(self, exam: Exam, task: Task) -> None:
+        self._exam = exam
+        self._task = task
 
     def __call__(self) -> bool:
-        self._verdict = self._decide()
+        # Read anew just before the task starts: a person may have edited its artifact since.
+        verdict = self._exam.look(self._task)
+        return not (verdict.stale or verdict.edited)
+
+
+class ListedVerdict:
+    """doit's `uptodate` for a listing. Its `repr` is the reason, for `doit info`."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        self._verdict = verdict
+
+    def __call__(self) -> bool:
         return not (self._verdict.stale or self._verdict.edited)
 
     def __repr__(self) -> str:
-        return str(self._verdict or self._decide())
+        return str(self._verdict)
 
 
 def refuse() -> Any:
@@ -66,28 +76,31 @@ def name_of(job: str, task: str) -> str:
     return f"{job}:{task}"
 
 
-def doit_tasks(
-    exam: Exam, decide: Callable[[str], Verdict], doc: Callable[[str], str] | None = None
-) -> list[DoitTask]:
-    """The doit tasks of a job that stands in `exam.folder`, and no group."""
-    folder, pipeline, job = exam.folder, exam.pipeline, exam.folder.id
-    found = []
-    for task in pipeline.tasks:
-        files = [str(folder.seed)]
-        files += [str(folder.artifact(pipeline.task(name).artifact)) for name in task.needs]
-        found.append(
-            DoitTask(
-                name_of(job, task.id),
-                [refuse],
-                file_dep=files,
-                targets=[str(folder.artifact(task.artifact))],
-                task_dep=[name_of(job, name) for name in task.needs],
-                uptodate=[UpToDate(functools.partial(decide, task.id))],
-                io={"capture": False},
-                doc=doc(task.id) if doc else task.label,
-            )
-        )
-    return found
+def task_of(name: str) -> str:
+    """The task of a doit name."""
+    return name.partition(":")[2]
+
+
+def doit_tasks(exam: Exam) -> list[DoitTask]:
+    """The doit tasks of a job that stands in `exam.folder`, to be built; no group."""
+    return [
+        _doit_task(exam, task, UpToDate(exam, task), task.label) for task in exam.pipeline.tasks
+    ]
+
+
+def _doit_task(exam: Exam, task: Task, decides: UpToDate | ListedVerdict, doc: str) -> DoitTask:
+    folder, job = exam.folder, exam.folder.id
+    needed = [exam.pipeline.task(name).artifact for name in task.needs]
+    return DoitTask(
+        name_of(job, task.id),
+        [refuse],
+        file_dep=[str(folder.seed), *(str(folder.artifact(name)) for name in needed)],
+        targets=[str(folder.artifact(task.artifact))],
+        task_dep=[name_of(job, name) for name in task.needs],
+        uptodate=[decides],
+        io={"capture": False},
+        doc=doc,
+    )
 
 
 def listed(job: Job, *, groups_only: bool = False) -> list[DoitTask]:
@@ -100,14 +113,17 @@ def listed(job: Job, *, groups_only: bool = False) -> list[DoitTask]:
     if exam is not None:
         verdicts = exam.verdicts
         said += [f"{each}: {verdict}" for each, verdict in verdicts.items() if verdict.stale]
-        tasks = doit_tasks(exam, lambda name: verdicts[name], lambda name: verdicts[name].brief)
+        tasks = [
+            _doit_task(exam, task, ListedVerdict(verdicts[task.id]), verdicts[task.id].brief)
+            for task in exam.pipeline.tasks
+        ]
     told: list[tuple[str, ...]] = [(line,) for line in said] or [()]
     group = DoitTask(
         name,
         None,
         task_dep=[task.name for task in tasks],
         # One object for each line of `info`. A group without any would always be run.
-        uptodate=[UpToDate(functools.partial(Verdict, reasons)) for reasons in told],
+        uptodate=[ListedVerdict(Verdict(reasons)) for reasons in told],
         doc=job.description,
         has_subtask=True,
     )

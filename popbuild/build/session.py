@@ -81,16 +81,6 @@ def fresh_tasks(given: str | None) -> tuple[str, ...]:
     return names
 
 
-def check_parallel_type(given: str | None) -> None:
-    """UsageError for -P, which doit has."""
-    if given:
-        raise UsageError(
-            "-P means nothing here",
-            {"found": f"-P {given}"},
-            hint="tasks that do not need each other run at the same time; -n limits the calls",
-        )
-
-
 def calls_in_flight(given: str | None) -> int | None:
     """The number after -n, or None where there is none. UsageError for anything else."""
     return whole_number("-n", given, "-n says how many calls may be in flight at the same time")
@@ -269,7 +259,7 @@ def _build(
     """The part that may call models, in an event loop."""
     import asyncio
 
-    from popbuild.build.job import building
+    from popbuild.build.builder import building
 
     async def main() -> list[JobResult]:
         async with building(around, claims, options, events, mode) as builder:

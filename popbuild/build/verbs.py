@@ -251,7 +251,7 @@ def freeze(root: Root, pattern: str, task: str) -> dict[str, tuple[str, ...]]:
                 {"job": job.id, "task": task},
                 hint=f"doit run {job.id}:{task}",
             )
-        frozen = job.exam.around.frozen(job.id)
+        frozen = job.exam.frozen_from
         found[job.id] = {**frozen, task: job.exam.made_from(task)}
     return _set_frozen(root, found)
 
@@ -262,7 +262,7 @@ def thaw(root: Root, pattern: str, task: str) -> dict[str, tuple[str, ...]]:
     frozen = {}
     for job in _all_with_task(root, pattern, task):
         assert job.exam is not None
-        frozen[job.id] = dict(job.exam.around.frozen(job.id))
+        frozen[job.id] = dict(job.exam.frozen_from)
     found = {job: tasks for job, tasks in frozen.items() if task in tasks}
     if not found:
         others = ", ".join(sorted(set().union(*frozen.values())))

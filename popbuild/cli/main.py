@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
 from popbuild import __version__
+from popbuild.base.arguments import parse_words, parser_of
 from popbuild.base.errors import OK, UsageError, no_such
 from popbuild.base.exit_codes import guarded
-from popbuild.cli.archiving import ARCHIVING
-from popbuild.cli.building import BUILDING
-from popbuild.cli.deciding import DECIDING
-from popbuild.cli.looking import LOOKING
-from popbuild.cli.options import Given, Parser, RawText, Table, add_commands, formatter
-from popbuild.cli.reporting import REPORTING
-from popbuild.cli.serving import SERVING
-from popbuild.cli.sharing import SHARING
-from popbuild.cli.showing import SHOWING
-from popbuild.cli.tidying import TIDYING
+from popbuild.base.words import Command, flag
 
-_DESCRIPTION = """\
+_TEXT = """\
 Make for prompts: a seed, a chain of prompts and a gate become a document, and a
 rerun builds only what changed. `doit run job=<id>` and `popbuild run <id>` are
-the same."""
+the same.
 
-_EPILOG = """\
 exit codes:
   0  done, or nothing to do       3  usage or configuration: nothing built
   1  a gate said no, a bad seed   4  stopped: a person must decide
@@ -54,13 +46,12 @@ environment:
 
 docs: README.md and docs/ of the project"""
 
-_ORDER = (
+COMMAND_NAMES = (
     "init submit run watch stop serve approve reject list status plan explain "
     "check show prompt export graph report summary retry accept diff trace verify freeze "
     "thaw validate cache prune doctor archive restore backup import"
 ).split()
-_ALL = BUILDING | DECIDING | LOOKING | SHOWING | SHARING | TIDYING | ARCHIVING | REPORTING | SERVING
-COMMANDS: Table = {name: _ALL[name] for name in sorted(_ALL, key=_ORDER.index)}
+_VERSION = flag("--version", help="show the version")
 
 
 def entry() -> NoReturn:
@@ -70,38 +61,59 @@ def entry() -> NoReturn:
 
 def main(argv: Sequence[str]) -> int:
     """Run one command; gives its exit code. Errors are told on stderr, without a traceback."""
-    arguments = list(argv)
-    debug = "--debug" in arguments or bool(os.environ.get("POPBUILD_DEBUG"))
-    arguments = [each for each in arguments if each != "--debug"]
-    return guarded(lambda: _dispatch(arguments, debug), debug=debug, as_json="--json" in arguments)
+    words = list(argv)
+    debug = "--debug" in words or bool(os.environ.get("POPBUILD_DEBUG"))
+    words = [each for each in words if each != "--debug"]
+    return guarded(lambda: _dispatch(words, debug), debug=debug, as_json="--json" in words)
 
 
-def _dispatch(arguments: list[str], debug: bool) -> int:
-    parser = build_parser(arguments)
-    first = next((each for each in arguments if not each.startswith("-")), None)
-    if first is not None and first not in COMMANDS and "--root" not in arguments[:1]:
-        raise UsageError(
-            "no such command", no_such("command", first, COMMANDS), hint="popbuild --help"
-        )
-    given = parser.parse_args(arguments)
-    if given.command is None:
-        parser.print_help()
+def _dispatch(words: list[str], debug: bool) -> int:
+    name, words = _command_among(words, COMMAND_NAMES, "popbuild")
+    if name is None:
+        whole = Command("popbuild", "", (_VERSION,)) if "--version" in words else whole_command()
+        if parse_words(whole, "popbuild", words).version:
+            print(f"popbuild {__version__}")
+        else:
+            parser_of(whole, "popbuild").print_help()
         return OK
+    command, prog = load_command(name), f"popbuild {name}"
+    if command.below:
+        below = {each.name: each for each in command.below}
+        name, words = _command_among(words, below, prog)
+        if name is None:
+            parse_words(command, prog, words)
+            raise UsageError(
+                f"{prog} needs a command", {"known": ", ".join(below)}, f"{prog} --help"
+            )
+        command, prog = below[name], f"{prog} {name}"
+    given = parse_words(command, prog, words)
     given.debug = debug
-    run: Callable[[Given], int] = given.run
-    return run(given)
+    assert command.run is not None
+    return command.run(given)
 
 
-def build_parser(words: Collection[str] = tuple(COMMANDS)) -> Parser:
-    """The command line, with the options of those commands that are among the words."""
-    parser = Parser(
-        prog="popbuild",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=formatter(RawText),
-        allow_abbrev=False,
+def _command_among(
+    words: Sequence[str], known: Iterable[str], prog: str
+) -> tuple[str | None, list[str]]:
+    """The first word that is no option, which names a command, and the rest: options may stand
+    before the command, as --root does."""
+    for number, word in enumerate(words):
+        if word.startswith("-") or words[max(number - 1, 0)] == "--root":
+            continue
+        if word not in known:
+            raise UsageError("no such command", no_such("command", word, known), f"{prog} --help")
+        return word, [*words[:number], *words[number + 1 :]]
+    return None, list(words)
+
+
+def load_command(name: str) -> Command:
+    """A command, from its file; the other files are not read."""
+    command: Command = importlib.import_module(f"popbuild.cli.cmd_{name}").COMMAND
+    return command
+
+
+def whole_command() -> Command:
+    """`popbuild` with everything below it."""
+    return Command(
+        "popbuild", "", (_VERSION,), text=_TEXT, below=tuple(map(load_command, COMMAND_NAMES))
     )
-    parser.add_argument("--version", action="version", version=f"popbuild {__version__}")
-    parser.add_argument("--root", metavar="DIR", help="the root to work in")
-    add_commands(parser, "command", COMMANDS, words)
-    return parser

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import itertools
 import json
@@ -200,8 +201,17 @@ def frozen_folder(root: Root) -> Path:
     return root.private / "frozen"
 
 
+def with_frozen(root: Root) -> frozenset[str]:
+    """The jobs that have frozen tasks."""
+    try:
+        return frozenset(path.stem for path in frozen_folder(root).iterdir())
+    except FileNotFoundError:
+        return frozenset()
+
+
 def read_frozen(root: Root, job: str) -> dict[str, dict[str, Any]]:
-    """The frozen tasks of a job, with the values that they were made from, as far as known."""
+    """The tasks of a job that a person froze, each with the values of the seed and of artifacts
+    that it was made from, as far as they are known: the job's own copies go on."""
     found = read_json(frozen_folder(root) / f"{job}.json")
     if isinstance(found, list):  # from before the values were kept
         return {task: {} for task in found}
@@ -221,23 +231,6 @@ class Surroundings:
     @property
     def root(self) -> Root:
         return self.config.root
-
-    @functools.cached_property
-    def with_frozen(self) -> frozenset[str]:
-        """The jobs that have frozen tasks: most roots have none, and no job pays for it."""
-        try:
-            return frozenset(path.stem for path in frozen_folder(self.root).iterdir())
-        except FileNotFoundError:
-            return frozenset()
-
-    def look_for_frozen(self) -> None:
-        """Notice what was frozen since: a worker has one of these for its whole life."""
-        self.__dict__.pop("with_frozen", None)
-
-    def frozen(self, job: str) -> Mapping[str, Mapping[str, Any]]:
-        """The tasks of a job that a person froze, each with the values of the seed and of
-        artifacts that it was made from: the job's own copies go on."""
-        return read_frozen(self.root, job) if job in self.with_frozen else {}
 
     def inputs(
         self,
@@ -352,8 +345,14 @@ class Exam:
     decisions: dict[str, Decision | None] = field(default_factory=dict)  # of gated tasks
     asked: dict[str, str] = field(default_factory=dict)  # tasks a person wants built, and why
     samples: Mapping[str, int] = field(default_factory=dict)  # which draw a task is at, from 0
+    frozen_from: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # see read_frozen
     last_seed: Any = None  # what the job's own copy was, where today's seed stands in its place
     _resolved: dict[str, tuple[Any, str]] = field(default_factory=dict)
+
+    def moved(self, folder: JobFolder, last_seed: Any) -> Exam:
+        """The same of a directory with the same files, in which today's seed takes the place of
+        `last_seed`. What was read is not read again."""
+        return dataclasses.replace(self, folder=folder, last_seed=last_seed)
 
     def look(self, task: Task) -> Verdict:
         """Read a task's letter and artifact anew, and say whether it must run."""
@@ -378,7 +377,7 @@ class Exam:
             stale,
             functools.partial(self._before, last),
             asked=self.asked.get(task.id),
-            frozen=task.id in self.around.frozen(self.folder.id),
+            frozen=task.id in self.frozen_from,
         )
         if last is not letter:
             verdict = staleness.unfinished(verdict)
@@ -426,7 +425,7 @@ class Exam:
             settings = letter.body.get("configuration")
             return settings.get(rest, MISSING) if isinstance(settings, dict) else MISSING
         root, job = self.around.root, self.folder.id
-        kept = self.around.frozen(job).get(letter.task, {}).get(dependency, MISSING)
+        kept = self.frozen_from.get(letter.task, {}).get(dependency, MISSING)
         if staleness.value_digest(kept) == digest:
             return kept
         last_good = root.job(COMPLETE, job)
@@ -541,12 +540,11 @@ class Exam:
         return not any(self.verdicts[name].stale or self.verdicts[name].edited for name in names)
 
 
-def examine(
-    folder: JobFolder, seed: Any, pipeline: Pipeline, around: Surroundings, last_seed: Any = None
-) -> Exam:
+def examine(folder: JobFolder, seed: Any, pipeline: Pipeline, around: Surroundings) -> Exam:
     """Hold a job's directory against today's inputs. Reads; writes nothing."""
     samples = read_samples(around.root, folder.id)
-    exam = Exam(folder, seed, pipeline, around, samples=samples, last_seed=last_seed)
+    frozen = read_frozen(around.root, folder.id)
+    exam = Exam(folder, seed, pipeline, around, samples=samples, frozen_from=frozen)
     for task in pipeline.in_order:
         exam.look(task)
     return exam

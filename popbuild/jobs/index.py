@@ -48,7 +48,7 @@ from popbuild.base.paths import (
     seed_place,
 )
 from popbuild.jobs import lookup, staleness
-from popbuild.jobs.examine import Exam, Surroundings
+from popbuild.jobs.examine import Exam, Surroundings, with_frozen
 from popbuild.jobs.lookup import Job
 from popbuild.jobs.staleness import Verdict
 from popbuild.model.config.config import DEFAULT_PIPELINE
@@ -274,7 +274,7 @@ def _unsettled(around: Surroundings) -> frozenset[str]:
     pending = [name.removesuffix("-seed.json") for name in _names(root.data / PENDING)]
     notes = [name.removesuffix(".json") for name in _names(root.path / lookup.PROMOTIONS)]
     built = (*_names(root.data / CURRENT), *_names(root.data / REJECTED))
-    return around.with_frozen.union(pending, notes, built)
+    return with_frozen(root).union(pending, notes, built)
 
 
 def _watched(around: Surroundings, pipeline: Pipeline) -> _Watched:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from popbuild.base.errors import UsageError, no_such
 from popbuild.base.paths import Root, check_name, name_problem
 from popbuild.jobs import lookup
-from popbuild.jobs.examine import Surroundings
+from popbuild.jobs.examine import Surroundings, read_frozen
 
 Selection = dict[str, tuple[str, ...] | None]  # job -> its tasks, None for all of them
 
@@ -91,7 +91,7 @@ def check_not_frozen(what: str, tasks: Selection, around: Surroundings) -> None:
     """UsageError where one of the tasks that are named for this is frozen."""
     for job, names in tasks.items():
         for task in names or ():
-            if task in around.frozen(job):
+            if task in read_frozen(around.root, job):
                 raise UsageError(
                     "the task is frozen",
                     {what: task, "job": job},

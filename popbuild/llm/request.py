@@ -35,6 +35,11 @@ def message_text(message: Message) -> str:
     return content if isinstance(content, str) else ""
 
 
+def writable(text: str) -> str:
+    """A text as UTF-8 can hold it: half a surrogate pair is shown by its number."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 @dataclass(frozen=True)
 class Request:
     """Everything that may change an answer.

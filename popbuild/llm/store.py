@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from popbuild.base import disk, jsonio, tree
-from popbuild.base.errors import UsageError
+from popbuild.base.errors import UsageError, no_such
 from popbuild.llm.request import Answer, Request, is_local
 from popbuild.llm.usage import Tokens, has_invented_zeros
 from popbuild.model.letter import is_sealed, seal
@@ -35,9 +35,7 @@ def choose_mode(given: str | None, environment: Mapping[str, str]) -> str:
     name = "POPBUILD_STORE" if given is None else "--store"
     mode = environment.get("POPBUILD_STORE") or USE if given is None else given
     if mode not in MODES:
-        raise UsageError(
-            "no such mode of the store", {name: mode or "nothing", "known": ", ".join(MODES)}
-        )
+        raise UsageError("no such mode of the store", no_such(name, mode or "nothing", MODES))
     return mode
 
 

@@ -4,73 +4,45 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from popbuild.base import jsonio
 from popbuild.base.errors import TaskError
+from popbuild.base.fair_turns import away
 from popbuild.model.pipeline import Task
+from popbuild.task.attempt import Work
 
 MAX_OUTPUT_BYTES = 64 * 1024 * 1024
 _SHOWN_CHARS = 1_000
 _PART_BYTES = 1024 * 1024
 
 
-async def run_command(
-    task: Task, folder: Path, given: Mapping[str, Any], log: Callable[[str], None]
-) -> str:
+async def run_command(work: Work, progress: Mapping[str, Any], log: logging.Logger) -> str:
     """Run a task's command, without a shell, in its folder. Gives what it wrote to stdout.
 
     Raises TaskError when it cannot be started, ends with another code than 0, takes longer than
     the task's timeout (its whole process group is then killed), or writes too much.
     """
-    assert task.command is not None
-    where = {"task": task.id, "command": " ".join(task.command)}
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *task.command,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            cwd=folder,
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise TaskError(
-            "a task's command cannot be started", {**where, "found": error.strerror or error}
-        ) from None
-    try:
-        output, errors = await asyncio.wait_for(
-            _talk(process, jsonio.dumps(dict(given))), task.timeout_s
-        )
-    except BaseException as error:
-        _kill(process)
-        await process.communicate()  # what is still in the pipes would hold `wait` back
-        if not isinstance(error, TimeoutError):
-            raise
-        raise TaskError(
-            "a task's command took too long",
-            {**where, "allowed": f"{task.timeout_s:g} s"},
-            hint="timeout in task.yaml sets the limit, in seconds",
-        ) from None
+    given = _input(work, progress)
+    async with away():
+        output, errors, code = await _run(work.task, work.config.root.config, given)
+    where = _where(work.task)
     if len(output) > MAX_OUTPUT_BYTES:
         raise TaskError(
             "a task's command wrote too much", {**where, "allowed": f"{MAX_OUTPUT_BYTES:,} bytes"}
         )
-    complaint = errors.decode(errors="replace").strip()
+    complaint = errors.decode(errors="replace").strip()[-_SHOWN_CHARS:]
     if complaint:
-        log(complaint[-_SHOWN_CHARS:])
-    if process.returncode:
+        log.info("%s", complaint)
+    if code:
         raise TaskError(
             "a task's command failed",
-            {
-                **where,
-                "exit code": process.returncode,
-                "stderr": complaint[-_SHOWN_CHARS:] or "empty",
-            },
+            {**where, "exit code": code, "stderr": complaint or "empty"},
         )
     try:
         return output.decode()
@@ -78,6 +50,62 @@ async def run_command(
         raise TaskError(
             "a task's command wrote text that is not UTF-8", {**where, "at": f"byte {error.start}"}
         ) from None
+
+
+def _input(work: Work, progress: Mapping[str, Any]) -> bytes:
+    """What the command reads: the whole of the task's inputs, on which the task then depends."""
+    seen, trace = work.seen, work.trace
+    trace.needs(seen.artifacts)
+    for name, value in seen.artifacts.items():
+        trace.read(f"artifact:{name}", "", value)
+    trace.read("seed", "", seen.seed)
+    trace.job(work.job)
+    return jsonio.dumps(
+        {
+            "job": work.job,
+            "task": work.task.id,
+            "seed": seen.seed,
+            "artifacts": dict(seen.artifacts),
+            "config": dict(seen.config),
+            **progress,
+        }
+    )
+
+
+def _where(task: Task) -> dict[str, object]:
+    return {"task": task.id, "command": " ".join(task.command or ())}
+
+
+async def _run(task: Task, config: Path, given: bytes) -> tuple[bytes, bytes, int | None]:
+    """What a task's command wrote to stdout and to stderr, and its exit code."""
+    assert task.command is not None
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *task.command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            cwd=config / task.folder,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise TaskError(
+            "a task's command cannot be started",
+            {**_where(task), "found": error.strerror or error},
+        ) from None
+    try:
+        output, errors = await asyncio.wait_for(_talk(process, given), task.timeout_s)
+    except BaseException as error:
+        _kill(process)
+        await process.communicate()  # what is still in the pipes would hold `wait` back
+        if not isinstance(error, TimeoutError):
+            raise
+        raise TaskError(
+            "a task's command took too long",
+            {**_where(task), "allowed": f"{task.timeout_s:g} s"},
+            hint="timeout in task.yaml sets the limit, in seconds",
+        ) from None
+    return output, errors, process.returncode
 
 
 def _kill(process: asyncio.subprocess.Process) -> None:
@@ -88,7 +116,7 @@ def _kill(process: asyncio.subprocess.Process) -> None:
 
 async def _talk(process: asyncio.subprocess.Process, given: bytes) -> tuple[bytes, bytes]:
     """Write all to stdin; gives what came on stdout, and the end of what came on stderr. A command
-    that writes more than it may is killed, and what it gave is too long."""
+    that writes more than it may is killed, and its output is then longer than allowed."""
     assert process.stdin is not None
     assert process.stdout is not None
     assert process.stderr is not None

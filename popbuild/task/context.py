@@ -4,45 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import itertools
-import logging
-import reprlib
-import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from popbuild.base import jsonio
-from popbuild.base.errors import InputError, TaskError, no_such, printable
-from popbuild.base.texts import is_blank
+from popbuild.base.errors import TaskError, no_such, printable
 from popbuild.llm.request import Answer, Message
 from popbuild.model.problem import MISSING, Problem, value_at
+from popbuild.task import prompts
+from popbuild.task.asking import Asking
+from popbuild.task.attempt import AnswerRejected, RevokedError, Work
+from popbuild.task.prompts import Progress
 from popbuild.task.reads import ReadTrace
-from popbuild.task.task_files import Files
+from popbuild.task.returned import Returned
+from popbuild.task.stage_log import StageLog, logger_of
 
 _UNSET = object()
-_INSTRUCTING = ("system", "developer")  # roles
-
-AskModel = Callable[[Sequence[Message], Any, Mapping[str, Any]], Coroutine[Any, Any, Answer]]
-Render = Callable[[str, Mapping[str, Any]], str]
-Judge = Callable[[Any], list[Problem]]
-Parse = Callable[[Any], Any]
-
-
-class RevokedError(Exception):
-    """The stage outlived its timeout: its context does nothing more."""
-
-
-class AnswerRejected(Exception):
-    """Raised by a stage: the answer fails the gate with this problem."""
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(str(problem))
-        self.problem = problem
 
 
 class Artifacts(Mapping[str, Any]):
     """The main artifacts of the needed tasks by task, as plain copies. A task depends on each
-    whole document that it was handed."""
+    whole document that it gets."""
 
     def __init__(self, values: Mapping[str, Any], trace: ReadTrace) -> None:
         self._values = values
@@ -65,32 +46,16 @@ class Artifacts(Mapping[str, Any]):
 
 
 class Context:
-    """One task's context, through all its stages and cycles."""
+    """One task's context, through all its stages and cycles. Made inside the event loop; its
+    methods are called from the threads of stages."""
 
-    def __init__(  # noqa: PLR0913 - keywords only, from one caller
-        self,
-        *,
-        job: str,
-        task: str,
-        config: Mapping[str, Any],
-        seed: Any,
-        artifacts: Mapping[str, Any],
-        trace: ReadTrace,
-        files: Files,
-        ask: AskModel,
-        render: Render,
-        judge: Judge,
-        parse: Parse,
-        logger: logging.Logger,
-        loop: asyncio.AbstractEventLoop,
-    ) -> None:
-        self.task = task
-        self.config = copy.deepcopy(dict(config))
-        self.artifacts = Artifacts(artifacts, trace)
-        self.files = files
-        self.log = logger
+    def __init__(self, work: Work, log: StageLog, asking: Asking, returned: Returned) -> None:
+        self.task = work.task.id
+        self.config = copy.deepcopy(dict(work.seen.config))
+        self.artifacts = Artifacts(work.seen.artifacts, work.trace)
+        self.files = work.files
+        self.log = logger_of(work, log)
         self.flags: dict[str, Any] = {}
-        self.cycle = 0
         self.input: Any = None
         self.variables: dict[str, Any] = {}
         self.messages: list[Message] = []
@@ -99,32 +64,28 @@ class Context:
         self.critique = ""
         self.problems: list[dict[str, Any]] = []
         self.previous = ""
-        self._job = job
-        self._seed = seed
-        self._documents = artifacts
-        self._trace = trace
-        self._ask = ask
-        self._render = render
-        self._judge = judge
-        self._parse = parse
-        self._loop = loop
-        self._revoked = False
-        self._call_time_s = 0.0
-        self._call_started: dict[int, float] = {}
-        self._call_numbers = itertools.count()
+        self._work = work
+        self._stages = log
+        self._asking = asking
+        self._returned = returned
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def cycle(self) -> int:
+        return self._stages.cycle
 
     @property
     def job(self) -> str:
         """The job's ID; the task then depends on it."""
-        self._trace.job(self._job)
-        return self._job
+        self._work.trace.job(self._work.job)
+        return self._work.job
 
     @property
     def seed(self) -> Any:
         """A plain copy of the seed; the task then depends on all of it."""
         self._check()
-        self._trace.read("seed", "", self._seed)
-        return copy.deepcopy(self._seed)
+        self._work.trace.read("seed", "", self._work.seen.seed)
+        return copy.deepcopy(self._work.seen.seed)
 
     def read(self, pointer: str, task: str | None = None, default: Any = _UNSET) -> Any:
         """One value of the seed, or of a needed task's artifact; the task depends on just that.
@@ -132,13 +93,14 @@ class Context:
         A missing value gives `default`, or a TaskError that names the place.
         """
         self._check()
-        if task is not None and task not in self._documents:
-            raise TaskError("not a needed task", no_such("task", task, self._documents))
+        seen = self._work.seen
+        if task is not None and task not in seen.artifacts:
+            raise TaskError("not a needed task", no_such("task", task, seen.artifacts))
         document, name = (
-            (self._seed, "seed") if task is None else (self._documents[task], f"artifact:{task}")
+            (seen.seed, "seed") if task is None else (seen.artifacts[task], f"artifact:{task}")
         )
         value = value_at(document, pointer)
-        self._trace.read(name, pointer, value)
+        self._work.trace.read(name, pointer, value)
         if value is not MISSING:
             return copy.deepcopy(value)
         if default is not _UNSET:
@@ -148,15 +110,13 @@ class Context:
     def render(self, template: str, **variables: Any) -> str:
         """A template of the task's folder, or from pipeline-config/, with further variables."""
         self._check()
-        return self._render(template, variables)
+        return prompts.render(self._work, template, self.progress(), variables)[0]
 
     def llm(self, messages: Sequence[Message] | str, schema: Any = None, **settings: Any) -> Answer:
         """A call to the model, from a plain function. Blocks until the answer is there."""
         self._check()
-        future = asyncio.run_coroutine_threadsafe(
-            self._call(messages, schema, settings), self._loop
-        )
-        answer = future.result()
+        asking = self._asking.ask_from_code(messages, schema, settings)
+        answer = asyncio.run_coroutine_threadsafe(asking, self._loop).result()
         self._check()
         return answer
 
@@ -165,111 +125,29 @@ class Context:
     ) -> Answer:
         """A call to the model, from an async function."""
         self._check()
-        future = asyncio.run_coroutine_threadsafe(
-            self._call(messages, schema, settings), self._loop
-        )
-        answer = await asyncio.wrap_future(future)
+        asking = self._asking.ask_from_code(messages, schema, settings)
+        answer = await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(asking, self._loop))
         self._check()
         return answer
 
     def judge(self, value: Any) -> list[dict[str, Any]]:
         """The schema's problems with a value, as objects."""
-        return [problem.as_json() for problem in self._judge(value)]
+        return [problem.as_json() for problem in self._returned.judge(value)]
 
     def parse(self, answer: Answer | str) -> Any:
         """The document in an answer, as `parsing` finds it by default: without reasoning, and with
         harmless slips mended. Where there is none, the exception is that of `reject`."""
         self._check()
-        return self._parse(answer)
+        return self._returned.parse_for_code(answer)
 
     def reject(self, message: str, pointer: str = "") -> AnswerRejected:
         """An exception to raise: the answer fails the gate."""
         return AnswerRejected(Problem(printable(str(message)), printable(str(pointer))))
 
-    # What follows is the runner's.
-
-    def revoke(self) -> None:
-        """From now on this context, and its files, do nothing more."""
-        self.files.revoke()  # first: whoever sees the context revoked can write nothing any more
-        self._revoked = True
-
-    @property
-    def is_revoked(self) -> bool:
-        return self._revoked
-
-    def call_time_s(self) -> float:
-        """Seconds spent waiting for models so far: no stage's fault."""
-        now = time.monotonic()
-        return self._call_time_s + sum(now - each for each in self._call_started.values())
+    def progress(self) -> Progress:
+        """What templates see of the attempt."""
+        return Progress(self.variables, self.problems, self.previous, self.critique, self.cycle)
 
     def _check(self) -> None:
-        if self._revoked:
+        if self._work.files.is_revoked:
             raise RevokedError(f"task {self.task} outlived its timeout")
-
-    async def _call(
-        self, messages: Sequence[Message] | str, schema: Any, settings: Mapping[str, Any]
-    ) -> Answer:
-        key = next(self._call_numbers)
-        self._call_started[key] = time.monotonic()
-        try:
-            return await self._ask(asked(messages), schema, settings)
-        finally:
-            self._call_time_s += time.monotonic() - self._call_started.pop(key)
-
-
-def as_messages(value: Any) -> list[Message]:
-    """Messages from what a stage returned: a text, or a list of objects with role and content."""
-    if isinstance(value, str):
-        value = [{"role": "user", "content": value}]
-    if not isinstance(value, list) or not value or not all(map(_is_message, value)):
-        raise TaskError(
-            "not a conversation",
-            {
-                "found": reprlib.repr(value),
-                "allowed": 'a text, or a list of {"role": a text, "content": a text or a list}',
-            },
-        )
-    try:
-        jsonio.normal(value, "messages")
-    except InputError as error:
-        raise TaskError(
-            "messages must be JSON", {"found": error.as_line(("where", "file"))}
-        ) from None
-    messages: list[Message] = value
-    return messages
-
-
-def asked(value: Any) -> list[Message]:
-    """The same of what is sent: it must say something."""
-    messages = as_messages(value)
-    # What a system message says is how to answer, and not what.
-    asking = [each for each in messages if each["role"] not in _INSTRUCTING] or messages
-    if all(map(_says_nothing, asking)):
-        raise TaskError(
-            "a conversation that says nothing",
-            {"found": reprlib.repr(value)},
-            hint="nothing was sent: a model is asked by a message that has a text",
-        )
-    return messages
-
-
-def _says_nothing(message: Message) -> bool:
-    """Whether a message has no text, and nothing else: no picture, no call of a tool."""
-    content = message["content"]
-    parts = [{"type": "text", "text": content or ""}] if not isinstance(content, list) else content
-    return message.keys() <= {"role", "content", "name"} and all(
-        isinstance(part, dict)
-        and part.get("type", "text") == "text"
-        and is_blank(str(part.get("text") or ""))
-        for part in parts
-    )
-
-
-def _is_message(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and isinstance(value.get("role"), str)
-        # No content: a message that calls tools. A list: text and pictures.
-        and isinstance(value.get("content", ""), str | list | None)
-        and "content" in value
-    )

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from popbuild.base import disk, jsonio
 from popbuild.base.errors import InputError, TaskError
-from popbuild.base.paths import FILE_KINDS, JobFolder, check_file_name
+from popbuild.base.paths import FILE_KINDS, check_file_name
+from popbuild.base.redact import redact
+from popbuild.jobs.open_job import OpenJob
+from popbuild.model.pipeline import Task
 from popbuild.model.stage_names import is_kept_name
 
 Mode = Literal["replace", "append"]
@@ -20,27 +23,26 @@ class Files:
     """What `context.files` is. Every write lands in the job's and the task's index.
 
     In a new attempt the first append to a file replaces what an earlier attempt left there:
-    otherwise a rebuilt log would hold both. `clean` takes keys out of every text; the main
-    artifact comes without any.
+    otherwise a rebuilt log would hold both. Keys are taken out of every text; the main artifact
+    comes without any. `artifacts` are the main artifacts of the pipeline, each with its task: they
+    belong to their tasks from the start.
     """
 
     def __init__(
         self,
-        folder: JobFolder,
-        task: str,
-        main_artifact: str,
-        owner_of: Callable[[str, str], str | None],
-        index: Callable[[str, str], None],
-        clean: Callable[[str], str],
+        opened: OpenJob,
+        task: Task,
+        artifacts: Mapping[str, str],
+        environment: Mapping[str, str],
     ) -> None:
-        self._folder = folder
-        self._task = task
-        self._main = main_artifact
-        self._owner_of = owner_of
-        self._index = index
-        self._clean = clean
+        self._opened = opened
+        self._folder = opened.folder
+        self._task = task.id
+        self._main = task.artifact
+        self._artifacts = {name.casefold(): owner for name, owner in artifacts.items()}
+        self._environment = environment
         self._lock = threading.Lock()
-        self._revoked = False
+        self._is_revoked = False
         self.written: set[tuple[str, str]] = set()
 
     def write_artifact(self, name: str, value: Any, mode: Mode = "replace") -> None:
@@ -54,8 +56,8 @@ class Files:
         self._write("artifacts", name, value, mode)
 
     def write_log(self, name: str, value: Any, mode: Mode = "append") -> None:
-        """Write a log, by default behind what is there. Kept prompts and answers are written by
-        popbuild itself."""
+        """Write a log, by default appended to what is there. The logs of prompts and answers are
+        written by popbuild itself."""
         if isinstance(name, str) and is_kept_name(name):
             raise TaskError(
                 "popbuild keeps prompts and answers under such names",
@@ -65,12 +67,12 @@ class Files:
         self._write("logs", name, value, mode)
 
     def write_tmp(self, name: str, value: Any, mode: Mode = "replace") -> None:
-        """Write something that nobody needs after the task."""
+        """Write something that is not needed after the task."""
         self._write("tmp", name, value, mode)
 
     def read_artifact(self, name: str) -> str:
-        """An artifact's text, of any task. It is no dependency: read main artifacts through
-        `context.artifacts` or `context.read`."""
+        """An artifact's text, of any task. Reading it makes no dependency: read main artifacts
+        through `context.artifacts` or `context.read`."""
         return self._read("artifacts", name)
 
     def read_log(self, name: str) -> str:
@@ -100,14 +102,18 @@ class Files:
     def revoke(self) -> None:
         """A stage outlived its timeout: nothing more is written."""
         with self._lock:
-            self._revoked = True
+            self._is_revoked = True
+
+    @property
+    def is_revoked(self) -> bool:
+        return self._is_revoked
 
     def _write(self, kind: str, name: str, value: Any, mode: Mode) -> None:
         if mode not in ("replace", "append"):
             raise TaskError("no such mode", {"mode": mode, "known": "replace, append"})
         with self._place(kind, name, value) as (path, given):
-            # Bytes that are no text come back as they were.
-            text = self._clean(given.decode(errors="surrogateescape"))
+            # Bytes that are not text come back as they were.
+            text = redact(given.decode(errors="surrogateescape"), self._environment)
             data = text.encode(errors="surrogateescape")
             if mode == "append" and (kind, name) in self.written:
                 disk.append(path, data, sync=False, lines=False)
@@ -123,9 +129,9 @@ class Files:
         except InputError as error:
             raise TaskError(error.message, {"task": self._task, **error.values}) from None
         with self._lock:
-            if self._revoked:
+            if self._is_revoked:
                 raise TaskError("the task outlived its timeout", {"task": self._task, "file": name})
-            owner = self._owner_of(kind, name)
+            owner = self._owner(kind, name)
             if owner not in (None, self._task):
                 raise TaskError(
                     "this file belongs to another task",
@@ -141,7 +147,12 @@ class Files:
             yield self._folder.files(kind) / name, data
             if (kind, name) not in self.written:
                 self.written.add((kind, name))
-                self._index(kind, name)
+                self._opened.add_file(self._task, kind, name)
+
+    def _owner(self, kind: str, name: str) -> str | None:
+        """The task that a file belongs to."""
+        main = self._artifacts.get(name.casefold()) if kind == "artifacts" else None
+        return main or self._opened.owner(kind, name)
 
     def _read(self, kind: str, name: str) -> str:
         try:

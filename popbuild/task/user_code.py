@@ -6,6 +6,7 @@ pipeline-config/helpers.py, and `from . import helpers` one beside stages.py.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.abc
 import importlib.machinery
@@ -13,7 +14,7 @@ import importlib.util
 import reprlib
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,11 +26,16 @@ from popbuild.model.stage_names import FUNCTIONS
 
 
 class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Python's import system, over a snapshot of the files in `folder`."""
+    """Python's import system, over a snapshot of the files in `folder`.
+
+    It changes what all of the process imports: stages use plain import statements, and Python
+    looks for those in one place only, `sys.meta_path`.
+    """
 
     def __init__(self, snapshot: Snapshot, folder: Path) -> None:
         self._snapshot = snapshot
         self._folder = folder
+        self._imported: list[str] = []
         self._folders = {
             "/".join(parts[:depth])
             for path in snapshot.files
@@ -38,11 +44,17 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             for depth in range(1, len(parts))
         }
 
-    def install(self) -> None:
-        """Serve imports of this process. The last one installed wins."""
-        for other in [each for each in sys.meta_path if isinstance(each, Finder)]:
-            sys.meta_path.remove(other)
+    @contextlib.contextmanager
+    def installed(self) -> Iterator[None]:
+        """Inside, the process imports from the snapshot. Afterwards what it imported is forgotten:
+        another snapshot may have modules of the same names."""
         sys.meta_path.insert(0, self)
+        try:
+            yield
+        finally:
+            sys.meta_path.remove(self)
+            for name in self._imported:
+                sys.modules.pop(name, None)
 
     def find_spec(
         self, fullname: str, path: object = None, target: ModuleType | None = None
@@ -56,7 +68,7 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
                 is_package=file.endswith("/__init__.py"),
             )
         if fullname.replace(".", "/") in self._folders:
-            spec = importlib.machinery.ModuleSpec(fullname, None, is_package=True)
+            spec = importlib.machinery.ModuleSpec(fullname, self, is_package=True)
             spec.submodule_search_locations = []
             return spec
         return None
@@ -65,8 +77,10 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return None
 
     def exec_module(self, module: ModuleType) -> None:
+        self._imported.append(module.__name__)
         file = file_of(module.__name__, self._snapshot.files)
-        assert file is not None  # find_spec gave this loader
+        if file is None:
+            return  # a folder without __init__.py
         module.__file__ = str(self._folder / file)  # for the files that it opens beside itself
         code = compile(self._snapshot.text(file), f"pipeline-config/{file}", "exec")
         exec(code, module.__dict__)  # noqa: S102 - running the user's stages is what this is for

@@ -15,7 +15,7 @@ from popbuild.base.units import count
 from popbuild.query.describe import jobs_of, names_to_ids
 
 if TYPE_CHECKING:
-    from popbuild.upkeep.validate import Finding
+    from popbuild.upkeep.findings import Finding
 
 
 @dataclass(frozen=True)

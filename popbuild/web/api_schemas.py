@@ -1,5 +1,5 @@
-"""The shapes of what the API takes and gives, as JSON Schemas: for its OpenAPI document, and to
-judge what is sent to it."""
+"""The JSON Schemas of what the API takes and gives: for its OpenAPI document, and to check
+requests."""
 
 from __future__ import annotations
 
@@ -20,245 +20,172 @@ def array(items: Shape) -> Shape:
     return {"type": "array", "items": items}
 
 
-def an_object(required: Shape, optional: Shape | None = None, *, open_: bool = False) -> Shape:
-    """An object with these properties; `open_` may have others."""
+TEXT: Shape = {"type": "string"}
+# What may be asked for; whether such a job exists is checked later.
+JOB: Shape = {"type": "string", "minLength": 1, "maxLength": 255}
+TASK: Shape = {"type": "string", "minLength": 1, "maxLength": 64}
+STANDING: Shape = {"type": "string", "enum": [*STANDINGS, NOT_LOOKED_AT]}
+
+_TYPES: dict[str, Shape] = {
+    "text": TEXT,
+    "bool": {"type": "boolean"},
+    "count": {"type": "integer", "minimum": 0},
+    "integer": {"type": "integer"},
+    "number": {"type": "number"},
+    "object": {"type": "object"},
+    "job": JOB,
+    "task": TASK,
+    "standing": STANDING,
+    "note": {"type": "string", "maxLength": 2_000},
+    "person": {"type": "string", "maxLength": 200},
+    "range": ref("Range"),
+}
+
+
+def _type(name: str) -> Shape:
+    if name.startswith("["):
+        return array(_type(name[1:-1]))
+    if name.endswith("?"):
+        shape = _type(name[:-1])
+        if "$ref" in shape:
+            return {"anyOf": [shape, {"type": "null"}]}
+        return {**shape, "type": [shape["type"], "null"]}
+    return ref(name) if name[0].isupper() else _TYPES[name]
+
+
+def _members(text: str) -> dict[str, Shape]:
+    pairs = (each.split() for each in text.split(",") if each.strip())
+    return {name: _type(kind) for name, kind in pairs}
+
+
+def fields(required: str, optional: str = "", *, open_: bool = False, **more: Shape) -> Shape:
+    """An object with these members, each a name and a type: `id text, cost number?, jobs [Row]`.
+
+    `?` allows null, brackets make a list, a capital letter names another schema. `more` are
+    required members with schemas of their own; an `open_` object may have others.
+    """
+    needed = {**_members(required), **more}
     return {
         "type": "object",
-        "properties": {**required, **(optional or {})},
-        "required": list(required),
+        "properties": {**needed, **_members(optional)},
+        "required": list(needed),
         "additionalProperties": open_,
     }
 
 
-TEXT: Shape = {"type": "string"}
-NULLABLE_TEXT: Shape = {"type": ["string", "null"]}
-BOOLEAN: Shape = {"type": "boolean"}
-COUNT: Shape = {"type": "integer", "minimum": 0}
-NUMBER: Shape = {"type": "number"}
-NULLABLE_NUMBER: Shape = {"type": ["number", "null"]}
-NULLABLE_OBJECT: Shape = {"type": ["object", "null"]}
-# What may be asked for. Whether there is such a job is another question.
-JOB: Shape = {"type": "string", "minLength": 1, "maxLength": 255}
-TASK: Shape = {"type": "string", "minLength": 1, "maxLength": 64}
-NOTE: Shape = {"type": "string", "maxLength": 2_000}
-STANDING: Shape = {"type": "string", "enum": [*STANDINGS, NOT_LOOKED_AT]}
+def _said(shape: Shape, description: str) -> Shape:
+    return {**shape, "description": description}
 
-_SAID: dict[str, Shape] = {
-    "task": TASK,
-    "note": NOTE,
-    "by": {"type": "string", "maxLength": 200},
-    "of": {
-        "type": "string",
-        "maxLength": 100,
-        "description": "That of the question, as `waiting` of the job has it. The answer is "
-        "refused if something else is asked by now, or somebody has answered otherwise; without "
-        "it, what stands there is decided about.",
-    },
+
+_PARTS = "cachedTokens range?, cacheWriteTokens range?, reasoningTokens range?"
+_COSTS = f"inputTokens range, outputTokens range, {_PARTS}, cost range?"
+_DECISION = fields("", "task task, note note, by person")
+_DECISION["properties"]["of"] = {
+    "type": "string",
+    "maxLength": 100,
+    "description": "The question's own `of`, as the job's `waiting` has it. The answer is refused "
+    "if something else is asked by now, or was answered otherwise; without it, the decision is "
+    "about whatever is there.",
 }
-_PROBLEM = an_object({"message": TEXT, "pointer": TEXT}, {"schemaPath": NULLABLE_TEXT})
-_RANGE: Shape = an_object({"low": NUMBER, "high": NUMBER})
-_TASK_STATE = an_object(
-    {
-        "label": TEXT,
-        # Of ours pending, running, done or error; another program has its own words.
-        "state": TEXT,
-        "stale": {"type": ["boolean", "null"]},
-        "edited": BOOLEAN,
-        "frozen": BOOLEAN,
-        "reasons": array(TEXT),
-        "artifact": NULLABLE_TEXT,
-        "attempts": COUNT,
-        "executionTime": NUMBER,
-        "refinementAttempts": COUNT,
-        "usage": NULLABLE_OBJECT,
-        "error": {"type": ["string", "object", "null"]},
-    },
-    {"currentStage": TEXT},
-    open_=True,
-)
-_KINDS = {
-    name: {"anyOf": [ref("Range"), {"type": "null"}]}
-    for name in ("cachedTokens", "cacheWriteTokens", "reasoningTokens")
-}
-_PLANNED_TASK = an_object(
-    {
-        "task": TEXT,
-        "runs": {"type": "string", "enum": ["will", "may"]},
-        "reasons": array(TEXT),
-        "storedCalls": {"type": ["integer", "null"]},
-        "calls": ref("Range"),
-        "inputTokens": ref("Range"),
-        "outputTokens": ref("Range"),
-        **_KINDS,
-        "cost": {"anyOf": [ref("Range"), {"type": "null"}]},
-        "basis": TEXT,
-        "lacking": BOOLEAN,
-    }
-)
-_TOTALS = an_object(
-    {
-        "calls": ref("Range"),
-        "storedCalls": {"type": ["integer", "null"]},
-        "inputTokens": ref("Range"),
-        "outputTokens": ref("Range"),
-        **_KINDS,
-        "cost": {"anyOf": [ref("Range"), {"type": "null"}]},
-        "unknownCost": array(TEXT),
-    }
-)
+_SELECTED: Shape = {**array(JOB), "minItems": 1, "maxItems": 100_000}
+_FRESH: Shape = {**array(TASK), "maxItems": 100}
+_SELECTION = fields("", "always bool", jobs=_SELECTED)
+_SELECTION["properties"]["fresh"] = _FRESH
 
 SHAPES: dict[str, Shape] = {
-    "Error": {
-        **an_object(
-            {"error": TEXT, "values": {"type": "object"}, "hint": NULLABLE_TEXT},
-            {"problems": array(ref("Problem"))},
-        ),
-        "description": "What, where, what next: the shape of every error, as with --json.",
-    },
-    "Problem": {
-        **_PROBLEM,
-        "description": "One violation; `pointer` is a JSON Pointer into the document.",
-    },
-    "Range": _RANGE,
-    "Row": {
-        **an_object(
-            {
-                "id": TEXT,
-                "standing": STANDING,
-                "why": TEXT,
-                "done": COUNT,
-                "tasks": COUNT,
-                "tokens": {"type": ["integer", "null"], "minimum": 0},
-                "cost": NULLABLE_NUMBER,
-                "changed": NUMBER,
-            }
-        ),
-        "description": "A job in a line. `tokens` and `cost` are what the last build of each task "
-        "came to, null where that is unknown; `cost` is in US dollars; "
-        "`changed` in seconds since 1970.",
-    },
-    "Jobs": an_object(
-        {
-            "jobs": array(ref("Row")),
-            "total": COUNT,
-            "page": COUNT,
-            "pages": COUNT,
-            "counts": {"type": "object", "additionalProperties": COUNT},
-        }
+    "Error": _said(
+        fields("error text, values object, hint text?", "problems [Problem]"),
+        "What, where, what next: the shape of every error, as with --json.",
     ),
-    "Job": {
-        **an_object(
-            {
-                "id": TEXT,
-                "state": TEXT,
-                "upToDate": BOOLEAN,
-                "path": NULLABLE_TEXT,
-                "tasks": {"type": "object", "additionalProperties": ref("TaskState")},
-            },
-            {"problems": array(ref("Problem")), "unowned": array(TEXT)},
+    "Problem": _said(
+        fields("message text, pointer text", "schemaPath text?"),
+        "One violation; `pointer` is a JSON Pointer into the document.",
+    ),
+    "Range": fields("low number, high number"),
+    "Row": _said(
+        fields(
+            "id text, standing standing, why text, done count, tasks count, tokens count?, "
+            "cost number?, changed number"
+        ),
+        "A job in a line. `tokens` and `cost` are what the last build of each task used, null "
+        "where that is unknown; `cost` is in US dollars, `changed` in seconds since 1970.",
+    ),
+    "Jobs": fields(
+        "jobs [Row], total count, page count, pages count",
+        counts={"type": "object", "additionalProperties": _TYPES["count"]},
+    ),
+    "Job": _said(
+        fields(
+            "id text, state text, upToDate bool, path text?",
+            "problems [Problem], unowned [text]",
             open_=True,
+            tasks={"type": "object", "additionalProperties": ref("TaskState")},
         ),
-        "description": "A job as `popbuild status --json` has it.",
-    },
-    "TaskState": _TASK_STATE,
-    "File": an_object({"kind": TEXT, "name": TEXT, "path": TEXT, "sizeBytes": COUNT}),
-    "Pipeline": an_object(
-        {
-            "id": {**TEXT, "description": "What a seed names; the default one's is empty."},
-            "name": TEXT,
-            "path": TEXT,
-            "version": NULLABLE_TEXT,
-            "description": NULLABLE_TEXT,
-            "tasks": array(
-                an_object(
-                    {
-                        "id": TEXT,
-                        "label": TEXT,
-                        "needs": array(TEXT),
-                        "artifact": TEXT,
-                        "settings": {"type": "object"},
-                        "files": array(TEXT),
-                    }
-                )
-            ),
-        }
+        "A job as `popbuild status --json` has it.",
     ),
-    "PlannedTask": _PLANNED_TASK,
-    "Totals": _TOTALS,
-    "PlannedJob": an_object(
-        {
-            "id": TEXT,
-            "state": TEXT,
-            "note": NULLABLE_TEXT,
-            "tasks": array(ref("PlannedTask")),
-            "total": ref("Totals"),
-        }
-    ),
-    "Plan": an_object({"jobs": array(ref("PlannedJob")), "total": ref("Totals")}),
-    "Build": {
-        **an_object(
-            {
-                "id": TEXT,
-                "jobs": array(TEXT),
-                "command": TEXT,
-                "state": {"type": "string", "enum": [QUEUED, RUNNING, WAITING, ENDED]},
-                "askedAt": TEXT,
-                "begunAt": NULLABLE_TEXT,
-                "endedAt": NULLABLE_TEXT,
-                "exitCode": {"type": ["integer", "null"]},
-                "ending": NULLABLE_TEXT,
-                "results": array({"type": "object"}),
-                "error": {"anyOf": [ref("Error"), {"type": "null"}]},
-                "printed": TEXT,
-            }
-        ),
-        "description": "A `popbuild run` that this server started: queued until there is room, "
-        "waiting while another command builds its jobs; `ending` says how it ended, `results` as "
-        "with --json.",
-    },
-    "Run": {
-        **an_object({"pipelineId": TEXT}, open_=True),
-        "description": "A line of runs.jsonl: one promotion.",
-    },
-    "Explanation": an_object({"task": TEXT}, open_=True),
-    "Difference": an_object({"id": TEXT, "against": TEXT}, open_=True),
-    "Decided": an_object(
-        {
-            "job": TEXT,
-            "task": TEXT,
-            "decision": {"type": "string", "enum": ["approved", "rejected"]},
-            "by": TEXT,
-            "at": TEXT,
-            "before": BOOLEAN,
-            "path": TEXT,
-            "waiting": array(TEXT),
-        },
+    # `state` is pending, running, done or error for our tasks; other programs have other words.
+    "TaskState": fields(
+        "label text, state text, stale bool?, edited bool, frozen bool, reasons [text], "
+        "artifact text?, attempts count, executionTime number, refinementAttempts count, "
+        "usage object?",
+        "currentStage text",
         open_=True,
+        error={"type": ["string", "object", "null"]},
     ),
-    "Stopped": an_object({"job": TEXT, "asked": BOOLEAN, "ended": BOOLEAN, "stopped": BOOLEAN}),
-    # What is sent.
-    "Submission": {
-        **an_object(
-            {},
-            {"seed": {"type": "object"}, "text": TEXT, "id": JOB, "build": BOOLEAN},
+    "File": fields("kind text, name text, path text, sizeBytes count"),
+    "Pipeline": fields(
+        "name text, path text, version text?, description text?",
+        id=_said(TEXT, "What a seed names; the default pipeline's is empty."),
+        tasks=array(
+            fields(
+                "id text, label text, needs [text], artifact text, settings object, files [text]"
+            )
         ),
-        "oneOf": [{"required": ["seed"]}, {"required": ["text"]}],
-        "description": "A seed, or the text of its file, which is read strictly.",
-    },
-    "Selection": an_object(
-        {"jobs": {**array(JOB), "minItems": 1, "maxItems": 100_000}},
-        {"always": BOOLEAN, "fresh": {**array(TASK), "maxItems": 100}},
     ),
-    "BuildOrder": an_object(
-        {"jobs": {**array(JOB), "minItems": 1, "maxItems": 100_000}},
+    "PlannedTask": fields(
+        f"task text, reasons [text], storedCalls count?, calls range, {_COSTS}, basis text, "
+        "lacking bool",
+        runs={"type": "string", "enum": ["will", "may"]},
+    ),
+    "Totals": fields(f"calls range, storedCalls count?, {_COSTS}, unknownCost [text]"),
+    "PlannedJob": fields("id text, state text, note text?, tasks [PlannedTask], total Totals"),
+    "Plan": fields("jobs [PlannedJob], total Totals"),
+    "Build": _said(
+        fields(
+            "id text, jobs [text], command text, askedAt text, begunAt text?, endedAt text?, "
+            "exitCode integer?, ending text?, results [object], error Error?, printed text",
+            state={"type": "string", "enum": [QUEUED, RUNNING, WAITING, ENDED]},
+        ),
+        "A `popbuild run` that this server started: queued until there is room, waiting while "
+        "another command builds its jobs; `ending` says how it ended, `results` as with --json.",
+    ),
+    "Run": _said(fields("pipelineId text", open_=True), "A line of runs.jsonl: one promotion."),
+    "Explanation": fields("task text", open_=True),
+    "Difference": fields("id text, against text", open_=True),
+    "Decided": fields(
+        "job text, task text, by text, at text, before bool, path text, waiting [text]",
+        open_=True,
+        decision={"type": "string", "enum": ["approved", "rejected"]},
+    ),
+    "Stopped": fields("job text, asked bool, ended bool, stopped bool"),
+    # Requests.
+    "Submission": _said(
         {
-            "always": BOOLEAN,
-            "fresh": {**array(TASK), "maxItems": 100},
-            "budget": {"type": "number", "minimum": 0},
+            **fields("", "seed object, text text, id job, build bool"),
+            "oneOf": [{"required": ["seed"]}, {"required": ["text"]}],
         },
+        "A seed, or the text of its file, which is read strictly.",
     ),
-    "Approval": an_object({}, {**_SAID, "build": BOOLEAN}),
-    "Refusal": an_object({}, _SAID),
+    "Selection": _SELECTION,
+    "BuildOrder": {
+        **_SELECTION,
+        "properties": {**_SELECTION["properties"], "budget": {"type": "number", "minimum": 0}},
+    },
+    "Approval": {
+        **_DECISION,
+        "properties": {**_DECISION["properties"], "build": _TYPES["bool"]},
+    },
+    "Refusal": _DECISION,
     "Nothing": {"type": "object", "maxProperties": 0},
 }
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import functools
+import inspect
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -33,7 +34,7 @@ from popbuild.base.redact import redact, redact_value
 from popbuild.base.roots import check_there
 from popbuild.model.problem import Problem
 from popbuild.web.guard import MAX_BODY_BYTES, Guard, Refusal, Safety, refusal
-from popbuild.web.page_routes import PAGES, Show, error_page, static
+from popbuild.web.page_routes import PAGES, Show
 from popbuild.web.routes import (
     OPERATIONS,
     PREFIX,
@@ -43,6 +44,7 @@ from popbuild.web.routes import (
     openapi_document,
 )
 from popbuild.web.server import JSON, NotAnswered, Reply, Server, WebRequest, reply_json
+from popbuild.web.site import error_page, static
 
 _THREADS = 32
 
@@ -107,7 +109,13 @@ def _verb(server: Server, operation: Operation) -> Callable[[Request], Awaitable
     async def endpoint(request: Request) -> Response:
         try:
             check_there(server.root)
-            answer = await operation.verb(server, await _ask_of(server, request, operation))
+            ask = await _ask_of(server, request, operation)
+            if "job" in ask.path:
+                server.known(ask.job)
+            if inspect.iscoroutinefunction(operation.verb):
+                answer = await operation.verb(server, ask)
+            else:
+                answer = await asyncio.to_thread(operation.verb, server, ask)
         except ClientDisconnect:
             return Response(status_code=400)
         except Exception as error:
@@ -123,7 +131,10 @@ def _page(server: Server, show: Show) -> Callable[[Request], Awaitable[Response]
     async def endpoint(request: Request) -> Response:
         try:
             check_there(server.root)
-            reply = await show(server, WebRequest(request.path_params, _query_of(request)))
+            ask = WebRequest(request.path_params, _query_of(request))
+            if "job" in ask.path:
+                server.known(ask.job)
+            reply = await show(server, ask)
         except Exception as error:
             return _response(_error(server, request, error))
         assert isinstance(reply.body, bytes)

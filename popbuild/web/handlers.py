@@ -1,4 +1,8 @@
-"""The verbs of the API: each takes a request and gives JSON. Nothing here knows HTTP's library."""
+"""The verbs of the API: each takes a request and gives JSON, and knows nothing of starlette.
+
+Plain functions run in a thread; coroutines run on the event loop, which owns the builds and the
+table of jobs.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import contextlib
 import dataclasses
 import json
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +27,13 @@ from popbuild.web.builds import Build
 from popbuild.web.server import BYTES, NotAnswered, Reply, Server, WebRequest, reply_json
 
 _MOST_RUNS = 1_000
-_SILENCE_S = 15.0  # after that, a comment shows that the line still stands
-_PATIENCE_S = 5.0  # of a request that waits for a build to stop
+_SILENCE_S = 15.0  # after which a comment keeps the connection alive
+_PATIENCE_S = 5.0  # how long a request waits for a build to stop
 _KINDS = {".json": "application/json", ".txt": "text/plain", ".md": "text/plain"}
 
 
 async def page_of(server: Server, query: Query) -> Page:
-    """The rows that a query asks for, each looked at: the server may just have begun to."""
+    """The rows that a query asks for, each examined: the server may have started just now."""
     page = server.board.page(query)
     unknown = [row.id for row in page.rows if row.standing == NOT_LOOKED_AT]
     if unknown:
@@ -49,16 +53,16 @@ async def jobs(server: Server, ask: WebRequest) -> Any:
     }
 
 
-async def job(server: Server, ask: WebRequest) -> Any:
-    return await asyncio.to_thread(server.api.job, server.known(ask.path["job"]))
+def job(server: Server, ask: WebRequest) -> Any:
+    return server.api.job(ask.job)
 
 
 async def submit(server: Server, ask: WebRequest) -> Reply:
-    seed = ask.body["text"].encode("utf-8", "surrogatepass") if "text" in ask.body else None
-    given = ask.body["seed"] if seed is None else seed
+    text = ask.body.get("text")
+    given = ask.body["seed"] if text is None else text.encode("utf-8", "surrogatepass")
     problems = await asyncio.to_thread(server.api.check, given)
     if problems:
-        error = UsageError("not a valid seed", {}, "mend what the problems name")
+        error = UsageError("not a valid seed", {}, "fix the problems that are listed")
         raise NotAnswered(422, error, problems)
     name = await asyncio.to_thread(server.api.submit, given, ask.body.get("id"))
     await server.eyes.look_at([name])
@@ -67,10 +71,9 @@ async def submit(server: Server, ask: WebRequest) -> Reply:
     return reply_json({"id": name}, 201)
 
 
-async def files(server: Server, ask: WebRequest) -> Any:
-    found = await asyncio.to_thread(server.api.files, server.known(ask.path["job"]))
+def files(server: Server, ask: WebRequest) -> Any:
     body = []
-    for each in found:
+    for each in server.api.files(ask.job):
         with contextlib.suppress(FileNotFoundError):
             size = each.path.stat().st_size
             shown = server.root.show(each.path)
@@ -78,17 +81,25 @@ async def files(server: Server, ask: WebRequest) -> Any:
     return body
 
 
-async def file(server: Server, ask: WebRequest) -> Reply:
+def file(server: Server, ask: WebRequest) -> Reply:
     """A file as it is, never as something that a browser would run."""
-    job, name = server.known(ask.path["job"]), ask.path["name"]
+    name = ask.path["name"]
     try:
-        data = await asyncio.to_thread(server.api.read, job, name)
-    except UsageError as error:
-        raise NotAnswered(404, error) from None
+        with _or_not_found():
+            data = server.api.read(ask.job, name)
     except FileNotFoundError:
         raise NotAnswered(404, UsageError("the file is gone", {"file": name})) from None
     last = name.rpartition("/")[2]
-    return _attachment(data, f"{job}-{last}", _KINDS.get(Path(last).suffix, BYTES))
+    return _attachment(data, f"{ask.job}-{last}", _KINDS.get(Path(last).suffix, BYTES))
+
+
+@contextlib.contextmanager
+def _or_not_found() -> Iterator[None]:
+    """What the request names is not there: a usage error of a command, a 404 of the API."""
+    try:
+        yield
+    except UsageError as error:
+        raise NotAnswered(404, error) from None
 
 
 def _attachment(data: bytes, name: str, kind: str) -> Reply:
@@ -97,38 +108,29 @@ def _attachment(data: bytes, name: str, kind: str) -> Reply:
     return Reply(data, kind, headers={"content-disposition": disposition.replace("?", "_")})
 
 
-async def download(server: Server, ask: WebRequest) -> Reply:
+def download(server: Server, ask: WebRequest) -> Reply:
     """`popbuild archive`: the job's complete and rejected directories as .tar.zst."""
-    job = server.known(ask.path["job"])
+    from popbuild.upkeep.archive.write import archive
 
-    def archive() -> bytes:
-        from popbuild.upkeep.archive.write import archive
-
-        with tempfile.TemporaryDirectory(prefix="popbuild-") as folder:
-            target = Path(folder) / f"{job}.tar.zst"
-            archived = archive(server.root, [job], target)
-            return archived.file.read_bytes()
-
-    return _attachment(await asyncio.to_thread(archive), f"{job}.tar.zst", BYTES)
+    name = f"{ask.job}.tar.zst"
+    with tempfile.TemporaryDirectory(prefix="popbuild-") as folder:
+        archived = archive(server.root, [ask.job], Path(folder) / name)
+        return _attachment(archived.file.read_bytes(), name, BYTES)
 
 
-async def explain(server: Server, ask: WebRequest) -> Any:
-    found = await asyncio.to_thread(server.api.explain, server.known(ask.path["job"]))
-    return [each.as_json() for each in found]
+def explain(server: Server, ask: WebRequest) -> Any:
+    return [each.as_json() for each in server.api.explain(ask.job)]
 
 
-async def diff(server: Server, ask: WebRequest) -> Any:
-    try:
-        found = await asyncio.to_thread(server.api.diff, server.known(ask.path["job"]))
-    except UsageError as error:  # there is nothing that it could differ from
-        raise NotAnswered(404, error) from None
-    return found.as_json()
+def diff(server: Server, ask: WebRequest) -> Any:
+    with _or_not_found():  # there is no result to compare it with
+        return server.api.diff(ask.job).as_json()
 
 
-async def plan(server: Server, ask: WebRequest) -> Any:
+def plan(server: Server, ask: WebRequest) -> Any:
     names = [server.known(name) for name in ask.body["jobs"]]
     fresh, always = ask.body.get("fresh", ()), ask.body.get("always", False)
-    planned = await asyncio.to_thread(lambda: server.api.plan(*names, fresh=fresh, always=always))
+    planned = server.api.plan(*names, fresh=fresh, always=always)
     total = totals(task for each in planned for task in each.tasks)
     return {"jobs": [each.as_json() for each in planned], "total": total.as_json()}
 
@@ -145,14 +147,17 @@ async def build(server: Server, ask: WebRequest) -> Reply:
         words.append(f"fresh={','.join(ask.body['fresh'])}")
     if "budget" in ask.body:
         words += ["--budget", f"{ask.body['budget']:f}"]
-    return reply_json(server.builds.start(names, words).as_json(), 202)
+    return _started(server.builds.start(names, words))
 
 
 async def retry(server: Server, ask: WebRequest) -> Reply:
-    name = server.known(ask.path["job"])
-    await asyncio.to_thread(verbs.check_retry, server.root, name)
-    _check_can_be_built(server, name)
-    return reply_json(server.builds.retry(name).as_json(), 202)
+    await asyncio.to_thread(verbs.check_retry, server.root, ask.job)
+    _check_can_be_built(server, ask.job)
+    return _started(server.builds.retry(ask.job))
+
+
+def _started(build: Build) -> Reply:
+    return reply_json(build.as_json(), 202)
 
 
 def _check_can_be_built(server: Server, name: str) -> None:
@@ -166,17 +171,15 @@ def _check_can_be_built(server: Server, name: str) -> None:
 
 
 async def approve(server: Server, ask: WebRequest) -> Any:
-    """`popbuild approve`; with `build`, the job goes on at once."""
-    job = server.known(ask.path["job"])
-    decided = await asyncio.to_thread(server.api.approve, job, **_answer(ask))
-    if ask.body.get("build") and server.builds.building(job) is None:
-        server.builds.start([job])
+    """`popbuild approve`; with `build`, the job is built on at once."""
+    decided = await asyncio.to_thread(server.api.approve, ask.job, **_answer(ask))
+    if ask.body.get("build") and server.builds.building(ask.job) is None:
+        server.builds.start([ask.job])
     return decided.as_json()
 
 
-async def reject(server: Server, ask: WebRequest) -> Any:
-    job = server.known(ask.path["job"])
-    return (await asyncio.to_thread(server.api.reject, job, **_answer(ask))).as_json()
+def reject(server: Server, ask: WebRequest) -> Any:
+    return server.api.reject(ask.job, **_answer(ask)).as_json()
 
 
 def _answer(ask: WebRequest) -> dict[str, str | None]:
@@ -184,10 +187,9 @@ def _answer(ask: WebRequest) -> dict[str, str | None]:
 
 
 async def stop(server: Server, ask: WebRequest) -> Any:
-    """Whoever builds the job or waits for it, this server or another command, is asked to stop."""
-    job = server.known(ask.path["job"])
-    taken_back = server.builds.take_back(job)
-    (stopped,) = await asyncio.to_thread(lambda: server.api.stop(job, patience_s=_PATIENCE_S))
+    """Stop the build of a job, and those that wait for it: of this server or of any command."""
+    taken_back = server.builds.take_back(ask.job)
+    (stopped,) = await asyncio.to_thread(lambda: server.api.stop(ask.job, patience_s=_PATIENCE_S))
     if taken_back:
         stopped = dataclasses.replace(stopped, asked=True, stopped=True)
     return stopped.as_json()
@@ -198,25 +200,19 @@ async def builds(server: Server, ask: WebRequest) -> Any:
 
 
 async def one_build(server: Server, ask: WebRequest) -> Any:
-    return _build_of(server, ask).as_json()
+    with _or_not_found():
+        return server.builds.get(ask.path["build"]).as_json()
 
 
 async def stop_build(server: Server, ask: WebRequest) -> Reply:
-    found = _build_of(server, ask)
+    with _or_not_found():
+        found = server.builds.get(ask.path["build"])
     server.builds.stop(found)
-    return reply_json(found.as_json(), 202)
+    return _started(found)
 
 
-def _build_of(server: Server, ask: WebRequest) -> Build:
-    try:
-        return server.builds.get(ask.path["build"])
-    except UsageError as error:
-        raise NotAnswered(404, error) from None
-
-
-async def pipelines(server: Server, ask: WebRequest) -> Any:
-    found = await asyncio.to_thread(server.api.pipelines)
-    return [_pipeline_json(name, each) for name, each in found.items()]
+def pipelines(server: Server, ask: WebRequest) -> Any:
+    return [_pipeline_json(name, each) for name, each in server.api.pipelines().items()]
 
 
 def _pipeline_json(name: str, pipeline: Pipeline) -> dict[str, Any]:
@@ -240,14 +236,14 @@ def _pipeline_json(name: str, pipeline: Pipeline) -> dict[str, Any]:
     }
 
 
-async def all_runs(server: Server, ask: WebRequest) -> Any:
-    found = await asyncio.to_thread(run_log.recent, server.root, _MOST_RUNS)
+def all_runs(server: Server, ask: WebRequest) -> Any:
     wanted = ask.query.get("job")
+    found = run_log.recent(server.root, _MOST_RUNS)
     return [dict(line) for line in found if wanted is None or line.get("id") == wanted]
 
 
 async def events(server: Server, ask: WebRequest) -> Reply:
-    """What happens, as it happens; `job` names one whose files are watched closely."""
+    """Events as they happen; the files of `job` are watched closely."""
     job = ask.query.get("job")
     if job is not None:
         server.known(job)
@@ -261,8 +257,8 @@ async def events(server: Server, ask: WebRequest) -> Reply:
 
 
 async def _framed(events: AsyncIterator[Event]) -> AsyncIterator[bytes]:
-    """Events as a browser's EventSource reads them, and a comment where there is none for long, by
-    which a line that is gone is noticed."""
+    """Events as a browser's EventSource reads them, and comments in between, by which a broken
+    connection is noticed."""
     yield b"retry: 1000\n\n"
     coming = asyncio.ensure_future(anext(events))
     try:

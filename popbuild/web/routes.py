@@ -1,10 +1,11 @@
-"""The API as a table: its routes, its OpenAPI document and what is taken are all made from it."""
+"""The API as a table, from which its routes, its OpenAPI document and its checks are made."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from popbuild import __version__
@@ -12,17 +13,17 @@ from popbuild.base.errors import InputError
 from popbuild.model.problem import Problem
 from popbuild.model.schema import gate, schemas
 from popbuild.web import handlers
-from popbuild.web.api_schemas import JOB, QUERY, SHAPES, TEXT, Shape, an_object, array, ref
-from popbuild.web.server import BYTES, Server, WebRequest
+from popbuild.web.api_schemas import JOB, QUERY, SHAPES, Shape, array, fields, ref
+from popbuild.web.server import BYTES, JSON, Server, WebRequest
 
 PREFIX = "/api/v1"
-Verb = Callable[[Server, WebRequest], Awaitable[Any]]
+Verb = Callable[[Server, WebRequest], Any]  # or a coroutine function: see handlers.py
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One verb. `takes` names the shape of its body, `gives` that of its answer: None where that is
-    no JSON but `kind`."""
+    """One verb. `takes` names the schema of its body; `gives` is that of its answer, None where the
+    answer is not JSON but of this `kind`."""
 
     method: str
     path: str
@@ -30,132 +31,69 @@ class Operation:
     says: str
     gives: Shape | None = None
     takes: str | None = None
-    query: Mapping[str, Shape] | None = None
+    query: Mapping[str, Shape] = field(default_factory=dict)
     status: int = 200
-    kind: str = "application/json"
+    kind: str = JSON
 
     @property
     def name(self) -> str:
         return self.verb.__name__
 
-    @property
-    def path_names(self) -> list[str]:
-        parts = [part[1:-1] for part in self.path.split("/") if part.startswith("{")]
-        return [part.partition(":")[0] for part in parts]
+
+_get = functools.partial(Operation, "GET")
+_post = functools.partial(Operation, "POST")
+
+
+def _start(path: str, verb: Verb, says: str, takes: str = "Nothing") -> Operation:
+    """A verb that begins or ends a build, and answers before that is done."""
+    return Operation("POST", path, verb, says, ref("Build"), takes, status=202)
 
 
 OPERATIONS = (
-    Operation("GET", "/jobs", handlers.jobs, "Jobs, page by page", ref("Jobs"), query=QUERY),
-    Operation(
-        "POST",
-        "/jobs",
-        handlers.submit,
-        "Submit a seed",
-        an_object({"id": TEXT}),
-        "Submission",
-        status=201,
-    ),
-    Operation("GET", "/jobs/{job}", handlers.job, "A job and its tasks", ref("Job")),
-    Operation("GET", "/jobs/{job}/files", handlers.files, "The files of a job", array(ref("File"))),
-    Operation("GET", "/jobs/{job}/files/{name:path}", handlers.file, "A file of a job", kind=BYTES),
-    Operation(
-        "GET",
-        "/jobs/{job}/archive",
-        handlers.download,
-        "A job as popbuild archive has it",
-        kind=BYTES,
-    ),
-    Operation(
-        "GET",
+    _get("/jobs", handlers.jobs, "Jobs, page by page", ref("Jobs"), query=QUERY),
+    _post("/jobs", handlers.submit, "Submit a seed", fields("id text"), "Submission", status=201),
+    _get("/jobs/{job}", handlers.job, "A job and its tasks", ref("Job")),
+    _get("/jobs/{job}/files", handlers.files, "The files of a job", array(ref("File"))),
+    _get("/jobs/{job}/files/{name:path}", handlers.file, "A file of a job", kind=BYTES),
+    _get("/jobs/{job}/archive", handlers.download, "A job as popbuild archive has it", kind=BYTES),
+    _get(
         "/jobs/{job}/explanation",
         handlers.explain,
         "Why tasks are stale, with the differences",
         array(ref("Explanation")),
     ),
-    Operation(
-        "GET",
-        "/jobs/{job}/difference",
-        handlers.diff,
-        "What the last rebuild changed",
-        ref("Difference"),
+    _get(
+        "/jobs/{job}/difference", handlers.diff, "What the last rebuild changed", ref("Difference")
     ),
-    Operation(
-        "POST",
-        "/jobs/{job}/retry",
-        handlers.retry,
-        "Build a rejected job with another sample",
-        ref("Build"),
-        "Nothing",
-        status=202,
-    ),
-    Operation(
-        "POST",
+    _start("/jobs/{job}/retry", handlers.retry, "Build a rejected job with another sample"),
+    _post(
         "/jobs/{job}/approve",
         handlers.approve,
-        "Say yes at a human gate",
+        "Approve at a human gate",
         ref("Decided"),
         "Approval",
     ),
-    Operation(
-        "POST",
-        "/jobs/{job}/reject",
-        handlers.reject,
-        "Say no at a human gate",
-        ref("Decided"),
-        "Refusal",
+    _post(
+        "/jobs/{job}/reject", handlers.reject, "Reject at a human gate", ref("Decided"), "Refusal"
     ),
-    Operation(
-        "POST",
-        "/jobs/{job}/stop",
-        handlers.stop,
-        "Ask whoever builds a job to stop",
-        ref("Stopped"),
-        "Nothing",
-    ),
-    Operation(
-        "POST",
-        "/plan",
-        handlers.plan,
-        "What a build would do and cost",
-        ref("Plan"),
-        "Selection",
-    ),
-    Operation(
-        "GET", "/builds", handlers.builds, "Builds that this server started", array(ref("Build"))
-    ),
-    Operation(
-        "POST",
-        "/builds",
-        handlers.build,
-        "Build jobs",
-        ref("Build"),
-        "BuildOrder",
-        status=202,
-    ),
-    Operation("GET", "/builds/{build}", handlers.one_build, "A build", ref("Build")),
-    Operation(
-        "POST",
-        "/builds/{build}/stop",
-        handlers.stop_build,
-        "Stop a build; what was bought is kept",
-        ref("Build"),
-        "Nothing",
-        status=202,
-    ),
-    Operation("GET", "/pipelines", handlers.pipelines, "The pipelines", array(ref("Pipeline"))),
-    Operation(
-        "GET",
+    _post("/jobs/{job}/stop", handlers.stop, "Stop the build of a job", ref("Stopped"), "Nothing"),
+    _post("/plan", handlers.plan, "What a build would do and cost", ref("Plan"), "Selection"),
+    _get("/builds", handlers.builds, "Builds that this server started", array(ref("Build"))),
+    _start("/builds", handlers.build, "Build jobs", "BuildOrder"),
+    _get("/builds/{build}", handlers.one_build, "A build", ref("Build")),
+    _start("/builds/{build}/stop", handlers.stop_build, "Stop a build; what was bought is kept"),
+    _get("/pipelines", handlers.pipelines, "The pipelines", array(ref("Pipeline"))),
+    _get(
         "/runs",
         handlers.all_runs,
         "The last promotions, the newest first",
         array(ref("Run")),
         query={"job": JOB},
     ),
-    Operation(
-        "GET",
+    _get(
         "/events",
         handlers.events,
-        "What happens, as server-sent events; Last-Event-ID goes on behind one",
+        "What happens, as server-sent events; Last-Event-ID resumes after one",
         query={"job": JOB},
         kind="text/event-stream",
     ),
@@ -175,10 +113,9 @@ def check_body(operation: Operation, body: Any) -> tuple[Problem, ...]:
 
 def check_query(operation: Operation, query: Mapping[str, str]) -> None:
     """InputError for a parameter that the operation does not have."""
-    known = operation.query or {}
     for name in query:
-        if name not in known:
-            values = {"parameter": name[:80], "known": ", ".join(known) or "none"}
+        if name not in operation.query:
+            values = {"parameter": name[:80], "known": ", ".join(operation.query) or "none"}
             raise InputError("no such parameter", values)
 
 
@@ -206,23 +143,25 @@ def openapi_document() -> dict[str, Any]:
 
 
 def _operation(each: Operation) -> dict[str, Any]:
-    parameters = [
-        {"name": name, "in": "path", "required": True, "schema": JOB} for name in each.path_names
+    in_path = re.findall(r"{(\w+)", each.path)
+    parameters: list[Shape] = [
+        {"name": name, "in": "path", "required": True, "schema": JOB} for name in in_path
     ]
     parameters += [
-        {"name": name, "in": "query", "schema": shape} for name, shape in (each.query or {}).items()
+        {"name": name, "in": "query", "schema": shape} for name, shape in each.query.items()
     ]
+    kind = "*/*" if each.kind == BYTES else each.kind
     found: dict[str, Any] = {
         "operationId": each.name,
         "summary": each.says,
         "responses": {
             str(each.status): {
                 "description": each.says,
-                "content": _content(each),
+                "content": {kind: {"schema": each.gives or {}}},
             },
             "default": {
                 "description": "What is wrong",
-                "content": {"application/json": {"schema": ref("Error")}},
+                "content": {JSON: {"schema": ref("Error")}},
             },
         },
     }
@@ -231,12 +170,6 @@ def _operation(each: Operation) -> dict[str, Any]:
     if each.takes:
         found["requestBody"] = {
             "required": True,
-            "content": {"application/json": {"schema": ref(each.takes)}},
+            "content": {JSON: {"schema": ref(each.takes)}},
         }
     return found
-
-
-def _content(each: Operation) -> dict[str, Any]:
-    if each.gives:
-        return {each.kind: {"schema": each.gives}}
-    return {"*/*" if each.kind == BYTES else each.kind: {"schema": {}}}

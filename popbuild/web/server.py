@@ -1,4 +1,4 @@
-"""What one server has in its hands, and what a request and an answer are."""
+"""The state of one server, and what a request and an answer are."""
 
 from __future__ import annotations
 
@@ -24,17 +24,21 @@ HTML, JSON, BYTES = "text/html; charset=utf-8", "application/json", "application
 
 @dataclass(frozen=True)
 class WebRequest:
-    """A request, as far as an answer hangs on it."""
+    """The parts of a request that answers depend on. `job` is the one in its path, which exists."""
 
     path: Mapping[str, str]
     query: Mapping[str, str]
     body: Any = None
     last_event: str | None = None
 
+    @property
+    def job(self) -> str:
+        return self.path["job"]
+
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer: its bytes, at once or as they come."""
+    """An answer: its bytes, at once or as they become ready."""
 
     body: bytes | AsyncIterator[bytes]
     kind: str = JSON
@@ -47,7 +51,7 @@ def reply_json(value: Any, status: int = 200) -> Reply:
 
 
 class NotAnswered(Exception):
-    """A request that gets an error for an answer."""
+    """A request that is answered with an error."""
 
     def __init__(self, status: int, error: PopbuildError, problems: Sequence[Problem] = ()) -> None:
         super().__init__(error.message)
@@ -63,7 +67,7 @@ class NotAnswered(Exception):
 
 
 class Server:
-    """A root, its board, and who is told what happens."""
+    """A root, the table of its jobs, its builds and its events."""
 
     def __init__(self, root: Root) -> None:
         self.api = Popbuild(root.path)
@@ -76,14 +80,14 @@ class Server:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment of this moment, whose keys nobody gets to see."""
+        """The environment as it is now. Its keys are removed from every answer."""
         try:
             return environment_of(self.root, os.environ)
         except PopbuildError:
-            return dict(os.environ)  # of a .env that is none: nothing is built with it either
+            return dict(os.environ)  # .env cannot be read: nothing is built with it either
 
     def known(self, job: str) -> str:
-        """The ID of a job that there is; NotAnswered for any other."""
+        """The ID of a job that exists; NotAnswered for any other."""
         if not self.api.is_known(job):
             error = UsageError("no such job", {"job": job[:80]}, "it may have been removed")
             raise NotAnswered(404, error)

@@ -14,6 +14,7 @@ from commands import Running
 from provider import Provider
 from workspace import Workspace
 
+pytestmark = pytest.mark.slow
 PROCESSES = 8
 
 

@@ -410,7 +410,7 @@ def test_no_link_leaves_a_job(
 # Runs commands in one process, and names each that opens a file behind the link.
 WATCHED = """
 import contextlib, io, json, os, sys
-from popbuild.cli import main
+from popbuild.cli.main import main
 opened, said = [], {}
 def hook(event, values):
     if event == "open" and isinstance(values[0], (str, bytes)):

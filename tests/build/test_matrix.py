@@ -23,6 +23,8 @@ from provider import Provider
 from scenarios import BY_NAME
 from workspace import Workspace
 
+pytestmark = pytest.mark.slow
+
 # Each test takes every n-th call of a scenario for each kind of fault, or all of them.
 EVERY = bool(os.environ.get("POPBUILD_TEST_EVERY_STEP"))
 STRIDES = {

@@ -16,7 +16,8 @@ from provider import Provider, Reply, Request
 from workspace import Workspace
 
 from popbuild.base.paths import Root
-from popbuild.cli import deciding, main
+from popbuild.cli import cmd_stop
+from popbuild.cli.main import main
 from popbuild.jobs import stop_requests
 from popbuild.jobs.claims import JobLocks
 from popbuild.jobs.stop_requests import POLL_S
@@ -253,7 +254,7 @@ def test_a_job_that_does_not_end_is_told_of(
     held: Root, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit 4, and the request stands for whoever can heed it."""
-    monkeypatch.setattr(deciding, "_PATIENCE_S", 0.3)
+    monkeypatch.setattr(cmd_stop, "_PATIENCE_S", 0.3)
     assert main(["--root", str(held.path), "stop", "first", "second"]) == 4
     said = capsys.readouterr().out.splitlines()
     assert said == ["first: asked to stop, and still under way", "second: nobody builds it"]

@@ -13,7 +13,8 @@ from provider import Provider, fail
 from workspace import CHECKOUT, Workspace
 
 from popbuild.base.units import money
-from popbuild.cli.main import COMMANDS, build_parser
+from popbuild.base.words import Command
+from popbuild.cli.main import whole_command
 
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
 
@@ -52,17 +53,19 @@ def edit_prompt(workspace: Workspace, task: str = "research") -> None:
 # --- help ---
 
 
-def parsers(parser: Any = None, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Every command that does something, with its parser; `cache` has commands of its own."""
-    for action in (parser or build_parser())._actions:
-        if action.nargs == "A...":  # argparse's sign for commands
-            commands: Any = action.choices
-            for each, below in commands.items():
-                found = list(parsers(below, f"{name}{each} "))
-                yield from found or [(f"{name}{each}", below)]
+def commands(command: Command, name: str = "") -> Iterator[tuple[str, Command]]:
+    """Every command that does something; `cache` has commands below it."""
+    if command.run is not None:
+        yield name.strip(), command
+    for each in command.below:
+        yield from commands(each, f"{name} {each.name}")
 
 
-@pytest.mark.parametrize("command", sorted({"", *COMMANDS, *(name for name, _ in parsers())}))
+WHOLE = whole_command()
+COMMANDS = dict(commands(WHOLE))
+
+
+@pytest.mark.parametrize("command", ["", "cache", *COMMANDS])
 def test_help_fits_80_columns(command: str, workspace: Workspace) -> None:
     """Whatever the terminal, with an even margin; nothing is imported that a call would need."""
     out = ok(workspace, *command.split(), "--help", env={"COLUMNS": "200"})
@@ -77,23 +80,20 @@ def test_help_lists_every_command(workspace: Workspace) -> None:
     """`popbuild --help` names each with a line; so does `popbuild` alone; exit codes are there."""
     out = ok(workspace, "--help")
     assert ok(workspace) == out
-    for command, (_, text, _) in COMMANDS.items():
-        assert f"    {command:<10}{text}\n" in out
+    for command in WHOLE.below:
+        assert f"    {command.name:<10}{command.brief}\n" in out
     codes = out[out.index("exit codes:") : out.index("environment:")]
     assert re.findall(r" (\d+)  \w", codes) == ["0", "3", "1", "4", "2", "5", "6", "130"]
     assert ok(workspace, "--version").startswith("popbuild ")
 
 
-def actions() -> list[tuple[str, Any]]:
-    return [(name, action) for name, parser in parsers() for action in parser._actions]
-
-
 def test_no_option_is_undocumented() -> None:
     """Every option and argument of every command has its line of help."""
     undocumented = [
-        f"{name} {' '.join(action.option_strings) or action.dest}"
-        for name, action in actions()
-        if not action.help or action.help == "==SUPPRESS=="
+        f"{name} {word.key}"
+        for name, each in COMMANDS.items()
+        for word in each.words
+        if not word.help
     ]
     assert undocumented == []
 
@@ -109,11 +109,9 @@ def test_no_variable_is_undocumented(workspace: Workspace) -> None:
 
 def test_every_command_has_the_common_options() -> None:
     """--json, --root and --debug wherever they mean something: everywhere."""
-    for name, _ in parsers():
-        given = {
-            text for each, action in actions() if each == name for text in action.option_strings
-        }
-        assert {"--json", "--root", "--debug", "--help"} <= given, name
+    for name, command in COMMANDS.items():
+        given = {text for word in command.words for text in word.names}
+        assert {"--json", "--root", "--debug"} <= given, name
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from workspace import CHECKOUT, Workspace
 
-pytestmark = pytest.mark.embedded
+pytestmark = pytest.mark.slow
 
 SEEDS = ["content-generation", "data-processing", "market-analysis"]
 

@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+from commands import in_python
 from provider import Provider, Reply, Request, default_answer
 from workspace import Workspace
 
-from popbuild.llm import client, tokens
+from popbuild.llm import tokens
 from popbuild.llm import usage as said
 from popbuild.llm.bill import billed
 from popbuild.llm.budget import Spent
@@ -147,6 +148,15 @@ def test_a_plan_counts_on_no_cache() -> None:
     assert (cost.low, cost.high) == (pytest.approx(200), pytest.approx(125 + 200))
 
 
+MAXIMUM_COST = """
+import json, sys
+from popbuild.llm.client import maximum_cost
+from popbuild.llm.request import Request
+messages = ({"role": "user", "content": "Write."},)
+print(json.dumps(maximum_cost(Request(sys.argv[1], messages, json.loads(sys.argv[2])))))
+"""
+
+
 @pytest.mark.parametrize(
     ("model", "settings", "most"),
     [
@@ -161,7 +171,7 @@ def test_the_most_that_a_call_may_cost(
     model: str, settings: Mapping[str, Any], most: float | None
 ) -> None:
     """All input written to a cache, where that costs more; unknown without a limit of answers."""
-    found = client.maximum_cost(asked(model, **settings))
+    found = in_python(MAXIMUM_COST, model, json.dumps(settings))
     assert found == (most if most is None else pytest.approx(most))
 
 

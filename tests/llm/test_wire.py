@@ -58,7 +58,7 @@ MEASURED = """
 import re, sys
 from pathlib import Path
 import popbuild.llm.client
-from popbuild.cli import main
+from popbuild.cli.main import main
 
 def peak():
     return 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from commands import in_python
 from provider import Provider
 from refusals import refused
 from workspace import Workspace
 
 from popbuild.llm import known
-from popbuild.llm.client import known_settings
 from popbuild.task.stage_source import near_stages, wrong_stages
 
 CONFIG = "pipeline-config/tasks"
@@ -263,13 +263,22 @@ def test_a_run_sends_a_setting_that_validate_only_doubts(
     assert provider.requests[1].body["min_p"] == 0.1
 
 
+KNOWN_SETTINGS = """
+import json, sys
+from popbuild.llm.client import known_settings
+print(json.dumps([sorted(known_settings(model)) for model in json.loads(sys.argv[1])]))
+"""
+
+
 def test_the_names_that_are_known_without_litellm_are_its_own() -> None:
     """A new version that drops one is noticed here."""
-    assert known_settings("openai/gpt-4o-mini") >= known.COMMON
-    assert "top_k" in known_settings("anthropic/claude-3-5-sonnet-20241022")
-    assert "num_ctx" in known_settings("ollama/llama3")
-    assert "num_ctx" not in known_settings("openai/gpt-4o-mini")
-    assert "num_ctx" in known_settings(None)
+    models = ["openai/gpt-4o-mini", "anthropic/claude-3-5-sonnet-20241022", "ollama/llama3", None]
+    openai, anthropic, ollama, every = in_python(KNOWN_SETTINGS, json.dumps(models))
+    assert set(openai) >= known.COMMON
+    assert "top_k" in anthropic
+    assert "num_ctx" in ollama
+    assert "num_ctx" not in openai
+    assert "num_ctx" in every
 
 
 @pytest.mark.parametrize("name", sorted(known.OF_SERVERS | known.COMMON))

@@ -14,7 +14,7 @@ from workspace import Workspace
 
 from popbuild.build.human_gate import default_name
 
-pytestmark = needs_chromium
+pytestmark = [needs_chromium, pytest.mark.slow]
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_a_seed_goes_to_complete(workspace: Workspace, tab: Tab, provider: Provi
     page.get_by_role("button", name="Submit").click()
     page.get_by_role("alert").get_by_text("topic").first.wait_for()
     page.get_by_label("data", exact=True).fill('{"topic": "batteries", "tone": "plain"}')
-    name = page.get_by_label("The job's ID; a new one if empty")
+    name = page.get_by_label("Job ID; empty for a new one")
     name.fill("no such name!")
     page.set_viewport_size({"width": 390, "height": 640})
     page.get_by_role("button", name="Submit").click()
@@ -56,7 +56,7 @@ def test_a_seed_goes_to_complete(workspace: Workspace, tab: Tab, provider: Provi
     assert page.evaluate("document.activeElement.id") == "seed-id"
     assert "--id" not in page.get_by_role("alert").inner_text()
     name.fill("batteries")
-    page.get_by_label("Build it at once").check()
+    page.get_by_label("Build it now").check()
     provider.hold(after=1)
     page.get_by_role("button", name="Submit").click()
     page.wait_for_url("**/jobs/batteries")
@@ -82,7 +82,7 @@ def test_a_file_is_dropped(workspace: Workspace, tab: Tab) -> None:
     }"""
     page.evaluate(drop, '{"name": "", "data": {}}')
     page.wait_for_function("document.querySelector('#seed-text').value !== ''")
-    assert page.get_by_label("The job's ID; a new one if empty").input_value() == "dropped"
+    assert page.get_by_label("Job ID; empty for a new one").input_value() == "dropped"
     page.get_by_role("button", name="Submit").click()
     page.get_by_text("the request is not").or_(page.get_by_text("not a valid seed")).wait_for()
     # They are about the text, not about the fields, which nobody filled in.
@@ -136,7 +136,7 @@ def test_an_edit_is_planned(workspace: Workspace, tab: Tab, provider: Provider) 
     assert page.get_by_role("row").filter(has_text="research").count() == 0
     assert len(provider.requests) == 2
     tab.is_accessible()
-    page.get_by_label("no limit if empty").fill("0.5")
+    page.get_by_label("empty for no limit").fill("0.5")
     page.get_by_role("button", name="Build").click()
     page.wait_for_url("**/jobs/first")
     page.locator("#main .state.complete").first.wait_for()
@@ -158,10 +158,10 @@ def test_a_gate_is_approved(workspace: Workspace, tab: Tab, provider: Provider) 
     page.get_by_role("link", name="first").click()
     page.get_by_role("heading", name="Is this fit to print?").wait_for()
     tab.is_accessible()
-    page.get_by_label("A note").fill("Well said.")
-    assert page.get_by_label("As", exact=True).input_value() == default_name()
-    page.get_by_label("As", exact=True).fill("Ada")
-    page.get_by_role("button", name="Approve, and build on").focus()
+    page.get_by_label("Note").fill("Well said.")
+    assert page.get_by_label("Your name", exact=True).input_value() == default_name()
+    page.get_by_label("Your name", exact=True).fill("Ada")
+    page.get_by_role("button", name="Approve and continue").focus()
     page.keyboard.press("Enter")
     page.locator("#main .state.complete").first.wait_for()
     # The button is gone: who works with the keyboard goes on from the heading.
@@ -170,7 +170,7 @@ def test_a_gate_is_approved(workspace: Workspace, tab: Tab, provider: Provider) 
     assert (decision["decision"], decision["by"]) == ("approved", "Ada")
     assert decision["note"] == "Well said."
     page = tab.open("/jobs/second")
-    page.get_by_label("A note").fill("Too short.")
+    page.get_by_label("Note").fill("Too short.")
     page.get_by_role("button", name="Reject").click()
     page.locator("#main .state.rejected").first.wait_for()
     assert page.get_by_text("Too short.").count() >= 1
@@ -188,13 +188,13 @@ def test_a_page_that_is_behind(workspace: Workspace, tab: Tab, provider: Provide
     page.get_by_role("heading", name="Is this fit to print?").wait_for()
     workspace.seed("first", {"topic": "wind", "tone": "plain"})
     assert workspace.popbuild("run").code == 4
-    page.get_by_label("A note").fill("Fine.")
-    page.get_by_role("button", name="Approve, and build on").click()
+    page.get_by_label("Note").fill("Fine.")
+    page.get_by_role("button", name="Approve and continue").click()
     page.get_by_role("alert").get_by_text("look at it again").wait_for()
     tab.is_accessible()
     assert workspace.status("first", "current")["state"] == "waiting"
     page.reload()
-    page.get_by_role("button", name="Approve, and build on").click()
+    page.get_by_role("button", name="Approve and continue").click()
     tab.served.wait_for("first", "complete")
     assert len(provider.requests) == 3
 
@@ -315,7 +315,7 @@ def test_keyboard_narrow_and_dark(workspace: Workspace, browser: Any) -> None:
                 assert box is None or box["x"] + box["width"] <= 360, cell.inner_text()
             assert page.get_by_role("cell", name="2 of 2").is_visible()
             page.keyboard.press("Tab")
-            assert page.evaluate("document.activeElement.textContent") == "To the content"
+            assert page.evaluate("document.activeElement.textContent") == "Skip to content"
             page.keyboard.press("Enter")
             for _ in range(20):
                 page.keyboard.press("Tab")
@@ -348,7 +348,7 @@ def test_what_somebody_types_stays(workspace: Workspace, tab: Tab) -> None:
     assert workspace.popbuild("run", "first").code == 4
     page = tab.open("/jobs/first")
     page.locator("#calls summary").first.click()
-    note = page.get_by_label("A note")
+    note = page.get_by_label("Note")
     note.fill("Too short.")
     note.evaluate("(field) => { field.setSelectionRange(3, 3); window.before = field; }")
     folder = workspace.job("first", "current")

@@ -299,14 +299,11 @@ def test_a_timeline_of_nothing() -> None:
     )
 
 
-@pytest.mark.parametrize("kind", ["bars", "line"])
-def test_a_plot(kind: str) -> None:
+def test_a_plot() -> None:
     """A mark for each value in the order of time, an unknown one as a question mark, axes with
     units and days, and the numbers as a description."""
     points = [Point(200_000.0, 4.0, "run b"), Point(0.0, 2.0, "run a"), Point(3e5, None, "run c")]
-    svg = svg_of(
-        drawing.plot_svg("Cost of grid", points, said=lambda value: f"${value:g}", kind=kind)  # type: ignore[arg-type]
-    )
+    svg = svg_of(drawing.plot_svg("Cost of grid", points, said=lambda value: f"${value:g}"))
     bars = classed(svg, "bar")
     assert [each.findtext(f"{SVG}title") for each in bars] == [
         "run a: $2",
@@ -316,12 +313,8 @@ def test_a_plot(kind: str) -> None:
     assert texts(bars[2]) == ["?"]
     ticks = ["".join(each.itertext()) for each in classed(svg, "tick")]
     assert ticks == ["$0", "$1", "$2", "$3", "$4", "1970-01-01", "1970-01-04"]
-    if kind == "bars":
-        heights = [float(each.get("height", "")) for each in svg.iter(f"{SVG}rect")]
-        assert heights[1] == pytest.approx(2 * heights[0], abs=0.2)
-    else:
-        high = [float(each.get("cy", "")) for each in svg.iter(f"{SVG}circle")]
-        assert high[1] < high[0]
+    heights = [float(each.get("height", "")) for each in svg.iter(f"{SVG}rect")]
+    assert heights[1] == pytest.approx(2 * heights[0], abs=0.2)
     description = svg.findtext(f"{SVG}desc")
     assert description == "3 values, from $2 to $4, the last run c: unknown; 1 unknown"
 
@@ -343,12 +336,10 @@ def test_all_of_a_plot_is_in_it(width: float) -> None:
 def test_a_plot_of_nothing() -> None:
     """No value yet, only zeros, or only unknown ones."""
     assert "nothing yet" in texts(svg_of(drawing.plot_svg("Cost", [])))
-    for kind in ("bars", "line"):
-        zeros = svg_of(drawing.plot_svg("Cost", [Point(0.0, 0.0, "a")], kind=kind))  # type: ignore[arg-type]
-        assert "none" in texts(zeros)
+    assert "none" in texts(svg_of(drawing.plot_svg("Cost", [Point(0.0, 0.0, "a")])))
     some = [Point(0.0, 0.0, "a"), Point(1.0, None, "b")]
     assert "none" not in texts(svg_of(drawing.plot_svg("Cost", some)))
-    svg_of(drawing.plot_svg("Cost", [Point(0.0, None, "a"), Point(1.0, None, "b")], kind="line"))
+    svg_of(drawing.plot_svg("Cost", [Point(0.0, None, "a"), Point(1.0, None, "b")]))
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,7 @@ def _nothing_of(served: Served, seen: Neighbour) -> None:
     assert {each for line in seen.headers("cookie") for each in line.split("; ")} <= theirs
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_a_neighbour_gets_nothing(workspace: Workspace, tab: Tab, provider: Any) -> None:
     """By a link in an artifact, in this tab and in another; by an address that is typed; by their
@@ -138,6 +139,7 @@ def test_a_neighbour_gets_nothing(workspace: Workspace, tab: Tab, provider: Any)
     _nothing_of(served, theirs)
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_a_neighbour_before_us(workspace: Workspace) -> None:
     """What they left in the browser when they had the port does not stand before our pages: a tab
@@ -161,6 +163,7 @@ def test_a_neighbour_before_us(workspace: Workspace) -> None:
             assert page.evaluate("async () => (await fetch('/api/v1/jobs')).status") == 200
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_a_neighbour_after_us(workspace: Workspace) -> None:
     """A page that is still open when our server has ended asks whoever listens at its port then.

@@ -24,6 +24,7 @@ def opened_with(tmp_path: Path) -> Path:
     return pipe
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_the_page_is_opened(workspace: Workspace, opened_with: Path) -> None:
     """By a file that only its owner can read, whatever others may read of the root, that no backup

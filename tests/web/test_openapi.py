@@ -10,6 +10,8 @@ import pytest
 from served import serve
 from workspace import Workspace
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = os.environ.get("POPBUILD_TEST_EXAMPLES", "5")  # for each operation
 
 

@@ -178,7 +178,7 @@ def test_prompts_and_answers_side_by_side(refined: Workspace) -> None:
     assert [each.text for each in left.all("span", class_="role")] == ["user", "assistant", "user"]
     assert right.one("pre").raw == GOOD
     (no,) = analysis.all("div", class_="notice")
-    assert "validateStructure said no" in no.text
+    assert "validateStructure failed" in no.text
     assert [each.text for each in no.all("li")] == ["/title too short: 1 characters, at least 3"]
     rows = [[td.text for td in tr.all("td")] for tr in analysis.one("table").all("tr")][1:]
     assert [row[0] for row in rows] == ["inference", "inference"]
@@ -283,7 +283,7 @@ def test_a_human_gate(
     assert panels(page)[0] == "questions"
     for name, value in provider.environment().items():
         monkeypatch.setenv(name, value)
-    found = job_view(Root(workspace.root), "first")
+    _, found = job_view(Root(workspace.root), "first")
     assert 'id="questions"' in panels_of(found)
     assert 'id="questions"' not in panels_of(found, questions=False)  # of who asks by itself
     assert "research: Is <b>this</b> fit to print? about" in panel(page, "questions").text
@@ -341,13 +341,13 @@ def test_jobs_that_cannot_be_read(workspace: Workspace, provider: Provider) -> N
     workspace.write("pipeline-data/complete/first/tasks/analysis/letter.json", seal(letter))
     page = report(workspace, "first")
     assert "[not a text]" in panel(page, "calls").text
-    assert "origin cannot be told: " in page.text
+    assert "origin cannot be shown: " in page.text
     logs.write_text('{"a": ')
     (workspace.job("first") / "tasks/analysis/letter.json").write_text("[]")
     (workspace.job("first") / "files/artifacts/analysis-output.json").unlink()
     (workspace.job("first") / "files/logs/analysis-answer-0.txt").unlink()
     page = report(workspace, "first")
-    assert "none was kept" in panel(page, "calls").text
+    assert "no answer was kept" in panel(page, "calls").text
 
 
 HOSTILE = (
@@ -456,16 +456,16 @@ def test_a_page_is_bounded(workspace: Workspace, provider: Provider) -> None:
     page = report(workspace)
     artifacts = panel(page, "artifacts")
     assert len(page.raw) < 750_000
-    assert "9 artifacts more; all of it is in pipeline-data/complete/first" in artifacts.text
+    assert "9 artifacts more; the whole is in pipeline-data/complete/first" in artifacts.text
     long, many = (
         next(each for each in artifacts.all("article") if name in each.one("h4").text)
         for name in ("long.txt", "many.json")
     )
     assert len(long.one("pre").raw) == text_budget.MAX_TEXT
-    assert "4,934,464 characters more; all of it is in" in long.text
+    assert "4,934,464 characters more; the whole is in" in long.text
     assert "files/artifacts/long.txt" in long.text
     assert len(list(many.all("span", class_="key"))) <= 2_000
-    assert "not all of it; the rest is in pipeline-data/complete/first" in many.text
+    assert "shortened; the whole is in pipeline-data/complete/first" in many.text
     assert "more items" in many.text
     answer = panel(page, "calls")
     assert "files/logs/research-answer-0.txt" in answer.text
@@ -601,7 +601,7 @@ def test_a_root_without_jobs(workspace: Workspace) -> None:
 
 def test_the_panels_of_a_page_about_one_job(refined: Workspace) -> None:
     """Without a prefix, and one level higher: what a server includes into a page of its own."""
-    page = markup.parse(str(panels_of(job_view(Root(refined.root), "second"))))
+    page = markup.parse(str(panels_of(job_view(Root(refined.root), "second")[1])))
     sections = list(page.all("section"))
     assert [each.attributes["id"] for each in sections][:3] == ["problems", "graph", "tasks"]
     assert [next(each.all("h2")).text for each in sections][:3] == ["Problems", "Graph", "Tasks"]
@@ -624,7 +624,7 @@ def test_a_job_that_moves_while_it_is_read(
         return real(root, job)
 
     monkeypatch.setattr(view, "view_of", moving)
-    found = job_view(Root(workspace.root), "first")
+    _, found = job_view(Root(workspace.root), "first")
     assert found.path == "pipeline-data/current/first"
     assert found.calls
 

@@ -179,13 +179,13 @@ def test_what_runs_is_told(workspace: Workspace, served: Served, provider: Provi
     text = served.get("/jobs/first").text
     began = workspace.status("first", "current")["tasks"]["analysis"]["startedAt"]
     assert len(re.findall(f'<span data-since="{began}">[0-9.]+ s</span> so far', text)) == 1
-    assert text.count("none yet") == 1
-    assert "none was kept" not in text
+    assert text.count("no answer yet") == 1
+    assert "no answer was kept" not in text
     provider.release()
     assert _ended(served, started["id"])["exitCode"] == 0
     text = served.get("/jobs/first").text
     assert "data-since" not in text
-    assert "none yet" not in text
+    assert "no answer yet" not in text
 
 
 def test_a_pipeline_has_its_gates(workspace: Workspace, served: Served) -> None:
@@ -194,7 +194,7 @@ def test_a_pipeline_has_its_gates(workspace: Workspace, served: Served) -> None:
     workspace.task("research", task_yaml={"gate": gate})
     text = served.get("/pipelines/default").text
     assert '<dd>Is this fit to print? <span class="quiet">about <span' in text
-    assert text.count("Asks a person") == 1
+    assert text.count("<dt>Human gate</dt>") == 1
 
 
 def test_a_broken_configuration_is_told_once(workspace: Workspace, served: Served) -> None:
@@ -267,7 +267,7 @@ def test_a_build_behind_another_is_stopped_with_it(
         build = served.post("/api/v1/builds", {"jobs": ["first"]}).json["id"]
         eventually(lambda: served.get(f"/api/v1/builds/{build}").json["state"] == "waiting")
         assert "another command builds it" in served.get("/builds").text
-        assert "waits for the one under way" in served.get("/jobs/first").text
+        assert "waits for the current one" in served.get("/jobs/first").text
         assert served.post("/api/v1/jobs/first/stop", {}).json["ended"]
         assert running.wait().code == 4
     assert _ended(served, build)["ending"] == "somebody asked for it"
@@ -285,12 +285,12 @@ def test_a_plan_says_what_is_being_built(
     with workspace.start("popbuild", "run", "first") as running:
         provider.wait_for(1)
         page = served.get("/plan?job=first").text
-        assert "first is being built just now" in page
+        assert "first is being built" in page
         assert "data-body" not in page
         assert "another command builds it just now" in workspace.popbuild("plan", "first").out
         build = served.post("/api/v1/builds", {"jobs": ["second"]}).json["id"]
         page = served.get("/plan?job=second").text
-        assert "second is being built just now, or about to be" in page
+        assert "second is being built, or about to be" in page
         assert "data-body" not in page
         provider.release()
         assert running.wait().code == 0
@@ -307,7 +307,7 @@ def test_how_a_build_ended_is_said(
     ended = _ended(served, build)
     assert (ended["exitCode"], ended["ending"]) == (2, "a crash or a provider error")
     shown = served.get("/builds").text
-    said = re.search("asked .*", shown)
+    said = re.search("requested .*", shown)
     assert said is not None
     times = re.findall('datetime="([^"]*)"', said[0])
     assert times == [ended["askedAt"], ended["begunAt"], ended["endedAt"]]

@@ -19,8 +19,8 @@ from popbuild.base.errors import PopbuildError
 from popbuild.base.exit_codes import in_our_words
 from popbuild.base.paths import Root
 from popbuild.base.threads import leave_if_hanging
+from popbuild.build.builder import Builder, building
 from popbuild.build.events import Forwarded, JobResult
-from popbuild.build.job import Builder, building
 from popbuild.build.nothing_to_do import Options
 from popbuild.jobs.claims import JobLocks
 from popbuild.jobs.examine import Surroundings

@@ -81,38 +81,41 @@ class Templates:
                 size += len(chunk)
                 bounds.limit(size)
                 chunks.append(chunk)
-        except jinja2.TemplateSyntaxError as error:
-            _fail("a template has a syntax error", error.name or path, error.lineno, error)
-        except jinja2.TemplateNotFound as error:
-            _fail(
-                "a template includes one that is not there",
-                path,
-                _line(error, path),
-                error,
-                hint="a name is looked up beside the template, then from pipeline-config/",
-            )
-        except SecurityError as error:
-            _fail("a template tried to leave the sandbox", path, _line(error, path), error)
-        except jinja2.UndefinedError as error:
-            _fail(
-                "a template uses an undefined name",
-                path,
-                _line(error, path),
-                error,
-                hint="test it with `is defined` or give it a `default`",
-            )
         except TaskError as error:
             error.values.setdefault("file", _place(path, _line(error, path)))
             raise
-        except RecursionError as error:
-            _fail("a template calls itself without end", path, _line(error, path), error)
         except Exception as error:
-            _fail("a template failed", path, _line(error, path), error)
+            _fail_to_render(path, error)
         finally:
             trace.on_copy = None
             for name in loaded:
                 trace.file(name, self._digests.get(name, ABSENT))
         return "".join(chunks).strip(), set().union(*(self._loader.names(each) for each in loaded))
+
+
+# What a template's exception means, the first kind that fits.
+_RENDER_ERRORS: tuple[tuple[type[Exception], str, str | None], ...] = (
+    (
+        jinja2.TemplateNotFound,
+        "a template includes one that is not there",
+        "a name is looked up beside the template, then from pipeline-config/",
+    ),
+    (SecurityError, "a template tried to leave the sandbox", None),
+    (
+        jinja2.UndefinedError,
+        "a template uses an undefined name",
+        "test it with `is defined` or give it a `default`",
+    ),
+    (RecursionError, "a template calls itself without end", None),
+    (Exception, "a template failed", None),
+)
+
+
+def _fail_to_render(path: str, error: Exception) -> NoReturn:
+    if isinstance(error, jinja2.TemplateSyntaxError):
+        _fail("a template has a syntax error", error.name or path, error.lineno, error)
+    message, hint = next(each[1:] for each in _RENDER_ERRORS if isinstance(error, each[0]))
+    _fail(message, path, _line(error, path), error, hint)
 
 
 def _fail(

@@ -1,7 +1,7 @@
 """Encryption of archives with age. The one importer of pyrage.
 
-Recipients stand in `pipeline-config/recipients.txt`, a public key a line. Who reads an archive
-gives a file with a private key, which never lies in the root: whoever copied that would have both.
+Recipients are in `pipeline-config/recipients.txt`, a public key a line. Reading an archive takes a
+file with a private key, which never lies in the root: a copy of the root would include it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from popbuild.base.paths import Root
 
 AGE_MAGIC = b"age-encryption.org/v1\n"
 _MAX_KEYS_BYTES = 1 << 20
-# A line of its own: in the JSON of a seed or an answer, which strangers write, it is none.
+# A whole line: in the JSON of a seed or an answer, which strangers write, it does not count.
 _PRIVATE_LINE = re.compile(
     rb"^(?:AGE-SECRET-KEY-1[0-9A-Z]{50,}|-----BEGIN OPENSSH PRIVATE KEY-----)[ \t\r]*$",
     re.MULTILINE,
@@ -43,7 +43,7 @@ def recipients(root: Root) -> list[Any]:
     shown = root.show(path)
     if not disk.stands(path):
         raise UsageError(
-            "nobody is named who could read the archive",
+            "the archive would have no recipients",
             {"missing": shown},
             hint="put age's public keys there, one a line: age1…",
         )
@@ -77,7 +77,7 @@ def identities(path: Path, root: Path | None) -> list[Any]:
         raise UsageError(
             "the private key lies in the root",
             {"file": path, "root": root},
-            hint="keep it elsewhere: whoever copies the root would read all its archives",
+            hint="keep it elsewhere: a copy of the root could then read all its archives",
         )
     try:
         data = disk.read(real, max_bytes=_MAX_KEYS_BYTES)
@@ -116,7 +116,7 @@ def _text_lines(data: bytes) -> list[str]:
 
 @contextlib.contextmanager
 def encrypting(target: IO[bytes], to: Sequence[Any]) -> Iterator[IO[bytes]]:
-    """What is written to the stream reaches the target encrypted; nothing else of it is on disk."""
+    """A stream whose content reaches the target encrypted, and the disk in no other form."""
     age = _library()
     watched = _Watched(target)
     try:
@@ -126,12 +126,12 @@ def encrypting(target: IO[bytes], to: Sequence[Any]) -> Iterator[IO[bytes]]:
         if watched.error is None:
             raise
     if watched.error is not None:
-        raise watched.error  # a full disk, say: pyrage says nothing of one at the very end
+        raise watched.error  # a full disk, say: pyrage reports none at the very end
 
 
 @contextlib.contextmanager
 def decrypting(source: IO[bytes], keys: Sequence[Any]) -> Iterator[IO[bytes]]:
-    """The stream gives what the source holds. InputError where no key fits, or it was altered."""
+    """A stream of the decrypted source. InputError where no key fits, or it was altered."""
     age = _library()
     watched = _Watched(source)
     try:
@@ -141,7 +141,7 @@ def decrypting(source: IO[bytes], keys: Sequence[Any]) -> Iterator[IO[bytes]]:
         if watched.error is not None:
             raise watched.error from None
         if getattr(error, "errno", None) is not None:
-            raise  # of whoever reads the stream
+            raise  # raised by the code that reads the stream
         raise InputError(
             "the archive cannot be decrypted",
             {"found": str(error)},
@@ -150,7 +150,7 @@ def decrypting(source: IO[bytes], keys: Sequence[Any]) -> Iterator[IO[bytes]]:
 
 
 class _Watched:
-    """A stream whose own error is remembered: pyrage makes a text of it."""
+    """A stream that remembers its own error, of which pyrage keeps only the text."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
@@ -179,7 +179,7 @@ class _Watched:
 
 @contextlib.contextmanager
 def _beside(work: Callable[[IO[bytes]], Any], *, writing: bool) -> Iterator[IO[bytes]]:
-    """A pipe to work that a thread does. If that fails, its error is the one that is raised."""
+    """A pipe to a thread that does the work. If the work fails, its error is raised."""
     reader, writer = os.pipe()
     ours, theirs = (writer, reader) if writing else (reader, writer)
     failed: list[BaseException] = []
@@ -190,7 +190,7 @@ def _beside(work: Callable[[IO[bytes]], Any], *, writing: bool) -> Iterator[IO[b
         with contextlib.suppress(BrokenPipeError), os.fdopen(theirs, mode) as stream:
             try:
                 work(stream)
-            except BaseException as error:  # told in the other thread, before the pipe ends there
+            except BaseException as error:  # recorded before the pipe ends in the other thread
                 if not left.is_set():
                     failed.append(error)
 

@@ -1,7 +1,6 @@
 """Archives back into a root.
 
-What comes back is written beside, held against its digests and its seal, and put into its place by
-a rename.
+Jobs are extracted beside it, checked against their digests and seals, and renamed into place.
 """
 
 from __future__ import annotations
@@ -9,10 +8,10 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from popbuild.base import disk, locks, tree
 from popbuild.base.errors import InputError, UsageError
@@ -22,14 +21,10 @@ from popbuild.jobs.lifecycle import job_lock
 from popbuild.jobs.promotion import finish_promotion, keep_copy, previous_kept
 from popbuild.model.config.config import environment_of
 from popbuild.upkeep.archive import age, tarball
+from popbuild.upkeep.archive.read import read_archive
 from popbuild.upkeep.archive.tarball import Contents
-from popbuild.upkeep.archive.write import (
-    ARCHIVED_STATES,
-    BACKED_UP,
-    archived_jobs,
-    read_archive,
-    run_line_of,
-)
+from popbuild.upkeep.archive.write import ARCHIVED_STATES, BACKED_UP, is_complete, run_line_of
+from popbuild.upkeep.verify import matching_jobs
 
 MAX_RESTORED_BYTES = 10 * 10**9
 
@@ -58,9 +53,9 @@ def restore(
 ) -> Restored:
     """Put the jobs of an archive, all or the named ones, back into their places.
 
-    One that stands there already as it is in the archive is left alone. Another result is refused,
-    before anything is put anywhere; with `force` a complete one is replaced in one step, and kept
-    as a previous result. A command that was killed is simply run again.
+    A job that is there already, as it is in the archive, is left alone. Another result is refused
+    before anything is placed; with `force` a complete one is replaced in one step, and kept as a
+    previous result. A command that was killed is simply run again.
     """
     keys = age.identities(identity, root.path) if identity is not None else []
     with shelved(root) as shelf:
@@ -70,8 +65,8 @@ def restore(
 
 @contextlib.contextmanager
 def shelved(root: Root) -> Iterator[Root]:
-    """A place beside, laid out as a root is: what is whole there is put into the root by a rename.
-    One command at a time has one; what a killed one left is gone."""
+    """A folder laid out as a root, from which finished things are renamed into the root. One
+    command at a time has one; what a killed command left there is removed."""
     lifecycle.prepare_root(root)
     with locks.turn(root.private / "locks" / "restore"):
         shelves = root.private / "restoring"
@@ -79,7 +74,7 @@ def shelved(root: Root) -> Iterator[Root]:
         disk.make_folder(shelf)
         for path in shelves.iterdir():
             if path != shelf:
-                tree.remove(path)  # what a killed command left, in this folder and no other
+                tree.remove(path)
         try:
             yield Root(shelf)
         finally:
@@ -89,7 +84,7 @@ def shelved(root: Root) -> Iterator[Root]:
 def restore_root(
     folder: Path, file: Path, *, identity: Path | None = None, max_bytes: int = MAX_RESTORED_BYTES
 ) -> int:
-    """Make a root from a backup, in a folder that is not there yet. Gives the number of files."""
+    """Make a root from a backup, in a folder that does not exist yet; gives the number of files."""
     keys = age.identities(identity, None) if identity is not None else []
     if disk.stands(folder):
         raise UsageError(
@@ -110,7 +105,7 @@ def restore_root(
 
 
 def _extract(file: Path, keys: Sequence[Any], max_bytes: int, below: Path, kind: str) -> Contents:
-    """Write the files of an archive below a folder that nobody else uses."""
+    """Write the files of an archive below a private folder."""
     found: list[Contents] = []
 
     def opened(contents: Contents) -> tarball.Sink:
@@ -130,7 +125,7 @@ def _extract(file: Path, keys: Sequence[Any], max_bytes: int, below: Path, kind:
 
 
 def _check_kind(file: Path, contents: Contents, kind: str) -> None:
-    """What it holds must be what was asked for, and every path one of that."""
+    """An archive must hold what was asked for, and no path outside of that."""
     if contents.kind != kind:
         hint = "popbuild restore FILE --into DIR makes a root of a backup"
         raise UsageError(
@@ -150,7 +145,7 @@ def _check_kind(file: Path, contents: Contents, kind: str) -> None:
     if len(tops) != len(allowed):
         raise InputError("a job is twice in the archive", {"file": file})
     for place in contents.files:
-        # No folder of another job, and nothing that a command would take for its own.
+        # Nothing beside the jobs, where a command would take it for its own.
         parts = place.split("/")
         if len(parts) == depth or "/".join(parts[:depth]) not in tops:
             raise InputError(
@@ -159,66 +154,81 @@ def _check_kind(file: Path, contents: Contents, kind: str) -> None:
             )
 
 
+class _Placement(NamedTuple):
+    """A directory that is to be put into place, and the line of the run that made it."""
+
+    came: JobFolder
+    stands: JobFolder
+    line: Mapping[str, Any] | None
+
+
 def _place(
     root: Root, source: Root, contents: Contents, names: Sequence[str], force: bool
 ) -> Restored:
     known = [each["id"] for each in contents.jobs]
-    selected = set(archived_jobs(known, names) if names else known)
+    selected = set(matching_jobs(known, names, "complete or rejected") if names else known)
     wanted = [each for each in contents.jobs if each["id"] in selected]
-    restored, there = [], []
     kept = previous_kept(environment_of(root, os.environ))
     with contextlib.ExitStack() as stack:
         for job in dict.fromkeys(each["id"] for each in wanted):
             stack.enter_context(job_lock(root, job))
             lookup.refuse_links(root, job)
             finish_promotion(root, job, kept)
-        new = []
-        runs_now = run_log.Runs(root)
-        by_folded = {each.casefold(): each for each in lookup.known_jobs(root)}
+        _check_case(root, wanted)
+        runs = run_log.Runs(root)
+        new, there = [], []
         for each in wanted:
-            other = by_folded.get(each["id"].casefold(), each["id"])
-            if other != each["id"]:
-                raise InputError(
-                    "there is a job whose ID differs only by upper and lower case",
-                    {"job": each["id"], "other": other},
-                )
             came, stands = (base.job(each["state"], each["id"]) for base in (source, root))
-            line = _check_job(runs_now, came, each)
-            shown = root.show(stands.path)
-            if not disk.stands(stands.path):
-                restored.append(shown)
-                new.append((came, stands, line))
-            elif originals.is_same(came, stands):
-                there.append(shown)
-                if each["state"] == COMPLETE and not _is_expected(runs_now, stands):
-                    run_log.restored(root, stands.id, line)  # a killed command placed it
-            elif force and each["state"] == COMPLETE and disk.is_folder(stands.path):
-                restored.append(shown)
-                new.append((came, stands, line))
+            placement = _Placement(came, stands, _check_job(runs, came, each))
+            if disk.stands(stands.path) and originals.is_same(came, stands):
+                there.append(root.show(stands.path))
+                if is_complete(stands) and not _is_expected(runs, stands):
+                    run_log.restored(root, stands.id, placement.line)  # a killed command placed it
+            elif not disk.stands(stands.path) or (force and _is_replaceable(stands)):
+                new.append(placement)
             else:
-                raise _job_in_the_way(each["state"], stands, shown)
+                raise _job_in_the_way(root, stands)
         for came, stands, line in new:
             tree.sync_all(came.path)
             if not tree.rename_new(came.path, stands.path):
                 keep_copy(root, stands, kept)
                 tree.exchange(came.path, stands.path)
-            if stands.path.parent.name == COMPLETE:
+            if is_complete(stands):
                 run_log.restored(root, stands.id, line)
-    return Restored(tuple(restored), tuple(there), len(contents.files))
+    restored = tuple(root.show(each.stands.path) for each in new)
+    return Restored(restored, tuple(there), len(contents.files))
 
 
-def _job_in_the_way(state: str, stands: JobFolder, shown: str) -> InputError:
-    hint = "--force replaces it, and keeps it as a previous result"
+def _is_replaceable(stands: JobFolder) -> bool:
+    return is_complete(stands) and disk.is_folder(stands.path)
+
+
+def _check_case(root: Root, wanted: Iterable[Mapping[str, Any]]) -> None:
+    """InputError where the root has a job whose ID differs only by case."""
+    by_folded = {each.casefold(): each for each in lookup.known_jobs(root)}
+    for each in wanted:
+        other = by_folded.get(each["id"].casefold(), each["id"])
+        if other != each["id"]:
+            raise InputError(
+                "there is a job whose ID differs only by upper and lower case",
+                {"job": each["id"], "other": other},
+            )
+
+
+def _job_in_the_way(root: Root, stands: JobFolder) -> InputError:
+    replaces = "--force replaces it, and keeps it as a previous result"
     return InputError(
         "the job is there, with another result",
-        {"job": stands.id, "folder": shown},
-        hint=hint if state == COMPLETE else "move it away first; a rejection is never replaced",
+        {"job": stands.id, "folder": root.show(stands.path)},
+        hint=replaces
+        if is_complete(stands)
+        else "move it away first; a rejection is never replaced",
     )
 
 
-def _check_job(runs_now: run_log.Runs, came: JobFolder, described: Mapping[str, Any]) -> Any:
-    """A complete job must be as its seal says, and its seal as this root knows it. Gives the line
-    of its run."""
+def _check_job(runs: run_log.Runs, came: JobFolder, described: Mapping[str, Any]) -> Any:
+    """The line of the run that made a complete job, which must be as its seal says, and its seal as
+    this root knows it."""
     if described["state"] != COMPLETE:
         return None
     given = described.get("line")
@@ -229,7 +239,7 @@ def _check_job(runs_now: run_log.Runs, came: JobFolder, described: Mapping[str, 
     altered = body is None or seals.digests(came) != body["files"] or body.get("changing")
     promoted = seals.promotion_of(body) if body is not None else None
     run = line["pipelineId"] if line else (lookup.read_status(came) or {}).get("pipelineId")
-    known = runs_now.result(promoted, run)
+    known = runs.result(promoted, run)
     said = [each["seal"] for each in (line, known) if each is not None and "seal" in each]
     if altered or any(each != promoted for each in said):
         raise InputError(
@@ -240,7 +250,7 @@ def _check_job(runs_now: run_log.Runs, came: JobFolder, described: Mapping[str, 
     return known or line
 
 
-def _is_expected(runs_now: run_log.Runs, folder: JobFolder) -> bool:
-    """Whether our copy of runs.jsonl says that this result must stand."""
-    last, line = runs_now.last(folder.id), run_line_of(runs_now, folder)
-    return last is not None and last == line and runs_now.is_missed(folder.id)
+def _is_expected(runs: run_log.Runs, folder: JobFolder) -> bool:
+    """Whether our copy of runs.jsonl already expects this result."""
+    last, line = runs.last(folder.id), run_line_of(runs, folder)
+    return last is not None and last == line and runs.is_missed(folder.id)

@@ -1,9 +1,9 @@
 """The file of an archive: a .tar.zst whose first member says what the others are.
 
-The first member, `archive.json`, has the place and the digest of every file; the files follow in
-that order. What is read must be just that, so there is no room for a link, a device, a path that
-leads elsewhere or a file that nobody vouches for. Plain tar can read it. The same files make the
-same bytes. The one importer of zstd.
+The first member, `archive.json`, lists the place and the digest of every file; the files follow in
+that order. A reader accepts exactly that, so an archive cannot hold a link, a device, a path that
+leads elsewhere or a file without a digest. Plain tar can read it. The same files make the same
+bytes. The one importer of zstd.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _MAX_CONTENTS_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class Contents:
-    """What an archive holds: `jobs` or a `root`; of jobs, what each of them is; the digest of every
-    file by its place below a root."""
+    """What an archive holds. `kind` is `jobs` or `root`, `jobs` describes each job, and `files` has
+    the digest of every file by its place below a root."""
 
     kind: str
     files: dict[str, str]
@@ -81,8 +81,8 @@ Sink = Callable[[str], contextlib.AbstractContextManager[IO[bytes]]]
 def unpack(
     source: IO[bytes], shown: str, max_bytes: int, opened: Callable[[Contents], Sink]
 ) -> None:
-    """Read an archive to its end. `opened` gets its contents first, and gives what opens each file
-    to be written. InputError for anything that is not as the contents say."""
+    """Read an archive to its end. `opened` gets its contents first, and returns a function that
+    opens each file for writing. InputError for anything that is not as the contents say."""
     zstd = _library()
     options = {zstd.DecompressionParameter.window_log_max: _MAX_WINDOW}
     try:
@@ -95,7 +95,7 @@ def unpack(
 
 
 class _Wrong(Exception):
-    """What an archive has and should not."""
+    """Something that an archive should not have."""
 
 
 class _Reader:
@@ -133,7 +133,7 @@ class _Reader:
         return member.size
 
     def _copy(self, size: int, target: IO[bytes]) -> str:
-        """Copy a member's bytes in pieces; gives their digest."""
+        """Copy a member's bytes; gives their digest."""
         digest = hashlib.sha256()
         left = size
         while left:

@@ -1,50 +1,52 @@
 """Jobs into archives, and a whole root into one.
 
-An archive appears under its name once all of it was read back. Jobs go only after that.
+An archive gets its name only after all of it was read back. Jobs are removed only after that.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fnmatch
 import hashlib
 import io
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 from popbuild.base import disk, tree
-from popbuild.base.errors import InputError, UsageError, no_such
+from popbuild.base.errors import InputError, UsageError
 from popbuild.base.paths import COMPLETE, REJECTED, JobFolder, Root, job_place, shown_name
 from popbuild.jobs import lookup, run_log, seals
 from popbuild.jobs.lifecycle import job_lock
 from popbuild.jobs.promotion import finish_promotion, previous_kept
 from popbuild.model.config.config import environment_of
-from popbuild.upkeep import verify
 from popbuild.upkeep.archive import age, tarball
+from popbuild.upkeep.archive.read import check_archive, is_encrypted
 from popbuild.upkeep.archive.tarball import Contents
+from popbuild.upkeep.verify import matching_jobs, verify
 
 ARCHIVED_STATES = (COMPLETE, REJECTED)
 BACKED_UP = ("seeds", "samples", "pipeline-config", "pipeline-data", ".popbuild")
-# Of .popbuild/: what belongs to living processes, or is made anew by whoever misses it.
+# Of .popbuild/: what belongs to running processes, or is made again when it is missing.
 _PASSING = frozenset({"locks", "limits", "index", "fences", "stops", "restoring", "serve"})
 
 
 @dataclass(frozen=True)
 class Archived:
-    """An archive that was written, or was there already, and what it holds."""
+    """An archive and what it holds. `there` says that an earlier command wrote it; `removed` are
+    the directories that were dropped, `left_out` the places that are neither a file nor a folder,
+    or have no name in UTF-8."""
 
     file: Path
     jobs: tuple[str, ...]
     files: int
     size_bytes: int  # of the archive
     encrypted: bool
-    there: bool = False  # it was written by an earlier command
-    removed: tuple[str, ...] = ()  # the directories that went
-    left_out: tuple[str, ...] = ()  # what is neither a file nor a folder, or has no name in UTF-8
+    there: bool = False
+    removed: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -69,44 +71,41 @@ def archive(
     identity: Path | None = None,
 ) -> Archived:
     """Write the complete and the rejected directories of jobs to an archive; with `remove`, drop
-    them once it was read back in full. LockedError for a job that is built.
+    them once it was read back in full. LockedError for a job that is being built.
 
-    An archive that is there already must hold these very jobs: nothing is written then, and what a
-    killed command left standing is dropped. InputError for a complete job that was altered.
+    An archive that is there already must hold these very jobs: it stays as it is, and what a killed
+    command left to remove is removed. InputError for a complete job that was altered.
     """
     keys = _keys_to_read(root, file, remove, identity)
     there = disk.stands(file)
-    known = _standing(root)
+    known = _archivable(root)
     held: Contents | None = None
     if there:
-        if _is_encrypted(file) and not keys:
+        if is_encrypted(file) and not keys:
             raise _in_the_way(file)
         held = check_archive(file, keys)
         known = sorted({*known, *(str(each.get("id")) for each in held.jobs)})
-    selected = archived_jobs(known, names)
+    selected = matching_jobs(known, names, "complete or rejected")
     with contextlib.ExitStack() as stack:
         for job in selected:
             stack.enter_context(job_lock(root, job))
         contents = _contents_of(root, selected)
         if held is None:
-            size = _write(root, file, contents, plain, keys)
-        elif contents.files.items() <= held.files.items():
-            size = file.stat().st_size
-        else:
+            _write(root, file, contents, plain, keys)
+        elif not contents.files.items() <= held.files.items():
             raise _in_the_way(file)
         removed = [_remove(root, each) for each in contents.jobs] if remove else []
         for state in ARCHIVED_STATES if remove else ():
             tree.sweep(root.data / state)  # what a killed command had begun to remove
-    total = len((held or contents).files)
-    encrypted = _is_encrypted(file)
-    return Archived(file, tuple(selected), total, size, encrypted, there, tuple(removed))
+    total, size = len((held or contents).files), file.stat().st_size
+    return Archived(file, tuple(selected), total, size, is_encrypted(file), there, tuple(removed))
 
 
 def backup(
     root: Root, file: Path, *, plain: bool = False, identity: Path | None = None
 ) -> Archived:
     """Write a whole root to an archive: sources, configuration, jobs, and the private folder
-    without what passes. No keys: `.env` stays out. LockedError while a job is built."""
+    without its passing parts. No keys: `.env` is left out. LockedError while a job is built."""
     keys = _keys_to_read(root, file, False, identity)
     if disk.stands(file):
         raise _in_the_way(file)
@@ -121,9 +120,11 @@ def backup(
                 files[place] = seals.file_digest(path)
             else:
                 left_out.append(place)
-        size = _write(root, file, Contents("root", files), plain, keys)
-    encrypted = _is_encrypted(file)
-    return Archived(file, tuple(known), len(files), size, encrypted, left_out=tuple(left_out))
+        _write(root, file, Contents("root", files), plain, keys)
+    size = file.stat().st_size
+    return Archived(
+        file, tuple(known), len(files), size, is_encrypted(file), left_out=tuple(left_out)
+    )
 
 
 def _backed_up(root: Root) -> Iterator[tuple[str, Path]]:
@@ -136,7 +137,7 @@ def _backed_up(root: Root) -> Iterator[tuple[str, Path]]:
                 yield f"{name}/{place}", path
 
 
-def _standing(root: Root) -> list[str]:
+def _archivable(root: Root) -> list[str]:
     """The jobs that are complete or rejected."""
     found = set()
     for state in ARCHIVED_STATES:
@@ -147,36 +148,22 @@ def _standing(root: Root) -> list[str]:
     return sorted(found)
 
 
-def archived_jobs(known: Sequence[str], names: Iterable[str]) -> list[str]:
-    selected: dict[str, None] = {}
-    for name in names:
-        found = fnmatch.filter(known, name)
-        if not found:
-            raise UsageError(
-                "no such complete or rejected job",
-                no_such("job", name, known),
-                hint="popbuild list shows the jobs and their states",
-            )
-        selected.update(dict.fromkeys(found))
-    return list(selected)
-
-
 def _contents_of(root: Root, selected: Iterable[str]) -> Contents:
-    """What an archive of these jobs holds. The caller has their locks."""
+    """What an archive of these jobs holds. The caller holds their locks."""
     kept = previous_kept(environment_of(root, os.environ))
     folders = []
     for job in selected:
         finish_promotion(root, job, kept)
         places = (root.job(state, job) for state in ARCHIVED_STATES)
         folders += [each for each in places if disk.is_folder(each.path)]
-    _must_be_proven(root, [each for each in folders if _is_complete(each)])
+    _check_proven(root, [each.id for each in folders if is_complete(each)])
     known = run_log.Runs(root)
     files: dict[str, str] = {}
     described = []
     for folder in folders:
         state = folder.path.parent.name
         body: dict[str, Any] = {"id": folder.id, "state": state}
-        if _is_complete(folder):
+        if is_complete(folder):
             body["line"] = run_line_of(known, folder)
         described.append(body)
         for name, path in tree.walk_all(folder.path):
@@ -189,20 +176,18 @@ def _contents_of(root: Root, selected: Iterable[str]) -> Contents:
     return Contents("jobs", files, described)
 
 
-def _is_complete(folder: JobFolder) -> bool:
+def is_complete(folder: JobFolder) -> bool:
     return folder.path.parent.name == COMPLETE
 
 
-def _must_be_proven(root: Root, folders: Sequence[JobFolder]) -> None:
-    """Nothing may be found that was altered in these complete jobs."""
-    if not folders:
-        return
-    for one in verify.verify(root, [each.id for each in folders]).proofs:
-        for found in one.alterations[:1]:
+def _check_proven(root: Root, jobs: Sequence[str]) -> None:
+    """InputError for a complete job in which something was altered."""
+    for proof in verify(root, jobs).proofs if jobs else ():
+        for found in proof.alterations[:1]:
             raise InputError(
                 "the job was altered since its promotion",
-                {"job": one.job, "file": found.file, "found": found.what},
-                hint=f"popbuild verify {one.job} tells all of it; popbuild run -a makes it anew",
+                {"job": proof.job, "file": found.file, "found": found.what},
+                hint=f"popbuild verify {proof.job} tells all of it; popbuild run -a makes it anew",
             )
 
 
@@ -215,7 +200,7 @@ def run_line_of(known: run_log.Runs, folder: JobFolder) -> Mapping[str, Any] | N
 
 
 def _remove(root: Root, described: Mapping[str, Any]) -> str:
-    """Remove a directory that is in the archive; a complete one is written down first."""
+    """Remove a directory that is in the archive, a complete one after that was recorded."""
     folder = root.job(described["state"], described["id"])
     if described["state"] == COMPLETE:
         run_log.removed(root, folder.id)
@@ -224,8 +209,8 @@ def _remove(root: Root, described: Mapping[str, Any]) -> str:
     return root.show(folder.path)
 
 
-def _write(root: Root, file: Path, contents: Contents, plain: bool, keys: Sequence[Any]) -> int:
-    """Write an archive, read it back, and give it its name; the size in bytes."""
+def _write(root: Root, file: Path, contents: Contents, plain: bool, keys: Sequence[Any]) -> None:
+    """Write an archive, read it back, and give it its name."""
     to = _recipients(root, file, plain)
     if not disk.is_folder(file.parent):
         raise UsageError("no such folder", {"folder": file.parent})
@@ -235,16 +220,17 @@ def _write(root: Root, file: Path, contents: Contents, plain: bool, keys: Sequen
             target = _Digesting(stream)
             with age.encrypting(target, to) if to else contextlib.nullcontext(target) as plainly:
                 tarball.pack(plainly, contents, lambda place: _to_keep(root, place))
-        if to and not keys:
-            _check_bytes(temporary, target.digest)
-        elif check_archive(temporary, keys).as_json() != contents.as_json():
+        if to and not keys:  # it cannot be decrypted here: at least the bytes are on disk
+            with temporary.open("rb") as written:
+                same = hashlib.file_digest(written, "sha256").hexdigest() == target.digest
+        else:
+            same = check_archive(temporary, keys).as_json() == contents.as_json()
+        if not same:
             raise InputError("the archive is not what was written", {"file": file})
-        size = temporary.stat().st_size
         if not tree.rename_new(temporary, file):
             raise _in_the_way(file)
     finally:
         tree.remove(temporary)
-    return size
 
 
 def _to_keep(root: Root, place: str) -> bytes:
@@ -254,13 +240,13 @@ def _to_keep(root: Root, place: str) -> bytes:
         raise UsageError(
             "a private key lies in the root",
             {"file": shown_name(place)},
-            hint="keep it elsewhere: whoever copies the root, or its archive, has it too",
+            hint="keep it elsewhere: a copy of the root, or its archive, would include it",
         )
     return data
 
 
 class _Digesting(io.RawIOBase, BinaryIO):
-    """A stream that remembers what went through it."""
+    """A stream that digests what is written to it."""
 
     def __init__(self, target: IO[bytes]) -> None:
         self._target = target
@@ -275,19 +261,11 @@ class _Digesting(io.RawIOBase, BinaryIO):
 
     @property
     def digest(self) -> str:
-        return f"sha256:{self._sum.hexdigest()}"
-
-
-def _check_bytes(file: Path, digest: str) -> None:
-    """Nobody here can decrypt it: at least the disk has what was written."""
-    with file.open("rb") as stream:
-        if f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}" != digest:
-            raise InputError("the archive is not what was written", {"file": file})
+        return self._sum.hexdigest()
 
 
 def _recipients(root: Root, file: Path, plain: bool) -> list[Any]:
-    """Who can read the archive; nobody in particular, if it is not encrypted."""
-    shown = root.show(age.recipients_file(root))
+    """The public keys to encrypt to; none where the archive is not encrypted."""
     if file.name.endswith(".age"):
         if plain:
             raise UsageError("--plain, and a name that ends in .age", {"file": file})
@@ -295,7 +273,7 @@ def _recipients(root: Root, file: Path, plain: bool) -> list[Any]:
     if age.has_recipients(root) and not plain:
         raise UsageError(
             "archives of this root are encrypted, and the name says otherwise",
-            {"file": file, "recipients": shown},
+            {"file": file, "recipients": root.show(age.recipients_file(root))},
             hint=f"-o {file}.age; --plain writes it unencrypted all the same",
         )
     return []
@@ -319,59 +297,3 @@ def _in_the_way(file: Path) -> UsageError:
         {"file": file},
         hint="choose another name; archives replace nothing",
     )
-
-
-# Reading.
-
-
-def _is_encrypted(file: Path) -> bool:
-    return _begins_with(file, age.AGE_MAGIC)
-
-
-def looks_like_one(file: Path) -> bool:
-    """Whether a file begins as an archive does, encrypted or not."""
-    return _begins_with(file, tarball.ZSTD_MAGIC) or _is_encrypted(file)
-
-
-def _begins_with(file: Path, magic: bytes) -> bool:
-    with file.open("rb") as stream:
-        return stream.read(len(magic)) == magic
-
-
-def read_archive(
-    file: Path,
-    keys: Sequence[Any],
-    max_bytes: int,
-    opened: Callable[[Contents], tarball.Sink],
-) -> None:
-    if not disk.is_regular(file):
-        raise UsageError("no such file", {"file": file})
-    encrypted = _is_encrypted(file)
-    if encrypted and not keys:
-        raise UsageError(
-            "the archive is encrypted",
-            {"file": file},
-            hint="--identity FILE names the private key of one of its recipients",
-        )
-    with (
-        file.open("rb") as source,
-        age.decrypting(source, keys) if encrypted else contextlib.nullcontext(source) as data,
-    ):
-        tarball.unpack(data, str(file), max_bytes, opened)
-
-
-class _Nowhere(io.RawIOBase):
-    def write(self, data: Any) -> int:
-        return len(data)
-
-
-def check_archive(file: Path, keys: Sequence[Any]) -> Contents:
-    """Read an archive in full; gives what it holds."""
-    found: list[Contents] = []
-
-    def opened(contents: Contents) -> tarball.Sink:
-        found.append(contents)
-        return lambda place: contextlib.nullcontext(_Nowhere())  # type: ignore[arg-type]
-
-    read_archive(file, keys, 1 << 62, opened)
-    return found[0]

@@ -1,4 +1,4 @@
-"""The seed, the artifacts and the logs of a job, as much of each as a page has room for."""
+"""The seed, the artifacts and the logs of a job, cut to the room of a page."""
 
 from __future__ import annotations
 
@@ -25,9 +25,8 @@ _MAX_LOG = 16 * 1024
 
 @dataclass(frozen=True)
 class Document:
-    """The seed, an artifact or a log: its file, the task that it comes from, and its value as JSON,
-    as Markdown or as text, one of them. `kind` is that by which `popbuild show` gives its file, or
-    None; `size` is the file's, in bytes."""
+    """The seed, an artifact or a log: its file, its task, and its value as JSON, Markdown or text.
+    `kind` is the one by which `popbuild show` finds the file, or None; `size` is in bytes."""
 
     name: str
     task: str | None
@@ -52,7 +51,7 @@ class Documents:
         self._room = room
 
     def seed_and_artifacts(self) -> Shown:
-        """The seed, then main artifacts in the pipeline's order, then what tasks made besides."""
+        """The seed, then main artifacts in the pipeline's order, then the other artifacts."""
         job, found = self._job, []
         copy = job.folder.seed if job.folder is not None else None
         if copy is not None and disk.is_regular(copy):
@@ -72,25 +71,23 @@ class Documents:
         return tuple(found), max(len(files) - _MAX_FILES, 0)
 
     def _bad_seed(self, where: str) -> Iterator[Document]:
-        """A seed that is none, as the text that it is, if it can be read as one."""
+        """A seed that is not valid, as text."""
         path = Path(self._root.at(where))
         if disk.is_regular(path):
             text = self._room.text(_read(path, MAX_BYTES))
-            yield Document(path.name, None, *self._place(path, None), text=text)
+            yield self._made(path.name, None, path, None, text=text)
 
     def logs(self) -> Shown:
-        """What stages wrote: kept prompts and answers are among the calls."""
+        """What stages wrote; kept prompts and answers are shown with the calls."""
         files = [file for file in self._files(LOGS) if not is_kept_name(file[0])]
         found = [
-            Document(
-                name, task, *self._place(path, LOGS), text=self._room.text(_read(path), _MAX_LOG)
-            )
+            self._made(name, task, path, LOGS, text=self._room.text(_read(path), _MAX_LOG))
             for name, task, path in files[:_MAX_FILES]
         ]
         return tuple(found), max(len(files) - _MAX_FILES, 0)
 
     def _files(self, kind: str) -> list[tuple[str, str, Path]]:
-        """The files of a kind that are there, each with its task."""
+        """The files of a kind that exist, each with its task."""
         if self._job.folder is None:
             return []
         entries = self._status.get("tasks", {}).items()
@@ -107,25 +104,24 @@ class Documents:
         answered = value.get("content") if isinstance(value, dict) and len(value) == 1 else None
         if isinstance(answered, str):  # by a task that answers in text
             return self._text(name, task, path, answered)
+        kind = ARTIFACTS if task else None
         if value is not None:
-            return Document(
-                name, task, *self._place(path, task and ARTIFACTS), tree=self._room.tree(value)
-            )
+            return self._made(name, task, path, kind, tree=self._room.tree(value))
         if name.endswith((".md", ".markdown")):
             return self._text(name, task, path, _read(path))
-        return Document(
-            name, task, *self._place(path, task and ARTIFACTS), text=self._room.text(_read(path))
-        )
+        return self._made(name, task, path, kind, text=self._room.text(_read(path)))
 
     def _text(self, name: str, task: str | None, path: Path, text: str) -> Document:
-        """A text that is laid out, if it is not too long for that."""
-        shown = self._room.text(text)
-        if len(text) <= _MAX_MARKDOWN:
-            return Document(name, task, *self._place(path, task and ARTIFACTS), markdown=shown)
-        return Document(name, task, *self._place(path, task and ARTIFACTS), text=shown)
+        """A text as Markdown, if it is not too long for that."""
+        how = "markdown" if len(text) <= _MAX_MARKDOWN else "text"
+        kind = ARTIFACTS if task else None
+        return self._made(name, task, path, kind, **{how: self._room.text(text)})
 
-    def _place(self, path: Path, kind: str | None) -> tuple[str, int, str | None]:
-        return self._root.show(path), path.stat().st_size, kind
+    def _made(
+        self, name: str, task: str | None, path: Path, kind: str | None, **content: Any
+    ) -> Document:
+        size = path.stat().st_size
+        return Document(name, task, self._root.show(path), size, kind, **content)
 
 
 def _read(path: Path, max_bytes: int | None = None) -> str:

@@ -24,8 +24,8 @@ from popbuild.web.svg import Graph, TimelineRow
 
 @dataclass(frozen=True)
 class TaskView:
-    """A task. `mark` is its state as a drawing has it: done, stale, rejected and so on; `time_ms`
-    and `usage` are of its last build."""
+    """A task. `mark` is its state in a drawing: done, stale, rejected and so on; `time_ms` and
+    `usage` are of its last build."""
 
     id: str
     label: str
@@ -41,7 +41,7 @@ class TaskView:
     frozen: bool
     started: str | None  # when, if it runs
     stage: str | None  # which it is at, if it runs
-    decision: Mapping[str, Any] | None  # what a person said at its human gate
+    decision: Mapping[str, Any] | None  # of a person at its human gate
     error: str | None
 
     @property
@@ -50,32 +50,23 @@ class TaskView:
 
 
 @dataclass(frozen=True)
-class StageRow:
-    """What one stage did in one cycle, and when it ended."""
+class LogRow:
+    """An entry of an execution log: what a stage did in one cycle, `at` its end, or what it logged,
+    where there is no `outcome`."""
 
     at: str
     task: str
     stage: str
     cycle: int
     outcome: str
+    level: str
     time_ms: float
     message: str
 
 
 @dataclass(frozen=True)
-class LogLine:
-    """What a stage logged."""
-
-    at: str
-    level: str
-    task: str
-    stage: str
-    message: str
-
-
-@dataclass(frozen=True)
 class Rejection:
-    """Why a gate said no, and when; `task` is None where it was the seed."""
+    """Why a gate rejected the job, and when; `task` is None where it was the seed."""
 
     at: str
     task: str | None
@@ -86,14 +77,14 @@ class Rejection:
 
     @property
     def head(self) -> str:
-        """Who said no to what."""
+        """Which gate rejected what."""
         return rejected_by(self.task, self.stage)
 
 
 @dataclass(frozen=True)
 class Bad:
-    """What of a job cannot be built: its name, its directory or its seed, with the file or folder
-    that it is about."""
+    """Why a job cannot be built: its name, its directory, its seed or its pipeline, with the file
+    or folder that has the problems."""
 
     what: str
     path: str
@@ -114,8 +105,8 @@ _BAD_HEADS = {
 
 @dataclass(frozen=True)
 class StaleTask:
-    """A task that is stale, edited by hand or frozen: what it is, when and by which run it was
-    built, and each reason with its difference as lines of a unified diff."""
+    """A task that is stale, edited by hand or frozen: which of these, when and by which run it was
+    built, and each reason with its unified diff."""
 
     task: str
     state: str
@@ -125,7 +116,7 @@ class StaleTask:
 
 @dataclass(frozen=True)
 class ChangedPlace:
-    """A place of an artifact, before and after; None where there was none, or is none."""
+    """A place in an artifact, before and after; None where it did not, or does not, exist."""
 
     pointer: str
     before: Text | None
@@ -155,7 +146,7 @@ class Changes:
 
 @dataclass(frozen=True)
 class JobView:
-    """A job. Panels that have nothing to show are empty; `notes` say of which it cannot be told."""
+    """A job. Panels with nothing to show are empty; `notes` name those that could not be made."""
 
     id: str
     name: str
@@ -172,17 +163,17 @@ class JobView:
     tasks: tuple[TaskView, ...]
     graph: Graph | None
     lanes: tuple[TimelineRow, ...]
-    stages: tuple[StageRow, ...]
+    stages: tuple[LogRow, ...]
     documents: tuple[Document, ...]
     documents_left_out: int
     calls: tuple[TaskCalls, ...]
-    questions: tuple[Question, ...]  # that a person is asked
+    questions: tuple[Question, ...]  # to a person
     bad: Bad | None
     rejection: Rejection | None
     stale: tuple[StaleTask, ...]
     changes: Changes | None
     origin: tuple[TracedTask, ...]
-    logged: tuple[LogLine, ...]
+    logged: tuple[LogRow, ...]
     logs: tuple[Document, ...]
     logs_left_out: int
     unowned: tuple[str, ...]  # files of no task, as paths in its directory
@@ -191,12 +182,12 @@ class JobView:
 
     @property
     def mark(self) -> str:
-        """Its state as a page marks it: a good result that a run would replace is stale."""
+        """Its state as a page marks it."""
         return mark_of(self.state, self.up_to_date, self.bad is not None)
 
     @property
     def usage(self) -> Usage:
-        """What the last builds of all its tasks came to."""
+        """What the last builds of all its tasks used."""
         return sum((task.usage for task in self.tasks), Usage())
 
     @property
@@ -205,7 +196,7 @@ class JobView:
 
     @property
     def time_ms(self) -> float:
-        """How long the last builds of its tasks took, one after the other."""
+        """How long the last builds of its tasks took, added up."""
         return sum(task.time_ms for task in self.tasks)
 
     @property
@@ -214,26 +205,26 @@ class JobView:
 
     @property
     def as_of(self) -> str | None:
-        """The newest time that its files have."""
+        """The newest time in its files."""
         rejected = [self.rejection.at] if self.rejection else []
         return newest([self.created, self.finished, *rejected, *(row.at for row in self.stages)])
 
 
 def mark_of(state: str, up_to_date: bool, bad: bool) -> str:
-    """A job's state; `stale` where it is complete and today's inputs want another result, `broken`
-    where it cannot be built."""
+    """A job's state; `stale` where it is complete and the inputs changed since, `broken` where it
+    cannot be built."""
     if bad and state != REJECTED:
         return "broken"
     return "stale" if state == COMPLETE and not up_to_date else state
 
 
 def took(time_ms: float, tokens: int | None) -> str:
-    """How long builds took; unknown where another program says neither that nor what they used."""
+    """How long builds took; unknown where another program recorded neither that nor their usage."""
     return seconds(time_ms) if time_ms or tokens is not None else "unknown"
 
 
 def rejected_by(task: str | None, stage: str | None) -> str:
-    """Which gate said no, as the head of its problems."""
+    """Which gate rejected, as the heading of its problems."""
     if task is None:
         return "its seed was rejected"
     if stage == HUMAN_GATE:
@@ -242,6 +233,6 @@ def rejected_by(task: str | None, stage: str | None) -> str:
 
 
 def newest(times: Iterable[str | None]) -> str | None:
-    """The last of these times; what is no time is passed over."""
+    """The last of these times; anything else is ignored."""
     known = [(at_s, each) for each in times if (at_s := seconds_at(each)) is not None]
     return max(known)[1] if known else None

@@ -22,7 +22,8 @@ from popbuild.web import svg
 from popbuild.web.pages.html import render_page, shown_tokens
 from popbuild.web.pages.panels import mark_of, newest, rejected_by, took
 from popbuild.web.pages.text_budget import Room
-from popbuild.web.pages.view import bad_of, graph_of_job, view_of
+from popbuild.web.pages.view import graph_of_job, view_of
+from popbuild.web.pages.why import bad_of
 
 MAX_JOBS = 50  # of which a report has all panels
 _MAX_ROWS = 200  # of a summary: the page of a CI run takes a megabyte

@@ -1,85 +1,64 @@
-"""All that one page about a job shows, gathered from what the commands give: nothing here reads a
-format by itself."""
+"""Everything that a page about a job shows, gathered from what the commands return: no file format
+is read here."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from os.path import commonpath
 from typing import Any, TypeVar
 
-from popbuild.base import disk, jsonio
+from popbuild.base import disk
 from popbuild.base.errors import PopbuildError
-from popbuild.base.paths import COMPLETE, REJECTED, JobFolder, Root, shown_name
+from popbuild.base.paths import JobFolder, Root, shown_name
 from popbuild.base.units import count, seconds
 from popbuild.jobs.examine import read_json
 from popbuild.jobs.foreign import listed_tasks
-from popbuild.jobs.lookup import Job, place_of, standing_status
+from popbuild.jobs.lookup import Job, standing_status
 from popbuild.jobs.originals import unowned
-from popbuild.jobs.promotion import previous_results
 from popbuild.model.clock import seconds_at
 from popbuild.model.config.config import environment_of
 from popbuild.model.foreign_status import error_text
-from popbuild.model.problem import MISSING
 from popbuild.model.status import RUNNING
 from popbuild.query import describe, untrusted
-from popbuild.query.diff import ValueChange, diff
-from popbuild.query.explain import explain
-from popbuild.query.provenance import TracedTask, trace
 from popbuild.web.pages.documents import Document, Documents
 from popbuild.web.pages.panels import (
-    Bad,
-    ChangedArtifact,
-    ChangedPlace,
-    Changes,
     JobView,
-    LogLine,
-    Rejection,
-    StageRow,
-    StaleTask,
+    LogRow,
     TaskView,
 )
 from popbuild.web.pages.shown_calls import TaskCalls, calls_of, kept_of
 from popbuild.web.pages.text_budget import Room
+from popbuild.web.pages.why import bad_of, changes_of, origin_of, rejection_of, stale_tasks
 from popbuild.web.svg import Bar, Graph, TimelineRow, graph_of
 
-_MAX_DIFFERENCE = 16 * 1024  # characters
 _MAX_LINES = 200  # that the stages of one task logged
-_MAX_PLACES = 50  # of an artifact that changed
-_MAX_PLACE = 4 * 1024  # characters of one
-_MOST_UNOWNED = 20  # files of no task
-_LEAD = 120  # before the first that differs
 _LOOKS = 3
+_MOST_UNOWNED = 20  # files of no task
 _Part = TypeVar("_Part")
-# What a job's directory that somebody else wrote may make of a panel.
+# What a panel may raise where another program wrote the job's directory.
 _FOREIGN = (PopbuildError, OSError, KeyError, TypeError, ValueError, AttributeError)
 
 
-def job_view(root: Root, name: str) -> JobView:
-    """The view of a job by its ID. UsageError where there is none."""
+def job_view(root: Root, name: str) -> tuple[Job, JobView]:
+    """A job by its ID, and its view. UsageError where there is none."""
     for _ in range(_LOOKS):
         job = describe.find_job(root, name)
         view = view_of(root, job)
-        # While it was read it may have been promoted: what is left of that is no view.
+        # It may have been promoted meanwhile: then the view is of what was left of it.
         if job.folder is None or disk.is_folder(str(job.folder.path)):
             break
-    return view
+    return job, view
 
 
 def view_of(root: Root, job: Job) -> JobView:
-    """The view of a job as it was found. Reads; writes nothing, calls nothing."""
+    """The view of a job as it was found. Only reads."""
     return _Viewer(root, job).view()
 
 
-def bad_of(root: Root, job: Job) -> Bad | None:
-    """Why a job cannot be built; None where it can."""
-    return None if job.bad is None else Bad(job.bad[0], place_of(root, job.id), job.bad[1])
-
-
 def graph_of_job(root: Root, job: Job) -> Graph | None:
-    """The graph of a job's pipeline with the states of its tasks; None where its seed, name or
-    place does not let it be told."""
+    """The graph of a job's pipeline with the states of its tasks; None where the pipeline is not
+    known."""
     return _Viewer(root, job).graph()
 
 
@@ -90,7 +69,7 @@ class _Viewer:
         self._room = Room(environment_of(root, os.environ))
         self._notes: list[str] = []
         self._status = standing_status(job) or {}
-        self._rejection = self._told("problems", self._read_rejection, None)
+        self._rejection = self._told("problems", lambda: rejection_of(job), None)
         self._logs = {task: _log(job.folder, task) for task in self._names() if job.folder}
 
     def view(self) -> JobView:
@@ -124,9 +103,9 @@ class _Viewer:
             questions=job.questions,
             bad=bad_of(self._root, job),
             rejection=self._rejection,
-            stale=self._told("stale", lambda: tuple(self._stale(tasks)), ()),
-            changes=self._told("diff", self._changes, None),
-            origin=self._told("origin", lambda: tuple(self._origin()), ()),
+            stale=self._told("stale", lambda: tuple(stale_tasks(job, tasks, self._room)), ()),
+            changes=self._told("diff", lambda: changes_of(self._root, job, self._room), None),
+            origin=self._told("origin", lambda: tuple(origin_of(self._root, job)), ()),
             logged=self._told("logs", lambda: tuple(self._logged()), ()),
             logs=logs,
             logs_left_out=logs_left_out,
@@ -138,12 +117,12 @@ class _Viewer:
         return masked
 
     def _told(self, panel: str, tell: Callable[[], _Part], otherwise: _Part) -> _Part:
-        """A part of the view; where a file does not let it be told, a note says so."""
+        """A part of the view; if a file makes that impossible, a note says so."""
         try:
             return tell()
         except _FOREIGN as error:
             said = error.as_line() if isinstance(error, PopbuildError) else type(error).__name__
-            self._notes.append(f"{panel} cannot be told: {said}")
+            self._notes.append(f"{panel} cannot be shown: {said}")
             return otherwise
 
     def _unowned(self) -> list[str]:
@@ -157,7 +136,7 @@ class _Viewer:
     # Tasks.
 
     def _names(self) -> tuple[str, ...]:
-        """The tasks of its pipeline; where that cannot be used, of its status."""
+        """The tasks of its pipeline; of its status where the pipeline cannot be used."""
         job = self._job
         if job.pipeline is not None and job.exam is not None:
             return tuple(job.pipeline.names)
@@ -220,7 +199,7 @@ class _Viewer:
         notes = {task.id: seconds(task.time_ms) for task in tasks if task.time_ms}
         return graph_of(self._job.pipeline, shown_name(self._job.id), states, notes)
 
-    # What the execution logs have.
+    # From the execution logs.
 
     def _lanes(self, tasks: Iterable[TaskView]) -> Iterator[TimelineRow]:
         for task in tasks:
@@ -234,26 +213,16 @@ class _Viewer:
                     task.label, note, tuple(sorted(bars, key=lambda bar: bar.start_s))
                 )
 
-    def _stages(self) -> Iterator[StageRow]:
+    def _stages(self) -> Iterator[LogRow]:
+        """The stages that ran or were skipped."""
         for task, entries in self._logs.items():
-            for each in entries:
-                if "outcome" in each:
-                    yield StageRow(
-                        each["timestamp"],
-                        task,
-                        each["stage"],
-                        int(each["cycle"]),
-                        each["outcome"],
-                        untrusted.number_in(each.get("durationMs")),
-                        each["message"],
-                    )
+            yield from (_log_row(task, each) for each in entries if "outcome" in each)
 
-    def _logged(self) -> Iterator[LogLine]:
+    def _logged(self) -> Iterator[LogRow]:
+        """What stages logged."""
         for task, entries in self._logs.items():
             own = [each for each in entries if "outcome" not in each]
-            for each in own[:_MAX_LINES]:
-                where = str(each.get("stage", ""))
-                yield LogLine(each["timestamp"], each["level"], task, where, each["message"])
+            yield from (_log_row(task, each) for each in own[:_MAX_LINES])
             if len(own) > _MAX_LINES:
                 self._notes.append(f"logs: {len(own) - _MAX_LINES} more lines of {task}")
 
@@ -273,94 +242,28 @@ class _Viewer:
             if found is not None:
                 yield replace(found, running=self._runs(task.id))
 
-    # Why and whence.
-
-    def _read_rejection(self) -> Rejection | None:
-        job = self._job
-        if job.state != REJECTED or job.folder is None:
-            return None
-        body = read_json(job.folder.rejection)
-        if not isinstance(body, dict):
-            return None
-        return Rejection(
-            str(body.get("rejectedAt", "")),
-            untrusted.text_in(body, "task"),
-            untrusted.text_in(body, "stage"),
-            int(untrusted.number_in(body.get("refinementAttempts"))),
-            untrusted.problems(body.get("problems")),
-            untrusted.text_in(body, "answer"),
-        )
-
-    def _stale(self, tasks: Iterable[TaskView]) -> Iterator[StaleTask]:
-        """What is stale and why; of a task that was never built there is nothing to say."""
-        exam = self._job.exam
-        if exam is None or self._job.folder is None:
-            return
-        wanted = [
-            task.id
-            for task in tasks
-            if (task.reasons or task.edited or task.frozen)
-            and exam.last_letter(exam.pipeline.task(task.id)) is not None
-        ]
-        for each in explain(self._job, wanted):
-            reasons = tuple(
-                (reason.text, self._room.text("\n".join(reason.difference), _MAX_DIFFERENCE))
-                for reason in each.reasons
-            )
-            yield StaleTask(each.task, each.state, each.built, reasons)
-
-    def _changes(self) -> Changes | None:
-        job = self._job
-        if job.state != COMPLETE or job.bad_link or not previous_results(self._root, job.id):
-            return None
-        found = diff(self._root, job.id)
-        artifacts = tuple(
-            ChangedArtifact(
-                each.name,
-                each.kind,
-                tuple(self._place(change) for change in each.changes[:_MAX_PLACES]),
-                max(len(each.changes) - _MAX_PLACES, 0),
-            )
-            for each in found.artifacts
-        )
-        return Changes(found.run_before, found.run_after, found.tasks, artifacts)
-
-    def _place(self, change: ValueChange) -> ChangedPlace:
-        """A place, both texts from a little before where they differ."""
-        values = [change.before, change.after]
-        texts = [
-            None if v is MISSING else v if isinstance(v, str) else jsonio.compact(v) for v in values
-        ]
-        same = len(commonpath([text for text in texts if text is not None]))
-        start = max(same - _LEAD, 0) if None not in texts else 0
-        before, after = (
-            None if text is None else self._room.text(text, _MAX_PLACE, start) for text in texts
-        )
-        return ChangedPlace(change.pointer, before, after)
-
-    def _origin(self) -> Iterator[TracedTask]:
-        """Where each artifact came from: the chains of the last ones hold those above them."""
-        job, told = self._job, set[str]()
-        if job.folder is None or job.exam is None:
-            return
-        for task in reversed(job.exam.pipeline.in_order):
-            path = job.folder.artifact(task.artifact)
-            if task.id in told or not job.exam.letters.get(task.id) or not disk.is_regular(path):
-                continue
-            for each in trace(self._root, str(path)).tasks:
-                if each.body["task"] not in told:
-                    told.add(each.body["task"])
-                    yield each
-
 
 def _log(folder: JobFolder, task: str) -> list[dict[str, Any]]:
     return untrusted.log_entries(read_json(folder.execution_logs(task)))
 
 
 def _bar(entry: Mapping[str, Any]) -> Bar | None:
-    """A stage that ran; one that was skipped took no time."""
+    """A stage that ran; None for one that was skipped, and took no time."""
     end_s, took_ms = seconds_at(entry["timestamp"]), untrusted.number_in(entry.get("durationMs"))
     if entry.get("outcome") in (None, "skipped") or end_s is None:
         return None
     start_s = end_s - took_ms / 1000
     return Bar(entry["stage"], entry["cycle"], start_s, end_s, str(entry["outcome"]))
+
+
+def _log_row(task: str, entry: Mapping[str, Any]) -> LogRow:
+    return LogRow(
+        at=entry["timestamp"],
+        task=task,
+        stage=str(entry.get("stage", "")),
+        cycle=int(entry.get("cycle", 0)),
+        outcome=str(entry.get("outcome", "")),
+        level=str(entry.get("level", "")),
+        time_ms=untrusted.number_in(entry.get("durationMs")),
+        message=entry["message"],
+    )

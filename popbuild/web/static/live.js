@@ -1,17 +1,17 @@
-// Keeps a page as the disk is, and sends what its forms say. Pages come from the server as they are
-// to be seen; nothing here makes HTML out of text.
+// Keeps a page up to date, and sends its forms. Pages come from the server as they are shown;
+// nothing here makes HTML from text.
 
 const page = document.body.dataset;
 
-// What happens. The browser itself goes on behind the last event that it had. A page that nobody sees
-// holds no line: a browser has only six to one server, and the seventh page would wait for ever.
+// Events. The browser itself resumes after the last event it received. A hidden page closes its
+// connection: a browser opens only six to one server, and a seventh page would wait for ever.
 
 let waiting = false;
 let stale = false;
 let next = 0;
 let events = null;
 const LEAST_MS = 100;
-const SHARE = 3; // a page that takes long, on a busy server, is asked for less often
+const SHARE = 3; // a page that takes long, on a busy server, is fetched less often
 const AGAIN_MS = 2_000;
 const AGE_MS = 60_000;
 
@@ -28,10 +28,10 @@ function follow() {
     events.addEventListener(kind, (event) => concerned(event) && refresh());
   }
   events.addEventListener("open", () => line("open"));
-  events.addEventListener("hello", refresh);  // for what happened before there was a line
+  events.addEventListener("hello", refresh);  // for what happened before the connection
   events.addEventListener("error", () => {
     if (events.readyState !== EventSource.CLOSED) { line("lost"); return; }
-    // Answered, and refused: a browser does not ask again by itself. The page tells why.
+    // Refused: a browser does not try again by itself. The page says why.
     leave();
     refresh();
     setTimeout(follow, AGAIN_MS);
@@ -62,7 +62,7 @@ function fetchPage() {
   request.open("GET", location.href);
   request.responseType = "document";
   request.onloadend = () => {
-    // With a 409 it comes without its content, and with what is wrong with the root.
+    // A 409 has no content, but says what is wrong with the root.
     if ([200, 409].includes(request.status) && request.responseXML) take(request.responseXML);
     else if ([401, 421].includes(request.status)) line("locked");
     else if (request.status === 404) line("gone");
@@ -80,8 +80,8 @@ function goOn() {
   refresh();
 }
 
-// Put what changed in its place. An element that is still there is kept, and with it what somebody
-// opened, typed, chose or scrolled.
+// Update what changed. An element that is still there is kept, and with it what the reader opened,
+// typed, chose or scrolled.
 
 function take(fresh) {
   const focused = document.activeElement;
@@ -100,7 +100,7 @@ function take(fresh) {
   if (voice && voice.textContent !== said) voice.textContent = said;
 }
 
-// Who pressed what is gone now goes on from the page's heading, not from the top of the browser.
+// When the focused element is gone, the focus moves to the page's heading, not to the top.
 
 function toHeading() {
   const heading = document.querySelector("main h1");
@@ -108,7 +108,7 @@ function toHeading() {
   heading.focus({ preventScroll: true });
 }
 
-const OURS = ["open", "disabled", "aria-invalid"];  // attributes that are the reader's and this script's
+const OURS = ["open", "disabled", "aria-invalid"];  // attributes that the reader and this script set
 
 function become(now, then) {
   if (now.isEqualNode(then)) return;
@@ -139,8 +139,7 @@ function without(node) {
   return next;
 }
 
-// What one place of the page is, wherever it has moved to: an element by its name; without one, the
-// next of its kind.
+// The same element, wherever it has moved to: by its name, or else the next of its kind.
 
 function sameAs(wanted, place) {
   const key = keyOf(wanted);
@@ -164,7 +163,7 @@ function mark(element) {
   return { name: element.localName, text: element.id || element.getAttribute("href") || element.textContent };
 }
 
-// Forms with data-post are sent as JSON. A field's name says where its value belongs.
+// Forms with data-post are sent as JSON: each field's name is a member.
 
 document.addEventListener("submit", async (event) => {
   const form = event.target;
@@ -195,7 +194,7 @@ document.addEventListener("submit", async (event) => {
   } finally {
     if (pressed) {
       pressed.disabled = false;
-      // A browser takes the focus from what is disabled; and the page may be another by now.
+      // A browser takes the focus from a disabled button, and the page may have changed by now.
       if (document.activeElement === document.body) {
         if (pressed.isConnected) pressed.focus({ preventScroll: true }); else toHeading();
       }
@@ -214,14 +213,14 @@ async function send(target, body, form) {
     said = await response.json();
     if (response.ok) { tell(form, null); return said; }
   } catch (error) {
-    said = { error: "the server does not answer", values: { found: String(error) }, hint: "popbuild serve starts it" };
+    said = { error: "the server is not responding", values: { found: String(error) }, hint: "popbuild serve starts it" };
   }
   tell(form, said);
   return null;
 }
 
-// The text of a seed from its fields. What is JSON there goes in as it was written, so that the server
-// reads it as strictly as a file; only where it is none, that is said at its field.
+// The text of a seed from its fields. JSON is sent as it was written, so that the server reads it as
+// strictly as a file; text that is not JSON is reported at its field.
 
 function compose(form) {
   const members = [];
@@ -238,8 +237,8 @@ function compose(form) {
   return `{\n${members.join(",\n")}\n}\n`;
 }
 
-// A problem at what it is about: at the text of the seed, where that is what was sent, else at its
-// field. Gives the place; null where there is none.
+// Show a problem where it belongs: at the text of the seed if that was sent, else at its field.
+// Returns the place, or null.
 
 function place(form, problem) {
   const whole = wholeOf(form);
@@ -263,7 +262,7 @@ function lineOf(problem, place = "") {
 
 function wholeOf(form) { return Boolean(form.querySelector("#seed-text")?.value.trim()); }
 
-// Bring what has to be mended first to who mends it, also in a small window.
+// Scroll to the first problem, also in a small window.
 
 function show(found) {
   if (!found) return;
@@ -289,7 +288,7 @@ function tell(form, said) {
     list.append(element("li", lineOf(problem)));
   }
   for (const [name, value] of values) list.append(element("li", `${name}: ${value}`));
-  // What is said of the job's ID.
+  // An error about the job's ID.
   if (!spots.length && values.some(([name]) => name === "job")) spots.push(mention(form, "job", said.error));
   if (list.children.length) alert.append(list);
   if (said.hint) alert.append(element("p", said.hint));
@@ -303,7 +302,7 @@ function element(name, text, attributes = {}) {
   return made;
 }
 
-// A seed: its file is dropped or chosen, and looked at while somebody writes.
+// A seed's file can be dropped or chosen.
 
 const seed = document.querySelector("#seed-text");
 
@@ -316,7 +315,7 @@ if (seed) {
     seed.dispatchEvent(new Event("input"));
     seed.focus();
   };
-  // What is written as text is sent instead of the fields, which must then not hold it up.
+  // Text is sent instead of the fields, which must not block it then.
   seed.addEventListener("input", () => {
     const whole = seed.value.trim() !== "";
     for (const field of document.querySelectorAll("[data-field]")) field.disabled = whole;
@@ -336,7 +335,7 @@ if (seed) {
   });
 }
 
-// What runs takes longer and longer, also while nothing else happens.
+// Running times go on counting between events.
 
 function count() {
   for (const each of document.querySelectorAll("[data-since]")) {

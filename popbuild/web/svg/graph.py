@@ -1,6 +1,6 @@
 """A pipeline's graph, with the state of each task where it is known: as SVG, Mermaid and DOT.
 
-Arrows go from what is needed to who needs it. One that others imply is left out.
+Arrows go from a task to those that need it. An arrow that others imply is left out.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from popbuild.model.pipeline import Pipeline
 from popbuild.web.svg import shapes
 from popbuild.web.svg.layers import Edge, Layout, direct, lay_out
 
-# Of each state of a task its mark: colour is never the only sign.
+# The mark of each task state: colour is never the only sign.
 MARKS = {
     "done": "\u2713",
     "running": "\u25b8",
@@ -34,8 +34,8 @@ _ARROW = 5.0
 
 @dataclass(frozen=True)
 class Node:
-    """A task. `state` is one of MARKS, or None where nothing is known of it; `note` is said behind
-    it: how long it took, for one."""
+    """A task. `state` is one of MARKS, or None where it is unknown; `note` follows it, such as how
+    long the task took."""
 
     id: str
     label: str
@@ -51,7 +51,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """Tasks, and the edges between them: what is needed, and who needs it."""
+    """Tasks, and edges from each to those that need it."""
 
     name: str
     nodes: tuple[Node, ...]
@@ -82,7 +82,7 @@ def graph_of(
     states: Mapping[str, str] | None = None,
     notes: Mapping[str, str] | None = None,
 ) -> Graph:
-    """The graph of a pipeline; of a job, with the states of its tasks and what is said of them."""
+    """The graph of a pipeline, or of a job with the states of its tasks and notes on them."""
     states, notes = states or {}, notes or {}
     nodes = tuple(
         Node(task.id, task.label, states.get(task.id), notes.get(task.id, ""))
@@ -93,7 +93,7 @@ def graph_of(
 
 
 def svg(graph: Graph, *, link: Callable[[str], str] | None = None, style: str = "") -> str:
-    """The graph as SVG. `link` gives where a task leads to; `style` is the sheet of a drawing that
+    """The graph as SVG. `link` gives the address of a task; `style` is the sheet of a drawing that
     stands alone."""
     lines = {node.id: _lines(node) for node in graph.nodes}
     widths = {name: _width(each) for name, each in lines.items()}
@@ -115,7 +115,7 @@ def svg(graph: Graph, *, link: Callable[[str], str] | None = None, style: str = 
 
 
 def _lines(node: Node) -> tuple[str, ...]:
-    """What stands in a box."""
+    """The text in a box."""
     lines = (node.label, node.line) if node.line else (node.label,)
     return tuple(shapes.shortened(printable(each), _MOST_CHARS) for each in lines)
 
@@ -152,35 +152,26 @@ def _known(node: Node) -> str:
 
 
 def _arrow(layout: Layout, edge: Edge) -> str:
-    """From the lower edge of a box to the upper edge of another; past the rows between them."""
+    """From the lower edge of a box to the upper edge of another, past the rows between them."""
     row = layout.rows[edge[0]]
     x, *others = (each + _MARGIN for each in layout.routes[edge])
     y = _top(row) + _HIGH
-    path = [f"M{shapes.coordinate(x)} {shapes.coordinate(y)}"]
+    path: list[str | tuple[float, ...]] = ["M", (x, y)]
     for count, other in enumerate(others, 1):
         end = _top(row + count) - (_ARROW if count == len(others) else 0)
         bend = (end - y) / 2
-        points = [(x, y + bend), (other, end - bend), (other, end)]
-        path.append(
-            "C" + " ".join(f"{shapes.coordinate(a)} {shapes.coordinate(b)}" for a, b in points)
-        )
+        path += ["C", (x, y + bend, other, end - bend, other, end)]
         x, y = other, end
         if count < len(others):
             y = _top(row + count) + _HIGH
-            path.append(f"V{shapes.coordinate(y)}")
-    left, right = shapes.coordinate(x - _ARROW * 0.8), shapes.coordinate(x + _ARROW * 0.8)
-    point = f"{shapes.coordinate(x)} {shapes.coordinate(y + _ARROW)}"
-    tip = f"M{left} {shapes.coordinate(y)}H{right}L{point}Z"
-    return shapes.element(
-        "g",
-        shapes.element("path", d="".join(path), class_="line"),
-        shapes.element("path", d=tip, class_="tip"),
-        class_="arrow",
-    )
+            path += ["V", (y,)]
+    tip = ("M", (x - _ARROW * 0.8, y), "H", (x + _ARROW * 0.8,), "L", (x, y + _ARROW), "Z")
+    lines = shapes.line(*path, class_="line"), shapes.line(*tip, class_="tip")
+    return shapes.element("g", *lines, class_="arrow")
 
 
 def mermaid(graph: Graph) -> str:
-    """The graph as Mermaid has it. Names stand in labels only, every sign of them quoted: Mermaid
+    """The graph for Mermaid. Names are in labels only, with every special character quoted: Mermaid
     takes directives from anywhere in its text."""
     ids = {node.id: f"t{number}" for number, node in enumerate(graph.nodes)}
     lines = ["graph TD"]

@@ -1,5 +1,5 @@
-"""Where the tasks of a graph stand: rows by depth, and in a row so that arrows are short and cross
-little."""
+"""The layout of a graph: rows by depth, and an order in each row that keeps arrows short and with
+few crossings."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ GAP = 26.0  # between two boxes of a row
 _SWEEPS = 6
 _PASSING_WIDTH = 8.0
 
-Edge = tuple[str, str]  # what is needed, and who needs it
+Edge = tuple[str, str]  # a task, and one that needs it
 Slot = tuple[str, ...]  # a task, or the place where an arrow passes a row: (from, to, row)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The centre of each box, the row of each, how wide all is, and for each arrow the centres
-    that it goes through, a row each."""
+    """The centre and the row of each box, the width of the whole, and for each arrow the centres
+    that it passes, one a row."""
 
     centers: Mapping[str, float]
     rows: Mapping[str, int]
@@ -40,7 +40,7 @@ def direct(edges: Iterable[Edge]) -> tuple[Edge, ...]:
             reached[name] = found.union(*(reach(each) for each in sorted(found)))
         return reached[name]
 
-    for name in reversed(_in_order(below)):  # from below, so that nothing is reached deeply
+    for name in reversed(_in_order(below)):  # from below, so that no recursion is deep
         reach(name)
     return tuple(
         (upper, lower)
@@ -50,7 +50,7 @@ def direct(edges: Iterable[Edge]) -> tuple[Edge, ...]:
 
 
 def _in_order(below: Mapping[str, Iterable[str]]) -> list[str]:
-    """Every name behind those above it."""
+    """Every name after those above it."""
     names = dict.fromkeys([*below, *itertools.chain.from_iterable(map(sorted, below.values()))])
     above = dict.fromkeys(names, 0)
     for lower in itertools.chain.from_iterable(below.values()):
@@ -92,7 +92,7 @@ def lay_out(widths: Mapping[str, float], edges: Sequence[Edge]) -> Layout:
 
 
 def _rows(names: Sequence[str], edges: Sequence[Edge]) -> dict[str, int]:
-    """How many arrows lead to each task, along the longest way."""
+    """The length of the longest path to each task."""
     below: dict[str, list[str]] = {name: [] for name in names}
     for upper, lower in edges:
         below[upper].append(lower)
@@ -134,8 +134,8 @@ def _neighbours(hops: Iterable[tuple[Slot, Slot]]) -> dict[Slot, list[Slot]]:
 
 
 def _untangled(layers: list[list[Slot]], near: Mapping[Slot, Sequence[Slot]]) -> list[list[Slot]]:
-    """The rows in an order in which few arrows cross: each item goes to the middle of those that it
-    is joined to in the row before, down and up again."""
+    """The rows in an order with few crossings: each item goes to the middle of its neighbours in
+    the row before, sweeping down and up."""
     layers = [list(layer) for layer in layers]
     for sweep in range(_SWEEPS):
         order = range(1, len(layers)) if sweep % 2 == 0 else range(len(layers) - 2, -1, -1)

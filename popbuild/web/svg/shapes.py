@@ -1,7 +1,7 @@
 """The elements of a drawing: SVG that is well-formed whatever its texts hold.
 
-Colours are classes, so that a page's style sheet decides, in the dark and in the light. A drawing
-that stands alone brings that sheet along.
+Colours are classes, so that the page's style sheet decides them, dark or light. A drawing that
+stands alone includes that sheet.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _NO_XML = {0xFFFE: "\ufffd", 0xFFFF: "\ufffd"}
 
 
 def escaped(text: str) -> str:
-    """A text between tags or in an attribute: shown, never obeyed."""
+    """A text between tags or in an attribute: shown, never interpreted."""
     return html.escape(printable(text).translate(_NO_XML))
 
 
@@ -26,9 +26,21 @@ def coordinate(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0")
 
 
+def path_of(*steps: str | tuple[float, ...]) -> str:
+    """Path data: `path_of("M", (1, 2), "V", (5,))` is `M1 2V5`."""
+    return "".join(
+        step if isinstance(step, str) else " ".join(map(coordinate, step)) for step in steps
+    )
+
+
+def line(*steps: str | tuple[float, ...], class_: str = "") -> str:
+    """A line along path data, as `path_of` takes it."""
+    return element("path", d=path_of(*steps), class_=class_)
+
+
 def element(name: str, *inside: str, **attributes: str | float) -> str:
-    """`<name …>inside</name>`. What is inside is SVG already, the attributes' values are not:
-    `text_anchor` is `text-anchor`, `class_` is `class`. An empty value leaves the attribute out."""
+    """`<name …>inside</name>`. `inside` is SVG already, attribute values are escaped. `text_anchor`
+    stands for `text-anchor`, `class_` for `class`; an empty value leaves the attribute out."""
     given = {key.rstrip("_").replace("_", "-"): value for key, value in attributes.items()}
     shown = "".join(
         f' {key}="{coordinate(value) if isinstance(value, int | float) else escaped(value)}"'
@@ -44,7 +56,7 @@ def text_element(content: str, x: float, y: float, **attributes: str | float) ->
 
 
 def title(content: str) -> str:
-    """What a reader is told of the element that it stands in."""
+    """The tooltip of the element that it is in."""
     return element("title", escaped(content))
 
 
@@ -57,8 +69,8 @@ def svg_document(
     style: str = "",
     linked: bool = False,
 ) -> str:
-    """A whole drawing. `style` is the sheet of one that stands alone. To a screen reader an image
-    is one thing, without parts: with links in it, it is a group."""
+    """A whole drawing. `style` is the sheet of one that stands alone. A screen reader takes an
+    image as one thing, so a drawing with links is a group."""
     width, height = size
     sheet = [element("style", html.escape(style, quote=False))] if style else []
     return element(
@@ -84,7 +96,7 @@ def shortened(content: str, most: int) -> str:
 
 
 def width_of(content: str, size_px: float) -> float:
-    """About how wide a text is, rather too wide than too narrow: no font is asked."""
+    """About how wide a text is, without knowing the font: rather too wide than too narrow."""
     wide = sum(
         2 if unicodedata.east_asian_width(each) in "WF" else 1 for each in printable(content)
     )

@@ -1,7 +1,6 @@
 """When the stages of a job's tasks ran: a lane for each task, refinements marked.
 
-Tasks that a rebuild kept ran in an earlier run, maybe days ago: idle time is cut out, and the
-drawing says where.
+Tasks that a rebuild kept ran in an earlier run, maybe days ago: idle time is cut out and marked.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ _TICK_PX, _ROW, _MOST_ROWS, _APART = 13.0, 15.0, 4, 4.0  # of their labels
 
 @dataclass(frozen=True)
 class Bar:
-    """A stage in one cycle, 0 for the first try: from when to when, in seconds since the epoch.
-    `outcome` is done, failed or error."""
+    """A stage in one cycle, 0 for the first try, in seconds since the epoch. `outcome` is done,
+    failed or error."""
 
     stage: str
     cycle: int
@@ -38,7 +37,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class TimelineRow:
-    """A task with what is said of it, and its stages in the order of time."""
+    """A task with a note, and its stages in the order of time."""
 
     label: str
     note: str
@@ -60,7 +59,7 @@ class _Stretch:
 
 @dataclass(frozen=True)
 class _Tick:
-    """A place on the axis, and what is said of it."""
+    """A place on the axis, and its label."""
 
     x: float
     said: str
@@ -78,8 +77,8 @@ class _Tick:
         return self.x if self.anchor == "start" else self.x - self.width
 
 
-def timeline_svg(name: str, lanes: Sequence[TimelineRow], *, style: str = "") -> str:
-    """The lanes below one another over one axis of time."""
+def timeline_svg(name: str, lanes: Sequence[TimelineRow]) -> str:
+    """The lanes, one below another, over one time axis."""
     stretches = _stretches([bar for lane in lanes for bar in lane.bars])
     ticks = [tick for each in stretches for tick in _ticks(each)]
     rows = _rows(ticks)
@@ -96,7 +95,6 @@ def timeline_svg(name: str, lanes: Sequence[TimelineRow], *, style: str = "") ->
         (_WIDTH, height),
         name=f"Stages of {name} over time",
         description=described or "nothing ran yet",
-        style=style,
     )
 
 
@@ -137,8 +135,8 @@ def _ticks(stretch: _Stretch) -> Iterator[_Tick]:
 
 
 def _rows(ticks: Sequence[_Tick]) -> dict[_Tick, int]:
-    """In which row above the lanes each label stands, from the lowest, so that none covers another.
-    One that would have to stand higher than _MOST_ROWS is left out."""
+    """The row of each label above the lanes, from the lowest, so that no label covers another. A
+    label that would need a row above _MOST_ROWS is left out."""
     ends: list[float] = []
     rows: dict[_Tick, int] = {}
     for tick in ticks:
@@ -151,8 +149,7 @@ def _rows(ticks: Sequence[_Tick]) -> dict[_Tick, int]:
 
 
 def _axis(tick: _Tick, row: int | None, head: float, height: float) -> list[str]:
-    line = f"M{shapes.coordinate(tick.x)} {shapes.coordinate(head - 6)}V{shapes.coordinate(height)}"
-    parts = [shapes.element("path", d=line, class_="grid")]
+    parts = [shapes.line("M", (tick.x, head - 6), "V", (height,), class_="grid")]
     if row is not None:
         y = head - 12 - row * _ROW
         parts.append(
@@ -163,9 +160,9 @@ def _axis(tick: _Tick, row: int | None, head: float, height: float) -> list[str]
 
 def _pause(one: _Stretch, other: _Stretch, head: float, height: float) -> list[str]:
     x = one.at(one.end_s) + _CUT / 2
-    line = f"M{shapes.coordinate(x)} {shapes.coordinate(head - 6)}V{shapes.coordinate(height)}"
+    line = shapes.line("M", (x, head - 6), "V", (height,))
     said = f"{_long(other.start_s - one.end_s)} without a stage"
-    return [shapes.element("g", shapes.title(said), shapes.element("path", d=line), class_="pause")]
+    return [shapes.element("g", shapes.title(said), line, class_="pause")]
 
 
 def _long(length_s: float) -> str:
@@ -209,11 +206,10 @@ def _stage(bar: Bar, x: float, width: float, y: float) -> str:
 
 
 def _refinement(cycle: int, x: float, y: float) -> str:
-    line = f"M{shapes.coordinate(x)} {shapes.coordinate(y - 4)}V{shapes.coordinate(y + _BAR + 4)}"
     return shapes.element(
         "g",
         shapes.title(f"refinement {cycle} begins"),
-        shapes.element("path", d=line),
+        shapes.line("M", (x, y - 4), "V", (y + _BAR + 4,)),
         shapes.text_element(f"\u21bb{cycle}", x + 3, y - 2, class_="mark"),
         class_="refinement",
     )

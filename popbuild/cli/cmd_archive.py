@@ -1,0 +1,38 @@
+"""`popbuild archive`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from popbuild.base.arguments import Given
+from popbuild.base.units import count
+from popbuild.base.words import JSON, Command, flag
+from popbuild.cli.archive_words import OUTPUT, PLAIN, identity_of, print_archived
+from popbuild.cli.options import IDENTITY, SOME_JOBS, root_of
+
+
+def _archive(given: Given) -> int:
+    """Write jobs, complete and rejected ones, to a .tar.zst file, and read it back in full. With
+    --remove they are removed then. A name that ends in .age encrypts it to the public keys in
+    pipeline-config/recipients.txt."""
+    from popbuild.upkeep.archive import write
+
+    archived = write.archive(
+        root_of(given),
+        given.names,
+        Path(given.output),
+        remove=given.remove,
+        plain=given.plain,
+        identity=identity_of(given),
+    )
+    return print_archived(given, archived, count(len(archived.jobs), "job"))
+
+
+_REMOVE = flag("--remove", help="remove the jobs once the archive was read back")
+
+COMMAND = Command(
+    "archive",
+    "write jobs to a file, and remove them if asked",
+    (SOME_JOBS, OUTPUT, _REMOVE, PLAIN, IDENTITY, JSON),
+    _archive,
+)

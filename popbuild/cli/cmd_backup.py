@@ -1,0 +1,26 @@
+"""`popbuild backup`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from popbuild.base.arguments import Given
+from popbuild.base.words import JSON, Command
+from popbuild.cli.archive_words import OUTPUT, PLAIN, identity_of, print_archived
+from popbuild.cli.options import IDENTITY, root_of
+
+
+def _backup(given: Given) -> int:
+    """Write the whole root to a .tar.zst file, and read it back in full: seeds, samples,
+    configuration, jobs, store and ledger. Not .env. Refused while a job is built. A name that
+    ends in .age encrypts it, as for archive."""
+    from popbuild.upkeep.archive import write
+
+    root, file = root_of(given), Path(given.output)
+    archived = write.backup(root, file, plain=given.plain, identity=identity_of(given))
+    return print_archived(given, archived, "the root")
+
+
+COMMAND = Command(
+    "backup", "write the whole root to a file", (OUTPUT, PLAIN, IDENTITY, JSON), _backup
+)

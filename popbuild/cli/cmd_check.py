@@ -1,0 +1,22 @@
+"""`popbuild check`."""
+
+from __future__ import annotations
+
+from popbuild.base.arguments import Given
+from popbuild.base.errors import OK, REJECTED
+from popbuild.base.printing import print_result
+from popbuild.base.words import JSON, Command
+from popbuild.build.shared_words import JOBS
+from popbuild.cli.options import root_of
+
+
+def _check(given: Given) -> int:
+    """Exit with 0 when every job is complete and up to date and everything is valid, else with 1,
+    and print what is not. For CI: makes no call, changes nothing."""
+    from popbuild.upkeep import checks
+
+    check = checks.check(root_of(given), given.names)
+    return print_result(given.json, check.as_json, check.lines, OK if check.passed else REJECTED)
+
+
+COMMAND = Command("check", "exit with 0 if all is up to date and valid", (JOBS, JSON), _check)

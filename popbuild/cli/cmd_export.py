@@ -1,0 +1,35 @@
+"""`popbuild export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from popbuild.base.arguments import Given
+from popbuild.base.printing import print_result
+from popbuild.base.words import JSON, Command, argument, option
+from popbuild.cli.options import ONE_JOB, root_of
+
+
+def _export(given: Given) -> int:
+    """Copy the final artifact of a complete job to a path: what CI commits. TARGET is a file
+    or a folder. Refuses a job that is not up to date."""
+    from popbuild.build import verbs
+    from popbuild.query import describe
+
+    root = root_of(given)
+    job = describe.find_job(root, given.job)
+    target = str(verbs.export(root, job, Path(given.target), given.artifact))
+    return print_result(given.json, lambda: {"job": job.id, "path": target}, lambda: [target])
+
+
+COMMAND = Command(
+    "export",
+    "copy a complete job's final artifact to a path",
+    (
+        ONE_JOB,
+        argument("target", "TARGET", help="a file or a folder"),
+        option("--artifact", value="NAME", help="another artifact than the last task's"),
+        JSON,
+    ),
+    _export,
+)

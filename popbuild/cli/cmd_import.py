@@ -1,0 +1,37 @@
+"""`popbuild import`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from popbuild.base.arguments import Given
+from popbuild.base.errors import OK, REJECTED
+from popbuild.base.printing import print_result
+from popbuild.base.words import JSON, Command, argument, flag
+from popbuild.cli.options import root_of
+
+
+def _import(given: Given) -> int:
+    """Copy what another program wrote by the storage document into this root: seeds, jobs in
+    every state, and the lines of runs.jsonl that are not there yet. DIR is that program's root
+    or its pipeline-data/, and is not changed. A job or a seed that is here with another content
+    is named and not copied, and so is what is neither a file nor a folder; the rest is copied,
+    and the exit code is 1. A second import copies what is new. Then popbuild accept JOB takes a
+    complete job over without a call."""
+    from popbuild.upkeep import import_root
+
+    found = import_root.import_data(root_of(given), Path(given.folder), dry_run=given.dry_run)
+    code = OK if found.whole else REJECTED
+    return print_result(given.json, found.as_json, found.lines_of_text, code)
+
+
+COMMAND = Command(
+    "import",
+    "copy another program's data folder into the root",
+    (
+        argument("folder", "DIR", help="its root, or its pipeline-data/"),
+        flag("--dry-run", help="only say what would be copied"),
+        JSON,
+    ),
+    _import,
+)

@@ -1,0 +1,32 @@
+"""`popbuild init`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from popbuild.base.arguments import Given
+from popbuild.base.printing import print_result
+from popbuild.base.words import JSON, Command, argument
+
+
+def _init(given: Given) -> int:
+    """Make a root: seeds/, pipeline-config/ with the demo's pipeline, pipeline-data/,
+    a dodo.py for doit, and a .gitignore. Runs at once on the embedded model."""
+    from popbuild.build import new_root
+
+    folder = Path(given.root or ".") / given.folder
+    written = new_root.init(folder)
+    here = given.folder == "."
+    lines = [f"wrote {name if here else f'{folder}/{name}'}" for name in written]
+    lines.append(f"next: {'' if here else f'cd {folder} && '}doit run job=market-analysis")
+    return print_result(
+        given.json, lambda: {"root": str(folder), "written": written}, lambda: lines
+    )
+
+
+COMMAND = Command(
+    "init",
+    "make a root with an example",
+    (argument("folder", "DIR", "?", default=".", help="where; here if absent"), JSON),
+    _init,
+)

@@ -1,0 +1,75 @@
+"""`popbuild list`."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from popbuild.base.arguments import Given
+from popbuild.base.paths import shown_name
+from popbuild.base.printing import print_json, print_lines
+from popbuild.base.units import count, fit_line
+from popbuild.build.shared_words import LIST
+from popbuild.cli.options import root_and_names
+
+if TYPE_CHECKING:
+    from popbuild.base.paths import Root
+    from popbuild.jobs.lookup import Job
+
+_MOST_PADDED = 40  # characters: one long name moves only its own line
+
+
+def _list(given: Given) -> int:
+    from popbuild.jobs.selection import select
+
+    root, names, variables = root_and_names(given, LIST)
+    ids = list(select(root, variables.get("job"), names))
+    if not given.quiet:
+        return list_jobs(root, ids, as_json=given.json, tasks=given.subtasks)
+    if given.json:
+        print_json(ids)
+    else:
+        print_lines(map(shown_name, ids))
+    return 0
+
+
+def list_jobs(root: Root, ids: list[str], *, as_json: bool, tasks: bool = False) -> int:
+    """Print a line for each job, with its tasks if asked."""
+    from popbuild.query import describe
+
+    found = describe.jobs_of(root, ids)
+    if as_json:
+        print_json([describe.describe_job(job, root) for job in found])
+        return 0
+    if not ids:
+        from popbuild.build.session import NO_JOBS
+
+        print(NO_JOBS, file=sys.stderr)
+    width = min(max((len(shown_name(job)) for job in ids), default=0), _MOST_PADDED)
+    as_built: dict[str, int] = {}
+    not_ours: dict[str, int] = {}
+    for job in found:
+        print_lines(_lines(job, width, tasks))
+        for how in job.as_built:
+            as_built[how] = as_built.get(how, 0) + 1
+        if job.is_not_ours and job.broken is not None:
+            why = job.broken.as_line(without=())
+            not_ours[why] = not_ours.get(why, 0) + 1
+    for how, jobs in as_built.items():
+        print(f"to see {count(jobs, 'job')} as built: {how}", file=sys.stderr)
+    for why, jobs in not_ours.items():
+        print(f"{count(jobs, 'job')} cannot be built here: {why}", file=sys.stderr)
+    return 0
+
+
+def _lines(job: Job, width: int, tasks: bool) -> Iterator[str]:
+    yield f"{shown_name(job.id):<{width}}  {job.description}"
+    if tasks and job.exam is not None and job.bad_name is None:
+        for task in job.exam.pipeline.tasks:
+            head = f"  {task.id:<{max(width - 2, 0)}}  "
+            yield fit_line(head, job.exam.verdicts[task.id].brief)
+
+
+COMMAND = dataclasses.replace(LIST, run=_list)

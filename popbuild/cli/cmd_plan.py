@@ -1,0 +1,45 @@
+"""`popbuild plan`."""
+
+from __future__ import annotations
+
+from popbuild.base.arguments import Given
+from popbuild.base.errors import FAILED, OK
+from popbuild.base.printing import print_result
+from popbuild.base.words import JSON, Command
+from popbuild.build.shared_words import JOBS_OR_TASKS, RUN, STORE, WHAT
+from popbuild.cli.options import root_and_names
+
+
+def _plan(given: Given) -> int:
+    """Say what a run would do and cost: every task that will run, and every task below it that
+    may, with the reasons, how many answers are stored already, and tokens and dollars as a range.
+    Makes no call, changes nothing. NAME and the options are those of run, job= and fresh= too.
+    With --store only, exits with 2 where a run would lack an answer."""
+    from popbuild.build import session
+    from popbuild.build.nothing_to_do import Options
+    from popbuild.query.plan_text import plan_lines
+    from popbuild.query.planned import totals
+
+    root, names, variables = root_and_names(given, RUN)
+    options = Options(
+        always=given.always,
+        keep_edits=given.keep_edits,
+        discard_edits=given.discard_edits,
+        store=given.store,
+        fresh=session.fresh_tasks(variables.get("fresh")),
+    )
+    jobs = session.plan_run(root, variables.get("job"), names, options)
+    return print_result(
+        given.json,
+        lambda: {
+            "jobs": [job.as_json() for job in jobs],
+            "total": totals(task for job in jobs for task in job.tasks).as_json(),
+        },
+        lambda: plan_lines(jobs),
+        FAILED if any(job.lacking for job in jobs) else OK,
+    )
+
+
+COMMAND = Command(
+    "plan", "say what a run would do and cost", (JOBS_OR_TASKS, *WHAT, STORE, JSON), _plan
+)

@@ -1,0 +1,34 @@
+"""`popbuild prompt`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+from popbuild.base.arguments import Given
+from popbuild.base.errors import printable
+from popbuild.base.printing import print_result
+from popbuild.base.words import JSON, Command
+from popbuild.cli.options import ONE_JOB, ONE_TASK, root_of
+
+
+def _prompt(given: Given) -> int:
+    """Print the messages that a task would send now. Renders the templates; makes no call."""
+    from popbuild.query import describe
+
+    root = root_of(given)
+    messages = describe.prompt(root, describe.find_job(root, given.job), given.task)
+
+    def lines() -> Iterator[str]:
+        for number, message in enumerate(messages):
+            content = str(message["content"])
+            yield from [""] if number else []
+            yield f"--- {message['role']}"
+            yield printable(content) if sys.stdout.isatty() else content
+
+    return print_result(given.json, lambda: messages, lines)
+
+
+COMMAND = Command(
+    "prompt", "print what a task would ask, without a call", (ONE_JOB, ONE_TASK, JSON), _prompt
+)

@@ -1,0 +1,63 @@
+"""`popbuild show`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+
+from popbuild.base.arguments import Given
+from popbuild.base.errors import OK, printable
+from popbuild.base.paths import shown_name
+from popbuild.base.printing import print_json, print_result
+from popbuild.base.words import JSON, Command, argument
+from popbuild.cli.options import ONE_JOB, root_of
+
+
+def _show(given: Given) -> int:
+    """List a job's files, or print one: an artifact, a log, a prompt as it was sent, or
+    <task>/letter.json. NAME is a task, to list its files, or a file; artifacts/NAME,
+    logs/NAME or tmp/NAME where two have the same name. What looks like a key is masked."""
+    from popbuild.base.redact import redact
+    from popbuild.model.config.config import environment_of
+    from popbuild.query import describe
+
+    root = root_of(given)
+    job = describe.find_job(root, given.job)
+    tasks = job.pipeline.names if job.pipeline else describe.tasks_in(job)
+    if given.name is not None and given.name not in tasks:
+        file, content = describe.read_file(job, given.name)
+        if given.json:
+            place = {"kind": file.kind, "name": file.name, "path": root.show(file.path)}
+            print_json({**place, "text": content.decode(errors="replace")})
+            return OK
+        text = redact(content.decode(errors="surrogateescape"), environment_of(root, os.environ))
+        text = printable(text) if sys.stdout.isatty() else text
+        sys.stdout.flush()
+        sys.stdout.buffer.write(text.encode(errors="surrogateescape"))
+        return OK
+    files = describe.files_of(job, given.name)
+
+    def lines() -> Iterator[str]:
+        for file in files:
+            size = f"{file.path.stat().st_size:,}" if file.path.exists() else "missing"
+            yield f"{file.kind:<9}  {size:>9}  {shown_name(file.name)}"
+        frozen = [
+            each for each in (job.exam.frozen if job.exam else ()) if given.name in (None, each)
+        ]
+        if frozen:
+            yield f"frozen: {', '.join(frozen)}"
+
+    return print_result(
+        given.json,
+        lambda: [{"kind": f.kind, "name": f.name, "path": root.show(f.path)} for f in files],
+        lines,
+    )
+
+
+COMMAND = Command(
+    "show",
+    "list or print a job's artifacts, logs and prompts",
+    (ONE_JOB, argument("name", "NAME", "?", help="a task or a file"), JSON),
+    _show,
+)

@@ -1,0 +1,34 @@
+"""`popbuild stop`."""
+
+from __future__ import annotations
+
+from popbuild.base.arguments import Given
+from popbuild.base.errors import OK, STOPPED
+from popbuild.base.printing import print_result
+from popbuild.base.words import JSON, Command
+from popbuild.cli.options import SOME_JOBS, root_of
+
+_PATIENCE_S = 10.0
+
+
+def _stop(given: Given) -> int:
+    """Stop the build of jobs, in whichever process it runs: a run in another terminal, or a worker
+    of popbuild watch, which does not build them again by itself. Tasks under way are interrupted,
+    as by Ctrl-C; answers that came are kept, and the next run goes on from there. Commands that
+    wait for such a job stop waiting. Other jobs go on, and a job that is not being built stays as
+    it is. Exits with 4 where a job is still being built after ten seconds: it stops as soon as it
+    can."""
+    from popbuild.jobs import stop_requests
+    from popbuild.query import describe
+
+    root = root_of(given)
+    found = stop_requests.stop(root, describe.names_to_ids(root, given.names), _PATIENCE_S)
+    return print_result(
+        given.json,
+        lambda: [each.as_json() for each in found],
+        lambda: (line for each in found for line in each.lines()),
+        OK if all(each.ended for each in found) else STOPPED,
+    )
+
+
+COMMAND = Command("stop", "stop the build of jobs", (SOME_JOBS, JSON), _stop)

@@ -1,0 +1,28 @@
+"""`popbuild trace`."""
+
+from __future__ import annotations
+
+from popbuild.base.arguments import Given
+from popbuild.base.printing import print_result
+from popbuild.base.words import JSON, Command, argument
+from popbuild.cli.options import root_of
+
+
+def _trace(given: Given) -> int:
+    """Say where an artifact came from: task, run, model and settings, every call with its
+    tokens and cost, the files of the configuration, what was read of the seed and of the
+    artifacts above, and the same for those. ARTIFACT is a file under pipeline-data/,
+    <job>/<artifact>, <job>/<task>, or a file that was exported: found by its digest."""
+    from popbuild.query.provenance import trace
+    from popbuild.query.provenance_text import provenance_lines
+
+    found = trace(root_of(given), given.artifact)
+    return print_result(given.json, found.as_json, lambda: provenance_lines(found))
+
+
+COMMAND = Command(
+    "trace",
+    "say where an artifact came from",
+    (argument("artifact", "ARTIFACT", help="a file, or <job>/<name>"), JSON),
+    _trace,
+)
