@@ -128,6 +128,22 @@ def test_a_public_name_means_one_thing() -> None:
     assert {name: places for name, places in owners.items() if len(places) > 1} == {}
 
 
+MOST_LINES, MOST_WITH_A_REASON, MOST_OF_A_FUNCTION = 300, 400, 45
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_of)
+def test_files_and_functions_are_short(path: Path) -> None:
+    """A file has at most 300 lines, or says in its docstring why it is over; a function has 45."""
+    text = path.read_text()
+    lines = len(text.splitlines())
+    assert lines <= MOST_WITH_A_REASON
+    assert lines <= MOST_LINES or "Over 300 lines" in (ast.get_docstring(ast.parse(text)) or "")
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno is not None
+            assert node.end_lineno - node.lineno < MOST_OF_A_FUNCTION, node.name
+
+
 IMPORTERS = {
     "litellm": {"popbuild.llm.client"},
     "fsspec": {"popbuild.upkeep.remote"},

@@ -1,1 +1,1 @@
-"""The table of all jobs, kept as the disk is. Open `board.py` first."""
+"""The table of all jobs, kept as the disk is. Open `job_table.py` first."""
