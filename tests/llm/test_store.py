@@ -286,7 +286,7 @@ def test_a_wrong_mode_is_a_usage_error(
     result = workspace.run(*command, env=env)
     assert result.code == 3
     assert "no such mode" in result.err
-    assert "use, refresh, only, off" in result.err
+    assert "off, only, refresh, use" in result.err
     assert "POPBUILD_STORE" in result.err if variable else "--store" in result.err
     assert provider.requests == []
     assert workspace.states("first") == []

@@ -13,7 +13,6 @@ from commands import in_python
 from provider import Provider, Reply, Request, default_answer
 from workspace import Workspace
 
-from popbuild.base import disk
 from popbuild.llm import tokens
 from popbuild.llm import usage as said
 from popbuild.llm.bill import billed
@@ -330,7 +329,7 @@ def told(workspace: Workspace) -> list[str]:
     for command in (("status", "first"), ("trace", "first/research"), ("summary",)):
         shown = workspace.popbuild(*command)
         assert shown.code == 0, shown.err
-        disk.append(shown.out)
+        said.append(shown.out)
     assert workspace.popbuild("report", "first", "-o", "report.html").code == 0
     return [*said, (workspace.root / "report.html").read_text()]
 

@@ -527,7 +527,7 @@ def test_backup_and_back(built: Workspace, provider: Provider) -> None:
     result = built.popbuild("backup", "-o", "../b.tar.zst")
     assert (result.code, result.err) == (
         0,
-        "left out seeds/link: neither a file nor a folder, or no name in UTF-8\n",
+        "left out seeds/link: neither a file nor a folder, or its name is not UTF-8\n",
     )
     data = zstd.decompress((built.root / "../b.tar.zst").read_bytes())
     assert b"canary" not in data

@@ -588,7 +588,7 @@ def test_many_jobs(workspace: Workspace, provider: Provider) -> None:
     page = report(workspace)
     assert len(list(next(page.all("table")).all("tr"))) == 202
     assert len(list(page.all("article", class_="job"))) == 50
-    assert "50 jobs are shown below" in page.text
+    assert "Details of 50 jobs follow" in page.text
     assert "job:first" not in [each.attributes.get("id") for each in page.all("article")]
 
 

@@ -327,7 +327,7 @@ def test_the_page_at_127_0_0_1(workspace: Workspace) -> None:
     options = ("--port", "0", "--host", "127.0.0.1")
     with workspace.start("popbuild", "serve", *options) as running:
         running.wait_for("Ctrl-C ends it")
-        assert "warning: what other users serve on 127.0.0.1 is sent the cookie" in running.out
+        assert "warning: other users' servers on 127.0.0.1 are sent the cookie" in running.out
         there = served_by(running)
         assert there.name == "127.0.0.1"
         answer = there.get(f"/?token={there.token}", authorization=None)
