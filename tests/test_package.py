@@ -39,7 +39,7 @@ def test_the_wheel_works_outside_the_checkout(tmp_path: Path, installed: Path) -
     program = (
         "import sys, popbuild.cli.main, popbuild.model.schema.schemas;"
         "print(popbuild.model.schema.schemas.folder(), file=sys.stderr);"
-        "sys.exit(popbuild.cli.main(sys.argv[1:]))"
+        "sys.exit(popbuild.cli.main.main(sys.argv[1:]))"
     )
     with Workspace(tmp_path) as workspace:
         here = {"env": {"PYTHONPATH": str(installed)}, "cwd": workspace.home}

@@ -21,6 +21,7 @@ import distributed
 
 from popbuild.base.errors import (
     BudgetError,
+    FencedError,
     LockedError,
     PopbuildError,
     ProviderError,
@@ -187,7 +188,9 @@ class _Coordinator:
     def _tell(self, event: tuple[float, Any]) -> None:
         name, values = pickle.loads(event[1])  # noqa: S301 - from our own workers
         if name == _ENDED:
-            self._said[values[0].id] = values[0]
+            # A worker that was given up and woke up speaks of itself: the job goes on elsewhere.
+            if not isinstance(values[0].error, FencedError):
+                self._said[values[0].id] = values[0]
         else:
             getattr(self._events, name)(*values)
 
