@@ -122,9 +122,8 @@ class JobBuild:
         assert job.pipeline is not None
         services, run = self._services, run_id()
         last_seed = read_json(job.folder.seed) if job.folder is not None else None
-        source = job_state.seed_source(
-            self._root, self._id, job.folder
-        )  # before pending/ is emptied
+        # Before pending/ is emptied.
+        source = job_state.seed_source(self._root, self._id, job.folder)
         goes_on = prepare.goes_on(job, self._root)
         folder = await asyncio.to_thread(prepare.take_up, job, self._root)
         opened = open_job.open_job(folder, self._id, run, job.seed, job.pipeline, source)
