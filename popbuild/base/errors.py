@@ -7,7 +7,7 @@ PopbuildError
 ├── InputError        a file that a command was given, or a job, is wrong
 ├── StoppedError      the build stopped and waits for a person
 │   ├── BudgetError   the next call may go over a budget
-│   ├── DrainingError whoever builds is about to end and sends nothing more
+│   ├── DrainingError the build is about to end and sends nothing more
 │   └── FencedError   the job was given to another worker
 ├── TaskError         a stage raised, returned the wrong thing or ran out of time
 ├── ProviderError     the model's provider refused or could not be reached
@@ -113,7 +113,7 @@ class BudgetError(StoppedError):
 
 
 class DrainingError(StoppedError):
-    """Whoever builds is about to end: what is under way is waited for, nothing more is sent."""
+    """The build is about to end: it waits for calls under way and sends no more."""
 
 
 class GateError(PopbuildError):
@@ -152,7 +152,7 @@ def printable(text: str) -> str:
 
 
 def shown_error(error: BaseException) -> str:
-    """The type and the text of somebody else's exception, whose own code may fail, or be long."""
+    """The type and text of a foreign exception. Its own code may fail, and its text may be long."""
     try:
         text = str(error)
     except Exception:

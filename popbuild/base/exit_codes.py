@@ -32,7 +32,7 @@ def guarded(
 ) -> int:
     """The exit code of a command. A traceback is shown only with `debug`, and never holds a key.
 
-    Exceptions of the types `passed` are somebody else's to tell.
+    Exceptions of the types `passed` are left to the caller.
     """
     try:
         return command()

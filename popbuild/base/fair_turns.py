@@ -2,7 +2,7 @@
 
 Answers to many calls come in bursts. If all of their jobs went on side by side, a step at a time,
 the first next call would leave when the last one is ready. One after the other, the first leaves at
-once, and bursts dissolve. It is about order alone: nothing breaks if somebody works out of turn.
+once, and bursts dissolve. Only the order is at stake: nothing breaks if a job works out of turn.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ _mine: ContextVar[_Turn | None] = ContextVar("turn", default=None)
 
 @contextlib.asynccontextmanager
 async def away() -> AsyncIterator[None]:
-    """Inside, this job waits for somebody: a model, another process, code that is not ours."""
+    """Inside, this job waits: for a model, another process, or code that is not ours."""
     turn = _mine.get()
     if turn is None:
         yield

@@ -15,8 +15,8 @@ async def watch_files(folders: Sequence[Path], *, below: bool) -> AsyncIterator[
     """The paths that changed, each time that some did; with `below`, in all folders below too. None
     at all means that it is not known which: one had a name that is not UTF-8.
 
-    Ends without a word where the operating system tells of nothing: whoever listens also looks
-    around once in a while, since a network file system tells nobody of what others write.
+    Ends silently where the operating system reports no changes. Callers also rescan now and then,
+    since a network file system does not report what other machines write.
     """
     import watchfiles
 

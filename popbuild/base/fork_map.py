@@ -29,7 +29,7 @@ def each(work: Callable[[Any], Any], shares: Sequence[Any]) -> list[Any]:
         return [work(shares[0])] + [_answer(reader) for _, reader in copies]
     finally:
         for pid, reader in copies:
-            os.close(reader)  # whoever still writes is ended by that
+            os.close(reader)  # ends a copy that still writes
             os.waitpid(pid, 0)
 
 

@@ -44,7 +44,7 @@ class Locks:
         self._held: set[str] = set()
 
     def acquire(self, name: str) -> bool:
-        """Take a lock; False when somebody else holds it. Never waits."""
+        """Take a lock; False if it is held elsewhere. Never waits."""
         if name in self._held:
             return False
         try:
@@ -63,7 +63,7 @@ class Locks:
             fcntl.lockf(self._file, fcntl.LOCK_UN, 1, _offset(name))
 
     def is_free(self, name: str) -> bool:
-        """Whether nobody holds a lock, this process included."""
+        """Whether a lock is free, also of this process."""
         if name in self._held or sys.platform.startswith("linux"):
             return self.holder(name) is None
         free = not self._path.exists() or self.acquire(name)
@@ -72,8 +72,8 @@ class Locks:
         return free
 
     def holder(self, name: str) -> int | None:
-        """The process that holds a lock, None where nobody does. Another machine's is no number of
-        ours, and beyond Linux the question has another layout: there only our own is known."""
+        """The process that holds a lock, or None. Processes of other machines cannot be told, and
+        outside Linux only our own locks are known: the query has another layout there."""
         if name in self._held:
             return os.getpid()
         if not sys.platform.startswith("linux") or not self._path.exists():
@@ -180,11 +180,11 @@ def turn(path: Path) -> Iterator[None]:
 
 
 def why_not_held(folder: Path) -> str | None:
-    """Why locks of files in a folder keep nobody out: some file systems accept every lock, and do
-    nothing. None where they hold, as far as one machine can tell.
+    """Why file locks in a folder do not exclude anyone: some file systems accept every lock and
+    do nothing. None if they hold, as far as one machine can tell.
 
     A lock that belongs to a descriptor conflicts with another one's, and with the process's own:
-    so nobody else is needed to try.
+    so one process is enough for the trial.
     """
     kinds = {"fcntl": _is_held_by_process, "flock": _is_held_by_descriptor}
     make_folder(folder)

@@ -31,7 +31,7 @@ def name_problem(name: str) -> str | None:
 
 
 def shown_name(name: str) -> str:
-    """A name as a listing shows it, whoever chose it: control characters are escaped."""
+    """A name as a listing shows it: control characters are escaped."""
     if name.isprintable():
         return name
     return "".join(

@@ -26,8 +26,8 @@ def masked(environment: Mapping[str, str]) -> Iterator[None]:
     """In this block, what any thread writes to sys.stdout or sys.stderr loses its keys, and comes
     out on stderr; what the thread that entered writes itself stays in its stream.
 
-    Whoever writes to the descriptors (`os.write`, C, a child process), or to a stream that it got
-    hold of before, goes around this. While something still hangs, the block does not end.
+    Code that writes to the descriptors (`os.write`, C, a child process), or to a stream that it
+    kept from before, bypasses this. While something still hangs, the block does not end.
     """
     with _lock:
         _own.append(threading.get_ident())
@@ -41,7 +41,7 @@ def masked(environment: Mapping[str, str]) -> Iterator[None]:
     finally:
         with _lock:
             for each in _instead:
-                with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+                with contextlib.suppress(OSError, ValueError):  # its reader is gone
                     each.end()
             if not is_hanging():
                 _own.remove(threading.get_ident())

@@ -40,12 +40,12 @@ def start_daemon(function: Callable[[], T]) -> asyncio.Future[T]:
     def run() -> None:
         try:
             result = function()
-        except BaseException as error:  # whatever it is, it belongs to whoever waits
+        except BaseException as error:  # whatever it is, the waiting caller gets it
             outcome = error if not isinstance(error, StopIteration) else RuntimeError(repr(error))
             setter = lambda: future.set_exception(outcome)  # noqa: E731 - one line each way
         else:
             setter = lambda: future.set_result(result)  # noqa: E731
-        # Once the loop has ended, nobody waits any more.
+        # Once the loop has ended, no caller waits.
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(finish, setter)
 
@@ -59,20 +59,20 @@ def start_daemon(function: Callable[[], T]) -> asyncio.Future[T]:
 
 
 def abandon() -> None:
-    """Nobody waits any more for what was started: it takes too long."""
+    """Note that work was given up because it took too long."""
     _hanging.set()
 
 
 def is_hanging() -> bool:
-    """Whether something that nobody waits for may still be at work."""
+    """Whether abandoned work may still be running."""
     return _hanging.is_set()
 
 
 def leave_if_hanging(code: int) -> None:
     """End the process here, with this exit code, if something still hangs.
 
-    Python itself, on its way out, waits for the threads of executors, and for what somebody's
-    async code has put there.
+    Python itself, on its way out, waits for the threads of executors, and for whatever
+    foreign async code has registered.
     """
     if _hanging.is_set():
         for stream in (sys.stdout, sys.stderr):
@@ -83,7 +83,7 @@ def leave_if_hanging(code: int) -> None:
 
 @contextlib.contextmanager
 def no_exit_as_if_done(code: int) -> Iterator[None]:
-    """In this block, whoever calls `os._exit(0)` ends the process with `code`, and a word about it.
+    """In this block, `os._exit(0)` ends the process with `code`, and a message.
 
     Nothing can be done after it: a command that built nothing would say that all is well. Processes
     that were forked off end as they like.
@@ -162,7 +162,7 @@ class Batches(Generic[T]):
         await done
 
     async def drain(self) -> None:
-        """Returns when nothing waits any more, whether anybody waits for it or not."""
+        """Return once the queue is empty."""
         if self._worker is not None:
             await self._worker
 
@@ -175,12 +175,12 @@ class Batches(Generic[T]):
             outcomes: Sequence[Exception | None]
             try:
                 outcomes = await asyncio.to_thread(self._work, items)
-            except Exception as error:  # nobody may wait for ever
+            except Exception as error:  # no caller may wait for ever
                 outcomes = [error] * len(items)
             for (item, done), outcome in zip(batch, outcomes, strict=True):
                 self._after(item)
                 if done.done():
-                    continue  # whoever waited was stopped
+                    continue  # the waiting caller was stopped
                 if outcome is None:
                     done.set_result(None)
                 else:

@@ -1,4 +1,4 @@
-"""What a person should hear while calls are made: values on a queue, for whoever shows them."""
+"""What a person should hear while calls are made: values on a queue, for the build to show."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from popbuild.model.letter import is_sealed, seal
 
 DECISION_VERSION = 1
 APPROVED, REJECTED = "approved", "rejected"
-OPEN = "open"  # nobody has decided about the artifacts as they stand
+OPEN = "open"  # no decision yet about the artifacts as they stand
 STAGE = "humanGate"  # in rejection.json, where a stage's gate has the stage's name
 
 

@@ -180,7 +180,7 @@ class Letter:
 
 
 def seal(body: dict[str, Any]) -> dict[str, Any]:
-    """The document with its own digest, which says whether anybody altered it since."""
+    """The document with its own digest, which shows later alterations."""
     body = {key: value for key, value in body.items() if key != "digest"}
     return {**body, "digest": jsonio.digest(body)}
 

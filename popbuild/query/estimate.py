@@ -1,7 +1,7 @@
 """What a task's calls may come to: how many, how many tokens, how many dollars, as ranges.
 
 Learned from the task's own history on its model, where there is one; else from nothing to the most
-that can come. An end that nobody can know is infinite: `null` in JSON, "or more" to a person.
+that can come. An end that cannot be known is infinite: `null` in JSON, "or more" to a person.
 """
 
 from __future__ import annotations
@@ -192,7 +192,7 @@ def learned(
         in_a_cycle = max(1, math.ceil(max(each.first_calls for each in attempts) * wider))
     answer = _spread(each for one in attempts for each in one.outputs).times(1 / wider, wider)
     if not code.calls and "refine" not in code.functions:
-        # How long one would have been that was cut off, nobody knows.
+        # How long a cut-off answer would have been is unknown.
         limit = answer_limit(task, price)
         cut = any(each.cut_off for each in attempts)
         answer = Range(min(answer.low, limit), limit if cut else min(answer.high, limit))

@@ -237,7 +237,7 @@ class _Planner:
         return None if asks_others else _listed(task)
 
     def _sender(self, digest: str, exam: Exam, task: Task) -> str | None:
-        """Who else will send this request, as far as was planned; this task, if nobody does."""
+        """The planned task that will send this request first: another one, or this."""
         this = f"{exam.folder.id}:{task.id}"
         sender = self._sent.setdefault(digest, this)
         return None if sender == this else sender

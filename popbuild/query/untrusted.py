@@ -1,4 +1,4 @@
-"""Values out of files that anybody may have written: what is not of its kind counts as absent."""
+"""Values from untrusted files: one of the wrong type counts as absent."""
 
 from __future__ import annotations
 

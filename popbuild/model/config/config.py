@@ -170,8 +170,8 @@ def environment_of(root: Root, process: Mapping[str, str]) -> dict[str, str]:
 
 
 def configured(root: Root) -> str:
-    """A digest of all that builds are configured by just now: whether it is another one says
-    whether to read it anew. Raises nothing: what is wrong will be told by whoever reads it."""
+    """A digest of the configuration as it is now, to see whether to read it again. Raises nothing:
+    the next reader reports what is wrong."""
     try:
         snapshot, unread = take_snapshot(root)
         environment = environment_of(root, os.environ)

@@ -69,7 +69,7 @@ def _files_of(name: str, files: Collection[str]) -> Iterator[str]:
 
 def names_in_source(source: bytes, path: str) -> list[str]:
     """The modules that a source may import, sorted: dotted names, `package.*`, and `*` where a
-    module's name is not written down. None for what is not Python: whoever runs it says so."""
+    module's name is not written down. None if it is not Python: running it will say so."""
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):

@@ -73,5 +73,5 @@ def _file_digest(path: str, data: bytes) -> str:
         try:
             return jsonio.digest_in_order(jsonio.loads(data, path))
         except InputError:
-            pass  # whoever uses it as JSON says what is wrong with it
+            pass  # the reader that wants JSON says what is wrong with it
     return jsonio.digest_bytes(data)

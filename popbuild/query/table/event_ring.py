@@ -1,4 +1,4 @@
-"""What happens, told to everybody who listens: numbered, so that nobody misses or repeats it."""
+"""Events for all followers, numbered so that none is missed or repeated."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-KEPT = 2_000  # events that somebody who was away can still have
+KEPT = 2_000  # events that a follower who was away can still get
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Hub:
 
     @property
     def is_followed(self) -> bool:
-        """Whether anybody listens."""
+        """Whether there are followers."""
         return self._followers > 0
 
     def publish(self, kind: str, body: Mapping[str, Any]) -> None:

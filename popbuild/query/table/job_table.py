@@ -12,7 +12,7 @@ from popbuild.query.table.row import STANDINGS, JobRow
 
 PAGE = 50
 MOST_ON_A_PAGE = 500
-NOT_LOOKED_AT = "unknown"  # nobody has looked at the job yet
+NOT_LOOKED_AT = "unknown"  # the job was not examined yet
 
 _ORDER = {standing: number for number, standing in enumerate((*STANDINGS, NOT_LOOKED_AT))}
 SORTS: Mapping[str, Callable[[JobRow], Any]] = {
@@ -130,8 +130,8 @@ class JobTable:
         return len(self._rows)
 
     def expect(self, names: Iterable[str]) -> list[str]:
-        """Take these as all jobs that there are: others are dropped, and given; one that is new is
-        unknown until somebody looked at it."""
+        """Take these as all jobs. Returns the others, which are dropped. A new job is unknown
+        until it is examined."""
         names = set(names)
         gone = [name for name in self._rows if name not in names]
         for name in gone:

@@ -17,7 +17,7 @@ from popbuild.query import untrusted
 
 BROKEN = "broken"  # its seed, its name or its directory is none that could be built
 STALE = "stale"  # complete, and not up to date any more
-# What somebody has to look at comes first.
+# What needs attention comes first.
 STANDINGS = (
     BROKEN,
     states.FAILED,
@@ -72,7 +72,7 @@ def row_of(root: Root, job: Job) -> JobRow:
     elif job.state == COMPLETE and not (job.up_to_date or job.is_not_ours):
         standing = STALE
     elif job.state == states.WAITING and not job.questions:
-        standing = states.STOPPED  # nobody is asked any more: a run goes on
+        standing = states.STOPPED  # the question is settled: a run goes on
     stale = {name for name, each in (job.exam.verdicts if job.exam else {}).items() if each.stale}
     return JobRow(
         job.id,

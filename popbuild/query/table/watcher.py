@@ -26,9 +26,9 @@ from popbuild.query.table.job_table import NOT_LOOKED_AT, JobTable, Query
 from popbuild.query.table.row import JobRow
 from popbuild.query.table.scan import job_rows
 
-_RESCAN_S = 30.0  # all is looked at again: edits by hand below complete/ are heard of by nobody
-_POLL_S = 0.2  # the same of the jobs whose page somebody has open
-_RUNNING_S = 2.0  # and of those that run: nobody tells of a process that died
+_RESCAN_S = 30.0  # between full scans: hand edits below complete/ send no event
+_POLL_S = 0.2  # the same for jobs with an open page
+_RUNNING_S = 2.0  # and for running jobs: a process that dies sends no event
 _AGAIN_S = 1.0  # before what failed is tried again
 _FEW = 200  # changed jobs are looked at here, more by a process of their own
 
@@ -53,7 +53,7 @@ class Eyes:
         self._marks: dict[str, object] = {}
         self._next_s = 0.0
         self.trouble: PopbuildError | None = None
-        self.begun = asyncio.Event()  # all jobs are on the board, though nobody looked at them yet
+        self.begun = asyncio.Event()  # all jobs are in the table, examined or not
 
     async def run(self) -> None:
         """Look at everything, then at what changes, until cancelled."""
@@ -79,7 +79,7 @@ class Eyes:
 
     @contextlib.contextmanager
     def open_page(self, job: str | None) -> Iterator[None]:
-        """Look closely at a job while somebody has its page open."""
+        """Watch a job closely while its page is open."""
         if job is not None:
             self._open[job] += 1
         try:
@@ -117,7 +117,7 @@ class Eyes:
     async def _hear(self) -> None:
         """Hear of what changes, until one of the folders itself comes or goes: who listens to one
         that was made anew does not hear of it."""
-        while not self._root.path.is_dir():  # noqa: ASYNC110 - nobody tells of it
+        while not self._root.path.is_dir():  # noqa: ASYNC110 - no event tells of it
             await asyncio.sleep(_AGAIN_S)
         root, data = self._root.path, self._root.data
         above = [root, data, data / PENDING, data / COMPLETE, data / REJECTED, self._root.seeds]
@@ -160,8 +160,7 @@ class Eyes:
                 self._changed.add(name)
 
     async def _poll(self) -> None:
-        """Notice what nobody tells of: edits by hand in the jobs whose page is open, and processes
-        that died."""
+        """Notice what sends no event: hand edits in jobs with an open page, and dead processes."""
         await asyncio.sleep(_POLL_S)
         marks = {job: await asyncio.to_thread(self._mark, job) for job in list(self._open)}
         for job, mark in marks.items():
@@ -199,8 +198,7 @@ class Eyes:
             await self.look_at(known)
 
     async def _scan_again(self) -> None:
-        """Look at everything now, and whenever that is asked for; while somebody watches, once in a
-        while."""
+        """Scan everything now, when asked to, and at intervals while there are followers."""
         await self._look_at_all()
         while not self._scan.is_set():
             with contextlib.suppress(TimeoutError):
