@@ -32,5 +32,5 @@ def pytest_runtest_protocol(item: pytest.Item) -> object:
         return (yield)
     finally:
         line = json.dumps([item.nodeid, began, time.monotonic_ns()])
-        with (Path(os.environ[TIMES]) / str(os.getpid())).open("a") as file:
+        with (Path(os.environ[TIMES]) / os.environ["PYTEST_XDIST_WORKER"]).open("a") as file:
             file.write(line + "\n")
