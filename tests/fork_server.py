@@ -1,7 +1,7 @@
 """A program that imports what is slow once, then forks for each order and becomes the command.
 
 It is not multiprocessing's server: there the child re-imports pytest's main module, believes it is
-somebody's worker, shares its parent's fork server and skips the interpreter's own exit. Here only
+a worker of it, shares its parent's fork server and skips the interpreter's own exit. Here only
 the freeing of memory at the very end is skipped.
 """
 
