@@ -7,25 +7,25 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping
 
 from popbuild.base import stdout_guard
-from popbuild.base.errors import BudgetError, ConfigError, LockedError, PopbuildError
+from popbuild.base.errors import ConfigError, LockedError, PopbuildError
 from popbuild.base.exit_codes import in_our_words
 from popbuild.base.fair_turns import Turns
 from popbuild.base.threads import heartbeat, heartbeat_limit_s
-from popbuild.build.call_notices import show_notices
 from popbuild.build.events import Events, JobResult
 from popbuild.build.job import JobBuild
 from popbuild.build.job_run import BuildServices
 from popbuild.build.nothing_to_do import Options
 from popbuild.jobs.claims import Claims
 from popbuild.jobs.config_archive import Objects
-from popbuild.jobs.lifecycle import Samples
 from popbuild.jobs.promotion import previous_kept
 from popbuild.jobs.stop_requests import LINGER_S, POLL_S, SAID, Stops
 from popbuild.jobs.surroundings import Surroundings
 from popbuild.llm.budget import Spending
 from popbuild.llm.calls import Calls
 from popbuild.llm.limits import strictest
+from popbuild.llm.notices import Notices, ProviderWait
 from popbuild.llm.patience import Patience
+from popbuild.llm.store import choose_mode
 from popbuild.model.config.config import export_environment
 from popbuild.query import preview
 from popbuild.task.user_code import Finder
@@ -35,7 +35,7 @@ _LOCK_POLL_S = 0.1
 
 @contextlib.asynccontextmanager
 async def building(
-    around: Surroundings, claims: Claims, options: Options, events: Events, mode: str
+    around: Surroundings, claims: Claims, options: Options, events: Events
 ) -> AsyncIterator[Builder]:
     """A builder for this event loop. Raises UsageError for a variable of the environment with a bad
     value."""
@@ -46,7 +46,7 @@ async def building(
         around.root,
         patience,
         limits=strictest(pipelines.values()),
-        mode=mode,
+        mode=choose_mode(options.store, environment),
         spending=Spending(
             options.budget,
             {name: each.budget for name, each in pipelines.items()},
@@ -60,7 +60,6 @@ async def building(
         claims,
         options,
         events,
-        Samples(around.root),
         preview.templates_of(around.config),
         previous_kept(environment),
     )
@@ -70,7 +69,7 @@ async def building(
     with stdout_guard.masked(environment), finder.installed():
         beating = asyncio.create_task(heartbeat(heartbeat_limit_s(timeouts_s)))
         heeding = asyncio.create_task(builder.heed_stops())
-        telling = asyncio.create_task(show_notices(calls.notices, events))
+        telling = asyncio.create_task(_show_notices(calls.notices, events))
         try:
             yield builder
         finally:
@@ -78,6 +77,15 @@ async def building(
             beating.cancel()
             await calls.close()
             await telling
+
+
+async def _show_notices(notices: Notices, events: Events) -> None:
+    """Show what calls have to say while they are made, until they are closed."""
+    while (notice := await notices.get()) is not None:
+        if isinstance(notice, ProviderWait):
+            events.waiting_for_provider(notice.reason, notice.wait_s)
+        else:
+            events.store_trouble(notice.text)
 
 
 class Builder:
@@ -102,17 +110,16 @@ class Builder:
     async def build_all(self, selection: Mapping[str, tuple[str, ...] | None]) -> list[JobResult]:
         """Build jobs, as many at a time as calls may be in flight, early ones first."""
         await self.prepare()
-        halt, continue_ = self._services.halt, self._services.options.continue_
-        slots = asyncio.Semaphore(self._services.calls.patience.in_flight)
+        services = self._services
+        slots = asyncio.Semaphore(services.calls.patience.in_flight)
 
         async def one(job: str, tasks: tuple[str, ...] | None) -> JobResult:
             async with slots:
-                if halt.stopping:
+                if services.stopping:
                     return JobResult(job, "stopped", notes=("not started",))
                 result = await self.build(job, tasks)
-                over = isinstance(result.error, BudgetError)
-                if over or (result.ends_command and not continue_):
-                    halt.stopping = True
+                if result.ends_command(services.options.continue_):
+                    services.stopping = True
                 return result
 
         return await asyncio.gather(*(one(job, tasks) for job, tasks in selection.items()))
@@ -120,15 +127,14 @@ class Builder:
     async def build(self, job: str, tasks: tuple[str, ...] | None) -> JobResult:
         """Build one job, or only some of its tasks. An expected failure is a result."""
         result = await self._lock(job)
-        if result is not None:
-            self._services.events.job_done(result)
-            return result
+        is_locked = result is None
         try:
-            result = await self._build_locked(job, tasks)
+            result = result or await self._build_locked(job, tasks)
             self._services.events.job_done(result)
             return result
         finally:
-            await self._unlock(job)
+            if is_locked:
+                await self._unlock(job)
 
     async def _lock(self, job: str) -> JobResult | None:
         """Take a job's lock: None once it is held, else why it is not."""
@@ -187,5 +193,5 @@ class Builder:
     def drain(self) -> None:
         """Start nothing more, and send nothing more. Jobs that are not done by then stay running,
         as after a crash: the next command that finds their locks free takes them up."""
-        self._services.halt.stopping = self._services.halt.draining = True
+        self._services.stopping = self._services.draining = True
         self._services.calls.drain()

@@ -12,7 +12,7 @@ import os
 import pickle
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from typing import Any
 import distributed
 
 from popbuild.base.errors import (
-    BudgetError,
     FencedError,
     LockedError,
     PopbuildError,
@@ -32,7 +31,6 @@ from popbuild.base.errors import (
 from popbuild.base.paths import Root
 from popbuild.build.events import Events, Forwarded, JobResult, shown_by
 from popbuild.build.nothing_to_do import Options
-from popbuild.build.session import BuildFunction
 from popbuild.build.workshop import WORKSHOP
 from popbuild.jobs import lifecycle
 from popbuild.jobs.claims import Claims, Fenced
@@ -48,23 +46,14 @@ _ENDED = "ended"  # beside the names of events
 _AHEAD = 2  # jobs handed out, for each that can be built at a time: workers never wait for one
 
 
-def build_on(address: str) -> BuildFunction:
-    """A function that builds jobs on the cluster with its scheduler at this address, or `local`."""
-
-    def build(
-        selection: Selection,
-        around: Surroundings,
-        claims: Claims,
-        options: Options,
-        events: Events,
-        _mode: str,  # each worker chooses it by the options, and its own environment
-    ) -> Mapping[str, JobResult]:
-        with _client(address, options.in_flight or _IN_FLIGHT) as client:
-            together = sum(client.nthreads().values())
-            shared = replace(options, spending_name=secrets.token_hex(4), together=together)
-            return _Coordinator(client, around.root, claims, shared, events).run(selection)
-
-    return build
+def build_on_cluster(
+    selection: Selection, around: Surroundings, claims: Claims, options: Options, events: Events
+) -> dict[str, JobResult]:
+    """Build jobs on the cluster that the options name."""
+    with _client(options.cluster or LOCAL_CLUSTER, options.in_flight or _IN_FLIGHT) as client:
+        together = sum(client.nthreads().values())
+        shared = replace(options, spending_name=secrets.token_hex(4), together=together)
+        return _Coordinator(client, around.root, claims, shared, events).run(selection)
 
 
 @contextlib.contextmanager
@@ -127,11 +116,9 @@ class _Coordinator:
                 Fenced(self._root).acquire(job)
                 lifecycle.note_abandoned(self._root, job)
                 self._claims.release(job)
-        nothing = ("not started",)
-        return {
-            job: self._results.get(job) or JobResult(job, "stopped", notes=nothing)
-            for job in selection
-        }
+        for job in waiting:
+            self._results[job] = JobResult(job, "stopped", notes=("not started",))
+        return self._results
 
     def _hand_out(self, waiting: dict[str, tuple[str, ...] | None], told: set[str]) -> None:
         room = _AHEAD * max(1, sum(self._client.nthreads().values())) - len(self._futures)
@@ -181,9 +168,7 @@ class _Coordinator:
     def _end(self, result: JobResult) -> None:
         self._results[result.id] = result
         self._events.job_done(result)
-        over = isinstance(result.error, BudgetError)
-        if over or (result.ends_command and not self._options.continue_):
-            self._stopping = True
+        self._stopping = self._stopping or result.ends_command(self._options.continue_)
 
     def _tell(self, event: tuple[float, Any]) -> None:
         name, values = pickle.loads(event[1])  # noqa: S301 - from our own workers

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from popbuild.base.errors import FAILED, OK, REJECTED, STOPPED, PopbuildError
+from popbuild.base.errors import FAILED, OK, REJECTED, STOPPED, BudgetError, PopbuildError
 from popbuild.model.decision import Question
 from popbuild.model.letter import Usage
 from popbuild.model.problem import Problem
@@ -52,13 +52,13 @@ class JobResult:
             "waiting": STOPPED,
         }.get(self.outcome, OK)
 
-    @property
-    def ends_command(self) -> bool:
-        """Whether the command starts no further job after this one, without --continue."""
-        return bool(self.exit_code) and not self.spares_others
+    def ends_command(self, continue_: bool) -> bool:
+        """Whether the command starts no further job after this one, with or without --continue."""
+        over = isinstance(self.error, BudgetError)
+        return over or (bool(self.exit_code) and not self.spares_others and not continue_)
 
     def as_json(self) -> dict[str, Any]:
-        body: dict[str, Any] = {
+        body = {
             "id": self.id,
             "outcome": self.outcome,
             "pipelineId": self.run,
@@ -67,17 +67,14 @@ class JobResult:
             "durationMs": self.duration_ms,
             "path": self.path,
         }
-        if self.task is not None:
-            body["task"] = self.task
-        if self.frozen:
-            body["frozen"] = list(self.frozen)
-        if self.questions:
-            body["waiting"] = [question.as_json() for question in self.questions]
-        if self.problems:
-            body["problems"] = [problem.as_json() for problem in self.problems]
-        if self.error is not None:
-            body["error"] = self.error.as_json()
-        return body
+        more = {
+            "task": self.task,
+            "frozen": list(self.frozen),
+            "waiting": [question.as_json() for question in self.questions],
+            "problems": [problem.as_json() for problem in self.problems],
+            "error": self.error.as_json() if self.error else None,
+        }
+        return body | {name: value for name, value in more.items() if value}
 
 
 class Events:

@@ -10,7 +10,7 @@ from popbuild.base.paths import COMPLETE
 from popbuild.base.redact import redact
 from popbuild.build.events import JobResult
 from popbuild.build.job_run import JobRun
-from popbuild.build.outcomes import Outcomes
+from popbuild.build.outcomes import Outcomes, TaskFailed, TaskRejected, TaskStopped
 from popbuild.build.prepare import judge_file
 from popbuild.jobs import promotion
 from popbuild.jobs.examine import Exam
@@ -24,13 +24,14 @@ def finish(run: JobRun, outcomes: Outcomes) -> JobResult:
     """Promote the job, reject it, or leave it in current/."""
     exam, opened, services = run.exam, run.opened, run.services
     # One time, for all files that tell of this end.
-    ended: dict[str, Any] = {"finishedAt": timestamp(), "usage": outcomes.spent.usage.as_json()}
-    failed = outcomes.failed
+    spent = outcomes.spent
+    ended: dict[str, Any] = {"finishedAt": timestamp(), "usage": spent.usage.as_json()}
+    failed, rejected = outcomes.first(TaskFailed), outcomes.first(TaskRejected)
     if failed is not None:
         message = redact(failed.error.message, services.environment)
         opened.change(lambda each: states.move_job(each, states.FAILED, error=message, **ended))
         return run.result("failed", outcomes, task=failed.task, error=failed.error)
-    body = outcomes.rejection
+    body = rejected.body if rejected is not None else None
     if body is None and exam.refused is not None:
         body = promotion.refusal_body(exam, exam.refused, run.id)
     if body is None:
@@ -41,7 +42,6 @@ def finish(run: JobRun, outcomes: Outcomes) -> JobResult:
     if body is not None:
         return _reject(run, outcomes, body, ended)
     opened.change(lambda each: states.move_job(each, states.COMPLETE, **ended), sync=True)
-    spent = outcomes.spent
     line = promotion.run_line(
         exam,
         run.id,
@@ -58,18 +58,17 @@ def finish(run: JobRun, outcomes: Outcomes) -> JobResult:
 def _stay(run: JobRun, outcomes: Outcomes, ended: Mapping[str, Any]) -> JobResult | None:
     """The result for a job that stays in current/, since something is left to be done, or to be
     decided by a person; None for one that is done."""
-    opened, exam, stopped = run.opened, run.exam, outcomes.stopped
-    if run.services.halt.draining and _could_go_on(exam):
+    opened, exam, stopped = run.opened, run.exam, outcomes.first(TaskStopped)
+    if run.services.draining and _could_go_on(exam):
         opened.change(lambda each: states.move_job(each, states.RUNNING))
         return run.result("stopped", outcomes, notes=("taken up again at the next start",))
     if stopped is not None:
-        message = stopped.message
-        state = states.STOPPED if isinstance(stopped, BudgetError) else states.WAITING
-        opened.change(lambda each: states.move_job(each, state, error=message, **ended))
-        return run.result(state, outcomes, error=stopped)
-    if run.services.claims.is_shared():
-        # A worker that was given up for lost may have written here as well: what counts is the
-        # disk.
+        error = stopped.error
+        state = states.STOPPED if isinstance(error, BudgetError) else states.WAITING
+        opened.change(lambda each: states.move_job(each, state, error=error.message, **ended))
+        return run.result(state, outcomes, error=error)
+    if run.services.claims.is_shared:
+        # A worker that was given up for lost may have written here as well: the disk counts.
         for task in exam.pipeline.in_order:
             exam.look(task)
     asked = exam.questions
@@ -93,8 +92,8 @@ def _last_look(run: JobRun) -> dict[str, Any] | None:
     for task in run.exam.pipeline.tasks:
         found = judge_file(run.exam, task)
         if found:
-            stage = "finalValidation"
-            return promotion.rejection(run.job, run.id, task.id, stage, found, None, 0, {})
+            known = {"pipelineId": run.id, "task": task.id, "stage": "finalValidation"}
+            return promotion.rejection(run.job, found, **known)
     return None
 
 

@@ -13,14 +13,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from popbuild.base import disk, jsonio
 from popbuild.base.errors import InputError, StoppedError, UsageError, no_such
 from popbuild.base.paths import COMPLETE, CURRENT, JobFolder, Root
 from popbuild.base.redact import redact
-from popbuild.jobs import job_state, lifecycle, promotion
+from popbuild.jobs import job_state, promotion
 from popbuild.jobs.examine import Exam
 from popbuild.jobs.lifecycle import job_lock
 from popbuild.jobs.lookup import Job
 from popbuild.jobs.open_job import OpenJob
+from popbuild.jobs.selection import require_task
 from popbuild.model import status as states
 from popbuild.model.clock import timestamp
 from popbuild.model.decision import APPROVED, OPEN, REJECTED, Decision, in_words
@@ -109,7 +111,8 @@ def _decide(root: Root, name: str, said: str, answer: HumanAnswer) -> Decided:
                 chosen.id, said, who, timestamp(), why, _artifacts(job, exam, chosen)
             )
             _go_on(job, exam.folder, said)
-            lifecycle.write_decision(exam.folder, decision)
+            body = jsonio.dumps(decision.as_document(), sort=False)
+            disk.write(exam.folder.decision(chosen.id), body)
             exam.look(chosen)
         folder = exam.folder
         if said == REJECTED and folder == root.job(CURRENT, name):
@@ -153,10 +156,7 @@ def _chosen(job: Job, exam: Exam, said: str, name: str | None) -> Task:
     gated = {task.id: task for task in exam.pipeline.gated}
     where = {"job": job.id}
     if name is not None:
-        if name not in exam.pipeline.names:
-            raise UsageError(
-                "no such task", no_such("task", name, exam.pipeline.names, where=where)
-            )
+        require_task(exam.pipeline, name, job.id)
         if name not in gated:
             raise UsageError(
                 "the task has no human gate",

@@ -128,7 +128,7 @@ class JobBuild:
         folder = await asyncio.to_thread(prepare.take_up, job, self._root)
         opened = open_job.open_job(folder, self._id, run, job.seed, job.pipeline, source)
         exam = job.exam.moved(folder, last_seed)
-        prepare.draw_again(exam, services.samples, services.options.fresh)
+        prepare.draw_again(exam, services.options.fresh)
         partial = self._tasks is not None
         return JobRun(services, run, opened, exam, partial, goes_on, self._started_s)
 
@@ -145,8 +145,8 @@ class JobBuild:
             await self._building
         except asyncio.CancelledError:
             if not self.is_to_stop or _is_cancelled():
-                draining = services.halt.draining
-                opened.leave(states.RUNNING if draining else states.STOPPED, "interrupted")
+                state = states.RUNNING if services.draining else states.STOPPED
+                opened.leave(state, "interrupted")
                 raise
             opened.leave(states.STOPPED, SAID)
             return run.result("stopped", ready.outcomes, notes=(SAID,), spares_others=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from popbuild.base.paths import JobFolder
@@ -13,7 +13,6 @@ from popbuild.build.nothing_to_do import Options
 from popbuild.build.outcomes import Outcomes
 from popbuild.jobs.claims import Claims
 from popbuild.jobs.examine import Exam
-from popbuild.jobs.lifecycle import Samples
 from popbuild.jobs.open_job import OpenJob
 from popbuild.jobs.surroundings import Surroundings
 from popbuild.llm.calls import Calls
@@ -21,27 +20,19 @@ from popbuild.task.templates.render import Templates
 
 
 @dataclass
-class Halt:
-    """Whether a command starts nothing more: another job failed, or the process is `draining`,
-    which sends nothing more either."""
-
-    stopping: bool = False
-    draining: bool = False
-
-
-@dataclass(frozen=True)
 class BuildServices:
-    """Shared by all builds of one command."""
+    """Shared by all builds of one command. It is `stopping` once it starts nothing more, since a
+    job failed, and `draining` once it sends nothing more either."""
 
     around: Surroundings
     calls: Calls
     claims: Claims
     options: Options
     events: Events
-    samples: Samples
     templates: Templates
     previous_kept: int
-    halt: Halt = field(default_factory=Halt)
+    stopping: bool = False
+    draining: bool = False
 
     def show(self, folder: JobFolder) -> str:
         """A job's directory as people and documents name it."""

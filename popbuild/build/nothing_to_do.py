@@ -21,7 +21,8 @@ class Options:
     above `ask_above` a person is asked first; `unknown_allowed` sends calls of an unknown price
     under a budget too. `spending_name` is shared by the processes that spend from one budget, and
     `together` they have so many calls in flight. `store` is the store's mode as it was asked for,
-    None where the environment decides."""
+    None where the environment decides. `cluster` is the address of a Dask scheduler whose workers
+    build, or `local`."""
 
     in_flight: int | None = None
     continue_: bool = False
@@ -36,6 +37,7 @@ class Options:
     unknown_allowed: bool = False
     spending_name: str | None = None
     together: int | None = None
+    cluster: str | None = None
 
 
 def settle_without_building(

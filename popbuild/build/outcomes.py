@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from popbuild.base.errors import PopbuildError, StoppedError
 from popbuild.model.letter import Usage
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -28,83 +28,65 @@ class TaskSpent:
 
 
 @dataclass(frozen=True)
-class TaskBuilt:
-    """Its letter stands."""
+class TaskOutcome:
+    """How a task ended, and the cost of the attempt."""
 
     task: str
     spent: TaskSpent
 
 
-@dataclass(frozen=True)
-class TaskSkipped:
-    """It stays as it is: frozen, or edited by hand and kept. With `held`, it waits for a person's
-    word about a task above."""
+class TaskBuilt(TaskOutcome):
+    """Its letter stands."""
 
-    task: str
+
+@dataclass(frozen=True)
+class TaskSkipped(TaskOutcome):
+    """It stays as it is: frozen, or edited by hand and kept. With `held`, it waits for a person's
+    decision about a task above."""
+
     held: bool = False
 
 
 @dataclass(frozen=True)
-class TaskRejected:
+class TaskRejected(TaskOutcome):
     """It did not pass its gate. `body` is for rejection.json."""
 
-    task: str
-    spent: TaskSpent
     body: dict[str, Any]
 
 
 @dataclass(frozen=True)
-class TaskFailed:
+class TaskFailed(TaskOutcome):
     """It crashed."""
 
-    task: str
-    spent: TaskSpent
     error: PopbuildError
 
 
 @dataclass(frozen=True)
-class TaskStopped:
+class TaskStopped(TaskOutcome):
     """A budget ended it, or a person has to decide first."""
 
-    task: str
-    spent: TaskSpent
     error: StoppedError
-
-
-TaskOutcome = TaskBuilt | TaskSkipped | TaskRejected | TaskFailed | TaskStopped
 
 
 @dataclass(frozen=True)
 class Outcomes:
     """How the tasks of a run ended, in that order."""
 
-    all: tuple[TaskOutcome, ...]
+    all: list[TaskOutcome] = field(default_factory=list)
 
     @property
     def built(self) -> tuple[str, ...]:
         return tuple(each.task for each in self.all if isinstance(each, TaskBuilt))
 
-    @functools.cached_property
+    @property
     def spent(self) -> TaskSpent:
-        each_spent: Iterable[TaskSpent] = (
-            each.spent for each in self.all if not isinstance(each, TaskSkipped)
-        )
-        return sum(each_spent, TaskSpent())
+        return sum((each.spent for each in self.all), TaskSpent())
 
     @property
     def held(self) -> bool:
-        """Whether a task waits for a person's word about one above."""
+        """Whether a task waits for a person's decision about one above."""
         return any(isinstance(each, TaskSkipped) and each.held for each in self.all)
 
-    @property
-    def rejection(self) -> dict[str, Any] | None:
-        """The body of the first rejection."""
-        return next((each.body for each in self.all if isinstance(each, TaskRejected)), None)
-
-    @property
-    def failed(self) -> TaskFailed | None:
-        return next((each for each in self.all if isinstance(each, TaskFailed)), None)
-
-    @property
-    def stopped(self) -> StoppedError | None:
-        return next((each.error for each in self.all if isinstance(each, TaskStopped)), None)
+    def first(self, kind: type[T]) -> T | None:
+        """The first task that ended like this."""
+        return next((each for each in self.all if isinstance(each, kind)), None)

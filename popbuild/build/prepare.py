@@ -10,7 +10,6 @@ from popbuild.base.paths import CURRENT, REJECTED, JobFolder, Root
 from popbuild.build.nothing_to_do import Options
 from popbuild.jobs import job_state, lifecycle, originals
 from popbuild.jobs.examine import Exam
-from popbuild.jobs.lifecycle import Samples
 from popbuild.jobs.lookup import Job
 from popbuild.jobs.staleness import FRESH
 from popbuild.model.pipeline import Task
@@ -81,15 +80,15 @@ def take_up(job: Job, root: Root) -> JobFolder:
     tree.remove(current.rejection)
     if not job_state.holds_seed(current, job.seed):
         lifecycle.write_seed(current, job.seed)
-    lifecycle.finish_claim(current)
+    tree.remove(current.path / job_state.CLAIMED)
     return current
 
 
-def draw_again(exam: Exam, samples: Samples, tasks: Iterable[str]) -> None:
+def draw_again(exam: Exam, tasks: Iterable[str]) -> None:
     """Let these tasks draw the sample after their last one."""
     for name in tasks:
         number = exam.draw_again(exam.pipeline.task(name))
-        samples.set(exam.folder.id, name, number)
+        lifecycle.set_sample(exam.around.root, exam.folder.id, name, number)
         exam.asked[name] = FRESH
         for task in exam.pipeline.in_order:
             exam.look(task)

@@ -135,17 +135,18 @@ class Plain(Events):
 def _ending(result: JobResult) -> list[str]:
     job = result.id
     frozen = f", frozen: {', '.join(result.frozen)}" if result.frozen else ""
+    where = [f"  -> {result.path}"] if result.path else []
+    at = f" at {result.task}" if result.task else ""
     match result.outcome:
         case "up to date":
             return [f"-- {job}  up to date{frozen}"]
         case "complete":
             what = f"{seconds(result.duration_ms)}, {used(result.usage)}"
-            return [f"{job}: complete, {what}{frozen}", f"  -> {result.path}"]
+            return [f"{job}: complete, {what}{frozen}", *where]
         case "built":
-            built = ", ".join(result.built) or "nothing"
-            return [f"{job}: {built} built", f"  -> {result.path}"]
+            return [f"{job}: {', '.join(result.built) or 'nothing'} built", *where]
         case "rejected" | "unchanged":
-            head = f"{job}: rejected" + (f" at {result.task}" if result.task else "")
+            head = f"{job}: rejected{at}"
             if result.outcome == "unchanged":
                 head += ", and nothing changed since: not bought again"
             head = ": ".join([head, *result.notes])
@@ -154,19 +155,16 @@ def _ending(result: JobResult) -> list[str]:
                 lines.append("hint: mend the seed and run the job again")
             if result.task:
                 lines.append(f"hint: change something, or popbuild retry {job} for another draw")
-            if result.path:
-                lines.append(f"  -> {result.path}")
-            return lines
+            return [*lines, *where]
         case "failed":
-            head = f"{job}: failed" + (f" at {result.task}" if result.task else "")
-            return [head, *([f"  -> {result.path}"] if result.path else [])]
+            return [f"{job}: failed{at}", *where]
         case "waiting" if result.questions:
             return list(_asked(result))
         case _ if isinstance(result.error, LockedError):
             return [f"{job}: built by another command"]
         case _:
             head = ": ".join([f"{job}: {result.outcome}", *result.notes])
-            return [head, *([f"  -> {result.path}"] if result.path else [])]
+            return [head, *where]
 
 
 def _asked(result: JobResult) -> Iterator[str]:

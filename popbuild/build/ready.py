@@ -1,15 +1,69 @@
-"""The ready tasks of one run of a job, side by side: each starts once all that it needs is done."""
+"""The ready tasks of one run of a job, side by side: each starts once all that it needs is done.
+
+doit gives their order. Its own thread runner costs O(workers x completions), hangs when an action
+raises CancelledError and mixes captured output. Here a task that waits for a model is a coroutine
+and costs nothing.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
+
+from doit.control import TaskControl
+from doit.exceptions import TaskFailed as DoitTaskFailed
+from doit.runner import Runner
+from doit.task import Task as DoitTask
 
 from popbuild.build import schedule
-from popbuild.build.doit_runner import Dispatch
 from popbuild.build.job_run import JobRun
-from popbuild.build.outcomes import Outcomes, TaskBuilt, TaskOutcome, TaskSkipped
+from popbuild.build.outcomes import Outcomes, TaskBuilt, TaskOutcome, TaskSkipped, TaskSpent
 from popbuild.build.task import build_task
+
+
+class _Silent:
+    """doit's reporter interface; popbuild reports for itself."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_: None
+
+
+class Dispatch(Runner):  # type: ignore[misc]  # doit has no types
+    """Gives the tasks of a job by their doit names, each once all that it needs is done."""
+
+    def __init__(
+        self, tasks: Iterable[DoitTask], wanted: Iterable[str] | None, *, always: bool
+    ) -> None:
+        super().__init__(schedule.dependencies(), _Silent(), continue_=False, always_execute=always)
+        control = TaskControl(list(tasks))
+        control.process(None if wanted is None else list(wanted))
+        self._dispatcher = control.task_dispatcher()
+        self._started: dict[str, Any] = {}  # doit's nodes
+        self._news: Any = None  # a node that ended, and of which the dispatcher is to hear
+
+    def ready(self) -> str | None:
+        """The next task that can start. None while all others wait for what runs, after a failure,
+        and at the end."""
+        while not self._stop_running:
+            try:
+                node = self._dispatcher.generator.send(self._news)
+            except StopIteration:
+                return None
+            self._news = None
+            if node == "hold on":
+                return None
+            if self.select_task(node, self._dispatcher.tasks):
+                self._started[node.task.name] = node
+                return str(node.task.name)
+            self._news = node
+        return None
+
+    def ended(self, name: str, *, goes_on: bool) -> None:
+        """A task ended; unless the build `goes_on`, no other can start. Ask for `ready` tasks
+        before the next one ends."""
+        node = self._news = self._started.pop(name)
+        self.process_task_result(node, None if goes_on else DoitTaskFailed(name))
 
 
 class ReadyTasks:
@@ -22,13 +76,8 @@ class ReadyTasks:
         self._run = run
         self._dispatch = Dispatch(schedule.doit_tasks(run.exam), wanted, always=always)
         self._under_way: dict[asyncio.Task[TaskOutcome], str] = {}
-        self._outcomes: list[TaskOutcome] = []
+        self.outcomes = Outcomes()  # so far
         self.cut_short: list[str] = []  # by the disk
-
-    @property
-    def outcomes(self) -> Outcomes:
-        """How the tasks ended, as far as they have."""
-        return Outcomes(tuple(self._outcomes))
 
     async def build(self) -> None:
         """Build until no task is ready. Raises an error that is not a task's own failure once all
@@ -52,15 +101,16 @@ class ReadyTasks:
                 self._note(name, task)
 
     def _start(self) -> None:
-        halt, exam = self._run.services.halt, self._run.exam
-        while not (halt.stopping or exam.refused) and (name := self._dispatch.ready()):
+        services, exam = self._run.services, self._run.exam
+        while not (services.stopping or exam.refused) and (name := self._dispatch.ready()):
             self._under_way[asyncio.ensure_future(self._build(name))] = name
 
     async def _build(self, name: str) -> TaskOutcome:
         self._run.check()
         task = self._run.exam.pipeline.task(schedule.task_of(name))
         if self._run.exam.held_by(task):
-            return TaskSkipped(task.id, held=True)  # what does not need that word goes on
+            # What does not need that decision goes on.
+            return TaskSkipped(task.id, TaskSpent(), held=True)
         return await build_task(self._run, task)
 
     def _note(self, name: str, ended: asyncio.Task[TaskOutcome]) -> None:
@@ -68,6 +118,6 @@ class ReadyTasks:
             return
         error = ended.exception()
         if error is None:
-            self._outcomes.append(ended.result())
+            self.outcomes.all.append(ended.result())
         elif isinstance(error, OSError):
             self.cut_short.append(schedule.task_of(name))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
 
 from popbuild.base.arguments import Given
 from popbuild.base.errors import UsageError
@@ -12,9 +11,6 @@ from popbuild.base.paths import Root
 from popbuild.base.threads import leave_if_hanging
 from popbuild.build import progress, session
 from popbuild.build.nothing_to_do import Options
-
-if TYPE_CHECKING:
-    from popbuild.build.session import BuildFunction
 
 
 def build_as_told(
@@ -39,38 +35,19 @@ def build_as_told(
         budget=session.dollars("--budget", given.budget),
         ask_above=session.dollars("--ask-above", given.ask_above),
         unknown_allowed=given.unknown_cost,
+        cluster=given.dask,
     )
-    return run_and_print(root, given, variables.get("job"), names, options, _cluster(given.dask))
+    return run_and_print(root, given, variables.get("job"), names, options)
 
 
 def run_and_print(
-    root: Root,
-    given: Given,
-    job: str | None,
-    names: Iterable[str],
-    options: Options,
-    build: BuildFunction | None = None,
+    root: Root, given: Given, job: str | None, names: Iterable[str], options: Options
 ) -> int:
     """Build jobs and print the results as --json and --debug say. Gives the exit code."""
     events = progress.choose_printer(given.json)
-    code, results = session.run(root, job, names, options, events, build=build)
+    code, results = session.run(root, job, names, options, events)
     progress.print_results(results, as_json=given.json, debug=given.debug)
     if not results:
         print(session.NO_JOBS, file=sys.stderr)
     leave_if_hanging(code)
     return code
-
-
-def _cluster(address: str | None) -> BuildFunction | None:
-    """What builds on a cluster, where --dask names one."""
-    if address is None:
-        return None
-    try:
-        from popbuild.build.dask import build_on
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            "--dask needs Dask Distributed",
-            {"missing": error.name},
-            hint="pip install 'popbuild[dask]'",
-        ) from None
-    return build_on(address)

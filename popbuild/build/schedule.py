@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 from doit.dependency import Dependency, FileChangedChecker
@@ -33,29 +35,18 @@ class NeverDecides(FileChangedChecker):  # type: ignore[misc]  # doit has no typ
 
 
 class UpToDate:
-    """doit's `uptodate` for a task that may be built: compares with its letter when asked."""
+    """doit's `uptodate`, by the verdict that `look` gives. Its `repr` is the reason, for `doit
+    info`."""
 
-    def __init__(self, exam: Exam, task: Task) -> None:
-        self._exam = exam
-        self._task = task
+    def __init__(self, look: Callable[[], Verdict]) -> None:
+        self._look = look
 
     def __call__(self) -> bool:
-        # Read anew just before the task starts: a person may have edited its artifact since.
-        verdict = self._exam.look(self._task)
+        verdict = self._look()
         return not (verdict.stale or verdict.edited)
 
-
-class ListedVerdict:
-    """doit's `uptodate` for a listing. Its `repr` is the reason, for `doit info`."""
-
-    def __init__(self, verdict: Verdict) -> None:
-        self._verdict = verdict
-
-    def __call__(self) -> bool:
-        return not (self._verdict.stale or self._verdict.edited)
-
     def __repr__(self) -> str:
-        return str(self._verdict)
+        return str(self._look())
 
 
 def refuse() -> Any:
@@ -83,12 +74,14 @@ def task_of(name: str) -> str:
 
 def doit_tasks(exam: Exam) -> list[DoitTask]:
     """The doit tasks of a job that stands in `exam.folder`, to be built; no group."""
+    # Looked at anew just before a task starts: a person may have edited its artifact since.
     return [
-        _doit_task(exam, task, UpToDate(exam, task), task.label) for task in exam.pipeline.tasks
+        _doit_task(exam, task, functools.partial(exam.look, task), task.label)
+        for task in exam.pipeline.tasks
     ]
 
 
-def _doit_task(exam: Exam, task: Task, decides: UpToDate | ListedVerdict, doc: str) -> DoitTask:
+def _doit_task(exam: Exam, task: Task, look: Callable[[], Verdict], doc: str) -> DoitTask:
     folder, job = exam.folder, exam.folder.id
     needed = [exam.pipeline.task(name).artifact for name in task.needs]
     return DoitTask(
@@ -97,10 +90,14 @@ def _doit_task(exam: Exam, task: Task, decides: UpToDate | ListedVerdict, doc: s
         file_dep=[str(folder.seed), *(str(folder.artifact(name)) for name in needed)],
         targets=[str(folder.artifact(task.artifact))],
         task_dep=[name_of(job, name) for name in task.needs],
-        uptodate=[decides],
+        uptodate=[UpToDate(look)],
         io={"capture": False},
         doc=doc,
     )
+
+
+def _always(verdict: Verdict) -> Callable[[], Verdict]:
+    return lambda: verdict
 
 
 def listed(job: Job, *, groups_only: bool = False) -> list[DoitTask]:
@@ -114,7 +111,7 @@ def listed(job: Job, *, groups_only: bool = False) -> list[DoitTask]:
         verdicts = exam.verdicts
         said += [f"{each}: {verdict}" for each, verdict in verdicts.items() if verdict.stale]
         tasks = [
-            _doit_task(exam, task, ListedVerdict(verdicts[task.id]), verdicts[task.id].brief)
+            _doit_task(exam, task, _always(verdicts[task.id]), verdicts[task.id].brief)
             for task in exam.pipeline.tasks
         ]
     told: list[tuple[str, ...]] = [(line,) for line in said] or [()]
@@ -123,7 +120,7 @@ def listed(job: Job, *, groups_only: bool = False) -> list[DoitTask]:
         None,
         task_dep=[task.name for task in tasks],
         # One object for each line of `info`. A group without any would always be run.
-        uptodate=[ListedVerdict(Verdict(reasons)) for reasons in told],
+        uptodate=[UpToDate(_always(Verdict(reasons))) for reasons in told],
         doc=job.description,
         has_subtask=True,
     )

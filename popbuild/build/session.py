@@ -46,11 +46,7 @@ if TYPE_CHECKING:
 
 NO_JOBS = "no jobs: put a seed into seeds/, or popbuild submit one"
 
-# What builds the jobs that are not up to date: selection, surroundings, claims, options, events and
-# the store's mode.
-BuildFunction = Callable[
-    [Selection, Surroundings, Claims, Options, Events, str], Mapping[str, JobResult]
-]
+_BuildFunction = Callable[[Selection, Surroundings, Claims, Options, Events], dict[str, JobResult]]
 
 _MAX_DIGITS = 6  # of the number after -n
 _SEVERITY = (FAILED, NOT_STARTED, REJECTED, BUDGET, STOPPED)
@@ -108,15 +104,14 @@ def run(
     options: Options | None = None,
     events: Events | None = None,
     environment: Mapping[str, str] | None = None,
-    build: BuildFunction | None = None,
 ) -> tuple[int, list[JobResult]]:
-    """Build the selected jobs. Gives the exit code and a result for each job, in order. Jobs that
-    have something to do are given to `build`; without one they are built here.
+    """Build the selected jobs. Gives the exit code and a result for each job, in order.
 
     Raises PopbuildError for what is wrong before anything is built.
     """
-    chosen = select(root, job, names)
     options, events = options or Options(), events or Events()
+    build = _builder_of(options)
+    chosen = select(root, job, names)
     # With --continue they fail as a bad seed does, each alone.
     bad = job_ids.bad_names(root, chosen) if options.continue_ else {}
     selection = {name: tasks for name, tasks in chosen.items() if name not in bad}
@@ -142,7 +137,7 @@ def run(
             if is_late and not options.continue_:
                 check_case(root, rest)
             _ask_first(rest, around, options, events, mode)
-            results.update((build or _build)(rest, around, claims, options, events, mode))
+            results |= build(rest, around, claims, options, events)
         _tell_left([results[name] for name in selection], events)
     ordered = [results[name] for name in chosen]
     return overall(result.exit_code for result in ordered), ordered
@@ -241,9 +236,7 @@ def _ask_first(
 
 def dollars(option: str, given: str | None) -> float | None:
     """The amount after an option, None where there is none. UsageError for anything else."""
-    if given is None:
-        return None
-    return _amount(option, "an amount of US dollars", given)
+    return None if given is None else _amount(option, "an amount of US dollars", given)
 
 
 def _amount(option: str, what: str, given: str) -> float:
@@ -256,13 +249,23 @@ def _amount(option: str, what: str, given: str) -> float:
     return amount
 
 
-def _build(
-    selection: Selection,
-    around: Surroundings,
-    claims: Claims,
-    options: Options,
-    events: Events,
-    mode: str,
+def _builder_of(options: Options) -> _BuildFunction:
+    """What builds the jobs that are not up to date: this process, or a cluster."""
+    if options.cluster is None:
+        return _build_here
+    try:
+        from popbuild.build.dask import build_on_cluster
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            "--dask needs Dask Distributed",
+            {"missing": error.name},
+            hint="pip install 'popbuild[dask]'",
+        ) from None
+    return build_on_cluster
+
+
+def _build_here(
+    selection: Selection, around: Surroundings, claims: Claims, options: Options, events: Events
 ) -> dict[str, JobResult]:
     """The part that may call models, in an event loop."""
     import asyncio
@@ -270,7 +273,7 @@ def _build(
     from popbuild.build.builder import building
 
     async def main() -> list[JobResult]:
-        async with building(around, claims, options, events, mode) as builder:
+        async with building(around, claims, options, events) as builder:
             this = asyncio.current_task()
             if this is not None:
                 with contextlib.suppress(NotImplementedError, ValueError):

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from popbuild.base import disk
+from popbuild.base import disk, tree
 from popbuild.base.errors import (
     BudgetError,
     DrainingError,
@@ -45,7 +45,7 @@ async def build_task(run: JobRun, task: Task) -> TaskOutcome:
     options, events = run.services.options, run.services.events
     if verdict.frozen and not verdict.edited:
         events.task_frozen(run.job, task.id)
-        return TaskSkipped(task.id)  # `--always-execute` means everything else
+        return TaskSkipped(task.id, TaskSpent())  # `--always-execute` means everything else
     if verdict.edited and (verdict.frozen or not options.discard_edits):
         return await _keep_edit(run, task, verdict)
     failures = _failures(run, task)
@@ -85,7 +85,7 @@ async def _keep_edit(run: JobRun, task: Task, verdict: Verdict) -> TaskOutcome:
     run.opened.change(lambda each: states.move_task(each, task.id, "done"))
     run.exam.look(task)
     run.services.events.task_kept(run.job, task.id)
-    return TaskSkipped(task.id)
+    return TaskSkipped(task.id, TaskSpent())
 
 
 def _wait_for_a_person(
@@ -115,7 +115,8 @@ async def _build(run: JobRun, task: Task, verdict: Verdict) -> TaskOutcome:
     why = verdict.brief if verdict.stale else "asked for"
     run.services.events.task_started(run.job, task.id, why)
     disk.make_folder(run.folder.task(task.id))
-    lifecycle.drop_letter(run.folder, task.id)
+    # Before the task starts: half-done work must not look like an edit by hand.
+    tree.remove(run.folder.letter(task.id))
     run.opened.change(
         lambda each: states.at_stage(
             states.move_task(each, task.id, "running", startedAt=started_at), task.id, STAGES[0]

@@ -91,18 +91,16 @@ def reject_task(attempt: TaskAttempt, work: Work, outcome: NotPassed) -> TaskRej
     _write_log(attempt, work)
     message = "; ".join(str(problem) for problem in outcome.problems)[:_MAX_MESSAGE]
     _end(attempt, "error", spent, message)
-    more: dict[str, Any] = {}
-    if outcome.declined:
-        more["declinedBy"] = [task.model, *task.fallbacks]
+    more = {"declinedBy": [task.model, *task.fallbacks]} if outcome.declined else {}
     body = promotion.rejection(
         run.job,
-        run.id,
-        task.id,
-        outcome.stage,
         outcome.problems,
-        outcome.answer,
-        outcome.cycles,
-        attempt.fingerprint(work),
+        pipelineId=run.id,
+        task=task.id,
+        stage=outcome.stage,
+        answer=outcome.answer,
+        refinementAttempts=outcome.cycles,
+        fingerprint=attempt.fingerprint(work),
         calls=[call.as_json() for call in work.made],
         **more,
     )

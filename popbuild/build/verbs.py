@@ -12,27 +12,18 @@ from popbuild.base import disk, jsonio
 from popbuild.base.errors import GateError, InputError, UsageError, no_such
 from popbuild.base.paths import COMPLETE, CURRENT, REJECTED, Root, check_name
 from popbuild.build import adoption
+from popbuild.build.prepare import judge_file
 from popbuild.jobs import job_ids, job_state, lifecycle, promotion, seals
 from popbuild.jobs.examine import Exam, examine
-from popbuild.jobs.lifecycle import Samples, job_lock
+from popbuild.jobs.lifecycle import job_lock
 from popbuild.jobs.lookup import Job
-from popbuild.jobs.records import read_json
+from popbuild.jobs.records import read_json, read_samples
 from popbuild.jobs.seed_files import BadSeed, key_problems, read_seed
-from popbuild.jobs.selection import select
+from popbuild.jobs.selection import require_task, select
 from popbuild.model.clock import run_id
 from popbuild.model.config import config
-from popbuild.model.problem import Problem
-from popbuild.model.schema import gate
-from popbuild.query.describe import (
-    around,
-    check_known,
-    files_of,
-    find_job,
-    folder_of,
-    refuse_bad,
-    seed_error,
-    with_task,
-)
+from popbuild.query import describe
+from popbuild.query.describe import files_of, find_job, folder_of, refuse_bad, seed_error
 
 
 def submit(root: Root, file: Path, job: str | None = None) -> str:
@@ -128,13 +119,10 @@ def retry(root: Root, name: str) -> tuple[str, str]:
             lifecycle.forget_failures(root.job(CURRENT, name))
         return task, "is tried again"
     with job_lock(root, name):
-        samples = Samples(root)
-        last = max(
-            (call["sample"] for call in rejection.get("calls", ()) if isinstance(call, dict)),
-            default=samples.get(name, task),
-        )
+        calls = [call for call in rejection.get("calls", ()) if isinstance(call, dict)]
+        drawn = [read_samples(root, name).get(task, 0), *(call["sample"] for call in calls)]
         # A dependency like any other: the rejection does not hold the task back any more.
-        samples.set(name, task, max(last, samples.get(name, task)) + 1)
+        lifecycle.set_sample(root, name, task, max(drawn) + 1)
     return task, "draws another sample"
 
 
@@ -179,7 +167,7 @@ def accept(root: Root, name: str, tasks: Iterable[str] = ()) -> list[str]:
     Each artifact must pass its gate. In order, so that what stands below is judged by it. A
     complete job of another program is adopted: see adoption.py.
     """
-    check_known(root, name)
+    describe.check_known(root, name)
     with job_lock(root, name):
         kept = promotion.previous_kept(config.environment_of(root, os.environ))
         promotion.finish_promotion(root, name, kept)
@@ -188,14 +176,10 @@ def accept(root: Root, name: str, tasks: Iterable[str] = ()) -> list[str]:
         folder = folder_of(job)
         assert job.seed is not None
         assert job.pipeline is not None
-        exam = examine(folder, job.seed, job.pipeline, around(root))
+        exam = examine(folder, job.seed, job.pipeline, describe.around(root))
         wanted = list(tasks) or list(job.pipeline.names)
-        for task_name in wanted:
-            if task_name not in job.pipeline.names:
-                raise UsageError(
-                    "no such task",
-                    no_such("task", task_name, job.pipeline.names, where={"job": name}),
-                )
+        for each in wanted:
+            require_task(job.pipeline, each, name)
         original = adoption.original_of(job, exam.around)
         if original is not None:
             return adoption.adopt(job, original, wanted, exam.around)
@@ -227,8 +211,7 @@ def freeze(root: Root, pattern: str, task: str) -> dict[str, tuple[str, ...]]:
                 {"job": job.id, "task": task},
                 hint=f"doit run {job.id}:{task}",
             )
-        frozen = job.exam.frozen_from
-        found[job.id] = {**frozen, task: job.exam.made_from(task)}
+        found[job.id] = {**job.exam.frozen_from, task: job.exam.made_from(task)}
     return _set_frozen(root, found)
 
 
@@ -255,7 +238,7 @@ def _all_with_task(root: Root, pattern: str, task: str) -> Iterator[Job]:
     """The jobs that a pattern means, whose seeds can be read and which all have this task."""
     globs = any(sign in pattern for sign in "*?[") and ":" not in pattern
     for name in select(root, None, [pattern]) if globs else [pattern]:
-        yield with_task(root, name, task)
+        yield describe.with_task(root, name, task)
 
 
 def _set_frozen(
@@ -279,13 +262,7 @@ def _check_accept(exam: Exam, task: Any) -> None:
             where,
             hint="what the task read is not known, so it has to be built once",
         )
-    schema, _ = exam.around.schema(task)
-    value = exam.artifacts[task.id]
-    problems: tuple[Problem, ...] = ()
-    if value is None:
-        problems = (Problem("the file is not valid JSON"),)
-    elif schema is not None:
-        problems = gate.judge(value, schema)
+    problems = judge_file(exam, task)
     if problems:
         listed = {f"problem {n}": str(each) for n, each in enumerate(problems, 1)}
         raise GateError("the artifact does not pass its gate", {**where, **listed})

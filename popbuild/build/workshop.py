@@ -14,7 +14,6 @@ from popbuild.build.events import Events, JobResult
 from popbuild.build.nothing_to_do import Options
 from popbuild.jobs.claims import Fenced
 from popbuild.jobs.surroundings import Surroundings
-from popbuild.llm.store import choose_mode
 from popbuild.model.config import config
 
 
@@ -61,13 +60,12 @@ class Workshop:
             self._loop.call_soon_threadsafe(self._end.set)
         self._key = self._loop = self._end = None
         around = Surroundings(config.load(root))
-        mode = choose_mode(options.store, around.config.environment)
         ready: threading.Event = threading.Event()
         failure: list[BaseException] = []
 
         async def serve() -> None:
             try:
-                async with building(around, Fenced(root), options, events, mode) as builder:
+                async with building(around, Fenced(root), options, events) as builder:
                     await builder.prepare()
                     self._loop, self._builder = asyncio.get_running_loop(), builder
                     self._end = asyncio.Event()

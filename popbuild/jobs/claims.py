@@ -11,8 +11,6 @@ import contextlib
 import secrets
 import time
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Protocol
 
 from popbuild.base import disk, locks, tree
 from popbuild.base.errors import FencedError, PopbuildError
@@ -22,33 +20,17 @@ _POLL_S = 0.01
 _PATIENCE_S = 60.0  # with a drawn number or a promotion, which take milliseconds
 
 
-class Claims(Protocol):
-    """Of one process, for the jobs that it builds."""
-
-    def acquire(self, job: str) -> bool:
-        """Take a job; False where another process has it."""
-
-    def release(self, job: str) -> None:
-        """Give a job back."""
-
-    def check(self, job: str) -> None:
-        """FencedError if another process has taken the job since."""
-
-    def final(self, job: str) -> contextlib.AbstractContextManager[None]:
-        """Around a promotion or rejection, which no other may overlap. Raises FencedError."""
-
-    def is_shared(self) -> bool:
-        """Whether a worker that was given up for lost may still write into the job's directory."""
-
-
 class JobLocks:
     """Jobs by their locks."""
 
+    is_shared = False  # whether a worker that was given up may still write into a job's directory
+
     def __init__(self, root: Root) -> None:
         self._locks = locks.locks_of(root.private / "locks" / "jobs")
-        self._fences = _Fences(root)
+        self._fences = Fenced(root)
 
     def acquire(self, job: str) -> bool:
+        """Take a job; False where another process has it."""
         if not self._locks.acquire(job):
             return False
         # A coordinator that died may have left a worker behind.
@@ -67,75 +49,60 @@ class JobLocks:
         return self._locks.holder(job)
 
     def check(self, job: str) -> None:
-        pass
+        """FencedError if another process has taken the job since: a lock cannot be taken away."""
 
     def final(self, job: str) -> contextlib.AbstractContextManager[None]:
+        """Around a promotion or rejection, which no other may overlap. Raises FencedError."""
         return contextlib.nullcontext()
-
-    def is_shared(self) -> bool:
-        return False
 
 
 class Fenced:
-    """Jobs whose locks a coordinator holds, by their fencing numbers."""
+    """Jobs whose locks a coordinator holds, by their fencing numbers. `.popbuild/fences/<job>` has
+    the job's last one. Numbers are random, so a job without a file needs no memory of earlier
+    ones."""
+
+    is_shared = True
 
     def __init__(self, root: Root) -> None:
-        self._fences = _Fences(root)
+        self._folder = root.private / "fences"
+        self._guards = locks.locks_of(root.private / "locks" / "fences")
         self._drawn: dict[str, str] = {}
 
     def acquire(self, job: str) -> bool:
         if job in self._drawn:
             return False
-        self._drawn[job] = self._fences.draw(job)
+        number = secrets.token_hex(8)
+        with self._guarded(job):
+            disk.make_folder(self._folder)
+            disk.write(self._folder / job, number.encode())
+        self._drawn[job] = number
         return True
 
     def release(self, job: str) -> None:
         self._drawn.pop(job, None)
 
-    def check(self, job: str) -> None:
-        self._fences.check(job, self._drawn[job])
-
-    @contextlib.contextmanager
-    def final(self, job: str) -> Iterator[None]:
-        with self._fences.guarded(job):
-            self.check(job)
-            yield
-
-    def is_shared(self) -> bool:
-        return True
-
-
-class _Fences:
-    """The last number of each job, `.popbuild/fences/<job>`. Numbers are random and never come
-    again, so a job without a file needs no memory of earlier ones."""
-
-    def __init__(self, root: Root) -> None:
-        self._folder = root.private / "fences"
-        self._guards = locks.locks_of(root.private / "locks" / "fences")
-
-    def draw(self, job: str) -> str:
-        number = secrets.token_hex(8)
-        with self.guarded(job):
-            disk.make_folder(self._folder)
-            disk.write(self._path(job), number.encode())
-        return number
-
     def drop(self, job: str) -> None:
         """End the claim of every number."""
-        if disk.stands(self._path(job)):
-            with self.guarded(job):
-                tree.remove(self._path(job))
+        if disk.stands(self._folder / job):
+            with self._guarded(job):
+                tree.remove(self._folder / job)
 
-    def check(self, job: str, number: str) -> None:
+    def check(self, job: str) -> None:
         try:
-            last = disk.read(self._path(job)).decode()
+            last = disk.read(self._folder / job).decode()
         except FileNotFoundError:
             last = None
-        if last != number:
+        if last != self._drawn[job]:
             raise FencedError("the job was given to another worker", {"job": job})
 
     @contextlib.contextmanager
-    def guarded(self, job: str) -> Iterator[None]:
+    def final(self, job: str) -> Iterator[None]:
+        with self._guarded(job):
+            self.check(job)
+            yield
+
+    @contextlib.contextmanager
+    def _guarded(self, job: str) -> Iterator[None]:
         """Hold the guard, so that no new number is drawn."""
         deadline = time.monotonic() + _PATIENCE_S
         while not self._guards.acquire(job):
@@ -151,5 +118,5 @@ class _Fences:
         finally:
             self._guards.release(job)
 
-    def _path(self, job: str) -> Path:
-        return self._folder / job
+
+Claims = JobLocks | Fenced  # of one process, for the jobs that it builds

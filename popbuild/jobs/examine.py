@@ -146,12 +146,14 @@ class Exam:
         return MISSING
 
     def inputs(self, task: Task) -> Inputs:
-        return self.around.inputs(
-            task,
+        """The inputs of a task, against which its dependencies are resolved."""
+        return Inputs(
             self.seed,
-            self.artifacts,
-            self.folder.id,
+            {name: self.artifacts[name] for name in task.needs if name in self.artifacts},
+            self.around.config.snapshot.digests,
+            self.around.model_place(task),
             self.samples.get(task.id, 0),
+            self.folder.id,
             self._resolved,
         )
 

@@ -101,13 +101,7 @@ def resolve(dependency: str, task: Task, inputs: Inputs) -> str:
         return value_digest(list(task.needs))
     if kind == "fallback":
         return LISTED if rest in task.fallbacks else jsonio.ABSENT
-    if kind in ("seed", "seed-kind"):
-        document, pointer = inputs.seed, rest
-    else:
-        upstream, _, pointer = rest.partition(":")
-        if upstream not in task.needs or upstream not in inputs.artifacts:
-            return jsonio.ABSENT
-        document = inputs.artifacts[upstream]
+    document, pointer = _read_from(dependency, task, inputs)
     known = inputs.resolved.get(dependency)
     if known is not None and known[0] is document:
         return known[1]
@@ -115,6 +109,26 @@ def resolve(dependency: str, task: Task, inputs: Inputs) -> str:
     found = kind_of(value) if kind.endswith("-kind") else value_digest(value)
     inputs.resolved[dependency] = document, found
     return found
+
+
+def value_now(dependency: str, task: Task, inputs: Inputs) -> Any:
+    """Today's value of a dependency, or MISSING where it has none that could be shown."""
+    kind, _, rest = dependency.partition(":")
+    if kind == "setting":
+        return task.settings.get(rest, MISSING)
+    if kind in ("seed", "artifact"):
+        return value_at(*_read_from(dependency, task, inputs))
+    return MISSING
+
+
+def _read_from(dependency: str, task: Task, inputs: Inputs) -> tuple[Any, str]:
+    """The document that a dependency is a part of, or MISSING, and the pointer to that part."""
+    kind, _, pointer = dependency.partition(":")
+    if kind in ("seed", "seed-kind"):
+        return inputs.seed, pointer
+    upstream, _, pointer = pointer.partition(":")
+    is_needed = upstream in task.needs
+    return inputs.artifacts.get(upstream, MISSING) if is_needed else MISSING, pointer
 
 
 def value_digest(value: Any) -> str:

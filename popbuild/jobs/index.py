@@ -20,29 +20,21 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from popbuild.base import disk, file_clock, fork_map
 from popbuild.base.errors import PopbuildError
 from popbuild.base.paths import COMPLETE, CURRENT, PENDING, REJECTED
-from popbuild.jobs import job_ids, job_state, lookup
+from popbuild.jobs import job_ids, job_state, lookup, stamps
 from popbuild.jobs.examine import Exam
-from popbuild.jobs.index_file import (
-    StaleRow,
-    index_size,
-    read_index,
-    rows_as_json,
-    stale_rows,
-    write_index,
-)
+from popbuild.jobs.job_ids import stems_in
 from popbuild.jobs.lookup import Job
-from popbuild.jobs.records import with_frozen
+from popbuild.jobs.records import frozen_folder
 from popbuild.jobs.staleness import Verdict
-from popbuild.jobs.stamps import Watched, stamp_of, stat_at, watched_of
+from popbuild.jobs.stamps import StaleRow, Watched
 from popbuild.jobs.surroundings import Surroundings
 from popbuild.model.config.config import DEFAULT_PIPELINE
 from popbuild.model.pipeline import Pipeline
@@ -65,37 +57,33 @@ class Index:
     def __init__(self, around: Surroundings, ids: Collection[str]) -> None:
         self._around = around
         self._path = around.root.private / "index" / "jobs.json"
-        self._watched: dict[str, Watched | None] = {}
+        self._watch = functools.cache(self._watched_of)
         self._rows: dict[str, str] = {}  # job -> <pipeline>:<the digest of its stamp>
         self._stale: dict[str, StaleRow] = {}  # as they were when the last look found them so
         self._learned = False
         self._met: set[str] = set()  # those whose row was found by this very command
         self._now: file_clock.Moment | None = None
         self._unsettled: frozenset[str] = frozenset()
-        if len(ids) > 1 and index_size(self._path) <= len(ids) * _BYTES_A_JOB:
+        file = stamps.stat_at(str(self._path))
+        if len(ids) > 1 and (file is None or file.st_size <= len(ids) * _BYTES_A_JOB):
             with contextlib.suppress(OSError):
                 self._unsettled = _unsettled(around)
                 self._now = file_clock.now(self._path.parent)
         if self._now is not None:
-            self._rows, self._stale = read_index(self._path, self._now)
+            self._rows, self._stale = stamps.read_index(self._path, self._now)
             known = self._rows.keys() | self._stale.keys() | self._unsettled
             self._meet([job for job in ids if job not in known])
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         if self._learned and self._now is not None:
             with contextlib.suppress(OSError):  # then the next command examines once more
-                good = set(_names(self._around.root.data / COMPLETE))
+                good = set(stems_in(self._around.root.data / COMPLETE, ""))
                 rows = {job: row for job, row in self._rows.items() if job in good}
                 stale = {job: each for job, each in self._stale.items() if job in good}
-                write_index(self._path, self._now, rows, stale)
+                stamps.write_index(self._path, self._now, rows, stale)
 
     def find(self, job: str) -> Job:
         """`lookup.find`, without opening a file of a job that is as it was: its state and its
@@ -132,8 +120,10 @@ class Index:
         watched = self._watch(name)
         if watched is None:
             return None
-        same = job in self._met or stamp_of(self._around.root, job, watched, stat_at) == digest
-        return watched.pipeline if same else None
+        root = self._around.root
+        if job in self._met or stamps.stamp_of(root, job, watched, stamps.stat_at) == digest:
+            return watched.pipeline
+        return None
 
     def examine(self, job: str) -> Job:
         """`lookup.find`. What it finds of a complete job whose files are at rest is known from the
@@ -152,7 +142,8 @@ class Index:
         watched = self._watch(name)
         if watched is not None and self._are_at_rest(seen.values()):
             # The stats of what was read, and not of what stands there a moment later.
-            self._keep(job, f"{name}:{stamp_of(self._around.root, job, watched, seen.get)}", stale)
+            stamp = stamps.stamp_of(self._around.root, job, watched, seen.get)
+            self._keep(job, f"{name}:{stamp}", stale)
         return found
 
     def _meet(self, strangers: Sequence[str]) -> None:
@@ -163,7 +154,7 @@ class Index:
             shares = [strangers[number::count] for number in range(count)]
             for found in fork_map.each(self._learn, shares):
                 rows, told = found or ({}, {})
-                stale = stale_rows(told)
+                stale = stamps.stale_rows(told)
                 self._learned = self._learned or bool(rows or stale)
                 self._rows |= rows
                 self._stale |= stale
@@ -176,7 +167,9 @@ class Index:
             with contextlib.suppress(PopbuildError, OSError):
                 self.examine(job)
         rows = {job: self._rows[job] for job in ids if job in self._rows}
-        return rows, rows_as_json({job: self._stale[job] for job in ids if job in self._stale})
+        return rows, stamps.rows_as_json(
+            {job: self._stale[job] for job in ids if job in self._stale}
+        )
 
     def _keep(self, job: str, row: str, stale: Mapping[str, Verdict] | None) -> None:
         """A job that was up to date stays known beside its stale one: an edit may be undone."""
@@ -198,12 +191,10 @@ class Index:
         # Another file system has a clock of its own, and this one says nothing about it.
         return all(it and it.st_ctime_ns < limit and it.st_dev == device for it in files)
 
-    def _watch(self, name: str) -> Watched | None:
-        """What is watched for a pipeline's jobs; None if there is no such pipeline."""
-        if name not in self._watched:
-            pipeline = self._around.config.pipelines.get(name)
-            self._watched[name] = None if pipeline is None else watched_of(self._around, pipeline)
-        return self._watched[name]
+    def _watched_of(self, name: str) -> Watched | None:
+        """What is watched for a pipeline's jobs; None if the pipeline does not exist."""
+        pipeline = self._around.config.pipelines.get(name)
+        return None if pipeline is None else stamps.watched_of(self._around, pipeline)
 
 
 def find_all(names: Collection[str], around: Surroundings) -> Iterator[Job]:
@@ -230,16 +221,8 @@ def _stale_verdicts(job: Job) -> Mapping[str, Verdict] | None:
 def _unsettled(around: Surroundings) -> frozenset[str]:
     """The jobs that are more than a directory in complete/: a seed waits, a build is under way or
     was rejected, a promotion was cut short, a task is frozen. These are examined."""
-    root = around.root
-    pending = [name.removesuffix("-seed.json") for name in _names(root.data / PENDING)]
-    notes = [name.removesuffix(".json") for name in _names(root.path / job_ids.PROMOTIONS)]
-    built = (*_names(root.data / CURRENT), *_names(root.data / REJECTED))
-    return with_frozen(root).union(pending, notes, built)
-
-
-def _names(folder: Path) -> list[str]:
-    try:
-        with os.scandir(folder) as entries:
-            return [entry.name for entry in entries]
-    except FileNotFoundError:
-        return []
+    data, notes = around.root.data, around.root.path / job_ids.PROMOTIONS
+    return frozenset(stems_in(data / PENDING, "-seed.json")).union(
+        *(stems_in(folder, ".json") for folder in (notes, frozen_folder(around.root))),
+        *(stems_in(data / state, "") for state in (CURRENT, REJECTED)),
+    )

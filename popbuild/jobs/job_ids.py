@@ -35,17 +35,11 @@ def known_seeds(root: Root) -> list[str]:
 
 def known_jobs(root: Root) -> list[str]:
     """The IDs of all jobs of a root: from seeds, and from the four folders."""
-    return sorted(_known(root))
-
-
-def _known(root: Root) -> set[str]:
     found = {*stems_in(root.seeds, ".json"), *stems_in(root.data / PENDING, "-seed.json")}
-    for state in (CURRENT, COMPLETE, REJECTED):
+    for state in _PLACES:
         with contextlib.suppress(FileNotFoundError), os.scandir(root.data / state) as entries:
-            found.update(
-                each.name for each in entries if _is_job(state, each.name) and each.is_dir()
-            )
-    return found
+            found.update(it.name for it in entries if _is_job(state, it.name) and it.is_dir())
+    return sorted(found)
 
 
 def stems_in(folder: Path, ending: str) -> list[str]:
@@ -66,11 +60,10 @@ def is_known(root: Root, job: str) -> bool:
     """Whether there is a job of this ID, without a look at the others."""
     if not job or job.startswith(".") or "/" in job:
         return False
-    sources = (seed_place(job), pending_place(job))
-    return any(disk.stands(root.at(place)) for place in sources) or any(
-        _is_job(state, job) and disk.is_folder(root.at(job_place(state, job)))
-        for state in (CURRENT, COMPLETE, REJECTED)
-    )
+    if any(disk.stands(root.at(place)) for place in (seed_place(job), pending_place(job))):
+        return True
+    states = [state for state in _PLACES if _is_job(state, job)]
+    return any(disk.is_folder(root.at(job_place(state, job))) for state in states)
 
 
 def bad_names(root: Root, ids: Collection[str]) -> dict[str, str]:
@@ -85,7 +78,7 @@ def bad_names(root: Root, ids: Collection[str]) -> dict[str, str]:
 def alike(root: Root, ids: Collection[str]) -> dict[str, list[str]]:
     """The jobs among these that have others whose ID differs only by case, with those."""
     same: dict[str, list[str]] = {job.casefold(): [] for job in ids}
-    for job in _known(root) if ids else ():
+    for job in known_jobs(root) if ids else ():
         if (folded := job.casefold()) in same:
             same[folded].append(job)
     others = {job: sorted({*same[job.casefold()]} - {job}) for job in ids}
@@ -94,7 +87,7 @@ def alike(root: Root, ids: Collection[str]) -> dict[str, list[str]]:
 
 def place_of(root: Root, job: str) -> str:
     """The file or folder that makes a job known, as a person should read it."""
-    folders = [root.job(state, job).path for state in (CURRENT, COMPLETE, REJECTED)]
+    folders = [root.job(state, job).path for state in _PLACES]
     for path in (root.seed(job), root.pending(job), *folders):
         if disk.stands(path):
             return shown_name(root.show(path))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from popbuild.base import disk
-from popbuild.base.paths import CURRENT, REJECTED, SEED, STATUS, JobFolder, Root, file_name_problem
+from popbuild.base.paths import CURRENT, SEED, STATUS, JobFolder, Root, file_name_problem
 from popbuild.jobs.claims import JobLocks
 from popbuild.jobs.foreign import is_foreign, shown_status
 from popbuild.jobs.records import read_json
@@ -20,10 +20,10 @@ DAMAGE = f"{STATUS} is damaged or altered"
 
 
 def standing_state(root: Root, folder: JobFolder, state: str) -> str:
-    """The state of a job that is not complete. It runs while a process holds its lock: one that was
-    killed could not write down that it stopped."""
-    if state == REJECTED:
-        return REJECTED
+    """The state of a job by its directory in this folder. It runs while a process holds its lock:
+    one that was killed could not write down that it stopped."""
+    if state != CURRENT:
+        return state
     found = state_in(folder)
     if found not in (states.RUNNING, states.STOPPED, states.FAILED, states.WAITING):
         found = _state_of_tasks(folder)

@@ -19,7 +19,6 @@ from popbuild.jobs.job_state import CLAIMED, holds_seed, read_status
 from popbuild.jobs.records import frozen_folder, read_json, read_samples
 from popbuild.model import status as states
 from popbuild.model.clock import timestamp
-from popbuild.model.decision import Decision
 from popbuild.model.letter import LETTER_VERSION, Usage, seal
 from popbuild.model.pipeline import Task
 
@@ -78,8 +77,7 @@ def claim(root: Root, job: str) -> None:
     """
     folder = root.job(CURRENT, job)
     disk.make_folder(folder.path)
-    # One that a crash left there is older than what waits, and its time has passed.
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError):  # a file that a crash left there is older
         tree.rename(root.pending(job), folder.path / CLAIMED)
 
 
@@ -94,11 +92,6 @@ def note_abandoned(root: Root, job: str) -> None:
     if tree.first_link(str(folder.path)) is None:  # else it would be written elsewhere
         with contextlib.suppress(OSError):
             disk.write(folder.status, jsonio.dumps(states.abandoned(status), sort=False))
-
-
-def finish_claim(folder: JobFolder) -> None:
-    """The seed is in place: the claimed file has done its work."""
-    tree.remove(folder.path / CLAIMED)
 
 
 def refresh_seed(root: Root, folder: JobFolder, seed: Mapping[str, Any]) -> None:
@@ -125,11 +118,11 @@ def write_output(
     folder: JobFolder, task: Task, value: Any, run: str, *, sync: bool = False
 ) -> None:
     """output.json of the storage format (section 5): the artifact as text."""
-    whole_text = isinstance(value, dict) and value.keys() == {"content"}
-    text = value["content"] if whole_text and isinstance(value["content"], str) else None
+    is_text = isinstance(value, dict) and value.keys() == {"content"}
+    is_text = is_text and isinstance(value["content"], str)
     body = {
         task.id: {
-            "content": text if text is not None else jsonio.compact(value),
+            "content": value["content"] if is_text else jsonio.compact(value),
             "metadata": {"artifact": task.artifact, "model": task.model, "pipelineId": run},
             "timestamp": timestamp(),
         }
@@ -138,23 +131,20 @@ def write_output(
 
 
 def prepare_letter(folder: JobFolder, task: str, body: Mapping[str, Any]) -> disk.Prepared:
-    """The receipt, to be written after everything that it vouches for; valid once committed."""
+    """A letter, to be committed after everything that it vouches for."""
     disk.make_folder(folder.task(task))
     return disk.prepare(folder.letter(task), jsonio.dumps(dict(body), sort=False))
 
 
 def write_letter(folder: JobFolder, task: str, body: Mapping[str, Any]) -> None:
-    """The receipt, durably."""
+    """Write a letter, durably."""
     disk.put(prepare_letter(folder, task, body), sync=True)
 
 
 def reseal_letter(folder: JobFolder, exam: Exam, task: Task, run: str | None, edited: bool) -> None:
-    """Write a new letter for what stands there: `accept`, and edits that are kept.
-
-    The dependencies are those of the last letter, with today's digests.
-    """
-    last = exam.letters[task.id]
-    value = exam.artifacts[task.id]
+    """Write a new letter for what stands there: `accept`, and edits that are kept. It has the
+    dependencies of the last letter, with today's digests."""
+    last, value = exam.letters[task.id], exam.artifacts[task.id]
     body = dict(last.body) if last else _empty_letter(task)
     now = fingerprint.current(last.fingerprint if last else {}, task, exam.inputs(task))
     if last is not None and run is not None and exam.verdicts[task.id].frozen:
@@ -171,11 +161,6 @@ def reseal_letter(folder: JobFolder, exam: Exam, task: Task, run: str | None, ed
         if edited:
             write_output(folder, task, value, run or "", sync=True)
         write_letter(folder, task.id, seal(body))
-
-
-def write_decision(folder: JobFolder, decision: Decision) -> None:
-    """Write a person's decision about a task, durably."""
-    disk.write(folder.decision(decision.task), jsonio.dumps(decision.as_document(), sort=False))
 
 
 def _empty_letter(task: Task) -> dict[str, Any]:
@@ -195,11 +180,6 @@ def _empty_letter(task: Task) -> dict[str, Any]:
     }
 
 
-def drop_letter(folder: JobFolder, task: str) -> None:
-    """Remove a letter before its task starts: half-done work must not look like an edit by hand."""
-    tree.remove(folder.letter(task))
-
-
 def set_frozen(root: Root, job: str, tasks: Mapping[str, Mapping[str, Any]]) -> None:
     """The tasks of a job that are not rebuilt whatever changes, each with the values that it was
     made from; none thaws all."""
@@ -211,20 +191,8 @@ def set_frozen(root: Root, job: str, tasks: Mapping[str, Mapping[str, Any]]) -> 
         tree.remove(path)
 
 
-class Samples:
-    """Which draw each task of a job is at, in samples/<job>.json: a source, as the seed is.
-
-    A file a job: the job's lock guards it, and two retries of two jobs lose nothing.
-    """
-
-    def __init__(self, root: Root) -> None:
-        self._root = root
-
-    def get(self, job: str, task: str) -> int:
-        return read_samples(self._root, job).get(task, 0)
-
-    def set(self, job: str, task: str, sample: int) -> None:
-        path = self._root.samples(job)
-        samples = {**read_samples(self._root, job), task: sample}
-        disk.make_folder(path.parent)
-        disk.write(path, jsonio.dumps(samples))
+def set_sample(root: Root, job: str, task: str, sample: int) -> None:
+    """Note which draw a task is at, in samples/<job>.json: a source, as the seed is. Each job has
+    its own file, which the job's lock guards."""
+    disk.make_folder(root.samples(job).parent)
+    disk.write(root.samples(job), jsonio.dumps({**read_samples(root, job), task: sample}))

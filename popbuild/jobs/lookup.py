@@ -201,7 +201,12 @@ def _inputs_of(job: str, around: Surroundings, folders: Mapping[str, JobFolder])
     try:
         return Job(job, first, seed=seed, pipeline=around.config.pipeline_for(seed))
     except ConfigError as error:
-        return _of_broken(job, root, seed, error)
+        # Not examined.
+        place = next((each for each in (CURRENT, REJECTED, COMPLETE) if each in folders), None)
+        if place is None:
+            return Job(job, _unbuilt(job, root), seed=seed, broken=error)
+        state = standing_state(root, folders[place], place)
+        return Job(job, state, folders[place], seed, broken=error)
     except InputError as error:
         named = Problem(error.as_line(), "/pipeline")
         return Job(job, first, bad_seed=BadSeed(place_of(root, job), (named,)))
@@ -223,16 +228,6 @@ def _complete(found: Job, folder: JobFolder, around: Surroundings) -> Job:
 
 def _unbuilt(job: str, root: Root) -> str:
     return "pending" if root.pending(job).exists() else "new"
-
-
-def _of_broken(job: str, root: Root, seed: dict[str, Any], error: ConfigError) -> Job:
-    """A job whose pipeline cannot be used, as it stands. Not examined."""
-    for place in (CURRENT, REJECTED, COMPLETE):
-        folder = root.job(place, job)
-        if disk.is_folder(folder.path):
-            state = COMPLETE if place == COMPLETE else standing_state(root, folder, place)
-            return Job(job, state, folder, seed, broken=error)
-    return Job(job, _unbuilt(job, root), seed=seed, broken=error)
 
 
 def _todays_seed(job: str, root: Root) -> dict[str, Any]:

@@ -75,9 +75,8 @@ class OpenJob:
         truth, and its task is not built again."""
         for task, letter in exam.letters.items():
             done = self._status["tasks"][task]["state"] == "done"
-            if letter is None or done or exam.verdicts[task].stale:
-                continue
-            self.change(functools.partial(_say_done, letter=letter))
+            if letter is not None and not done and not exam.verdicts[task].stale:
+                self.change(functools.partial(_say_done, letter=letter))
 
     def leave(self, state: str, error: str) -> None:
         """The last word of a build that was cut short, where the disk lets us: the job is in this
@@ -93,15 +92,10 @@ class OpenJob:
     def owner(self, kind: str, name: str) -> str | None:
         return states.owner(self._status, kind, name)
 
-    def drop_old_files(self, task: str, keep: set[tuple[str, str]]) -> None:
+    def drop_old_files(self, task: str, keep: Collection[tuple[str, str]]) -> None:
         """Remove the files of earlier attempts that the last one did not write."""
         with self._lock:
-            files = self._status["tasks"][task]["files"]
-            found = {(kind, name) for kind in FILE_KINDS for name in files[kind]}
-            for kind, name in found - keep:
-                if file_name_problem(name) is None:  # the status may be damaged
-                    tree.remove(self.folder.files(kind) / name)
-                self._status = states.drop_file(self._status, task, kind, name)
+            self._status = _without_files(self._status, self.folder, task, keep)
 
 
 def _say_done(status: states.Status, letter: Letter) -> states.Status:
@@ -115,8 +109,7 @@ def _say_done(status: states.Status, letter: Letter) -> states.Status:
         "artifacts": states.LEGACY_ARTIFACTS,
     }
     status = states.move_task(status, letter.task, "done", **more)
-    indexed = status["tasks"][letter.task]["files"]
-    earlier = {(kind, name) for kind in FILE_KINDS for name in indexed[kind]} - {*letter.files}
+    earlier = _indexed(status, letter.task).difference(letter.files)
     for kind, name in earlier if letter.files else ():
         status = states.drop_file(status, letter.task, kind, name)
     for kind, name in letter.files:
@@ -124,13 +117,6 @@ def _say_done(status: states.Status, letter: Letter) -> states.Status:
         if owner is None and file_name_problem(name) is None:
             status = states.add_file(status, letter.task, kind, name)
     return status
-
-
-def make_folders(folder: JobFolder) -> None:
-    """Everything inside a job's directory that is always there."""
-    for kind in FILE_KINDS:
-        disk.make_folder(folder.files(kind))
-    disk.make_folder(folder.path / "tasks")
 
 
 def _finish_removals(folder: JobFolder) -> None:
@@ -159,7 +145,8 @@ def open_job(
 
     `source` is where its seed came from, None where that is what its status says, if anything."""
     foreign = is_foreign(folder)
-    make_folders(folder)
+    for path in (*map(folder.files, FILE_KINDS), folder.path / "tasks"):
+        disk.make_folder(path)
     _finish_removals(folder)
     seals.remove_seal(folder)
     status = read_status(folder)
@@ -191,14 +178,27 @@ def _drop_removed(status: states.Status, folder: JobFolder, pipeline: Pipeline) 
     """The status without the files of tasks that the pipeline has no longer, and so is the folder:
     a clean build has none of them. The last good result has, among the previous ones."""
     for task in removed_tasks(status, pipeline):
-        for kind in FILE_KINDS:
-            for name in status["tasks"][task]["files"][kind]:
-                if file_name_problem(name) is None:
-                    tree.remove(folder.files(kind) / name)
-                status = states.drop_file(status, task, kind, name)
+        status = _without_files(status, folder, task, ())
         if name_problem(task) is None:
             tree.remove(folder.task(task))
     return status
+
+
+def _without_files(
+    status: states.Status, folder: JobFolder, task: str, keep: Collection[tuple[str, str]]
+) -> states.Status:
+    """The status without a task's files, but those to keep; and so is the folder."""
+    for kind, name in _indexed(status, task).difference(keep):
+        if file_name_problem(name) is None:  # the status may be damaged
+            tree.remove(folder.files(kind) / name)
+        status = states.drop_file(status, task, kind, name)
+    return status
+
+
+def _indexed(status: states.Status, task: str) -> set[tuple[str, str]]:
+    """The kind and the name of each file in a task's index."""
+    files = status["tasks"][task]["files"]
+    return {(kind, name) for kind in FILE_KINDS for name in files[kind]}
 
 
 def _indexed_anew(

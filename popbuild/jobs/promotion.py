@@ -75,21 +75,20 @@ def finish_promotion(root: Root, job: str, kept: int) -> None:
     note = _promotion_note(root, job)
     if not note.exists():
         return
-    line = read_json(note)
+    line = promotion_under_way(root, job) or {}
     status = read_json(root.job(COMPLETE, job).status)
-    if isinstance(line, dict) and isinstance(status, dict):
-        run = line.get("pipelineId")
-        if run is not None and status.get("pipelineId") == run:
-            left = root.job(CURRENT, job)
-            if state_in(left) == states.COMPLETE:
-                _set_aside(root, left, kept)
-            run_log.add(root, line, once=True)
+    run = line.get("pipelineId")
+    if run is not None and isinstance(status, dict) and status.get("pipelineId") == run:
+        left = root.job(CURRENT, job)
+        if state_in(left) == states.COMPLETE:
+            _set_aside(root, left, kept)
+        run_log.add(root, line, once=True)
     tree.remove(note)
 
 
 def unfinished_promotions(root: Root) -> list[str]:
     """The jobs that are being promoted, or whose promotion a crash cut short."""
-    return sorted(stems_in(_promotion_note(root, "any").parent, ".json"))
+    return sorted(stems_in(root.path / PROMOTIONS, ".json"))
 
 
 def is_promotion_unfinished(root: Root, job: str) -> bool:
@@ -127,10 +126,8 @@ def keep_copy(root: Root, folder: JobFolder, kept: int) -> None:
 def _next_previous(root: Root, job: str) -> Path:
     shelf = root.private / "previous" / job
     disk.make_folder(shelf)
-    newest = next(iter(previous_results(root, job)), None)
-    number = _number_of(newest.path) + 1 if newest is not None else 1
-    stamp = name_stamp()
-    return shelf / f"{number:06d}-{stamp}"
+    newest = max((_number_of(each.path) for each in previous_results(root, job)), default=0)
+    return shelf / f"{newest + 1:06d}-{name_stamp()}"
 
 
 def _drop_previous(root: Root, job: str, kept: int) -> None:
@@ -177,8 +174,7 @@ def reject_seed(root: Root, job: str, bad: BadSeed) -> JobFolder:
     """
     target = root.job(REJECTED, job)
     source = root.seed(job).name if disk.stands(root.seed(job)) else SUBMITTED
-    why = rejection(job, None, None, None, bad.problems, None, 0, {}, source=source)
-    body = jsonio.dumps(why, sort=False)
+    body = jsonio.dumps(rejection(job, bad.problems, source=source), sort=False)
     if target.path.is_dir():
         originals.keep_original(root, target)
         _take_seed(root, job, target.seed)
@@ -208,31 +204,21 @@ def _take_seed(root: Root, job: str, target: Path) -> None:
             permissions.own(target)
 
 
-def rejection(
-    job: str,
-    run: str | None,
-    task: str | None,
-    stage: str | None,
-    problems: Iterable[Problem],
-    answer: str | None,
-    refinements: int,
-    fingerprint: Mapping[str, str],
-    **more: Any,
-) -> dict[str, Any]:
-    """The body of rejection.json."""
-    return {
+def rejection(job: str, problems: Iterable[Problem], **known: Any) -> dict[str, Any]:
+    """The body of rejection.json, with what is `known` besides, by the names of its members."""
+    body = {
         "formatVersion": 1,
         "id": job,
-        "pipelineId": run,
+        "pipelineId": None,
         "rejectedAt": timestamp(),
-        "task": task,
-        "stage": stage,
+        "task": None,
+        "stage": None,
         "problems": [problem.as_json() for problem in problems],
-        "answer": answer,
-        "refinementAttempts": refinements,
-        "fingerprint": dict(fingerprint),
-        **more,
+        "answer": None,
+        "refinementAttempts": 0,
+        "fingerprint": {},
     }
+    return {**body, **known}
 
 
 def run_line(
@@ -271,12 +257,11 @@ def refusal_body(exam: Exam, task: Task, run: str) -> dict[str, Any]:
     assert letter is not None
     return rejection(
         exam.folder.id,
-        run,
-        task.id,
-        HUMAN_GATE,
         [Problem(decision.note or f"rejected by {decision.by}")],
-        None,
-        letter.refinements,
-        letter.fingerprint,
+        pipelineId=run,
+        task=task.id,
+        stage=HUMAN_GATE,
+        refinementAttempts=letter.refinements,
+        fingerprint=letter.fingerprint,
         calls=letter.body.get("calls", []),
     )

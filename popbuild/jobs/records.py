@@ -112,14 +112,6 @@ def frozen_folder(root: Root) -> Path:
     return root.private / "frozen"
 
 
-def with_frozen(root: Root) -> frozenset[str]:
-    """The jobs that have frozen tasks."""
-    try:
-        return frozenset(path.stem for path in frozen_folder(root).iterdir())
-    except FileNotFoundError:
-        return frozenset()
-
-
 def read_frozen(root: Root, job: str) -> dict[str, dict[str, Any]]:
     """The tasks of a job that a person froze, each with the values of the seed and of artifacts
     that it was made from, as far as they are known: the job's own copies go on."""

@@ -10,19 +10,19 @@ from popbuild.base.paths import Root, check_name, name_problem
 from popbuild.jobs import job_ids, lookup
 from popbuild.jobs.records import read_frozen
 from popbuild.jobs.surroundings import Surroundings
+from popbuild.model.pipeline import Pipeline
 
 Selection = dict[str, tuple[str, ...] | None]  # job -> its tasks, None for all of them
 
 
 def select(
-    root: Root, job: str | None, names: Iterable[str], more: Iterable[str] = ()
+    root: Root, job: str | None, names: Iterable[str], more: Collection[str] = ()
 ) -> Selection:
     """The jobs that `job=a,b*` and the names on the command line mean; all without either.
 
     A name is a job's ID, a glob over IDs, or `<job>:<task>`. UsageError for one that is unknown.
     `more` are jobs that are known to this command alone.
     """
-    names = list(names)
     patterns = list(names)
     if job is not None:
         given = [part.strip() for part in job.split(",")]
@@ -33,7 +33,6 @@ def select(
                 hint="job=<id>, job=<id>,<id>",
             )
         patterns += given
-    more = list(more)
     if not patterns:
         return dict.fromkeys(sorted({*job_ids.known_jobs(root), *more}))
     found: Selection = {}
@@ -60,14 +59,17 @@ def select(
 def check_tasks(selection: Selection, around: Surroundings) -> None:
     """UsageError for a task that its job's pipeline does not have."""
     for job, tasks in selection.items():
-        if tasks is None:
-            continue
-        pipeline = lookup.find_inputs(job, around).pipeline
-        for task in tasks:
-            if pipeline is not None and task not in pipeline.names:
-                raise UsageError(
-                    "no such task", no_such("task", task, pipeline.names, where={"job": job})
-                )
+        pipeline = lookup.find_inputs(job, around).pipeline if tasks else None
+        if pipeline is not None:
+            for task in tasks or ():
+                require_task(pipeline, task, job)
+
+
+def require_task(pipeline: Pipeline | None, task: str, job: str, label: str = "task") -> None:
+    """UsageError for a task that a job's pipeline does not have; `label` says where it stood."""
+    known = pipeline.names if pipeline else ()
+    if task not in known:
+        raise UsageError("no such task", no_such(label, task, known, where={"job": job}))
 
 
 def check_fresh(selection: Selection, around: Surroundings, fresh: Iterable[str]) -> None:
@@ -77,10 +79,8 @@ def check_fresh(selection: Selection, around: Surroundings, fresh: Iterable[str]
         found = lookup.find_inputs(job, around)
         if found.broken is not None:
             continue  # told when its turn comes
-        known = found.pipeline.names if found.pipeline else ()
         for task in fresh:
-            if task not in known:
-                raise UsageError("no such task", no_such("fresh", task, known, where={"job": job}))
+            require_task(found.pipeline, task, job, "fresh")
             if tasks is not None and task not in tasks:
                 raise UsageError(
                     "a fresh task must be among those that are built",

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from popbuild.base import jsonio
-from popbuild.jobs.fingerprint import Inputs, current
+from popbuild.jobs.fingerprint import Inputs, current, value_now
 from popbuild.model.letter import Fingerprint, Letter
 from popbuild.model.pipeline import Task
 from popbuild.model.place import OWN, Place
-from popbuild.model.problem import MISSING, value_at
+from popbuild.model.problem import MISSING
 
 _MAX_SHOWN = 40  # characters of a value in a reason
 _MAX_UPSTREAM = 12  # tasks above that are named, of those that are stale
+# Of these a fingerprint holds the value itself in the digest's place.
+_LITERAL = ("answer", "output", "stages", "sample", "job")
 FRESH = "a fresh sample was asked for"
 
 
@@ -101,8 +103,8 @@ def changes(
         if dependency == "endpoint":
             found.append(_endpoint_change(before, after, inputs.place))
             continue
-        if _is_literal(dependency):
-            old, new = _literal(before), _literal(after)
+        if dependency.partition(":")[0].endswith("-kind") or dependency in _LITERAL:
+            old, new = (MISSING if each == jsonio.ABSENT else each for each in (before, after))
         else:
             old, new = past(dependency, before), value_now(dependency, task, inputs)
         found.append(DependencyChange(dependency, before, after, old, new))
@@ -114,33 +116,6 @@ def _endpoint_change(before: str, after: str, place: Place) -> DependencyChange:
     note = place.since(None if before == jsonio.ABSENT else before)
     before, after = (jsonio.ABSENT if each == OWN else each for each in (before, after))
     return DependencyChange("endpoint", before, after, note=note)
-
-
-def value_now(dependency: str, task: Task, inputs: Inputs) -> Any:
-    """Today's value of a dependency, or MISSING where it has none that could be shown."""
-    kind, _, rest = dependency.partition(":")
-    if kind == "seed":
-        return value_at(inputs.seed, rest)
-    if kind == "artifact":
-        upstream, _, pointer = rest.partition(":")
-        if upstream in task.needs and upstream in inputs.artifacts:
-            return value_at(inputs.artifacts[upstream], pointer)
-    if kind == "setting":
-        return task.settings.get(rest, MISSING)
-    return MISSING
-
-
-_LITERAL = ("answer", "output", "stages", "sample", "job")
-
-
-def _is_literal(dependency: str) -> bool:
-    """Whether a fingerprint holds the value itself in the digest's place."""
-    kind = dependency.partition(":")[0]
-    return kind.endswith("-kind") or dependency in _LITERAL
-
-
-def _literal(value: str) -> Any:
-    return MISSING if value == jsonio.ABSENT else value
 
 
 def brief(value: Any) -> str:

@@ -1,19 +1,23 @@
 """A job's stamp: a digest over the stats of every file that its verdict is read from, and over all
-else that decides: the configuration, where models answer, popbuild itself."""
+else that decides: the configuration, where models answer, popbuild itself. And the file of the
+index, which keeps stamps and verdicts."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import hashlib
+import json
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from popbuild import __version__
-from popbuild.base import jsonio
+from popbuild.base import disk, file_clock, jsonio
+from popbuild.base.errors import PopbuildError
 from popbuild.base.paths import (
     COMPLETE,
     PACKAGE,
@@ -27,11 +31,13 @@ from popbuild.base.paths import (
     seed_place,
 )
 from popbuild.jobs import fingerprint
+from popbuild.jobs.staleness import Verdict
 from popbuild.jobs.surroundings import Surroundings
 from popbuild.model.pipeline import Pipeline
 
 # Folders of the code that decides what is stale.
 _JUDGES = ("base", "model", "model/config", "model/schema", "llm", "jobs")
+_INDEX_VERSION = 3
 _pack = struct.Struct("=qqqQQ").pack
 
 # A path -> what stands there, None for nothing.
@@ -96,3 +102,54 @@ def _own_code() -> list[Any]:
                     status = each.stat()
                     found.append((f"{folder}/{each.name}", status.st_size, status.st_mtime_ns))
     return [__version__, sorted(found)]
+
+
+StaleRow = tuple[str, Mapping[str, Verdict]]  # a row, and the verdict on each task
+
+
+def read_index(path: Path, now: file_clock.Moment) -> tuple[dict[str, str], dict[str, StaleRow]]:
+    """The rows of an index, and the verdicts on stale jobs; none where it is missing, damaged,
+    another version's, or from the future, as the clock has it."""
+    try:
+        digest, _, data = disk.read(path).partition(b"\n")
+        if digest.decode() != jsonio.digest_bytes(data):
+            return {}, {}
+        body = json.loads(data)
+        if body["formatVersion"] != _INDEX_VERSION or body["recorded"] > now.time_ns:
+            return {}, {}
+        rows: dict[str, str] = body["jobs"]
+        stale = stale_rows(body["stale"])
+    except (OSError, ValueError, KeyError, TypeError, PopbuildError):
+        return {}, {}
+    return rows, stale
+
+
+def write_index(
+    path: Path, now: file_clock.Moment, rows: Mapping[str, str], stale: Mapping[str, StaleRow]
+) -> None:
+    body = {
+        "formatVersion": _INDEX_VERSION,
+        "recorded": now.time_ns,
+        "jobs": rows,
+        "stale": rows_as_json(stale),
+    }
+    data = json.dumps(body, separators=(",", ":")).encode()
+    disk.write(path, jsonio.digest_bytes(data).encode() + b"\n" + data, sync=False)
+
+
+def rows_as_json(stale: Mapping[str, StaleRow]) -> dict[str, Any]:
+    return {
+        job: (row, {name: (it.reasons, it.edited, it.as_built) for name, it in verdicts.items()})
+        for job, (row, verdicts) in stale.items()
+    }
+
+
+def stale_rows(body: Mapping[str, Any]) -> dict[str, StaleRow]:
+    found: dict[str, StaleRow] = {}
+    for job, (row, told) in body.items():
+        verdicts = {
+            name: Verdict(tuple(reasons), edited=edited, as_built=as_built)
+            for name, (reasons, edited, as_built) in told.items()
+        }
+        found[job] = row, verdicts
+    return found

@@ -1,8 +1,9 @@
-"""Shared by all tasks of a command: where models answer, and compiled schemas."""
+"""Shared by all tasks of a command: the configuration, where models answer, compiled schemas."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +11,6 @@ from typing import Any
 from popbuild.base import jsonio
 from popbuild.base.errors import ConfigError, InputError
 from popbuild.base.paths import Root
-from popbuild.jobs.fingerprint import Inputs
 from popbuild.llm.addresses import ADDRESS_SETTINGS
 from popbuild.llm.endpoint import provider_place, weights_digest
 from popbuild.llm.request import is_local
@@ -24,8 +24,7 @@ from popbuild.model.schema.bundle import bundle
 
 @dataclass
 class Surroundings:
-    """Shared by all tasks of a command: configuration, where models answer, compiled schemas. Each
-    is computed once."""
+    """What all tasks of a command share. Each part is computed once."""
 
     config: Config
     _places: dict[str, Place] = field(default_factory=dict)
@@ -35,26 +34,6 @@ class Surroundings:
     @property
     def root(self) -> Root:
         return self.config.root
-
-    def inputs(
-        self,
-        task: Task,
-        seed: Any,
-        artifacts: Mapping[str, Any],
-        job: str,
-        sample: int,
-        resolved: dict[str, tuple[Any, str]],
-    ) -> Inputs:
-        """The inputs of a task, against which its dependencies are resolved."""
-        return Inputs(
-            seed,
-            {name: artifacts[name] for name in task.needs if name in artifacts},
-            self.config.snapshot.digests,
-            self.model_place(task),
-            sample,
-            job,
-            resolved,
-        )
 
     def model_place(self, task: Task) -> Place:
         """Where a task's model answers."""
@@ -92,8 +71,7 @@ class Surroundings:
         _, used = self.schema(task)
         if task.schema is None:
             return
-        documents = self._json_files()
-        default = dialects.DEFAULT_DIALECT
+        documents, default = self._json_files, dialects.DEFAULT_DIALECT
         for path in (task.schema, *sorted(used)):
             where = f"pipeline-config/{path}"
             draft = dialects.dialect_of(documents[path], default, where)
@@ -109,10 +87,10 @@ class Surroundings:
         if not used:
             return schema.document
         if task.schema not in self._sent:
-            documents = self._json_files()
-            self._sent[task.schema] = bundle(task.schema, used, documents, schema.where)
+            self._sent[task.schema] = bundle(task.schema, used, self._json_files, schema.where)
         return self._sent[task.schema]
 
+    @functools.cached_property
     def _json_files(self) -> dict[str, Any]:
         """The configuration's JSON files that can be read, by path."""
         documents = {}
@@ -123,13 +101,11 @@ class Surroundings:
         return documents
 
     def _compile(self, schema: str) -> tuple[schemas.Schema, dict[str, str]]:
-        snapshot = self.config.snapshot
-        documents = self._json_files()
-        where = f"pipeline-config/{schema}"
-        if schema not in documents:
+        snapshot, where = self.config.snapshot, f"pipeline-config/{schema}"
+        if schema not in self._json_files:
             try:
                 jsonio.loads(snapshot.files[schema], where)
             except InputError as error:
                 raise ConfigError(error.message, error.values, error.hint) from None
-        compiled, used = schemas.compile_task_schema(schema, documents, where)
+        compiled, used = schemas.compile_task_schema(schema, self._json_files, where)
         return compiled, {path: snapshot.digests[path] for path in used}

@@ -25,9 +25,8 @@ from popbuild.base.paths import Root, name_problem, shown_name
 from popbuild.build import session
 from popbuild.build.events import Events, JobResult, shown_by
 from popbuild.build.nothing_to_do import Options
-from popbuild.build.watch.hearing import Hearing
 from popbuild.build.watch.pool import Pool
-from popbuild.build.watch.waiting import Sources, Waiting
+from popbuild.build.watch.waiting import Hearing, Sources, Waiting
 from popbuild.build.watch.worker import Terms
 from popbuild.jobs import job_ids
 from popbuild.jobs.claims import JobLocks

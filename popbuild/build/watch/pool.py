@@ -19,7 +19,7 @@ from typing import Any
 from popbuild.base.errors import PopbuildError, TaskError
 from popbuild.build.events import Events, JobResult
 from popbuild.build.watch import worker
-from popbuild.build.watch.worker import BuildJob, Drain, Ended, Ready, Refused, Retire, Tell, Terms
+from popbuild.build.watch.worker import Drain, Ready, Retire, Tell, Terms
 
 # More than the limit of a task's starts on disk: this ends what dies outside of any task.
 _MAX_CRASHES = 8
@@ -82,7 +82,7 @@ class Pool:
         ready = [each for each in self._regular if each.ready]
         least = min(ready, key=lambda each: len(each.jobs))
         least.jobs.add(job)
-        least.say(BuildJob(job))
+        least.say(job)
 
     def renew(self) -> None:
         """The configuration changed: workers finish their jobs with the old one, and new workers
@@ -162,22 +162,22 @@ class Pool:
                 each.ready = True
                 if each.alone:
                     for job in each.jobs:
-                        each.say(BuildJob(job))
+                        each.say(job)
                     each.retiring = True
                     each.say(Retire())
-            case Refused(error=error):
+            case PopbuildError():
                 each.retiring = True
                 self._suspects += each.jobs
                 each.jobs.clear()
                 if not self._refused:
                     self._refused = True
-                    self._reports.append(error)
+                    self._reports.append(message)
             case Tell(event=event, values=values):
                 getattr(self._events, event)(*values)
-            case Ended(result=result):
-                each.jobs.discard(result.id)
-                self._crashes.pop(result.id, None)
-                self._reports.append(result)
+            case JobResult():
+                each.jobs.discard(message.id)
+                self._crashes.pop(message.id, None)
+                self._reports.append(message)
         if not isinstance(message, Tell):
             self._changed.set()
 

@@ -20,11 +20,10 @@ from popbuild.base.exit_codes import in_our_words
 from popbuild.base.paths import Root
 from popbuild.base.threads import leave_if_hanging
 from popbuild.build.builder import Builder, building
-from popbuild.build.events import Forwarded, JobResult
+from popbuild.build.events import Forwarded
 from popbuild.build.nothing_to_do import Options
 from popbuild.jobs.claims import JobLocks
 from popbuild.jobs.surroundings import Surroundings
-from popbuild.llm.store import choose_mode
 from popbuild.model.config import config
 
 # What the fork server has loaded.
@@ -42,14 +41,7 @@ class Terms:
     grace_s: float
 
 
-# What a pool says.
-
-
-@dataclass(frozen=True)
-class BuildJob:
-    """Build this job."""
-
-    job: str
+# What a pool says, besides the name of a job to build.
 
 
 @dataclass(frozen=True)
@@ -64,7 +56,8 @@ class Drain:
     grace_s: float
 
 
-# What a worker says.
+# What a worker says, besides the result of a job that ended, and the error of a configuration that
+# cannot be used: then it ends.
 
 
 @dataclass(frozen=True)
@@ -73,25 +66,11 @@ class Ready:
 
 
 @dataclass(frozen=True)
-class Refused:
-    """The configuration cannot be used: this worker ends."""
-
-    error: PopbuildError
-
-
-@dataclass(frozen=True)
 class Tell:
     """An event for the printer."""
 
     event: str
     values: tuple[Any, ...]
-
-
-@dataclass(frozen=True)
-class Ended:
-    """The build of a job ended."""
-
-    result: JobResult
 
 
 def run_worker(connection: Connection, terms: Terms) -> None:
@@ -104,7 +83,7 @@ def run_worker(connection: Connection, terms: Terms) -> None:
         asyncio.run(_serve(connection, terms))
     except Exception as error:
         ours = error if isinstance(error, PopbuildError) else in_our_words(error)
-        _Pipe(connection).send(Refused(ours))
+        _Pipe(connection).send(ours)
     leave_if_hanging(0)
 
 
@@ -112,10 +91,8 @@ async def _serve(connection: Connection, terms: Terms) -> None:
     pipe = _Pipe(connection)
     root = Root(terms.root)
     around = Surroundings(config.load(root))
-    mode = choose_mode(terms.options.store, around.config.environment)
-    claims = JobLocks(root)
     events = Forwarded(lambda name, values: pipe.send(Tell(name, values)), terms.told)
-    async with building(around, claims, terms.options, events, mode) as builder:
+    async with building(around, JobLocks(root), terms.options, events) as builder:
         await builder.prepare()
         pipe.send(Ready())
         await _build_what_comes(pipe, builder, terms)
@@ -125,11 +102,11 @@ async def _build_what_comes(pipe: _Pipe, builder: Builder, terms: Terms) -> None
     under_way: set[asyncio.Task[None]] = set()
 
     async def build(job: str) -> None:
-        pipe.send(Ended(await builder.build(job, None)))
+        pipe.send(await builder.build(job, None))
 
     inbox = pipe.inbox()
-    while isinstance(message := await inbox.get(), BuildJob):
-        task = asyncio.create_task(build(message.job))
+    while isinstance(message := await inbox.get(), str):
+        task = asyncio.create_task(build(message))
         under_way.add(task)
         task.add_done_callback(under_way.discard)
     if isinstance(message, Retire):
