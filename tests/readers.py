@@ -20,7 +20,7 @@ from backports import zstd
 
 from popbuild.base import disk, jsonio, paths
 from popbuild.base.errors import ConfigError, InputError, PopbuildError, TaskError
-from popbuild.jobs import run_lines
+from popbuild.jobs import run_log
 from popbuild.llm import ledger
 from popbuild.llm.store import open_entry
 from popbuild.model.config import config, yamlio
@@ -187,7 +187,7 @@ def ours(data: bytes) -> None:
         ledger.read_entries(path)
         assert disk.read(path) == data
     open_entry(data, DIGEST)
-    run_lines.body_of(data)
+    run_log.body_of(data)
     try:
         body = json.loads(data)
     except (ValueError, RecursionError):
@@ -195,7 +195,7 @@ def ours(data: bytes) -> None:
     if isinstance(body, dict):
         body |= {"formatVersion": 1, "task": "research"}
         open_letter(body, "research")
-        run_lines.is_whole(body)
+        run_log.is_whole(body)
 
 
 @reader

@@ -13,18 +13,16 @@ import functools
 import os
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from popbuild.base import disk, jsonio, tree
 from popbuild.base.errors import GateError, InputError
 from popbuild.base.paths import COMPLETE, CURRENT, JobFolder, artifact_place
-from popbuild.jobs import fingerprint, job_state, lifecycle, open_job, originals, promotion
+from popbuild.jobs import fingerprint, lifecycle, open_job, originals, promotion, records
 from popbuild.jobs.config_archive import Objects
 from popbuild.jobs.examine import Exam, examine
-from popbuild.jobs.foreign import is_foreign
 from popbuild.jobs.lookup import Job
-from popbuild.jobs.open_job import OpenJob
-from popbuild.jobs.records import read_json
 from popbuild.jobs.surroundings import Surroundings
 from popbuild.model import status as states
 from popbuild.model.clock import run_id, seconds_at, timestamp
@@ -44,15 +42,15 @@ UNMETERED = Usage(input_tokens=None, output_tokens=None, cost=None)
 def original_of(job: Job, around: Surroundings) -> JobFolder | None:
     """The complete result of another program that stands for a job, None where there is none."""
     good = around.root.job(COMPLETE, job.id)
-    return good if is_foreign(good) else None
+    return good if records.is_foreign(good) else None
 
 
 def adopt(
     job: Job, original: JobFolder, wanted: Collection[str], around: Surroundings
 ) -> list[str]:
     """Write letters for these tasks of a job, and promote it if it is up to date then; gives the
-    tasks. GateError where an artifact is missing or fails its gate: no task is adopted then. The
-    caller holds the job's lock."""
+    tasks. GateError, and no letter, if an artifact is missing or fails its gate. The lock is
+    held."""
     assert job.seed is not None
     assert job.pipeline is not None
     assert job.folder is not None
@@ -60,10 +58,10 @@ def adopt(
     tasks = [
         task
         for task in job.pipeline.in_order
-        if task.id in wanted and (exam.verdicts[task.id].stale or exam.verdicts[task.id].edited)
+        if task.id in wanted and not exam.up_to_date([task.id])
     ]
-    _check(exam, original, tasks)
-    told = _as_told(original)
+    left = _Left(original, around, _as_told(original))
+    left.check(exam, tasks)
     opened = _open(job, original, around)
     exam = examine(opened.folder, job.seed, job.pipeline, around)
     opened.catch_up(exam)  # with the letters that a command wrote which was killed
@@ -75,9 +73,11 @@ def adopt(
             exam.look(task)
         else:
             if exam.digests[task.id] is None:
-                _write_artifact(opened, task, _of_output(exam, original, task))
+                data = jsonio.dumps(left.of_output(task))
+                disk.write(opened.folder.artifact(task.artifact), data)
+                opened.add_file(task.id, "artifacts", task.artifact)
                 exam.look(task)
-            _adopt(opened, exam, task, told.get(task.id, {}))
+            _adopt(opened, exam, task, left.told.get(task.id, {}))
     _end(opened, exam, around)
     return [task.id for task in tasks]
 
@@ -85,106 +85,101 @@ def adopt(
 # Whether it can be.
 
 
-def _check(exam: Exam, original: JobFolder, tasks: Collection[Task]) -> None:
-    """Every artifact is there as the other program made it, and passes today's gate."""
-    wrong = {task.id: why for task in tasks if (why := _why_not(exam, original, task))}
-    if wrong:
-        raise GateError(
-            "the job cannot be adopted as it is: nothing of it was",
-            {"job": exam.folder.id, "folder": exam.around.root.show(exam.folder.path), **wrong},
-            hint=f"mend these, adopt the others (popbuild accept {exam.folder.id} TASK), or let "
-            f"doit run job={exam.folder.id} build them: what stands there is kept",
-        )
+@dataclass(frozen=True)
+class _Left:
+    """What the other program left: its result, and its tasks' entries in its status."""
 
+    original: JobFolder
+    around: Surroundings
+    told: Mapping[str, Any]
 
-def _why_not(exam: Exam, original: JobFolder, task: Task) -> str | None:
-    """Why a task cannot be adopted, None where it can."""
-    place = artifact_place(task.artifact)
-    if exam.digests[task.id] is None:
-        fits = _of_output(exam, original, task) is not MISSING
-        return None if fits else _missing(exam.folder, original, task)
-    if exam.letters[task.id] is None and not _is_as_it_was(exam, original, task):
-        return f"{place} is not what the other program made: build the task"
-    value = exam.artifacts[task.id]
-    if value is None:
-        return f"{place} is not valid JSON"
-    schema, _ = exam.around.schema(task)
-    problems = gate.judge(value, schema) if schema is not None else ()
-    return f"{place} does not pass its gate: {'; '.join(map(str, problems))}" if problems else None
+    def check(self, exam: Exam, tasks: Collection[Task]) -> None:
+        """GateError unless each artifact is as the other program made it, and passes its gate."""
+        job = exam.folder.id
+        wrong = {task.id: why for task in tasks if (why := self._why_not(exam, task))}
+        if wrong:
+            raise GateError(
+                "the job cannot be adopted as it is: nothing of it was",
+                {"job": job, "folder": self.around.root.show(exam.folder.path), **wrong},
+                hint=f"mend these, adopt the others (popbuild accept {job} TASK), or let "
+                f"doit run job={job} build them: what stands there is kept",
+            )
 
+    def _why_not(self, exam: Exam, task: Task) -> str | None:
+        """Why a task cannot be adopted, None where it can."""
+        place = artifact_place(task.artifact)
+        if exam.digests[task.id] is None:
+            fits = self.of_output(task) is not MISSING
+            return None if fits else self._missing(exam.folder, task)
+        if exam.letters[task.id] is None and not self._is_as_it_was(exam.folder, task):
+            return f"{place} is not what the other program made: build the task"
+        if exam.artifacts[task.id] is None:
+            return f"{place} is not valid JSON"
+        problems = "; ".join(map(str, exam.judge(task)))
+        return f"{place} does not pass its gate: {problems}" if problems else None
 
-def _missing(folder: JobFolder, original: JobFolder, task: Task) -> str:
-    """Say that a task's artifact is not there, and which other file may hold it."""
-    place = artifact_place(task.artifact)
-    if disk.stands(folder.artifact(task.artifact)):
-        return f"{place} cannot be read"
-    said = f"{place} is missing"
-    made = ", ".join(_artifacts_told(original, task))
-    if made:
-        return f"{said}; the task made {made}: `artifact` in task.yaml can name one of them"
-    if disk.is_regular(original.output(task.id)):
-        return f"{said}; tasks/{task.id}/output.json holds nothing that a schema of the task passes"
-    return said
+    def _missing(self, folder: JobFolder, task: Task) -> str:
+        """Say that a task's artifact is not there, and which other file may hold it."""
+        place = artifact_place(task.artifact)
+        if disk.stands(folder.artifact(task.artifact)):
+            return f"{place} cannot be read"
+        said = f"{place} is missing"
+        if made := ", ".join(self._made(task)):
+            return f"{said}; the task made {made}: `artifact` in task.yaml can name one of them"
+        if disk.is_regular(self.original.output(task.id)):
+            output = f"tasks/{task.id}/output.json"
+            return f"{said}; {output} holds nothing that a schema of the task passes"
+        return said
 
+    def _made(self, task: Task) -> list[str]:
+        """The artifacts that a task made, as the other program's status says."""
+        files = self.told.get(task.id, {}).get("files")
+        names = files.get("artifacts") if isinstance(files, dict) else None
+        return [str(name) for name in names] if isinstance(names, list) else []
 
-def _artifacts_told(original: JobFolder, task: Task) -> list[str]:
-    """The artifacts that a task made, as the other program's status says."""
-    files = _as_told(original).get(task.id, {}).get("files")
-    names = files.get("artifacts") if isinstance(files, dict) else None
-    return [str(name) for name in names] if isinstance(names, list) else []
+    def of_output(self, task: Task) -> Any:
+        """A task's artifact as its old output.json has it, MISSING where it has none.
 
-
-def _of_output(exam: Exam, original: JobFolder, task: Task) -> Any:
-    """A task's artifact as its old output.json has it, MISSING where it has none.
-
-    That file holds whatever came from the provider, be it an error or half an answer: only the
-    schema of a JSON document can tell that it is one. And where the task made artifacts, it is in
-    one of those.
-    """
-    if task.answer != "json" or _artifacts_told(original, task):
-        return MISSING
-    schema, _ = exam.around.schema(task)
-    body = read_json(original.output(task.id))
-    entry = body.get(task.id) if isinstance(body, dict) else None
-    value = entry.get("content", MISSING) if isinstance(entry, dict) else MISSING
-    if schema is None or value is MISSING or disk.stands(original.artifact(task.artifact)):
-        return MISSING
-    if isinstance(value, str):
-        try:
-            value = jsonio.loads(value.encode(), task.artifact)
-        except (InputError, UnicodeEncodeError):
+        That file holds whatever came from the provider, be it an error or half an answer: only the
+        schema of a JSON document can tell that it is one. And where the task made artifacts, it is
+        in one of those.
+        """
+        there = disk.stands(self.original.artifact(task.artifact))
+        if there or task.answer != "json" or self._made(task):
             return MISSING
-    return value if not gate.judge(value, schema) else MISSING
+        schema, _ = self.around.schema(task)
+        body = records.read_json(self.original.output(task.id))
+        entry = body.get(task.id) if isinstance(body, dict) else None
+        value = entry.get("content", MISSING) if isinstance(entry, dict) else MISSING
+        if isinstance(value, str):
+            try:
+                value = jsonio.loads(value.encode(), task.artifact)
+            except (InputError, UnicodeEncodeError):
+                return MISSING
+        fits = schema is not None and value is not MISSING and not gate.judge(value, schema)
+        return value if fits else MISSING
 
-
-def _is_as_it_was(exam: Exam, original: JobFolder, task: Task) -> bool:
-    """Whether an artifact is the other program's, byte for byte: a build that came to nothing may
-    have left half of another one."""
-    one, other = exam.folder.artifact(task.artifact), original.artifact(task.artifact)
-    if not disk.is_regular(other):
-        return disk.read(one) == _bytes_of(_of_output(exam, original, task))
-    return one == other or disk.read(one) == disk.read(other)
-
-
-def _bytes_of(value: Any) -> bytes | None:
-    return None if value is MISSING else jsonio.dumps(value)
+    def _is_as_it_was(self, folder: JobFolder, task: Task) -> bool:
+        """Whether an artifact is the other program's byte for byte, and not half of a build's."""
+        one, other = folder.artifact(task.artifact), self.original.artifact(task.artifact)
+        if disk.is_regular(other):
+            return one == other or disk.read(one) == disk.read(other)
+        value = self.of_output(task)
+        return value is not MISSING and disk.read(one) == jsonio.dumps(value)
 
 
 def _as_told(original: JobFolder) -> Mapping[str, Any]:
     """The tasks' entries in the other program's status."""
-    status = read_json(original.status)
+    status = records.read_json(original.status)
     tasks = status.get("tasks") if isinstance(status, dict) else None
-    return {
-        name: entry
-        for name, entry in (tasks.items() if isinstance(tasks, dict) else ())
-        if isinstance(entry, dict)
-    }
+    entries = tasks.items() if isinstance(tasks, dict) else ()
+    return {name: entry for name, entry in entries if isinstance(entry, dict)}
 
 
 # What is written.
 
 
-def _open(job: Job, original: JobFolder, around: Surroundings) -> OpenJob:
+def _open(job: Job, original: JobFolder, around: Surroundings) -> open_job.OpenJob:
     """The job in current/, as a build begins; the other program's directory is kept."""
     assert job.seed is not None
     assert job.pipeline is not None
@@ -198,17 +193,11 @@ def _open(job: Job, original: JobFolder, around: Surroundings) -> OpenJob:
         else:
             tree.rename_new(job.folder.path, current.path)
     tree.remove(current.rejection)
-    if not job_state.holds_seed(current, job.seed):
-        lifecycle.write_seed(current, job.seed)
+    lifecycle.write_seed(current, job.seed)
     return open_job.open_job(current, job.id, run_id(), job.seed, job.pipeline, None)
 
 
-def _write_artifact(opened: OpenJob, task: Task, value: Any) -> None:
-    disk.write(opened.folder.artifact(task.artifact), jsonio.dumps(value))
-    opened.add_file(task.id, "artifacts", task.artifact)
-
-
-def _adopt(opened: OpenJob, exam: Exam, task: Task, told: Mapping[str, Any]) -> None:
+def _adopt(opened: open_job.OpenJob, exam: Exam, task: Task, told: Mapping[str, Any]) -> None:
     """Write a task's letter, and say that it is done."""
     inputs = exam.inputs(task)
     read = {"seed:": "", **{f"artifact:{name}:": "" for name in task.needs}}
@@ -238,8 +227,8 @@ def _adopt(opened: OpenJob, exam: Exam, task: Task, told: Mapping[str, Any]) -> 
 
 
 def _times(told: Mapping[str, Any]) -> dict[str, Any]:
-    """When the other program says that it ran a task, and for how long; nothing where it does not
-    say all of it."""
+    """When the other program ran a task, and for how long; nothing unless its status says all of
+    it."""
     found = {key: told.get(key) for key in ("startedAt", "endedAt")}
     took = told.get("executionTime")
     is_number = isinstance(took, int | float) and not isinstance(took, bool)
@@ -250,7 +239,7 @@ def _times(told: Mapping[str, Any]) -> dict[str, Any]:
     return {**found, "executionTime": took}
 
 
-def _end(opened: OpenJob, exam: Exam, around: Surroundings) -> None:
+def _end(opened: open_job.OpenJob, exam: Exam, around: Surroundings) -> None:
     """Promote a job that is up to date; leave one in current/ where the rest is to be built."""
     if not exam.up_to_date():
         opened.change(lambda each: states.move_job(each, states.STOPPED))
@@ -264,7 +253,7 @@ def _end(opened: OpenJob, exam: Exam, around: Surroundings) -> None:
 
 def refuse_unless_complete(job: Job) -> None:
     """InputError for another program's job that is not complete: it has to be built."""
-    if job.folder is not None and is_foreign(job.folder):
+    if job.folder is not None and records.is_foreign(job.folder):
         raise InputError(
             "another program left this job, and it is not complete",
             {"job": job.id, "state": job.description},

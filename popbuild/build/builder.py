@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping
 
 from popbuild.base import stdout_guard
-from popbuild.base.errors import ConfigError, LockedError, PopbuildError
+from popbuild.base.errors import LockedError, PopbuildError
 from popbuild.base.exit_codes import in_our_words
 from popbuild.base.fair_turns import Turns
 from popbuild.base.threads import heartbeat, heartbeat_limit_s
@@ -37,8 +37,7 @@ _LOCK_POLL_S = 0.1
 async def building(
     around: Surroundings, claims: Claims, options: Options, events: Events
 ) -> AsyncIterator[Builder]:
-    """A builder for this event loop. Raises UsageError for a variable of the environment with a bad
-    value."""
+    """A builder for this event loop. UsageError for a bad value of an environment variable."""
     environment, pipelines = around.config.environment, around.config.pipelines
     patience = Patience.from_environment(environment, options.in_flight, options.together)
     export_environment(environment)
@@ -93,18 +92,18 @@ class Builder:
 
     def __init__(self, services: BuildServices) -> None:
         self._services = services
-        self._broken: Mapping[str, ConfigError] = {}  # pipelines, once `prepare` has looked
         self._turns = Turns()
         self._stops = Stops(services.around.root)
         self._under_way: dict[str, JobBuild] = {}
 
     async def prepare(self) -> None:
-        """Before the first job: check all templates, and keep the configuration's files. Raises
-        ConfigError where no pipeline can be used."""
-        around = self._services.around
-        self._broken = await asyncio.to_thread(preview.broken, around, self._services.templates)
-        if len(self._broken) == len(around.config.pipelines):
-            raise next(iter(self._broken.values()))
+        """Check all templates, and keep the configuration's files. ConfigError if all are
+        broken."""
+        around, templates = self._services.around, self._services.templates
+        broken = await asyncio.to_thread(preview.broken, around, templates)
+        if len(broken) == len(around.config.pipelines):
+            raise next(iter(broken.values()))
+        self._services.broken = broken
         await asyncio.to_thread(Objects(around.root).keep, around.config.snapshot)
 
     async def build_all(self, selection: Mapping[str, tuple[str, ...] | None]) -> list[JobResult]:
@@ -157,7 +156,7 @@ class Builder:
 
     async def _build_locked(self, job: str, tasks: tuple[str, ...] | None) -> JobResult:
         self._stops.drop(job)  # a request for the build before this one
-        build = self._under_way[job] = JobBuild(self._services, job, tasks, self._broken)
+        build = self._under_way[job] = JobBuild(self._services, job, tasks)
         try:
             async with self._turns.turn():
                 return await build.run()

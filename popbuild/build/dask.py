@@ -13,7 +13,7 @@ import pickle
 import secrets
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,105 +79,101 @@ def _client(address: str, in_flight: int) -> Iterator[distributed.Client]:
         yield stack.enter_context(client)
 
 
+@dataclass(eq=False)
 class _Coordinator:
     """One command's jobs, from its locks to their results."""
 
-    def __init__(
-        self,
-        client: distributed.Client,
-        root: Root,
-        claims: Claims,
-        options: Options,
-        events: Events,
-    ) -> None:
-        self._client = client
-        self._root = root
-        self._claims = claims
-        self._options = options
-        self._events = events
-        self._topic = f"popbuild-{options.spending_name}"
-        self._results: dict[str, JobResult] = {}
-        self._futures: dict[distributed.Future[JobResult], str] = {}
-        self._said: dict[str, JobResult] = {}
-        self._stopping = False
+    client: distributed.Client
+    root: Root
+    claims: Claims
+    options: Options
+    events: Events
+    results: dict[str, JobResult] = field(default_factory=dict)
+    futures: dict[distributed.Future[JobResult], str] = field(default_factory=dict)
+    said: dict[str, JobResult] = field(default_factory=dict)
+    stopping: bool = False
+
+    @property
+    def _topic(self) -> str:
+        return f"popbuild-{self.options.spending_name}"
 
     def run(self, selection: Selection) -> dict[str, JobResult]:
-        self._client.subscribe_topic(self._topic, self._tell)
+        self.client.subscribe_topic(self._topic, self._tell)
         waiting = dict(selection)
         told: set[str] = set()
         try:
-            while (waiting and not self._stopping) or self._futures:
+            while (waiting and not self.stopping) or self.futures:
                 self._hand_out(waiting, told)
                 self._take_back()
         finally:
             # Interrupted: a worker that goes on elsewhere has lost its claim.
-            for future, job in self._futures.items():
+            for future, job in self.futures.items():
                 future.cancel()
-                Fenced(self._root).acquire(job)
-                lifecycle.note_abandoned(self._root, job)
-                self._claims.release(job)
+                Fenced(self.root).acquire(job)
+                lifecycle.note_abandoned(self.root, job)
+                self.claims.release(job)
         for job in waiting:
-            self._results[job] = JobResult(job, "stopped", notes=("not started",))
-        return self._results
+            self.results[job] = JobResult(job, "stopped", notes=("not started",))
+        return self.results
 
     def _hand_out(self, waiting: dict[str, tuple[str, ...] | None], told: set[str]) -> None:
-        room = _AHEAD * max(1, sum(self._client.nthreads().values())) - len(self._futures)
-        for job in list(waiting) if not self._stopping else ():
+        room = _AHEAD * max(1, sum(self.client.nthreads().values())) - len(self.futures)
+        for job in list(waiting) if not self.stopping else ():
             if room <= 0:
                 return
-            if not self._claims.acquire(job):
-                if not self._options.wait:
+            if not self.claims.acquire(job):
+                if not self.options.wait:
                     error = LockedError("another command builds this job", {"job": job})
                     self._end(JobResult(job, "stopped", error=error))
                     del waiting[job]
                 elif job not in told:
-                    self._events.waiting_for_lock(job)
+                    self.events.waiting_for_lock(job)
                     told.add(job)
                 continue
-            future = self._client.submit(
+            future = self.client.submit(
                 build_job,
-                self._root.path,
+                self.root.path,
                 job,
                 waiting.pop(job),
-                self._options,
-                shown_by(self._events),
+                self.options,
+                shown_by(self.events),
                 self._topic,
                 key=f"{self._topic}-{job}",
                 pure=False,
             )
-            self._futures[future] = job
+            self.futures[future] = job
             room -= 1
 
     def _take_back(self) -> None:
-        if not self._futures:
+        if not self.futures:
             time.sleep(_POLL_S)  # other commands build all that is left
             return
         with contextlib.suppress(TimeoutError):
-            distributed.wait(list(self._futures), timeout=_POLL_S, return_when="FIRST_COMPLETED")
-        for future, job in list(self._futures.items()):
+            distributed.wait(list(self.futures), timeout=_POLL_S, return_when="FIRST_COMPLETED")
+        for future, job in list(self.futures.items()):
             # What a worker said stands. A result that it died with is computed anew, by another
             # worker, which finds the job complete.
-            result = self._said.pop(job, None)
+            result = self.said.pop(job, None)
             if result is None and future.status in ("pending", "lost"):
                 continue
             result = result or _result_of(future, job)
-            del self._futures[future]
-            self._claims.release(job)
+            del self.futures[future]
+            self.claims.release(job)
             self._end(result)
 
     def _end(self, result: JobResult) -> None:
-        self._results[result.id] = result
-        self._events.job_done(result)
-        self._stopping = self._stopping or result.ends_command(self._options.continue_)
+        self.results[result.id] = result
+        self.events.job_done(result)
+        self.stopping = self.stopping or result.ends_command(self.options.continue_)
 
     def _tell(self, event: tuple[float, Any]) -> None:
         name, values = pickle.loads(event[1])  # noqa: S301 - from our own workers
         if name == _ENDED:
             # A worker that was given up and woke up speaks of itself: the job goes on elsewhere.
             if not isinstance(values[0].error, FencedError):
-                self._said[values[0].id] = values[0]
+                self.said[values[0].id] = values[0]
         else:
-            getattr(self._events, name)(*values)
+            getattr(self.events, name)(*values)
 
 
 def _result_of(future: distributed.Future[JobResult], job: str) -> JobResult:

@@ -56,12 +56,12 @@ class _RootLoader(NamespaceTaskLoader):
         self._groups_only = not opt_values.get("subtasks", True)  # `doit list` without --all
 
     def load_doit_config(self) -> dict[str, Any]:
-        from popbuild.build.doit_creators import DOIT_CONFIG
+        from popbuild.build.schedule import DOIT_CONFIG
 
         return dict(DOIT_CONFIG)
 
     def load_tasks(self, cmd: Any, pos_args: list[str]) -> Any:
-        from popbuild.build import doit_creators, session
+        from popbuild.build import schedule, session
         from popbuild.jobs.selection import select
 
         selection = select(self._root, given_variables().get("job"), pos_args)
@@ -69,7 +69,7 @@ class _RootLoader(NamespaceTaskLoader):
             print(session.NO_JOBS, file=sys.stderr)
         # A name that is a task's own is looked up among all of them.
         groups_only = self._groups_only and not any(":" in name for name in pos_args)
-        return list(doit_creators.tasks(self._root, selection, groups_only=groups_only))
+        return list(schedule.tasks(self._root, selection, groups_only=groups_only))
 
 
 class _Words(CmdParse):
@@ -109,8 +109,7 @@ class DoitCommand:
     def declared(self: Any) -> Command:
         from popbuild.build.shared_words import DOIT_COMMANDS
 
-        command: Command = DOIT_COMMANDS[self.name]
-        return command
+        return DOIT_COMMANDS[self.name]
 
     def parse_execute(self: Any, in_args: list[str]) -> Any:
         ours = self._whose(in_args)
@@ -153,6 +152,8 @@ class DoitCommand:
         return self.execute(params, names)
 
     def _whose(self: Any, in_args: list[str]) -> bool:
+        from popbuild.base.errors import PopbuildError
+
         named = _option(in_args, "-f", "--file") or self.opt_vals.get("dodoFile")
         named = named or os.environ.get("DOIT_FILE")
         folder = Path(_option(in_args, "-d", "--dir") or self.opt_vals.get("cwdPath") or ".")
@@ -164,16 +165,11 @@ class DoitCommand:
         for parent in Path.cwd().parents:
             if (parent / "dodo.py").exists():
                 return is_our_dodo(parent / "dodo.py")
-        return self._find_root(_option(in_args, "--root")) is not None
-
-    def _find_root(self: Any, given: str | None) -> Root | None:
-        from popbuild.base.errors import PopbuildError
-
         try:
-            root: Root = self._root_here(given)
+            self._root_here(_option(in_args, "--root"))
         except PopbuildError:
-            return None
-        return root
+            return False
+        return True
 
     def _root(self: Any, given: str | None) -> Root:
         from popbuild.base.errors import UsageError, no_such
@@ -219,7 +215,7 @@ def _option(arguments: list[str], *names: str) -> str | None:
 
 
 def _reporting(command: Callable[[], Any], arguments: list[str]) -> int:
-    """Run a command of ours; an error is told as popbuild tells it, and gives its exit code."""
+    """Run a command of ours; errors are printed as popbuild prints them, with their exit codes."""
     from popbuild.base.errors import UsageError
     from popbuild.base.exit_codes import guarded
 

@@ -170,25 +170,17 @@ class _Refused(DoitCommand):
 
 
 class Ignore(_Refused, DoitIgnore):
-    """Refused."""
-
     hint = "to build only some tasks, name them: doit run <job>:<task>"
 
 
 class ResetDep(_Refused, DoitResetDep):
-    """Refused."""
-
     name = "reset-dep"
     hint = "popbuild accept <job> [<task>] takes what stands there as up to date"
 
 
 class DumpDB(_Refused, DoitDumpDB):
-    """Refused."""
-
     hint = "there is no database: each task's letter.json says what it was built from"
 
 
 class Strace(_Refused, DoitStrace):
-    """Refused."""
-
     hint = "it would pay for a call; each task's letter.json says what it was built from"

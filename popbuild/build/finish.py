@@ -9,12 +9,9 @@ from popbuild.base.errors import BudgetError
 from popbuild.base.paths import COMPLETE
 from popbuild.base.redact import redact
 from popbuild.build.events import JobResult
-from popbuild.build.job_run import JobRun
-from popbuild.build.outcomes import Outcomes, TaskFailed, TaskRejected, TaskStopped
-from popbuild.build.prepare import judge_file
-from popbuild.jobs import promotion
+from popbuild.build.job_run import JobRun, Outcomes, TaskFailed, TaskRejected, TaskStopped
+from popbuild.jobs import promotion, records
 from popbuild.jobs.examine import Exam
-from popbuild.jobs.records import read_letter
 from popbuild.model import status as states
 from popbuild.model.clock import timestamp
 from popbuild.model.problem import Problem
@@ -56,8 +53,8 @@ def finish(run: JobRun, outcomes: Outcomes) -> JobResult:
 
 
 def _stay(run: JobRun, outcomes: Outcomes, ended: Mapping[str, Any]) -> JobResult | None:
-    """The result for a job that stays in current/, since something is left to be done, or to be
-    decided by a person; None for one that is done."""
+    """The result for a job that stays in current/, unfinished or undecided; None for one that is
+    done."""
     opened, exam, stopped = run.opened, run.exam, outcomes.first(TaskStopped)
     if run.services.draining and _could_go_on(exam):
         opened.change(lambda each: states.move_job(each, states.RUNNING))
@@ -82,7 +79,7 @@ def _stay(run: JobRun, outcomes: Outcomes, ended: Mapping[str, Any]) -> JobResul
 
 
 def _could_go_on(exam: Exam) -> bool:
-    """Whether something is left to be built, or promoted, without a person's word."""
+    """Whether something is left to be built, or promoted, without a person's decision."""
     left = [task for task in exam.pipeline.tasks if not exam.up_to_date([task.id])]
     return bool(left) and not all(exam.held_by(task) for task in left)
 
@@ -90,7 +87,7 @@ def _could_go_on(exam: Exam) -> bool:
 def _last_look(run: JobRun) -> dict[str, Any] | None:
     """Judge every main artifact once more: the body of a rejection, None if all pass."""
     for task in run.exam.pipeline.tasks:
-        found = judge_file(run.exam, task)
+        found = run.exam.judge(task)
         if found:
             known = {"pipelineId": run.id, "task": task.id, "stage": "finalValidation"}
             return promotion.rejection(run.job, found, **known)
@@ -116,7 +113,7 @@ def _built_earlier(run: JobRun) -> dict[str, str]:
         built_by = letter.body.get("pipelineId") if letter is not None else None
         if built_by is None or built_by == run.id:
             continue
-        last = read_letter(good, task)
+        last = records.read_letter(good, task)
         if last is None or last.body.get("pipelineId") != built_by:
             found[task] = built_by
     return found

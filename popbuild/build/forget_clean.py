@@ -6,9 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from popbuild.base import disk, tree
 from popbuild.base.paths import COMPLETE, CURRENT, REJECTED, Root
-from popbuild.jobs import run_history, run_lines, run_log, seals
-from popbuild.jobs.lifecycle import job_lock
-from popbuild.jobs.records import read_frozen
+from popbuild.jobs import lifecycle, records, run_history, run_log, seals
 from popbuild.jobs.selection import check_not_frozen, check_tasks, select
 from popbuild.jobs.surroundings import Surroundings
 from popbuild.model.clock import name_stamp
@@ -23,24 +21,21 @@ def forget(root: Root, job: str | None, names: Iterable[str]) -> Iterator[str]:
     check_tasks(selection, around)
     check_not_frozen("forget", selection, around)
     for each, tasks in selection.items():
-        frozen = read_frozen(root, each)
-        with job_lock(root, each):
-            for state in (COMPLETE, CURRENT, REJECTED):
-                folder = root.job(state, each)
-                found = folder.path / "tasks"
-                for task in sorted(found.iterdir()) if found.is_dir() else ():
-                    letter = folder.letter(task.name)
-                    if (tasks is not None and task.name not in tasks) or not letter.exists():
+        frozen = records.read_frozen(root, each)
+        with lifecycle.job_lock(root, each):
+            for folder in (root.job(state, each) for state in (COMPLETE, CURRENT, REJECTED)):
+                for letter in sorted(folder.path.glob("tasks/*/letter.json")):
+                    task = letter.parent.name
+                    if tasks is not None and task not in tasks:
                         continue
-                    if task.name in frozen:
-                        yield f"keeping {each}:{task.name}: frozen"
+                    if task in frozen:
+                        yield f"keeping {each}:{task}: frozen"
                         continue
                     shelf = root.private / "forgotten" / each
                     disk.make_folder(shelf)
-                    stamp = name_stamp()
                     with seals.moving(folder, letter):
-                        tree.rename_new(letter, shelf / f"{task.name}-{stamp}.json")
-                    yield f"forgetting {each}:{task.name}"
+                        tree.rename_new(letter, shelf / f"{task}-{name_stamp()}.json")
+                    yield f"forgetting {each}:{task}"
 
 
 def clean(
@@ -51,9 +46,9 @@ def clean(
     That a complete job goes on purpose is written down first, so that `verify` does not miss it;
     so too for one that a person removed by hand.
     """
-    missing = run_history.Runs(root).missing(run_lines.complete_jobs(root))[0] if complete else []
+    missing = run_history.Runs(root).missing(run_log.complete_jobs(root))[0] if complete else []
     for each in select(root, job, names, missing):
-        with job_lock(root, each):
+        with lifecycle.job_lock(root, each):
             for state in (CURRENT, COMPLETE) if complete else (CURRENT,):
                 folder = root.job(state, each)
                 there = folder.path.is_dir()

@@ -17,9 +17,8 @@ from popbuild.base import disk, jsonio
 from popbuild.base.errors import InputError, StoppedError, UsageError, no_such
 from popbuild.base.paths import COMPLETE, CURRENT, JobFolder, Root
 from popbuild.base.redact import redact
-from popbuild.jobs import job_state, promotion
+from popbuild.jobs import job_state, lifecycle, promotion
 from popbuild.jobs.examine import Exam
-from popbuild.jobs.lifecycle import job_lock
 from popbuild.jobs.lookup import Job
 from popbuild.jobs.open_job import OpenJob
 from popbuild.jobs.selection import require_task
@@ -46,8 +45,7 @@ class HumanAnswer:
 
 @dataclass(frozen=True)
 class Decided:
-    """A decision about a task, made just now or `before`; where the job is now, and the tasks that
-    it still waits for."""
+    """A decision, made just now or `before`; where the job is now, and the tasks still waiting."""
 
     job: str
     decision: Decision
@@ -93,16 +91,13 @@ def reject(root: Root, job: str, answer: HumanAnswer) -> Decided:
 
 
 def _decide(root: Root, name: str, said: str, answer: HumanAnswer) -> Decided:
-    who = _one_line("--by", answer.by if answer.by is not None else default_name())
-    why = _text("--note", answer.note)
+    who = _checked_name(answer.by if answer.by is not None else default_name())
+    why = _checked_note(answer.note)
     _examined(describe.find_job(root, name))
-    with job_lock(root, name):
+    with lifecycle.job_lock(root, name):
         job = describe.find_job(root, name)
         exam = _examined(job)
-        task = answer.task
-        if answer.of is not None:
-            task = _asked(job, exam, said, task, answer.of).id
-        chosen = _chosen(job, exam, said, task)
+        chosen = _chosen(job, exam, said, _asked(job, exam, said, answer))
         why = redact(why, exam.around.config.environment) if why else None
         before = exam.standing(chosen) == said
         decision = exam.decisions.get(chosen.id)
@@ -110,13 +105,13 @@ def _decide(root: Root, name: str, said: str, answer: HumanAnswer) -> Decided:
             decision = Decision(
                 chosen.id, said, who, timestamp(), why, _artifacts(job, exam, chosen)
             )
-            _go_on(job, exam.folder, said)
+            _go_on(job, exam.folder)
             body = jsonio.dumps(decision.as_document(), sort=False)
             disk.write(exam.folder.decision(chosen.id), body)
             exam.look(chosen)
         folder = exam.folder
         if said == REJECTED and folder == root.job(CURRENT, name):
-            folder = _move(root, folder, exam, chosen)
+            folder = _move(root, exam, chosen)
         waiting = tuple(each.task for each in exam.questions)
         return Decided(name, decision, before, root.show(folder.path), waiting)
 
@@ -127,12 +122,14 @@ def _examined(job: Job) -> Exam:
     return job.exam
 
 
-def _asked(job: Job, exam: Exam, said: str, name: str | None, of: str) -> Task:
-    """The task whose question has the digest that an answer gives back. StoppedError where none has
-    it any more, or where another person has decided otherwise since: an answer decides only what
-    was seen, and undoes no other person's decision."""
-    found = (each for each in exam.pipeline.gated if exam.asked_of(each) == of)
-    task = next((each for each in found if name in (None, each.id)), None)
+def _asked(job: Job, exam: Exam, said: str, answer: HumanAnswer) -> str | None:
+    """The name of the task that an answer is for: the one whose question has the digest that the
+    answer gives back, where it gives one. StoppedError if the question has changed, or if another
+    person has decided otherwise since: an answer decides only what was seen."""
+    if answer.of is None:
+        return answer.task
+    found = (each for each in exam.pipeline.gated if exam.asked_of(each) == answer.of)
+    task = next((each for each in found if answer.task in (None, each.id)), None)
     standing = exam.standing(task) if task is not None else None
     if task is None or standing is None:
         raise StoppedError(
@@ -148,7 +145,7 @@ def _asked(job: Job, exam: Exam, said: str, name: str | None, of: str) -> Task:
             hint=f"popbuild {'approve' if said == APPROVED else 'reject'} {job.id} "
             f"--task {task.id} decides anew",
         )
-    return task
+    return task.id
 
 
 def _chosen(job: Job, exam: Exam, said: str, name: str | None) -> Task:
@@ -163,53 +160,44 @@ def _chosen(job: Job, exam: Exam, said: str, name: str | None) -> Task:
                 no_such("task", name, gated, where=where),
                 hint="a gate with a message, in its task.yaml, makes one",
             )
-        _check(job, exam, gated[name], said)
-        return gated[name]
-    standing = {each: exam.standing(task) for each, task in gated.items()}
+        standing = exam.standing(gated[name])
+        if standing is None and job.state != COMPLETE:
+            raise UsageError(
+                "there is nothing to decide about yet: the task is to be built",
+                {**where, "task": name, "stale": str(exam.verdicts[name])},
+                hint=f"doit run {job.id}:{name}",
+            )
+        found = [name] if standing == said or job.state != COMPLETE else []
+    else:
+        found = _candidates(job, exam, said)
+    if not found:
+        raise UsageError(
+            "the job does not wait for a person",
+            {**where, "state": job.description},
+            hint="popbuild list says which jobs wait",
+        )
+    return gated[found[0]]
+
+
+def _candidates(job: Job, exam: Exam, said: str) -> list[str]:
+    """The tasks that an answer without a name may be for, the likeliest first."""
+    by_standing: dict[str | None, list[str]] = {OPEN: [], APPROVED: [], REJECTED: []}
+    for task in exam.pipeline.gated:
+        by_standing.setdefault(exam.standing(task), []).append(task.id)
     # Asked under its lock, a job that was about to go on is said to run.
-    at_rest = job.state in (COMPLETE, states.REJECTED)
-    opened = [] if at_rest else [each for each, found in standing.items() if found == OPEN]
+    opened = [] if job.state in (COMPLETE, states.REJECTED) else by_standing[OPEN]
     if len(opened) > 1:
         raise UsageError(
             "several tasks wait",
-            {**where, "tasks": ", ".join(opened)},
+            {"job": job.id, "tasks": ", ".join(opened)},
             hint=f"--task {opened[0]} says which",
         )
-    same = [each for each, found in standing.items() if found == said]
     # Any person can take a rejection back.
-    taken_back = [each for each, found in standing.items() if found == REJECTED]
-    for found in (opened, same, taken_back if said == APPROVED else []):
-        if found:
-            return gated[found[0]]
-    raise _does_not_wait(job)
-
-
-def _check(job: Job, exam: Exam, task: Task, said: str) -> None:
-    """UsageError where the task cannot be decided about now."""
-    standing = exam.standing(task)
-    if standing == said:
-        return
-    if job.state == COMPLETE:
-        raise _does_not_wait(job)
-    if standing is None:
-        raise UsageError(
-            "there is nothing to decide about yet: the task is to be built",
-            {"job": job.id, "task": task.id, "stale": str(exam.verdicts[task.id])},
-            hint=f"doit run {job.id}:{task.id}",
-        )
-
-
-def _does_not_wait(job: Job) -> UsageError:
-    return UsageError(
-        "the job does not wait for a person",
-        {"job": job.id, "state": job.description},
-        hint="popbuild list says which jobs wait",
-    )
+    return [*opened, *by_standing[said], *(by_standing[REJECTED] if said == APPROVED else ())]
 
 
 def _artifacts(job: Job, exam: Exam, task: Task) -> dict[str, str]:
-    """The digests of the artifacts to decide about. InputError where one that the gate names is
-    missing."""
+    """The digests of the artifacts to decide about. InputError if one of the gate's is missing."""
     found = exam.decided_about(task)
     missing = [name for name, digest in found.items() if not digest.startswith("sha256:")]
     if missing:
@@ -221,9 +209,8 @@ def _artifacts(job: Job, exam: Exam, task: Task) -> dict[str, str]:
     return found
 
 
-def _go_on(job: Job, folder: JobFolder, said: str) -> None:
-    """Say that a job runs that waited for this. One that failed or was stopped stays so: who
-    approves something does not start it."""
+def _go_on(job: Job, folder: JobFolder) -> None:
+    """Set a waiting job to running. One that failed or was stopped is not started by this."""
     status = job_state.read_status(folder)
     if status is None:
         raise InputError(
@@ -239,19 +226,17 @@ def _go_on(job: Job, folder: JobFolder, said: str) -> None:
 _running = functools.partial(states.move_job, state=states.RUNNING)
 
 
-def _move(root: Root, folder: JobFolder, exam: Exam, task: Task) -> JobFolder:
+def _move(root: Root, exam: Exam, task: Task) -> JobFolder:
     """Move a job whose artifact was rejected to rejected/."""
-    status = job_state.read_status(folder) or {}
+    status = job_state.read_status(exam.folder) or {}
     status.setdefault("state", states.STOPPED)  # one from before there were any
-    opened = OpenJob(folder, status)
+    opened = OpenJob(exam.folder, status)
     if status["state"] != states.RUNNING:
         opened.change(_running)
     body = promotion.refusal_body(exam, task, status["pipelineId"])
-    rejected = functools.partial(
-        states.move_job, state=states.REJECTED, finishedAt=body["rejectedAt"]
-    )
-    opened.change(rejected, sync=True)
-    return promotion.promote_to_rejected(root, folder, body)
+    at = body["rejectedAt"]
+    opened.change(lambda each: states.move_job(each, REJECTED, finishedAt=at), sync=True)
+    return promotion.promote_to_rejected(root, exam.folder, body)
 
 
 def default_name() -> str:
@@ -262,23 +247,21 @@ def default_name() -> str:
         return f"user {os.getuid()}"
 
 
-def _one_line(option: str, text: str) -> str:
+def _checked_name(text: str) -> str:
     text = text.strip()
     if not text or len(text) > _MAX_NAME or not text.isprintable():
         raise UsageError(
-            f"{option} must be a name",
+            "--by must be a name",
             {"found": text[:_MAX_NAME] or "nothing"},
             hint=f"one line, at most {_MAX_NAME} characters",
         )
     return text
 
 
-def _text(option: str, text: str | None) -> str | None:
-    """A text, stripped; None if it is empty."""
+def _checked_note(text: str | None) -> str | None:
+    """A note, stripped; None if it is empty."""
     text = (text or "").strip()
     if len(text) > _MAX_NOTE:
-        raise UsageError(
-            f"{option} is too long",
-            {"found": f"{len(text):,} characters", "allowed": f"{_MAX_NOTE:,}"},
-        )
+        found = {"found": f"{len(text):,} characters", "allowed": f"{_MAX_NOTE:,}"}
+        raise UsageError("--note is too long", found)
     return text.encode("utf-8", "backslashreplace").decode() or None

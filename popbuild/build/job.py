@@ -1,25 +1,28 @@
-"""One run of one job, from the look under its lock to its end."""
+"""One run of one job, from the look under its lock to its end: edits by hand are settled, and its
+directory stands in current/ before its first task starts."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
-from popbuild.base import disk
-from popbuild.base.errors import ConfigError, FencedError, PopbuildError
+from popbuild.base import disk, jsonio, tree
+from popbuild.base.errors import FencedError, GateError, PopbuildError, StoppedError
 from popbuild.base.exit_codes import in_our_words
-from popbuild.base.paths import REJECTED, JobFolder
-from popbuild.build import prepare
+from popbuild.base.paths import CURRENT, REJECTED, JobFolder, Root
 from popbuild.build.events import JobResult
 from popbuild.build.finish import finish
 from popbuild.build.job_run import BuildServices, JobRun
+from popbuild.build.nothing_to_do import Options
 from popbuild.build.ready import ReadyTasks
-from popbuild.jobs import job_ids, job_state, lifecycle, lookup, open_job, promotion
-from popbuild.jobs.lookup import Job
+from popbuild.jobs import job_ids, job_state, lifecycle, lookup, open_job, originals, promotion
+from popbuild.jobs.examine import Exam
 from popbuild.jobs.records import read_json
 from popbuild.jobs.seed_files import BadSeed
+from popbuild.jobs.staleness import FRESH
 from popbuild.jobs.stop_requests import SAID
 from popbuild.model import status as states
 from popbuild.model.clock import run_id
@@ -27,33 +30,28 @@ from popbuild.model.config.config import DEFAULT_PIPELINE
 from popbuild.model.problem import Problem
 
 
+@dataclass(eq=False)
 class JobBuild:
-    """Builds one job, or only some of its tasks. The job's lock is held. `broken` are the
-    pipelines that cannot be used."""
+    """Builds one job, or some of its tasks, under its lock."""
 
-    def __init__(
-        self,
-        services: BuildServices,
-        job: str,
-        tasks: tuple[str, ...] | None,
-        broken: Mapping[str, ConfigError],
-    ) -> None:
-        self._services = services
-        self._root = services.around.root
-        self._id = job
-        self._tasks = tasks
-        self._broken = broken
-        self._started_s = time.monotonic()
-        self.is_to_stop = False
-        self._building: asyncio.Task[None] | None = None
+    services: BuildServices
+    id: str
+    tasks: tuple[str, ...] | None
+    started_s: float = field(default_factory=time.monotonic)
+    is_to_stop: bool = False
+    building: asyncio.Task[None] | None = None
+
+    @property
+    def root(self) -> Root:
+        return self.services.around.root
 
     def stop(self) -> None:
         """Give up what is under way, as Ctrl-C would, and leave the job stopped. Without effect
         once the tasks have ended: the job is about to be promoted, or rejected."""
         if not self.is_to_stop:
             self.is_to_stop = True
-            if self._building is not None:
-                self._building.cancel()
+            if self.building is not None:
+                self.building.cancel()
 
     async def run(self) -> JobResult:
         """Make the job up to date. Raises PopbuildError for what is wrong before its first task."""
@@ -64,48 +62,48 @@ class JobBuild:
             return result
         assert job.exam is not None
         if job.folder is not None:
-            prepare.check_edits(job.exam, self._services.options)
+            _check_edits(job.exam, self.services.options)
         return await self._build_tasks(await self._open(job))
 
-    def _look(self) -> Job:
+    def _look(self) -> lookup.Job:
         """Finish what a crash left half done, then examine the job: once."""
-        around, job = self._services.around, self._id
-        job_ids.refuse_keys(job, self._services.environment)
-        job_ids.refuse_links(self._root, job)
-        lifecycle.note_abandoned(self._root, job)  # also where nothing is built
-        promotion.finish_promotion(self._root, job, self._services.previous_kept)
+        around, job = self.services.around, self.id
+        job_ids.refuse_keys(job, self.services.environment)
+        job_ids.refuse_links(self.root, job)
+        lifecycle.note_abandoned(self.root, job)  # also where nothing is built
+        promotion.finish_promotion(self.root, job, self.services.previous_kept)
         return lookup.find(job, around)
 
-    def _nothing_to_build(self, job: Job) -> JobResult | None:
+    def _nothing_to_build(self, job: lookup.Job) -> JobResult | None:
         """The result for a job that cannot be built, or has no need to be; None for any other."""
         if job.bad_seed is not None:
             return self._reject_seed(job, job.bad_seed)
         assert job.seed is not None
-        broken = job.broken or self._broken.get(job.seed.get("pipeline", DEFAULT_PIPELINE))
+        broken = job.broken or self.services.broken.get(job.seed.get("pipeline", DEFAULT_PIPELINE))
         if broken is not None:
             path = self._show(job.folder)
-            return JobResult(self._id, "stopped", path=path, error=broken, spares_others=True)
-        options = self._services.options
+            return JobResult(self.id, "stopped", path=path, error=broken, spares_others=True)
+        options = self.services.options
         if job.exam is None or job.folder is None or options.always or options.fresh:
             return None
         if job.up_to_date:
-            lifecycle.refresh_seed(self._root, job.folder, job.seed)
-            return JobResult(self._id, "up to date", path=self._show(job.folder))
+            lifecycle.refresh_seed(self.root, job.folder, job.seed)
+            return JobResult(self.id, "up to date", path=self._show(job.folder))
         rejection: Any = read_json(job.folder.rejection) if job.state == REJECTED else None
         stands = lookup.rejection_stands(job.exam, rejection)
         if stands is None:
             return None
-        lifecycle.refresh_seed(self._root, job.folder, job.seed)
+        lifecycle.refresh_seed(self.root, job.folder, job.seed)
         problems = tuple(Problem.from_json(each) for each in rejection["problems"])
         path = self._show(job.folder)
-        return JobResult(self._id, "unchanged", path=path, task=stands, problems=problems)
+        return JobResult(self.id, "unchanged", path=path, task=stands, problems=problems)
 
-    def _reject_seed(self, job: Job, bad: BadSeed) -> JobResult:
-        root, folder = self._root, job.folder
-        if disk.stands(root.seed(self._id)) or disk.stands(root.pending(self._id)):
-            folder = promotion.reject_seed(root, self._id, bad)
+    def _reject_seed(self, job: lookup.Job, bad: BadSeed) -> JobResult:
+        root, folder = self.root, job.folder
+        if disk.stands(root.seed(self.id)) or disk.stands(root.pending(self.id)):
+            folder = promotion.reject_seed(root, self.id, bad)
         return JobResult(
-            self._id,
+            self.id,
             "rejected",
             path=self._show(folder),
             problems=bad.problems,
@@ -113,36 +111,38 @@ class JobBuild:
         )
 
     def _show(self, folder: JobFolder | None) -> str | None:
-        return self._services.show(folder) if folder else None
+        return self.services.show(folder) if folder else None
 
-    async def _open(self, job: Job) -> JobRun:
+    async def _open(self, job: lookup.Job) -> JobRun:
         """Take the job up in current/: from here on its status says that it runs."""
         assert job.exam is not None
         assert job.seed is not None
         assert job.pipeline is not None
-        services, run = self._services, run_id()
+        services, run = self.services, run_id()
         last_seed = read_json(job.folder.seed) if job.folder is not None else None
         # Before pending/ is emptied.
-        source = job_state.seed_source(self._root, self._id, job.folder)
-        goes_on = prepare.goes_on(job, self._root)
-        folder = await asyncio.to_thread(prepare.take_up, job, self._root)
-        opened = open_job.open_job(folder, self._id, run, job.seed, job.pipeline, source)
+        source = job_state.seed_source(self.root, self.id, job.folder)
+        # There are results of earlier runs that were not promoted.
+        in_current = self.root.job(CURRENT, job.id).path.is_dir() and not job.matches
+        goes_on = in_current or job.state == REJECTED
+        folder = await asyncio.to_thread(take_up, job, self.root)
+        opened = open_job.open_job(folder, self.id, run, job.seed, job.pipeline, source)
         exam = job.exam.moved(folder, last_seed)
-        prepare.draw_again(exam, services.options.fresh)
-        partial = self._tasks is not None
-        return JobRun(services, run, opened, exam, partial, goes_on, self._started_s)
+        _draw_again(exam, services.options.fresh)
+        partial = self.tasks is not None
+        return JobRun(services, run, opened, exam, partial, goes_on, self.started_s)
 
     async def _build_tasks(self, run: JobRun) -> JobResult:
-        services, opened = self._services, run.opened
+        services, opened = self.services, run.opened
         reasons = {name: str(each) for name, each in run.exam.verdicts.items() if each.stale}
-        services.events.job_started(self._id, run.id, reasons)
+        services.events.job_started(self.id, run.id, reasons)
         opened.catch_up(run.exam)
-        ready = ReadyTasks(run, self._tasks)
-        self._building = asyncio.ensure_future(ready.build())
+        ready = ReadyTasks(run, self.tasks)
+        self.building = asyncio.ensure_future(ready.build())
         if self.is_to_stop:
-            self._building.cancel()
+            self.building.cancel()
         try:
-            await self._building
+            await self.building
         except asyncio.CancelledError:
             if not self.is_to_stop or _is_cancelled():
                 state = states.RUNNING if services.draining else states.STOPPED
@@ -161,7 +161,7 @@ class JobBuild:
                 ours.values.setdefault("task", cut_short)
             opened.leave(states.FAILED, ours.message)
             return run.result("failed", ready.outcomes, task=cut_short or None, error=ours)
-        with services.claims.final(self._id):
+        with services.claims.final(self.id):
             return await asyncio.to_thread(finish, run, ready.outcomes)
 
 
@@ -169,3 +169,62 @@ def _is_cancelled() -> bool:
     """Whether this very asyncio task was cancelled, and not one that it waits for."""
     this = asyncio.current_task()
     return this is not None and this.cancelling() > 0
+
+
+def _check_edits(exam: Exam, options: Options) -> None:
+    """An artifact edited by hand is a decision of a person, never overwritten unasked. Raises
+    StoppedError where its task is stale as well, GateError where it does not pass its gate."""
+    for task in exam.pipeline.tasks:
+        verdict = exam.verdicts[task.id]
+        if not verdict.edited or (options.discard_edits and not verdict.frozen):
+            continue
+        artifact = exam.around.root.show(exam.folder.artifact(task.artifact))
+        where = {"job": exam.folder.id, "artifact": artifact}
+        if verdict.stale and not options.keep_edits:
+            raise StoppedError(
+                "an artifact was edited by hand, and its task is stale too",
+                {**where, "task": task.id, "stale": str(verdict)},
+                hint="--keep-edits keeps the file as it is, --discard-edits builds it anew",
+            )
+        problems = exam.judge(task)
+        if problems:
+            raise GateError(
+                "an artifact was edited by hand and does not pass its gate",
+                {**where, **{f"problem {n}": each for n, each in enumerate(problems, 1)}},
+                hint="mend the file"
+                + ("" if verdict.frozen else ", or --discard-edits to build it anew"),
+            )
+
+
+def take_up(job: lookup.Job, root: Root) -> JobFolder:
+    """The job's directory in current/, with today's seed in it."""
+    assert job.seed is not None
+    current = root.job(CURRENT, job.id)
+    if job.matches:
+        for state in (CURRENT, REJECTED):  # as where there is nothing to do
+            originals.discard_original(root, root.job(state, job.id))
+    if not current.path.is_dir():
+        if job.state == REJECTED and job.folder is not None:
+            tree.rename_new(job.folder.path, current.path)
+        elif job.folder is not None:
+            # A copy: the good result stands until a better one passes every gate.
+            tree.copy_folder(job.folder.path, current.path)
+        elif not root.pending(job.id).exists():
+            data = disk.read(root.seed(job.id), max_bytes=jsonio.MAX_BYTES)
+            disk.write(root.pending(job.id), data)
+    originals.keep_original(root, current)
+    lifecycle.claim(root, job.id)
+    tree.remove(current.rejection)
+    lifecycle.write_seed(current, job.seed)
+    tree.remove(current.path / job_state.CLAIMED)
+    return current
+
+
+def _draw_again(exam: Exam, tasks: Iterable[str]) -> None:
+    """Let these tasks draw the sample after their last one."""
+    for name in tasks:
+        number = exam.draw_again(exam.pipeline.task(name))
+        lifecycle.set_sample(exam.around.root, exam.folder.id, name, number)
+        exam.asked[name] = FRESH
+        for task in exam.pipeline.in_order:
+            exam.look(task)

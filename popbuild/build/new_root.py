@@ -14,8 +14,8 @@ _GITIGNORE = "pipeline-data/\n.popbuild/\n.env\n"
 
 
 def init(folder: Path) -> list[str]:
-    """Make a root with the demo's seeds and pipeline; refuse a folder that has one already. Gives
-    the names of what was written."""
+    """Make a root from the demo; UsageError if there is one. Gives the names of what was
+    written."""
     if (folder / "pipeline-config").exists():
         raise UsageError("there is a root already", {"folder": folder})
     written = []

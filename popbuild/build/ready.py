@@ -17,8 +17,7 @@ from doit.runner import Runner
 from doit.task import Task as DoitTask
 
 from popbuild.build import schedule
-from popbuild.build.job_run import JobRun
-from popbuild.build.outcomes import Outcomes, TaskBuilt, TaskOutcome, TaskSkipped, TaskSpent
+from popbuild.build.job_run import JobRun, Outcomes, TaskBuilt, TaskOutcome, TaskSkipped, TaskSpent
 from popbuild.build.task import build_task
 
 
@@ -43,8 +42,8 @@ class Dispatch(Runner):  # type: ignore[misc]  # doit has no types
         self._news: Any = None  # a node that ended, and of which the dispatcher is to hear
 
     def ready(self) -> str | None:
-        """The next task that can start. None while all others wait for what runs, after a failure,
-        and at the end."""
+        """The next task that can start; None while all wait for others, after a failure, at the
+        end."""
         while not self._stop_running:
             try:
                 node = self._dispatcher.generator.send(self._news)
@@ -60,15 +59,14 @@ class Dispatch(Runner):  # type: ignore[misc]  # doit has no types
         return None
 
     def ended(self, name: str, *, goes_on: bool) -> None:
-        """A task ended; unless the build `goes_on`, no other can start. Ask for `ready` tasks
-        before the next one ends."""
+        """Note a task's end: no other starts unless the build `goes_on`. Then ask for `ready`
+        ones."""
         node = self._news = self._started.pop(name)
         self.process_task_result(node, None if goes_on else DoitTaskFailed(name))
 
 
 class ReadyTasks:
-    """Builds the tasks of one run. After a failure no further task starts; those under way are
-    waited for, since their answers are paid for."""
+    """Builds the tasks of one run. After a failure those under way, which are paid for, end."""
 
     def __init__(self, run: JobRun, tasks: Collection[str] | None) -> None:
         wanted = None if tasks is None else [schedule.name_of(run.job, name) for name in tasks]
@@ -80,8 +78,7 @@ class ReadyTasks:
         self.cut_short: list[str] = []  # by the disk
 
     async def build(self) -> None:
-        """Build until no task is ready. Raises an error that is not a task's own failure once all
-        tasks under way have ended."""
+        """Build until no task is ready. Errors that are no task's own come once all have ended."""
         try:
             while True:
                 self._start()

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+from doit import get_initial_workdir
 from doit.dependency import Dependency, FileChangedChecker
+from doit.doit_cmd import get_var
 from doit.exceptions import TaskError as DoitTaskError
 from doit.task import Task as DoitTask
 
-from popbuild.base.paths import shown_name
+from popbuild.base import roots
+from popbuild.base.paths import Root, shown_name
 from popbuild.build.doit_backend import NullBackend
+from popbuild.jobs import index
 from popbuild.jobs.examine import Exam
 from popbuild.jobs.lookup import Job
+from popbuild.jobs.selection import Selection, select
 from popbuild.jobs.staleness import Verdict
+from popbuild.jobs.surroundings import Surroundings
+from popbuild.model.config import config
 from popbuild.model.pipeline import Task
 
 
@@ -35,8 +43,7 @@ class NeverDecides(FileChangedChecker):  # type: ignore[misc]  # doit has no typ
 
 
 class UpToDate:
-    """doit's `uptodate`, by the verdict that `look` gives. Its `repr` is the reason, for `doit
-    info`."""
+    """doit's `uptodate`, by the verdict that `look` gives: its `repr`, for `doit info`."""
 
     def __init__(self, look: Callable[[], Verdict]) -> None:
         self._look = look
@@ -127,3 +134,24 @@ def listed(job: Job, *, groups_only: bool = False) -> list[DoitTask]:
     for task in tasks:
         task.subtask_of = job.id
     return [group, *tasks]
+
+
+DOIT_CONFIG = {
+    "backend": "popbuild-null",
+    "check_file_uptodate": NeverDecides,
+    "verbosity": 2,
+}
+
+
+def task_jobs() -> Iterator[DoitTask]:
+    """Every job of the root: a group named by its ID, with a task for each of its pipeline."""
+    start = Path(get_initial_workdir() or Path.cwd())
+    root = roots.find_root(start, get_var("root"), "root=")
+    yield from tasks(root, select(root, get_var("job"), ()))
+
+
+def tasks(root: Root, selection: Selection, *, groups_only: bool = False) -> Iterator[DoitTask]:
+    """The doit tasks of the selected jobs; or only the groups, a job each."""
+    around = Surroundings(config.load(root))
+    for job in index.find_all(selection, around):
+        yield from listed(job, groups_only=groups_only)

@@ -5,21 +5,11 @@ from __future__ import annotations
 import contextlib
 import math
 import signal
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING
 
-from popbuild.base import disk
-from popbuild.base.errors import (
-    BUDGET,
-    FAILED,
-    NOT_STARTED,
-    OK,
-    REJECTED,
-    STOPPED,
-    BudgetError,
-    StoppedError,
-    UsageError,
-)
+from popbuild.base import disk, errors
+from popbuild.base.errors import BudgetError, StoppedError, UsageError
 from popbuild.base.paths import COMPLETE, Root, job_place
 from popbuild.base.threads import no_exit_as_if_done
 from popbuild.base.units import money
@@ -28,14 +18,7 @@ from popbuild.build.nothing_to_do import Options, settle_without_building
 from popbuild.jobs import job_ids, lifecycle, promotion
 from popbuild.jobs.claims import Claims, JobLocks
 from popbuild.jobs.index import Index
-from popbuild.jobs.selection import (
-    Selection,
-    check_case,
-    check_fresh,
-    check_rule,
-    check_tasks,
-    select,
-)
+from popbuild.jobs.selection import Selection, check_case, check_rule, check_tasks, select
 from popbuild.jobs.surroundings import Surroundings
 from popbuild.llm.store import choose_mode
 from popbuild.model.config import config
@@ -49,7 +32,7 @@ NO_JOBS = "no jobs: put a seed into seeds/, or popbuild submit one"
 _BuildFunction = Callable[[Selection, Surroundings, Claims, Options, Events], dict[str, JobResult]]
 
 _MAX_DIGITS = 6  # of the number after -n
-_SEVERITY = (FAILED, NOT_STARTED, REJECTED, BUDGET, STOPPED)
+_SEVERITY = (errors.FAILED, errors.NOT_STARTED, errors.REJECTED, errors.BUDGET, errors.STOPPED)
 
 
 def check_given_once(words: Iterable[str], variables: Iterable[str]) -> None:
@@ -103,7 +86,6 @@ def run(
     names: Iterable[str],
     options: Options | None = None,
     events: Events | None = None,
-    environment: Mapping[str, str] | None = None,
 ) -> tuple[int, list[JobResult]]:
     """Build the selected jobs. Gives the exit code and a result for each job, in order.
 
@@ -120,10 +102,9 @@ def run(
     is_late = len(selection) == 1 and disk.stands(root.at(job_place(COMPLETE, *selection)))
     if not (is_late or options.continue_):
         check_case(root, selection)
-    around = Surroundings(config.load(root, environment))
-    check_tasks(selection, around)
+    around = Surroundings(config.load(root))
+    check_tasks(selection, around, options.fresh)
     mode = choose_mode(options.store, around.config.environment)
-    check_fresh(selection, around, options.fresh)
     open_root(root, events)
     claims = JobLocks(root)
     results = {name: _badly_named(root, name, problem) for name, problem in bad.items()}
@@ -167,7 +148,7 @@ def _badly_named(root: Root, job: str, problem: str) -> JobResult:
 def overall(codes: Iterable[int]) -> int:
     """The exit code of a command, from those of its jobs."""
     found = set(codes)
-    return next((code for code in _SEVERITY if code in found), max(found, default=OK))
+    return next((code for code in _SEVERITY if code in found), max(found, default=errors.OK))
 
 
 def _settle(
@@ -202,16 +183,15 @@ def plan_run(
 
     selection = select(root, job, names)
     around = Surroundings(config.load(root))
-    check_tasks(selection, around)
+    check_tasks(selection, around, options.fresh)
     mode = choose_mode(options.store, around.config.environment)
-    check_fresh(selection, around, options.fresh)
     return list(plan(selection, around, _asked(options, mode)))
 
 
 def _ask_first(
     selection: Selection, around: Surroundings, options: Options, events: Events, mode: str
 ) -> None:
-    """Where the build may cost more than `--ask-above`: show the plan, and ask. StoppedError for a
+    """If the build may cost more than `--ask-above`, show the plan and ask. StoppedError for a
     no."""
     if options.ask_above is None:
         return
@@ -281,7 +261,7 @@ def _build_here(
             return await builder.build_all(selection)
 
     try:
-        with no_exit_as_if_done(FAILED):
+        with no_exit_as_if_done(errors.FAILED):
             results = asyncio.run(main())
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None

@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
 
-from popbuild.base import disk, tree
-from popbuild.base.errors import (
-    BudgetError,
-    DrainingError,
-    FencedError,
-    PopbuildError,
-    StoppedError,
-)
+from popbuild.base import disk, errors, tree
 from popbuild.base.exit_codes import in_our_words
-from popbuild.base.stopwatch import Stopwatch
-from popbuild.build import task_end
-from popbuild.build.job_run import JobRun
-from popbuild.build.outcomes import TaskOutcome, TaskSkipped, TaskSpent, TaskStopped
-from popbuild.build.task_end import TaskAttempt
+from popbuild.build.job_run import JobRun, TaskOutcome, TaskSkipped, TaskSpent, TaskStopped
+from popbuild.build.task_end import TaskAttempt, inputs_digest
 from popbuild.jobs import lifecycle
 from popbuild.jobs.fingerprint import Seen
 from popbuild.jobs.staleness import Verdict
 from popbuild.model import status as states
-from popbuild.model.clock import timestamp
 from popbuild.model.pipeline import Task
 from popbuild.model.stage_names import STAGES
 from popbuild.task.attempt import NotPassed, Work
@@ -39,8 +28,7 @@ _KILLED = "the process ended before the task did"
 
 
 async def build_task(run: JobRun, task: Task) -> TaskOutcome:
-    """Make a task up to date. Raises FencedError where the job was given to another worker, and
-    OSError where the disk refuses."""
+    """Make a task up to date. Raises FencedError if another worker has the job, and OSError."""
     verdict = run.exam.verdicts[task.id]
     options, events = run.services.options, run.services.events
     if verdict.frozen and not verdict.edited:
@@ -50,15 +38,12 @@ async def build_task(run: JobRun, task: Task) -> TaskOutcome:
         return await _keep_edit(run, task, verdict)
     failures = _failures(run, task)
     if failures["count"] >= failures["allowed"] and task.id not in run.exam.asked:
+        times = {"times": failures["count"], "error": failures["error"]}
         return _wait_for_a_person(
+            run,
             task,
             "the same error came again and again",
-            {
-                "job": run.job,
-                "task": task.id,
-                "times": failures["count"],
-                "error": failures["error"],
-            },
+            times,
             f"change something, or popbuild retry {run.job} to try all the same",
         )
     return await _build(run, task, verdict)
@@ -67,16 +52,12 @@ async def build_task(run: JobRun, task: Task) -> TaskOutcome:
 async def _keep_edit(run: JobRun, task: Task, verdict: Verdict) -> TaskOutcome:
     """An artifact was edited by hand: it stands, unless its task is stale as well."""
     if verdict.stale and not run.services.options.keep_edits:
-        artifact = run.folder.artifact(task.artifact)
+        artifact = run.services.around.root.show(run.folder.artifact(task.artifact))
         return _wait_for_a_person(
+            run,
             task,
             "an artifact was edited by hand, and its task became stale",
-            {
-                "job": run.job,
-                "task": task.id,
-                "artifact": run.services.around.root.show(artifact),
-                "stale": str(verdict),
-            },
+            {"artifact": artifact, "stale": str(verdict)},
             "--keep-edits keeps the file as it is, --discard-edits builds it anew",
         )
     await _to_its_end(
@@ -89,9 +70,10 @@ async def _keep_edit(run: JobRun, task: Task, verdict: Verdict) -> TaskOutcome:
 
 
 def _wait_for_a_person(
-    task: Task, message: str, values: dict[str, object], hint: str
+    run: JobRun, task: Task, message: str, values: Mapping[str, object], hint: str
 ) -> TaskStopped:
-    return TaskStopped(task.id, TaskSpent(), StoppedError(message, values, hint))
+    values = {"job": run.job, "task": task.id, **values}
+    return TaskStopped(task.id, TaskSpent(), errors.StoppedError(message, values, hint))
 
 
 def _failures(run: JobRun, task: Task) -> dict[str, Any]:
@@ -100,18 +82,17 @@ def _failures(run: JobRun, task: Task) -> dict[str, Any]:
     if entry["state"] == "running" or "abandoned" in entry:
         # The process that started it was killed. Starts are counted, so that a task that takes its
         # process down with it cannot spend without end.
-        failures = states.failed_again(entry, _KILLED, task_end.inputs_digest(run, task))
+        failures = states.failed_again(entry, _KILLED, inputs_digest(run, task))
         run.opened.change(lambda each: states.move_task(each, task.id, "error", failures=failures))
     else:
         failures = entry.get("failures", {"count": 0, "error": "", "inputs": ""})
-    if not failures["count"] or failures["inputs"] != task_end.inputs_digest(run, task):
+    if not failures["count"] or failures["inputs"] != inputs_digest(run, task):
         return {"count": 0, "error": "", "allowed": 1}
     return {**failures, "allowed": _MAX_KILLED if failures["error"] == _KILLED else _MAX_SAME}
 
 
 async def _build(run: JobRun, task: Task, verdict: Verdict) -> TaskOutcome:
-    started_at = timestamp()
-    attempt = TaskAttempt(run, task, Stopwatch())
+    attempt = TaskAttempt(run, task)
     why = verdict.brief if verdict.stale else "asked for"
     run.services.events.task_started(run.job, task.id, why)
     disk.make_folder(run.folder.task(task.id))
@@ -119,27 +100,28 @@ async def _build(run: JobRun, task: Task, verdict: Verdict) -> TaskOutcome:
     tree.remove(run.folder.letter(task.id))
     run.opened.change(
         lambda each: states.at_stage(
-            states.move_task(each, task.id, "running", startedAt=started_at), task.id, STAGES[0]
+            states.move_task(each, task.id, "running", startedAt=attempt.started_at),
+            task.id,
+            STAGES[0],
         )
     )
-    work: Work | None = None
     try:
-        work = _work(attempt)
+        work = attempt.work = _work(attempt)
         with attempt.watch.measures():
             outcome = await run_task(work)
         run.check()
-    except FencedError:
+    except errors.FencedError:
         raise
-    except (BudgetError, DrainingError) as error:
+    except (errors.BudgetError, errors.DrainingError) as error:
         run.check()
-        return await _to_its_end(asyncio.to_thread(task_end.stop_task, attempt, work, error))
+        return await _to_its_end(asyncio.to_thread(attempt.stop, error))
     except Exception as error:
         run.check()
-        ours = error if isinstance(error, PopbuildError) else in_our_words(error)
-        return await _to_its_end(asyncio.to_thread(task_end.fail_task, attempt, work, ours))
+        ours = error if isinstance(error, errors.PopbuildError) else in_our_words(error)
+        return await _to_its_end(asyncio.to_thread(attempt.fail, ours))
     if isinstance(outcome, NotPassed):
-        return await _to_its_end(asyncio.to_thread(task_end.reject_task, attempt, work, outcome))
-    return await _to_its_end(task_end.keep_built(attempt, work, outcome, started_at))
+        return await _to_its_end(asyncio.to_thread(attempt.reject, work, outcome))
+    return await _to_its_end(attempt.keep_built(work, outcome))
 
 
 def _work(attempt: TaskAttempt) -> Work:

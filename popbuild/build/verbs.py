@@ -12,12 +12,9 @@ from popbuild.base import disk, jsonio
 from popbuild.base.errors import GateError, InputError, UsageError, no_such
 from popbuild.base.paths import COMPLETE, CURRENT, REJECTED, Root, check_name
 from popbuild.build import adoption
-from popbuild.build.prepare import judge_file
-from popbuild.jobs import job_ids, job_state, lifecycle, promotion, seals
+from popbuild.jobs import job_ids, job_state, lifecycle, promotion, records, seals
 from popbuild.jobs.examine import Exam, examine
-from popbuild.jobs.lifecycle import job_lock
 from popbuild.jobs.lookup import Job
-from popbuild.jobs.records import read_json, read_samples
 from popbuild.jobs.seed_files import BadSeed, key_problems, read_seed
 from popbuild.jobs.selection import require_task, select
 from popbuild.model.clock import run_id
@@ -55,7 +52,7 @@ def queue(root: Root, seed: Mapping[str, Any], job: str | None = None) -> str:
     data = jsonio.dumps(seed, sort=False)
     if len(data) > jsonio.MAX_QUEUED_BYTES:  # with the indentation of many levels
         data = jsonio.compact(seed).encode()
-    lifecycle.queue_seed(root, job, data)
+    disk.write(root.pending(job), data)
     return job
 
 
@@ -77,8 +74,7 @@ def export(root: Root, job: Job, target: Path, artifact: str | None = None) -> P
 
 
 def _last_artifact(job: Job) -> str:
-    """The artifact that another program's job made last: its status lists them as they were
-    written."""
+    """The artifact that another program made last: its status lists them as they were written."""
     listed = [file.name for file in files_of(job) if file.kind == "artifacts"]
     if not listed:
         raise UsageError("the job has no artifact", {"job": job.id, "path": folder_of(job).path})
@@ -115,12 +111,12 @@ def retry(root: Root, name: str) -> tuple[str, str]:
     again be tried once more. Gives the task, and what it does now."""
     task, rejection = check_retry(root, name)
     if rejection is None:
-        with job_lock(root, name):
+        with lifecycle.job_lock(root, name):
             lifecycle.forget_failures(root.job(CURRENT, name))
         return task, "is tried again"
-    with job_lock(root, name):
+    with lifecycle.job_lock(root, name):
         calls = [call for call in rejection.get("calls", ()) if isinstance(call, dict)]
-        drawn = [read_samples(root, name).get(task, 0), *(call["sample"] for call in calls)]
+        drawn = [records.read_samples(root, name).get(task, 0), *(call["sample"] for call in calls)]
         # A dependency like any other: the rejection does not hold the task back any more.
         lifecycle.set_sample(root, name, task, max(drawn) + 1)
     return task, "draws another sample"
@@ -132,7 +128,7 @@ def check_retry(root: Root, name: str) -> tuple[str, dict[str, Any] | None]:
     job = find_job(root, name)
     if job.is_not_ours:
         refuse_bad(job)
-    rejection = read_json(root.job(REJECTED, name).rejection)
+    rejection = records.read_json(root.job(REJECTED, name).rejection)
     failed = _failed_again(root, name)
     if rejection is None and failed is not None:
         return failed, None
@@ -168,7 +164,7 @@ def accept(root: Root, name: str, tasks: Iterable[str] = ()) -> list[str]:
     complete job of another program is adopted: see adoption.py.
     """
     describe.check_known(root, name)
-    with job_lock(root, name):
+    with lifecycle.job_lock(root, name):
         kept = promotion.previous_kept(config.environment_of(root, os.environ))
         promotion.finish_promotion(root, name, kept)
         job = find_job(root, name)
@@ -246,7 +242,7 @@ def _set_frozen(
 ) -> dict[str, tuple[str, ...]]:
     with contextlib.ExitStack() as held:
         for job in tasks_by_job:
-            held.enter_context(job_lock(root, job))
+            held.enter_context(lifecycle.job_lock(root, job))
         for job, tasks in tasks_by_job.items():
             lifecycle.set_frozen(root, job, tasks)
     return {job: tuple(sorted(tasks)) for job, tasks in tasks_by_job.items()}
@@ -262,7 +258,7 @@ def _check_accept(exam: Exam, task: Any) -> None:
             where,
             hint="what the task read is not known, so it has to be built once",
         )
-    problems = judge_file(exam, task)
+    problems = exam.judge(task)
     if problems:
         listed = {f"problem {n}": str(each) for n, each in enumerate(problems, 1)}
         raise GateError("the artifact does not pass its gate", {**where, **listed})

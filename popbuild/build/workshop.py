@@ -18,7 +18,7 @@ from popbuild.model.config import config
 
 
 class Workshop:
-    """A builder in an event loop of its own, for as long as nothing changes.
+    """A builder in its own event loop, for as long as nothing changes.
 
     stages.py is served from one snapshot a process, so that another configuration, or another
     coordinator, waits until the jobs of the last one have ended.

@@ -58,8 +58,7 @@ class JobLocks:
 
 class Fenced:
     """Jobs whose locks a coordinator holds, by their fencing numbers. `.popbuild/fences/<job>` has
-    the job's last one. Numbers are random, so a job without a file needs no memory of earlier
-    ones."""
+    the last one. Numbers are random, so a job without a file needs no memory of earlier ones."""
 
     is_shared = True
 

@@ -11,23 +11,13 @@ from typing import Any
 
 from popbuild.base import disk, jsonio
 from popbuild.base.paths import COMPLETE, JobFolder
-from popbuild.jobs import fingerprint, staleness
-from popbuild.jobs.fingerprint import Inputs
-from popbuild.jobs.records import (
-    is_foreign_letter,
-    read_artifact,
-    read_decision,
-    read_frozen,
-    read_json,
-    read_letter,
-    read_samples,
-)
-from popbuild.jobs.staleness import DependencyChange, Verdict
+from popbuild.jobs import fingerprint, records, staleness
 from popbuild.jobs.surroundings import Surroundings
 from popbuild.model.decision import APPROVED, OPEN, REJECTED, Decision, Question
 from popbuild.model.letter import Letter
 from popbuild.model.pipeline import Pipeline, Task
-from popbuild.model.problem import MISSING, value_at
+from popbuild.model.problem import MISSING, Problem, value_at
+from popbuild.model.schema import gate
 
 
 @dataclass
@@ -41,7 +31,7 @@ class Exam:
     artifacts: dict[str, Any] = field(default_factory=dict)
     digests: dict[str, str | None] = field(default_factory=dict)
     letters: dict[str, Letter | None] = field(default_factory=dict)
-    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    verdicts: dict[str, staleness.Verdict] = field(default_factory=dict)
     decisions: dict[str, Decision | None] = field(default_factory=dict)  # of gated tasks
     asked: dict[str, str] = field(default_factory=dict)  # tasks a person wants built, and why
     samples: Mapping[str, int] = field(default_factory=dict)  # which draw a task is at, from 0
@@ -50,21 +40,21 @@ class Exam:
     _resolved: dict[str, tuple[Any, str]] = field(default_factory=dict)
 
     def moved(self, folder: JobFolder, last_seed: Any) -> Exam:
-        """This exam, for another directory with the same files, in which today's seed replaced
-        `last_seed`. Reads nothing."""
+        """This exam for another directory with the same files, but for today's seed. Reads
+        nothing."""
         return dataclasses.replace(self, folder=folder, last_seed=last_seed)
 
-    def look(self, task: Task) -> Verdict:
+    def look(self, task: Task) -> staleness.Verdict:
         """Read a task's letter and artifact anew, and say whether it must run."""
-        value, digest = read_artifact(self.folder, task)
+        value, digest = records.read_artifact(self.folder, task)
         if digest is not None:
             self.artifacts[task.id] = value
         else:
             self.artifacts.pop(task.id, None)
         self.digests[task.id] = digest
-        letter = self.letters[task.id] = read_letter(self.folder, task.id)
+        letter = self.letters[task.id] = records.read_letter(self.folder, task.id)
         if task.human_gate is not None:
-            self.decisions[task.id] = read_decision(self.folder, task.id)
+            self.decisions[task.id] = records.read_decision(self.folder, task.id)
         last = self.last_letter(task)
         stale = tuple(
             name for name in task.needs if name in self.verdicts and self.verdicts[name].stale
@@ -82,19 +72,19 @@ class Exam:
         if last is not letter:
             verdict = staleness.unfinished(verdict)
         if letter is None and disk.stands(self.folder.letter(task.id)):
-            foreign = is_foreign_letter(self.folder, task.id)
+            foreign = records.is_foreign_letter(self.folder, task.id)
             verdict = staleness.FOREIGN if foreign else staleness.DAMAGED
         self.verdicts[task.id] = verdict
         return verdict
 
     def last_letter(self, task: Task) -> Letter | None:
-        """A task's letter. Where a build removed it and none has finished since, the last good
-        result's: reasons compare with that."""
+        """A task's letter; the last good result's while a build has removed it and none
+        finished."""
         letter = self.letters[task.id]
         last_good = self.around.root.job(COMPLETE, self.folder.id)
         if letter is not None or self.folder == last_good:
             return letter
-        return read_letter(last_good, task.id)
+        return records.read_letter(last_good, task.id)
 
     def made_from(self, task: str) -> dict[str, Any]:
         """The values of the seed and of artifacts that a task was made from, as far as known."""
@@ -107,7 +97,7 @@ class Exam:
             if value is not MISSING and dependency.startswith(("seed:", "artifact:"))
         }
 
-    def changes(self, task: Task) -> tuple[DependencyChange, ...]:
+    def changes(self, task: Task) -> tuple[staleness.DependencyChange, ...]:
         """Every dependency of a task that differs from its last letter; none without one."""
         letter, inputs = self.last_letter(task), self.inputs(task)
         if letter is None:
@@ -139,15 +129,15 @@ class Exam:
         else:
             return MISSING
         documents = [self.last_seed] if kind == "seed" and self.last_seed is not None else []
-        for document in itertools.chain(documents, map(read_json, paths)):
+        for document in itertools.chain(documents, map(records.read_json, paths)):
             value = value_at(document, pointer)
             if fingerprint.value_digest(value) == digest:
                 return value
         return MISSING
 
-    def inputs(self, task: Task) -> Inputs:
+    def inputs(self, task: Task) -> fingerprint.Inputs:
         """The inputs of a task, against which its dependencies are resolved."""
-        return Inputs(
+        return fingerprint.Inputs(
             self.seed,
             {name: self.artifacts[name] for name in task.needs if name in self.artifacts},
             self.around.config.snapshot.digests,
@@ -157,12 +147,22 @@ class Exam:
             self._resolved,
         )
 
+    def judge(self, task: Task) -> tuple[Problem, ...]:
+        """The problems of a main artifact as it stands; none if it passes its gate."""
+        if self.digests[task.id] is None or task.id not in self.artifacts:
+            return (Problem("the artifact is missing"),)
+        value = self.artifacts[task.id]
+        if value is None:
+            return (Problem("the file is not valid JSON"),)
+        schema, _ = self.around.schema(task)
+        return gate.judge(value, schema) if schema else ()
+
     def settle(self, task: Task, value: Any, letter: Letter) -> None:
         """Note a task that was built: the tasks below are judged by the new artifact."""
         self.artifacts[task.id] = value
         self.digests[task.id] = jsonio.digest(value)
         self.letters[task.id] = letter
-        self.verdicts[task.id] = Verdict(())
+        self.verdicts[task.id] = staleness.Verdict(())
         self.asked.pop(task.id, None)
 
     def draw_again(self, task: Task) -> int:
@@ -176,8 +176,7 @@ class Exam:
     # Human gates.
 
     def decided_about(self, task: Task) -> dict[str, str]:
-        """The digests of a gated task's artifacts as they stand: the main one, and those that the
-        gate names. One that is missing has none."""
+        """The digests of a gated task's artifacts: the main one, and those that the gate names."""
         found = {task.artifact: self.digests.get(task.id) or jsonio.ABSENT}
         for name in task.human_gate.artifacts if task.human_gate else ():
             if name not in found:
@@ -227,8 +226,7 @@ class Exam:
     @property
     def refused(self) -> Task | None:
         """A task whose artifacts, as they stand, a person rejected."""
-        gated = self.pipeline.gated
-        return next((task for task in gated if self.standing(task) == REJECTED), None)
+        return next((e for e in self.pipeline.gated if self.standing(e) == REJECTED), None)
 
     @property
     def frozen(self) -> tuple[str, ...]:
@@ -243,8 +241,8 @@ class Exam:
 
 def examine(folder: JobFolder, seed: Any, pipeline: Pipeline, around: Surroundings) -> Exam:
     """Hold a job's directory against today's inputs. Reads; writes nothing."""
-    samples = read_samples(around.root, folder.id)
-    frozen = read_frozen(around.root, folder.id)
+    samples = records.read_samples(around.root, folder.id)
+    frozen = records.read_frozen(around.root, folder.id)
     exam = Exam(folder, seed, pipeline, around, samples=samples, frozen_from=frozen)
     for task in pipeline.in_order:
         exam.look(task)

@@ -12,7 +12,7 @@ A fingerprint maps dependencies to digests. Their names are what `explain` print
     fallback:openai/gpt-4o       that a model which answered in another's place is to be asked
     endpoint, weights            where the model answers; the file of a local one
     sample                       which draw the task is at, where it is not the first
-    job                          the job's ID, where a stage or a command was told it
+    job                          the job's ID, where a stage or a command saw it
     stages                       the version of what popbuild's own stages mean
 """
 
@@ -149,8 +149,8 @@ _TRACED = ("seed", "seed-kind", "artifact", "artifact-kind", "needs", "fallback"
 
 
 def _is_no_more(dependency: str, task: Task, now: Fingerprint) -> bool:
-    """Whether an old letter names something that never changed a result: a call's time limit, or an
-    editor's leftovers in the task's folder."""
+    """Whether an old letter names what never changed a result: a time limit, or an editor's
+    files."""
     if dependency == "setting:timeout":
         return task.command is None
     kind, _, path = dependency.partition(":")

@@ -28,13 +28,9 @@ from typing import Any, Self
 from popbuild.base import disk, file_clock, fork_map
 from popbuild.base.errors import PopbuildError
 from popbuild.base.paths import COMPLETE, CURRENT, PENDING, REJECTED
-from popbuild.jobs import job_ids, job_state, lookup, stamps
+from popbuild.jobs import job_ids, job_state, lookup, records, stamps
 from popbuild.jobs.examine import Exam
-from popbuild.jobs.job_ids import stems_in
-from popbuild.jobs.lookup import Job
-from popbuild.jobs.records import frozen_folder
 from popbuild.jobs.staleness import Verdict
-from popbuild.jobs.stamps import StaleRow, Watched
 from popbuild.jobs.surroundings import Surroundings
 from popbuild.model.config.config import DEFAULT_PIPELINE
 from popbuild.model.pipeline import Pipeline
@@ -59,7 +55,7 @@ class Index:
         self._path = around.root.private / "index" / "jobs.json"
         self._watch = functools.cache(self._watched_of)
         self._rows: dict[str, str] = {}  # job -> <pipeline>:<the digest of its stamp>
-        self._stale: dict[str, StaleRow] = {}  # as they were when the last look found them so
+        self._stale: dict[str, stamps.StaleRow] = {}  # as they were at the last look
         self._learned = False
         self._met: set[str] = set()  # those whose row was found by this very command
         self._now: file_clock.Moment | None = None
@@ -80,12 +76,12 @@ class Index:
     def __exit__(self, *_error: object) -> None:
         if self._learned and self._now is not None:
             with contextlib.suppress(OSError):  # then the next command examines once more
-                good = set(stems_in(self._around.root.data / COMPLETE, ""))
+                good = set(job_ids.stems_in(self._around.root.data / COMPLETE, ""))
                 rows = {job: row for job, row in self._rows.items() if job in good}
                 stale = {job: each for job, each in self._stale.items() if job in good}
                 stamps.write_index(self._path, self._now, rows, stale)
 
-    def find(self, job: str) -> Job:
+    def find(self, job: str) -> lookup.Job:
         """`lookup.find`, without opening a file of a job that is as it was: its state and its
         verdicts are known, its seed and its artifacts were not read."""
         pipeline = self.knows(job)
@@ -93,23 +89,21 @@ class Index:
             return self.examine(job)
         return self._as_it_was(job, pipeline, dict.fromkeys(pipeline.names, _UP_TO_DATE))
 
-    def show(self, job: str) -> Job:
-        """`find` for a listing, which shows a stale job that is as it was without opening it. A
-        build needs more of that than the verdicts."""
+    def show(self, job: str) -> lookup.Job:
+        """`find` for a listing: a stale job that is as it was is shown by its verdicts alone."""
         row, verdicts = self._stale.get(job, (None, {}))
         pipeline = self._same(job, row)
         if pipeline is None or verdicts.keys() != set(pipeline.names):
             return self.find(job)
         return self._as_it_was(job, pipeline, dict(verdicts))
 
-    def _as_it_was(self, job: str, pipeline: Pipeline, verdicts: dict[str, Verdict]) -> Job:
+    def _as_it_was(self, job: str, pipeline: Pipeline, verdicts: dict[str, Verdict]) -> lookup.Job:
         folder = self._around.root.job(COMPLETE, job)
         exam = Exam(folder, None, pipeline, self._around, verdicts=verdicts)
-        return Job(job, COMPLETE, folder, None, pipeline, exam)
+        return lookup.Job(job, COMPLETE, folder, None, pipeline, exam)
 
     def knows(self, job: str) -> Pipeline | None:
-        """The pipeline of a job that is as it was: complete and up to date, with nothing left to
-        do. None for any other."""
+        """The pipeline of a job that is as it was: complete, and up to date. None for any other."""
         return self._same(job, self._rows.get(job))
 
     def _same(self, job: str, row: str | None) -> Pipeline | None:
@@ -125,9 +119,9 @@ class Index:
             return watched.pipeline
         return None
 
-    def examine(self, job: str) -> Job:
-        """`lookup.find`. What it finds of a complete job whose files are at rest is known from the
-        next command on."""
+    def examine(self, job: str) -> lookup.Job:
+        """`lookup.find`. The next command knows what it finds of a complete job with files at
+        rest."""
         if self._now is None or job in self._unsettled:
             return lookup.find(job, self._around)
         with disk.noting_reads() as seen:
@@ -147,8 +141,7 @@ class Index:
         return found
 
     def _meet(self, strangers: Sequence[str]) -> None:
-        """Examine many unknown jobs on all processors. Complete ones are known from now on, the
-        others are still to be examined."""
+        """Examine many unknown jobs on all processors. Complete ones are known from now on."""
         count = min(fork_map.processors(), len(strangers) // _JOBS_A_PROCESS)
         if count > 1:
             shares = [strangers[number::count] for number in range(count)]
@@ -163,7 +156,7 @@ class Index:
     def _learn(self, ids: Sequence[str]) -> tuple[dict[str, str], dict[str, Any]]:
         """The rows that these jobs turn out to have, and the stale ones, both as JSON."""
         for job in ids:
-            # What is wrong here is said when the job's turn comes.
+            # An error is reported when the job's turn comes.
             with contextlib.suppress(PopbuildError, OSError):
                 self.examine(job)
         rows = {job: self._rows[job] for job in ids if job in self._rows}
@@ -181,23 +174,23 @@ class Index:
             self._learned = True
 
     def _are_at_rest(self, files: Iterable[os.stat_result | None]) -> bool:
-        """Whether none of these files was changed during the last ticks of its file system, so that
-        a change from now on shows in its times."""
+        """Whether these files have not changed for some ticks: a later change shows in their
+        times."""
         if self._now is None:
             return False
         # A clock that shows no part of a second finer than 10 ms may well have none.
         ticks = _TICKS_NS if self._now.time_ns % 10_000_000 else _COARSE_TICKS_NS
         limit, device = self._now.time_ns - ticks, self._now.device
-        # Another file system has a clock of its own, and this one says nothing about it.
+        # Another file system has its own clock, and this one says nothing about it.
         return all(it and it.st_ctime_ns < limit and it.st_dev == device for it in files)
 
-    def _watched_of(self, name: str) -> Watched | None:
+    def _watched_of(self, name: str) -> stamps.Watched | None:
         """What is watched for a pipeline's jobs; None if the pipeline does not exist."""
         pipeline = self._around.config.pipelines.get(name)
         return None if pipeline is None else stamps.watched_of(self._around, pipeline)
 
 
-def find_all(names: Collection[str], around: Surroundings) -> Iterator[Job]:
+def find_all(names: Collection[str], around: Surroundings) -> Iterator[lookup.Job]:
     """`Index.show` for the jobs of a listing, which has those too that no command builds."""
     bad = job_ids.bad_names(around.root, names)
     with Index(around, names) as index:
@@ -206,7 +199,7 @@ def find_all(names: Collection[str], around: Surroundings) -> Iterator[Job]:
             yield dataclasses.replace(job, bad_name=bad[name]) if name in bad else job
 
 
-def _stale_verdicts(job: Job) -> Mapping[str, Verdict] | None:
+def _stale_verdicts(job: lookup.Job) -> Mapping[str, Verdict] | None:
     """The verdicts on a complete job that is stale, if its stamp covers all that decided them:
     decisions at human gates, for one, are not part of it."""
     if job.state != COMPLETE or job.exam is None or job.bad or job.damage or job.removed:
@@ -222,7 +215,10 @@ def _unsettled(around: Surroundings) -> frozenset[str]:
     """The jobs that are more than a directory in complete/: a seed waits, a build is under way or
     was rejected, a promotion was cut short, a task is frozen. These are examined."""
     data, notes = around.root.data, around.root.path / job_ids.PROMOTIONS
-    return frozenset(stems_in(data / PENDING, "-seed.json")).union(
-        *(stems_in(folder, ".json") for folder in (notes, frozen_folder(around.root))),
-        *(stems_in(data / state, "") for state in (CURRENT, REJECTED)),
+    return frozenset(job_ids.stems_in(data / PENDING, "-seed.json")).union(
+        *(
+            job_ids.stems_in(folder, ".json")
+            for folder in (notes, records.frozen_folder(around.root))
+        ),
+        *(job_ids.stems_in(data / state, "") for state in (CURRENT, REJECTED)),
     )

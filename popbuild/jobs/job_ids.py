@@ -7,21 +7,9 @@ import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from popbuild.base import disk, tree
+from popbuild.base import disk, paths, tree
 from popbuild.base.errors import InputError
-from popbuild.base.paths import (
-    COMPLETE,
-    CURRENT,
-    PENDING,
-    REJECTED,
-    RUNS,
-    Root,
-    job_place,
-    name_problem,
-    pending_place,
-    seed_place,
-    shown_name,
-)
+from popbuild.base.paths import COMPLETE, CURRENT, PENDING, REJECTED, RUNS, Root
 from popbuild.base.redact import key_in_name, redact
 
 PROMOTIONS = ".popbuild/promotions"  # below a root
@@ -60,17 +48,19 @@ def is_known(root: Root, job: str) -> bool:
     """Whether there is a job of this ID, without a look at the others."""
     if not job or job.startswith(".") or "/" in job:
         return False
-    if any(disk.stands(root.at(place)) for place in (seed_place(job), pending_place(job))):
+    if any(
+        disk.stands(root.at(place)) for place in (paths.seed_place(job), paths.pending_place(job))
+    ):
         return True
     states = [state for state in _PLACES if _is_job(state, job)]
-    return any(disk.is_folder(root.at(job_place(state, job))) for state in states)
+    return any(disk.is_folder(root.at(paths.job_place(state, job))) for state in states)
 
 
 def bad_names(root: Root, ids: Collection[str]) -> dict[str, str]:
     """Those of these jobs whose ID cannot be one, each with the reason."""
-    found = {job: problem for job in ids if (problem := name_problem(job))}
+    found = {job: problem for job in ids if (problem := paths.name_problem(job))}
     for job, others in alike(root, ids).items():
-        names = ", ".join(map(shown_name, others))
+        names = ", ".join(map(paths.shown_name, others))
         found.setdefault(job, f"differs from {names} only by upper and lower case")
     return found
 
@@ -90,7 +80,7 @@ def place_of(root: Root, job: str) -> str:
     folders = [root.job(state, job).path for state in _PLACES]
     for path in (root.seed(job), root.pending(job), *folders):
         if disk.stands(path):
-            return shown_name(root.show(path))
+            return paths.shown_name(root.show(path))
     return job
 
 
@@ -99,7 +89,7 @@ def refuse_links(root: Root, job: str) -> None:
     read and written: no part of it may stand elsewhere."""
     link = link_of(root, job)
     if link is not None:
-        is_job = link in [shown_name(job_place(state, job)) for state in _PLACES]
+        is_job = link in [paths.shown_name(paths.job_place(state, job)) for state in _PLACES]
         raise InputError(
             f"a job's directory {'is' if is_job else 'holds'} a symbolic link",
             {"job": job, "link": link},
@@ -120,6 +110,6 @@ def refuse_keys(job: str, environment: Mapping[str, str]) -> None:
 
 def link_of(root: Root, job: str) -> str | None:
     """A symbolic link that a job's directory is or holds, as it is shown; None if there is none."""
-    links = (tree.first_link(root.at(job_place(state, job))) for state in _PLACES)
+    links = (tree.first_link(root.at(paths.job_place(state, job))) for state in _PLACES)
     link = next((each for each in links if each is not None), None)
-    return None if link is None else shown_name(root.show(Path(link)))
+    return None if link is None else paths.shown_name(root.show(Path(link)))

@@ -9,8 +9,7 @@ from typing import Any
 from popbuild.base import disk
 from popbuild.base.paths import CURRENT, SEED, STATUS, JobFolder, Root, file_name_problem
 from popbuild.jobs.claims import JobLocks
-from popbuild.jobs.foreign import is_foreign, shown_status
-from popbuild.jobs.records import read_json
+from popbuild.jobs.records import is_foreign, read_json, shown_status
 from popbuild.model import status as states
 from popbuild.model.pipeline import Pipeline
 

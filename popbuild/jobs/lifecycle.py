@@ -12,14 +12,13 @@ from typing import Any
 from popbuild.base import disk, jsonio, locks, tree
 from popbuild.base.errors import InputError, LockedError
 from popbuild.base.paths import CURRENT, JobFolder, Root
-from popbuild.jobs import fingerprint, seals
+from popbuild.jobs import fingerprint, records, seals
 from popbuild.jobs.claims import JobLocks
 from popbuild.jobs.examine import Exam
 from popbuild.jobs.job_state import CLAIMED, holds_seed, read_status
-from popbuild.jobs.records import frozen_folder, read_json, read_samples
 from popbuild.model import status as states
 from popbuild.model.clock import timestamp
-from popbuild.model.letter import LETTER_VERSION, Usage, seal
+from popbuild.model.letter import seal
 from popbuild.model.pipeline import Task
 
 
@@ -64,11 +63,6 @@ def job_lock(root: Root, job: str) -> Iterator[None]:
         held.release(job)
 
 
-def queue_seed(root: Root, job: str, data: bytes) -> None:
-    """Queue a seed: `pending/{id}-seed.json`, whole or not at all."""
-    disk.write(root.pending(job), data)
-
-
 def claim(root: Root, job: str) -> None:
     """Take a job's seed out of pending/, if there is one: a rename.
 
@@ -95,8 +89,7 @@ def note_abandoned(root: Root, job: str) -> None:
 
 
 def refresh_seed(root: Root, folder: JobFolder, seed: Mapping[str, Any]) -> None:
-    """Copy a seed whose change no task read, if it changed: no run is needed. What waited in
-    pending/ is taken."""
+    """Copy a seed if it changed and no task read the change; take what waits in pending/."""
     if not holds_seed(folder, seed):
         with seals.changing(folder, folder.seed):
             write_seed(folder, seed)
@@ -105,13 +98,14 @@ def refresh_seed(root: Root, folder: JobFolder, seed: Mapping[str, Any]) -> None
 
 def forget_failures(folder: JobFolder) -> None:
     """Let tasks that failed in a row be tried again."""
-    status = states.without_failures(read_json(folder.status))
+    status = states.without_failures(records.read_json(folder.status))
     disk.write(folder.status, jsonio.dumps(status, sort=False))
 
 
 def write_seed(folder: JobFolder, seed: Mapping[str, Any]) -> None:
-    """The job's own copy of its seed, written anew."""
-    disk.write(folder.seed, jsonio.dumps(seed, sort=False))
+    """Write the job's own copy of its seed, if it says something else."""
+    if not holds_seed(folder, seed):
+        disk.write(folder.seed, jsonio.dumps(seed, sort=False))
 
 
 def write_output(
@@ -145,12 +139,13 @@ def reseal_letter(folder: JobFolder, exam: Exam, task: Task, run: str | None, ed
     """Write a new letter for what stands there: `accept`, and edits that are kept. It has the
     dependencies of the last letter, with today's digests."""
     last, value = exam.letters[task.id], exam.artifacts[task.id]
-    body = dict(last.body) if last else _empty_letter(task)
-    now = fingerprint.current(last.fingerprint if last else {}, task, exam.inputs(task))
-    if last is not None and run is not None and exam.verdicts[task.id].frozen:
+    assert last is not None
+    body = dict(last.body)
+    now = fingerprint.current(last.fingerprint, task, exam.inputs(task))
+    if run is not None and exam.verdicts[task.id].frozen:
         # What it was made from stays what it was: thawed, it is as stale as before.
         now = dict(last.fingerprint)
-    outputs = {**(last.outputs if last else {}), task.artifact: jsonio.digest(value)}
+    outputs = {**last.outputs, task.artifact: jsonio.digest(value)}
     body.update(fingerprint=now, outputs=outputs, edited=edited or body.get("edited", False))
     if run is not None:
         body["pipelineId"] = run
@@ -163,27 +158,9 @@ def reseal_letter(folder: JobFolder, exam: Exam, task: Task, run: str | None, ed
         write_letter(folder, task.id, seal(body))
 
 
-def _empty_letter(task: Task) -> dict[str, Any]:
-    """The letter of an artifact that popbuild did not make, before its fingerprint."""
-    return {
-        "formatVersion": LETTER_VERSION,
-        "task": task.id,
-        "fingerprint": {},
-        "outputs": {},
-        "configuration": task.configuration,
-        "calls": [],
-        "usage": Usage().as_json(),
-        "refinementAttempts": 0,
-        "validation": [],
-        "warnings": [],
-        "edited": False,
-    }
-
-
 def set_frozen(root: Root, job: str, tasks: Mapping[str, Mapping[str, Any]]) -> None:
-    """The tasks of a job that are not rebuilt whatever changes, each with the values that it was
-    made from; none thaws all."""
-    path = frozen_folder(root) / f"{job}.json"
+    """Write down which tasks of a job are frozen, with the values that each was made from."""
+    path = records.frozen_folder(root) / f"{job}.json"
     if tasks:
         disk.make_folder(path.parent)
         disk.write(path, jsonio.dumps(tasks))
@@ -192,7 +169,6 @@ def set_frozen(root: Root, job: str, tasks: Mapping[str, Mapping[str, Any]]) -> 
 
 
 def set_sample(root: Root, job: str, task: str, sample: int) -> None:
-    """Note which draw a task is at, in samples/<job>.json: a source, as the seed is. Each job has
-    its own file, which the job's lock guards."""
+    """Note which draw a task is at. Each job has its own file, which the job's lock guards."""
     disk.make_folder(root.samples(job).parent)
-    disk.write(root.samples(job), jsonio.dumps({**read_samples(root, job), task: sample}))
+    disk.write(root.samples(job), jsonio.dumps({**records.read_samples(root, job), task: sample}))

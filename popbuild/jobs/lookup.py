@@ -6,26 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from popbuild.base import disk, jsonio
+from popbuild.base import disk, jsonio, paths
 from popbuild.base.errors import ConfigError, InputError, NotOursError
-from popbuild.base.paths import (
-    COMPLETE,
-    CURRENT,
-    REJECTED,
-    SEED,
-    JobFolder,
-    Root,
-    job_place,
-    pending_place,
-    seed_place,
-)
-from popbuild.jobs import fingerprint, staleness
+from popbuild.base.paths import COMPLETE, CURRENT, REJECTED, SEED, JobFolder, Root
+from popbuild.jobs import fingerprint, job_ids, records, staleness
 from popbuild.jobs.examine import Exam, examine
-from popbuild.jobs.foreign import is_foreign, shown_status
-from popbuild.jobs.job_ids import link_of, place_of
 from popbuild.jobs.job_state import CLAIMED, DAMAGE, damage_of, removed_tasks, standing_state
 from popbuild.jobs.seed_files import BadSeed, key_problems, read_seed
-from popbuild.jobs.staleness import brief
 from popbuild.jobs.surroundings import Surroundings
 from popbuild.model import status as states
 from popbuild.model.decision import REJECTED as REFUSED
@@ -75,8 +62,8 @@ class Job:
 
     @property
     def bad(self) -> tuple[str, tuple[Problem, ...]] | None:
-        """Why the job cannot be built: `bad name`, `bad link`, `bad seed` or `bad pipeline`, with
-        its problems. None where it can."""
+        """Why the job cannot be built, one of the BAD_ words with its problems; None where it
+        can."""
         if self.bad_name is not None:
             return BAD_NAME, (Problem(self.bad_name),)
         if self.bad_link is not None:
@@ -109,21 +96,15 @@ class Job:
             for name, verdict in self.exam.verdicts.items()
             if verdict.stale and not (asked and name in held)
         ]
-        edited = [name for name, verdict in self.exam.verdicts.items() if verdict.edited]
-        parts = [self.state]
-        if asked:
-            waiting = ", ".join(f"{each.task} ({brief(each.message)})" for each in asked)
-            parts = [] if self.state == states.WAITING else parts
-            parts.append(f"waiting: {waiting}")
-        if changed:
-            parts.append(f"stale: {', '.join(changed)}")
-        if edited:
-            parts.append(f"edited: {', '.join(edited)}")
-        if self.removed:
-            parts.append(f"no longer its task: {', '.join(self.removed)}")
-        if self.damage:
-            parts.append(self.damage)
-        return ", ".join([*parts, *self._frozen])
+        parts = [] if asked and self.state == states.WAITING else [self.state]
+        lists = {
+            "waiting": [f"{each.task} ({staleness.brief(each.message)})" for each in asked],
+            "stale": changed,
+            "edited": [name for name, verdict in self.exam.verdicts.items() if verdict.edited],
+            "no longer its task": self.removed,
+        }
+        parts += [f"{what}: {', '.join(names)}" for what, names in lists.items() if names]
+        return ", ".join([*parts, *filter(None, [self.damage]), *self._frozen])
 
     @property
     def as_built(self) -> tuple[str, ...]:
@@ -182,19 +163,19 @@ def _folders(job: str, root: Root) -> dict[str, JobFolder]:
     return {
         state: root.job(state, job)
         for state in (COMPLETE, CURRENT, REJECTED)
-        if disk.is_folder(root.at(job_place(state, job)))
+        if disk.is_folder(root.at(paths.job_place(state, job)))
     }
 
 
 def _inputs_of(job: str, around: Surroundings, folders: Mapping[str, JobFolder]) -> Job:
     root, first = around.root, next(iter(folders), "new")
-    link = link_of(root, job)
+    link = job_ids.link_of(root, job)
     if link is not None:
         return Job(job, first, bad_link=link)
     try:
         seed = _todays_seed(job, root)
         if problems := key_problems(seed, around.config.environment):
-            raise BadSeed(place_of(root, job), problems)
+            raise BadSeed(job_ids.place_of(root, job), problems)
     except BadSeed as bad:
         state = REJECTED if REJECTED in folders else first
         return Job(job, state, folders.get(state), bad_seed=bad)
@@ -209,19 +190,19 @@ def _inputs_of(job: str, around: Surroundings, folders: Mapping[str, JobFolder])
         return Job(job, state, folders[place], seed, broken=error)
     except InputError as error:
         named = Problem(error.as_line(), "/pipeline")
-        return Job(job, first, bad_seed=BadSeed(place_of(root, job), (named,)))
+        return Job(job, first, bad_seed=BadSeed(job_ids.place_of(root, job), (named,)))
 
 
 def _complete(found: Job, folder: JobFolder, around: Surroundings) -> Job:
     """A job as its good result stands."""
     assert found.pipeline is not None
-    status = shown_status(folder)
+    status = records.shown_status(folder)
     return replace(
         found,
         state=COMPLETE,
         folder=folder,
         exam=examine(folder, found.seed, found.pipeline, around),
-        damage=None if status or is_foreign(folder) else DAMAGE,
+        damage=None if status or records.is_foreign(folder) else DAMAGE,
         removed=removed_tasks(status, found.pipeline) if status else (),
     )
 
@@ -233,10 +214,10 @@ def _unbuilt(job: str, root: Root) -> str:
 def _todays_seed(job: str, root: Root) -> dict[str, Any]:
     """The source under seeds/, else what waits in pending/, else the job's own copy, the newest
     first: what was claimed, what is built or was rejected since, and the last good result's."""
-    source = seed_place(job)
-    claimed = f"{job_place(CURRENT, job)}/{CLAIMED}"
-    own = [f"{job_place(state, job)}/{SEED}" for state in (CURRENT, REJECTED, COMPLETE)]
-    limits = {source: jsonio.MAX_BYTES, pending_place(job): jsonio.MAX_QUEUED_BYTES}
+    source = paths.seed_place(job)
+    claimed = f"{paths.job_place(CURRENT, job)}/{CLAIMED}"
+    own = [f"{paths.job_place(state, job)}/{SEED}" for state in (CURRENT, REJECTED, COMPLETE)]
+    limits = {source: jsonio.MAX_BYTES, paths.pending_place(job): jsonio.MAX_QUEUED_BYTES}
     for place in (*limits, claimed, *own):
         try:
             most = limits.get(place, jsonio.MAX_OWN_BYTES)
@@ -250,7 +231,7 @@ def _todays_seed(job: str, root: Root) -> dict[str, Any]:
 def standing_status(job: Job) -> states.Status | None:
     """The status of a job as it stands: where it says running and the job's lock is free, that
     it is stopped. The next command that holds the lock writes that down."""
-    status = shown_status(job.folder) if job.folder else None
+    status = records.shown_status(job.folder) if job.folder else None
     if status is None or job.state != states.STOPPED or status.get("state") != states.RUNNING:
         return status
     return states.abandoned(status)

@@ -14,11 +14,8 @@ from typing import Any
 
 from popbuild.base import disk, jsonio, tree
 from popbuild.base.paths import FILE_KINDS, JobFolder, file_name_problem, name_problem
-from popbuild.jobs import originals, seals
+from popbuild.jobs import job_state, originals, records, seals
 from popbuild.jobs.examine import Exam
-from popbuild.jobs.foreign import is_foreign
-from popbuild.jobs.job_state import read_status, removed_tasks
-from popbuild.jobs.records import read_letter
 from popbuild.model import status as states
 from popbuild.model.clock import timestamp
 from popbuild.model.letter import Letter
@@ -54,8 +51,8 @@ class OpenJob:
             self._write(sync=sync)
 
     def at_stage(self, task: str, stage: str) -> None:
-        """Note which stage a task is at. Most take less time than to write that down: see
-        `show_stage`."""
+        """Note which stage a task is at. `show_stage` writes it down: most take less time than
+        that."""
         with self._lock:
             self._status = states.at_stage(self._status, task, stage)
             self._is_ahead = True
@@ -71,8 +68,8 @@ class OpenJob:
         self._is_ahead = False
 
     def catch_up(self, exam: Exam) -> None:
-        """Say "done" of the tasks whose letter was written just before a crash: the letter is the
-        truth, and its task is not built again."""
+        """Mark the tasks as done whose letter was written just before a crash: the letter
+        decides."""
         for task, letter in exam.letters.items():
             done = self._status["tasks"][task]["state"] == "done"
             if letter is not None and not done and not exam.verdicts[task].stale:
@@ -120,9 +117,8 @@ def _say_done(status: states.Status, letter: Letter) -> states.Status:
 
 
 def _finish_removals(folder: JobFolder) -> None:
-    """Remove the files that a killed prune took out of the index. The seal names them, and a build
-    drops the seal."""
-    status, sealed = read_status(folder), seals.read_seal(folder)
+    """Remove the files that a killed prune took out of the index: the seal names them."""
+    status, sealed = job_state.read_status(folder), seals.read_seal(folder)
     if status is None or sealed is None:
         return
     for name in sealed.get("changing", ()):
@@ -144,12 +140,12 @@ def open_job(
     """Start a run of a job that stands in current/: its status says running from here on.
 
     `source` is where its seed came from, None where that is what its status says, if anything."""
-    foreign = is_foreign(folder)
+    foreign = records.is_foreign(folder)
     for path in (*map(folder.files, FILE_KINDS), folder.path / "tasks"):
         disk.make_folder(path)
     _finish_removals(folder)
-    seals.remove_seal(folder)
-    status = read_status(folder)
+    tree.remove(folder.seal)  # it vouches for the last result only
+    status = job_state.read_status(folder)
     if foreign:
         made_at = status["createdAt"] if status is not None else timestamp()
         status = states.new(run, job, seed["name"], pipeline.names, made_at)
@@ -177,7 +173,7 @@ def open_job(
 def _drop_removed(status: states.Status, folder: JobFolder, pipeline: Pipeline) -> states.Status:
     """The status without the files of tasks that the pipeline has no longer, and so is the folder:
     a clean build has none of them. The last good result has, among the previous ones."""
-    for task in removed_tasks(status, pipeline):
+    for task in job_state.removed_tasks(status, pipeline):
         status = _without_files(status, folder, task, ())
         if name_problem(task) is None:
             tree.remove(folder.task(task))
@@ -204,12 +200,11 @@ def _indexed(status: states.Status, task: str) -> set[tuple[str, str]]:
 def _indexed_anew(
     status: states.Status, folder: JobFolder, pipeline: Pipeline, *, by_name: bool = True
 ) -> states.Status:
-    """A new status with what the folder tells: a task that has its letter is done, and every file
-    is in the index. A file belongs to the task whose letter names it, or whose main artifact it is,
-    all else `by_name` to the longest task name that it begins with: a task's files go with its next
-    build, and another program's stay."""
+    """A new status with what the folder tells: tasks with a letter are done, every file is indexed.
+    A file's owner is the task whose letter names it or whose main artifact it is, else, `by_name`,
+    the longest task name that it begins with: its next build takes the file away."""
     built = {path.name for path in (folder.path / "tasks").iterdir() if path.is_dir()}
-    letters = {name: read_letter(folder, name) for name in {*built, *pipeline.names}}
+    letters = {name: records.read_letter(folder, name) for name in {*built, *pipeline.names}}
     owners = {task.artifact: task.id for task in pipeline.tasks}
     for name, letter in letters.items():
         owners.update(dict.fromkeys(letter.outputs if letter else (), name))
@@ -227,8 +222,7 @@ def _indexed_anew(
 
 
 def can_be_listed(path: Path) -> bool:
-    """Whether the index can list this: other programs leave folders and other names beside
-    files."""
+    """Whether the index can list this: other programs leave folders and odd names, too."""
     return file_name_problem(path.name) is None and disk.is_regular(path)
 
 
@@ -243,8 +237,7 @@ def _index(
 
 
 def index_anew(status: states.Status, folder: JobFolder, kind: str, file: str) -> states.Status:
-    """A copy of a job's status with a file that is in no index: by its task's letter, or its
-    name."""
-    letters = {task: read_letter(folder, task) for task in status["tasks"]}
+    """The status with a file that is in no index: by its task's letter, or its name."""
+    letters = {task: records.read_letter(folder, task) for task in status["tasks"]}
     owners = {each: task for task, letter in letters.items() if letter for each in letter.files}
     return _index(status, kind, file, owners.get((kind, file)), letters)

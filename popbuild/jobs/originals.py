@@ -9,8 +9,7 @@ from typing import Any
 
 from popbuild.base import disk, tree
 from popbuild.base.paths import SEED, STATUS, JobFolder, Root
-from popbuild.jobs import seals
-from popbuild.jobs.foreign import is_foreign
+from popbuild.jobs import records, seals
 from popbuild.jobs.job_state import CLAIMED
 from popbuild.model.clock import name_stamp
 from popbuild.model.pipeline import Pipeline
@@ -25,7 +24,7 @@ _OF_TASK = ("output.json", "letter.json", "decision.json", "execution-logs.json"
 def keep_original(root: Root, folder: JobFolder) -> None:
     """Keep a copy of a directory that is as another program left it, once, for good: no rule and no
     later result takes it away. One of our own is left alone. The caller holds the job's lock."""
-    if not is_foreign(folder):
+    if not records.is_foreign(folder):
         return
     shelf = _shelf(root, folder.id)
     there = kept(root, folder.id)
@@ -45,8 +44,7 @@ def discard_original(root: Root, folder: JobFolder) -> None:
 
 
 def kept(root: Root, job: str) -> list[JobFolder]:
-    """The directories that other programs left of a job, as they were before popbuild built
-    there."""
+    """The directories that other programs left of a job, from before popbuild built there."""
     shelf = _shelf(root, job)
     found = sorted(shelf.iterdir()) if shelf.is_dir() else []
     return [JobFolder(path) for path in found if not path.name.startswith(".")]
@@ -69,7 +67,7 @@ def _all(folder: JobFolder) -> dict[str, str]:
 def unowned(folder: JobFolder, pipeline: Pipeline, status: Status | None) -> list[str]:
     """The files of a job's directory that are neither its own nor a task's, as paths in it. Each
     build keeps them. Of another program's files a task has its main artifact alone."""
-    ours = status if status is not None and not is_foreign(folder) else None
+    ours = status if status is not None and not records.is_foreign(folder) else None
     owned = {("artifacts", task.artifact) for task in pipeline.tasks}
     indexed = set(_indexed(ours or {}))
     for name in pipeline.names:

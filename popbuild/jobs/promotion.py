@@ -11,11 +11,10 @@ from typing import Any
 from popbuild.base import disk, jsonio, permissions, tree
 from popbuild.base.errors import UsageError
 from popbuild.base.paths import COMPLETE, CURRENT, REJECTED, JobFolder, Root
-from popbuild.jobs import originals, run_log, seals
+from popbuild.jobs import originals, records, run_log, seals
 from popbuild.jobs.examine import Exam
 from popbuild.jobs.job_ids import PROMOTIONS, stems_in
 from popbuild.jobs.job_state import SUBMITTED, state_in
-from popbuild.jobs.records import read_json
 from popbuild.jobs.seed_files import BadSeed
 from popbuild.model import status as states
 from popbuild.model.clock import name_stamp, timestamp
@@ -70,13 +69,12 @@ def promote(root: Root, folder: JobFolder, run_line: Mapping[str, Any], kept: in
 
 
 def finish_promotion(root: Root, job: str, kept: int) -> None:
-    """Finish a promotion that a crash cut short: set the last good result aside, add the line,
-    once. Forget one that did not happen."""
+    """Finish a promotion that a crash cut short, or forget one that did not happen."""
     note = _promotion_note(root, job)
     if not note.exists():
         return
     line = promotion_under_way(root, job) or {}
-    status = read_json(root.job(COMPLETE, job).status)
+    status = records.read_json(root.job(COMPLETE, job).status)
     run = line.get("pipelineId")
     if run is not None and isinstance(status, dict) and status.get("pipelineId") == run:
         left = root.job(CURRENT, job)
@@ -98,7 +96,7 @@ def is_promotion_unfinished(root: Root, job: str) -> bool:
 
 def promotion_under_way(root: Root, job: str) -> Mapping[str, Any] | None:
     """The line of a promotion that is under way, or that a crash cut short; None for none."""
-    line = read_json(_promotion_note(root, job))
+    line = records.read_json(_promotion_note(root, job))
     return line if isinstance(line, dict) else None
 
 
@@ -190,8 +188,7 @@ def reject_seed(root: Root, job: str, bad: BadSeed) -> JobFolder:
 
 
 def _take_seed(root: Root, job: str, target: Path) -> None:
-    """Put today's source of a job where its own copy belongs, as it is. A link, a folder, or a
-    file that cannot be read stays in seeds/."""
+    """Put today's seed where the job's own copy belongs. What cannot be read stays in seeds/."""
     source, pending = root.seed(job), root.pending(job)
     if disk.stands(source):
         if disk.is_regular(source):

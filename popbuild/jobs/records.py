@@ -1,4 +1,5 @@
-"""The files of a job's directory, read: letters, decisions, artifacts, samples, frozen tasks."""
+"""The files of a job's directory, read: letters, decisions, artifacts, samples, frozen tasks; and
+which jobs another program wrote."""
 
 from __future__ import annotations
 
@@ -6,18 +7,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from popbuild.base import disk, jsonio
+from popbuild.base import disk, jsonio, paths
 from popbuild.base.errors import InputError, PopbuildError
-from popbuild.base.paths import (
-    JobFolder,
-    Root,
-    artifact_place,
-    decision_place,
-    letter_place,
-    samples_place,
-)
+from popbuild.base.paths import STATUS, JobFolder, Root
+from popbuild.model import status as states
 from popbuild.model.decision import Decision, open_decision
-from popbuild.model.foreign_status import is_built_by_us
+from popbuild.model.foreign_status import in_shape, is_built_by_us, is_ours
 from popbuild.model.letter import Letter, looks_ours, open_letter
 from popbuild.model.pipeline import Task
 
@@ -38,7 +33,7 @@ def read_json(path: str | Path) -> Any:
 
 def read_letter(folder: JobFolder, task: str) -> Letter | None:
     """A task's letter, or None: missing, truncated, altered and foreign ones are all the same."""
-    return open_letter(read_json(folder.at(letter_place(task))), task)
+    return open_letter(read_json(folder.at(paths.letter_place(task))), task)
 
 
 def is_foreign_letter(folder: JobFolder, task: str) -> bool:
@@ -64,7 +59,7 @@ def _is_built_by_us(folder: JobFolder, task: str) -> bool:
 
 def read_decision(folder: JobFolder, task: str) -> Decision | None:
     """A person's decision about a task; None where there is none, or it is damaged or altered."""
-    return open_decision(read_json(folder.at(decision_place(task))), task)
+    return open_decision(read_json(folder.at(paths.decision_place(task))), task)
 
 
 def read_artifact(folder: JobFolder, task: Task) -> tuple[Any, str | None]:
@@ -73,7 +68,7 @@ def read_artifact(folder: JobFolder, task: Task) -> tuple[Any, str | None]:
     One that is not JSON any more, after an edit by hand, has the digest of its bytes.
     """
     try:
-        data = disk.read(folder.at(artifact_place(task.artifact)))
+        data = disk.read(folder.at(paths.artifact_place(task.artifact)))
     except (OSError, InputError):
         return None, None
     try:
@@ -88,7 +83,7 @@ def read_samples(root: Root, job: str) -> dict[str, int]:
 
     The file is under version control, so a merge may have torn it: InputError.
     """
-    where = samples_place(job)
+    where = paths.samples_place(job)
     try:
         data = disk.read(root.at(where), max_bytes=jsonio.MAX_BYTES)
     except FileNotFoundError:
@@ -119,3 +114,35 @@ def read_frozen(root: Root, job: str) -> dict[str, dict[str, Any]]:
     if isinstance(found, list):  # from before the values were kept
         return {task: {} for task in found}
     return found if isinstance(found, dict) else {}
+
+
+# What another program wrote after the storage document. Nothing here changes anything.
+
+
+def is_foreign(folder: JobFolder) -> bool:
+    """Whether another program wrote a job's directory: it has a status or a letter, and none is
+    ours. What it lacks is not damage, and not ours to mend."""
+    if disk.stands(folder.seal):
+        return False
+    tasks = folder.path / "tasks"
+    names = [path.name for path in tasks.iterdir()] if tasks.is_dir() else []
+    letters = [name for name in names if disk.stands(folder.letter(name))]
+    if not all(is_foreign_letter(folder, name) for name in letters):
+        return False
+    body = read_json(folder.at(STATUS))
+    return not is_ours(body) if isinstance(body, dict) else bool(letters)
+
+
+def shown_status(folder: JobFolder) -> states.Status | None:
+    """A job's status in one shape, also another program's; None if missing, or ours and damaged."""
+    body = read_json(folder.at(STATUS))
+    is_shown = states.usable(body) or (isinstance(body, dict) and is_foreign(folder))
+    return in_shape(body) if is_shown else None
+
+
+def listed_tasks(folder: JobFolder, status: states.Status | None) -> list[str]:
+    """The tasks that a job's status lists, then those that only have a folder."""
+    listed = list(status["tasks"]) if status else []
+    tasks = folder.path / "tasks"
+    there = sorted(path.name for path in tasks.iterdir()) if tasks.is_dir() else []
+    return list(dict.fromkeys([*listed, *(name for name in there if not name.startswith("."))]))

@@ -9,7 +9,7 @@ from typing import Any
 
 from popbuild.base import disk, jsonio
 from popbuild.base.paths import Root
-from popbuild.jobs.run_lines import RunLine, body_of, bytes_at, is_line, is_whole, job_of, json_of
+from popbuild.jobs.run_log import RunLine, body_of, bytes_at, is_line, is_whole, job_of, json_of
 
 
 def _stamp(root: Root) -> list[tuple[int, int, int] | None]:

@@ -8,19 +8,79 @@ came back from an archive.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from popbuild.base import disk, jsonio, locks, tree
-from popbuild.base.paths import Root
-from popbuild.jobs.run_lines import RunLine, body_of, bytes_at, complete_jobs, json_of
+from popbuild.base.errors import InputError
+from popbuild.base.paths import COMPLETE, Root
 from popbuild.model.clock import name_stamp, timestamp
-from popbuild.model.letter import seal
+from popbuild.model.letter import is_sealed, seal
 
+RunLine = Mapping[str, Any]
+
+_MOST_A_LINE = 2_048  # bytes of a line, mostly fewer
 _TAIL = 1 << 20  # bytes at the end of runs.jsonl in which its last line is found
+
+
+def recent(root: Root, most: int) -> list[RunLine]:
+    """The last runs, the newest first. Lines that are not of a run are skipped."""
+    lines = disk.read_end(root.runs, most * _MOST_A_LINE).split(b"\n")
+    return list(itertools.islice(filter(None, map(body_of, reversed(lines))), most))
+
+
+def body_of(line: bytes) -> dict[str, Any] | None:
+    """A run's line as JSON; None for anything else."""
+    body = json_of(line)
+    return body if body is not None and isinstance(body.get("pipelineId"), str) else None
+
+
+def json_of(line: bytes) -> dict[str, Any] | None:
+    try:
+        body = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def bytes_at(path: Path) -> bytes:
+    try:
+        return disk.read(path)
+    except (OSError, InputError):
+        return b""
+
+
+def is_line(body: dict[str, Any]) -> bool:
+    """Whether this is the line of a run, as it was written."""
+    return isinstance(body.get("pipelineId"), str) and is_whole(body)
+
+
+def is_whole(body: dict[str, Any]) -> bool:
+    """Whether a line has its own digest, or is from before lines had one."""
+    return "digest" not in body or is_sealed(body)
+
+
+def complete_jobs(root: Root) -> list[str]:
+    """The jobs that stand in complete/."""
+    try:
+        entries = list((root.data / COMPLETE).iterdir())
+    except FileNotFoundError:
+        return []
+    return sorted(
+        path.name
+        for path in entries
+        if not path.name.startswith(".") and path.is_dir() and not path.is_symlink()
+    )
+
+
+def job_of(line: RunLine) -> str:
+    """A line's job; empty for old lines, which do not name it."""
+    job = line.get("id")
+    return job if isinstance(job, str) else ""
 
 
 def add(root: Root, line: RunLine, *, once: bool = False) -> None:
@@ -29,11 +89,10 @@ def add(root: Root, line: RunLine, *, once: bool = False) -> None:
         there = _line_of(root.runs, line["pipelineId"]) if once else None
         above = _last_digest(root.runs)
         new = there or seal({**line, "after": above} if above else dict(line))
-        data = jsonio.compact(new).encode() + b"\n"
         if there is None:
-            disk.append(root.runs, data)
+            _append(root.runs, [new])
         if not once or _line_of(root.runs_copy, line["pipelineId"]) is None:
-            disk.append(root.runs_copy, data, sync=False)
+            _append(root.runs_copy, [new], sync=False)
 
 
 def take_over(root: Root, lines: Sequence[RunLine], *, really: bool) -> int:
@@ -62,19 +121,19 @@ def _said(line: RunLine) -> str:
 
 
 def _bodies(path: Path) -> list[dict[str, Any]]:
-    return [body for line in bytes_at(path).split(b"\n") if (body := body_of(line)) is not None]
+    return list(filter(None, map(body_of, bytes_at(path).split(b"\n"))))
 
 
-def _append(path: Path, lines: Sequence[RunLine]) -> None:
+def _append(path: Path, lines: Sequence[RunLine], *, sync: bool = True) -> None:
     if lines:
-        disk.append(path, b"".join(jsonio.compact(line).encode() + b"\n" for line in lines))
+        data = b"".join(jsonio.compact(line).encode() + b"\n" for line in lines)
+        disk.append(path, data, sync=sync)
 
 
 def removed(root: Root, job: str) -> None:
     """Write into our copy that a complete job is removed on purpose; before it is."""
-    line = seal({"removed": job, "removedAt": timestamp()})
     with _turn(root):
-        disk.append(root.runs_copy, jsonio.compact(line).encode() + b"\n")
+        _append(root.runs_copy, [seal({"removed": job, "removedAt": timestamp()})])
 
 
 def restored(root: Root, job: str, line: RunLine | None) -> None:
@@ -82,19 +141,17 @@ def restored(root: Root, job: str, line: RunLine | None) -> None:
     of the run that made it, if the archive has it: from now on that result must stand."""
     body = {"restored": job, "restoredAt": timestamp(), "line": dict(line) if line else None}
     with _turn(root):
-        disk.append(root.runs_copy, jsonio.compact(seal(body)).encode() + b"\n")
+        _append(root.runs_copy, [seal(body)])
 
 
 def is_torn(root: Root, path: Path) -> bool:
-    """Whether runs.jsonl, or our copy, has no end, or a line in it was cut short that the other one
-    has whole."""
+    """Whether runs.jsonl, or our copy, has no end, or a line that the other file has whole."""
     lines = bytes_at(path).split(b"\n")
     return bool(lines[-1] or _cut_short(root, path, lines))
 
 
 def mend(root: Root, path: Path) -> None:
-    """Make lines of runs.jsonl, or of our copy, whole that were cut short, from the other one; a
-    last line that it has not is cut off."""
+    """Complete the cut lines of runs.jsonl, or of our copy, from the other; cut off a torn end."""
     with _turn(root):
         *lines, last = bytes_at(path).split(b"\n")
         whole = _cut_short(root, path, [*lines, last])
@@ -127,8 +184,7 @@ def start_anew(root: Root) -> None:
         # Looked at again: another job, promoted at the same time, may have done it.
         first = disk.stands(root.runs_copy) and not disk.stands(root.runs)
         if first and not complete_jobs(root):
-            stamp = name_stamp()
-            tree.rename_new(root.runs_copy, root.private / f"runs-{stamp}.jsonl")
+            tree.rename_new(root.runs_copy, root.private / f"runs-{name_stamp()}.jsonl")
 
 
 def _turn(root: Root) -> AbstractContextManager[None]:
@@ -138,14 +194,10 @@ def _turn(root: Root) -> AbstractContextManager[None]:
 
 def _last_digest(path: Path) -> str | None:
     """The digest of the last line that is whole; None where there is none, or it has none."""
-    for line in reversed(disk.read_end(path, _TAIL).split(b"\n")):
-        body = body_of(line)
-        if body is not None:
-            digest = body.get("digest")
-            return digest if isinstance(digest, str) else None
-    return None
+    lines = reversed(disk.read_end(path, _TAIL).split(b"\n"))
+    digest = next(filter(None, map(body_of, lines)), {}).get("digest")
+    return digest if isinstance(digest, str) else None
 
 
 def _line_of(path: Path, run: str) -> dict[str, Any] | None:
-    lines = (body_of(line) for line in bytes_at(path).split(b"\n"))
-    return next((body for body in lines if body is not None and body["pipelineId"] == run), None)
+    return next((body for body in _bodies(path) if body["pipelineId"] == run), None)

@@ -135,14 +135,8 @@ def promotion_of(body: dict[str, Any]) -> str:
     return str(body.get("promoted", body["digest"]))
 
 
-def remove_seal(folder: JobFolder) -> None:
-    """Remove the seal of a job that is built: it vouches for the last result only."""
-    tree.remove(folder.seal)
-
-
 def digests(folder: JobFolder) -> dict[str, str]:
-    """The digest of every file in a job's directory by its path, without the seal and what killed
-    commands left."""
+    """The digest of every file of a job by its path, but for the seal and temporary files."""
     return {
         name: file_digest(path)
         for name, path in tree.walk_all(folder.path)

@@ -7,8 +7,7 @@ from collections.abc import Collection, Iterable
 
 from popbuild.base.errors import UsageError, no_such
 from popbuild.base.paths import Root, check_name, name_problem
-from popbuild.jobs import job_ids, lookup
-from popbuild.jobs.records import read_frozen
+from popbuild.jobs import job_ids, lookup, records
 from popbuild.jobs.surroundings import Surroundings
 from popbuild.model.pipeline import Pipeline
 
@@ -56,24 +55,14 @@ def select(
     return found
 
 
-def check_tasks(selection: Selection, around: Surroundings) -> None:
-    """UsageError for a task that its job's pipeline does not have."""
+def check_tasks(selection: Selection, around: Surroundings, fresh: Collection[str] = ()) -> None:
+    """UsageError for a task that its job's pipeline does not have, and for a fresh one, too, that
+    is frozen or that the command leaves out."""
     for job, tasks in selection.items():
         pipeline = lookup.find_inputs(job, around).pipeline if tasks else None
         if pipeline is not None:
             for task in tasks or ():
                 require_task(pipeline, task, job)
-
-
-def require_task(pipeline: Pipeline | None, task: str, job: str, label: str = "task") -> None:
-    """UsageError for a task that a job's pipeline does not have; `label` says where it stood."""
-    known = pipeline.names if pipeline else ()
-    if task not in known:
-        raise UsageError("no such task", no_such(label, task, known, where={"job": job}))
-
-
-def check_fresh(selection: Selection, around: Surroundings, fresh: Iterable[str]) -> None:
-    """UsageError for a fresh task that a job does not have, or that the command leaves out."""
     check_not_frozen("fresh", dict.fromkeys(selection, tuple(fresh)), around)
     for job, tasks in selection.items() if fresh else ():
         found = lookup.find_inputs(job, around)
@@ -88,11 +77,18 @@ def check_fresh(selection: Selection, around: Surroundings, fresh: Iterable[str]
                 )
 
 
+def require_task(pipeline: Pipeline | None, task: str, job: str, label: str = "task") -> None:
+    """UsageError for a task that a job's pipeline does not have; `label` says where it stood."""
+    known = pipeline.names if pipeline else ()
+    if task not in known:
+        raise UsageError("no such task", no_such(label, task, known, where={"job": job}))
+
+
 def check_not_frozen(what: str, tasks: Selection, around: Surroundings) -> None:
     """UsageError where one of the tasks that are named for this is frozen."""
     for job, names in tasks.items():
         for task in names or ():
-            if task in read_frozen(around.root, job):
+            if task in records.read_frozen(around.root, job):
                 raise UsageError(
                     "the task is frozen",
                     {what: task, "job": job},

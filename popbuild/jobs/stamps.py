@@ -1,6 +1,5 @@
-"""A job's stamp: a digest over the stats of every file that its verdict is read from, and over all
-else that decides: the configuration, where models answer, popbuild itself. And the file of the
-index, which keeps stamps and verdicts."""
+"""A job's stamp: a digest over the stats of every file that decides its verdict, and over all else
+that decides: configuration, addresses, popbuild itself. The index's file keeps the stamps."""
 
 from __future__ import annotations
 
@@ -16,20 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from popbuild import __version__
-from popbuild.base import disk, file_clock, jsonio
+from popbuild.base import disk, file_clock, jsonio, paths
 from popbuild.base.errors import PopbuildError
-from popbuild.base.paths import (
-    COMPLETE,
-    PACKAGE,
-    SEED,
-    STATUS,
-    Root,
-    artifact_place,
-    job_place,
-    letter_place,
-    samples_place,
-    seed_place,
-)
+from popbuild.base.paths import COMPLETE, PACKAGE, SEED, STATUS, Root
 from popbuild.jobs import fingerprint
 from popbuild.jobs.staleness import Verdict
 from popbuild.jobs.surroundings import Surroundings
@@ -46,8 +34,7 @@ Look = Callable[[str], os.stat_result | None]
 
 @dataclass(frozen=True)
 class Watched:
-    """What decides about one pipeline's jobs: places in a job's directory, and a digest of
-    everything else."""
+    """What decides about a pipeline's jobs: places in their directories, a digest of the rest."""
 
     pipeline: Pipeline
     places: tuple[str, ...]
@@ -57,7 +44,7 @@ class Watched:
 def watched_of(around: Surroundings, pipeline: Pipeline) -> Watched:
     places = [SEED, STATUS]
     for task in pipeline.tasks:
-        places += [letter_place(task.id), artifact_place(task.artifact)]
+        places += [paths.letter_place(task.id), paths.artifact_place(task.artifact)]
     elsewhere = jsonio.digest(
         [
             _own_code(),
@@ -79,9 +66,9 @@ def stat_at(path: str) -> os.stat_result | None:
 
 def stamp_of(root: Root, job: str, watched: Watched, look: Look) -> str:
     """A digest over the stats of a job's files, missing ones included."""
-    folder = root.at(job_place(COMPLETE, job))
+    folder = root.at(paths.job_place(COMPLETE, job))
     parts = [watched.elsewhere]
-    sources = root.at(seed_place(job)), root.at(samples_place(job))
+    sources = root.at(paths.seed_place(job)), root.at(paths.samples_place(job))
     for path in (*sources, *[f"{folder}/{each}" for each in watched.places]):
         it = look(path)
         parts.append(

@@ -44,16 +44,13 @@ class Surroundings:
     def place_of(self, model: str, settings: Mapping[str, Any]) -> Place:
         """Where a model answers, asked with these settings."""
         key = jsonio.compact([model, *(settings.get(name) for name in ADDRESS_SETTINGS)])
-        if key not in self._places:
-            self._places[key] = self._place_of(model, settings)
-        return self._places[key]
-
-    def _place_of(self, model: str, settings: Mapping[str, Any]) -> Place:
         environment = self.config.environment
-        if is_local(model):
-            index = self.root.private / "index" / "weights.json"
-            return Place(weights=weights_digest(environment, index), is_provider=False)
-        return provider_place(model, settings, environment)
+        if key not in self._places and is_local(model):
+            weights = weights_digest(environment, self.root.private / "index" / "weights.json")
+            self._places[key] = Place(weights=weights, is_provider=False)
+        elif key not in self._places:
+            self._places[key] = provider_place(model, settings, environment)
+        return self._places[key]
 
     def schema(self, task: Task) -> tuple[schemas.Schema | None, dict[str, str]]:
         """A task's compiled schema, and the digests of the files that it refers to."""
@@ -64,8 +61,8 @@ class Surroundings:
         return self._schemas[task.schema]
 
     def schema_warnings(self, task: Task) -> Iterator[tuple[str, Problem]]:
-        """Keywords that have no effect in a task's schema, or in a file that it refers to: path and
-        place."""
+        """Keywords without effect in a task's schema and the files that it refers to, with the
+        file."""
         from popbuild.model.schema import dialects, odd_words
 
         _, used = self.schema(task)

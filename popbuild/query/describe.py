@@ -12,9 +12,8 @@ from popbuild.base.errors import ConfigError, InputError, TaskError, UsageError,
 from popbuild.base.paths import COMPLETE, FILE_KINDS, JobFolder, Root
 from popbuild.jobs import index, job_ids, lookup, originals
 from popbuild.jobs.examine import Exam
-from popbuild.jobs.foreign import is_foreign, listed_tasks, shown_status
 from popbuild.jobs.lookup import Job
-from popbuild.jobs.records import read_decision
+from popbuild.jobs.records import is_foreign, listed_tasks, read_decision, shown_status
 from popbuild.jobs.seed_files import BadSeed
 from popbuild.jobs.selection import select
 from popbuild.jobs.surroundings import Surroundings

@@ -22,9 +22,8 @@ from popbuild.base.paths import (
 )
 from popbuild.jobs import job_ids, job_state, promotion, run_log, seals
 from popbuild.jobs.claims import JobLocks
-from popbuild.jobs.foreign import is_foreign
 from popbuild.jobs.open_job import can_be_listed
-from popbuild.jobs.records import is_foreign_letter, read_json, read_letter
+from popbuild.jobs.records import is_foreign, is_foreign_letter, read_json, read_letter
 from popbuild.model.letter import LETTER_VERSION
 
 # Kinds, in the order of mending: a torn line must be ended before another is added.

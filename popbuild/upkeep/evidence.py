@@ -13,7 +13,7 @@ from popbuild.jobs import seals
 from popbuild.jobs.config_archive import Objects
 from popbuild.jobs.records import read_json
 from popbuild.jobs.run_history import Runs
-from popbuild.jobs.run_lines import RunLine, complete_jobs
+from popbuild.jobs.run_log import RunLine, complete_jobs
 from popbuild.llm.store import Store
 from popbuild.model.config.snapshot import Snapshot
 from popbuild.model.letter import is_sealed

@@ -27,7 +27,7 @@ from popbuild.base.paths import (
     shown_name,
 )
 from popbuild.base.redact import redact
-from popbuild.jobs import job_ids, originals, run_lines, run_log
+from popbuild.jobs import job_ids, originals, run_log
 from popbuild.jobs.lifecycle import job_lock
 from popbuild.model.config.config import environment_of
 from popbuild.upkeep.archive.restore import shelved
@@ -253,7 +253,7 @@ class _Import:
         lines = []
         alone = {Path(each).name for each in self._found.left_alone}
         for number, line in enumerate(disk.read(path).splitlines(), 1):
-            body = run_lines.body_of(line)
+            body = run_log.body_of(line)
             if body is None and line.strip():
                 self._leave(f"{place}, line {number}", "not the line of a run")
             elif body is not None and body.get("id") not in alone:

@@ -9,10 +9,9 @@ from popbuild.base import disk, tree
 from popbuild.base.errors import InputError
 from popbuild.base.paths import FILE_KINDS, JobFolder
 from popbuild.jobs import seals
-from popbuild.jobs.foreign import is_foreign
 from popbuild.jobs.promotion import promotion_under_way
-from popbuild.jobs.records import read_json
-from popbuild.jobs.run_lines import RunLine
+from popbuild.jobs.records import is_foreign, read_json
+from popbuild.jobs.run_log import RunLine
 from popbuild.upkeep.evidence import Evidence, bytes_of
 from popbuild.upkeep.proof import FindingList
 

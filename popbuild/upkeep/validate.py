@@ -11,7 +11,7 @@ from popbuild.base import disk, tree
 from popbuild.base.errors import PopbuildError, UsageError
 from popbuild.base.paths import COMPLETE, CURRENT, PENDING, REJECTED, JobFolder, Root
 from popbuild.jobs import job_ids
-from popbuild.jobs.foreign import is_foreign
+from popbuild.jobs.records import is_foreign
 from popbuild.jobs.surroundings import Surroundings
 from popbuild.model.config import config
 from popbuild.model.problem import Problem

@@ -11,9 +11,9 @@ from popbuild.base import disk, jsonio, tree
 from popbuild.base.errors import InputError, PopbuildError
 from popbuild.base.paths import COMPLETE, FILE_KINDS, REJECTED, JobFolder, Root, check_name
 from popbuild.jobs import seals
-from popbuild.jobs.foreign import is_foreign
 from popbuild.jobs.open_job import can_be_listed
 from popbuild.jobs.records import (
+    is_foreign,
     is_foreign_letter,
     read_artifact,
     read_decision,

@@ -15,9 +15,8 @@ from typing import Any
 from popbuild.base import disk, tree
 from popbuild.base.errors import UsageError, no_such
 from popbuild.base.paths import COMPLETE, JobFolder, Root
-from popbuild.jobs.foreign import is_foreign
-from popbuild.jobs.records import read_frozen, read_json
-from popbuild.jobs.run_lines import complete_jobs
+from popbuild.jobs.records import is_foreign, read_frozen, read_json
+from popbuild.jobs.run_log import complete_jobs
 from popbuild.upkeep.evidence import Evidence, bytes_of
 from popbuild.upkeep.letter_proof import LetterProof
 from popbuild.upkeep.proof import FindingList, Proof, ProofFinding

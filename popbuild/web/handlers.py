@@ -18,7 +18,7 @@ from typing import Any
 from popbuild.base.errors import LockedError, UsageError
 from popbuild.base.paths import name_problem
 from popbuild.build import verbs
-from popbuild.jobs import run_lines
+from popbuild.jobs import run_log
 from popbuild.model.pipeline import Pipeline
 from popbuild.query.planned import totals
 from popbuild.query.table.event_ring import Event
@@ -238,7 +238,7 @@ def _pipeline_json(name: str, pipeline: Pipeline) -> dict[str, Any]:
 
 def all_runs(server: Server, ask: WebRequest) -> Any:
     wanted = ask.query.get("job")
-    found = run_lines.recent(server.root, _MOST_RUNS)
+    found = run_log.recent(server.root, _MOST_RUNS)
     return [dict(line) for line in found if wanted is None or line.get("id") == wanted]
 
 

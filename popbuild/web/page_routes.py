@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from popbuild.base.errors import UsageError, no_such
-from popbuild.jobs import run_lines
+from popbuild.jobs import run_log
 from popbuild.model import foreign_status
 from popbuild.model.config.config import load_to_read
 from popbuild.model.schema import schemas
@@ -60,7 +60,7 @@ def _prompt_first(path: str) -> tuple[bool, str]:
 async def runs_page(server: Server, ask: WebRequest) -> Reply:
     job = ask.query.get("job")
     most = 10 * _MOST_RUNS if job else _MOST_RUNS
-    lines = await asyncio.to_thread(run_lines.recent, server.root, most)
+    lines = await asyncio.to_thread(run_log.recent, server.root, most)
     found = [_run(line) for line in lines if job is None or line.get("id") == job][:_MOST_RUNS]
     return page(
         server, "runs.html", "/runs", title="Runs", runs=found, job=job, plots=plots_of(found)

@@ -11,16 +11,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from popbuild.base import disk
-from popbuild.base.errors import (
-    BUDGET,
-    INTERRUPTED,
-    OK,
-    BudgetError,
-    ConfigError,
-    LockedError,
-    PopbuildError,
-)
+from popbuild.base import disk, errors
+from popbuild.base.errors import BudgetError, ConfigError, LockedError, PopbuildError
 from popbuild.base.paths import Root, name_problem, shown_name
 from popbuild.build import session
 from popbuild.build.events import Events, JobResult, shown_by
@@ -79,11 +71,12 @@ class _Orchestrator:
         self._on_result = on_result
         size = min(settings.workers, settings.in_flight)
         capacity = -(-settings.in_flight // size)  # each its share, rounded up
-        # All workers spend from one budget.
-        name = secrets.token_hex(4)
-        together = settings.in_flight
         shared = replace(
-            options, in_flight=capacity, together=together, wait=False, spending_name=name
+            options,
+            in_flight=capacity,
+            together=settings.in_flight,
+            wait=False,
+            spending_name=secrets.token_hex(4),  # all workers spend from one budget
         )
         terms = Terms(root.path, shared, shown_by(events), settings.grace_s)
         self._pool = Pool(terms, size, capacity, events)
@@ -118,10 +111,10 @@ class _Orchestrator:
             self._take_reports()
             self._events.close()
         if self._signals > 1:
-            return INTERRUPTED
-        if BUDGET in self._codes:
-            return BUDGET
-        return session.overall(self._codes) if self._settings.once else OK
+            return errors.INTERRUPTED
+        if errors.BUDGET in self._codes:
+            return errors.BUDGET
+        return session.overall(self._codes) if self._settings.once else errors.OK
 
     async def _work(self) -> None:
         while True:
@@ -177,23 +170,21 @@ class _Orchestrator:
         self._add(found)
 
     async def _add_stale(self, names: list[str]) -> None:
-        """Add those that the index does not know to be unchanged. Their builds examine them
-        again."""
+        """Add all but those that the index knows to be unchanged. Their builds look again."""
         with contextlib.suppress(PopbuildError, OSError):  # workers will tell
-            unchanged = await asyncio.to_thread(_unchanged, self._root, names)
-            names = [job for job in names if job not in unchanged]
+            names = await asyncio.to_thread(_changed, self._root, names)
         self._add_sources(names)
 
     def _say_ill_named(self) -> None:
-        for job, problem in self._waiting.ill_named():
-            if job not in self._told:
+        for job in self._waiting.seeds():
+            problem = name_problem(job)
+            if problem is not None and job not in self._told:
                 self._told.add(job)
                 shown = shown_name(self._root.show(self._root.pending(job)))
                 self._events.note(f"warning: {shown} is left: its name can be no job's: {problem}")
 
     def _hand_out(self) -> None:
-        """Give jobs to workers while there is room. The others stay in pending/, for other
-        orchestrators too."""
+        """Give workers jobs while there is room. The others stay, for other orchestrators too."""
         if not self._pool.room:
             return
         building = self._pool.jobs
@@ -210,10 +201,9 @@ class _Orchestrator:
         source, pending = self._root.seed(job), self._root.pending(job)
         if job in self._sources:
             if disk.stands(source):
-                if not self._waiting.is_whole(source):
-                    self._queue.append(job)
-                    return False
-                return True
+                is_whole = self._waiting.is_whole(source)
+                self._queue += [] if is_whole else [job]
+                return is_whole
             self._sources.discard(job)
         if disk.stands(pending):
             return self._waiting.is_whole(pending)
@@ -292,7 +282,7 @@ class _Orchestrator:
             await self._add_stale(job_ids.known_seeds(self._root))
 
 
-def _unchanged(root: Root, names: list[str]) -> set[str]:
-    """The jobs that are complete and up to date with the configuration of just now."""
+def _changed(root: Root, names: list[str]) -> list[str]:
+    """The jobs that are not complete and up to date with the configuration of just now."""
     with Index(Surroundings(config.load(root)), names) as index:
-        return {job for job in names if index.knows(job)}
+        return [job for job in names if not index.knows(job)]

@@ -85,8 +85,7 @@ class Pool:
         least.say(job)
 
     def renew(self) -> None:
-        """The configuration changed: workers finish their jobs with the old one, and new workers
-        build the next."""
+        """The configuration changed: workers finish their jobs, and new workers build the next."""
         self._refused = False
         for each in self._workers:
             if not each.retiring:

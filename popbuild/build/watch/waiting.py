@@ -1,5 +1,4 @@
-"""What an orchestrator can take up: seeds in pending/, and jobs whose process died; and which files
-change below its root."""
+"""What an orchestrator can take up: seeds, and jobs whose process died; which files change."""
 
 from __future__ import annotations
 
@@ -16,9 +15,8 @@ from popbuild.base import disk, jsonio, locks
 from popbuild.base.errors import InputError
 from popbuild.base.file_events import watch_files
 from popbuild.base.paths import CURRENT, PENDING, Root, name_problem
-from popbuild.jobs import job_ids, job_state, promotion
+from popbuild.jobs import job_ids, job_state, promotion, records
 from popbuild.jobs.claims import JobLocks
-from popbuild.jobs.records import read_json
 from popbuild.model.status import COMPLETE, REJECTED, RUNNING
 
 _ENDING = "-seed.json"
@@ -53,13 +51,6 @@ class Waiting:
                         at = entry.stat(follow_symlinks=False).st_mtime_ns
                         found.append((at, entry.name.removesuffix(_ENDING)))
         return [job for _, job in sorted(found)]
-
-    def ill_named(self) -> Iterator[tuple[str, str]]:
-        """The seeds in pending/ whose name cannot be a job's, each with the reason."""
-        for job in self.seeds():
-            problem = name_problem(job)
-            if problem is not None:
-                yield job, problem
 
     def is_whole(self, path: Path) -> bool:
         """Whether a seed can be taken up: it is there, and not being written.
@@ -130,7 +121,7 @@ class Waiting:
             return disk.stands(folder.seed) or disk.stands(folder.path / job_state.CLAIMED)
         if self._idle.get(job) == changed:
             return False
-        status = read_json(folder.status)
+        status = records.read_json(folder.status)
         if isinstance(status, dict) and (
             status.get("state") in _UNFINISHED or "abandoned" in status
         ):

@@ -117,7 +117,7 @@ async def _build_what_comes(pipe: _Pipe, builder: Builder, terms: Terms) -> None
         hurry.cancel()
     if under_way:
         builder.drain()
-        # Without a pool no message says how long. What is paid for is waited for all the same.
+        # Without a pool no message says how long. Still wait for what is paid for.
         grace_s = message.grace_s if isinstance(message, Drain) else terms.grace_s
         _, late = await asyncio.wait(under_way, timeout=grace_s)
         for task in late:

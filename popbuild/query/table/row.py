@@ -8,9 +8,8 @@ from typing import Any
 
 from popbuild.base import disk
 from popbuild.base.paths import COMPLETE, REJECTED, Root
-from popbuild.jobs.foreign import listed_tasks
 from popbuild.jobs.lookup import Job, standing_status
-from popbuild.jobs.records import read_json
+from popbuild.jobs.records import listed_tasks, read_json
 from popbuild.model import status as states
 from popbuild.model.foreign_status import NOTHING_SAID, error_text, task_usage
 from popbuild.query import untrusted

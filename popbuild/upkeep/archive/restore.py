@@ -22,7 +22,6 @@ from popbuild.jobs import (
     lifecycle,
     originals,
     run_history,
-    run_lines,
     run_log,
     seals,
 )
@@ -241,7 +240,7 @@ def _check_job(runs: run_history.Runs, came: JobFolder, described: Mapping[str, 
     if described["state"] != COMPLETE:
         return None
     given = described.get("line")
-    line = given if isinstance(given, dict) and run_lines.is_line(given) else None
+    line = given if isinstance(given, dict) and run_log.is_line(given) else None
     body = seals.read_seal(came)
     if body is None and not disk.stands(came.seal) and (line is None or "seal" not in line):
         return line  # from before there were seals: its digests in the archive must do

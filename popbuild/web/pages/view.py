@@ -12,10 +12,9 @@ from popbuild.base import disk
 from popbuild.base.errors import PopbuildError
 from popbuild.base.paths import JobFolder, Root, shown_name
 from popbuild.base.units import count, seconds
-from popbuild.jobs.foreign import listed_tasks
 from popbuild.jobs.lookup import Job, standing_status
 from popbuild.jobs.originals import unowned
-from popbuild.jobs.records import read_json
+from popbuild.jobs.records import listed_tasks, read_json
 from popbuild.model.clock import seconds_at
 from popbuild.model.config.config import environment_of
 from popbuild.model.foreign_status import error_text
