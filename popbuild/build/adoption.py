@@ -18,7 +18,7 @@ from typing import Any
 
 from popbuild.base import disk, jsonio, tree
 from popbuild.base.errors import GateError, InputError
-from popbuild.base.paths import COMPLETE, CURRENT, JobFolder, artifact_place
+from popbuild.base.paths import CURRENT, JobFolder, artifact_place
 from popbuild.jobs import fingerprint, lifecycle, open_job, originals, promotion, records
 from popbuild.jobs.config_archive import Objects
 from popbuild.jobs.examine import Exam, examine
@@ -37,12 +37,6 @@ _MOST_MS = 1e12  # that a task can have taken: thirty years
 
 # What another program's model did, and what it cost, is unknown.
 UNMETERED = Usage(input_tokens=None, output_tokens=None, cost=None)
-
-
-def original_of(job: Job, around: Surroundings) -> JobFolder | None:
-    """The complete result of another program that stands for a job, None where there is none."""
-    good = around.root.job(COMPLETE, job.id)
-    return good if records.is_foreign(good) else None
 
 
 def adopt(
@@ -138,12 +132,9 @@ class _Left:
         return [str(name) for name in names] if isinstance(names, list) else []
 
     def of_output(self, task: Task) -> Any:
-        """A task's artifact as its old output.json has it, MISSING where it has none.
-
-        That file holds whatever came from the provider, be it an error or half an answer: only the
-        schema of a JSON document can tell that it is one. And where the task made artifacts, it is
-        in one of those.
-        """
+        """A task's artifact as its old output.json has it, else MISSING. That file may hold an
+        error or half an answer, so only a schema can tell; and artifacts that the task made come
+        first."""
         there = disk.stands(self.original.artifact(task.artifact))
         if there or task.answer != "json" or self._made(task):
             return MISSING
@@ -227,8 +218,7 @@ def _adopt(opened: open_job.OpenJob, exam: Exam, task: Task, told: Mapping[str, 
 
 
 def _times(told: Mapping[str, Any]) -> dict[str, Any]:
-    """When the other program ran a task, and for how long; nothing unless its status says all of
-    it."""
+    """When the other program ran a task, and how long; nothing if its status lacks any of it."""
     found = {key: told.get(key) for key in ("startedAt", "endedAt")}
     took = told.get("executionTime")
     is_number = isinstance(took, int | float) and not isinstance(took, bool)
@@ -249,13 +239,3 @@ def _end(opened: open_job.OpenJob, exam: Exam, around: Surroundings) -> None:
     line = promotion.run_line(exam, opened.status["pipelineId"], ended)
     kept = promotion.previous_kept(environment_of(around.root, os.environ))
     promotion.promote(around.root, opened.folder, line, kept)
-
-
-def refuse_unless_complete(job: Job) -> None:
-    """InputError for another program's job that is not complete: it has to be built."""
-    if job.folder is not None and records.is_foreign(job.folder):
-        raise InputError(
-            "another program left this job, and it is not complete",
-            {"job": job.id, "state": job.description},
-            hint=f"doit run job={job.id} builds it: what stands there is kept",
-        )

@@ -97,8 +97,7 @@ class Builder:
         self._under_way: dict[str, JobBuild] = {}
 
     async def prepare(self) -> None:
-        """Check all templates, and keep the configuration's files. ConfigError if all are
-        broken."""
+        """Check the templates; keep the configuration. ConfigError if no pipeline can be used."""
         around, templates = self._services.around, self._services.templates
         broken = await asyncio.to_thread(preview.broken, around, templates)
         if len(broken) == len(around.config.pipelines):
@@ -190,7 +189,7 @@ class Builder:
                         self._under_way[job].stop()
 
     def drain(self) -> None:
-        """Start nothing more, and send nothing more. Jobs that are not done by then stay running,
-        as after a crash: the next command that finds their locks free takes them up."""
+        """Start and send nothing more. Unfinished jobs stay running, as after a crash: the next
+        command that finds their locks free takes them up."""
         self._services.stopping = self._services.draining = True
         self._services.calls.drain()

@@ -6,10 +6,8 @@ from typing import Any
 
 
 class NullBackend:
-    """doit's database, kept empty: letters are the truth, and travel with the job.
-
-    doit asks `get` for the state of each file dependency: anything but None counts as known.
-    """
+    """doit's database, kept empty: letters are the truth, and travel with the job. doit asks `get`
+    for the state of each file dependency: anything but None counts as known."""
 
     desc = "keeps nothing: popbuild's letters are the truth"
 

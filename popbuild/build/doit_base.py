@@ -97,11 +97,8 @@ def _as_option(word: Word) -> dict[str, Any]:
 
 
 class DoitCommand:
-    """Mixed into a command of doit's: decides whose command this is.
-
-    Ours, when the dodo file that doit would take is ours, or when there is none here but a root
-    can be found; so that every command works from any working directory.
-    """
+    """Mixed into a command of doit's: decides whose command this is. It is ours if the dodo file
+    that doit would take is, or if there is none and a root is found, from any working directory."""
 
     _is_ours: bool | None = None
 

@@ -17,13 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class JobResult:
-    """How the build of one job ended.
-
-    `outcome` is one of up to date, complete, built (a partial build), rejected, unchanged
-    (rejected before, with the same inputs), failed, stopped, waiting. Times in milliseconds.
-    `questions` are for a person to decide. With `spares_others` the other jobs of the command go
-    on: it ended as asked, or because of its own pipeline.
-    """
+    """How the build of one job ended. `outcome` is one of up to date, complete, built (a partial
+    build), rejected, unchanged (rejected before, with the same inputs), failed, stopped, waiting.
+    Times in milliseconds. With `spares_others` the other jobs of the command go on: it ended as
+    asked, or because of its own pipeline."""
 
     id: str
     outcome: str
@@ -133,8 +130,7 @@ def shown_by(events: Events) -> tuple[str, ...]:
 
 
 class Forwarded(Events):
-    """Events for a printer in another process: `send` takes an event's name and its values. A
-    job's end is not among them: the build returns it."""
+    """Events for a printer in another process. `send` takes an event's name and its values."""
 
     def __init__(self, send: Callable[[str, tuple[Any, ...]], None], told: Iterable[str]) -> None:
         for name in told:

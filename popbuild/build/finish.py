@@ -53,8 +53,7 @@ def finish(run: JobRun, outcomes: Outcomes) -> JobResult:
 
 
 def _stay(run: JobRun, outcomes: Outcomes, ended: Mapping[str, Any]) -> JobResult | None:
-    """The result for a job that stays in current/, unfinished or undecided; None for one that is
-    done."""
+    """The result for a job that stays in current/, unfinished or undecided; None for any other."""
     opened, exam, stopped = run.opened, run.exam, outcomes.first(TaskStopped)
     if run.services.draining and _could_go_on(exam):
         opened.change(lambda each: states.move_job(each, states.RUNNING))

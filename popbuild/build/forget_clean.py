@@ -41,11 +41,8 @@ def forget(root: Root, job: str | None, names: Iterable[str]) -> Iterator[str]:
 def clean(
     root: Root, job: str | None, names: Iterable[str], *, complete: bool, dry_run: bool
 ) -> Iterator[str]:
-    """Remove jobs from current/, and with `complete` from complete/. Gives a line for each.
-
-    That a complete job goes on purpose is written down first, so that `verify` does not miss it;
-    so too for one that a person removed by hand.
-    """
+    """Remove jobs from current/, and with `complete` from complete/; a line for each. That a
+    complete job goes on purpose is written down first, so that `verify` does not miss it."""
     missing = run_history.Runs(root).missing(run_log.complete_jobs(root))[0] if complete else []
     for each in select(root, job, names, missing):
         with lifecycle.job_lock(root, each):

@@ -75,12 +75,9 @@ class Decided:
 
 
 def approve(root: Root, job: str, answer: HumanAnswer) -> Decided:
-    """Say yes to what a task made: what needs it can be built.
-
-    A job that was rejected at the gate goes on by this, too, without `of`. Raises UsageError where
-    nothing waits, StoppedError where the question has changed, or another person has answered it
-    otherwise, and LockedError while another command builds the job.
-    """
+    """Approve what a task made, so that others can be built from it; also after a rejection, but
+    then not with `of`. Raises UsageError where nothing waits, StoppedError where the question has
+    changed or another person has answered it otherwise, and LockedError."""
     return _decide(root, job, APPROVED, answer)
 
 
@@ -123,9 +120,8 @@ def _examined(job: Job) -> Exam:
 
 
 def _asked(job: Job, exam: Exam, said: str, answer: HumanAnswer) -> str | None:
-    """The name of the task that an answer is for: the one whose question has the digest that the
-    answer gives back, where it gives one. StoppedError if the question has changed, or if another
-    person has decided otherwise since: an answer decides only what was seen."""
+    """The name of the task that an answer is for, by the digest of its question if it gives one.
+    StoppedError if that has changed, or another person has decided otherwise since."""
     if answer.of is None:
         return answer.task
     found = (each for each in exam.pipeline.gated if exam.asked_of(each) == answer.of)

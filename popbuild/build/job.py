@@ -46,8 +46,8 @@ class JobBuild:
         return self.services.around.root
 
     def stop(self) -> None:
-        """Give up what is under way, as Ctrl-C would, and leave the job stopped. Without effect
-        once the tasks have ended: the job is about to be promoted, or rejected."""
+        """Cancel what is under way, and leave the job stopped; without effect once all tasks
+        ended."""
         if not self.is_to_stop:
             self.is_to_stop = True
             if self.building is not None:

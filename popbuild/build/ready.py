@@ -12,11 +12,13 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from doit.control import TaskControl
+from doit.dependency import Dependency
 from doit.exceptions import TaskFailed as DoitTaskFailed
 from doit.runner import Runner
 from doit.task import Task as DoitTask
 
 from popbuild.build import schedule
+from popbuild.build.doit_backend import NullBackend
 from popbuild.build.job_run import JobRun, Outcomes, TaskBuilt, TaskOutcome, TaskSkipped, TaskSpent
 from popbuild.build.task import build_task
 
@@ -34,7 +36,9 @@ class Dispatch(Runner):  # type: ignore[misc]  # doit has no types
     def __init__(
         self, tasks: Iterable[DoitTask], wanted: Iterable[str] | None, *, always: bool
     ) -> None:
-        super().__init__(schedule.dependencies(), _Silent(), continue_=False, always_execute=always)
+        # doit's dependency manager over nothing: its database is not the truth.
+        nothing = Dependency(NullBackend, "", checker_cls=schedule.NeverDecides)
+        super().__init__(nothing, _Silent(), continue_=False, always_execute=always)
         control = TaskControl(list(tasks))
         control.process(None if wanted is None else list(wanted))
         self._dispatcher = control.task_dispatcher()
@@ -42,8 +46,7 @@ class Dispatch(Runner):  # type: ignore[misc]  # doit has no types
         self._news: Any = None  # a node that ended, and of which the dispatcher is to hear
 
     def ready(self) -> str | None:
-        """The next task that can start; None while all wait for others, after a failure, at the
-        end."""
+        """The next task that can start; None while all wait, after a failure, and at the end."""
         while not self._stop_running:
             try:
                 node = self._dispatcher.generator.send(self._news)
@@ -59,8 +62,7 @@ class Dispatch(Runner):  # type: ignore[misc]  # doit has no types
         return None
 
     def ended(self, name: str, *, goes_on: bool) -> None:
-        """Note a task's end: no other starts unless the build `goes_on`. Then ask for `ready`
-        ones."""
+        """Note the end of a task. No other starts unless the build `goes_on`; ask for `ready`."""
         node = self._news = self._started.pop(name)
         self.process_task_result(node, None if goes_on else DoitTaskFailed(name))
 
@@ -69,7 +71,7 @@ class ReadyTasks:
     """Builds the tasks of one run. After a failure those under way, which are paid for, end."""
 
     def __init__(self, run: JobRun, tasks: Collection[str] | None) -> None:
-        wanted = None if tasks is None else [schedule.name_of(run.job, name) for name in tasks]
+        wanted = None if tasks is None else [f"{run.job}:{name}" for name in tasks]
         always = run.services.options.always
         self._run = run
         self._dispatch = Dispatch(schedule.doit_tasks(run.exam), wanted, always=always)
@@ -104,7 +106,7 @@ class ReadyTasks:
 
     async def _build(self, name: str) -> TaskOutcome:
         self._run.check()
-        task = self._run.exam.pipeline.task(schedule.task_of(name))
+        task = self._run.exam.pipeline.task(name.partition(":")[2])
         if self._run.exam.held_by(task):
             # What does not need that decision goes on.
             return TaskSkipped(task.id, TaskSpent(), held=True)
@@ -117,4 +119,4 @@ class ReadyTasks:
         if error is None:
             self.outcomes.all.append(ended.result())
         elif isinstance(error, OSError):
-            self.cut_short.append(schedule.task_of(name))
+            self.cut_short.append(name.partition(":")[2])

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from doit import get_initial_workdir
-from doit.dependency import Dependency, FileChangedChecker
+from doit.dependency import FileChangedChecker
 from doit.doit_cmd import get_var
 from doit.exceptions import TaskError as DoitTaskError
 from doit.task import Task as DoitTask
 
 from popbuild.base import roots
 from popbuild.base.paths import Root, shown_name
-from popbuild.build.doit_backend import NullBackend
 from popbuild.jobs import index
 from popbuild.jobs.examine import Exam
 from popbuild.jobs.lookup import Job
@@ -64,21 +63,6 @@ def refuse() -> Any:
     )
 
 
-def dependencies() -> Dependency:
-    """doit's dependency manager over nothing: its database is not the truth."""
-    return Dependency(NullBackend, "", checker_cls=NeverDecides)
-
-
-def name_of(job: str, task: str) -> str:
-    """The doit name of a task."""
-    return f"{job}:{task}"
-
-
-def task_of(name: str) -> str:
-    """The task of a doit name."""
-    return name.partition(":")[2]
-
-
 def doit_tasks(exam: Exam) -> list[DoitTask]:
     """The doit tasks of a job that stands in `exam.folder`, to be built; no group."""
     # Looked at anew just before a task starts: a person may have edited its artifact since.
@@ -92,11 +76,11 @@ def _doit_task(exam: Exam, task: Task, look: Callable[[], Verdict], doc: str) ->
     folder, job = exam.folder, exam.folder.id
     needed = [exam.pipeline.task(name).artifact for name in task.needs]
     return DoitTask(
-        name_of(job, task.id),
+        f"{job}:{task.id}",
         [refuse],
         file_dep=[str(folder.seed), *(str(folder.artifact(name)) for name in needed)],
         targets=[str(folder.artifact(task.artifact))],
-        task_dep=[name_of(job, name) for name in task.needs],
+        task_dep=[f"{job}:{name}" for name in task.needs],
         uptodate=[UpToDate(look)],
         io={"capture": False},
         doc=doc,

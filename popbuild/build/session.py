@@ -87,10 +87,8 @@ def run(
     options: Options | None = None,
     events: Events | None = None,
 ) -> tuple[int, list[JobResult]]:
-    """Build the selected jobs. Gives the exit code and a result for each job, in order.
-
-    Raises PopbuildError for what is wrong before anything is built.
-    """
+    """Build the selected jobs. Gives the exit code and a result for each job, in order. Raises
+    PopbuildError for what is wrong before anything is built."""
     options, events = options or Options(), events or Events()
     build = _builder_of(options)
     chosen = select(root, job, names)
@@ -191,8 +189,7 @@ def plan_run(
 def _ask_first(
     selection: Selection, around: Surroundings, options: Options, events: Events, mode: str
 ) -> None:
-    """If the build may cost more than `--ask-above`, show the plan and ask. StoppedError for a
-    no."""
+    """Show the plan and ask, if it may cost more than `--ask-above`. StoppedError for a no."""
     if options.ask_above is None:
         return
     from popbuild.query.plan import plan

@@ -36,8 +36,7 @@ _MAX_MESSAGE = 500  # characters of problems in a status
 
 @dataclass
 class TaskAttempt:
-    """One attempt at one task. `watch` measures the task's own work; `work` is what it collects,
-    None where not even its start succeeded."""
+    """One attempt at one task. `watch` measures the task's own work; `work` collects results."""
 
     run: JobRun
     task: Task

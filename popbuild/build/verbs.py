@@ -17,6 +17,7 @@ from popbuild.jobs.examine import Exam, examine
 from popbuild.jobs.lookup import Job
 from popbuild.jobs.seed_files import BadSeed, key_problems, read_seed
 from popbuild.jobs.selection import require_task, select
+from popbuild.model import status as states
 from popbuild.model.clock import run_id
 from popbuild.model.config import config
 from popbuild.query import describe
@@ -112,7 +113,9 @@ def retry(root: Root, name: str) -> tuple[str, str]:
     task, rejection = check_retry(root, name)
     if rejection is None:
         with lifecycle.job_lock(root, name):
-            lifecycle.forget_failures(root.job(CURRENT, name))
+            path = root.job(CURRENT, name).status
+            status = states.without_failures(records.read_json(path))
+            disk.write(path, jsonio.dumps(status, sort=False))
         return task, "is tried again"
     with lifecycle.job_lock(root, name):
         calls = [call for call in rejection.get("calls", ()) if isinstance(call, dict)]
@@ -123,8 +126,7 @@ def retry(root: Root, name: str) -> tuple[str, str]:
 
 
 def check_retry(root: Root, name: str) -> tuple[str, dict[str, Any] | None]:
-    """The task that `retry` is about, with the job's rejection if there is one. UsageError for a
-    job that was not rejected and did not fail again and again."""
+    """The task that `retry` is about, and the job's rejection, if any. UsageError for others."""
     job = find_job(root, name)
     if job.is_not_ours:
         refuse_bad(job)
@@ -158,11 +160,8 @@ def _failed_again(root: Root, name: str) -> str | None:
 
 
 def accept(root: Root, name: str, tasks: Iterable[str] = ()) -> list[str]:
-    """Write new letters for what stands there, so that it counts as up to date; gives the tasks.
-
-    Each artifact must pass its gate. In order, so that what stands below is judged by it. A
-    complete job of another program is adopted: see adoption.py.
-    """
+    """Write new letters for what stands there and passes its gate, so that it is up to date; gives
+    the tasks. A complete job of another program is adopted: see adoption.py."""
     describe.check_known(root, name)
     with lifecycle.job_lock(root, name):
         kept = promotion.previous_kept(config.environment_of(root, os.environ))
@@ -176,10 +175,15 @@ def accept(root: Root, name: str, tasks: Iterable[str] = ()) -> list[str]:
         wanted = list(tasks) or list(job.pipeline.names)
         for each in wanted:
             require_task(job.pipeline, each, name)
-        original = adoption.original_of(job, exam.around)
-        if original is not None:
-            return adoption.adopt(job, original, wanted, exam.around)
-        adoption.refuse_unless_complete(job)
+        complete = root.job(COMPLETE, name)
+        if records.is_foreign(complete):
+            return adoption.adopt(job, complete, wanted, exam.around)
+        if records.is_foreign(folder):
+            raise InputError(
+                "another program left this job, and it is not complete",
+                {"job": name, "state": job.description},
+                hint=f"doit run job={name} builds it: what stands there is kept",
+            )
         accepted = []
         for task in job.pipeline.in_order:
             verdict = exam.look(task)

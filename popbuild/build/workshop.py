@@ -18,11 +18,8 @@ from popbuild.model.config import config
 
 
 class Workshop:
-    """A builder in its own event loop, for as long as nothing changes.
-
-    stages.py is served from one snapshot a process, so that another configuration, or another
-    coordinator, waits until the jobs of the last one have ended.
-    """
+    """A builder in its own event loop, for as long as nothing changes. stages.py is served from one
+    snapshot in a process, so another configuration or coordinator waits for the last one's jobs."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()

@@ -40,8 +40,7 @@ class Exam:
     _resolved: dict[str, tuple[Any, str]] = field(default_factory=dict)
 
     def moved(self, folder: JobFolder, last_seed: Any) -> Exam:
-        """This exam for another directory with the same files, but for today's seed. Reads
-        nothing."""
+        """This exam for another directory with the same files, but for its seed. Reads nothing."""
         return dataclasses.replace(self, folder=folder, last_seed=last_seed)
 
     def look(self, task: Task) -> staleness.Verdict:
@@ -78,8 +77,7 @@ class Exam:
         return verdict
 
     def last_letter(self, task: Task) -> Letter | None:
-        """A task's letter; the last good result's while a build has removed it and none
-        finished."""
+        """A task's letter; while an unfinished build removed it, that of the last good result."""
         letter = self.letters[task.id]
         last_good = self.around.root.job(COMPLETE, self.folder.id)
         if letter is not None or self.folder == last_good:
@@ -204,8 +202,8 @@ class Exam:
         return decision.decision
 
     def held_by(self, task: Task) -> tuple[str, ...]:
-        """The tasks above, directly or not, whose human gates hold this one back: what they
-        made is not approved, or they are still to be built."""
+        """The tasks above whose human gates hold this one back: not approved, or still to be
+        built."""
         gated = self.pipeline.gated
         above = self.pipeline.upstream(task.id) if gated else ()
         return tuple(

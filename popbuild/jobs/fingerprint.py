@@ -35,13 +35,9 @@ STAGES_VERSION = "2"  # raised when a default stage gives another result for the
 
 @dataclass(frozen=True)
 class Inputs:
-    """What dependencies are resolved against.
-
-    `artifacts` has the value of each upstream main artifact that exists; `files` the digests of
-    the snapshot by path; `place` is where the task's model answers. `sample` is the number of the
-    task's first draw, `job` the job's ID. `resolved` are dependencies on documents that other tasks
-    have too, each with its document.
-    """
+    """What dependencies are resolved against: the seed, each upstream main artifact that exists,
+    the digests of the snapshot by path, where the task's model answers, the number of its first
+    draw, the job's ID. `resolved` are dependencies on documents that other tasks have too."""
 
     seed: Any
     artifacts: Mapping[str, Any]
@@ -149,8 +145,7 @@ _TRACED = ("seed", "seed-kind", "artifact", "artifact-kind", "needs", "fallback"
 
 
 def _is_no_more(dependency: str, task: Task, now: Fingerprint) -> bool:
-    """Whether an old letter names what never changed a result: a time limit, or an editor's
-    files."""
+    """Whether an old letter names what never changed a result: a time limit, editors' files."""
     if dependency == "setting:timeout":
         return task.command is None
     kind, _, path = dependency.partition(":")

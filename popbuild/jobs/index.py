@@ -44,11 +44,8 @@ _UP_TO_DATE = Verdict(())
 
 
 class Index:
-    """The index as one command uses it, in a `with`: at its end, what was learned is written down.
-
-    `ids` are the jobs that the command looks at. A few among many are examined, which takes less
-    time than to read the index.
-    """
+    """The index as one command uses it, in a `with`: what it learned is written at its end. `ids`
+    are the jobs that the command looks at: a few among many are examined, which is faster."""
 
     def __init__(self, around: Surroundings, ids: Collection[str]) -> None:
         self._around = around
@@ -82,8 +79,8 @@ class Index:
                 stamps.write_index(self._path, self._now, rows, stale)
 
     def find(self, job: str) -> lookup.Job:
-        """`lookup.find`, without opening a file of a job that is as it was: its state and its
-        verdicts are known, its seed and its artifacts were not read."""
+        """`lookup.find`, without opening a file of a job that is as it was. Its seed is not
+        read."""
         pipeline = self.knows(job)
         if pipeline is None:
             return self.examine(job)
@@ -120,8 +117,7 @@ class Index:
         return None
 
     def examine(self, job: str) -> lookup.Job:
-        """`lookup.find`. The next command knows what it finds of a complete job with files at
-        rest."""
+        """`lookup.find`. The next command knows a complete job from it whose files are at rest."""
         if self._now is None or job in self._unsettled:
             return lookup.find(job, self._around)
         with disk.noting_reads() as seen:
@@ -174,8 +170,7 @@ class Index:
             self._learned = True
 
     def _are_at_rest(self, files: Iterable[os.stat_result | None]) -> bool:
-        """Whether these files have not changed for some ticks: a later change shows in their
-        times."""
+        """Whether these files rested for some ticks: a later change shows in their times."""
         if self._now is None:
             return False
         # A clock that shows no part of a second finer than 10 ms may well have none.

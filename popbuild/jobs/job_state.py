@@ -19,8 +19,7 @@ DAMAGE = f"{STATUS} is damaged or altered"
 
 
 def standing_state(root: Root, folder: JobFolder, state: str) -> str:
-    """The state of a job by its directory in this folder. It runs while a process holds its lock:
-    one that was killed could not write down that it stopped."""
+    """The state of a job by its directory in this folder; running only while its lock is held."""
     if state != CURRENT:
         return state
     found = state_in(folder)
@@ -85,8 +84,7 @@ def seed_source(root: Root, job: str, folder: JobFolder | None) -> str | None:
 
 
 def is_orphan(root: Root, folder: JobFolder) -> bool:
-    """Whether a job was built from a file under seeds/ that is gone. One that was submitted never
-    had one. Where a job does not say where it came from, the answer is no."""
+    """Whether a job was built from a file under seeds/ that is gone. No where it does not say."""
     source = None
     for place in (folder.rejection, folder.status):  # a bad seed never had a status
         body = read_json(place)

@@ -64,11 +64,8 @@ def job_lock(root: Root, job: str) -> Iterator[None]:
 
 
 def claim(root: Root, job: str) -> None:
-    """Take a job's seed out of pending/, if there is one: a rename.
-
-    The claimed file stays beside the job's own files until seed.json is written anew: a crash in
-    between loses nothing, the next claim finds it there.
-    """
+    """Take a job's seed out of pending/, if there is one. The claimed file stays beside the job's
+    files until seed.json is written anew, so that a crash in between loses nothing."""
     folder = root.job(CURRENT, job)
     disk.make_folder(folder.path)
     with contextlib.suppress(FileNotFoundError):  # a file that a crash left there is older
@@ -77,8 +74,7 @@ def claim(root: Root, job: str) -> None:
 
 def note_abandoned(root: Root, job: str) -> None:
     """Write down that a job is stopped, where its status says that it runs: the caller holds its
-    lock, so the process that built it was killed, or the power failed. Commands that only look
-    report it as stopped even where that cannot be written."""
+    lock, so the process that built it was killed. Commands that only look compute the same."""
     folder = root.job(CURRENT, job)
     status = read_status(folder)
     if status is None or status.get("state") != states.RUNNING:
@@ -94,12 +90,6 @@ def refresh_seed(root: Root, folder: JobFolder, seed: Mapping[str, Any]) -> None
         with seals.changing(folder, folder.seed):
             write_seed(folder, seed)
     tree.remove(root.pending(folder.id))
-
-
-def forget_failures(folder: JobFolder) -> None:
-    """Let tasks that failed in a row be tried again."""
-    status = states.without_failures(records.read_json(folder.status))
-    disk.write(folder.status, jsonio.dumps(status, sort=False))
 
 
 def write_seed(folder: JobFolder, seed: Mapping[str, Any]) -> None:
@@ -136,8 +126,7 @@ def write_letter(folder: JobFolder, task: str, body: Mapping[str, Any]) -> None:
 
 
 def reseal_letter(folder: JobFolder, exam: Exam, task: Task, run: str | None, edited: bool) -> None:
-    """Write a new letter for what stands there: `accept`, and edits that are kept. It has the
-    dependencies of the last letter, with today's digests."""
+    """Write a new letter for what stands there, with the last one's dependencies as of today."""
     last, value = exam.letters[task.id], exam.artifacts[task.id]
     assert last is not None
     body = dict(last.body)

@@ -27,15 +27,11 @@ BAD_PIPELINE = "bad pipeline"
 
 @dataclass(frozen=True)
 class Job:
-    """A job as it stands: the directory that answers for it, if there is one yet.
-
-    `state` is complete, running, stopped, failed, waiting, rejected, pending or new. `seed` is
-    today's input; None with `bad_seed` where it cannot be read. `damage` says why its status cannot
-    be used: the next build makes it anew. `removed` are tasks that its pipeline has no longer: the
-    next build drops what they made. `bad_name` says why its ID cannot be one, `bad_link`
-    which symbolic link its directory is or holds: nothing of it is read. `broken` is why its
-    pipeline cannot be used.
-    """
+    """A job as it stands: the directory that answers for it, if there is one yet. `state` is
+    complete, running, stopped, failed, waiting, rejected, pending or new. `seed` is today's; None
+    with `bad_seed`. `damage` says why its status cannot be used, `removed` which tasks its pipeline
+    no longer has: the next build mends both. `bad_name` says why its ID cannot be one, `bad_link`
+    which symbolic link it is or holds, `broken` why its pipeline cannot be used."""
 
     id: str
     state: str
@@ -62,7 +58,7 @@ class Job:
 
     @property
     def bad(self) -> tuple[str, tuple[Problem, ...]] | None:
-        """Why the job cannot be built, one of the BAD_ words with its problems; None where it
+        """Why the job cannot be built: one of the BAD_ words, and its problems. None where it
         can."""
         if self.bad_name is not None:
             return BAD_NAME, (Problem(self.bad_name),)
@@ -114,8 +110,7 @@ class Job:
 
     @property
     def questions(self) -> tuple[Question, ...]:
-        """The questions that the job waits with. None while it is built or once it is complete: a
-        gate that was added since asks at the next build."""
+        """What the job waits for. Nothing while it is built, or once it is complete."""
         asks = self.state in (states.WAITING, states.STOPPED, states.FAILED)
         return self.exam.questions if asks and self.exam is not None else ()
 
@@ -126,11 +121,8 @@ class Job:
 
 
 def find(job: str, around: Surroundings) -> Job:
-    """Which directory answers for a job, and how it stands against today's inputs.
-
-    complete/ if it matches the inputs; otherwise current/, then rejected/, then complete/ as
-    stale. Reads; writes nothing, and nothing of a job that a link leads out of.
-    """
+    """Which directory answers for a job, and how it stands: complete/ if it matches the inputs,
+    else current/, rejected/, or complete/ as stale. Writes nothing; reads nothing behind a link."""
     root, folders = around.root, _folders(job, around.root)
     found = _inputs_of(job, around, folders)
     seed, pipeline = found.seed, found.pipeline
@@ -229,8 +221,7 @@ def _todays_seed(job: str, root: Root) -> dict[str, Any]:
 
 
 def standing_status(job: Job) -> states.Status | None:
-    """The status of a job as it stands: where it says running and the job's lock is free, that
-    it is stopped. The next command that holds the lock writes that down."""
+    """The status of a job as it stands: stopped, if it says running and the lock is free."""
     status = records.shown_status(job.folder) if job.folder else None
     if status is None or job.state != states.STOPPED or status.get("state") != states.RUNNING:
         return status

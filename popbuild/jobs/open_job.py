@@ -27,13 +27,9 @@ class OpenJob:
 
     def __init__(self, folder: JobFolder, status: states.Status) -> None:
         self.folder = folder
-        self._status = status
+        self.status = status
         self._is_ahead = False  # of the disk, by a stage
         self._lock = threading.Lock()  # stages write files from their own threads
-
-    @property
-    def status(self) -> states.Status:
-        return self._status
 
     def change(
         self,
@@ -42,19 +38,18 @@ class OpenJob:
         sync: bool = False,
         followed: bool = False,
     ) -> None:
-        """Apply one legal change and write it down. One that is `followed` by another at once is
-        written with that one, unless a task still runs: that may take long."""
+        """Apply one legal change and write it down; with the next, if `followed` and no task
+        runs."""
         with self._lock:
-            self._status = change(self._status)
-            if followed and not states.any_running(self._status):
+            self.status = change(self.status)
+            if followed and not states.any_running(self.status):
                 return
             self._write(sync=sync)
 
     def at_stage(self, task: str, stage: str) -> None:
-        """Note which stage a task is at. `show_stage` writes it down: most take less time than
-        that."""
+        """Note which stage a task is at. Most are over before `show_stage` is asked to write it."""
         with self._lock:
-            self._status = states.at_stage(self._status, task, stage)
+            self.status = states.at_stage(self.status, task, stage)
             self._is_ahead = True
 
     def show_stage(self) -> None:
@@ -64,35 +59,33 @@ class OpenJob:
                 self._write(sync=False)
 
     def _write(self, *, sync: bool) -> None:
-        disk.write(self.folder.status, jsonio.dumps(self._status, sort=False), sync=sync)
+        disk.write(self.folder.status, jsonio.dumps(self.status, sort=False), sync=sync)
         self._is_ahead = False
 
     def catch_up(self, exam: Exam) -> None:
-        """Mark the tasks as done whose letter was written just before a crash: the letter
-        decides."""
+        """Mark tasks as done whose letter was written just before a crash: the letter decides."""
         for task, letter in exam.letters.items():
-            done = self._status["tasks"][task]["state"] == "done"
+            done = self.status["tasks"][task]["state"] == "done"
             if letter is not None and not done and not exam.verdicts[task].stale:
                 self.change(functools.partial(_say_done, letter=letter))
 
     def leave(self, state: str, error: str) -> None:
-        """The last word of a build that was cut short, where the disk lets us: the job is in this
-        state, and its tasks that were under way wait to be started again."""
+        """Note that a build was cut short, if the disk lets us: its running tasks wait again."""
         with contextlib.suppress(OSError):
             self.change(functools.partial(states.cut_short, state=state, error=error))
 
     def add_file(self, task: str, kind: str, name: str) -> None:
         """Index a file. Written with the next change of state: the folder is the truth."""
         with self._lock:
-            self._status = states.add_file(self._status, task, kind, name)
+            self.status = states.add_file(self.status, task, kind, name)
 
     def owner(self, kind: str, name: str) -> str | None:
-        return states.owner(self._status, kind, name)
+        return states.owner(self.status, kind, name)
 
     def drop_old_files(self, task: str, keep: Collection[tuple[str, str]]) -> None:
         """Remove the files of earlier attempts that the last one did not write."""
         with self._lock:
-            self._status = _without_files(self._status, self.folder, task, keep)
+            self.status = _without_files(self.status, self.folder, task, keep)
 
 
 def _say_done(status: states.Status, letter: Letter) -> states.Status:
@@ -171,8 +164,7 @@ def open_job(
 
 
 def _drop_removed(status: states.Status, folder: JobFolder, pipeline: Pipeline) -> states.Status:
-    """The status without the files of tasks that the pipeline has no longer, and so is the folder:
-    a clean build has none of them. The last good result has, among the previous ones."""
+    """Drop the tasks that the pipeline no longer has, from the status and from the folder."""
     for task in job_state.removed_tasks(status, pipeline):
         status = _without_files(status, folder, task, ())
         if name_problem(task) is None:

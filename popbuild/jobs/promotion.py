@@ -29,10 +29,8 @@ _NUMBERED = re.compile(r"(\d{6})-")
 
 
 def previous_kept(environment: Mapping[str, str]) -> int:
-    """How many previous good results of a job are kept: POPBUILD_KEEP_PREVIOUS, or one.
-
-    Raises UsageError for anything else.
-    """
+    """How many previous good results of a job are kept: POPBUILD_KEEP_PREVIOUS, or one. Raises
+    UsageError for anything else."""
     text = environment.get("POPBUILD_KEEP_PREVIOUS")
     if not text:
         return _PREVIOUS_KEPT
@@ -47,12 +45,9 @@ def previous_kept(environment: Mapping[str, str]) -> int:
 
 
 def promote(root: Root, folder: JobFolder, run_line: Mapping[str, Any], kept: int) -> JobFolder:
-    """Seal a job that passed every gate, move it from current/ to complete/, and log the run.
-
-    An existing good result is exchanged in one step and set aside; `kept` of them are kept. A note
-    in .popbuild/ is written first: if a crash comes before the log's line, `finish_promotion` adds
-    it.
-    """
+    """Seal a job that passed every gate, move it from current/ to complete/, and log the run. It is
+    exchanged with an existing good result in one step. The note that is written first lets
+    `finish_promotion` add the log's line after a crash."""
     job = folder.id
     note = _promotion_note(root, job)
     target = root.job(COMPLETE, job)
@@ -134,10 +129,8 @@ def _drop_previous(root: Root, job: str, kept: int) -> None:
 
 
 def previous_results(root: Root, job: str) -> list[JobFolder]:
-    """The good results of a job that later ones replaced, as far as they are kept, newest first.
-
-    They are numbered, since the clock may be moved back.
-    """
+    """The good results of a job that later ones replaced, newest first, as far as they are kept.
+    They are numbered, since the clock may be moved back."""
     try:
         found = [each for each in (root.private / "previous" / job).iterdir() if each.is_dir()]
     except FileNotFoundError:
@@ -165,11 +158,9 @@ def promote_to_rejected(root: Root, folder: JobFolder, body: Mapping[str, Any]) 
 
 
 def reject_seed(root: Root, job: str, bad: BadSeed) -> JobFolder:
-    """A seed that cannot be read goes to rejected/ with its problems, byte for byte.
-
-    One that waited in pending/ is moved; one under seeds/ is the user's own and is copied. What
-    an earlier rejection left of the job stays beside it.
-    """
+    """A seed that cannot be read goes to rejected/ byte for byte, with its problems: out of
+    pending/, or as a copy of the user's own file. What an earlier rejection left stays beside
+    it."""
     target = root.job(REJECTED, job)
     source = root.seed(job).name if disk.stands(root.seed(job)) else SUBMITTED
     body = jsonio.dumps(rejection(job, bad.problems, source=source), sort=False)

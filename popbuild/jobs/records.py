@@ -37,11 +37,8 @@ def read_letter(folder: JobFolder, task: str) -> Letter | None:
 
 
 def is_foreign_letter(folder: JobFolder, task: str) -> bool:
-    """Whether a task's letter.json is another program's: neither ours, nor ours but altered.
-
-    Such a file is not damaged, and is left as it is. What became of a letter of ours can be
-    anything, so the status is asked too: a task that popbuild built has its usage there.
-    """
+    """Whether a task's letter.json is another program's: neither ours, nor ours but altered. What
+    became of a letter of ours can be anything, so the status is asked too."""
     path = folder.letter(task)
     if not disk.is_regular(path):
         return False
@@ -63,10 +60,8 @@ def read_decision(folder: JobFolder, task: str) -> Decision | None:
 
 
 def read_artifact(folder: JobFolder, task: Task) -> tuple[Any, str | None]:
-    """A main artifact's value and digest; (None, None) where there is none.
-
-    One that is not JSON any more, after an edit by hand, has the digest of its bytes.
-    """
+    """A main artifact's value and digest; (None, None) where it is missing. One that is not JSON
+    any more, after an edit by hand, has the digest of its bytes."""
     try:
         data = disk.read(folder.at(paths.artifact_place(task.artifact)))
     except (OSError, InputError):
@@ -79,27 +74,21 @@ def read_artifact(folder: JobFolder, task: Task) -> tuple[Any, str | None]:
 
 
 def read_samples(root: Root, job: str) -> dict[str, int]:
-    """Which draw each task of a job is at, as samples/<job>.json has it: 0 unless said.
-
-    The file is under version control, so a merge may have torn it: InputError.
-    """
+    """Which draw each task of a job is at, as samples/<job>.json has it: 0 unless said. The file is
+    under version control, so a merge may have torn it: InputError."""
     where = paths.samples_place(job)
     try:
         data = disk.read(root.at(where), max_bytes=jsonio.MAX_BYTES)
     except FileNotFoundError:
         return {}
     found = jsonio.loads(data, where)
-    if not isinstance(found, dict) or not all(map(_is_sample, found.values())):
+    if not isinstance(found, dict) or not all(type(e) is int and e >= 0 for e in found.values()):
         raise InputError(
             "not the sample numbers of a job",
             {"file": where, "allowed": 'an object of tasks: {"research": 1}'},
             hint="which draw of its model each task is at; popbuild retry and fresh= count them up",
         )
     return found
-
-
-def _is_sample(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def frozen_folder(root: Root) -> Path:

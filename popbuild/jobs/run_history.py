@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from popbuild.base import disk, jsonio
 from popbuild.base.paths import Root
@@ -47,15 +46,19 @@ class Runs:
         for body in filter(None, map(json_of, copy.split(b"\n"))):
             if not is_whole(body):
                 continue
-            if isinstance(body.get("pipelineId"), str):
-                self._ours[body["pipelineId"]] = body
-                self._removed.discard(job_of(body))
-                self._restored.pop(job_of(body), None)
-            elif isinstance(body.get("removed"), str):
-                self._removed.add(body["removed"])
-                self._restored.pop(body["removed"], None)
-            elif isinstance(body.get("restored"), str):
-                self._take_restored(body["restored"], body.get("line"))
+            match body:
+                case {"pipelineId": str(run)}:
+                    self._ours[run] = body
+                    self._removed.discard(job_of(body))
+                    self._restored.pop(job_of(body), None)
+                case {"removed": str(job)}:
+                    self._removed.add(job)
+                    self._restored.pop(job, None)
+                case {"restored": str(job)}:
+                    line = body.get("line")
+                    self._removed.discard(job)
+                    if isinstance(line, dict) and is_line(line):
+                        self._restored[job] = line
         restored = {line["pipelineId"]: line for line in self._restored.values()}
         known = {**self._here, **restored, **self._ours}
         self._by_run: dict[object, RunLine] = dict(known.items())
@@ -63,22 +66,14 @@ class Runs:
         self._last_here = {job_of(line): line for line in self._here.values()}
         self._last_ours = {job_of(line): line for line in self._ours.values()}
 
-    def _take_restored(self, job: str, line: Any) -> None:
-        self._removed.discard(job)
-        if isinstance(line, dict) and is_line(line):
-            self._restored[job] = line
-
     def again(self) -> Runs:
         """The same as they are now; this very object where nothing was written since."""
         return self if _stamp(self._root) == self._stamp else Runs(self._root)
 
     def last(self, job: str) -> RunLine | None:
-        """The line of the last run that was promoted as this job: its result must stand.
-
-        If a result was restored from an archive since, it is that one. Our copy decides where it
-        has the last line of runs.jsonl, since lines may have been removed behind it; otherwise
-        runs.jsonl came from elsewhere, and decides.
-        """
+        """The line of the last run that was promoted or restored as this job: its result must
+        stand. Our copy decides where it has the last line of runs.jsonl, since lines may have been
+        removed behind it; otherwise runs.jsonl came from elsewhere, and decides."""
         if job in self._restored:
             return self._restored[job]
         here = self._last_here.get(job)
@@ -95,10 +90,8 @@ class Runs:
         that were not removed on purpose, and those that only runs.jsonl names."""
         known = {*self._last_here, *self._last_ours, *self._restored}
         jobs = sorted(known - {*standing, *self._removed, ""})
-        return (
-            [job for job in jobs if self.is_missed(job)],
-            [job for job in jobs if not self.is_missed(job)],
-        )
+        missed = [job for job in jobs if self.is_missed(job)]
+        return missed, [job for job in jobs if job not in missed]
 
     def is_missed(self, job: str) -> bool:
         """Whether we saw this job promoted here last, and it was not removed on purpose."""

@@ -96,9 +96,8 @@ def add(root: Root, line: RunLine, *, once: bool = False) -> None:
 
 
 def take_over(root: Root, lines: Sequence[RunLine], *, really: bool) -> int:
-    """Add the lines of another program's runs.jsonl that are not there yet; gives how many. Each
-    says what it said, with its digest and that of the line above it, as ours have. Without `really`
-    they are only counted."""
+    """Add the lines of another program's runs.jsonl that are missing, linked as ours are; gives how
+    many. Without `really` they are only counted."""
     with _turn(root) if really else contextlib.nullcontext():
         there = {_said(body) for body in _bodies(root.runs)}
         new, above = [], _last_digest(root.runs)
@@ -176,8 +175,7 @@ def _cut_short(root: Root, path: Path, lines: Sequence[bytes]) -> dict[int, byte
 
 
 def start_anew(root: Root) -> None:
-    """Before a promotion into a root whose results and runs.jsonl were all deleted, to be made
-    again: set our copy aside, so that nothing is missed."""
+    """Set our copy aside before the first promotion into a root whose results were deleted."""
     if disk.stands(root.runs) or not disk.stands(root.runs_copy):
         return
     with _turn(root):

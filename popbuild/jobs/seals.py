@@ -23,11 +23,8 @@ SEAL_VERSION = 1
 
 
 def write_seal(folder: JobFolder, last: JobFolder) -> str:
-    """Seal a job that is about to be promoted; gives the seal's digest.
-
-    `last` is the good result that it replaces, if there is one. What was altered there by hand,
-    and came along with a copy, stays an alteration: nothing vouches for it.
-    """
+    """Seal a job that is about to be promoted; gives the seal's digest. What was altered by hand in
+    the `last` good result, and came along with a copy, stays an alteration."""
     files = digests(folder)
     _leave_out_alterations(files, folder, last)
     return _put(folder, {"formatVersion": SEAL_VERSION, "files": files})
@@ -63,13 +60,9 @@ def _edits_kept(folder: JobFolder) -> set[str]:
 
 @contextlib.contextmanager
 def changing(folder: JobFolder, *paths: Path) -> Iterator[None]:
-    """Around a change on purpose to these files of a complete job: an accepted edit, a letter set
-    aside, a seed whose change no task read. The seal then vouches for them as they are, and for
-    every other file as before.
-
-    Killed in between, the seal says which files it cannot vouch for. A job without a seal, or with
-    a damaged one, stays without.
-    """
+    """Around a change on purpose to these files of a complete job: the seal then vouches for them
+    as they are, and for all others as before. Killed in between, it says which files it cannot
+    vouch for. A job without a seal, or with a damaged one, stays without."""
     body = read_seal(folder)
     if body is None:
         yield

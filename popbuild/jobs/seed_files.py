@@ -26,8 +26,7 @@ class BadSeed(Exception):
 
 
 def read_seed(path: str | Path, where: str, *, max_bytes: int = MAX_SEED_BYTES) -> dict[str, Any]:
-    """A seed, strict and valid. Raises BadSeed or FileNotFoundError. Copies of ours may be
-    larger."""
+    """A seed, strict and valid. Raises BadSeed or FileNotFoundError. Our copies may be larger."""
     try:
         data = disk.read(path, max_bytes=max_bytes)
     except InputError as error:

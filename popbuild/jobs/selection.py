@@ -17,11 +17,8 @@ Selection = dict[str, tuple[str, ...] | None]  # job -> its tasks, None for all 
 def select(
     root: Root, job: str | None, names: Iterable[str], more: Collection[str] = ()
 ) -> Selection:
-    """The jobs that `job=a,b*` and the names on the command line mean; all without either.
-
-    A name is a job's ID, a glob over IDs, or `<job>:<task>`. UsageError for one that is unknown.
-    `more` are jobs that are known to this command alone.
-    """
+    """The jobs that `job=a,b*` and the names on the command line mean; all without either. A name
+    is a job's ID, a glob, or `<job>:<task>`; UsageError if unknown. `more` are known here alone."""
     patterns = list(names)
     if job is not None:
         given = [part.strip() for part in job.split(",")]

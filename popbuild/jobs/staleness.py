@@ -23,10 +23,8 @@ FRESH = "a fresh sample was asked for"
 @dataclass(frozen=True)
 class Verdict:
     """Whether a task must run, with every reason why; whether its artifact was edited by hand.
-
-    `held` are the reasons why a frozen task would have to run: None for one that is not frozen.
-    `as_built` says how to look at it as it was built, where another environment is a reason.
-    """
+    `held` are the reasons why a frozen task would have to run, None for any other. `as_built` says
+    how to look at it as it was built, where another environment is a reason."""
 
     reasons: tuple[str, ...]
     edited: bool = False
@@ -147,13 +145,9 @@ def verdict_of(
     asked: str | None = None,
     frozen: bool = False,
 ) -> Verdict:
-    """Say whether a task must run, with every reason why.
-
-    `artifact` is the digest of the main artifact that stands there, None if there is none.
-    `stale_upstream` names the needed tasks that are themselves to be rebuilt; `past` knows what
-    values the last build saw. `asked` is why a person wants it built, whatever else. One that is
-    `frozen` is never stale once it is built.
-    """
+    """Say whether a task must run, with every reason why. `artifact` is the digest of the main
+    artifact that stands there. `stale_upstream` names needed tasks that are themselves to be
+    rebuilt; `past` knows the last build's values; `asked` is why a person wants it built."""
     if letter is None:
         return Verdict(("never built",))
     now = current(letter.fingerprint, task, inputs)

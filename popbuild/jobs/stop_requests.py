@@ -67,8 +67,7 @@ class Stops:
 
 @dataclass(frozen=True)
 class Stopped:
-    """What became of a request: `asked` where a build was under way, `ended` where none is any
-    more, `stopped` where it did not end by itself before."""
+    """What became of a request: whether a build was under way, ended, and ended by this."""
 
     job: str
     asked: bool

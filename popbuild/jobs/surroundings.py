@@ -61,8 +61,7 @@ class Surroundings:
         return self._schemas[task.schema]
 
     def schema_warnings(self, task: Task) -> Iterator[tuple[str, Problem]]:
-        """Keywords without effect in a task's schema and the files that it refers to, with the
-        file."""
+        """Keywords without effect in a task's schema and in the files it refers to, by file."""
         from popbuild.model.schema import dialects, odd_words
 
         _, used = self.schema(task)

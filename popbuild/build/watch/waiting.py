@@ -53,11 +53,8 @@ class Waiting:
         return [job for _, job in sorted(found)]
 
     def is_whole(self, path: Path) -> bool:
-        """Whether a seed can be taken up: it is there, and not being written.
-
-        One that is not JSON is left until it has not changed for two seconds and no process has it
-        open for writing. Then it is taken up, and rejected with its problems.
-        """
+        """Whether a seed can be taken up: it is there, and not being written. What is not JSON must
+        not change for two seconds, nor be open for writing; then it is taken up, and rejected."""
         mark = disk.stamp(path)
         if mark is None or _is_object(path):
             self._broken.pop(path, None)
@@ -108,8 +105,8 @@ class Waiting:
                 yield job
 
     def is_abandoned(self, job: str) -> bool:
-        """Whether a job's status says that it runs, or it was being claimed, promoted or rejected,
-        while its lock is free: the process that built it died."""
+        """Whether a job is running, claimed, promoted or rejected by its files, and its lock is
+        free."""
         if not self._locks.is_free(job):
             return False
         if promotion.is_promotion_unfinished(self._root, job):
@@ -154,11 +151,8 @@ def _is_object(path: Path) -> bool:
 
 @dataclass
 class Hearing:
-    """What to look at, since something changed there. Must be made inside an event loop.
-
-    `again` says to look at what waits, `seeds` at seeds/ as well, `all` at everything. `woken` is
-    set with each.
-    """
+    """What to look at, since something changed there: `again` what waits, `seeds` seeds/ as well,
+    `all` everything. `woken` is set with each. Must be made inside an event loop."""
 
     root: Root
     with_seeds: bool
