@@ -1,10 +1,8 @@
 """A complete job of another program taken over as it is: letters for its artifacts, and no call.
 
-What a task of it read is not known. So its letter names all that it can have read: the whole seed,
-every artifact that it needs whole, and the task's files and settings as they are today.
-
-It is a build that builds nothing: on a copy in current/, promoted in one step. So the job is
-adopted whole or not at all, and the directory that the other program left is kept for good.
+What its tasks read is not known, so a letter names all that its task can have read: the whole seed,
+every needed artifact, the task's files and settings of today. It is a build that builds nothing, on
+a copy in current/: the job is adopted whole or not at all, and the original is kept for good.
 """
 
 from __future__ import annotations
@@ -42,9 +40,9 @@ UNMETERED = Usage(input_tokens=None, output_tokens=None, cost=None)
 def adopt(
     job: Job, original: JobFolder, wanted: Collection[str], around: Surroundings
 ) -> list[str]:
-    """Write letters for these tasks of a job, and promote it if it is up to date then; gives the
-    tasks. GateError, and no letter, if an artifact is missing or fails its gate. The lock is
-    held."""
+    """Write letters for these tasks, and promote the job if that makes it up to date; gives the
+    tasks. GateError if an artifact is missing or fails its gate. The caller holds the job's
+    lock."""
     assert job.seed is not None
     assert job.pipeline is not None
     assert job.folder is not None

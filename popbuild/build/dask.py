@@ -19,15 +19,8 @@ from typing import Any
 
 import distributed
 
-from popbuild.base.errors import (
-    FencedError,
-    LockedError,
-    PopbuildError,
-    ProviderError,
-    TaskError,
-    UsageError,
-    shown_error,
-)
+from popbuild.base import errors
+from popbuild.base.errors import PopbuildError, shown_error
 from popbuild.base.paths import Root
 from popbuild.build.events import Events, Forwarded, JobResult, shown_by
 from popbuild.build.nothing_to_do import Options
@@ -71,7 +64,7 @@ def _client(address: str, in_flight: int) -> Iterator[distributed.Client]:
         try:
             client = distributed.Client(address, timeout=_CONNECT_S)
         except (OSError, ValueError) as error:
-            raise UsageError(
+            raise errors.UsageError(
                 "no Dask scheduler answers there",
                 {"--dask": address, "found": shown_error(error)},
                 hint="dask scheduler starts one; --dask local needs none",
@@ -123,7 +116,7 @@ class _Coordinator:
                 return
             if not self.claims.acquire(job):
                 if not self.options.wait:
-                    error = LockedError("another command builds this job", {"job": job})
+                    error = errors.LockedError("another command builds this job", {"job": job})
                     self._end(JobResult(job, "stopped", error=error))
                     del waiting[job]
                 elif job not in told:
@@ -170,7 +163,7 @@ class _Coordinator:
         name, values = pickle.loads(event[1])  # noqa: S301 - from our own workers
         if name == _ENDED:
             # A worker that was given up and woke up speaks of itself: the job goes on elsewhere.
-            if not isinstance(values[0].error, FencedError):
+            if not isinstance(values[0].error, errors.FencedError):
                 self.said[values[0].id] = values[0]
         else:
             getattr(self.events, name)(*values)
@@ -184,11 +177,13 @@ def _result_of(future: distributed.Future[JobResult], job: str) -> JobResult:
         return JobResult(job, "stopped", error=error)
     if isinstance(error, distributed.KilledWorker):
         found = f"{error.allowed_failures + 1} workers died while they built it"
-        failure: PopbuildError = TaskError("the cluster gave the job up", {"found": found})
+        failure: PopbuildError = errors.TaskError("the cluster gave the job up", {"found": found})
     elif error is not None:
-        failure = ProviderError("a worker of the cluster failed", {"found": shown_error(error)})
+        failure = errors.ProviderError(
+            "a worker of the cluster failed", {"found": shown_error(error)}
+        )
     else:
-        failure = ProviderError("the cluster lost the job", {"status": future.status})
+        failure = errors.ProviderError("the cluster lost the job", {"status": future.status})
     return JobResult(job, "failed", error=failure)
 
 

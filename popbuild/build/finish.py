@@ -104,8 +104,8 @@ def _reject(
 
 
 def _built_earlier(run: JobRun) -> dict[str, str]:
-    """The tasks that an earlier run built, which was not promoted and has no line of its own,
-    each with that run: their results are promoted now."""
+    """The tasks whose results of earlier runs, which were not promoted, are promoted now; with the
+    run."""
     good = run.services.around.root.job(COMPLETE, run.job)
     found: dict[str, str] = {}
     for task, letter in run.exam.letters.items():

@@ -34,8 +34,7 @@ _MAX_NOTE = 4_000
 
 @dataclass(frozen=True)
 class HumanAnswer:
-    """What a person says besides yes or no. `task` is needed where several wait; `by` defaults to
-    the login name. With `of`, the answer counts for that question alone."""
+    """A person's answer besides yes or no. With `of`, it counts for that question alone."""
 
     task: str | None = None
     note: str | None = None
@@ -82,8 +81,7 @@ def approve(root: Root, job: str, answer: HumanAnswer) -> Decided:
 
 
 def reject(root: Root, job: str, answer: HumanAnswer) -> Decided:
-    """Say no to what a task made: the job goes to rejected/, with the note as the problem. As
-    `approve` otherwise; a task that is named may have been approved before."""
+    """Reject what a task made: the job goes to rejected/. As `approve`, also after an approval."""
     return _decide(root, job, REJECTED, answer)
 
 

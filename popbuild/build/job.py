@@ -46,8 +46,7 @@ class JobBuild:
         return self.services.around.root
 
     def stop(self) -> None:
-        """Cancel what is under way, and leave the job stopped; without effect once all tasks
-        ended."""
+        """Cancel what is under way, and leave the job stopped. No effect once all tasks ended."""
         if not self.is_to_stop:
             self.is_to_stop = True
             if self.building is not None:

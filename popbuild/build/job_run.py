@@ -24,9 +24,8 @@ T = TypeVar("T")
 
 @dataclass
 class BuildServices:
-    """Shared by all builds of one command. It is `stopping` once it starts nothing more, since a
-    job failed, and `draining` once it sends nothing more either. Pipelines in `broken` cannot be
-    used."""
+    """Shared by all builds of one command. While `stopping` no task starts, while `draining`
+    nothing is sent either. `broken` are the pipelines that cannot be used."""
 
     around: Surroundings
     calls: Calls

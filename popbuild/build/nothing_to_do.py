@@ -17,12 +17,11 @@ from popbuild.jobs.surroundings import Surroundings
 @dataclass(frozen=True)
 class Options:
     """How to build. `always` builds what is up to date too, from the store where it can; `fresh`
-    are tasks that draw a new sample. `budget` is what the command may spend, in US dollars;
-    above `ask_above` a person is asked first; `unknown_allowed` sends calls of an unknown price
-    under a budget too. `spending_name` is shared by the processes that spend from one budget, and
-    `together` they have so many calls in flight. `store` is the store's mode as it was asked for,
-    None where the environment decides. `cluster` is the address of a Dask scheduler whose workers
-    build, or `local`."""
+    are tasks that draw a new sample. `budget` is what the command may spend, in US dollars; above
+    `ask_above` a person is asked first; `unknown_allowed` sends calls without a known price all the
+    same. Processes that share a `spending_name` spend from one budget, with `together` calls in
+    flight. `store` is the mode that was asked for. `cluster` is a Dask scheduler's address, or
+    `local`."""
 
     in_flight: int | None = None
     continue_: bool = False

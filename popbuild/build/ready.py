@@ -1,8 +1,7 @@
 """The ready tasks of one run of a job, side by side: each starts once all that it needs is done.
 
 doit gives their order. Its own thread runner costs O(workers x completions), hangs when an action
-raises CancelledError and mixes captured output. Here a task that waits for a model is a coroutine
-and costs nothing.
+raises CancelledError and mixes output. Here a task that waits for a model is a cheap coroutine.
 """
 
 from __future__ import annotations

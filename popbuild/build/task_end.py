@@ -16,14 +16,8 @@ from popbuild.base import commits, disk, jsonio
 from popbuild.base.errors import PopbuildError, StoppedError
 from popbuild.base.redact import redact
 from popbuild.base.stopwatch import Stopwatch
-from popbuild.build.job_run import (
-    JobRun,
-    TaskBuilt,
-    TaskFailed,
-    TaskRejected,
-    TaskSpent,
-    TaskStopped,
-)
+from popbuild.build import job_run
+from popbuild.build.job_run import JobRun, TaskSpent
 from popbuild.jobs import fingerprint, lifecycle, promotion
 from popbuild.model import status as states
 from popbuild.model.clock import timestamp
@@ -44,7 +38,7 @@ class TaskAttempt:
     watch: Stopwatch = field(default_factory=Stopwatch)
     started_at: str = field(default_factory=timestamp)
 
-    async def keep_built(self, work: Work, built: Built) -> TaskBuilt:
+    async def keep_built(self, work: Work, built: Built) -> job_run.TaskBuilt:
         """The output passed every gate: all files become durable, and the letter after them."""
         run, task, folder = self.run, self.task, self.run.folder
         spent, ended_at = self._spent(built.cycles), timestamp()
@@ -69,9 +63,9 @@ class TaskAttempt:
         run.services.events.task_done(
             run.job, task.id, spent.usage, spent.execution_ms, spent.refinements
         )
-        return TaskBuilt(task.id, spent)
+        return job_run.TaskBuilt(task.id, spent)
 
-    def reject(self, work: Work, outcome: NotPassed) -> TaskRejected:
+    def reject(self, work: Work, outcome: NotPassed) -> job_run.TaskRejected:
         """Note that the last try did not pass a gate."""
         task, spent = self.task, self._spent(outcome.cycles)
         message = "; ".join(str(problem) for problem in outcome.problems)[:_MAX_MESSAGE]
@@ -89,9 +83,9 @@ class TaskAttempt:
             calls=[call.as_json() for call in work.made],
             **more,
         )
-        return TaskRejected(task.id, spent, body)
+        return job_run.TaskRejected(task.id, spent, body)
 
-    def fail(self, error: PopbuildError) -> TaskFailed:
+    def fail(self, error: PopbuildError) -> job_run.TaskFailed:
         """Note that the attempt crashed."""
         task, spent, environment = self.task.id, self._spent(), self.run.services.environment
         error.values.setdefault("task", task)
@@ -101,14 +95,14 @@ class TaskAttempt:
             said = redact(error.as_line(without=("task", "tries", "retry after")), environment)
             more["failures"] = states.failed_again(entry, said, inputs_digest(self.run, self.task))
         self._end_unbuilt("error", spent, error.message, **more)
-        return TaskFailed(task, spent, error)
+        return job_run.TaskFailed(task, spent, error)
 
-    def stop(self, error: StoppedError) -> TaskStopped:
+    def stop(self, error: StoppedError) -> job_run.TaskStopped:
         """Leave the task pending. Its answers are stored, and the next run continues from there."""
         error.values.setdefault("task", self.task.id)
         spent = self._spent()
         self._end_unbuilt("pending", spent, error.message)
-        return TaskStopped(self.task.id, spent, error)
+        return job_run.TaskStopped(self.task.id, spent, error)
 
     def _spent(self, refinements: int = 0) -> TaskSpent:
         usage = Usage.of(self.work.made if self.work else [])

@@ -100,8 +100,7 @@ def _export(job: Job, name: str, target: Path) -> Path:
 
 
 def hand_over(target: Path, data: bytes) -> None:
-    """Write a file that a person asked for, wherever it stands, with the permissions that all of
-    ours have. UsageError where there is no such folder."""
+    """Write a file that a person asked for, wherever. UsageError if its folder is missing."""
     if not target.parent.is_dir():
         raise UsageError("no such folder", {"folder": target.parent})
     disk.write(target, data, sync=False)

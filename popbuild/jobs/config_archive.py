@@ -1,9 +1,5 @@
-"""The files of the configuration that builds used, by digest: which prompt made which file can be
-answered, and shown, long after the prompt was edited.
-
-A letter names files by the digests that count for staleness: of JSON, of its value. The object of
-such a digest is the first file that had it.
-"""
+"""The files of the configuration that builds used, by the digests that letters have: what made a
+file can be shown long after an edit. JSON is digested by value: the first such file is kept."""
 
 from __future__ import annotations
 

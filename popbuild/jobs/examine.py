@@ -202,8 +202,7 @@ class Exam:
         return decision.decision
 
     def held_by(self, task: Task) -> tuple[str, ...]:
-        """The tasks above whose human gates hold this one back: not approved, or still to be
-        built."""
+        """The tasks above whose human gates hold this one back: not approved, or to be built."""
         gated = self.pipeline.gated
         above = self.pipeline.upstream(task.id) if gated else ()
         return tuple(

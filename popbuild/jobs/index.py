@@ -1,16 +1,12 @@
 """Which complete jobs are as they were at the last look: `.popbuild/index/jobs.json`.
 
-A job's stamp is a digest over the stats of every file that its verdict is read from, and over all
-else that decides: the configuration, where models answer, popbuild itself. The index has the
-stamps of jobs that were found complete, up to date, and with nothing left to do. A job that has the
-same stamp still is. It also has the stamps and verdicts of complete jobs that are stale: a listing
-shows them again, and everything else examines them. So whatever is in doubt costs a look, and never
-gives a wrong answer:
+The index has the stamps (`stamps.py`) of jobs that were found complete and up to date: a job with
+the same stamp still is. It also has the stamps and verdicts of complete jobs that are stale, for
+listings. A doubt costs a look, and never gives a wrong answer:
 
-- A file that is written to, or replaced by a copy or from a backup, has another inode or another
-  time of change, which cannot be set.
-- Two edits within one tick of the clock may have the same times. A stamp is kept only of files
-  that had been at rest for some ticks, by the clock of their own file system.
+- A file that is written to, or replaced, has another inode or another time of change, which cannot
+  be set. Two edits within one tick of the clock may have the same times, so a stamp is kept only of
+  files that had been at rest for some ticks, by the clock of their own file system.
 - A clock that was moved back may come by the same time again: stamps from the future are dropped.
 - A network file system may show stats of a minute ago: there, every job is examined.
 - The file has its own digest. One that is damaged, or cannot be read or written, is ignored.
@@ -79,8 +75,7 @@ class Index:
                 stamps.write_index(self._path, self._now, rows, stale)
 
     def find(self, job: str) -> lookup.Job:
-        """`lookup.find`, without opening a file of a job that is as it was. Its seed is not
-        read."""
+        """`lookup.find`, but without opening a file of a job that is as it was, nor its seed."""
         pipeline = self.knows(job)
         if pipeline is None:
             return self.examine(job)
@@ -195,8 +190,7 @@ def find_all(names: Collection[str], around: Surroundings) -> Iterator[lookup.Jo
 
 
 def _stale_verdicts(job: lookup.Job) -> Mapping[str, Verdict] | None:
-    """The verdicts on a complete job that is stale, if its stamp covers all that decided them:
-    decisions at human gates, for one, are not part of it."""
+    """The verdicts on a stale complete job, if its stamp covers all that decided them."""
     if job.state != COMPLETE or job.exam is None or job.bad or job.damage or job.removed:
         return None
     if job.exam.pipeline.gated or job.exam.frozen:

@@ -85,8 +85,7 @@ def place_of(root: Root, job: str) -> str:
 
 
 def refuse_links(root: Root, job: str) -> None:
-    """InputError where a job's directory is a symbolic link, or holds one. It is moved, replaced,
-    read and written: no part of it may stand elsewhere."""
+    """InputError where a job's directory is or holds a symbolic link: it is moved and written."""
     link = link_of(root, job)
     if link is not None:
         is_job = link in [paths.shown_name(paths.job_place(state, job)) for state in _PLACES]

@@ -75,8 +75,7 @@ def state_in(folder: JobFolder) -> Any:
 
 
 def seed_source(root: Root, job: str, folder: JobFolder | None) -> str | None:
-    """The source of today's seed: the name of its file under seeds/, or SUBMITTED. None for a job
-    that was built before and has no such file any more."""
+    """The source of today's seed: its file's name, or SUBMITTED. None for a job without either."""
     if disk.stands(root.seed(job)):
         return root.seed(job).name
     waits = [root.pending(job), root.job(CURRENT, job).path / CLAIMED]

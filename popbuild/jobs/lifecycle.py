@@ -1,7 +1,5 @@
 """Every step of a job's life but the last: a seed is submitted and claimed, letters are written.
-
-The caller holds the job's lock.
-"""
+The caller holds the job's lock."""
 
 from __future__ import annotations
 

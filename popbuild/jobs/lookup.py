@@ -58,8 +58,7 @@ class Job:
 
     @property
     def bad(self) -> tuple[str, tuple[Problem, ...]] | None:
-        """Why the job cannot be built: one of the BAD_ words, and its problems. None where it
-        can."""
+        """Why the job cannot be built: a BAD_ word and its problems. None where it can."""
         if self.bad_name is not None:
             return BAD_NAME, (Problem(self.bad_name),)
         if self.bad_link is not None:

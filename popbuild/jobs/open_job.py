@@ -1,7 +1,5 @@
-"""A job that this process builds: its directory in current/, and its status.
-
-The caller holds the job's lock.
-"""
+"""A job that this process builds: its directory in current/, and its status. The caller holds the
+job's lock."""
 
 from __future__ import annotations
 
@@ -38,7 +36,7 @@ class OpenJob:
         sync: bool = False,
         followed: bool = False,
     ) -> None:
-        """Apply one legal change and write it down; with the next, if `followed` and no task
+        """Apply a legal change and write it down; if `followed`, with the next, unless a task
         runs."""
         with self._lock:
             self.status = change(self.status)
@@ -130,9 +128,8 @@ def open_job(
     pipeline: Pipeline,
     source: str | None,
 ) -> OpenJob:
-    """Start a run of a job that stands in current/: its status says running from here on.
-
-    `source` is where its seed came from, None where that is what its status says, if anything."""
+    """Start a run of a job in current/: its status says running from here on. `source` is where its
+    seed came from, None where that is what its status says, if anything."""
     foreign = records.is_foreign(folder)
     for path in (*map(folder.files, FILE_KINDS), folder.path / "tasks"):
         disk.make_folder(path)

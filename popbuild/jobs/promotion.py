@@ -238,8 +238,7 @@ def run_line(
 
 
 def refusal_body(exam: Exam, task: Task, run: str) -> dict[str, Any]:
-    """The body of rejection.json where a person rejected a task's artifacts. It stands until the
-    task makes others, or the person decides otherwise."""
+    """The body of rejection.json for artifacts that a person rejected, while they stand so."""
     decision, letter = exam.decisions[task.id], exam.letters[task.id]
     assert decision is not None
     assert letter is not None

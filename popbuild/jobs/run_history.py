@@ -136,8 +136,7 @@ class Runs:
         return Flaw(None, f"line {number} is not one that popbuild wrote")
 
     def _out_of_order(self) -> Iterator[Flaw]:
-        """Each line names the one above it; lines from elsewhere may have come between. If that one
-        is nowhere, it was removed, or was altered and is reported."""
+        """Each line names the one above it. A name that is nowhere was removed, or altered."""
         places = {
             body["digest"]: number
             for number, body in enumerate(self._bodies, 1)

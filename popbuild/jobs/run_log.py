@@ -1,8 +1,7 @@
 """runs.jsonl, a line for each promotion, and our own copy of it: what must stand in complete/.
 
-Each line has its own digest and the one of the line above it. Our copy in .popbuild/ tells of lines
-that were taken away, and has a line too for each job that was removed on purpose, or that
-came back from an archive.
+Each line has its own digest and the one of the line above it. Our copy shows which lines were taken
+away, and also has a line for each job that was removed on purpose or restored from an archive.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """The seal of a complete job, `seal.json`: the digests of all its files as they were promoted.
 
-Letters vouch for artifacts alone. The seal vouches for every file of the directory, its letters,
-logs and status too, so that `verify` finds whatever was altered, added or removed since. It stands
-in the directory and travels with it. An alteration with a fitting new seal is found only where
-`runs.jsonl` still has the digest of the right one: nothing here is signed.
+Letters vouch for artifacts alone, the seal for every file of the directory, so that `verify` finds
+whatever was altered, added or removed since. An alteration with a fitting new seal is found only by
+the digest of the right one in `runs.jsonl`: nothing here is signed.
 """
 
 from __future__ import annotations
@@ -85,8 +84,7 @@ def changing(folder: JobFolder, *paths: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def moving(folder: JobFolder, path: Path) -> Iterator[None]:
-    """`changing`, for a file that is set aside or mended as it is. One that was altered since the
-    promotion stays an alteration: that is not for us to vouch for."""
+    """`changing`, for a file that is set aside or mended: an earlier alteration stays one."""
     body = read_seal(folder)
     name = path.relative_to(folder.path).as_posix()
     if body is None or body["files"].get(name) != file_digest(path):

@@ -173,7 +173,6 @@ def verdict_of(
 
 
 def unfinished(verdict: Verdict) -> Verdict:
-    """The verdict where the letter is the last good result's, and a build since was cut short. What
-    stands there may be half done: it is not an edit."""
+    """The verdict of an unfinished build by the last good letter. Half-done is not an edit."""
     reasons = (*verdict.reasons, *(verdict.held or ()), "was not finished")
     return Verdict(reasons, as_built=verdict.as_built)

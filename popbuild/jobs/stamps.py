@@ -95,8 +95,7 @@ StaleRow = tuple[str, Mapping[str, Verdict]]  # a row, and the verdict on each t
 
 
 def read_index(path: Path, now: file_clock.Moment) -> tuple[dict[str, str], dict[str, StaleRow]]:
-    """The rows of an index, and the verdicts on stale jobs; none where it is missing, damaged,
-    another version's, or from the future, as the clock has it."""
+    """The rows of an index, and the verdicts on stale jobs; none if it cannot be trusted."""
     try:
         digest, _, data = disk.read(path).partition(b"\n")
         if digest.decode() != jsonio.digest_bytes(data):

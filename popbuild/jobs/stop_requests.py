@@ -1,11 +1,10 @@
 """Requests to stop the build of a job, from any process: `.popbuild/stops/<job>`.
 
-A request stops the process that holds the job's lock and those that wait for it: otherwise the
-next one would take over at once. A build looks for requests twice a second. It removes them when it
-begins, since they were for an earlier build, and when it ends. One that was heeded stays a moment
-longer for the builds that wait; they tell it by its stamp from one that was there when they came.
-So a late request never stops a later build. One made just as a build begins would be lost: `stop`
-makes it again.
+A request stops the process that holds the job's lock and those that wait for it: otherwise the next
+one would take over at once. A build looks for requests twice a second, and removes them when it
+begins and when it ends. One that stopped it stays a moment longer for the builds that wait; they
+tell it by its stamp from an earlier one. So a late request never stops a later build. A request
+made just as a build begins would be lost: `stop` makes it again.
 """
 
 from __future__ import annotations

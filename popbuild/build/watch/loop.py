@@ -31,10 +31,10 @@ _UNSETTLED_S = 0.5  # how soon a seed is looked at again that was not whole
 
 @dataclass(frozen=True)
 class Settings:
-    """How to watch. `workers` are processes; `in_flight` calls at a time over all of them; calls
-    are waited for `grace_s` at the end. Every `rescan_s` everything is looked at again, since a
-    network file system gives no notice of what other machines write. `once` ends when nothing is
-    left to do; `seeds` builds what changes under seeds/ and pipeline-config/ as well."""
+    """How to watch. `workers` are processes, with `in_flight` calls over all of them; calls are
+    waited for `grace_s` at the end. Every `rescan_s` everything is looked at: network file systems
+    give no notice. `once` ends when nothing is left to do; `seeds` builds changes of seeds and
+    configuration."""
 
     workers: int
     in_flight: int

@@ -1,8 +1,7 @@
 """Worker processes: which worker builds which job, and what follows when a worker crashes.
 
 A worker builds many jobs at a time, since they wait for models. When one dies, any of its jobs may
-have taken it down: each is built again in a process for itself, so that the one at fault takes
-down no other. Starts are counted on disk and limited.
+be at fault: each is built again in its own process. Starts are counted on disk and limited.
 """
 
 from __future__ import annotations
@@ -113,8 +112,7 @@ class Pool:
         self._changed.clear()
 
     def take_reports(self) -> list[JobResult | PopbuildError]:
-        """The jobs that ended since the last time; or why workers cannot start with the
-        configuration as it is: none is started again before `renew`."""
+        """Jobs that ended since the last call, and why workers cannot start before `renew`."""
         reports, self._reports = self._reports, []
         return reports
 

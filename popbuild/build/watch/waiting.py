@@ -105,8 +105,7 @@ class Waiting:
                 yield job
 
     def is_abandoned(self, job: str) -> bool:
-        """Whether a job is running, claimed, promoted or rejected by its files, and its lock is
-        free."""
+        """Whether a job is running, claimed or about to leave current/, and its lock is free."""
         if not self._locks.is_free(job):
             return False
         if promotion.is_promotion_unfinished(self._root, job):

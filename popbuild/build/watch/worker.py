@@ -1,8 +1,7 @@
 """A worker process: builds the jobs that its pool hands it, many at a time.
 
-It is forked from a server that has litellm loaded, and has one snapshot of the configuration for
-its whole life. It can crash without the pool: what was acknowledged is on disk, and the locks of
-its jobs are free at once.
+It is forked from a server that has litellm loaded, and keeps one snapshot of the configuration. It
+can crash without the pool: what it acknowledged is on disk, and its jobs' locks are free at once.
 """
 
 from __future__ import annotations
@@ -32,8 +31,7 @@ PRELOAD = ("popbuild.build.watch.worker", "popbuild.llm.preload", "jsonschema", 
 
 @dataclass(frozen=True)
 class Terms:
-    """What a worker needs at its start. `told` are the events that the printer shows; `grace_s` is
-    how long to wait for calls in flight when the pool is gone."""
+    """What a worker needs at its start. `grace_s` is for calls in flight when the pool is gone."""
 
     root: Path
     options: Options
