@@ -43,8 +43,16 @@ from popbuild.web.routes import (
     check_query,
     openapi_document,
 )
-from popbuild.web.server import JSON, NotAnswered, Reply, Server, WebRequest, reply_json
-from popbuild.web.site import error_page, static
+from popbuild.web.server import (
+    JSON,
+    NotAnswered,
+    Reply,
+    Server,
+    WebRequest,
+    error_page,
+    reply_json,
+    static,
+)
 
 _THREADS = 32
 

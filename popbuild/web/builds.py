@@ -13,18 +13,19 @@ import sys
 import tempfile
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
 
+from popbuild.base import errors
 from popbuild.base.errors import UsageError, no_such
 from popbuild.base.exit_codes import in_our_words
 from popbuild.base.paths import Root
 from popbuild.base.redact import redact
 from popbuild.jobs.claims import JobLocks
+from popbuild.model import status as states
 from popbuild.model.clock import timestamp
 from popbuild.query.table.event_ring import Hub
-from popbuild.web.ended import Ending, ending_of
 
 QUEUED, RUNNING, WAITING, ENDED = "queued", "running", "waiting", "ended"
 BUILDS_AT_A_TIME = 4  # each has litellm in its memory
@@ -33,6 +34,43 @@ _MAX_ERRORS = 4_000  # characters of what a build printed on stderr
 _GRACE_S = 30.0  # for calls in flight, when the server ends
 _LOOK_S = 0.5  # between checks whether a build waits for another command
 _FEW = 100  # jobs of a build that is checked for that: of more, some are built at any time
+
+
+@dataclass(frozen=True)
+class Ending:
+    """`standing` is the word and the mark that it is shown with, `says` explains it."""
+
+    standing: str
+    says: str
+
+
+_DONE = "done"
+_ENDINGS: Mapping[int, Ending] = {
+    errors.OK: Ending(_DONE, "all was built, or up to date"),
+    errors.REJECTED: Ending(states.REJECTED, "a gate rejected it"),
+    errors.FAILED: Ending(states.FAILED, "a crash or a provider error"),
+    errors.NOT_STARTED: Ending(states.FAILED, "nothing could be built"),
+    errors.STOPPED: Ending(states.STOPPED, "it needs a decision, or was asked to stop"),
+    errors.LOCKED: Ending(states.STOPPED, "another command is building it"),
+    errors.BUDGET: Ending(states.STOPPED, "the budget is used up"),
+    errors.INTERRUPTED: Ending(states.STOPPED, "it was asked to stop"),
+    -signal.SIGINT: Ending(states.STOPPED, "it was asked to stop"),
+}
+_WAITS = Ending(states.WAITING, "it needs a decision")
+_TAKEN_BACK = Ending(states.STOPPED, "cancelled before it began")
+_NOT_STARTED = Ending(states.FAILED, "it could not be started")
+
+
+def ending_of(code: int | None, outcomes: Collection[object], *, started: bool) -> Ending:
+    """How a build ended, by its exit code, None where it had no process, and its jobs' outcomes."""
+    if code is None:
+        return _TAKEN_BACK if started else _NOT_STARTED
+    if code == errors.STOPPED and "waiting" in outcomes:
+        return _WAITS
+    if code < 0 and code not in _ENDINGS:
+        name = signal.Signals(-code).name if -code in list(signal.Signals) else f"signal {-code}"
+        return Ending(states.FAILED, f"the process was ended by {name}")
+    return _ENDINGS.get(code, Ending(states.FAILED, "it ended unexpectedly"))
 
 
 @dataclass

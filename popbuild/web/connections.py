@@ -2,7 +2,8 @@
 
 Any user of the machine may connect; only the token in the head of a request identifies ours. So
 every wait has an end, and at the limit a connection without the token is closed first. uvicorn only
-limits idle connections; the rest is here, in a subclass of its protocol.
+limits idle connections; the rest is here, in a subclass of its protocol. The one importer of
+uvicorn.
 """
 
 from __future__ import annotations
@@ -10,19 +11,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import resource
+import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
+import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from popbuild.web.guard import LET_IN
+from popbuild.web.guard import LET_IN, Safety
+from popbuild.web.server import Server
 
 if TYPE_CHECKING:
-    from uvicorn import Config
+    from types import FrameType
+
     from uvicorn.server import ServerState
 
 HEAD_S = 10.0  # for the whole head of a request, also after an answer
@@ -30,6 +35,8 @@ BODY_S = 10.0  # in which BODY_BYTES of a body must arrive, or its end
 BODY_BYTES = 10_000
 STRANGER_BYTES = 1_000_000  # read from a connection that has not shown the token
 READER_S = 30.0  # for a reader to take any part of its answer
+_GRACE_S = 2  # for unfinished answers when the server ends
+_TICKS = 10  # of uvicorn's clock in a second
 _BACK_OFF_S = 0.1  # when the system cannot accept a connection
 
 _MOST_FILES = 65_536
@@ -70,7 +77,11 @@ class Connection(H11Protocol):
     """A connection, with deadlines."""
 
     def __init__(
-        self, lines: Connections, config: Config, state: ServerState, app_state: dict[str, Any]
+        self,
+        lines: Connections,
+        config: uvicorn.Config,
+        state: ServerState,
+        app_state: dict[str, Any],
     ) -> None:
         super().__init__(config, state, {**app_state, LET_IN: self._let_in})
         self._lines = lines
@@ -198,3 +209,73 @@ class Connections:
     def _end(self, line: Connection) -> None:
         self.drop(line)
         line.transport.abort()
+
+
+def serve_until_stopped(
+    app: Safety, listeners: Sequence[socket.socket], server: Server, ready: Callable[[], None]
+) -> None:
+    """Serve on listening sockets until a signal ends it; `ready` is called once."""
+    config = uvicorn.Config(
+        app,
+        http="h11",
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE_S,
+        ws="none",
+    )
+    asyncio.run(_Listener(config, listeners, server, ready).serve([]))
+
+
+class _Listener(uvicorn.Server):
+    """uvicorn that reports when it is ready, ends normally at a signal, does not wait for followers
+    of events, and limits all connections."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        listeners: Sequence[socket.socket],
+        server: Server,
+        ready: Callable[[], None],
+    ) -> None:
+        super().__init__(config)
+        self._listeners = listeners
+        self._server = server
+        self._ready = ready
+        self._lines = Connections(lines_allowed())
+        self._accepting: list[asyncio.Task[None]] = []
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for each in self._listeners:
+            self._accepting.append(asyncio.create_task(self._lines.accept(each, self._line)))
+        self._ready()
+
+    def _line(self) -> Connection:
+        return Connection(self._lines, self.config, self.server_state, self.lifespan.state)
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % _TICKS == 0:
+            self._lines.sweep(asyncio.get_running_loop().time())
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for task in self._accepting:
+            task.cancel()
+        for each in self._listeners:
+            each.close()
+        await super().shutdown(sockets)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, self.handle_exit) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        self._server.hub.close()

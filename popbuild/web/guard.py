@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, urlencode
 
+from starlette.datastructures import MutableHeaders
+from starlette.responses import Response
+
 from popbuild.base.errors import InputError, PopbuildError
 from popbuild.web.hosts import Names
 from popbuild.web.pages.html import render_page
@@ -151,60 +154,56 @@ class Safety:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
-            return
-        if scope["type"] != "http":
-            return  # no web sockets here
+        elif scope["type"] == "http":  # no web sockets here
+            await self._judged(scope)(scope, _limited(receive), _with_headers(send))
+
+    def _judged(self, scope: Scope) -> ASGIApp:
+        """The application, or the answer to a request that does not get that far."""
         headers = _headers_of(scope)
         method, path = scope["method"], scope["path"]
         try:
-            if method in _READING and await self._took_token(scope, headers, send):
-                return
+            moved = self._without_token(scope, headers) if method in _READING else None
+            if moved is not None:
+                return moved
             self._guard.check(method, path, headers)
             _let_in(scope)
             _check_size(headers)
         except Refusal as refused:
-            await self._refuse(refused, path, headers, send)
-            return
-        await self._app(scope, _limited(receive), _with_headers(send))
+            return _answer_to(refused, path, headers)
+        return self._app
 
-    async def _took_token(self, scope: Scope, headers: Mapping[str, str], send: Send) -> bool:
+    def _without_token(self, scope: Scope, headers: Mapping[str, str]) -> Response | None:
         """Move the token from the address into a cookie, and redirect to the address without it, so
         that it does not stay in the browser's history or in a copied address. Under a name without
         a cookie, redirect to the name that has one."""
         words = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         given = next((value for name, value in words if name == "token"), None)
         if given is None:
-            return False
+            return None
         self._guard.check_host(headers)
         if not self._guard.is_token(given):
             raise refusal(401, "the token is a wrong one", _WHERE, _HINT)
         rest = [(name, value) for name, value in words if name != "token"]
         # Not "//elsewhere": a path that begins like that would lead to another host.
         target = quote("/" + scope["path"].lstrip("/"), safe=_PATH)
-        more = []
         cookie = self._guard.cookie_for(headers)
-        if cookie is not None:
-            more.append((b"set-cookie", cookie.encode()))
-        else:
+        if cookie is None:
             target = f"http://{self._guard.names.own}{target}"
             rest.append(("token", self._guard.token))
         target += f"?{urlencode(rest)}" if rest else ""
-        await _answer(send, 303, b"", b"text/plain", [(b"location", target.encode()), *more])
-        return True
+        more = {"content-type": "text/plain", "location": target}
+        return Response(b"", 303, more if cookie is None else {**more, "set-cookie": cookie})
 
-    async def _refuse(
-        self, refused: Refusal, path: str, headers: Mapping[str, str], send: Send
-    ) -> None:
-        if path.startswith("/api/"):
-            body = json.dumps(refused.error.as_json()).encode()
-            await _answer(send, refused.status, body, b"application/json", [])
-        elif "text/html" in headers.get("accept", ""):
-            # It shows nothing of the root: anyone may have asked.
-            html = render_page("refused.html", error=refused.error).encode("utf-8", "replace")
-            await _answer(send, refused.status, html, b"text/html; charset=utf-8", [])
-        else:
-            text = f"{refused.error}\n".encode()
-            await _answer(send, refused.status, text, b"text/plain; charset=utf-8", [])
+
+def _answer_to(refused: Refusal, path: str, headers: Mapping[str, str]) -> Response:
+    if path.startswith("/api/"):
+        body = json.dumps(refused.error.as_json())
+        return Response(body, refused.status, media_type="application/json")
+    if "text/html" in headers.get("accept", ""):
+        # It shows nothing of the root: anyone may have asked.
+        html = render_page("refused.html", error=refused.error).encode("utf-8", "replace")
+        return Response(html, refused.status, media_type="text/html")
+    return Response(f"{refused.error}\n", refused.status, media_type="text/plain")
 
 
 def _let_in(scope: Scope) -> None:
@@ -254,21 +253,9 @@ def _limited(receive: Receive) -> Receive:
 def _with_headers(send: Send) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
-            there = {name.lower() for name, _ in message["headers"]}
-            more = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
-            message["headers"] = [
-                *message["headers"],
-                *(pair for pair in more if pair[0] not in there),
-            ]
+            headers = MutableHeaders(scope=message)
+            for name, value in HEADERS.items():
+                headers.setdefault(name, value)
         await send(message)
 
     return sending
-
-
-async def _answer(
-    send: Send, status: int, body: bytes, kind: bytes, more: list[tuple[bytes, bytes]]
-) -> None:
-    headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode()), *more]
-    sending = _with_headers(send)
-    await sending({"type": "http.response.start", "status": status, "headers": headers})
-    await sending({"type": "http.response.body", "body": body})

@@ -23,8 +23,7 @@ from popbuild.web.builds import BUILDS_AT_A_TIME, QUEUED, WAITING, Build
 from popbuild.web.pages.html import ago
 from popbuild.web.pages.panels import JobView
 from popbuild.web.pages.view import job_view
-from popbuild.web.server import Reply, Server, WebRequest
-from popbuild.web.site import page
+from popbuild.web.server import Reply, Server, WebRequest, page
 
 _MOST_PLANNED = 500  # jobs on a page that says what a build would do
 _TO_BUILD = (STALE, "new", "pending", "stopped", "failed")  # what `popbuild run` would build

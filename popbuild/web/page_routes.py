@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from markupsafe import Markup
+
 from popbuild.base.errors import UsageError, no_such
+from popbuild.base.units import money
 from popbuild.jobs import run_lines
 from popbuild.model import foreign_status
+from popbuild.model.clock import seconds_at
 from popbuild.model.config.config import load_to_read
 from popbuild.model.schema import schemas
 from popbuild.query import untrusted
+from popbuild.web import svg
 from popbuild.web.builds import BUILDS_AT_A_TIME
 from popbuild.web.job_pages import job_page, jobs_page, plan_page
-from popbuild.web.pictures import pipeline_picture, plots_of
-from popbuild.web.server import NotAnswered, Reply, Server, WebRequest
-from popbuild.web.site import page
+from popbuild.web.server import NotAnswered, Reply, Server, WebRequest, page
 
 Show = Callable[[Server, WebRequest], Awaitable[Reply]]
 
 _MOST_RUNS = 500
+_PLOT = 380.0  # pixels: three stand side by side, and one fills a narrow window
 
 
 async def pipelines_page(server: Server, ask: WebRequest) -> Reply:
@@ -42,13 +46,14 @@ async def pipeline(server: Server, ask: WebRequest) -> Reply:
         ]
         for task in found.tasks
     }
+    drawn = svg.svg(svg.graph_of(found), link=lambda task: f"#task-{task}")
     return page(
         server,
         "pipeline.html",
         "",
         title=found.name or "default",
         pipeline=found,
-        graph=pipeline_picture(found),
+        graph=Markup(drawn),  # noqa: S704 - a drawing escapes its texts
         files=texts,
     )
 
@@ -63,7 +68,7 @@ async def runs_page(server: Server, ask: WebRequest) -> Reply:
     lines = await asyncio.to_thread(run_lines.recent, server.root, most)
     found = [_run(line) for line in lines if job is None or line.get("id") == job][:_MOST_RUNS]
     return page(
-        server, "runs.html", "/runs", title="Runs", runs=found, job=job, plots=plots_of(found)
+        server, "runs.html", "/runs", title="Runs", runs=found, job=job, plots=_plots(found)
     )
 
 
@@ -94,6 +99,26 @@ async def submit_page(server: Server, ask: WebRequest) -> Reply:
     found = await asyncio.to_thread(server.api.pipelines)
     schema = schemas.for_format("seed").document
     return page(server, "submit.html", "/submit", title="Submit", schema=schema, pipelines=found)
+
+
+def _plots(runs: Sequence[Mapping[str, Any]]) -> Iterable[tuple[str, Markup]]:
+    """Cost, duration and refinements of runs over time, the oldest first."""
+    for name, value_of, said in (
+        ("Cost", lambda run: run["cost"], money),
+        ("Duration", lambda run: run["totalExecutionTime"] / 1000, "{:g} s".format),
+        ("Refinements per task", _rate, "{:.2g}".format),
+    ):
+        points = [
+            svg.Point(at_s, value_of(run), str(run["id"]))
+            for run in runs
+            if (at_s := seconds_at(run["finishedAt"])) is not None
+        ]
+        picture = svg.plot_svg(name, points, said=said, width=_PLOT)
+        yield name, Markup(picture)  # noqa: S704 - as above
+
+
+def _rate(run: Mapping[str, Any]) -> float:
+    return float(run["totalRefinementAttempts"]) / max(len(run["built"]), 1)
 
 
 PAGES: Mapping[str, Show] = {

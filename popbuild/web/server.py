@@ -1,16 +1,19 @@
-"""The state of one server, and what a request and an answer are."""
+"""The state of one server, what a request and an answer are, and the frame of every page."""
 
 from __future__ import annotations
 
+import functools
 import json
+import mimetypes
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from popbuild import __version__
 from popbuild.api import Popbuild
 from popbuild.base.errors import PopbuildError, UsageError
-from popbuild.base.paths import Root
+from popbuild.base.paths import PACKAGE, Root
 from popbuild.model.config.config import environment_of
 from popbuild.model.problem import Problem
 from popbuild.query.table.event_ring import Hub
@@ -18,7 +21,9 @@ from popbuild.query.table.job_table import JobTable
 from popbuild.query.table.watcher import Eyes
 from popbuild.web.bodies import Bodies
 from popbuild.web.builds import Builds
+from popbuild.web.pages.html import render_page
 
+_STATIC = (PACKAGE / "web" / "static", PACKAGE / "web" / "pages" / "static")
 HTML, JSON, BYTES = "text/html; charset=utf-8", "application/json", "application/octet-stream"
 
 
@@ -92,3 +97,37 @@ class Server:
             error = UsageError("no such job", {"job": job[:80]}, "it may have been removed")
             raise NotAnswered(404, error)
         return job
+
+
+def page(server: Server, name: str, here: str, status: int = 200, **values: Any) -> Reply:
+    """A page of the site."""
+    text = render_page(
+        name,
+        here=here,
+        root=str(server.root.path),
+        root_name=server.root.path.name or "/",
+        version=__version__,
+        **{"trouble": server.eyes.trouble, **values},
+    )
+    return Reply(text.encode("utf-8", "replace"), HTML, status)
+
+
+def error_page(server: Server, error: PopbuildError, status: int) -> Reply:
+    """A page that says what is wrong, and does not say it twice."""
+    trouble = server.eyes.trouble
+    if trouble is not None and trouble.as_line() == error.as_line():
+        trouble = None
+    values = {"title": error.message, "error": error, "trouble": trouble}
+    return page(server, "message.html", "", status, **values)
+
+
+@functools.cache
+def static(name: str) -> Reply:
+    """A file of ours, by its name; NotAnswered for any other."""
+    for folder in _STATIC:
+        known = {path.name: path for path in folder.iterdir()}
+        if name in known:
+            kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+            kind += "; charset=utf-8" if kind.startswith("text/") else ""
+            return Reply(known[name].read_bytes(), kind)
+    raise NotAnswered(404, UsageError("no such file", {"file": name[:80]}))
