@@ -159,7 +159,7 @@ IMPORTERS = {
         "popbuild.task.templates.syntax",
         "popbuild.web.pages.html",
     },
-    "markdown_it": {"popbuild.web.pages.markdown"},
+    "markdown_it": {"popbuild.web.pages.html"},
     "starlette": {"popbuild.web.app", "popbuild.web.guard"},
     "uvicorn": {"popbuild.web.connections"},
     "yaml": {"popbuild.model.config.yamlio"},

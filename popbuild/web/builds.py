@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import json
 import os
 import secrets
@@ -12,7 +11,6 @@ import signal
 import sys
 import tempfile
 import time
-from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
@@ -38,7 +36,7 @@ _FEW = 100  # jobs of a build that is checked for that: of more, some are built 
 
 @dataclass(frozen=True)
 class Ending:
-    """`standing` is the word and the mark that it is shown with, `says` explains it."""
+    """How a build ended: `standing` is the word and the mark that it is shown with."""
 
     standing: str
     says: str
@@ -109,7 +107,7 @@ class Build:
         return {
             "id": self.id,
             "jobs": list(self.jobs),
-            "command": "popbuild " + " ".join(self.words),
+            "command": " ".join(("popbuild", *self.words)),
             "state": self.state,
             "askedAt": self.asked_at,
             "begunAt": self.begun_at,
@@ -129,7 +127,7 @@ class Builds:
         self._root = root
         self._hub = hub
         self._locks = JobLocks(root)
-        self._builds: OrderedDict[str, Build] = OrderedDict()
+        self._builds: dict[str, Build] = {}
         self._processes: dict[str, asyncio.subprocess.Process] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._room = asyncio.Semaphore(BUILDS_AT_A_TIME)
@@ -150,18 +148,18 @@ class Builds:
         return next((each for each in self.all() if each.state != ENDED and job in each.jobs), None)
 
     def jobs_under_way(self) -> frozenset[str]:
-        each_job = (each.jobs for each in self._builds.values() if each.state != ENDED)
-        return frozenset(itertools.chain.from_iterable(each_job))
+        return frozenset(job for each in self.all() if each.state != ENDED for job in each.jobs)
 
     def start(self, jobs: Sequence[str], words: Sequence[str] = ()) -> Build:
         """Build jobs, with further words of `popbuild run`'s command line."""
-        return self._begin(Build(secrets.token_hex(4), tuple(jobs), ("run", "--continue", *words)))
+        return self._begin(tuple(jobs), "run", "--continue", *words)
 
     def retry(self, job: str) -> Build:
         """`popbuild retry`."""
-        return self._begin(Build(secrets.token_hex(4), (job,), ("retry",)))
+        return self._begin((job,), "retry")
 
-    def _begin(self, build: Build) -> Build:
+    def _begin(self, jobs: tuple[str, ...], *order: str) -> Build:
+        build = Build(secrets.token_hex(4), jobs, order)
         self._builds[build.id] = build
         for each in list(self._builds.values())[:-_KEPT]:
             if each.state == ENDED:

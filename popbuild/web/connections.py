@@ -56,8 +56,6 @@ def lines_allowed() -> int:
 
 
 class _Waits(Enum):
-    """What a connection waits for."""
-
     HEAD = auto()
     BODY = auto()
     READER = auto()  # the client, which does not read the answer
@@ -86,15 +84,11 @@ class Connection(H11Protocol):
         super().__init__(config, state, {**app_state, LET_IN: self._let_in})
         self._lines = lines
         self._came_bytes = 0
-        self._mark = _Mark((_Waits.HEAD, None), self.loop.time(), 0)
+        self.mark = _Mark((_Waits.HEAD, None), self.loop.time(), 0)
         self.is_trusted = False
 
     def _let_in(self) -> None:
         self.is_trusted = True
-
-    @property
-    def since_s(self) -> float:
-        return self._mark.since_s
 
     @property
     def is_idle(self) -> bool:
@@ -107,7 +101,7 @@ class Connection(H11Protocol):
         self._lines.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._lines.drop(self)
+        self._lines.open.discard(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -128,7 +122,7 @@ class Connection(H11Protocol):
 
     def is_overdue(self, now_s: float) -> bool:
         """Whether a deadline has passed; called about once a second."""
-        waits, mark = self._waits(), self._mark
+        waits, mark = self._waits(), self.mark
         what: tuple[object, ...] = (waits, self.cycle, self.is_idle)
         if waits is _Waits.READER:
             what = (*what, self.transport.get_write_buffer_size())
@@ -142,7 +136,7 @@ class Connection(H11Protocol):
                 return False
             if self._came_bytes - mark.came_bytes < BODY_BYTES:
                 return True
-        self._mark = _Mark(what, now_s, self._came_bytes)
+        self.mark = _Mark(what, now_s, self._came_bytes)
         return False
 
     def _waits(self) -> _Waits:
@@ -160,22 +154,19 @@ class Connections:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._open: set[Connection] = set()
+        self.open: set[Connection] = set()
         self._has_told = False
 
     def add(self, line: Connection) -> None:
         """Take another connection, and close one if there are too many."""
-        if len(self._open) >= self._most and not self._make_room():
+        if len(self.open) >= self._most and not self._make_room():
             line.transport.abort()
             return
-        self._open.add(line)
-
-    def drop(self, line: Connection) -> None:
-        self._open.discard(line)
+        self.open.add(line)
 
     def sweep(self, now_s: float) -> None:
         """Close overdue connections."""
-        for line in [line for line in self._open if line.is_overdue(now_s)]:
+        for line in [line for line in self.open if line.is_overdue(now_s)]:
             self._end(line)
 
     async def accept(self, listener: socket.socket, make: Callable[[], Connection]) -> None:
@@ -196,10 +187,10 @@ class Connections:
     def _make_room(self) -> bool:
         """Close the connection that has waited longest among those without the token, or else among
         idle ones; whether there was one."""
-        could = [line for line in self._open if not line.is_trusted or line.is_idle]
+        could = [line for line in self.open if not line.is_trusted or line.is_idle]
         if not could:
             return False
-        self._end(min(could, key=lambda line: (line.is_trusted, line.since_s)))
+        self._end(min(could, key=lambda line: (line.is_trusted, line.mark.since_s)))
         if not self._has_told:
             self._has_told = True
             says = "warning: too many connections; those that wait without the token are closed"
@@ -207,7 +198,7 @@ class Connections:
         return True
 
     def _end(self, line: Connection) -> None:
-        self.drop(line)
+        self.open.discard(line)
         line.transport.abort()
 
 
@@ -228,8 +219,8 @@ def serve_until_stopped(
 
 
 class _Listener(uvicorn.Server):
-    """uvicorn that reports when it is ready, ends normally at a signal, does not wait for followers
-    of events, and limits all connections."""
+    """Reports when it is ready, ends normally at a signal, does not wait for followers of events,
+    and limits all connections."""
 
     def __init__(
         self,

@@ -103,7 +103,6 @@ class Guard:
         )
 
     def _tokens_of(self, headers: Mapping[str, str]) -> list[str]:
-        """The tokens of a request: in `Authorization: Bearer`, or in this server's cookie."""
         kind, _, value = headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer":
             return [value.strip()] if value.strip() else []
@@ -207,7 +206,6 @@ def _answer_to(refused: Refusal, path: str, headers: Mapping[str, str]) -> Respo
 
 
 def _let_in(scope: Scope) -> None:
-    """Tell the connection that it has shown the token."""
     told = scope.get("state", {}).get(LET_IN)
     if told is not None:
         told()

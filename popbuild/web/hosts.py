@@ -12,7 +12,7 @@ import base64
 import errno
 import secrets
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -78,19 +78,18 @@ def draw_names(place: Binding, port: int) -> Names:
     """The names of a server at this port; each call draws another `own`."""
     here = place.host is None or place.host in _HERE
     everywhere = place.host is not None and is_wildcard(place.host)
-    own = _with_port(_draw(), port) if place.host is None or everywhere else None
+    drawn = base64.b32encode(secrets.token_bytes(_DRAWN_BYTES)).decode().lower() + _BELOW
+    own = _with_port(drawn, port) if place.host is None or everywhere else None
     chosen = () if place.host is None else (place.host,)
-    known = {*_hosts((*chosen, *place.names), port)}
-    if here or everywhere:
-        known |= {*_hosts(_HERE, port)}
+    known = _hosts((*chosen, *place.names, *(_HERE if here or everywhere else ())), port)
     # Behind a proxy, which listens on the default port.
     tls = frozenset(in_url(name) for name in place.names)
-    with_cookie = known if own is None else {*_both(own), *_hosts(place.names, port)}
+    with_cookie = known if own is None else _both(own) | _hosts(place.names, port)
     first = next(iter((*place.names, *chosen)), LOOPBACK)
     first = LOOPBACK if is_wildcard(first) else first
     return Names(
-        known=frozenset(known | with_cookie | tls),
-        with_cookie=frozenset(with_cookie | tls),
+        known=known | with_cookie | tls,
+        with_cookie=with_cookie | tls,
         own=own,
         tls=tls,
         shown=own if own is not None and not place.names else _with_port(first, port),
@@ -114,13 +113,8 @@ def is_wildcard(host: str) -> bool:
         return False
 
 
-def _draw() -> str:
-    return base64.b32encode(secrets.token_bytes(_DRAWN_BYTES)).decode().lower() + _BELOW
-
-
-def _hosts(names: Iterable[str], port: int) -> Iterator[str]:
-    for name in names:
-        yield from _both(_with_port(name, port))
+def _hosts(names: Iterable[str], port: int) -> frozenset[str]:
+    return frozenset().union(*(_both(_with_port(name, port)) for name in names))
 
 
 def _both(host: str) -> frozenset[str]:

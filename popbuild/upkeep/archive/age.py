@@ -33,14 +33,9 @@ def recipients_file(root: Root) -> Path:
     return root.config / "recipients.txt"
 
 
-def has_recipients(root: Root) -> bool:
-    return disk.stands(recipients_file(root))
-
-
 def recipients(root: Root) -> list[Any]:
     """The public keys of those who can read this root's archives."""
-    path = recipients_file(root)
-    shown = root.show(path)
+    path, shown = recipients_file(root), root.show(recipients_file(root))
     if not disk.stands(path):
         raise UsageError(
             "the archive would have no recipients",
@@ -48,7 +43,7 @@ def recipients(root: Root) -> list[Any]:
             hint="put age's public keys there, one a line: age1…",
         )
     age = _library()
-    found = []
+    found: list[Any] = []
     for number, line in enumerate(_lines(path), 1):
         if line.startswith(_PRIVATE):
             raise ConfigError(
@@ -58,13 +53,12 @@ def recipients(root: Root) -> list[Any]:
             )
         kind = age.ssh if line.startswith("ssh-") else age.x25519
         try:
-            found.append(kind.Recipient.from_str(line) if line else None)
+            found += [kind.Recipient.from_str(line)] if line else []
         except age.RecipientError:
             raise ConfigError(
                 "not a public key of age",
                 {"file": shown, "at": f"line {number}", "allowed": "age1…, ssh-ed25519 …"},
             ) from None
-    found = [each for each in found if each is not None]
     if not found:
         raise ConfigError("no public key of age", {"file": shown, "allowed": "age1…, one a line"})
     return found
@@ -97,7 +91,6 @@ def identities(path: Path, root: Path | None) -> list[Any]:
 
 
 def holds_private_key(data: bytes) -> bool:
-    """Whether a file has a private key with which an archive could be read."""
     return _PRIVATE_LINE.search(data) is not None
 
 

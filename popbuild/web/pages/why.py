@@ -94,9 +94,9 @@ def changes_of(root: Root, job: Job, room: Room) -> Changes | None:
 
 def _place(change: ValueChange, room: Room) -> ChangedPlace:
     """A place; both texts start shortly before they differ."""
-    values = [change.before, change.after]
     texts = [
-        None if v is MISSING else v if isinstance(v, str) else jsonio.compact(v) for v in values
+        None if each is MISSING else each if isinstance(each, str) else jsonio.compact(each)
+        for each in (change.before, change.after)
     ]
     same = len(commonpath([text for text in texts if text is not None]))
     start = max(same - _LEAD, 0) if None not in texts else 0
