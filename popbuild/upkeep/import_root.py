@@ -158,11 +158,10 @@ class _Import:
         places = [*self._found.imported, *self._found.there]
         complete = [each for each in places if each.startswith(f"{DATA}/{COMPLETE}/")]
         jobs = [JobFolder(self._source.place(place)) for place in complete]
-        made = {digest_in(job.seed): job.id for job in jobs}
-        made.pop(None, None)
+        made = {digest: job.id for job in jobs if (digest := digest_in(job.seed))}
         seeds = [place for place in self._found.imported if place.startswith(f"{SEEDS}/")]
-        found = {place: made.get(digest_in(self._source.place(place))) for place in seeds}
-        return {place: job for place, job in found.items() if job}
+        digests = {place: digest_in(self._source.place(place)) for place in seeds}
+        return {place: made[digest] for place, digest in digests.items() if digest in made}
 
     # Jobs.
 

@@ -104,99 +104,92 @@ class JobProof:
             "findings": [asdict(finding) for finding in self.findings],
         }
 
+    def check_missing(self) -> bool:
+        """Whether the job was promoted and has gone since without `clean` or `prune`."""
+        runs, job = self.evidence.runs, self.folder.id
+        line = runs.last(job)
+        if line is None or not runs.is_missed(job):
+            return False
+        names = self.evidence.jobs_made_by(line)
+        stands = f", and its result stands as {', '.join(names)}" if names else ""
+        what = f"is missing: the run {line['pipelineId']} promoted it{stands}; if that was meant,"
+        self.altered("", f"{what} doit clean --complete {job} says so")
+        return True
 
-def check_missing(proof: JobProof) -> bool:
-    """Whether the job was promoted and has gone since without `clean` or `prune`."""
-    runs, job = proof.evidence.runs, proof.folder.id
-    line = runs.last(job)
-    if line is None or not runs.is_missed(job):
-        return False
-    names = proof.evidence.jobs_made_by(line)
-    stands = f", and its result stands as {', '.join(names)}" if names else ""
-    what = f"is missing: the run {line['pipelineId']} promoted it{stands}; if that was meant,"
-    proof.altered("", f"{what} doit clean --complete {job} says so")
-    return True
-
-
-def check_result(proof: JobProof, run: object) -> RunLine | None:
-    """The line of the run that made this result: it should be the job's last one."""
-    runs, job = proof.evidence.runs, proof.folder.id
-    body = seals.read_seal(proof.folder)
-    promoted = seals.promotion_of(body) if body is not None else None
-    line, last = runs.result(promoted, run), runs.last(job)
-    if line is None:
-        under_way = promotion_under_way(proof.evidence.root, job)
-        if under_way is not None and under_way.get("seal") == promoted:
-            proof.note("its promotion was cut short: the next command on it adds its line")
-        elif last is None:
-            proof.note("no line in runs.jsonl: it was promoted elsewhere")
-        elif promoted is None and run is None:
-            return last  # neither seal nor status: both are reported on their own
-        else:
-            what = f"is not the result of its last run, {last['pipelineId']}"
-            proof.altered("", what)
-        return None
-    made = line["pipelineId"]
-    if line.get("id", job) != job:
-        what = f"is the result of the job {line['id']}, of its run {made}"
-        proof.altered("", f"{what}; popbuild run -a {job} makes its own, from the store")
-    elif last is not None and last["pipelineId"] != made:
-        what = f"is the result of the earlier run {made}, not of the last one"
-        proof.altered("", f"{what}, {last['pipelineId']}")
-    return line
-
-
-def check_seal(proof: JobProof, line: RunLine | None) -> list[tuple[str, str]] | None:
-    """The files that are not as the seal says, each with what is wrong; None without a usable
-    seal."""
-    folder = proof.folder
-    promoted = line.get("seal") if line is not None else None
-    if not disk.stands(folder.seal):
-        if promoted is not None:
-            proof.altered("seal.json", "is missing: the job was promoted with it")
-        elif is_foreign(folder):
-            proof.note("another program built it: nothing here says what it should be")
-        else:
-            proof.note("no seal: only letters and artifacts could be checked")
-            if not isinstance(read_json(folder.status), dict):
-                proof.altered("tasks-status.json", "is missing or damaged")
-        return None
-    body = read_json(folder.seal)
-    if not seals.intact(body) or bytes_of(folder.seal) != seals.seal_bytes(body):
-        proof.altered("seal.json", "was altered: it does not have its own digest")
-        proof.note("without its seal only letters and artifacts could be checked")
-        return None
-    if promoted is not None and seals.promotion_of(body) != promoted:
-        proof.altered("seal.json", "is not the one that runs.jsonl says was promoted")
-    return list(_differing(proof, body["files"], set(body.get("changing", ()))))
-
-
-def _differing(
-    proof: JobProof, files: Mapping[str, str], changing: set[str]
-) -> Iterator[tuple[str, str]]:
-    there = dict(tree.walk_all(proof.folder.path))
-    there.pop("seal.json", None)
-    for name in sorted(there.keys() | files.keys() | changing):
-        if name in changing:
-            proof.note(f"{name} was being changed when a command was killed")
-        elif name not in there:
-            yield name, "is missing"
-        elif name not in files:
-            if tree.is_temporary(name):
-                proof.note(f"{name} was left by a command that was killed")
+    def check_result(self, run: object) -> RunLine | None:
+        """The line of the run that made this result: it should be the job's last one."""
+        runs, job = self.evidence.runs, self.folder.id
+        body = seals.read_seal(self.folder)
+        promoted = seals.promotion_of(body) if body is not None else None
+        line, last = runs.result(promoted, run), runs.last(job)
+        if line is None:
+            under_way = promotion_under_way(self.evidence.root, job)
+            if under_way is not None and under_way.get("seal") == promoted:
+                self.note("its promotion was cut short: the next command on it adds its line")
+            elif last is None:
+                self.note("no line in runs.jsonl: it was promoted elsewhere")
+            elif promoted is None and run is None:
+                return last  # neither seal nor status: both are reported on their own
             else:
-                yield name, "was added since the promotion"
-        elif _digest(there[name]) != files[name]:
-            yield name, "was altered since the promotion"
-        else:
-            proof.vouched.add(name)
+                what = f"is not the result of its last run, {last['pipelineId']}"
+                self.altered("", what)
+            return None
+        made = line["pipelineId"]
+        if line.get("id", job) != job:
+            what = f"is the result of the job {line['id']}, of its run {made}"
+            self.altered("", f"{what}; popbuild run -a {job} makes its own, from the store")
+        elif last is not None and last["pipelineId"] != made:
+            what = f"is the result of the earlier run {made}, not of the last one"
+            self.altered("", f"{what}, {last['pipelineId']}")
+        return line
 
+    def check_seal(self, line: RunLine | None) -> list[tuple[str, str]] | None:
+        """The files that are not as the seal says, each with what is wrong; None without a usable
+        seal."""
+        folder = self.folder
+        promoted = line.get("seal") if line is not None else None
+        if not disk.stands(folder.seal):
+            if promoted is not None:
+                self.altered("seal.json", "is missing: the job was promoted with it")
+            elif is_foreign(folder):
+                self.note("another program built it: nothing here says what it should be")
+            else:
+                self.note("no seal: only letters and artifacts could be checked")
+                if not isinstance(read_json(folder.status), dict):
+                    self.altered("tasks-status.json", "is missing or damaged")
+            return None
+        body = read_json(folder.seal)
+        if not seals.intact(body) or bytes_of(folder.seal) != seals.seal_bytes(body):
+            self.altered("seal.json", "was altered: it does not have its own digest")
+            self.note("without its seal only letters and artifacts could be checked")
+            return None
+        if promoted is not None and seals.promotion_of(body) != promoted:
+            self.altered("seal.json", "is not the one that runs.jsonl says was promoted")
+        return list(self._differing(body["files"], set(body.get("changing", ()))))
 
-def check_empty_folders(proof: JobProof) -> None:
-    """A seal names files only, so an empty folder that is not ours was added."""
-    for name in tree.empty_folders(proof.folder.path):
-        if name not in _OWN_FOLDERS:
-            proof.altered(name, "was added since the promotion")
+    def _differing(self, files: Mapping[str, str], changing: set[str]) -> Iterator[tuple[str, str]]:
+        there = dict(tree.walk_all(self.folder.path))
+        there.pop("seal.json", None)
+        for name in sorted(there.keys() | files.keys() | changing):
+            if name in changing:
+                self.note(f"{name} was being changed when a command was killed")
+            elif name not in there:
+                yield name, "is missing"
+            elif name not in files:
+                if tree.is_temporary(name):
+                    self.note(f"{name} was left by a command that was killed")
+                else:
+                    yield name, "was added since the promotion"
+            elif _digest(there[name]) != files[name]:
+                yield name, "was altered since the promotion"
+            else:
+                self.vouched.add(name)
+
+    def check_empty_folders(self) -> None:
+        """A seal names files only, so an empty folder that is not ours was added."""
+        for name in tree.empty_folders(self.folder.path):
+            if name not in _OWN_FOLDERS:
+                self.altered(name, "was added since the promotion")
 
 
 def _digest(path: Path) -> str | None:

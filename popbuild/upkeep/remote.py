@@ -175,7 +175,7 @@ class Remote:
             yield
         except PopbuildError:
             raise
-        except Exception as error:  # each file system has exceptions of its own
+        except Exception as error:  # each file system raises its own
             raise StoreError(
                 f"the copy of the store cannot be {what}",
                 {"place": self.shown, "found": self._clean(shown_error(error))},

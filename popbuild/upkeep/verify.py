@@ -20,14 +20,7 @@ from popbuild.jobs.records import read_frozen, read_json
 from popbuild.jobs.run_lines import complete_jobs
 from popbuild.upkeep.evidence import Evidence, bytes_of
 from popbuild.upkeep.letter_proof import check_letters, read_letters, sum_up
-from popbuild.upkeep.proof import (
-    JobProof,
-    ProofFinding,
-    check_empty_folders,
-    check_missing,
-    check_result,
-    check_seal,
-)
+from popbuild.upkeep.proof import JobProof, ProofFinding
 
 _MAX_TRIES = 3
 _MAX_NAMED = 10  # jobs in one note
@@ -115,12 +108,12 @@ def _prove(evidence: Evidence, folder: JobFolder, *, alone: bool) -> JobProof:
     proof = JobProof(evidence, folder)
     flaws = list(_flaws(evidence, folder.id)) if alone else []
     if not folder.path.is_dir():
-        if check_missing(proof):
+        if proof.check_missing():
             proof.add(*flaws)
         return proof
     status = read_json(folder.status)
     status = status if isinstance(status, dict) else {}
-    differing = check_seal(proof, check_result(proof, status.get("pipelineId")))
+    differing = proof.check_seal(proof.check_result(status.get("pipelineId")))
     letters = read_letters(proof, status)
     for task in read_frozen(evidence.root, folder.id):
         proof.note(f"{task} is frozen: not built again whatever changes")
@@ -129,7 +122,7 @@ def _prove(evidence: Evidence, folder: JobFolder, *, alone: bool) -> JobProof:
     for name, what in differing or ():
         if name not in proof.reported:
             proof.altered(name, what)
-    check_empty_folders(proof)
+    proof.check_empty_folders()
     proof.add(*flaws)
     sum_up(proof)
     proof.sealed, proof.foreign = differing is not None, is_foreign(folder)

@@ -19,30 +19,16 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from popbuild.base import jsonio
-from popbuild.base.errors import (
-    ConfigError,
-    GateError,
-    InputError,
-    LockedError,
-    PopbuildError,
-    StoppedError,
-    UsageError,
-)
+from popbuild.base import errors, jsonio
+from popbuild.base.errors import InputError, PopbuildError, UsageError
 from popbuild.base.exit_codes import in_our_words, show_traceback
 from popbuild.base.redact import redact, redact_value
 from popbuild.base.roots import check_there
 from popbuild.model.problem import Problem
+from popbuild.web import routes
 from popbuild.web.guard import MAX_BODY_BYTES, Guard, Refusal, Safety, refusal
 from popbuild.web.page_routes import PAGES, Show
-from popbuild.web.routes import (
-    OPERATIONS,
-    PREFIX,
-    Operation,
-    check_body,
-    check_query,
-    openapi_document,
-)
+from popbuild.web.routes import OPERATIONS, PREFIX, Operation
 from popbuild.web.server import (
     JSON,
     NotAnswered,
@@ -58,10 +44,10 @@ _THREADS = 32
 
 # The HTTP status of an error; the first that matches.
 _STATUS: tuple[tuple[type[PopbuildError], int], ...] = (
-    (LockedError, 409),
-    (StoppedError, 409),
-    (ConfigError, 409),  # the root must be fixed first: the request may be repeated then
-    (GateError, 422),
+    (errors.LockedError, 409),
+    (errors.StoppedError, 409),
+    (errors.ConfigError, 409),  # the root must be fixed first: the request may be repeated then
+    (errors.GateError, 422),
     (InputError, 422),
     (UsageError, 400),
 )
@@ -73,15 +59,15 @@ def make_app(server: Server, guard: Guard) -> Safety:
     def route(path: str, answer: Callable[[Request], Awaitable[Reply]], method: str) -> Route:
         return Route(path, functools.partial(_endpoint, server, answer), methods=[method])
 
-    routes = [
+    table = [
         route(PREFIX + each.path, functools.partial(_verb, server, each), each.method)
         for each in OPERATIONS
     ]
-    routes += [
+    table += [
         route(path, functools.partial(_page, server, show), "GET") for path, show in PAGES.items()
     ]
-    routes.append(Route(f"{PREFIX}/openapi.json", _description, methods=["GET"]))
-    routes.append(Route("/static/{name}", _static, methods=["GET"]))
+    table.append(Route(f"{PREFIX}/openapi.json", _description, methods=["GET"]))
+    table.append(Route("/static/{name}", _static, methods=["GET"]))
 
     @contextlib.asynccontextmanager
     async def living(app: Starlette) -> AsyncIterator[None]:
@@ -99,7 +85,7 @@ def make_app(server: Server, guard: Guard) -> Safety:
                 await eyes
 
     handlers: Any = {HTTPException: functools.partial(_no_route, server)}
-    return Safety(Starlette(routes=routes, exception_handlers=handlers, lifespan=living), guard)
+    return Safety(Starlette(routes=table, exception_handlers=handlers, lifespan=living), guard)
 
 
 async def _endpoint(
@@ -133,7 +119,7 @@ async def _page(server: Server, show: Show, request: Request) -> Reply:
 
 
 async def _description(request: Request) -> Response:
-    return _response(reply_json(openapi_document()))
+    return _response(reply_json(routes.openapi_document()))
 
 
 async def _static(request: Request) -> Response:
@@ -158,7 +144,7 @@ async def _ask_of(
     """What is asked of a verb, or of a page. The job in its path exists."""
     query = _query_of(request)
     if operation is not None:
-        check_query(operation, query)
+        routes.check_query(operation, query)
     body = None
     if operation is not None and operation.takes:
         # Another page's form could send other types without a preflight request.
@@ -177,7 +163,7 @@ async def _ask_of(
 
 def _judged(operation: Operation, data: bytes) -> tuple[Any, tuple[Problem, ...]]:
     body = jsonio.loads(data, "request", max_bytes=MAX_BODY_BYTES)
-    return body, check_body(operation, body)
+    return body, routes.check_body(operation, body)
 
 
 def _query_of(request: Request) -> dict[str, str]:

@@ -174,7 +174,7 @@ class Builds:
         """Stop a build, as Ctrl-C does: what was bought stays in the store."""
         process = self._processes.get(build.id)
         if process is not None:
-            _interrupt(process)
+            _signal(process, signal.SIGINT)
         elif build.state == QUEUED:
             self._end(build, None)
         else:
@@ -207,8 +207,7 @@ class Builds:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_GRACE_S)
         for process in self._processes.values():
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
+            _signal(process, signal.SIGKILL)
 
     async def _build(self, build: Build) -> None:
         """Run a build once there is room. If it cannot be started, it ends with the reason: its
@@ -238,7 +237,7 @@ class Builds:
         )
         self._processes[build.id] = process
         if build.given_up:
-            _interrupt(process)
+            _signal(process, signal.SIGINT)
         self._tell(build)
         try:
             await self._watch(build, process)
@@ -281,9 +280,9 @@ class Builds:
         self._hub.publish("build", body)
 
 
-def _interrupt(process: asyncio.subprocess.Process) -> None:
+def _signal(process: asyncio.subprocess.Process, number: int) -> None:
     with contextlib.suppress(ProcessLookupError):
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
 
 
 def _all_of(file: IO[bytes]) -> bytes:

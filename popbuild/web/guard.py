@@ -1,7 +1,7 @@
 """Who may ask, decided before anything is looked up: host, origin, token, kind of request.
 
 A page on the web can make a browser send requests to this server, and even read the answers if it
-makes a name of its own point to 127.0.0.1. So `Host` must be one of our names, with the port; an
+makes one of its names point to 127.0.0.1. So `Host` must be one of our names, with the port; an
 `Origin`, if there is one, must have the same name; and nothing is answered without a token. A
 cookie counts only under the names that it was set for: see `hosts.py`.
 """
@@ -30,8 +30,7 @@ LET_IN = "let_in"  # in a request's state: called once its token is found valid
 _READING = ("GET", "HEAD")
 _WHERE = {"allowed": "the address that popbuild serve printed, or Authorization: Bearer"}
 _HINT = (
-    "each start has a name and a token of its own: open the address in the terminal where the "
-    "server runs"
+    "each start has its own name and token: open the address in the terminal where the server runs"
 )
 _PATH = "/=&+:;,~()!*'$@"  # not quoted in the path of an address
 
@@ -75,7 +74,7 @@ class Guard:
         if not given:
             raise refusal(401, "the token is missing", _WHERE, _HINT)
         if not any(map(self.is_token, given)):
-            raise refusal(401, "the token is a wrong one", _WHERE, _HINT)
+            raise refusal(401, "the token is wrong", _WHERE, _HINT)
 
     def check_host(self, headers: Mapping[str, str]) -> None:
         """Raise a Refusal unless the request names this server."""
@@ -88,7 +87,9 @@ class Guard:
 
     def _check_origin(self, method: str, path: str, headers: Mapping[str, str]) -> None:
         origin = headers.get("origin")
-        if origin is not None and not self._is_ours(origin.lower(), _host_of(headers)):
+        host = _host_of(headers)
+        ours = {f"http://{host}", f"https://{host}" if host in self.names.tls else None}
+        if origin is not None and origin.lower() not in ours:
             raise refusal(403, "another page may not ask", {"origin": origin})
         site = headers.get("sec-fetch-site", "none")
         # A link from elsewhere may lead to a page; other requests from elsewhere are refused.
@@ -96,11 +97,6 @@ class Guard:
         is_page = to_look and not path.startswith("/api/")
         if site not in ("none", "same-origin") and not is_page:
             raise refusal(403, "another page may not ask", {"sec-fetch-site": site})
-
-    def _is_ours(self, origin: str, host: str) -> bool:
-        return origin == f"http://{host}" or (
-            host in self.names.tls and origin == f"https://{host}"
-        )
 
     def _tokens_of(self, headers: Mapping[str, str]) -> list[str]:
         kind, _, value = headers.get("authorization", "").partition(" ")
@@ -181,7 +177,7 @@ class Safety:
             return None
         self._guard.check_host(headers)
         if not self._guard.is_token(given):
-            raise refusal(401, "the token is a wrong one", _WHERE, _HINT)
+            raise refusal(401, "the token is wrong", _WHERE, _HINT)
         rest = [(name, value) for name, value in words if name != "token"]
         # Not "//elsewhere": a path that begins like that would lead to another host.
         target = quote("/" + scope["path"].lstrip("/"), safe=_PATH)

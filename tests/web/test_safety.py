@@ -120,7 +120,7 @@ def test_a_token_of_another_start(served: Served) -> None:
         assert "safety" not in answer.text
         assert "default-src 'none'" in answer.headers["content-security-policy"]
     told = served.get("/api/v1/jobs", authorization="Bearer old", **kind)
-    assert (told.status, told.json["error"]) == (401, "the token is a wrong one")
+    assert (told.status, told.json["error"]) == (401, "the token is wrong")
     foreign = served.get("/", host="<b>evil", **kind)
     assert (foreign.status, "<b>evil" in foreign.text) == (421, False)
 

@@ -44,7 +44,11 @@ def recipients(root: Root) -> list[Any]:
         )
     age = _library()
     found: list[Any] = []
-    for number, line in enumerate(_lines(path), 1):
+    try:
+        lines = _text_lines(disk.read(path, max_bytes=_MAX_KEYS_BYTES))
+    except UnicodeDecodeError:
+        raise ConfigError("file is not UTF-8", {"file": path}) from None
+    for number, line in enumerate(lines, 1):
         if line.startswith(_PRIVATE):
             raise ConfigError(
                 "a private key stands among the public ones",
@@ -92,13 +96,6 @@ def identities(path: Path, root: Path | None) -> list[Any]:
 
 def holds_private_key(data: bytes) -> bool:
     return _PRIVATE_LINE.search(data) is not None
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return _text_lines(disk.read(path, max_bytes=_MAX_KEYS_BYTES))
-    except UnicodeDecodeError:
-        raise ConfigError("file is not UTF-8", {"file": path}) from None
 
 
 def _text_lines(data: bytes) -> list[str]:
@@ -149,22 +146,18 @@ class _Watched:
         self._stream = stream
         self.error: OSError | None = None
 
-    def read(self, size: int = -1) -> bytes:
-        with self._remembering():
-            return self._stream.read(size)
+    def read(self, size: int = -1) -> Any:
+        return self._remembering(self._stream.read, size)
 
-    def write(self, data: bytes) -> int:
-        with self._remembering():
-            return self._stream.write(data)
+    def write(self, data: bytes) -> Any:
+        return self._remembering(self._stream.write, data)
 
     def flush(self) -> None:
-        with self._remembering():
-            self._stream.flush()
+        self._remembering(self._stream.flush)
 
-    @contextlib.contextmanager
-    def _remembering(self) -> Iterator[None]:
+    def _remembering(self, act: Callable[..., Any], *given: Any) -> Any:
         try:
-            yield
+            return act(*given)
         except OSError as error:
             self.error = error
             raise

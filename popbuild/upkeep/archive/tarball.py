@@ -163,7 +163,7 @@ def _contents_of(data: bytes) -> Contents:
     if body.get("kind") not in ("jobs", "root") or not isinstance(files, dict):
         raise _Wrong(f"{CONTENTS} that says neither jobs nor a root")
     if not isinstance(jobs, list) or not all(isinstance(each, dict) for each in jobs):
-        raise _Wrong(f"{CONTENTS} whose jobs are no list")
+        raise _Wrong(f"{CONTENTS} whose jobs are not a list")
     for place, digest in files.items():
         if not is_safe(place) or not isinstance(digest, str):
             raise _Wrong(f"the path {place!a}")
