@@ -8,18 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from popbuild.base import disk, tree
-from popbuild.base.paths import (
-    COMPLETE,
-    CURRENT,
-    FILE_KINDS,
-    REJECTED,
-    SEED,
-    JobFolder,
-    Root,
-    file_name_problem,
-    shown_name,
-)
+from popbuild.base import disk, paths, tree
+from popbuild.base.paths import COMPLETE, CURRENT, FILE_KINDS, REJECTED, SEED, JobFolder, Root
 from popbuild.jobs import job_ids, job_state, promotion, run_log, seals
 from popbuild.jobs.claims import JobLocks
 from popbuild.jobs.foreign import is_foreign, listed_tasks
@@ -106,7 +96,7 @@ class Ailment:
         }
 
     def lines(self, root: Root) -> Iterator[str]:
-        yield f"{shown_name(root.show(self.path))}: {self.what}"
+        yield f"{paths.shown_name(root.show(self.path))}: {self.what}"
         yield f"  mending {self.mending}"
 
 
@@ -170,7 +160,7 @@ def _index(folder: JobFolder) -> Iterator[Ailment]:
     for gap in index_gaps(folder, status["files"]) if status is not None else ():
         kind = MISSING if gap.number is not None else UNKNOWN if gap.was_promoted else ADDED
         # An invalid file name may lead anywhere: the status is reported instead.
-        bad = kind == MISSING and file_name_problem(gap.name) is not None
+        bad = kind == MISSING and paths.file_name_problem(gap.name) is not None
         path = folder.status if bad else folder.path / gap.place
         yield Ailment(kind, path, folder.id, (gap.kind, gap.name))
 
@@ -207,7 +197,7 @@ def index_gaps(folder: JobFolder, index: Mapping[str, Any]) -> Iterator[IndexGap
     for kind, names in lists.items():
         for number, name in enumerate(map(str, names)):
             # An invalid file name may lead anywhere.
-            if file_name_problem(name) or not disk.stands(folder.files(kind) / name):
+            if paths.file_name_problem(name) or not disk.stands(folder.files(kind) / name):
                 yield gap(kind, name, number)
     if folder.path.parent.name != COMPLETE or is_foreign(folder):
         return

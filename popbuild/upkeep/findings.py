@@ -10,14 +10,8 @@ from typing import Any
 from popbuild.base import disk, jsonio, tree
 from popbuild.base.errors import InputError, PopbuildError
 from popbuild.base.paths import COMPLETE, REJECTED, JobFolder, Root, check_name
+from popbuild.jobs import records
 from popbuild.jobs.foreign import listed_tasks
-from popbuild.jobs.records import (
-    is_foreign_letter,
-    read_artifact,
-    read_decision,
-    read_json,
-    read_letter,
-)
 from popbuild.jobs.seed_files import BadSeed, key_problems, read_seed
 from popbuild.jobs.surroundings import Surroundings
 from popbuild.model.config.config import DEFAULT_PIPELINE
@@ -118,7 +112,7 @@ def job_files(folder: JobFolder, state: str) -> list[tuple[Path, str]]:
         # Without a status its seed was rejected: it never became a job.
         files = [*(files if folder.status.exists() else ()), (folder.rejection, "rejection")]
     for task in listed_tasks(folder, None):
-        ours = [] if is_foreign_letter(folder, task) else [(folder.letter(task), "letter")]
+        ours = [] if records.is_foreign_letter(folder, task) else [(folder.letter(task), "letter")]
         known = [
             *ours,
             (folder.decision(task), "decision"),
@@ -146,7 +140,7 @@ def job_findings(
 
 def _in_index(root: Root, folder: JobFolder) -> Iterator[Finding]:
     """Indexed files that are missing; in a complete job, files that are not in the index."""
-    status = read_json(folder.status)
+    status = records.read_json(folder.status)
     index = status.get("files") if isinstance(status, dict) else None
     where = root.show(folder.status)
     for gap in index_gaps(folder, index) if isinstance(index, dict) else ():
@@ -165,8 +159,8 @@ def _in_tasks(root: Root, folder: JobFolder) -> Iterator[Finding]:
     that are missing."""
     for task in listed_tasks(folder, None):
         path = folder.letter(task)
-        letter = read_letter(folder, task)
-        if path.exists() and letter is None and not is_foreign_letter(folder, task):
+        letter = records.read_letter(folder, task)
+        if path.exists() and letter is None and not records.is_foreign_letter(folder, task):
             problem = Problem("the letter was altered or is damaged", "/digest")
             yield Finding(root.show(path), problem)
         for name in letter.outputs if letter is not None else ():
@@ -174,7 +168,7 @@ def _in_tasks(root: Root, folder: JobFolder) -> Iterator[Finding]:
                 problem = Problem(f"its artifact {name} is missing", f"/outputs/{name}")
                 yield Finding(root.show(path), problem)
         path = folder.decision(task)
-        if read_json(path) is not None and read_decision(folder, task) is None:
+        if records.read_json(path) is not None and records.read_decision(folder, task) is None:
             problem = Problem("the decision was altered or is damaged", "/digest")
             yield Finding(root.show(path), problem)
 
@@ -190,8 +184,8 @@ def _in_artifacts(root: Root, folder: JobFolder, surroundings: Surroundings) -> 
         return  # reported with the seed
     today = surroundings.config.snapshot.digests
     for task in pipeline.tasks:
-        letter = read_letter(folder, task.id)
-        value, digest = read_artifact(folder, task)
+        letter = records.read_letter(folder, task.id)
+        value, digest = records.read_artifact(folder, task)
         if letter is None or digest is None:
             continue  # never built, or reported with the letter
         where = root.show(folder.artifact(task.artifact))

@@ -12,36 +12,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from popbuild.base import disk, tree
+from popbuild.base import disk, paths, tree
 from popbuild.base.errors import InputError, LockedError, PopbuildError
-from popbuild.base.paths import (
-    COMPLETE,
-    PENDING,
-    RUNS,
-    JobFolder,
-    Root,
-    job_place,
-    name_problem,
-    pending_place,
-    seed_place,
-    shown_name,
-)
+from popbuild.base.paths import COMPLETE, PENDING, RUNS, JobFolder, Root, pending_place, shown_name
 from popbuild.base.redact import redact
 from popbuild.jobs import job_ids, originals, run_lines, run_log
 from popbuild.jobs.lifecycle import job_lock
 from popbuild.model.config.config import environment_of
+from popbuild.upkeep import import_source
 from popbuild.upkeep.archive.restore import shelved
-from popbuild.upkeep.import_source import (
-    DATA,
-    IMPORTED_STATES,
-    SEEDS,
-    Imported,
-    check_apart,
-    check_directory,
-    digest_in,
-    find_source,
-    says_the_same,
-)
+from popbuild.upkeep.import_source import DATA, IMPORTED_STATES, SEEDS, Imported, says_the_same
 
 _RUNS_PLACE = f"{DATA}/{COMPLETE}/{RUNS}"
 
@@ -50,8 +30,8 @@ def import_data(root: Root, folder: Path, *, dry_run: bool = False) -> Imported:
     """Copy another program's data folder into a root; with `dry_run`, only say what would be
     copied. A command that was killed is simply run again. UsageError for a folder without such
     data, and where the folder and the root are not apart."""
-    source = find_source(folder)
-    check_apart(root, source)
+    source = import_source.find_source(folder)
+    import_source.check_apart(root, source)
     found = Imported(source, dry_run)
     if dry_run:
         _Import(root, None, found).run()
@@ -143,7 +123,7 @@ class _Import:
         self._found.imported.append(place)
 
     def _check_name(self, job: str) -> None:
-        if problem := name_problem(job):
+        if problem := paths.name_problem(job):
             raise InputError("not a valid name for a job", {"allowed": problem})
         job_ids.refuse_keys(job, self._environment)
         other = self._known.setdefault(job.casefold(), job)
@@ -158,9 +138,9 @@ class _Import:
         places = [*self._found.imported, *self._found.there]
         complete = [each for each in places if each.startswith(f"{DATA}/{COMPLETE}/")]
         jobs = [JobFolder(self._source.place(place)) for place in complete]
-        made = {digest: job.id for job in jobs if (digest := digest_in(job.seed))}
+        made = {digest: job.id for job in jobs if (digest := import_source.digest_in(job.seed))}
         seeds = [place for place in self._found.imported if place.startswith(f"{SEEDS}/")]
-        digests = {place: digest_in(self._source.place(place)) for place in seeds}
+        digests = {place: import_source.digest_in(self._source.place(place)) for place in seeds}
         return {place: made[digest] for place, digest in digests.items() if digest in made}
 
     # Jobs.
@@ -177,7 +157,7 @@ class _Import:
         for state in IMPORTED_STATES:
             for name in self._names(state):
                 if (state, name) != (COMPLETE, RUNS):
-                    found.setdefault(name, []).append(job_place(state, name))
+                    found.setdefault(name, []).append(paths.job_place(state, name))
         return dict(sorted(found.items()))
 
     def _job(self, job: str, places: Sequence[str]) -> None:
@@ -193,13 +173,13 @@ class _Import:
 
     def _missing(self, job: str, places: Sequence[str]) -> list[str]:
         """The places of a job to import. InputError where the root has another job of this ID."""
-        own = [pending_place(job), *(job_place(state, job) for state in IMPORTED_STATES)]
+        own = [pending_place(job), *(paths.job_place(state, job) for state in IMPORTED_STATES)]
         standing = {place for place in own if disk.stands(self._root.path / place)}
         same = {place for place in standing.intersection(places) if self._is_same(job, place)}
         missing = [place for place in places if place not in same and not self._went(job, place)]
         others = sorted(standing - same)
         if missing and not others and self._has_another_seed(job, missing[0]):
-            others = [seed_place(job)]
+            others = [paths.seed_place(job)]
         if missing and others:
             raise InputError(f"the root has another job of this ID: {', '.join(others)}")
         return missing
@@ -221,7 +201,7 @@ class _Import:
 
     def _has_another_seed(self, job: str, place: str) -> bool:
         """Whether seeds/ of the root has another seed of this name than the job to import."""
-        stands, place_of_seed = self._root.seed(job), seed_place(job)
+        stands, place_of_seed = self._root.seed(job), paths.seed_place(job)
         if not disk.stands(stands) or place_of_seed in self._found.imported + self._found.there:
             return False
         came = self._source.place(place)
@@ -230,7 +210,7 @@ class _Import:
 
     def _directory(self, place: str) -> None:
         came = JobFolder(self._source.place(place))
-        check_directory(came)
+        import_source.check_directory(came)
         if self._shelf is not None:
             beside = JobFolder(self._shelf.path / place)
             tree.take_folder(came.path, beside.path)

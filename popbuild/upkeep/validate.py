@@ -23,16 +23,9 @@ from popbuild.model.problem import Problem
 from popbuild.model.schema import gate, schemas
 from popbuild.query.describe import jobs_of, names_to_ids
 from popbuild.query.preview import template_problems, unusable
+from popbuild.upkeep import findings
 from popbuild.upkeep.archive import age, tarball
-from popbuild.upkeep.findings import (
-    Finding,
-    findings_in_file,
-    findings_in_lines,
-    findings_of_error,
-    job_files,
-    job_findings,
-    seed_findings,
-)
+from popbuild.upkeep.findings import Finding, findings_of_error, seed_findings
 from popbuild.upkeep.misspelt import doubts
 
 
@@ -101,7 +94,7 @@ class _Validator:
         for path in sorted(root.seeds.glob("*.json")):
             self._check(path, seed_findings(root, path, path.stem, self._around))
         for path in sorted(root.samples("any").parent.glob("*.json")):
-            self._check(path, findings_in_file(root, path, "samples"))
+            self._check(path, findings.findings_in_file(root, path, "samples"))
         self._found.add(() if self._given else self._alike(), checked=0)
         for path in sorted((root.data / PENDING).glob("*-seed.json")):
             job = path.name.removesuffix("-seed.json")
@@ -124,8 +117,8 @@ class _Validator:
 
     def _job(self, folder: JobFolder, state: str) -> None:
         link = tree.first_link(str(folder.path))
-        files = job_files(folder, state) if link is None else []
-        judged = job_findings(self._root, folder, files, self._around)
+        files = findings.job_files(folder, state) if link is None else []
+        judged = findings.job_findings(self._root, folder, files, self._around)
         if link is not None:
             problem = Problem("a symbolic link: nothing of the job was read")
             judged = iter([Finding(self._root.show(Path(link)), problem)])
@@ -138,10 +131,10 @@ class _Validator:
         root = self._root
         for path, kind in ((root.runs, "run"), (root.runs_copy, "runs-copy")):
             if path.exists():
-                self._check(path, findings_in_lines(root, path, kind))
+                self._check(path, findings.findings_in_lines(root, path, kind))
         unpacked = root.path / tarball.CONTENTS  # tar leaves it there
         if unpacked.exists():
-            self._check(unpacked, findings_in_file(root, unpacked, "archive"))
+            self._check(unpacked, findings.findings_in_file(root, unpacked, "archive"))
 
     def _in_stranger(self, path: Path) -> Iterator[Finding]:
         """A file from anywhere: an archive, or else the draft of a seed."""

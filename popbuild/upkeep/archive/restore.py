@@ -16,17 +16,8 @@ from typing import IO, Any, NamedTuple
 from popbuild.base import disk, locks, tree
 from popbuild.base.errors import InputError, UsageError
 from popbuild.base.paths import COMPLETE, JobFolder, Root, check_name, job_place
-from popbuild.jobs import (
-    job_ids,
-    job_state,
-    lifecycle,
-    originals,
-    run_history,
-    run_lines,
-    run_log,
-    seals,
-)
-from popbuild.jobs.lifecycle import job_lock
+from popbuild.jobs import job_ids, job_state, originals, run_history, run_lines, run_log, seals
+from popbuild.jobs.lifecycle import job_lock, prepare_root
 from popbuild.jobs.promotion import finish_promotion, keep_copy, previous_kept
 from popbuild.model.config.config import environment_of
 from popbuild.upkeep.archive import age, tarball
@@ -75,7 +66,7 @@ def restore(
 def shelved(root: Root) -> Iterator[Root]:
     """A folder laid out as a root, from which finished things are renamed into the root. One
     command at a time has one; what a killed command left there is removed."""
-    lifecycle.prepare_root(root)
+    prepare_root(root)
     with locks.turn(root.private / "locks" / "restore"):
         shelves = root.private / "restoring"
         shelf = shelves / secrets.token_hex(8)
