@@ -159,9 +159,9 @@ IMPORTERS = {
         "popbuild.task.templates.syntax",
         "popbuild.web.pages.html",
     },
-    "markdown_it": {"popbuild.web.pages.markdown"},
+    "markdown_it": {"popbuild.web.pages.html"},
     "starlette": {"popbuild.web.app", "popbuild.web.guard"},
-    "uvicorn": {"popbuild.web.connections", "popbuild.web.listener"},
+    "uvicorn": {"popbuild.web.connections"},
     "yaml": {"popbuild.model.config.yamlio"},
     "jsonschema": {"popbuild.model.schema.validators"},
     "argparse": {"popbuild.base.arguments"},
@@ -200,7 +200,7 @@ WRITERS = {
     "popbuild.web.handlers": {
         "tempfile.TemporaryDirectory": "an archive to be downloaded, outside of the root",
     },
-    "popbuild.web.open_browser": {
+    "popbuild.web.serve": {
         "chmod": "0700, whatever POPBUILD_FILE_MODE lets others read",
     },
 }

@@ -69,7 +69,7 @@ def _prune(given: Given) -> int:
     any state or a previous result refers to stays, unless --referenced is given."""
     from popbuild.cli.text import store_pruning_lines
     from popbuild.upkeep.amounts import parse_size, seconds_of
-    from popbuild.upkeep.prune_store import prune_store
+    from popbuild.upkeep.share_store import prune_store
 
     pruning = prune_store(
         root_of(given),

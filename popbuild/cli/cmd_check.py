@@ -8,7 +8,7 @@ from popbuild.cli.options import JOBS, JSON, Given, command, print_result, root_
 def _check(given: Given) -> int:
     """Exit with 0 when every job is complete and up to date and everything is valid, else with 1,
     and print what is not. For CI: makes no call, changes nothing."""
-    from popbuild.upkeep import checks
+    from popbuild.upkeep.validate import check
 
-    check = checks.check(root_of(given), given.names)
-    return print_result(given.json, check.as_json, check.lines, OK if check.passed else REJECTED)
+    found = check(root_of(given), given.names)
+    return print_result(given.json, found.as_json, found.lines, OK if found.passed else REJECTED)

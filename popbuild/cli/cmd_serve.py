@@ -35,8 +35,7 @@ def _serve(given: Given) -> int:
     127.0.0.1 and ::1. Each start draws a host name and a token, and prints an address with both.
     Ctrl-C ends it, and the builds that it started; nothing is lost."""
     from popbuild.web.hosts import PORT, Binding
-    from popbuild.web.open_browser import opened
-    from popbuild.web.serve import serve
+    from popbuild.web.serve import opened, serve
 
     host = given.host or None
     port = PORT if given.port is None else _port(given.port)

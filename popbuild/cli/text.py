@@ -8,8 +8,7 @@ from popbuild.base.paths import shown_name
 from popbuild.base.units import count, money, size
 from popbuild.upkeep.doctor import Checkup
 from popbuild.upkeep.prune import Pruning
-from popbuild.upkeep.prune_store import StorePruning
-from popbuild.upkeep.share_store import Share, StoreStatus, Transfer
+from popbuild.upkeep.share_store import Share, StorePruning, StoreStatus, Transfer
 
 _MAX_NAMED = 10
 

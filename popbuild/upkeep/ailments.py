@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from popbuild.base import disk, tree
-from popbuild.base.paths import (
-    COMPLETE,
-    CURRENT,
-    FILE_KINDS,
-    REJECTED,
-    SEED,
-    JobFolder,
-    Root,
-    file_name_problem,
-    shown_name,
-)
+from popbuild.base import disk, paths, tree
+from popbuild.base.paths import COMPLETE, CURRENT, FILE_KINDS, REJECTED, SEED, JobFolder, Root
 from popbuild.jobs import job_ids, job_state, promotion, run_log, seals
 from popbuild.jobs.claims import JobLocks
 from popbuild.jobs.open_job import can_be_listed
-from popbuild.jobs.records import is_foreign, is_foreign_letter, read_json, read_letter
+from popbuild.jobs.records import (
+    is_foreign,
+    is_foreign_letter,
+    listed_tasks,
+    read_json,
+    read_letter,
+)
 from popbuild.model.letter import LETTER_VERSION
 
 # Kinds, in the order of mending: a torn line must be ended before another is added.
@@ -105,7 +101,7 @@ class Ailment:
         }
 
     def lines(self, root: Root) -> Iterator[str]:
-        yield f"{shown_name(root.show(self.path))}: {self.what}"
+        yield f"{paths.shown_name(root.show(self.path))}: {self.what}"
         yield f"  mending {self.mending}"
 
 
@@ -143,7 +139,7 @@ def look_at(root: Root, job: str) -> Iterator[Ailment]:
             yield Ailment(SEEDLESS, folder.path, job)  # a folder made by hand
             continue
         yield from _letters(folder)
-        yield from _index(folder, state)
+        yield from _index(folder)
 
 
 def _is_seedless(root: Root, job: str) -> bool:
@@ -152,43 +148,71 @@ def _is_seedless(root: Root, job: str) -> bool:
 
 
 def _letters(folder: JobFolder) -> Iterator[Ailment]:
-    tasks = folder.path / "tasks"
-    for task in sorted(tasks.iterdir()) if tasks.is_dir() else ():
-        path = folder.letter(task.name)
-        if is_foreign_letter(folder, task.name):
+    for task in listed_tasks(folder, None):
+        path = folder.letter(task)
+        if is_foreign_letter(folder, task):
             continue
-        if disk.is_regular(path) and read_letter(folder, task.name) is None:
+        if disk.is_regular(path) and read_letter(folder, task) is None:
             body = read_json(path)
             version = body.get("formatVersion") if isinstance(body, dict) else None
             if not isinstance(version, int) or version <= LETTER_VERSION:  # not a newer popbuild's
                 yield Ailment(LETTER, path, folder.id)
 
 
-def _index(folder: JobFolder, state: str) -> Iterator[Ailment]:
-    """Differences between index and files. In a job that is not complete, there may be files that
-    are not indexed yet."""
+def _index(folder: JobFolder) -> Iterator[Ailment]:
     status = job_state.read_status(folder)
-    if status is None:
-        return  # the next build makes it anew
+    # Without one, the next build makes it anew.
+    for gap in index_gaps(folder, status["files"]) if status is not None else ():
+        kind = MISSING if gap.number is not None else UNKNOWN if gap.was_promoted else ADDED
+        # An invalid file name may lead anywhere: the status is reported instead.
+        bad = kind == MISSING and paths.file_name_problem(gap.name) is not None
+        path = folder.status if bad else folder.path / gap.place
+        yield Ailment(kind, path, folder.id, (gap.kind, gap.name))
+
+
+@dataclass(frozen=True)
+class IndexGap:
+    """A file that the index of a job has and the disk has not, `number` then being its place in the
+    index; or the other way round. A sealed job says `was_promoted` of what stood there then."""
+
+    kind: str
+    name: str
+    number: int | None
+    is_changing: bool  # a command that changes or removes it was killed
+    was_promoted: bool
+
+    @property
+    def place(self) -> str:
+        return f"files/{self.kind}/{self.name}"
+
+
+def index_gaps(folder: JobFolder, index: Mapping[str, Any]) -> Iterator[IndexGap]:
+    """Differences between index and files. Only a complete job of ours has all its files in the
+    index, which is written when a task ends: a crash leaves it behind."""
     seal = seals.read_seal(folder)
-    for kind in FILE_KINDS:
-        known = status["files"][kind]
-        for name in known:
-            # An invalid file name may lead anywhere: the status is reported instead.
-            bad = file_name_problem(name) is not None
-            path = folder.status if bad else folder.files(kind) / name
-            if bad or not disk.stands(path):
-                yield Ailment(MISSING, path, folder.id, (kind, name))
-        for path in sorted(folder.files(kind).glob("[!.]*")) if state == COMPLETE else ():
-            if path.name not in known:
-                place = path.relative_to(folder.path).as_posix()
-                if not can_be_listed(path) and seals.vouches_for(seal, tree.as_text(place)):
-                    continue  # another program's, which came with its job
-                added = seal is not None and place not in {
-                    *seal["files"],
-                    *seal.get("changing", ()),
-                }
-                yield Ailment(ADDED if added else UNKNOWN, path, folder.id, (kind, path.name))
+    sealed = seal["files"] if seal is not None else {}
+    changing = (seal or {}).get("changing", ())
+
+    def gap(kind: str, name: str, number: int | None) -> IndexGap:
+        place = tree.as_text(f"files/{kind}/{name}")
+        promoted = seal is None or place in sealed or place in changing
+        return IndexGap(kind, name, number, place in changing, promoted)
+
+    lists = {kind: names for kind in FILE_KINDS if isinstance(names := index.get(kind), list)}
+    for kind, names in lists.items():
+        for number, name in enumerate(map(str, names)):
+            # An invalid file name may lead anywhere.
+            if paths.file_name_problem(name) or not disk.stands(folder.files(kind) / name):
+                yield gap(kind, name, number)
+    if folder.path.parent.name != COMPLETE or is_foreign(folder):
+        return
+    for kind, names in lists.items():
+        for path in sorted(folder.files(kind).glob("[!.]*")):
+            # Other names, and folders, came with the job of another program.
+            place = tree.as_text(f"files/{kind}/{path.name}")
+            is_theirs = not can_be_listed(path) and seals.vouches_for(seal, place)
+            if path.name not in names and not is_theirs:
+                yield gap(kind, path.name, None)
 
 
 def _torn(root: Root) -> Iterator[Ailment]:
@@ -218,7 +242,6 @@ def _walk(top: Path, skip: Path) -> Iterator[Path]:
 
 
 def _job_of(root: Root, path: Path) -> str | None:
-    """The job whose directory something is in."""
     for state in (CURRENT, COMPLETE, REJECTED):
         folder = root.data / state
         if path.is_relative_to(folder) and path.parent != folder:

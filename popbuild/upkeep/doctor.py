@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from popbuild.base import disk, jsonio, tree
+from popbuild.base.errors import LockedError
 from popbuild.base.paths import COMPLETE, CURRENT, REJECTED, JobFolder, Root
 from popbuild.jobs import job_state, lifecycle, open_job, promotion, run_log, seals
-from popbuild.jobs.claims import JobLocks
 from popbuild.model import status as states
 from popbuild.model.clock import name_stamp
 from popbuild.upkeep import ailments
@@ -55,7 +55,6 @@ def diagnose(root: Root, previous_kept: int, ask: Confirm | None) -> Checkup:
     if found and ask is not None:
         lifecycle.prepare_root(root)
     shelf = _Shelf(root)
-    locks = JobLocks(root)
     mended, busy = set(), set()
     for each in found:
         if ask is None or not ask(each):
@@ -63,16 +62,14 @@ def diagnose(root: Root, previous_kept: int, ask: Confirm | None) -> Checkup:
         if each.job is None:
             _mend(root, each, shelf, previous_kept)
             mended.add(each)
-        elif not locks.acquire(each.job):
-            busy.add(each)
-        else:
-            try:
-                lifecycle.note_abandoned(root, each.job)
+            continue
+        try:
+            with lifecycle.job_lock(root, each.job):
                 if _still_ails(root, each):
                     _mend(root, each, shelf, previous_kept)
                 mended.add(each)
-            finally:
-                locks.release(each.job)
+        except LockedError:
+            busy.add(each)
     return Checkup(root, tuple(found), frozenset(mended), frozenset(busy), shelf.used)
 
 
@@ -88,8 +85,7 @@ class _Shelf:
 
     def __init__(self, root: Root) -> None:
         self._root = root
-        stamp = name_stamp()
-        self._path = root.private / "doctor" / stamp
+        self._path = root.private / "doctor" / name_stamp()
         self.used: Path | None = None
 
     def move(self, path: Path) -> None:

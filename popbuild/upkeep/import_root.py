@@ -7,52 +7,31 @@ Whatever the root has already with other content is left alone and named; the re
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-from popbuild.base import disk, tree
+from popbuild.base import disk, paths, tree
 from popbuild.base.errors import InputError, LockedError, PopbuildError
-from popbuild.base.paths import (
-    COMPLETE,
-    PENDING,
-    RUNS,
-    JobFolder,
-    Root,
-    job_place,
-    name_problem,
-    pending_place,
-    seed_place,
-    shown_name,
-)
+from popbuild.base.paths import COMPLETE, PENDING, RUNS, JobFolder, Root, pending_place, shown_name
 from popbuild.base.redact import redact
 from popbuild.jobs import job_ids, originals, run_log
 from popbuild.jobs.lifecycle import job_lock
 from popbuild.model.config.config import environment_of
+from popbuild.upkeep import import_source
 from popbuild.upkeep.archive.restore import shelved
-from popbuild.upkeep.import_source import (
-    DATA,
-    IMPORTED_STATES,
-    SEEDS,
-    Imported,
-    check_apart,
-    check_directory,
-    digest_in,
-    find_source,
-    says_the_same,
-)
+from popbuild.upkeep.import_source import DATA, IMPORTED_STATES, SEEDS, Imported, says_the_same
+
+_RUNS_PLACE = f"{DATA}/{COMPLETE}/{RUNS}"
 
 
 def import_data(root: Root, folder: Path, *, dry_run: bool = False) -> Imported:
     """Copy another program's data folder into a root; with `dry_run`, only say what would be
-    copied.
-
-    A command that was killed is simply run again. UsageError for a folder without such data, and
-    where the folder and the root are not apart.
-    """
-    source = find_source(folder)
-    check_apart(root, source)
+    copied. A command that was killed is simply run again. UsageError for a folder without such
+    data, and where the folder and the root are not apart."""
+    source = import_source.find_source(folder)
+    import_source.check_apart(root, source)
     found = Imported(source, dry_run)
     if dry_run:
         _Import(root, None, found).run()
@@ -76,19 +55,19 @@ class _Import:
 
     def run(self) -> None:
         for name in self._names(SEEDS):
-            self._trying([f"{SEEDS}/{name}"], functools.partial(self._seed, name))
+            self._trying([f"{SEEDS}/{name}"], self._seed, name)
         for job, places in self._jobs().items():
-            self._trying(places, functools.partial(self._job, job, places))
+            self._trying(places, self._job, job, places)
         self._found.built = self._built()
         path = self._source.data and self._source.data / COMPLETE / RUNS
         if path is not None and disk.stands(path):
-            self._trying([f"{DATA}/{COMPLETE}/{RUNS}"], lambda: self._runs(path))
+            self._trying([_RUNS_PLACE], self._runs, path)
 
-    def _trying(self, places: Sequence[str], bring: Callable[[], None]) -> None:
+    def _trying(self, places: Sequence[str], bring: Callable[..., None], *given: Any) -> None:
         """Import one thing; where it cannot be imported, name it and go on with the others."""
-        why = ""
         try:
-            bring()
+            bring(*given)
+            return
         except LockedError:
             why = "another command builds this job"
         except PopbuildError as error:
@@ -97,11 +76,9 @@ class _Import:
             if error.filename is None or Path(str(error.filename)).is_relative_to(self._root.path):
                 raise  # the disk is full, or the root cannot be written: nothing can be imported
             why = f"{error.filename}: {error.strerror}"
-        if why:
-            came = {*self._found.imported, *self._found.there}
-            for place in places:
-                if place not in came:
-                    self._leave(place, why)
+        for place in places:
+            if place not in self._found.imported + self._found.there:
+                self._leave(place, why)
 
     def _leave(self, place: str, why: str) -> None:
         self._found.left_alone[redact(shown_name(place), self._environment)] = why
@@ -140,21 +117,20 @@ class _Import:
         self._put(place)
 
     def _put(self, place: str) -> None:
-        """Move what is complete on the shelf into its place."""
         shelf, target = self._shelf, self._root.path / place
         if shelf is not None and not tree.rename_new(shelf.path / place, target):
             raise InputError("another command put something there meanwhile")
         self._found.imported.append(place)
 
     def _check_name(self, job: str) -> None:
-        problem = name_problem(job)
-        if problem is not None:
+        if problem := paths.name_problem(job):
             raise InputError("not a valid name for a job", {"allowed": problem})
         job_ids.refuse_keys(job, self._environment)
         other = self._known.setdefault(job.casefold(), job)
         if other != job:
-            said = f"its ID differs from that of {shown_name(other)} only by upper and lower case"
-            raise InputError(said)
+            raise InputError(
+                f"its ID differs from that of {shown_name(other)} only by upper and lower case"
+            )
 
     def _built(self) -> dict[str, str]:
         """The imported seeds that a complete job was made from. Here a file under seeds/ is a job
@@ -162,11 +138,10 @@ class _Import:
         places = [*self._found.imported, *self._found.there]
         complete = [each for each in places if each.startswith(f"{DATA}/{COMPLETE}/")]
         jobs = [JobFolder(self._source.place(place)) for place in complete]
-        made = {digest_in(job.seed): job.id for job in jobs}
-        made.pop(None, None)
+        made = {digest: job.id for job in jobs if (digest := import_source.digest_in(job.seed))}
         seeds = [place for place in self._found.imported if place.startswith(f"{SEEDS}/")]
-        found = {place: made.get(digest_in(self._source.place(place))) for place in seeds}
-        return {place: job for place, job in found.items() if job}
+        digests = {place: import_source.digest_in(self._source.place(place)) for place in seeds}
+        return {place: made[digest] for place, digest in digests.items() if digest in made}
 
     # Jobs.
 
@@ -182,7 +157,7 @@ class _Import:
         for state in IMPORTED_STATES:
             for name in self._names(state):
                 if (state, name) != (COMPLETE, RUNS):
-                    found.setdefault(name, []).append(job_place(state, name))
+                    found.setdefault(name, []).append(paths.job_place(state, name))
         return dict(sorted(found.items()))
 
     def _job(self, job: str, places: Sequence[str]) -> None:
@@ -198,13 +173,13 @@ class _Import:
 
     def _missing(self, job: str, places: Sequence[str]) -> list[str]:
         """The places of a job to import. InputError where the root has another job of this ID."""
-        own = [pending_place(job), *(job_place(state, job) for state in IMPORTED_STATES)]
+        own = [pending_place(job), *(paths.job_place(state, job) for state in IMPORTED_STATES)]
         standing = {place for place in own if disk.stands(self._root.path / place)}
         same = {place for place in standing.intersection(places) if self._is_same(job, place)}
         missing = [place for place in places if place not in same and not self._went(job, place)]
         others = sorted(standing - same)
         if missing and not others and self._has_another_seed(job, missing[0]):
-            others = [seed_place(job)]
+            others = [paths.seed_place(job)]
         if missing and others:
             raise InputError(f"the root has another job of this ID: {', '.join(others)}")
         return missing
@@ -221,13 +196,12 @@ class _Import:
         if place == pending_place(job):
             folders = [self._root.job(state, job) for state in IMPORTED_STATES]
             return any(says_the_same(folder.seed, came) for folder in folders)
-        return any(
-            originals.is_same(JobFolder(came), each) for each in originals.kept(self._root, job)
-        )
+        kept = originals.kept(self._root, job)
+        return any(originals.is_same(JobFolder(came), each) for each in kept)
 
     def _has_another_seed(self, job: str, place: str) -> bool:
         """Whether seeds/ of the root has another seed of this name than the job to import."""
-        stands, place_of_seed = self._root.seed(job), seed_place(job)
+        stands, place_of_seed = self._root.seed(job), paths.seed_place(job)
         if not disk.stands(stands) or place_of_seed in self._found.imported + self._found.there:
             return False
         came = self._source.place(place)
@@ -236,26 +210,24 @@ class _Import:
 
     def _directory(self, place: str) -> None:
         came = JobFolder(self._source.place(place))
-        check_directory(came)
+        import_source.check_directory(came)
         if self._shelf is not None:
             beside = JobFolder(self._shelf.path / place)
             tree.take_folder(came.path, beside.path)
             if not originals.is_same(came, beside):
-                raise InputError(
-                    "it was written to while it was copied", hint="end its program, then import"
-                )
+                hint = "end its program, then import"
+                raise InputError("it was written to while it was copied", hint=hint)
         self._put(place)
 
     # Runs.
 
     def _runs(self, path: Path) -> None:
-        place = f"{DATA}/{COMPLETE}/{RUNS}"
         lines = []
         alone = {Path(each).name for each in self._found.left_alone}
         for number, line in enumerate(disk.read(path).splitlines(), 1):
             body = run_log.body_of(line)
             if body is None and line.strip():
-                self._leave(f"{place}, line {number}", "not the line of a run")
+                self._leave(f"{_RUNS_PLACE}, line {number}", "not the line of a run")
             elif body is not None and body.get("id") not in alone:
                 lines.append(body)
         added = run_log.take_over(self._root, lines, really=self._shelf is not None)

@@ -7,18 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from popbuild.base import disk, jsonio, tree
+from popbuild.base import disk, jsonio, paths, tree
 from popbuild.base.errors import InputError, UsageError
-from popbuild.base.paths import (
-    COMPLETE,
-    CURRENT,
-    PENDING,
-    REJECTED,
-    RUNS,
-    JobFolder,
-    Root,
-    shown_name,
-)
+from popbuild.base.paths import COMPLETE, CURRENT, PENDING, REJECTED, RUNS, JobFolder, Root
 from popbuild.base.units import count
 from popbuild.jobs.records import read_json
 
@@ -74,9 +65,9 @@ class Imported:
     def lines_of_text(self) -> Iterator[str]:
         """As a person reads it."""
         source, would = self.source, "would import" if self.dry_run else "imported"
-        yield f"found {' and '.join(shown_name(str(path)) for path in source.tops)}"
+        yield f"found {' and '.join(paths.shown_name(str(path)) for path in source.tops)}"
         if source.seeds is None and disk.is_folder(beside := source.path.parent / SEEDS):
-            yield f"not asked for: {shown_name(str(beside))}"
+            yield f"not asked for: {paths.shown_name(str(beside))}"
         yield from (f"{would} {place}" for place in self.imported)
         if self.there:
             yield f"{len(self.there):,} of the seeds and jobs were there already"
@@ -140,7 +131,7 @@ def check_directory(came: JobFolder) -> None:
     """InputError for anything but a job's directory of regular files with printable names."""
     link = tree.first_link(str(came.path))
     if link is not None:
-        raise InputError("a symbolic link", {"link": shown_name(link)})
+        raise InputError("a symbolic link", {"link": paths.shown_name(link)})
     if not disk.is_folder(came.path):
         raise InputError("not a job's directory")
     for name, path in tree.walk_all(came.path):

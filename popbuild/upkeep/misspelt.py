@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from popbuild.base.errors import ConfigError, PopbuildError, nearest, no_such
 from popbuild.jobs.surroundings import Surroundings
@@ -22,19 +21,12 @@ from popbuild.query.preview import renders_prompt, template_of, tree_of
 from popbuild.task.stage_source import near_stages
 from popbuild.task.templates.sandbox import NAMES
 from popbuild.task.templates.syntax import Reference
+from popbuild.upkeep.findings import Finding, findings_of_error
 
 _OF_JINJA = frozenset({"caller", "kwargs", "loop", "self", "super", "varargs"})
 
 
-@dataclass(frozen=True)
-class Doubt:
-    """Something that is probably a mistake: an error that stops nothing yet, or a warning."""
-
-    error: ConfigError
-    is_warning: bool = False
-
-
-def doubts(settings: Config, pipeline: Pipeline, task: Task) -> Iterator[Doubt]:
+def doubts(settings: Config, pipeline: Pipeline, task: Task) -> Iterator[Finding]:
     """Every name in a task's files that leads nowhere."""
     if task.command is None:
         yield from _stages(settings, task)
@@ -44,13 +36,12 @@ def doubts(settings: Config, pipeline: Pipeline, task: Task) -> Iterator[Doubt]:
     yield from _asked_about(task)
 
 
-def _stages(settings: Config, task: Task) -> Iterator[Doubt]:
+def _stages(settings: Config, task: Task) -> Iterator[Finding]:
     if task.stages is None:
         return
-    files = settings.snapshot.files
     others = [
         data.decode(errors="replace")
-        for path, data in files.items()
+        for path, data in settings.snapshot.files.items()
         if path.endswith(".py") and path != task.stages
     ]
 
@@ -58,13 +49,10 @@ def _stages(settings: Config, task: Task) -> Iterator[Doubt]:
         return any(re.search(rf"\b{re.escape(name)}\b", text) for text in others)
 
     for error in near_stages(tree_of(settings, task.stages), task.stages, is_used):
-        yield Doubt(error)
+        yield from findings_of_error(error)
 
 
-# --- templates ---
-
-
-def _templates(settings: Config, pipeline: Pipeline, task: Task) -> Iterator[Doubt]:
+def _templates(settings: Config, pipeline: Pipeline, task: Task) -> Iterator[Finding]:
     """The templates that a task renders, and those that they include."""
     code = settings.snapshot.files.get(task.stages or "", b"").decode(errors="replace")
     by_default = ("prompt.md", "system.md") if renders_prompt(settings, task) else ()
@@ -80,13 +68,16 @@ def _templates(settings: Config, pipeline: Pipeline, task: Task) -> Iterator[Dou
     system = task.path("system.md")
     if system and "system.md" in by_default and template_of(settings, system).blank:
         where = {"file": f"pipeline-config/{system}"}
-        yield Doubt(ConfigError("a system message that says nothing", where), is_warning=True)
+        yield from findings_of_error(
+            ConfigError("a system message that says nothing", where), is_warning=True
+        )
 
 
-def _with_included(settings: Config, path: str) -> tuple[list[str], list[Doubt]]:
-    """A template and all that it includes, and a doubt for each that is missing."""
+def _with_included(settings: Config, path: str) -> tuple[list[str], list[Finding]]:
+    """A template and all that it includes, and a finding for each that is missing."""
     files = settings.snapshot.files
-    found, missing, waiting = [path], [], [path]
+    found, waiting = [path], [path]
+    missing: list[Finding] = []
     while waiting:
         current = waiting.pop()
         folder = current.rpartition("/")[0]
@@ -94,7 +85,7 @@ def _with_included(settings: Config, path: str) -> tuple[list[str], list[Doubt]]
             places = [[f"{folder}/{name}", name] for name in reference.names]
             there = next((place for pair in places for place in pair if place in files), None)
             if there is None and not reference.may_be_missing:
-                missing.append(Doubt(_no_template(settings, current, reference)))
+                missing += findings_of_error(_no_template(settings, current, reference))
             elif there is not None and there not in found:
                 found.append(there)
                 waiting.append(there)
@@ -105,21 +96,16 @@ def _no_template(settings: Config, path: str, reference: Reference) -> ConfigErr
     folder = path.rpartition("/")[0] + "/"
     templates = [each for each in settings.snapshot.files if not each.endswith((".py", ".json"))]
     beside = [each.removeprefix(folder) for each in templates if each.startswith(folder)]
-    name = " or ".join(reference.names)
-    values: dict[str, object] = {**_place(path, reference.line), "missing template": name}
-    close = nearest(reference.names[0], [*templates, *beside])
-    if close:
+    values = {**_place(path, reference.line), "missing template": " or ".join(reference.names)}
+    if close := nearest(reference.names[0], [*templates, *beside]):
         values["did you mean"] = close
-    return ConfigError(
-        "a template includes one that is not there",
-        values,
-        hint="a name is looked up beside the template, then from pipeline-config/",
-    )
+    hint = "a name is looked up beside the template, then from pipeline-config/"
+    return ConfigError("a template includes one that is not there", values, hint)
 
 
 def _artifacts(
     settings: Config, pipeline: Pipeline, task: Task, templates: list[str]
-) -> Iterator[Doubt]:
+) -> Iterator[Finding]:
     if not set(task.needs) <= set(pipeline.names):
         return  # reported already; what follows from it may be found once it is fixed
     for path in templates:
@@ -127,30 +113,26 @@ def _artifacts(
             if named.name in task.needs:
                 continue
             there = named.name in pipeline.names and named.name != task.id
-            where = _place(path, named.line)
-            yield Doubt(
-                ConfigError(
-                    "a template reads an artifact that the task does not get",
-                    no_such("artifact", named.name, task.needs, where={**where, "task": task.id}),
-                    hint=f"add {named.name} to `needs` in task.yaml" if there else None,
-                )
-            )
+            where = {**_place(path, named.line), "task": task.id}
+            message = "a template reads an artifact that the task does not get"
+            values = no_such("artifact", named.name, task.needs, where=where)
+            hint = f"add {named.name} to `needs` in task.yaml" if there else None
+            yield from findings_of_error(ConfigError(message, values, hint))
 
 
-def _names(settings: Config, templates: list[str]) -> Iterator[Doubt]:
+def _names(settings: Config, templates: list[str]) -> Iterator[Finding]:
     sources = {path: template_of(settings, path) for path in templates}
     given = {*NAMES, *_OF_JINJA}.union(*(each.sets for each in sources.values()))
     for path, source in sources.items():
         for named in source.undeclared:
             if named.name not in given:
                 values = no_such("name", named.name, NAMES, where=_place(path, named.line))
-                yield Doubt(ConfigError("a template uses a name that nothing gives", values))
+                yield from findings_of_error(
+                    ConfigError("a template uses a name that nothing gives", values)
+                )
 
 
-# --- settings, gates ---
-
-
-def _settings(settings: Config, pipeline: Pipeline, task: Task) -> Iterator[Doubt]:
+def _settings(settings: Config, pipeline: Pipeline, task: Task) -> Iterator[Finding]:
     names = known.doubtful(task.settings)
     if not names or task.model is None:
         return
@@ -167,14 +149,14 @@ def _settings(settings: Config, pipeline: Pipeline, task: Task) -> Iterator[Doub
         where = {**_place_of(settings, pipeline, task, name), "task": task.id, "setting": name}
         if name in elsewhere:
             message = f"a setting that {provider} is not known to take"
-            yield Doubt(ConfigError(message, where), is_warning=True)
+            yield from findings_of_error(ConfigError(message, where), is_warning=True)
             continue
         close, certain = known.meant(name, everywhere)
         if close:
             where["did you mean"] = close
         message = f"neither litellm nor {provider} is known to have this setting"
         hint = "what a provider takes beyond its own goes under extra_body as it is"
-        yield Doubt(ConfigError(message, where, hint), is_warning=not certain)
+        yield from findings_of_error(ConfigError(message, where, hint), is_warning=not certain)
 
 
 def _place_of(settings: Config, pipeline: Pipeline, task: Task, name: str) -> dict[str, object]:
@@ -188,7 +170,7 @@ def _place_of(settings: Config, pipeline: Pipeline, task: Task, name: str) -> di
     return {"file": f"pipeline-config/{own}"}
 
 
-def _strict(settings: Config, task: Task) -> Iterator[Doubt]:
+def _strict(settings: Config, task: Task) -> Iterator[Finding]:
     """What strict mode requires of a schema, as OpenAI documents it: in each object all properties
     are required and no others allowed."""
     if not task.settings.get(STRICT):
@@ -208,22 +190,21 @@ def _strict(settings: Config, task: Task) -> Iterator[Doubt]:
             what = what or "additionalProperties is not false"
         if what:
             where = {"file": f"pipeline-config/{task.schema}", "at": f"#{pointer}", "found": what}
-            yield Doubt(ConfigError("strict mode may refuse the schema", where), is_warning=True)
+            yield from findings_of_error(
+                ConfigError("strict mode may refuse the schema", where), is_warning=True
+            )
 
 
-def _asked_about(task: Task) -> Iterator[Doubt]:
+def _asked_about(task: Task) -> Iterator[Finding]:
     """Artifacts that a human gate names, of a task that only makes its main one."""
     if task.human_gate is None or (task.stages is not None and task.command is None):
         return
     for name in task.human_gate.artifacts:
         if name != task.artifact:
             where = {"file": f"pipeline-config/{task.folder}/{TASK_FILE}", "task": task.id}
-            yield Doubt(
-                ConfigError(
-                    "a human gate names an artifact that the task does not make",
-                    no_such("artifact", name, [task.artifact], where=where),
-                )
-            )
+            message = "a human gate names an artifact that the task does not make"
+            values = no_such("artifact", name, [task.artifact], where=where)
+            yield from findings_of_error(ConfigError(message, values))
 
 
 def _place(path: str, line: int) -> dict[str, object]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import stat
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,11 +27,8 @@ _ENDING = "-seed.json"
 @dataclass(frozen=True)
 class PruneRule:
     """What to drop. Without an age, a number and a size: everything that `orphans` and `kinds`
-    select.
-
-    `keep` counts within each state, `max_bytes` over all of them. `kinds` are tmp and logs: then
-    these files of the jobs are dropped instead of the jobs.
-    """
+    select. `keep` counts within each state, `max_bytes` over all of them. With `kinds`, tmp or
+    logs, these files of the jobs are dropped instead of the jobs."""
 
     states: tuple[str, ...] = PRUNED_STATES
     older_than_s: float | None = None
@@ -41,19 +38,14 @@ class PruneRule:
     kinds: tuple[str, ...] = ()
 
     @property
-    def is_empty(self) -> bool:
-        """Whether it selects nothing in particular, so that everything would go."""
-        return self.takes_all and not self.orphans and not self.kinds
-
-    @property
     def takes_all(self) -> bool:
         return self.older_than_s is None and self.keep is None and self.max_bytes is None
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A job in one of its folders, or its seed in pending/. `at_s` is when it ended, or arrived;
-    `size_bytes` is what dropping it frees. A `busy` one is being built, or is in current/."""
+    """A job in one of its folders, its seed in pending/, or an entry of the store. `at_s` is when
+    it ended, or arrived; `size_bytes` is what dropping it frees. A `busy` one is in use."""
 
     job: str
     state: str
@@ -74,10 +66,14 @@ class Candidate:
 
 def choose_dropped(items: Iterable[Candidate], rule: PruneRule, now_s: float) -> list[Candidate]:
     """What a rule drops, the oldest first. A busy one stays, and counts as kept."""
+    return [item for item in overdue(items, rule, now_s) if not item.busy]
+
+
+def overdue(items: Iterable[Candidate], rule: PruneRule, now_s: float) -> Iterator[Candidate]:
+    """What a rule would drop, the oldest first, and the busy ones among it, which stay."""
     oldest_first = sorted(items, key=lambda item: (item.at_s, item.path))
     total = sum(item.size_bytes for item in oldest_first)
-    behind = {state: sum(item.state == state for item in oldest_first) for state in PRUNED_STATES}
-    chosen = []
+    behind = Counter(item.state for item in oldest_first)
     for item in oldest_first:
         behind[item.state] -= 1  # newer ones of this state
         goes = (
@@ -86,10 +82,9 @@ def choose_dropped(items: Iterable[Candidate], rule: PruneRule, now_s: float) ->
             or (rule.keep is not None and behind[item.state] >= rule.keep)
             or (rule.max_bytes is not None and total > rule.max_bytes)
         )
-        if goes and not item.busy:
-            chosen.append(item)
-            total -= item.size_bytes
-    return chosen
+        if goes:
+            total -= 0 if item.busy else item.size_bytes
+            yield item
 
 
 @dataclass(frozen=True)
@@ -134,7 +129,7 @@ def rule_of(names: Sequence[str], **more: Any) -> PruneRule:
             hint = "doit clean removes jobs from current/" if name == CURRENT else None
             raise UsageError("nothing is pruned there", no_such("state", name, PRUNED_STATES), hint)
     rule = PruneRule(states=tuple(dict.fromkeys(names)) or PRUNED_STATES, **more)
-    if rule.is_empty:
+    if rule.takes_all and not rule.orphans and not rule.kinds:
         raise UsageError(
             "prune needs to know what to drop",
             {"missing": "--older-than, --keep, --max-size, --orphans, --tmp or --logs"},
@@ -148,35 +143,29 @@ def prune(root: Root, rule: PruneRule, *, previous_kept: int, really: bool = Fal
 
     A job that is being built, or is in current/, is never touched. A kill at any moment leaves each
     job either whole or gone. The removal of a complete job is recorded first, so that `verify` does
-    not miss it. Its previous results go with it.
-    """
+    not miss it; its previous results go with it."""
     locks = JobLocks(root)
     items = list(_items(root, rule, locks))
     chosen = choose_dropped(items, rule, time.time())
-    dropped = []
-    busy = {item.job for item in items if item.busy}
-    for item in chosen:
-        if not really or _drop(root, rule, item, locks, previous_kept):
-            dropped.append(item)
-        else:
-            busy.add(item.job)
+    dropped = [
+        item for item in chosen if not really or _drop(root, rule, item, locks, previous_kept)
+    ]
+    gone = set(dropped)
+    busy = {item.job for item in items if item.busy} | {each.job for each in {*chosen} - gone}
     if really:
         for state in rule.states:
             tree.sweep(root.data / state)
-    gone = set(dropped)
     kept = tuple(item for item in items if item not in gone)
     return Pruning(root, rule, tuple(dropped), kept, tuple(sorted(busy)), really)
 
 
 def _items(root: Root, rule: PruneRule, locks: JobLocks) -> Iterator[Candidate]:
     for state in rule.states:
-        with contextlib.suppress(FileNotFoundError), os.scandir(root.data / state) as entries:
-            for entry in entries:
-                if not entry.name.startswith("."):
-                    item = _item(root, rule, state, Path(entry.path))
-                    if item is not None:
-                        held = not locks.is_free(item.job)
-                        yield replace(item, busy=held or _is_open(root, item.job))
+        for path in (root.data / state).glob("[!.]*"):
+            item = _item(root, rule, state, path)
+            if item is not None:
+                held = not locks.is_free(item.job)
+                yield replace(item, busy=held or _is_open(root, item.job))
 
 
 def _is_open(root: Root, job: str) -> bool:
@@ -195,19 +184,18 @@ def _item(root: Root, rule: PruneRule, state: str, path: Path) -> Candidate | No
             job = path.name.removesuffix(_ENDING)
             return Candidate(job, state, path, status.st_mtime, status.st_size)
         folder = JobFolder(path)
-        if not stat.S_ISDIR(status.st_mode) or (
-            rule.orphans and not job_state.is_orphan(root, folder)
-        ):
+        is_unwanted = rule.orphans and not job_state.is_orphan(root, folder)
+        if is_unwanted or not stat.S_ISDIR(status.st_mode):
+            return None
+        if not rule.kinds:
+            previous = _previous(root, folder.id)
+            tops = [path, previous] if state == COMPLETE and disk.stands(previous) else [path]
+        elif _names_of(folder, rule.kinds):
+            tops = list(_folders(folder, rule.kinds))
+        else:
             return None
         at_s = _ended_at(folder) or status.st_mtime
-        if not rule.kinds:
-            tops = [path]
-            if state == COMPLETE and disk.stands(previous := _previous(root, folder.id)):
-                tops.append(previous)
-            return Candidate(folder.id, state, path, at_s, sum(map(_size, tops)))
-        if _names_of(folder, rule.kinds):
-            size = sum(map(_size, _folders(folder, rule.kinds)))
-            return Candidate(folder.id, state, path, at_s, size)
+        return Candidate(folder.id, state, path, at_s, sum(map(_size, tops)))
     return None
 
 
@@ -280,7 +268,6 @@ def _names_of(folder: JobFolder, kinds: Iterable[str]) -> list[str]:
 
 
 def _drop_files(folder: JobFolder, kinds: Sequence[str]) -> None:
-    """Remove all files of these kinds, also from index and seal."""
     status = job_state.read_status(folder)
     names = _names_of(folder, kinds)
     with seals.changing(folder, folder.status, *(folder.path / name for name in names)):

@@ -10,9 +10,9 @@ import contextlib
 import os
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from popbuild.base import commits, disk
@@ -24,27 +24,12 @@ _NAME = re.compile(r"(?:^|/)([0-9a-f]{2}/[0-9a-f]{62}\.json)\Z")
 _OBJECT_STORES = frozenset("s3 s3a gs gcs abfs abfss az adl oss oci cos obs tos".split())
 
 
-class StoreCopy(Protocol):
-    """A copy of the store. Raises StoreError or OSError where it cannot be reached."""
-
-    shown: str  # the address without a user, a password or a key
-
-    def sizes(self) -> dict[str, int]:
-        """The bytes of every entry, by name."""
-
-    def read(self, names: Sequence[str]) -> dict[str, bytes]:
-        """Entries by name, without those that are gone by now."""
-
-    def write(self, entries: Mapping[str, bytes]) -> None:
-        """Put entries in their places, each whole."""
-
-
 def entry_digest(name: str) -> str:
     """The digest of the request whose answer an entry of this name holds."""
     return "sha256:" + name.replace("/", "").removesuffix(".json")
 
 
-def open_copy(url: str) -> StoreCopy:
+def open_copy(url: str) -> Folder | Remote:
     """The copy at a path or a URL. UsageError for one that cannot be opened here."""
     if url.startswith("file://"):
         return Folder(Path(unquote(urlsplit(url).path)), url)
@@ -52,13 +37,14 @@ def open_copy(url: str) -> StoreCopy:
 
 
 class Folder:
-    """A folder on this machine."""
+    """A folder on this machine. `shown` is the address without a user, a password or a key."""
 
     def __init__(self, path: Path, shown: str) -> None:
         self._path = path
         self.shown = shown
 
     def sizes(self) -> dict[str, int]:
+        """The bytes of every entry, by name."""
         found: dict[str, int] = {}
         with contextlib.suppress(FileNotFoundError):
             for shelf in os.scandir(self._path):
@@ -70,6 +56,7 @@ class Folder:
         return found
 
     def read(self, names: Sequence[str]) -> dict[str, bytes]:
+        """Entries by name, without those that are gone by now."""
         found: dict[str, bytes] = {}
         for name in names:
             with contextlib.suppress(FileNotFoundError):
@@ -77,6 +64,7 @@ class Folder:
         return found
 
     def write(self, entries: Mapping[str, bytes]) -> None:
+        """Put entries in their places, each whole."""
         prepared = []
         try:
             for name, data in entries.items():
@@ -91,10 +79,10 @@ class Folder:
 
 
 class Remote:
-    """What fsspec opens."""
+    """What fsspec opens. Raises StoreError where it cannot be reached."""
 
     def __init__(self, url: str) -> None:
-        self.shown = _without_secrets(url)
+        self.shown = "::".join(map(_bare, url.split("::")))
         self._secrets = _secrets_of(url)
         with self._told("opened"):
             self._fs, self._path = self._open(url)
@@ -187,7 +175,7 @@ class Remote:
             yield
         except PopbuildError:
             raise
-        except Exception as error:  # each file system has exceptions of its own
+        except Exception as error:  # each file system raises its own
             raise StoreError(
                 f"the copy of the store cannot be {what}",
                 {"place": self.shown, "found": self._clean(shown_error(error))},
@@ -199,10 +187,6 @@ class Remote:
         for secret in self._secrets:
             text = text.replace(secret, "[…]")
         return redact(text.splitlines()[0] if text else text, os.environ)
-
-
-def _without_secrets(url: str) -> str:
-    return "::".join(_bare(part) for part in url.split("::"))
 
 
 def _bare(url: str) -> str:
@@ -222,12 +206,7 @@ def _secrets_of(url: str) -> list[str]:
         found.add(part if part != _bare(part) else "")
         address, _, query = rest.partition("?")
         found.add(query)
-        found.update(_values(query.split("&")))
+        found.update(pair.partition("=")[2] for pair in query.split("&"))
         found.update(address.partition("/")[0].rpartition("@")[0].split(":")[-1:])
     found |= {unquote(each) for each in found}
     return sorted((each for each in found if each), key=len, reverse=True)
-
-
-def _values(pairs: Iterable[str]) -> Iterator[str]:
-    for pair in pairs:
-        yield pair.partition("=")[2]

@@ -1,20 +1,29 @@
-"""What the store holds and has saved, and copies of it elsewhere."""
+"""What the store holds and has saved, copies of it elsewhere, and the removal of old answers."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from popbuild.base import tree
+from popbuild.base.errors import LockedError, UsageError
 from popbuild.base.paths import Root
+from popbuild.jobs import job_ids, lifecycle
 from popbuild.llm.hits import Saved, by_model
 from popbuild.llm.ledger import read_entries
 from popbuild.llm.store import SET_ASIDE, cost_in, open_entry
 from popbuild.model.config.config import export_environment
-from popbuild.upkeep.remote import Folder, StoreCopy, entry_digest, open_copy
+from popbuild.upkeep.prune import Candidate, PruneRule, overdue
+from popbuild.upkeep.remote import Folder, Remote, entry_digest, open_copy
 
+_RECEIPTS = ("letter.json", "rejection.json")  # the files that name a job's answers
+_DIGEST = re.compile(rb"sha256:[0-9a-f]{64}")
 _BATCH = 64  # entries that are copied at the same time, or fewer if they are large
 _BATCH_BYTES = 32_000_000
 
@@ -99,8 +108,8 @@ def status(root: Root) -> StoreStatus:
         models[model] = models.get(model, Share()) + one
     for model, saved in by_model(read_entries(root.private / "hits.jsonl")[0]).items():
         models[model] = models.get(model, Share()) + Share(saved=saved)
-    aside = sum(file.path.name.endswith(SET_ASIDE) for file in stored_files(root))
-    return StoreStatus(root.show(_path(root)), dict(sorted(models.items())), tuple(damaged), aside)
+    aside = len([*(root.private / "store").glob(f"[!.]*/[!.]*{SET_ASIDE}")])
+    return StoreStatus(folder.shown, dict(sorted(models.items())), tuple(damaged), aside)
 
 
 @dataclass(frozen=True)
@@ -138,7 +147,7 @@ def pull(root: Root, url: str, environment: dict[str, str]) -> Transfer:
     return _copy(place, _folder(root), place.shown)
 
 
-def _copy(source: StoreCopy, target: StoreCopy, shown: str) -> Transfer:
+def _copy(source: Folder | Remote, target: Folder | Remote, shown: str) -> Transfer:
     """Copy what the target lacks, each entry only if it is intact."""
     sizes, there = source.sizes(), target.sizes()
     copied = size_bytes = 0
@@ -160,46 +169,118 @@ def _copy(source: StoreCopy, target: StoreCopy, shown: str) -> Transfer:
 
 def _batches(sizes: dict[str, int]) -> Iterator[list[str]]:
     batch: list[str] = []
-    size_bytes = 0
     for name, size in sizes.items():
-        if batch and (len(batch) == _BATCH or size_bytes + size > _BATCH_BYTES):
+        taken = sum(sizes[each] for each in batch)
+        if batch and (len(batch) == _BATCH or taken + size > _BATCH_BYTES):
             yield batch
-            batch, size_bytes = [], 0
+            batch = []
         batch.append(name)
-        size_bytes += size
     if batch:
         yield batch
 
 
-@dataclass(frozen=True)
-class StoredFile:
-    """An entry; `digest` is its request's, None for a damaged one that was set aside."""
-
-    name: str
-    path: Path
-    mtime: float
-    size_bytes: int
-    digest: str | None
-
-
-def _path(root: Root) -> Path:
-    return root.private / "store"
-
-
 def _folder(root: Root) -> Folder:
-    path = _path(root)
+    path = root.private / "store"
     return Folder(path, root.show(path))
 
 
-def stored_files(root: Root) -> list[StoredFile]:
-    """Every entry of the store, damaged ones that were set aside too."""
-    found = []
-    folder = _path(root)
-    for shelf in sorted(folder.iterdir()) if folder.is_dir() else ():
-        for entry in os.scandir(shelf) if shelf.is_dir() else ():
-            aside = entry.name.endswith(SET_ASIDE)
-            if (aside or entry.name.endswith(".json")) and not entry.name.startswith("."):
-                look, name = entry.stat(follow_symlinks=False), f"{shelf.name}/{entry.name}"
-                digest, path = None if aside else entry_digest(name), Path(entry.path)
-                found.append(StoredFile(name, path, look.st_mtime, look.st_size, digest))
+@dataclass(frozen=True)
+class StorePruning:
+    """What was dropped, or would be. `referenced` counts the entries that were kept because a job
+    refers to them; `kept_bytes` may be more than was allowed because of them."""
+
+    dropped: tuple[str, ...]
+    dropped_bytes: int
+    kept: int
+    kept_bytes: int
+    referenced: int
+    done: bool
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "dropped": list(self.dropped),
+            "droppedBytes": self.dropped_bytes,
+            "kept": self.kept,
+            "keptBytes": self.kept_bytes,
+            "referenced": self.referenced,
+            "done": self.done,
+        }
+
+
+def prune_store(
+    root: Root,
+    *,
+    older_than_s: float | None = None,
+    max_bytes: int | None = None,
+    referenced: bool = False,
+    really: bool = False,
+) -> StorePruning:
+    """Drop entries older than an age, then the oldest until the rest is small enough.
+
+    Age counts from when an entry was stored or pulled. Entries that a job in any state, or a
+    previous result, refers to are kept, unless `referenced`. Without `really`, only says what would
+    be dropped. LockedError while a job is built: it may be about to refer to an old answer."""
+    if older_than_s is None and max_bytes is None:
+        raise UsageError(
+            "prune needs to know what to drop",
+            {"missing": "--older-than, --max-size or both"},
+            hint="popbuild cache prune --older-than 30d --max-size 500MB",
+        )
+    rule = PruneRule(older_than_s=older_than_s, max_bytes=max_bytes)
+    with _no_builds(root) if really else contextlib.nullcontext():
+        kept_for = set() if referenced else _referenced(root)
+        files = [replace(each, busy=each.job in kept_for) for each in stored_files(root)]
+        going = list(overdue(files, rule, time.time()))
+        dropped = [each for each in going if not each.busy]
+        for file in dropped if really else ():
+            tree.remove(file.path)
+    names = tuple(f"{each.path.parent.name}/{each.path.name}" for each in dropped)
+    freed = sum(each.size_bytes for each in dropped)
+    left = sum(each.size_bytes for each in files) - freed
+    kept, spared = len(files) - len(dropped), len(going) - len(dropped)
+    return StorePruning(names, freed, kept, left, spared, really)
+
+
+def stored_files(root: Root) -> Iterator[Candidate]:
+    """Every entry of the store, and damaged ones that were set aside; each with the digest of its
+    request as its job."""
+    for path in (root.private / "store").glob("[!.]*/[!.]*"):
+        aside = path.name.endswith(SET_ASIDE)
+        if aside or path.suffix == ".json":
+            look = path.lstat()
+            digest = "" if aside else entry_digest(f"{path.parent.name}/{path.name}")
+            yield Candidate(digest, "store", path, look.st_mtime, look.st_size)
+
+
+def _referenced(root: Root) -> set[str]:
+    """Every digest that a letter or a rejection names: of jobs in any state, of previous results,
+    and of those that doctor moved away. Found in the bytes: a torn file counts too."""
+    found: set[str] = set()
+    for top in (root.data, root.private / "previous", root.private / "doctor"):
+        for folder, _, names in os.walk(top, onerror=_raise):
+            for name in names:
+                if name in _RECEIPTS:
+                    data = (Path(folder) / name).read_bytes()
+                    found.update(match.decode() for match in _DIGEST.findall(data))
     return found
+
+
+def _raise(error: OSError) -> None:
+    """A folder that cannot be read may refer to anything; a missing one refers to nothing."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
+@contextlib.contextmanager
+def _no_builds(root: Root) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        for job in job_ids.known_jobs(root):
+            try:
+                stack.enter_context(lifecycle.job_lock(root, job))
+            except LockedError:
+                raise LockedError(
+                    "another command builds a job",
+                    {"job": job},
+                    hint="prune when it is done: it may be about to refer to an old answer",
+                ) from None
+        yield

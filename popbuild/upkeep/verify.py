@@ -18,9 +18,8 @@ from popbuild.base.paths import COMPLETE, JobFolder, Root
 from popbuild.jobs.records import is_foreign, read_frozen, read_json
 from popbuild.jobs.run_log import complete_jobs
 from popbuild.upkeep.evidence import Evidence, bytes_of
-from popbuild.upkeep.letter_proof import LetterProof
-from popbuild.upkeep.proof import FindingList, Proof, ProofFinding
-from popbuild.upkeep.seal_proof import SealProof
+from popbuild.upkeep.letter_proof import check_letters, read_letters, sum_up
+from popbuild.upkeep.proof import JobProof, ProofFinding
 
 _MAX_TRIES = 3
 _MAX_NAMED = 10  # jobs in one note
@@ -30,7 +29,7 @@ _MAX_NAMED = 10  # jobs in one note
 class Verification:
     """The proofs of jobs, and what was found in complete/ beside them."""
 
-    proofs: tuple[Proof, ...]
+    proofs: tuple[JobProof, ...]
     beside: tuple[ProofFinding, ...]
 
     @property
@@ -49,7 +48,7 @@ class Verification:
         """As a person reads it: a line for each alteration, and one for each job."""
         for proof in self.proofs:
             yield from (f"{finding.file}: {finding.what}" for finding in proof.alterations)
-            yield f"{proof.job}: {proof.summary}"
+            yield f"{proof.folder.id}: {proof.summary}"
             yield from (f"  {finding.what}" for finding in proof.notes)
         yield from (f"{finding.file}: {finding.what}" for finding in self.beside)
 
@@ -83,14 +82,16 @@ def matching_jobs(known: Sequence[str], names: Iterable[str], kind: str) -> list
     return list(selected)
 
 
-def _prove_steadily(evidence: Evidence, job: str, *, alone: bool) -> Proof | None:
+def _prove_steadily(evidence: Evidence, job: str, *, alone: bool) -> JobProof | None:
     """Prove a job, again if a rebuild replaced it meanwhile: then what was read is of two results,
     or of one whose line was not written yet. None for a job that was removed meanwhile."""
     folder = evidence.root.job(COMPLETE, job)
     link = tree.first_link(str(folder.path))
     if link is not None:
         what = "is a symbolic link: nothing of the job was read"
-        return Proof(job, False, 0, 0, 0, (ProofFinding(evidence.root.show(Path(link)), what),))
+        proof = JobProof(evidence, folder)
+        proof.add(ProofFinding(evidence.root.show(Path(link)), what))
+        return proof
     for _ in range(_MAX_TRIES):
         before = bytes_of(folder.seal)
         proof = _prove(evidence, folder, alone=alone)
@@ -100,40 +101,31 @@ def _prove_steadily(evidence: Evidence, job: str, *, alone: bool) -> Proof | Non
     return proof if proof.findings or disk.stands(folder.path) else None
 
 
-def _prove(evidence: Evidence, folder: JobFolder, *, alone: bool) -> Proof:
+def _prove(evidence: Evidence, folder: JobFolder, *, alone: bool) -> JobProof:
     """Prove one job; `alone` includes the flaws of its lines in runs.jsonl, which are otherwise
     reported for the whole file."""
-    root, found = evidence.root, FindingList(evidence.root, folder)
-    seal = SealProof(evidence, folder, found)
+    proof = JobProof(evidence, folder)
     flaws = list(_flaws(evidence, folder.id)) if alone else []
     if not folder.path.is_dir():
-        if seal.check_missing():
-            found.add(*flaws)
-        return Proof(folder.id, False, 0, 0, 0, found.in_order)
+        if proof.check_missing():
+            proof.add(*flaws)
+        return proof
     status = read_json(folder.status)
     status = status if isinstance(status, dict) else {}
-    differing = seal.check_seal(seal.check_result(status.get("pipelineId")))
-    proof = LetterProof(evidence, folder, found, seal.vouched)
-    letters = proof.read(status)
-    for task in read_frozen(root, folder.id):
-        found.note(f"{task} is frozen: not built again whatever changes")
-    proof.check(letters)
+    differing = proof.check_seal(proof.check_result(status.get("pipelineId")))
+    letters = read_letters(proof, status)
+    for task in read_frozen(evidence.root, folder.id):
+        proof.note(f"{task} is frozen: not built again whatever changes")
+    check_letters(proof, letters)
     # A letter says more about a file than the seal does: the seal adds the other files.
     for name, what in differing or ():
-        if name not in found.reported:
-            found.altered(name, what)
-    seal.check_empty_folders()
-    found.add(*flaws)
-    proof.sum_up()
-    return Proof(
-        folder.id,
-        differing is not None,
-        len(letters),
-        len(seal.vouched),
-        proof.intact_answers,
-        found.in_order,
-        is_foreign(folder),
-    )
+        if name not in proof.reported:
+            proof.altered(name, what)
+    proof.check_empty_folders()
+    proof.add(*flaws)
+    sum_up(proof)
+    proof.sealed, proof.foreign = differing is not None, is_foreign(folder)
+    return proof
 
 
 def _flaws(evidence: Evidence, job: str | None = None) -> Iterator[ProofFinding]:
@@ -148,8 +140,8 @@ def _beside(evidence: Evidence, elsewhere: list[str]) -> Iterator[ProofFinding]:
     yield from _flaws(evidence)
     if elsewhere:
         # Only .popbuild/ knows whether that was meant: it was not copied along, or is another's.
-        names = [*elsewhere[:_MAX_NAMED], *(["…"] if elsewhere[_MAX_NAMED:] else [])]
-        what = f"not here, whether or not that was meant: {', '.join(names)}"
+        names = ", ".join(elsewhere[:_MAX_NAMED]) + (", …" if elsewhere[_MAX_NAMED:] else "")
+        what = f"not here, whether or not that was meant: {names}"
         yield ProofFinding(evidence.root.show(evidence.root.runs), what, altered=False)
 
 

@@ -60,10 +60,8 @@ def _members(text: str) -> dict[str, Shape]:
 
 def fields(required: str, optional: str = "", *, open_: bool = False, **more: Shape) -> Shape:
     """An object with these members, each a name and a type: `id text, cost number?, jobs [Row]`.
-
     `?` allows null, brackets make a list, a capital letter names another schema. `more` are
-    required members with schemas of their own; an `open_` object may have others.
-    """
+    further required members; an `open_` object may have others."""
     needed = {**_members(required), **more}
     return {
         "type": "object",
@@ -80,13 +78,12 @@ def _said(shape: Shape, description: str) -> Shape:
 _PARTS = "cachedTokens range?, cacheWriteTokens range?, reasoningTokens range?"
 _COSTS = f"inputTokens range, outputTokens range, {_PARTS}, cost range?"
 _DECISION = fields("", "task task, note note, by person")
-_DECISION["properties"]["of"] = {
-    "type": "string",
-    "maxLength": 100,
-    "description": "The question's own `of`, as the job's `waiting` has it. The answer is refused "
-    "if something else is asked by now, or was answered otherwise; without it, the decision is "
-    "about whatever is there.",
-}
+_DECISION["properties"]["of"] = _said(
+    {"type": "string", "maxLength": 100},
+    "The question's own `of`, as the job's `waiting` has it. The answer is refused if something "
+    "else is asked by now, or was answered otherwise; without it, the decision is about whatever "
+    "is there.",
+)
 _SELECTED: Shape = {**array(JOB), "minItems": 1, "maxItems": 100_000}
 _FRESH: Shape = {**array(TASK), "maxItems": 100}
 _SELECTION = fields("", "always bool", jobs=_SELECTED)

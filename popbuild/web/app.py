@@ -9,7 +9,7 @@ import functools
 import inspect
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -19,41 +19,35 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from popbuild.base import jsonio
-from popbuild.base.errors import (
-    ConfigError,
-    GateError,
-    InputError,
-    LockedError,
-    PopbuildError,
-    StoppedError,
-    UsageError,
-)
+from popbuild.base import errors, jsonio
+from popbuild.base.errors import InputError, PopbuildError, UsageError
 from popbuild.base.exit_codes import in_our_words, show_traceback
 from popbuild.base.redact import redact, redact_value
 from popbuild.base.roots import check_there
 from popbuild.model.problem import Problem
+from popbuild.web import routes
 from popbuild.web.guard import MAX_BODY_BYTES, Guard, Refusal, Safety, refusal
 from popbuild.web.page_routes import PAGES, Show
-from popbuild.web.routes import (
-    OPERATIONS,
-    PREFIX,
-    Operation,
-    check_body,
-    check_query,
-    openapi_document,
+from popbuild.web.routes import OPERATIONS, PREFIX, Operation
+from popbuild.web.server import (
+    JSON,
+    NotAnswered,
+    Reply,
+    Server,
+    WebRequest,
+    error_page,
+    reply_json,
+    static,
 )
-from popbuild.web.server import JSON, NotAnswered, Reply, Server, WebRequest, reply_json
-from popbuild.web.site import error_page, static
 
 _THREADS = 32
 
 # The HTTP status of an error; the first that matches.
 _STATUS: tuple[tuple[type[PopbuildError], int], ...] = (
-    (LockedError, 409),
-    (StoppedError, 409),
-    (ConfigError, 409),  # the root must be fixed first: the request may be repeated then
-    (GateError, 422),
+    (errors.LockedError, 409),
+    (errors.StoppedError, 409),
+    (errors.ConfigError, 409),  # the root must be fixed first: the request may be repeated then
+    (errors.GateError, 422),
     (InputError, 422),
     (UsageError, 400),
 )
@@ -61,13 +55,19 @@ _STATUS: tuple[tuple[type[PopbuildError], int], ...] = (
 
 def make_app(server: Server, guard: Guard) -> Safety:
     """The whole application: safety first, then routes."""
-    routes = [
-        Route(PREFIX + each.path, _verb(server, each), methods=[each.method]) for each in OPERATIONS
+
+    def route(path: str, answer: Callable[[Request], Awaitable[Reply]], method: str) -> Route:
+        return Route(path, functools.partial(_endpoint, server, answer), methods=[method])
+
+    table = [
+        route(PREFIX + each.path, functools.partial(_verb, server, each), each.method)
+        for each in OPERATIONS
     ]
-    described = reply_json(openapi_document())
-    routes.append(Route(f"{PREFIX}/openapi.json", _always(described), methods=["GET"]))
-    routes += [Route(path, _page(server, show), methods=["GET"]) for path, show in PAGES.items()]
-    routes.append(Route("/static/{name}", _static, methods=["GET"]))
+    table += [
+        route(path, functools.partial(_page, server, show), "GET") for path, show in PAGES.items()
+    ]
+    table.append(Route(f"{PREFIX}/openapi.json", _description, methods=["GET"]))
+    table.append(Route("/static/{name}", _static, methods=["GET"]))
 
     @contextlib.asynccontextmanager
     async def living(app: Starlette) -> AsyncIterator[None]:
@@ -84,64 +84,42 @@ def make_app(server: Server, guard: Guard) -> Safety:
             with contextlib.suppress(asyncio.CancelledError):
                 await eyes
 
-    async def http_error(request: Request, error: HTTPException) -> Response:
-        """No such route, or not with this method."""
-        values = {"path": request.url.path[:200], "method": request.method}
-        said = UsageError(str(error.detail).lower(), values, f"{PREFIX}/openapi.json names all")
-        response = _response(_error(server, request, NotAnswered(error.status_code, said)))
-        response.headers.update(error.headers or {})
-        return response
-
-    handlers: Mapping[Any, Callable[[Request, Any], Awaitable[Response]]] = {
-        HTTPException: http_error,
-    }
-    return Safety(Starlette(routes=routes, exception_handlers=handlers, lifespan=living), guard)
+    handlers: Any = {HTTPException: functools.partial(_no_route, server)}
+    return Safety(Starlette(routes=table, exception_handlers=handlers, lifespan=living), guard)
 
 
-def _always(reply: Reply) -> Callable[[Request], Awaitable[Response]]:
-    async def endpoint(request: Request) -> Response:
-        return _response(reply)
-
-    return endpoint
-
-
-def _verb(server: Server, operation: Operation) -> Callable[[Request], Awaitable[Response]]:
-    async def endpoint(request: Request) -> Response:
-        try:
-            check_there(server.root)
-            ask = await _ask_of(server, request, operation)
-            if "job" in ask.path:
-                server.known(ask.job)
-            if inspect.iscoroutinefunction(operation.verb):
-                answer = await operation.verb(server, ask)
-            else:
-                answer = await asyncio.to_thread(operation.verb, server, ask)
-        except ClientDisconnect:
-            return Response(status_code=400)
-        except Exception as error:
-            return _response(_error(server, request, error))
-        if isinstance(answer, Reply):
-            return _response(answer)
-        return _response(reply_json(redact_value(answer, server.environment), operation.status))
-
-    return endpoint
+async def _endpoint(
+    server: Server, answer: Callable[[Request], Awaitable[Reply]], request: Request
+) -> Response:
+    try:
+        check_there(server.root)
+        return _response(await answer(request))
+    except ClientDisconnect:
+        return Response(status_code=400)
+    except Exception as error:
+        return _response(_error(server, request, error))
 
 
-def _page(server: Server, show: Show) -> Callable[[Request], Awaitable[Response]]:
-    async def endpoint(request: Request) -> Response:
-        try:
-            check_there(server.root)
-            ask = WebRequest(request.path_params, _query_of(request))
-            if "job" in ask.path:
-                server.known(ask.job)
-            reply = await show(server, ask)
-        except Exception as error:
-            return _response(_error(server, request, error))
-        assert isinstance(reply.body, bytes)
-        text = redact(reply.body.decode(), server.environment)
-        return _response(dataclasses.replace(reply, body=text.encode()))
+async def _verb(server: Server, operation: Operation, request: Request) -> Reply:
+    ask = await _ask_of(server, request, operation)
+    if inspect.iscoroutinefunction(operation.verb):
+        answer = await operation.verb(server, ask)
+    else:
+        answer = await asyncio.to_thread(operation.verb, server, ask)
+    if isinstance(answer, Reply):
+        return answer
+    return reply_json(redact_value(answer, server.environment), operation.status)
 
-    return endpoint
+
+async def _page(server: Server, show: Show, request: Request) -> Reply:
+    reply = await show(server, await _ask_of(server, request))
+    assert isinstance(reply.body, bytes)
+    text = redact(reply.body.decode(), server.environment)
+    return dataclasses.replace(reply, body=text.encode())
+
+
+async def _description(request: Request) -> Response:
+    return _response(reply_json(routes.openapi_document()))
 
 
 async def _static(request: Request) -> Response:
@@ -151,11 +129,24 @@ async def _static(request: Request) -> Response:
         return _response(reply_json(missing.as_json(), missing.status))
 
 
-async def _ask_of(server: Server, request: Request, operation: Operation) -> WebRequest:
+async def _no_route(server: Server, request: Request, error: HTTPException) -> Response:
+    """No such route, or not with this method."""
+    values = {"path": request.url.path[:200], "method": request.method}
+    said = UsageError(str(error.detail).lower(), values, f"{PREFIX}/openapi.json names all")
+    response = _response(_error(server, request, NotAnswered(error.status_code, said)))
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _ask_of(
+    server: Server, request: Request, operation: Operation | None = None
+) -> WebRequest:
+    """What is asked of a verb, or of a page. The job in its path exists."""
     query = _query_of(request)
-    check_query(operation, query)
+    if operation is not None:
+        routes.check_query(operation, query)
     body = None
-    if operation.takes:
+    if operation is not None and operation.takes:
         # Another page's form could send other types without a preflight request.
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != JSON:
@@ -165,13 +156,14 @@ async def _ask_of(server: Server, request: Request, operation: Operation) -> Web
         if problems:
             error = InputError("the request is not valid", {"sent to": operation.path})
             raise NotAnswered(422, error, problems)
+    if "job" in request.path_params:
+        server.known(request.path_params["job"])
     return WebRequest(request.path_params, query, body, request.headers.get("last-event-id"))
 
 
 def _judged(operation: Operation, data: bytes) -> tuple[Any, tuple[Problem, ...]]:
-    """A request body, and what is wrong with it."""
     body = jsonio.loads(data, "request", max_bytes=MAX_BODY_BYTES)
-    return body, check_body(operation, body)
+    return body, routes.check_body(operation, body)
 
 
 def _query_of(request: Request) -> dict[str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import json
 import os
 import secrets
@@ -12,19 +11,19 @@ import signal
 import sys
 import tempfile
 import time
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
 
+from popbuild.base import errors
 from popbuild.base.errors import UsageError, no_such
 from popbuild.base.exit_codes import in_our_words
 from popbuild.base.paths import Root
 from popbuild.base.redact import redact
 from popbuild.jobs.claims import JobLocks
+from popbuild.model import status as states
 from popbuild.model.clock import timestamp
 from popbuild.query.table.event_ring import Hub
-from popbuild.web.ended import Ending, ending_of
 
 QUEUED, RUNNING, WAITING, ENDED = "queued", "running", "waiting", "ended"
 BUILDS_AT_A_TIME = 4  # each has litellm in its memory
@@ -33,6 +32,43 @@ _MAX_ERRORS = 4_000  # characters of what a build printed on stderr
 _GRACE_S = 30.0  # for calls in flight, when the server ends
 _LOOK_S = 0.5  # between checks whether a build waits for another command
 _FEW = 100  # jobs of a build that is checked for that: of more, some are built at any time
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a build ended: `standing` is the word and the mark that it is shown with."""
+
+    standing: str
+    says: str
+
+
+_DONE = "done"
+_ENDINGS: Mapping[int, Ending] = {
+    errors.OK: Ending(_DONE, "all was built, or up to date"),
+    errors.REJECTED: Ending(states.REJECTED, "a gate rejected it"),
+    errors.FAILED: Ending(states.FAILED, "a crash or a provider error"),
+    errors.NOT_STARTED: Ending(states.FAILED, "nothing could be built"),
+    errors.STOPPED: Ending(states.STOPPED, "it needs a decision, or was asked to stop"),
+    errors.LOCKED: Ending(states.STOPPED, "another command is building it"),
+    errors.BUDGET: Ending(states.STOPPED, "the budget is used up"),
+    errors.INTERRUPTED: Ending(states.STOPPED, "it was asked to stop"),
+    -signal.SIGINT: Ending(states.STOPPED, "it was asked to stop"),
+}
+_WAITS = Ending(states.WAITING, "it needs a decision")
+_TAKEN_BACK = Ending(states.STOPPED, "cancelled before it began")
+_NOT_STARTED = Ending(states.FAILED, "it could not be started")
+
+
+def ending_of(code: int | None, outcomes: Collection[object], *, started: bool) -> Ending:
+    """How a build ended, by its exit code, None where it had no process, and its jobs' outcomes."""
+    if code is None:
+        return _TAKEN_BACK if started else _NOT_STARTED
+    if code == errors.STOPPED and "waiting" in outcomes:
+        return _WAITS
+    if code < 0 and code not in _ENDINGS:
+        name = signal.Signals(-code).name if -code in list(signal.Signals) else f"signal {-code}"
+        return Ending(states.FAILED, f"the process was ended by {name}")
+    return _ENDINGS.get(code, Ending(states.FAILED, "it ended unexpectedly"))
 
 
 @dataclass
@@ -71,7 +107,7 @@ class Build:
         return {
             "id": self.id,
             "jobs": list(self.jobs),
-            "command": "popbuild " + " ".join(self.words),
+            "command": " ".join(("popbuild", *self.words)),
             "state": self.state,
             "askedAt": self.asked_at,
             "begunAt": self.begun_at,
@@ -91,7 +127,7 @@ class Builds:
         self._root = root
         self._hub = hub
         self._locks = JobLocks(root)
-        self._builds: OrderedDict[str, Build] = OrderedDict()
+        self._builds: dict[str, Build] = {}
         self._processes: dict[str, asyncio.subprocess.Process] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._room = asyncio.Semaphore(BUILDS_AT_A_TIME)
@@ -112,18 +148,18 @@ class Builds:
         return next((each for each in self.all() if each.state != ENDED and job in each.jobs), None)
 
     def jobs_under_way(self) -> frozenset[str]:
-        each_job = (each.jobs for each in self._builds.values() if each.state != ENDED)
-        return frozenset(itertools.chain.from_iterable(each_job))
+        return frozenset(job for each in self.all() if each.state != ENDED for job in each.jobs)
 
     def start(self, jobs: Sequence[str], words: Sequence[str] = ()) -> Build:
         """Build jobs, with further words of `popbuild run`'s command line."""
-        return self._begin(Build(secrets.token_hex(4), tuple(jobs), ("run", "--continue", *words)))
+        return self._begin(tuple(jobs), "run", "--continue", *words)
 
     def retry(self, job: str) -> Build:
         """`popbuild retry`."""
-        return self._begin(Build(secrets.token_hex(4), (job,), ("retry",)))
+        return self._begin((job,), "retry")
 
-    def _begin(self, build: Build) -> Build:
+    def _begin(self, jobs: tuple[str, ...], *order: str) -> Build:
+        build = Build(secrets.token_hex(4), jobs, order)
         self._builds[build.id] = build
         for each in list(self._builds.values())[:-_KEPT]:
             if each.state == ENDED:
@@ -138,7 +174,7 @@ class Builds:
         """Stop a build, as Ctrl-C does: what was bought stays in the store."""
         process = self._processes.get(build.id)
         if process is not None:
-            _interrupt(process)
+            _signal(process, signal.SIGINT)
         elif build.state == QUEUED:
             self._end(build, None)
         else:
@@ -171,8 +207,7 @@ class Builds:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_GRACE_S)
         for process in self._processes.values():
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
+            _signal(process, signal.SIGKILL)
 
     async def _build(self, build: Build) -> None:
         """Run a build once there is room. If it cannot be started, it ends with the reason: its
@@ -202,7 +237,7 @@ class Builds:
         )
         self._processes[build.id] = process
         if build.given_up:
-            _interrupt(process)
+            _signal(process, signal.SIGINT)
         self._tell(build)
         try:
             await self._watch(build, process)
@@ -245,9 +280,9 @@ class Builds:
         self._hub.publish("build", body)
 
 
-def _interrupt(process: asyncio.subprocess.Process) -> None:
+def _signal(process: asyncio.subprocess.Process, number: int) -> None:
     with contextlib.suppress(ProcessLookupError):
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
 
 
 def _all_of(file: IO[bytes]) -> bytes:

@@ -1,7 +1,7 @@
 """Who may ask, decided before anything is looked up: host, origin, token, kind of request.
 
 A page on the web can make a browser send requests to this server, and even read the answers if it
-makes a name of its own point to 127.0.0.1. So `Host` must be one of our names, with the port; an
+makes one of its names point to 127.0.0.1. So `Host` must be one of our names, with the port; an
 `Origin`, if there is one, must have the same name; and nothing is answered without a token. A
 cookie counts only under the names that it was set for: see `hosts.py`.
 """
@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, urlencode
 
+from starlette.datastructures import MutableHeaders
+from starlette.responses import Response
+
 from popbuild.base.errors import InputError, PopbuildError
 from popbuild.web.hosts import Names
 from popbuild.web.pages.html import render_page
@@ -27,8 +30,7 @@ LET_IN = "let_in"  # in a request's state: called once its token is found valid
 _READING = ("GET", "HEAD")
 _WHERE = {"allowed": "the address that popbuild serve printed, or Authorization: Bearer"}
 _HINT = (
-    "each start has a name and a token of its own: open the address in the terminal where the "
-    "server runs"
+    "each start has its own name and token: open the address in the terminal where the server runs"
 )
 _PATH = "/=&+:;,~()!*'$@"  # not quoted in the path of an address
 
@@ -72,7 +74,7 @@ class Guard:
         if not given:
             raise refusal(401, "the token is missing", _WHERE, _HINT)
         if not any(map(self.is_token, given)):
-            raise refusal(401, "the token is a wrong one", _WHERE, _HINT)
+            raise refusal(401, "the token is wrong", _WHERE, _HINT)
 
     def check_host(self, headers: Mapping[str, str]) -> None:
         """Raise a Refusal unless the request names this server."""
@@ -85,7 +87,9 @@ class Guard:
 
     def _check_origin(self, method: str, path: str, headers: Mapping[str, str]) -> None:
         origin = headers.get("origin")
-        if origin is not None and not self._is_ours(origin.lower(), _host_of(headers)):
+        host = _host_of(headers)
+        ours = {f"http://{host}", f"https://{host}" if host in self.names.tls else None}
+        if origin is not None and origin.lower() not in ours:
             raise refusal(403, "another page may not ask", {"origin": origin})
         site = headers.get("sec-fetch-site", "none")
         # A link from elsewhere may lead to a page; other requests from elsewhere are refused.
@@ -94,13 +98,7 @@ class Guard:
         if site not in ("none", "same-origin") and not is_page:
             raise refusal(403, "another page may not ask", {"sec-fetch-site": site})
 
-    def _is_ours(self, origin: str, host: str) -> bool:
-        return origin == f"http://{host}" or (
-            host in self.names.tls and origin == f"https://{host}"
-        )
-
     def _tokens_of(self, headers: Mapping[str, str]) -> list[str]:
-        """The tokens of a request: in `Authorization: Bearer`, or in this server's cookie."""
         kind, _, value = headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer":
             return [value.strip()] if value.strip() else []
@@ -151,64 +149,59 @@ class Safety:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
-            return
-        if scope["type"] != "http":
-            return  # no web sockets here
+        elif scope["type"] == "http":  # no web sockets here
+            await self._judged(scope)(scope, _limited(receive), _with_headers(send))
+
+    def _judged(self, scope: Scope) -> ASGIApp:
+        """The application, or the answer to a request that does not get that far."""
         headers = _headers_of(scope)
         method, path = scope["method"], scope["path"]
         try:
-            if method in _READING and await self._took_token(scope, headers, send):
-                return
+            moved = self._without_token(scope, headers) if method in _READING else None
+            if moved is not None:
+                return moved
             self._guard.check(method, path, headers)
             _let_in(scope)
             _check_size(headers)
         except Refusal as refused:
-            await self._refuse(refused, path, headers, send)
-            return
-        await self._app(scope, _limited(receive), _with_headers(send))
+            return _answer_to(refused, path, headers)
+        return self._app
 
-    async def _took_token(self, scope: Scope, headers: Mapping[str, str], send: Send) -> bool:
+    def _without_token(self, scope: Scope, headers: Mapping[str, str]) -> Response | None:
         """Move the token from the address into a cookie, and redirect to the address without it, so
         that it does not stay in the browser's history or in a copied address. Under a name without
         a cookie, redirect to the name that has one."""
         words = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         given = next((value for name, value in words if name == "token"), None)
         if given is None:
-            return False
+            return None
         self._guard.check_host(headers)
         if not self._guard.is_token(given):
-            raise refusal(401, "the token is a wrong one", _WHERE, _HINT)
+            raise refusal(401, "the token is wrong", _WHERE, _HINT)
         rest = [(name, value) for name, value in words if name != "token"]
         # Not "//elsewhere": a path that begins like that would lead to another host.
         target = quote("/" + scope["path"].lstrip("/"), safe=_PATH)
-        more = []
         cookie = self._guard.cookie_for(headers)
-        if cookie is not None:
-            more.append((b"set-cookie", cookie.encode()))
-        else:
+        if cookie is None:
             target = f"http://{self._guard.names.own}{target}"
             rest.append(("token", self._guard.token))
         target += f"?{urlencode(rest)}" if rest else ""
-        await _answer(send, 303, b"", b"text/plain", [(b"location", target.encode()), *more])
-        return True
+        more = {"content-type": "text/plain", "location": target}
+        return Response(b"", 303, more if cookie is None else {**more, "set-cookie": cookie})
 
-    async def _refuse(
-        self, refused: Refusal, path: str, headers: Mapping[str, str], send: Send
-    ) -> None:
-        if path.startswith("/api/"):
-            body = json.dumps(refused.error.as_json()).encode()
-            await _answer(send, refused.status, body, b"application/json", [])
-        elif "text/html" in headers.get("accept", ""):
-            # It shows nothing of the root: anyone may have asked.
-            html = render_page("refused.html", error=refused.error).encode("utf-8", "replace")
-            await _answer(send, refused.status, html, b"text/html; charset=utf-8", [])
-        else:
-            text = f"{refused.error}\n".encode()
-            await _answer(send, refused.status, text, b"text/plain; charset=utf-8", [])
+
+def _answer_to(refused: Refusal, path: str, headers: Mapping[str, str]) -> Response:
+    if path.startswith("/api/"):
+        body = json.dumps(refused.error.as_json())
+        return Response(body, refused.status, media_type="application/json")
+    if "text/html" in headers.get("accept", ""):
+        # It shows nothing of the root: anyone may have asked.
+        html = render_page("refused.html", error=refused.error).encode("utf-8", "replace")
+        return Response(html, refused.status, media_type="text/html")
+    return Response(f"{refused.error}\n", refused.status, media_type="text/plain")
 
 
 def _let_in(scope: Scope) -> None:
-    """Tell the connection that it has shown the token."""
     told = scope.get("state", {}).get(LET_IN)
     if told is not None:
         told()
@@ -254,21 +247,9 @@ def _limited(receive: Receive) -> Receive:
 def _with_headers(send: Send) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
-            there = {name.lower() for name, _ in message["headers"]}
-            more = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
-            message["headers"] = [
-                *message["headers"],
-                *(pair for pair in more if pair[0] not in there),
-            ]
+            headers = MutableHeaders(scope=message)
+            for name, value in HEADERS.items():
+                headers.setdefault(name, value)
         await send(message)
 
     return sending
-
-
-async def _answer(
-    send: Send, status: int, body: bytes, kind: bytes, more: list[tuple[bytes, bytes]]
-) -> None:
-    headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode()), *more]
-    sending = _with_headers(send)
-    await sending({"type": "http.response.start", "status": status, "headers": headers})
-    await sending({"type": "http.response.body", "body": body})

@@ -19,7 +19,7 @@ from popbuild.base.errors import LockedError, UsageError
 from popbuild.base.paths import name_problem
 from popbuild.build import verbs
 from popbuild.jobs import run_log
-from popbuild.model.pipeline import Pipeline
+from popbuild.model.pipeline import Task
 from popbuild.query.planned import totals
 from popbuild.query.table.event_ring import Event
 from popbuild.query.table.job_table import NOT_LOOKED_AT, Page, Query, query_of
@@ -75,8 +75,7 @@ def files(server: Server, ask: WebRequest) -> Any:
     body = []
     for each in server.api.files(ask.job):
         with contextlib.suppress(FileNotFoundError):
-            size = each.path.stat().st_size
-            shown = server.root.show(each.path)
+            shown, size = server.root.show(each.path), each.path.stat().st_size
             body.append({"kind": each.kind, "name": each.name, "path": shown, "sizeBytes": size})
     return body
 
@@ -139,9 +138,7 @@ async def build(server: Server, ask: WebRequest) -> Reply:
     names = list(dict.fromkeys(server.known(name) for name in ask.body["jobs"]))
     for name in names:
         _check_can_be_built(server, name)
-    words = []
-    if ask.body.get("always"):
-        words.append("--always-execute")
+    words = ["--always-execute"] if ask.body.get("always") else []
     if ask.body.get("fresh"):
         await asyncio.to_thread(lambda: server.api.plan(*names, fresh=ask.body["fresh"]))
         words.append(f"fresh={','.join(ask.body['fresh'])}")
@@ -161,11 +158,9 @@ def _started(build: Build) -> Reply:
 
 
 def _check_can_be_built(server: Server, name: str) -> None:
-    problem = name_problem(name)
-    if problem is not None:
+    if problem := name_problem(name):
         raise NotAnswered(422, UsageError("a bad name", {"job": name[:80], "allowed": problem}))
-    under_way = server.builds.building(name)
-    if under_way is not None:
+    if under_way := server.builds.building(name):
         values = {"job": name, "build": under_way.id}
         raise NotAnswered(409, LockedError("this job is being built", values, "wait, or stop it"))
 
@@ -212,27 +207,27 @@ async def stop_build(server: Server, ask: WebRequest) -> Reply:
 
 
 def pipelines(server: Server, ask: WebRequest) -> Any:
-    return [_pipeline_json(name, each) for name, each in server.api.pipelines().items()]
+    return [
+        {
+            "id": name,
+            "name": each.name,
+            "path": each.path,
+            "version": each.version,
+            "description": each.description,
+            "tasks": [_task_json(task) for task in each.tasks],
+        }
+        for name, each in server.api.pipelines().items()
+    ]
 
 
-def _pipeline_json(name: str, pipeline: Pipeline) -> dict[str, Any]:
+def _task_json(task: Task) -> dict[str, Any]:
     return {
-        "id": name,
-        "name": pipeline.name,
-        "path": pipeline.path,
-        "version": pipeline.version,
-        "description": pipeline.description,
-        "tasks": [
-            {
-                "id": task.id,
-                "label": task.label,
-                "needs": list(task.needs),
-                "artifact": task.artifact,
-                "settings": dict(task.configuration),
-                "files": sorted(task.files),
-            }
-            for task in pipeline.tasks
-        ],
+        "id": task.id,
+        "label": task.label,
+        "needs": list(task.needs),
+        "artifact": task.artifact,
+        "settings": dict(task.configuration),
+        "files": sorted(task.files),
     }
 
 

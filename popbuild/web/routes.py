@@ -35,10 +35,6 @@ class Operation:
     status: int = 200
     kind: str = JSON
 
-    @property
-    def name(self) -> str:
-        return self.verb.__name__
-
 
 _get = functools.partial(Operation, "GET")
 _post = functools.partial(Operation, "POST")
@@ -119,6 +115,7 @@ def check_query(operation: Operation, query: Mapping[str, str]) -> None:
             raise InputError("no such parameter", values)
 
 
+@functools.cache
 def openapi_document() -> dict[str, Any]:
     """The OpenAPI document of the whole API."""
     paths: dict[str, dict[str, Any]] = {}
@@ -151,25 +148,15 @@ def _operation(each: Operation) -> dict[str, Any]:
         {"name": name, "in": "query", "schema": shape} for name, shape in each.query.items()
     ]
     kind = "*/*" if each.kind == BYTES else each.kind
+    wrong = {"description": "What is wrong", "content": {JSON: {"schema": ref("Error")}}}
+    right = {"description": each.says, "content": {kind: {"schema": each.gives or {}}}}
     found: dict[str, Any] = {
-        "operationId": each.name,
+        "operationId": each.verb.__name__,
         "summary": each.says,
-        "responses": {
-            str(each.status): {
-                "description": each.says,
-                "content": {kind: {"schema": each.gives or {}}},
-            },
-            "default": {
-                "description": "What is wrong",
-                "content": {JSON: {"schema": ref("Error")}},
-            },
-        },
+        "responses": {str(each.status): right, "default": wrong},
     }
     if parameters:
         found["parameters"] = parameters
     if each.takes:
-        found["requestBody"] = {
-            "required": True,
-            "content": {JSON: {"schema": ref(each.takes)}},
-        }
+        found["requestBody"] = {"required": True, "content": {JSON: {"schema": ref(each.takes)}}}
     return found

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from popbuild.base.errors import UsageError
-from popbuild.web.hosts import Binding, draw_names
-from popbuild.web.sockets import open_sockets
+from popbuild.web.hosts import Binding, draw_names, open_sockets
 
 ALL = "0.0.0.0"  # noqa: S104 - a row of the table
 HERE = {"127.0.0.1:87", "localhost:87", "[::1]:87"}

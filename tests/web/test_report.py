@@ -19,9 +19,8 @@ from popbuild.base.paths import Root
 from popbuild.jobs.lookup import Job
 from popbuild.model.letter import seal
 from popbuild.web.pages import text_budget, view
-from popbuild.web.pages.html import age
+from popbuild.web.pages.html import age, html_of
 from popbuild.web.pages.html import panels as panels_of
-from popbuild.web.pages.markdown import html_of
 from popbuild.web.pages.panels import JobView
 from popbuild.web.pages.view import job_view
 

@@ -115,12 +115,12 @@ def test_a_token_of_another_start(served: Served) -> None:
         served.get("/", authorization="Bearer old", **kind),
     ):
         assert (answer.status, answer.headers["content-type"]) == (401, "text/html; charset=utf-8")
-        assert "<h1>The token is a wrong one</h1>" in answer.text
+        assert "<h1>The token is wrong</h1>" in answer.text
         assert "in the terminal where the server runs" in answer.text
         assert "safety" not in answer.text
         assert "default-src 'none'" in answer.headers["content-security-policy"]
     told = served.get("/api/v1/jobs", authorization="Bearer old", **kind)
-    assert (told.status, told.json["error"]) == (401, "the token is a wrong one")
+    assert (told.status, told.json["error"]) == (401, "the token is wrong")
     foreign = served.get("/", host="<b>evil", **kind)
     assert (foreign.status, "<b>evil" in foreign.text) == (421, False)
 

@@ -33,14 +33,9 @@ def recipients_file(root: Root) -> Path:
     return root.config / "recipients.txt"
 
 
-def has_recipients(root: Root) -> bool:
-    return disk.stands(recipients_file(root))
-
-
 def recipients(root: Root) -> list[Any]:
     """The public keys of those who can read this root's archives."""
-    path = recipients_file(root)
-    shown = root.show(path)
+    path, shown = recipients_file(root), root.show(recipients_file(root))
     if not disk.stands(path):
         raise UsageError(
             "the archive would have no recipients",
@@ -48,8 +43,12 @@ def recipients(root: Root) -> list[Any]:
             hint="put age's public keys there, one a line: age1…",
         )
     age = _library()
-    found = []
-    for number, line in enumerate(_lines(path), 1):
+    found: list[Any] = []
+    try:
+        lines = _text_lines(disk.read(path, max_bytes=_MAX_KEYS_BYTES))
+    except UnicodeDecodeError:
+        raise ConfigError("file is not UTF-8", {"file": path}) from None
+    for number, line in enumerate(lines, 1):
         if line.startswith(_PRIVATE):
             raise ConfigError(
                 "a private key stands among the public ones",
@@ -58,13 +57,12 @@ def recipients(root: Root) -> list[Any]:
             )
         kind = age.ssh if line.startswith("ssh-") else age.x25519
         try:
-            found.append(kind.Recipient.from_str(line) if line else None)
+            found += [kind.Recipient.from_str(line)] if line else []
         except age.RecipientError:
             raise ConfigError(
                 "not a public key of age",
                 {"file": shown, "at": f"line {number}", "allowed": "age1…, ssh-ed25519 …"},
             ) from None
-    found = [each for each in found if each is not None]
     if not found:
         raise ConfigError("no public key of age", {"file": shown, "allowed": "age1…, one a line"})
     return found
@@ -97,15 +95,7 @@ def identities(path: Path, root: Path | None) -> list[Any]:
 
 
 def holds_private_key(data: bytes) -> bool:
-    """Whether a file has a private key with which an archive could be read."""
     return _PRIVATE_LINE.search(data) is not None
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return _text_lines(disk.read(path, max_bytes=_MAX_KEYS_BYTES))
-    except UnicodeDecodeError:
-        raise ConfigError("file is not UTF-8", {"file": path}) from None
 
 
 def _text_lines(data: bytes) -> list[str]:
@@ -156,22 +146,18 @@ class _Watched:
         self._stream = stream
         self.error: OSError | None = None
 
-    def read(self, size: int = -1) -> bytes:
-        with self._remembering():
-            return self._stream.read(size)
+    def read(self, size: int = -1) -> Any:
+        return self._remembering(self._stream.read, size)
 
-    def write(self, data: bytes) -> int:
-        with self._remembering():
-            return self._stream.write(data)
+    def write(self, data: bytes) -> Any:
+        return self._remembering(self._stream.write, data)
 
     def flush(self) -> None:
-        with self._remembering():
-            self._stream.flush()
+        self._remembering(self._stream.flush)
 
-    @contextlib.contextmanager
-    def _remembering(self) -> Iterator[None]:
+    def _remembering(self, act: Callable[..., Any], *given: Any) -> Any:
         try:
-            yield
+            return act(*given)
         except OSError as error:
             self.error = error
             raise

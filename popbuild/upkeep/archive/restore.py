@@ -16,21 +16,12 @@ from typing import IO, Any, NamedTuple
 from popbuild.base import disk, locks, tree
 from popbuild.base.errors import InputError, UsageError
 from popbuild.base.paths import COMPLETE, JobFolder, Root, check_name, job_place
-from popbuild.jobs import (
-    job_ids,
-    job_state,
-    lifecycle,
-    originals,
-    run_history,
-    run_log,
-    seals,
-)
-from popbuild.jobs.lifecycle import job_lock
+from popbuild.jobs import job_ids, job_state, originals, run_history, run_log, seals
+from popbuild.jobs.lifecycle import job_lock, prepare_root
 from popbuild.jobs.promotion import finish_promotion, keep_copy, previous_kept
 from popbuild.model.config.config import environment_of
 from popbuild.upkeep.archive import age, tarball
-from popbuild.upkeep.archive.read import read_archive
-from popbuild.upkeep.archive.tarball import Contents
+from popbuild.upkeep.archive.tarball import Contents, read_archive
 from popbuild.upkeep.archive.write import ARCHIVED_STATES, BACKED_UP, is_complete, run_line_of
 from popbuild.upkeep.verify import matching_jobs
 
@@ -46,8 +37,8 @@ class Restored:
     files: int
 
     def as_json(self) -> dict[str, Any]:
-        body = {"restored": list(self.restored), "there": list(self.there)}
-        return {**body, "files": self.files}
+        restored, there = list(self.restored), list(self.there)
+        return {"restored": restored, "there": there, "files": self.files}
 
 
 def restore(
@@ -75,7 +66,7 @@ def restore(
 def shelved(root: Root) -> Iterator[Root]:
     """A folder laid out as a root, from which finished things are renamed into the root. One
     command at a time has one; what a killed command left there is removed."""
-    lifecycle.prepare_root(root)
+    prepare_root(root)
     with locks.turn(root.private / "locks" / "restore"):
         shelves = root.private / "restoring"
         shelf = shelves / secrets.token_hex(8)
@@ -95,9 +86,8 @@ def restore_root(
     """Make a root from a backup, in a folder that does not exist yet; gives the number of files."""
     keys = age.identities(identity, None) if identity is not None else []
     if disk.stands(folder):
-        raise UsageError(
-            "a root is restored into a folder that is not there yet", {"folder": folder}
-        )
+        message = "a root is restored into a folder that is not there yet"
+        raise UsageError(message, {"folder": folder})
     disk.make_folder(folder.parent)
     temporary = folder.parent / f".tmp-{secrets.token_hex(8)}"
     disk.make_folder(temporary)
@@ -113,7 +103,6 @@ def restore_root(
 
 
 def _extract(file: Path, keys: Sequence[Any], max_bytes: int, below: Path, kind: str) -> Contents:
-    """Write the files of an archive below a private folder."""
     found: list[Contents] = []
 
     def opened(contents: Contents) -> tarball.Sink:
@@ -135,12 +124,12 @@ def _extract(file: Path, keys: Sequence[Any], max_bytes: int, below: Path, kind:
 def _check_kind(file: Path, contents: Contents, kind: str) -> None:
     """An archive must hold what was asked for, and no path outside of that."""
     if contents.kind != kind:
-        hint = "popbuild restore FILE --into DIR makes a root of a backup"
-        raise UsageError(
-            f"the archive holds {'a root' if kind == 'jobs' else 'jobs'}",
-            {"file": file},
-            hint=hint if kind == "jobs" else "popbuild restore FILE, without --into",
+        holds, hint = (
+            ("a root", "popbuild restore FILE --into DIR makes a root of a backup")
+            if kind == "jobs"
+            else ("jobs", "popbuild restore FILE, without --into")
         )
+        raise UsageError(f"the archive holds {holds}", {"file": file}, hint)
     allowed, depth = [*BACKED_UP], 1
     if kind == "jobs":
         for each in contents.jobs:
@@ -192,10 +181,12 @@ def _place(
                 there.append(root.show(stands.path))
                 if is_complete(stands) and not _is_expected(runs, stands):
                     run_log.restored(root, stands.id, placement.line)  # a killed command placed it
-            elif not disk.stands(stands.path) or (force and _is_replaceable(stands)):
-                new.append(placement)
-            else:
+            elif disk.stands(stands.path) and not (
+                force and is_complete(stands) and disk.is_folder(stands.path)
+            ):
                 raise _job_in_the_way(root, stands)
+            else:
+                new.append(placement)
         for came, stands, line in new:
             tree.sync_all(came.path)
             if not tree.rename_new(came.path, stands.path):
@@ -205,10 +196,6 @@ def _place(
                 run_log.restored(root, stands.id, line)
     restored = tuple(root.show(each.stands.path) for each in new)
     return Restored(restored, tuple(there), len(contents.files))
-
-
-def _is_replaceable(stands: JobFolder) -> bool:
-    return is_complete(stands) and disk.is_folder(stands.path)
 
 
 def _check_case(root: Root, wanted: Iterable[Mapping[str, Any]]) -> None:
@@ -224,14 +211,11 @@ def _check_case(root: Root, wanted: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _job_in_the_way(root: Root, stands: JobFolder) -> InputError:
-    replaces = "--force replaces it, and keeps it as a previous result"
-    return InputError(
-        "the job is there, with another result",
-        {"job": stands.id, "folder": root.show(stands.path)},
-        hint=replaces
-        if is_complete(stands)
-        else "move it away first; a rejection is never replaced",
-    )
+    values = {"job": stands.id, "folder": root.show(stands.path)}
+    hint = "move it away first; a rejection is never replaced"
+    if is_complete(stands):
+        hint = "--force replaces it, and keeps it as a previous result"
+    return InputError("the job is there, with another result", values, hint)
 
 
 def _check_job(runs: run_history.Runs, came: JobFolder, described: Mapping[str, Any]) -> Any:

@@ -9,15 +9,18 @@ bytes. The one importer of zstd.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import io
 import tarfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any
 
-from popbuild.base import jsonio
+from popbuild.base import disk, jsonio
 from popbuild.base.errors import InputError, UsageError
+from popbuild.upkeep.archive import age
 
 ARCHIVE_VERSION = 1
 CONTENTS = "archive.json"
@@ -36,12 +39,11 @@ class Contents:
     the digest of every file by its place below a root."""
 
     kind: str
+    jobs: list[dict[str, Any]]
     files: dict[str, str]
-    jobs: list[dict[str, Any]] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
-        body = {"formatVersion": ARCHIVE_VERSION, "kind": self.kind}
-        return {**body, "jobs": self.jobs, "files": self.files}
+        return {"formatVersion": ARCHIVE_VERSION, **dataclasses.asdict(self)}
 
 
 def pack(target: IO[bytes], contents: Contents, read: Callable[[str], bytes]) -> None:
@@ -67,9 +69,8 @@ def _add(stream: IO[bytes], place: str, data: bytes) -> None:
     try:
         header = member.tobuf(tarfile.USTAR_FORMAT, "utf-8", "strict")
     except (ValueError, UnicodeEncodeError) as error:
-        raise InputError(
-            "a file cannot be archived", {"file": ascii(place), "found": str(error)}
-        ) from None
+        values = {"file": ascii(place), "found": str(error)}
+        raise InputError("a file cannot be archived", values) from None
     stream.write(header)
     stream.write(data)
     stream.write(bytes(-len(data) % _BLOCK))
@@ -89,9 +90,8 @@ def unpack(
         with zstd.ZstdFile(source, "rb", options=options) as stream:
             _Reader(stream, max_bytes).read(opened)
     except (zstd.ZstdError, EOFError, tarfile.HeaderError, UnicodeError, _Wrong) as error:
-        raise InputError(
-            "not a whole archive of popbuild", {"file": shown, "found": str(error)}
-        ) from None
+        values = {"file": shown, "found": str(error)}
+        raise InputError("not a whole archive of popbuild", values) from None
 
 
 class _Wrong(Exception):
@@ -163,14 +163,14 @@ def _contents_of(data: bytes) -> Contents:
     if body.get("kind") not in ("jobs", "root") or not isinstance(files, dict):
         raise _Wrong(f"{CONTENTS} that says neither jobs nor a root")
     if not isinstance(jobs, list) or not all(isinstance(each, dict) for each in jobs):
-        raise _Wrong(f"{CONTENTS} whose jobs are no list")
+        raise _Wrong(f"{CONTENTS} whose jobs are not a list")
     for place, digest in files.items():
         if not is_safe(place) or not isinstance(digest, str):
             raise _Wrong(f"the path {place!a}")
     folders = {above for place in files for above in _folders_of(place)}
     for place in folders & files.keys():
         raise _Wrong(f"{place!a} as a file and as a folder")
-    return Contents(body["kind"], files, jobs)
+    return Contents(body["kind"], jobs, files)
 
 
 def _folders_of(place: str) -> Iterator[str]:
@@ -195,3 +195,55 @@ def _library() -> Any:
             hint="pip install 'popbuild[archive]'",
         ) from None
     return zstd
+
+
+def is_encrypted(file: Path) -> bool:
+    return _begins_with(file, age.AGE_MAGIC)
+
+
+def looks_like_archive(file: Path) -> bool:
+    """Whether a file begins as an archive does, encrypted or not."""
+    return _begins_with(file, ZSTD_MAGIC) or is_encrypted(file)
+
+
+def _begins_with(file: Path, magic: bytes) -> bool:
+    with file.open("rb") as stream:
+        return stream.read(len(magic)) == magic
+
+
+def read_archive(
+    file: Path, keys: Sequence[Any], max_bytes: int, opened: Callable[[Contents], Sink]
+) -> None:
+    """Read an archive as `unpack` does, decrypted with one of the keys. UsageError for a
+    file that is not there, or is encrypted where no key is given."""
+    if not disk.is_regular(file):
+        raise UsageError("no such file", {"file": file})
+    encrypted = is_encrypted(file)
+    if encrypted and not keys:
+        raise UsageError(
+            "the archive is encrypted",
+            {"file": file},
+            hint="--identity FILE names the private key of one of its recipients",
+        )
+    with (
+        file.open("rb") as source,
+        age.decrypting(source, keys) if encrypted else contextlib.nullcontext(source) as data,
+    ):
+        unpack(data, str(file), max_bytes, opened)
+
+
+class _Discard(io.RawIOBase):
+    def write(self, data: Any) -> int:
+        return len(data)
+
+
+def check_archive(file: Path, keys: Sequence[Any]) -> Contents:
+    """Read an archive in full, and keep nothing but its contents list."""
+    found: list[Contents] = []
+
+    def opened(contents: Contents) -> Sink:
+        found.append(contents)
+        return lambda place: contextlib.nullcontext(_Discard())  # type: ignore[arg-type]
+
+    read_archive(file, keys, 1 << 62, opened)
+    return found[0]

@@ -23,8 +23,7 @@ from popbuild.jobs.lifecycle import job_lock
 from popbuild.jobs.promotion import finish_promotion, previous_kept
 from popbuild.model.config.config import environment_of
 from popbuild.upkeep.archive import age, tarball
-from popbuild.upkeep.archive.read import check_archive, is_encrypted
-from popbuild.upkeep.archive.tarball import Contents
+from popbuild.upkeep.archive.tarball import Contents, check_archive, is_encrypted
 from popbuild.upkeep.verify import matching_jobs, verify
 
 ARCHIVED_STATES = (COMPLETE, REJECTED)
@@ -79,16 +78,13 @@ def archive(
     keys = _keys_to_read(root, file, remove, identity)
     there = disk.stands(file)
     known = _archivable(root)
-    held: Contents | None = None
-    if there:
-        if is_encrypted(file) and not keys:
-            raise _in_the_way(file)
-        held = check_archive(file, keys)
+    if there and is_encrypted(file) and not keys:
+        raise _in_the_way(file)
+    held = check_archive(file, keys) if there else None
+    if held is not None:
         known = sorted({*known, *(str(each.get("id")) for each in held.jobs)})
     selected = matching_jobs(known, names, "complete or rejected")
-    with contextlib.ExitStack() as stack:
-        for job in selected:
-            stack.enter_context(job_lock(root, job))
+    with _locked(root, selected):
         contents = _contents_of(root, selected)
         if held is None:
             _write(root, file, contents, plain, keys)
@@ -109,22 +105,24 @@ def backup(
     keys = _keys_to_read(root, file, False, identity)
     if disk.stands(file):
         raise _in_the_way(file)
+    known = job_ids.known_jobs(root)
+    with _locked(root, known):
+        places = dict(_backed_up(root))
+        left_out = [each for each in places if not disk.is_regular(root.path / each)]  # or no UTF-8
+        files = {
+            each: seals.file_digest(path) for each, path in places.items() if each not in left_out
+        }
+        _write(root, file, Contents("root", [], files), plain, keys)
+    total, size = len(files), file.stat().st_size
+    return Archived(file, tuple(known), total, size, is_encrypted(file), left_out=tuple(left_out))
+
+
+@contextlib.contextmanager
+def _locked(root: Root, jobs: Iterable[str]) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
-        known = job_ids.known_jobs(root)
-        for job in known:
+        for job in jobs:
             stack.enter_context(job_lock(root, job))
-        files: dict[str, str] = {}
-        left_out = []
-        for place, path in _backed_up(root):
-            if disk.is_regular(root.path / place):  # and its name is UTF-8
-                files[place] = seals.file_digest(path)
-            else:
-                left_out.append(place)
-        _write(root, file, Contents("root", files), plain, keys)
-    size = file.stat().st_size
-    return Archived(
-        file, tuple(known), len(files), size, is_encrypted(file), left_out=tuple(left_out)
-    )
+        yield
 
 
 def _backed_up(root: Root) -> Iterator[tuple[str, Path]]:
@@ -138,14 +136,8 @@ def _backed_up(root: Root) -> Iterator[tuple[str, Path]]:
 
 
 def _archivable(root: Root) -> list[str]:
-    """The jobs that are complete or rejected."""
-    found = set()
-    for state in ARCHIVED_STATES:
-        with contextlib.suppress(FileNotFoundError):
-            for entry in os.scandir(root.data / state):
-                if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
-                    found.add(entry.name)
-    return sorted(found)
+    entries = [each for state in ARCHIVED_STATES for each in (root.data / state).glob("[!.]*")]
+    return sorted({each.name for each in entries if each.is_dir() and not each.is_symlink()})
 
 
 def _contents_of(root: Root, selected: Iterable[str]) -> Contents:
@@ -173,7 +165,7 @@ def _contents_of(root: Root, selected: Iterable[str]) -> Contents:
                 what = "not a regular file, or a name that is not UTF-8"
                 raise InputError(what, {"file": tree.as_text(root.show(path))})
             files[f"{job_place(state, folder.id)}/{name}"] = seals.file_digest(path)
-    return Contents("jobs", files, described)
+    return Contents("jobs", described, files)
 
 
 def is_complete(folder: JobFolder) -> bool:
@@ -181,13 +173,13 @@ def is_complete(folder: JobFolder) -> bool:
 
 
 def _check_proven(root: Root, jobs: Sequence[str]) -> None:
-    """InputError for a complete job in which something was altered."""
     for proof in verify(root, jobs).proofs if jobs else ():
         for found in proof.alterations[:1]:
+            job = proof.folder.id
             raise InputError(
                 "the job was altered since its promotion",
-                {"job": proof.job, "file": found.file, "found": found.what},
-                hint=f"popbuild verify {proof.job} tells all of it; popbuild run -a makes it anew",
+                {"job": job, "file": found.file, "found": found.what},
+                hint=f"popbuild verify {job} tells all of it; popbuild run -a makes it anew",
             )
 
 
@@ -246,8 +238,6 @@ def _to_keep(root: Root, place: str) -> bytes:
 
 
 class _Digesting(io.RawIOBase, BinaryIO):
-    """A stream that digests what is written to it."""
-
     def __init__(self, target: IO[bytes]) -> None:
         self._target = target
         self._sum = hashlib.sha256()
@@ -270,7 +260,7 @@ def _recipients(root: Root, file: Path, plain: bool) -> list[Any]:
         if plain:
             raise UsageError("--plain, and a name that ends in .age", {"file": file})
         return age.recipients(root)
-    if age.has_recipients(root) and not plain:
+    if disk.stands(age.recipients_file(root)) and not plain:
         raise UsageError(
             "archives of this root are encrypted, and the name says otherwise",
             {"file": file, "recipients": root.show(age.recipients_file(root))},
@@ -292,8 +282,5 @@ def _keys_to_read(root: Root, file: Path, remove: bool, identity: Path | None) -
 
 
 def _in_the_way(file: Path) -> UsageError:
-    return UsageError(
-        "there is a file of this name, and it holds something else",
-        {"file": file},
-        hint="choose another name; archives replace nothing",
-    )
+    message = "there is a file of this name, and it holds something else"
+    return UsageError(message, {"file": file}, "choose another name; archives replace nothing")

@@ -62,16 +62,15 @@ class Documents:
             found.append(self._document("seed.json", None, self._root.seed(job.id), job.seed))
         tasks = job.exam.pipeline.tasks if job.exam is not None else ()
         main = {task.artifact: task.id for task in tasks}
-        order = {task.id: number for number, task in enumerate(tasks)}
+        order = [task.id for task in tasks]
         files = self._files(ARTIFACTS)
-        files.sort(key=lambda file: (file[0] not in main, order.get(file[1], len(order))))
+        files.sort(key=lambda file: (file[0] not in main, [*order, file[1]].index(file[1])))
         values = job.exam.artifacts if job.exam is not None else {}
         for name, task, path in files[:_MAX_FILES]:
             found.append(self._document(name, task, path, values.get(main.get(name, ""))))
         return tuple(found), max(len(files) - _MAX_FILES, 0)
 
     def _bad_seed(self, where: str) -> Iterator[Document]:
-        """A seed that is not valid, as text."""
         path = Path(self._root.at(where))
         if disk.is_regular(path):
             text = self._room.text(_read(path, MAX_BYTES))

@@ -1,15 +1,18 @@
-"""Templates to HTML. Every value is escaped. The one importer of jinja2 beside prompts, with an
-environment of its own."""
+"""Templates and Markdown to HTML. Every value is escaped. The one importer of markdown_it, and that
+of jinja2 beside prompts, with an environment for pages."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import jinja2
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
 from markupsafe import Markup, escape
 
 from popbuild.base.errors import printable
@@ -17,11 +20,12 @@ from popbuild.base.units import count, money, seconds, size
 from popbuild.jobs.staleness import brief
 from popbuild.model.clock import seconds_at, timestamp
 from popbuild.web import svg
-from popbuild.web.pages.markdown import html_of
 from popbuild.web.pages.panels import JobView
 
 _FOLDER = Path(__file__).parent
 _DRAWINGS_END = "/* Pages. */"  # what is above it in the sheet, drawings need too
+_FOLLOWED = re.compile(r"(https?://|mailto:)", re.IGNORECASE)
+_MAX_HEADING = 6
 
 
 def render_page(name: str, **values: Any) -> str:
@@ -49,18 +53,8 @@ def panels(
     jobs; `level` is that of their headings. `questions` leaves out the panel of questions if false;
     `files` is the address of the job's files, where there is one. With `now_s`, running tasks show
     for how long they run, else since when."""
-    # The template has escaped its values.
-    return Markup(  # noqa: S704
-        render_page(
-            "panels.html",
-            view=view,
-            at=at,
-            level=level,
-            questions=questions,
-            files=files,
-            now_s=now_s,
-        )
-    )
+    given = {"at": at, "level": level, "questions": questions, "files": files, "now_s": now_s}
+    return Markup(render_page("panels.html", view=view, **given))  # noqa: S704 - it is escaped
 
 
 @functools.cache
@@ -87,14 +81,8 @@ def _environment() -> jinja2.Environment:
         cache_size=-1,
     )
     environment.filters.update(
-        age=age,
-        brief=brief,
-        count=count,
+        {each.__name__: each for each in (age, brief, count, money, seconds, size, time)},
         in_words=decision_markup,
-        money=money,
-        seconds=seconds,
-        size=size,
-        time=time,
         tokens=shown_tokens,
         urlencode=_in_url,
     )
@@ -123,18 +111,14 @@ def _shown(value: Any) -> Any:
     return value
 
 
-# A drawing escapes its texts.
-
-
 def _graph(view: JobView, at: str) -> Markup:
     assert view.graph is not None
-    return Markup(  # noqa: S704
-        svg.svg(view.graph, link=lambda task: f"#{at}task-{task}")
-    )
+    drawn = svg.svg(view.graph, link=lambda task: f"#{at}task-{task}")
+    return Markup(drawn)  # noqa: S704 - a drawing escapes its texts
 
 
 def _timeline(view: JobView) -> Markup:
-    return Markup(svg.timeline_svg(view.id, view.lanes))  # noqa: S704
+    return Markup(svg.timeline_svg(view.id, view.lanes))  # noqa: S704 - as above
 
 
 def time(at: str | None) -> Markup:
@@ -178,10 +162,47 @@ def age(time: str | None, now_s: float) -> str:
 
 def ago(past_s: float) -> str:
     """How long ago something was, as `age` says it."""
-    steps: Iterable[tuple[float, str]] = ((86_400, "day"), (3_600, "h"), (60, "min"))
-    for unit_s, unit in steps:
+    for unit_s, unit in ((86_400, "day"), (3_600, "h"), (60, "min")):
         if past_s >= unit_s:
             number = int(past_s // unit_s)
             plural = "s" if unit == "day" and number != 1 else ""
             return f"{number:,} {unit}{plural} ago"
     return "just now"
+
+
+def html_of(text: str, level: int) -> Markup:
+    """Markdown as inert HTML, its highest headings at this level: no HTML from the text, no images,
+    and links only to the web and to mail addresses. The only foreign text that is not escaped as a
+    whole: its tags come from this parser."""
+    parser = _parser()
+    tokens = parser.parse(printable(text))
+    for token in tokens:
+        if token.type in ("heading_open", "heading_close"):
+            token.tag = f"h{min(level + int(token.tag[1]) - 1, _MAX_HEADING)}"
+        elif "style" in token.attrs:  # how a column is aligned
+            style = str(token.attrs.pop("style"))
+            if style.endswith("right"):
+                token.attrs["class"] = "number"
+    return Markup(parser.renderer.render(tokens, parser.options, {}))  # noqa: S704 - see above
+
+
+@functools.cache
+def _parser() -> MarkdownIt:
+    parser = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+    parser.validateLink = lambda url: _FOLLOWED.match(url) is not None  # type: ignore[method-assign]
+    parser.add_render_rule("link_open", _link)
+    parser.add_render_rule("image", _image)
+    return parser
+
+
+def _link(renderer: Any, tokens: Sequence[Token], at: int, options: Any, env: Any) -> str:
+    # The target learns neither the page that links to it, nor gets a handle on it.
+    tokens[at].attrs["rel"] = "noreferrer noopener"
+    return str(renderer.renderToken(tokens, at, options, env))
+
+
+def _image(renderer: Any, tokens: Sequence[Token], at: int, options: Any, env: Any) -> str:
+    """An image is only named, never loaded."""
+    token = tokens[at]
+    said = renderer.renderInlineAsText(token.children or [], options, env)
+    return str(escape(f"[image: {said or 'without a text'}] ({token.attrs.get('src', '')})"))

@@ -44,10 +44,6 @@ class TaskView:
     decision: Mapping[str, Any] | None  # of a person at its human gate
     error: str | None
 
-    @property
-    def tokens(self) -> int | None:
-        return self.usage.tokens
-
 
 @dataclass(frozen=True)
 class LogRow:
@@ -77,8 +73,12 @@ class Rejection:
 
     @property
     def head(self) -> str:
-        """Which gate rejected what."""
-        return rejected_by(self.task, self.stage)
+        """Which gate rejected, as the heading of its problems."""
+        if self.task is None:
+            return "its seed was rejected"
+        if self.stage == HUMAN_GATE:
+            return f"a person rejected what {self.task} made"
+        return f"{self.task} did not pass {self.stage or 'its gate'}"
 
 
 @dataclass(frozen=True)
@@ -191,17 +191,13 @@ class JobView:
         return sum((task.usage for task in self.tasks), Usage())
 
     @property
-    def tokens(self) -> int | None:
-        return self.usage.tokens
-
-    @property
     def time_ms(self) -> float:
         """How long the last builds of its tasks took, added up."""
         return sum(task.time_ms for task in self.tasks)
 
     @property
     def took(self) -> str:
-        return took(self.time_ms, self.tokens)
+        return took(self.time_ms, self.usage.tokens)
 
     @property
     def as_of(self) -> str | None:
@@ -221,15 +217,6 @@ def mark_of(state: str, up_to_date: bool, bad: bool) -> str:
 def took(time_ms: float, tokens: int | None) -> str:
     """How long builds took; unknown where another program recorded neither that nor their usage."""
     return seconds(time_ms) if time_ms or tokens is not None else "unknown"
-
-
-def rejected_by(task: str | None, stage: str | None) -> str:
-    """Which gate rejected, as the heading of its problems."""
-    if task is None:
-        return "its seed was rejected"
-    if stage == HUMAN_GATE:
-        return f"a person rejected what {task} made"
-    return f"{task} did not pass {stage or 'its gate'}"
 
 
 def newest(times: Iterable[str | None]) -> str | None:

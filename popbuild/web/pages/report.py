@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from popbuild import __version__
 from popbuild.base.errors import printable
@@ -14,17 +13,16 @@ from popbuild.base.paths import COMPLETE, REJECTED, Root, shown_name
 from popbuild.base.units import count, money
 from popbuild.jobs.job_ids import bad_names
 from popbuild.jobs.lookup import Job, find
-from popbuild.jobs.records import read_json
 from popbuild.model.config.config import environment_of
 from popbuild.model.foreign_status import error_text
 from popbuild.model.problem import Problem
 from popbuild.query import describe, untrusted
 from popbuild.web import svg
 from popbuild.web.pages.html import render_page, shown_tokens
-from popbuild.web.pages.panels import mark_of, newest, rejected_by, took
+from popbuild.web.pages.panels import mark_of, newest, took
 from popbuild.web.pages.text_budget import Room
 from popbuild.web.pages.view import graph_of_job, view_of
-from popbuild.web.pages.why import bad_of
+from popbuild.web.pages.why import bad_of, rejection_of
 
 MAX_JOBS = 50  # with all panels in a report
 _MAX_ROWS = 200  # of a summary: the page of a CI run holds a megabyte
@@ -89,11 +87,10 @@ def report_page(root: Root, names: Iterable[str]) -> str:
 def _first(rows: Mapping[str, ReportRow], most: int) -> list[str]:
     """The first jobs in order; if there are more, those with problems first, then those that are
     not complete."""
-    if len(rows) <= most:
-        return list(rows)
-    return sorted(rows, key=lambda job: (not rows[job].has_problem, rows[job].mark == COMPLETE))[
-        :most
-    ]
+    jobs = list(rows)
+    if len(jobs) > most:
+        jobs.sort(key=lambda job: (not rows[job].has_problem, rows[job].mark == COMPLETE))
+    return jobs[:most]
 
 
 def _rows(root: Root, ids: Collection[str]) -> Iterator[ReportRow]:
@@ -111,8 +108,11 @@ def _row(root: Root, job: Job) -> ReportRow:
     bad = bad_of(root, job)
     if bad is not None:
         head, problems = bad.head, bad.problems
-    elif job.state == REJECTED and job.folder is not None:
-        head, problems, times = _rejection(read_json(job.folder.rejection))
+    elif job.state == REJECTED:
+        rejection = rejection_of(job)
+        head = "rejected" if rejection is None else rejection.head
+        if rejection is not None:
+            problems, times = rejection.problems, [rejection.at]
     errors = [text for task in tasks if (text := error_text(task["error"])) is not None]
     times += [body[name] for name in ("createdAt", "finishedAt") if isinstance(body.get(name), str)]
     return ReportRow(
@@ -128,17 +128,6 @@ def _row(root: Root, job: Job) -> ReportRow:
         error=errors[0] if errors and not problems else None,
         times=tuple(times),
     )
-
-
-def _rejection(body: Any) -> tuple[str, tuple[Problem, ...], list[str]]:
-    if not isinstance(body, dict):
-        return "rejected", (), []
-    head = rejected_by(untrusted.text_in(body, "task"), untrusted.text_in(body, "stage"))
-    at = untrusted.text_in(body, "rejectedAt")
-    return head, untrusted.problems(body.get("problems")), [at] if at else []
-
-
-# The summary.
 
 
 def summary(root: Root, names: Iterable[str]) -> str:
@@ -171,7 +160,6 @@ def _table(rows: Sequence[ReportRow], count_all: int, wrong: int) -> Iterator[st
 
 
 def _wrong(rows: Sequence[ReportRow]) -> Iterator[str]:
-    """The problems and errors of jobs."""
     for row in rows[:_MAX_TOLD]:
         yield from ("", f"### {_code(row.id)}", "")
         if row.problems:
@@ -188,12 +176,16 @@ def _wrong(rows: Sequence[ReportRow]) -> Iterator[str]:
 def _code(text: str) -> str:
     """A text as inline code, in which no character means anything to Markdown."""
     line = " ".join(printable(text).split())
-    fence = "`" * (max((len(each) for each in re.findall("`+", line)), default=0) + 1)
+    fence = _fence(line, 1)
     padding = " " if line.startswith("`") or line.endswith("`") else ""
     return f"{fence}{padding}{line}{padding}{fence}" if line else ""
 
 
 def _fenced(text: str, kind: str = "") -> str:
     text = printable(text).rstrip("\n")
-    fence = "`" * max(3, max((len(each) for each in re.findall("`+", text)), default=0) + 1)
+    fence = _fence(text, 3)
     return f"{fence}{kind}\n{text}\n{fence}"
+
+
+def _fence(text: str, least: int) -> str:
+    return "`" * max(least, *(len(each) + 1 for each in re.findall("`+", text)), 0)

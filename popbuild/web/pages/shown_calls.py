@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -25,8 +26,6 @@ _MAX_CHARS = 16 * 1024  # of a prompt's message, and of an answer
 
 @dataclass(frozen=True)
 class ShownMessage:
-    """One message of a prompt."""
-
     role: str
     text: Text
 
@@ -157,10 +156,8 @@ def _kept(files: Iterable[Path], task: str) -> dict[tuple[int, int], dict[str, P
     pattern = re.compile(r"(prompt|answer)-(\d{1,4})(?:-(\d{1,6}))?\.\w+")
     found: dict[tuple[int, int], dict[str, Path]] = {}
     for path in files:
-        if not path.name.startswith(beginning):
-            continue
         match = pattern.fullmatch(path.name, len(beginning))
-        if match is not None:
+        if match is not None and path.name.startswith(beginning):
             place = int(match[2]), int(match[3] or 0)
             found.setdefault(place, {})[match[1]] = path
     return found
@@ -170,15 +167,11 @@ def _exchange(
     root: Root, place: tuple[int, int], files: Mapping[str, Path], room: Room
 ) -> ShownCall:
     prompt = tuple(_messages(files["prompt"], room)) if "prompt" in files else ()
-    answer = _text(files["answer"]) if "answer" in files else None
+    text = _text(files["answer"]) if "answer" in files else None
+    answer = None if text is None else room.text(text, _MAX_CHARS)
     there = [files[each] for each in ("prompt", "answer") if each in files]
-    return ShownCall(
-        place[1],
-        prompt,
-        None if answer is None else room.text(answer, _MAX_CHARS),
-        tuple(map(root.show, there)),
-        tuple(path.name for path in there),
-    )
+    names = tuple(path.name for path in there)
+    return ShownCall(place[1], prompt, answer, tuple(map(root.show, there)), names)
 
 
 def _messages(path: Path, room: Room) -> Iterator[ShownMessage]:
@@ -194,15 +187,12 @@ def _messages(path: Path, room: Room) -> Iterator[ShownMessage]:
 
 
 def _plain(content: Any) -> str:
-    """The texts of content in parts, one a line."""
     parts = content if isinstance(content, list) else [content]
     texts = [each.get("text") if isinstance(each, dict) else each for each in parts]
     return "\n".join(each if isinstance(each, str) else "[not a text]" for each in texts)
 
 
 def _text(path: Path) -> str | None:
-    """A log's text; None where it cannot be read."""
-    try:
+    with contextlib.suppress(OSError, InputError):
         return disk.read(path).decode(errors="replace")
-    except (OSError, InputError):
-        return None
+    return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,10 +44,8 @@ class Tree:
 
 
 class Room:
-    """The room of one page, which texts and JSON use up.
-
-    Keys are masked before anything is cut: half a key would not be recognized.
-    """
+    """The room of one page, which texts and JSON use up. Keys are masked before anything is cut:
+    half a key would not be recognized."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
@@ -62,8 +60,10 @@ class Room:
 
     def tree(self, value: Any) -> Tree:
         """As much of a JSON value as there is room for."""
-        thinned = _Thinned(min(MAX_TEXT, self._left), self._took)
-        return thinned.tree(redact_value(value, self._environment), 0)
+        thinned = _Thinned(min(MAX_TEXT, self._left))
+        tree = thinned.tree(redact_value(value, self._environment), 0)
+        self._left -= thinned.taken
+        return tree
 
     def masked(self, value: Any) -> Any:
         """Dataclasses and JSON with every text masked and cut to a line."""
@@ -92,9 +92,6 @@ class Room:
         text = redact(text, self._environment)
         return text if len(text) <= _MAX_LINE else text[: _MAX_LINE - 1] + "…"
 
-    def _took(self, chars: int) -> None:
-        self._left -= chars
-
 
 def _texts(value: Any) -> Iterator[str]:
     """All texts that are neither masked nor cut yet."""
@@ -111,7 +108,6 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _members(value: Any) -> Iterator[tuple[str, Any]]:
-    """The fields of a dataclass and their values."""
     names = (field.name for field in dataclasses.fields(value) if field.init)
     return ((name, getattr(value, name)) for name in names)
 
@@ -119,10 +115,10 @@ def _members(value: Any) -> Iterator[tuple[str, Any]]:
 class _Thinned:
     """One JSON document, shortened to its own limits."""
 
-    def __init__(self, chars: int, took: Callable[[int], None]) -> None:
+    def __init__(self, chars: int) -> None:
         self._chars = chars
         self._nodes = MAX_NODES
-        self._took = took
+        self.taken = 0
 
     def tree(self, value: Any, depth: int) -> Tree:
         if isinstance(value, dict | list):
@@ -144,5 +140,5 @@ class _Thinned:
     def _take(self, text: str) -> str:
         shown = text[: self._chars]
         self._chars -= len(shown)
-        self._took(len(shown))
+        self.taken += len(shown)
         return shown

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from popbuild.base import disk
 from popbuild.base.errors import PopbuildError
-from popbuild.base.paths import JobFolder, Root, shown_name
+from popbuild.base.paths import Root, shown_name
 from popbuild.base.units import count, seconds
 from popbuild.jobs.lookup import Job, standing_status
 from popbuild.jobs.originals import unowned
@@ -21,11 +21,7 @@ from popbuild.model.foreign_status import error_text
 from popbuild.model.status import RUNNING
 from popbuild.query import describe, untrusted
 from popbuild.web.pages.documents import Document, Documents
-from popbuild.web.pages.panels import (
-    JobView,
-    LogRow,
-    TaskView,
-)
+from popbuild.web.pages.panels import JobView, LogRow, TaskView
 from popbuild.web.pages.shown_calls import TaskCalls, calls_of, kept_of
 from popbuild.web.pages.text_budget import Room
 from popbuild.web.pages.why import bad_of, changes_of, origin_of, rejection_of, stale_tasks
@@ -69,7 +65,11 @@ class _Viewer:
         self._notes: list[str] = []
         self._status = standing_status(job) or {}
         self._rejection = self._told("problems", lambda: rejection_of(job), None)
-        self._logs = {task: _log(job.folder, task) for task in self._names() if job.folder}
+        self._logs = {
+            task: untrusted.log_entries(read_json(job.folder.execution_logs(task)))
+            for task in self._names()
+            if job.folder
+        }
 
     def view(self) -> JobView:
         job, status = self._job, self._status
@@ -128,11 +128,8 @@ class _Viewer:
         job = self._job
         if job.folder is None or job.pipeline is None:
             return []
-        return [
-            shown_name(each) for each in unowned(job.folder, job.pipeline, self._status or None)
-        ]
-
-    # Tasks.
+        found = unowned(job.folder, job.pipeline, self._status or None)
+        return [shown_name(each) for each in found]
 
     def _names(self) -> tuple[str, ...]:
         """The tasks of its pipeline; of its status where the pipeline cannot be used."""
@@ -163,7 +160,7 @@ class _Viewer:
             reasons=tuple(said["reasons"]),
             edited=said["edited"],
             frozen=said["frozen"],
-            started=self._started(name) if self._runs(name) else None,
+            started=untrusted.text_in(self._runs(name), "startedAt"),
             stage=untrusted.text_in(said, "currentStage"),
             decision=said.get("decision"),
             error=error_text(said["error"]),
@@ -179,15 +176,12 @@ class _Viewer:
             return "frozen"
         return "stale" if state == "done" and said["stale"] else state
 
-    def _started(self, task: str) -> str | None:
-        return untrusted.text_in(self._status["tasks"][task], "startedAt")
-
-    def _runs(self, task: str) -> bool:
-        entry = self._status.get("tasks", {}).get(task, {})
-        return self._job.state == RUNNING and entry.get("state") == RUNNING
+    def _runs(self, task: str) -> Mapping[str, Any]:
+        """The status of a task that runs; empty for any other."""
+        entry: Mapping[str, Any] = self._status.get("tasks", {}).get(task, {})
+        return entry if self._job.state == entry.get("state") == RUNNING else {}
 
     def graph(self) -> Graph | None:
-        """The graph alone."""
         graph: Graph | None = self._room.masked(self._graph(self._tasks()))
         return graph
 
@@ -198,8 +192,6 @@ class _Viewer:
         notes = {task.id: seconds(task.time_ms) for task in tasks if task.time_ms}
         return graph_of(self._job.pipeline, shown_name(self._job.id), states, notes)
 
-    # From the execution logs.
-
     def _lanes(self, tasks: Iterable[TaskView]) -> Iterator[TimelineRow]:
         for task in tasks:
             log = self._logs.get(task.id, ())
@@ -208,17 +200,14 @@ class _Viewer:
                 refined = count(task.refinements, "refinement") if task.refinements else ""
                 took = seconds(task.time_ms or 1000 * sum(b.end_s - b.start_s for b in bars))
                 note = ", ".join(filter(None, [took, refined]))
-                yield TimelineRow(
-                    task.label, note, tuple(sorted(bars, key=lambda bar: bar.start_s))
-                )
+                bars.sort(key=lambda bar: bar.start_s)
+                yield TimelineRow(task.label, note, tuple(bars))
 
     def _stages(self) -> Iterator[LogRow]:
-        """The stages that ran or were skipped."""
         for task, entries in self._logs.items():
             yield from (_log_row(task, each) for each in entries if "outcome" in each)
 
     def _logged(self) -> Iterator[LogRow]:
-        """What stages logged."""
         for task, entries in self._logs.items():
             own = [each for each in entries if "outcome" not in each]
             yield from (_log_row(task, each) for each in own[:_MAX_LINES])
@@ -239,11 +228,7 @@ class _Viewer:
             names = task.id, task.label
             found = calls_of(self._root, files, names, calls, self._logs[task.id], self._room)
             if found is not None:
-                yield replace(found, running=self._runs(task.id))
-
-
-def _log(folder: JobFolder, task: str) -> list[dict[str, Any]]:
-    return untrusted.log_entries(read_json(folder.execution_logs(task)))
+                yield replace(found, running=bool(self._runs(task.id)))
 
 
 def _bar(entry: Mapping[str, Any]) -> Bar | None:

@@ -17,15 +17,8 @@ from popbuild.query import untrusted
 from popbuild.query.diff import ValueChange, diff
 from popbuild.query.explain import explain
 from popbuild.query.provenance import TracedTask, trace
-from popbuild.web.pages.panels import (
-    Bad,
-    ChangedArtifact,
-    ChangedPlace,
-    Changes,
-    Rejection,
-    StaleTask,
-    TaskView,
-)
+from popbuild.web.pages import panels
+from popbuild.web.pages.panels import Bad, Changes, Rejection, StaleTask, TaskView
 from popbuild.web.pages.text_budget import Room
 
 _MAX_DIFFERENCE = 16 * 1024  # characters
@@ -81,7 +74,7 @@ def changes_of(root: Root, job: Job, room: Room) -> Changes | None:
         return None
     found = diff(root, job.id)
     artifacts = tuple(
-        ChangedArtifact(
+        panels.ChangedArtifact(
             each.name,
             each.kind,
             tuple(_place(change, room) for change in each.changes[:_MAX_PLACES]),
@@ -92,16 +85,16 @@ def changes_of(root: Root, job: Job, room: Room) -> Changes | None:
     return Changes(found.run_before, found.run_after, found.tasks, artifacts)
 
 
-def _place(change: ValueChange, room: Room) -> ChangedPlace:
+def _place(change: ValueChange, room: Room) -> panels.ChangedPlace:
     """A place; both texts start shortly before they differ."""
-    values = [change.before, change.after]
     texts = [
-        None if v is MISSING else v if isinstance(v, str) else jsonio.compact(v) for v in values
+        None if each is MISSING else each if isinstance(each, str) else jsonio.compact(each)
+        for each in (change.before, change.after)
     ]
     same = len(commonpath([text for text in texts if text is not None]))
     start = max(same - _LEAD, 0) if None not in texts else 0
     before, after = (None if text is None else room.text(text, _MAX_PLACE, start) for text in texts)
-    return ChangedPlace(change.pointer, before, after)
+    return panels.ChangedPlace(change.pointer, before, after)
 
 
 def origin_of(root: Root, job: Job) -> Iterator[TracedTask]:

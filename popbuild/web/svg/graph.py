@@ -45,8 +45,8 @@ class Node:
     @property
     def line(self) -> str:
         """State and note in one line, the state with its mark."""
-        known = [f"{MARKS[self.state]} {self.state}"] if self.state in MARKS else []
-        return " · ".join([*known, *([self.note] if self.note else [])])
+        known = f"{MARKS[self.state]} {self.state}" if self.state in MARKS else ""
+        return " · ".join(filter(None, (known, self.note)))
 
 
 @dataclass(frozen=True)
@@ -115,8 +115,7 @@ def svg(graph: Graph, *, link: Callable[[str], str] | None = None, style: str = 
 
 
 def _lines(node: Node) -> tuple[str, ...]:
-    """The text in a box."""
-    lines = (node.label, node.line) if node.line else (node.label,)
+    lines = filter(None, (node.label, node.line))
     return tuple(shapes.shortened(printable(each), _MOST_CHARS) for each in lines)
 
 
@@ -135,15 +134,12 @@ def _box(node: Node, lines: tuple[str, ...], layout: Layout, width: float) -> st
     middle = top + _HIGH / 2
     label_y = middle - 5 if len(lines) > 1 else middle + 5
     parts = [
-        shapes.title(" · ".join([node.label, *([node.line] if node.line else [])])),
+        shapes.title(" · ".join(filter(None, (node.label, node.line)))),
         shapes.element("rect", x=center - width / 2, y=top, width=width, height=_HIGH, rx=4.0),
-        shapes.text_element(lines[0], center, label_y, class_="label", text_anchor="middle"),
+        shapes.centred(lines[0], center, label_y, "label"),
     ]
-    if len(lines) > 1:
-        note = shapes.text_element(
-            lines[1], center, middle + 15, class_="note", text_anchor="middle"
-        )
-        parts.append(note)
+    for note in lines[1:]:
+        parts.append(shapes.centred(note, center, middle + 15, "note"))
     return shapes.element("g", *parts, class_=f"node {_known(node)}".rstrip())
 
 

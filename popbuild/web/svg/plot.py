@@ -82,14 +82,11 @@ def _bars(
     for point, x in zip(points, places, strict=True):
         parts = [shapes.title(_point(point, said))]
         if point.value is None:
-            parts.append(
-                shapes.text_element("?", x, floor - 3, class_="mark", text_anchor="middle")
-            )
+            parts.append(shapes.centred("?", x, floor - 3, "mark"))
         else:
             high = max(point.value * scale, 1.0)
-            parts.append(
-                shapes.element("rect", x=x - width / 2, y=floor - high, width=width, height=high)
-            )
+            box = {"x": x - width / 2, "y": floor - high, "width": width, "height": high}
+            parts.append(shapes.element("rect", **box))
         drawn.append(shapes.element("g", *parts, class_="bar"))
     return drawn
 
@@ -107,11 +104,11 @@ def _nothing(points: Sequence[Point], values: Sequence[float]) -> str:
 
 
 def _dates(points: Sequence[Point], places: Sequence[float]) -> list[str]:
-    """The days of the first and the last point."""
     days = [timestamp(point.at_s)[:10] for point in points]
+    ends = [(0, "start")] if days else []
+    ends += [(-1, "end")] if days[:1] != days[-1:] else []
     y = _HEIGHT - _BOTTOM + 20
-    first = [_tick(days[0], places[0], y, "start")] if days else []
-    return [*first, _tick(days[-1], places[-1], y, "end")] if days[:1] != days[-1:] else first
+    return [_tick(days[at], places[at], y, anchor) for at, anchor in ends]
 
 
 def _described(

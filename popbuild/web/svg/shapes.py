@@ -26,16 +26,10 @@ def coordinate(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0")
 
 
-def path_of(*steps: str | tuple[float, ...]) -> str:
-    """Path data: `path_of("M", (1, 2), "V", (5,))` is `M1 2V5`."""
-    return "".join(
-        step if isinstance(step, str) else " ".join(map(coordinate, step)) for step in steps
-    )
-
-
 def line(*steps: str | tuple[float, ...], class_: str = "") -> str:
-    """A line along path data, as `path_of` takes it."""
-    return element("path", d=path_of(*steps), class_=class_)
+    """A line along a path: `line("M", (1, 2), "V", (5,))` goes along `M1 2V5`."""
+    parts = (each if isinstance(each, str) else " ".join(map(coordinate, each)) for each in steps)
+    return element("path", d="".join(parts), class_=class_)
 
 
 def element(name: str, *inside: str, **attributes: str | float) -> str:
@@ -53,6 +47,10 @@ def element(name: str, *inside: str, **attributes: str | float) -> str:
 def text_element(content: str, x: float, y: float, **attributes: str | float) -> str:
     """A line of text that begins at a place, or is centred on it with `text_anchor`."""
     return element("text", escaped(content), x=x, y=y, **attributes)
+
+
+def centred(content: str, x: float, y: float, class_: str) -> str:
+    return text_element(content, x, y, class_=class_, text_anchor="middle")
 
 
 def title(content: str) -> str:
@@ -97,7 +95,6 @@ def shortened(content: str, most: int) -> str:
 
 def width_of(content: str, size_px: float) -> float:
     """About how wide a text is, without knowing the font: rather too wide than too narrow."""
-    wide = sum(
-        2 if unicodedata.east_asian_width(each) in "WF" else 1 for each in printable(content)
-    )
+    shown = printable(content)
+    wide = len(shown) + sum(unicodedata.east_asian_width(each) in "WF" for each in shown)
     return wide * size_px * 0.58

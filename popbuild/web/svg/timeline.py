@@ -59,8 +59,6 @@ class _Stretch:
 
 @dataclass(frozen=True)
 class _Tick:
-    """A place on the axis, and its label."""
-
     x: float
     said: str
 
@@ -152,9 +150,8 @@ def _axis(tick: _Tick, row: int | None, head: float, height: float) -> list[str]
     parts = [shapes.line("M", (tick.x, head - 6), "V", (height,), class_="grid")]
     if row is not None:
         y = head - 12 - row * _ROW
-        parts.append(
-            shapes.text_element(tick.said, tick.x, y, class_="tick", text_anchor=tick.anchor)
-        )
+        anchored = {"class_": "tick", "text_anchor": tick.anchor}
+        parts.append(shapes.text_element(tick.said, tick.x, y, **anchored))
     return parts
 
 
@@ -190,19 +187,17 @@ def _drawn(lane: TimelineRow, top: float, stretches: Sequence[_Stretch]) -> list
 def _stage(bar: Bar, x: float, width: float, y: float) -> str:
     took = seconds((bar.end_s - bar.start_s) * 1000)
     cycle = f", refinement {bar.cycle}" if bar.cycle else ""
-    passed = bar.outcome == "done"
     parts = [
         shapes.title(f"{bar.stage}{cycle}: {bar.outcome}, {took}"),
         shapes.element("rect", x=x, y=y, width=width, height=_BAR),
     ]
     if width > shapes.width_of(bar.stage, 12) + 8:
         parts.append(shapes.text_element(bar.stage, x + 5, y + 11.5, class_="inside"))
-    if not passed:
-        parts.append(
-            shapes.text_element("\u2717", x + width, y - 2, class_="mark", text_anchor="end")
-        )
-    kind = "inference" if bar.stage == "inference" else ""
-    return shapes.element("g", *parts, class_=" ".join(filter(None, ["stage", kind, bar.outcome])))
+    if bar.outcome != "done":
+        anchored = {"class_": "mark", "text_anchor": "end"}
+        parts.append(shapes.text_element("\u2717", x + width, y - 2, **anchored))
+    kind = "stage inference" if bar.stage == "inference" else "stage"
+    return shapes.element("g", *parts, class_=f"{kind} {bar.outcome}")
 
 
 def _refinement(cycle: int, x: float, y: float) -> str:
