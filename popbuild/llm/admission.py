@@ -22,8 +22,7 @@ from popbuild.base.errors import PopbuildError, ProviderError
 from popbuild.base.paths import Root
 from popbuild.base.units import seconds
 from popbuild.llm.board import Board
-from popbuild.llm.callers import Caller, caller_of
-from popbuild.llm.lanes import ARRIVED_S, REFUSED, UNSENT, End
+from popbuild.llm.lanes import ARRIVED_S, REFUSED, UNSENT, Caller, End, caller_of
 from popbuild.llm.notices import Notices, ProviderNews
 from popbuild.llm.patience import Patience
 from popbuild.llm.request import Request

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,8 +13,6 @@ from popbuild.llm.faults import Fault
 from popbuild.llm.native import Said
 from popbuild.llm.request import HALF_A_PAIR, Answer, writable
 from popbuild.llm.wire import HttpExchange
-
-_NO_ANSWER = 300  # a status from here on says that there is no answer
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ def read_answer(
     """
     if exchange.status is None:  # it came another way: from the embedded model, say
         return None if dumped is None else ReadAnswer(_keepable(dumped), _warnings(model, dumped))
-    if exchange.error is not None or exchange.status >= _NO_ANSWER or not exchange.is_whole:
+    if exchange.error is not None or exchange.status >= failures.NO_ANSWER or not exchange.is_whole:
         return None
     said = _said(model, dumped, exchange)
     if said is None:
@@ -121,19 +118,8 @@ def _warnings(model: str, response: Mapping[str, Any]) -> tuple[str, ...]:
 def _keepable(response: dict[str, Any]) -> dict[str, Any]:
     """The response as it may be kept: JSON on the wire may hold half a surrogate pair, which no
     file can, and a provider may repeat the key that it was called with."""
-    kept = response
-    if not _is_writable(json.dumps(response, ensure_ascii=False)):
-        kept = {
-            **redact_value(response, os.environ, lambda text, _: writable(text)),
-            HALF_A_PAIR: True,
-        }
+    kept = redact_value(response, os.environ, lambda text, _: writable(text))
+    if kept is not response:
+        kept = {**kept, HALF_A_PAIR: True}
     kept = redact_value(kept, os.environ, without_secrets)
     return {name: value for name, value in kept.items() if value is not None}
-
-
-def _is_writable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -12,8 +12,8 @@ from popbuild.base.commits import AppendedLine, DiskChange
 from popbuild.base.errors import StoreError
 from popbuild.base.paths import Root
 from popbuild.base.threads import Batches
-from popbuild.llm.hits import Hits
 from popbuild.llm.keeping import Keeping, no_room
+from popbuild.llm.ledger import Hits
 from popbuild.llm.notices import Notices, StoreTrouble
 from popbuild.llm.request import Answer, Request
 from popbuild.llm.reserve import Reserve

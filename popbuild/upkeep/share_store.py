@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from popbuild.base.paths import Root
-from popbuild.llm.hits import Saved, by_model
-from popbuild.llm.ledger import read_entries
+from popbuild.llm.ledger import Saved, by_model, read_entries
 from popbuild.llm.store import SET_ASIDE, cost_in, open_entry
 from popbuild.model.config.config import export_environment
 from popbuild.upkeep.remote import Folder, StoreCopy, entry_digest, open_copy

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from popbuild.llm.faults import fault_of
+from popbuild.llm.faults import fault_of, retry_after_s, seconds_in
 from popbuild.llm.refusals import (
     FILTERED,
     LOADING,
@@ -19,7 +19,6 @@ from popbuild.llm.refusals import (
     TOO_LONG,
     meaning_of,
 )
-from popbuild.llm.waits import retry_after_s, seconds_in
 
 # The text of an error, as it stands in a provider's documentation or threads about it.
 WORDS = {
