@@ -21,9 +21,8 @@ from popbuild.model.letter import Call
 from popbuild.model.problem import Problem
 from popbuild.model.schema import gate, schemas
 from popbuild.model.stage_names import kept_name
-from popbuild.task.attempt import Work
-from popbuild.task.conversation import as_sent
-from popbuild.task.stage_log import StageLog
+from popbuild.task.attempt import StageLog, Work
+from popbuild.task.prompts import as_sent
 
 
 class Asking:

@@ -12,11 +12,10 @@ from popbuild.llm.request import Answer, Message
 from popbuild.model.problem import MISSING, Problem, value_at
 from popbuild.task import prompts
 from popbuild.task.asking import Asking
-from popbuild.task.attempt import AnswerRejected, RevokedError, Work
+from popbuild.task.attempt import AnswerRejected, RevokedError, StageLog, Work, logger_of
 from popbuild.task.prompts import Progress
 from popbuild.task.reads import ReadTrace
 from popbuild.task.returned import Returned
-from popbuild.task.stage_log import StageLog, logger_of
 
 _UNSET = object()
 

@@ -14,15 +14,13 @@ from popbuild.base.errors import PopbuildError
 from popbuild.base.redact import redact
 from popbuild.model.problem import Problem
 from popbuild.model.stage_names import kept_name
-from popbuild.task import default_stages, timed, user_code
+from popbuild.task import prompts, timed, user_code
 from popbuild.task.asking import Asking
-from popbuild.task.attempt import AnswerRejected, Built, NotPassed, Work
-from popbuild.task.command import run_command
+from popbuild.task.attempt import AnswerRejected, Built, NotPassed, StageLog, Work
 from popbuild.task.context import Context
-from popbuild.task.conversation import as_messages, as_sent
-from popbuild.task.prompts import default_messages
+from popbuild.task.prompts import as_messages, as_sent, default_messages
 from popbuild.task.returned import Returned
-from popbuild.task.stage_log import StageLog
+from popbuild.task.timed import run_command
 
 
 async def run_task(work: Work) -> Built | NotPassed:
@@ -84,7 +82,7 @@ class _Runner:
         log.skip_rest("the gate failed before", until="critique")
         context.problems = [problem.as_json() for problem in problems]
         context.previous = context.answer
-        default = functools.partial(default_stages.critique, problems)
+        default = functools.partial(prompts.critique, problems)
         context.critique = await self._run("critique", default, self._returned.text)
         self._asking.settings = await self._run("refine", lambda: None, self._returned.settings)
         log.skip_rest("the next cycle decides")

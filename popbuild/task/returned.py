@@ -17,13 +17,11 @@ from popbuild.llm.request import Answer, writable
 from popbuild.model.problem import Problem
 from popbuild.model.schema import gate
 from popbuild.model.stage_names import kept_name
-from popbuild.task import default_stages
-from popbuild.task.answer.document import Found, NoDocument, place
+from popbuild.task.answer.document import Found, NoDocument, parse_json, parse_text, place
 from popbuild.task.answer.kinds import Kinds
 from popbuild.task.answer.problems import problems_of
 from popbuild.task.asking import Asking
-from popbuild.task.attempt import AnswerRejected, Work
-from popbuild.task.stage_log import StageLog
+from popbuild.task.attempt import AnswerRejected, StageLog, Work
 
 _PROBLEM_KEYS = ("message", "pointer", "schemaPath")
 _REPR = reprlib.Repr()  # bounded, and it survives a __repr__ that fails
@@ -96,8 +94,8 @@ class Returned:
         """The document in an answer, as `parsing` finds it by default. Raises AnswerRejected."""
         try:
             if self._work.task.answer == "text":
-                return default_stages.parse_text(text)
-            return default_stages.parse_json(text, self._kinds)
+                return parse_text(text)
+            return parse_json(text, self._kinds)
         except NoDocument as error:
             raise AnswerRejected(Problem(printable(str(error)))) from None
 
