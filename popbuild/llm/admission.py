@@ -246,7 +246,6 @@ class Traffic:
         return until
 
     def _looks(self, board: Board, caller: Caller, until: float | None) -> Iterator[float]:
-        """When to look again whether a call may pass."""
         provider, model = board.of(caller)
         if until is not None:
             yield until

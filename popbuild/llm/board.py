@@ -73,7 +73,6 @@ class Board:
         return latest
 
     def send(self, call: Caller) -> None:
-        """A call is sent now."""
         call.sent_at, call.in_minute = self.now, False
         provider, _ = lanes = self.of(call)
         if provider.breaker.is_open:
@@ -120,7 +119,6 @@ class Board:
             lane.tokens = lane.tokens.with_more(self.now, tokens, self.now, self.minute_s)
 
     def bury_dead(self, is_alive: Callable[[int], bool]) -> None:
-        """Bury the processes that are dead."""
         lanes = self.lanes.values()
         seats = {seat for lane in lanes for seat in lane.seats}
         seats |= {lane.breaker.probe.partition(".")[0] for lane in lanes if lane.breaker.probe}

@@ -1,7 +1,7 @@
 """Asking a model: from the store if the answer is there, else sent once, and paid for once,
 however many tasks and commands ask the same.
 
-In this order: `ask_in_order` (the model, then its fallbacks), `ask`, the store, the request's lock,
+In this order: `ask_in_order` (the model, then its fallbacks), the store, the request's lock,
 the store again, and `Sender.send` for what is in neither.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import importlib
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -33,6 +34,7 @@ from popbuild.model.pipeline import Limit
 if TYPE_CHECKING:
     from popbuild.llm.sending import Sender
 
+_SENDING = "popbuild.llm.sending"
 _POLL_S = 0.05
 _MAX_SHOWN = 200  # characters of a refusal in a warning
 
@@ -48,11 +50,8 @@ class Answered:
 
 
 class Calls:
-    """All calls of one command. Must be used inside one event loop.
-
-    `mode` says how the store is used; see stored.py. `notices` is what a person should hear
-    meanwhile; `close` ends it.
-    """
+    """All calls of one command. Must be used inside one event loop. `mode` says how the store is
+    used; see stored.py. `notices` is what a person should hear meanwhile; `close` ends it."""
 
     def __init__(
         self,
@@ -81,27 +80,29 @@ class Calls:
 
     async def ask_in_order(self, requests: Sequence[Request], origin: Origin) -> Answered:
         """The first of several requests that is answered; they differ by the model. Where one
-        declines, the next is asked. Raises what `ask` raised for the first, where none answered.
-
-        The store has each by its own digest: where nothing may be sent, the one that was answered
-        is found.
-        """
+        declines, the next is asked. Raises what was raised for the first, where none answered. The
+        store has each by its own digest: where nothing may be sent, the one that was answered is
+        found."""
         errors: list[PopbuildError] = []
         before: list[str] = []
         declined: list[tuple[Request, Answer]] = []
         for request in requests:
             try:
-                answer = await self.ask(request, origin, has_other=request is not requests[-1])
+                answer = await self._ask(request, origin, request is not requests[-1])
             except (ProviderError, StoreError) as error:
                 errors.append(error)
                 before.append(f"{request.model} could not be had ({error.message})")
                 if not error.elsewhere:
                     break
                 continue
+            if answer.stored:
+                self._stored.served(request, answer)
             if not answer.is_declined:
                 return Answered(request, _after(answer, before, request), tuple(declined))
             declined.append((request, answer))
-            before.append(f"{request.model} declined ({_short(answer.refusal or answer.ended_by)})")
+            words = " ".join((answer.refusal or answer.ended_by).split())
+            short = words if len(words) <= _MAX_SHOWN else words[:_MAX_SHOWN] + "…"
+            before.append(f"{request.model} declined ({short})")
         if declined:
             request, answer = declined.pop()
             before.pop()
@@ -112,19 +113,11 @@ class Calls:
         first.spent = any(each.spent for each in errors)
         raise first
 
-    async def ask(self, request: Request, origin: Origin, has_other: bool = False) -> Answer:
-        """The answer to a request. Raises ProviderError when no try gave one, StoreError when it
-        is not stored and may not be sent. `has_other` says that another model could be asked.
-
-        Equal requests in flight are sent once: in this process they share one future, between
-        processes they take turns at a lock and then find the answer in the store.
-        """
-        answer = await self._ask(request, origin, has_other)
-        if answer.stored:
-            self._stored.served(request, answer)
-        return answer
-
     async def _ask(self, request: Request, origin: Origin, has_other: bool) -> Answer:
+        """The answer to a request. Raises ProviderError when no try gave one, StoreError when it is
+        not stored and may not be sent. `has_other` says that another model could be asked. Equal
+        requests in flight are sent once: in this process they share one future, between processes
+        they take turns at a lock and then find the answer in the store."""
         digest = request.digest
         while (running := self._in_flight.get(digest)) is not None:
             try:
@@ -186,11 +179,10 @@ class Calls:
                 self._locks.release(request.digest)
 
     async def _sending(self) -> Sender:
-        """What sends requests, once it is loaded: that takes seconds."""
         if self._sender is None:
-            with waiting():
-                sender_class = await asyncio.to_thread(_import_sender)
-            self._sender = sender_class(
+            with waiting():  # loading it takes seconds
+                sending = await asyncio.to_thread(importlib.import_module, _SENDING)
+            sender: Sender = sending.Sender(
                 self._traffic,
                 self._stored,
                 self._ledger,
@@ -199,6 +191,7 @@ class Calls:
                 self.notices,
                 self._uniform,
             )
+            self._sender = sender
         return self._sender
 
 
@@ -212,20 +205,9 @@ def _after(answer: Answer, before: Sequence[str], request: Request) -> Answer:
     return replace(answer, warnings=(*warnings, *answer.warnings))
 
 
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _MAX_SHOWN else line[:_MAX_SHOWN] + "…"
-
-
 def _shared(error: BaseException) -> Exception:
     """The error of a call for the other tasks that wait for it."""
     if isinstance(error, PopbuildError):
         return error
     given_up = isinstance(error, asyncio.CancelledError)
     return _GivenUp() if given_up else ProviderError("the call was stopped")
-
-
-def _import_sender() -> type[Sender]:
-    from popbuild.llm.sending import Sender
-
-    return Sender

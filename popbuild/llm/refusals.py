@@ -7,7 +7,6 @@ each provider words them differently. Each row of the tables below has a test.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from popbuild.llm.faults import Fault
 
@@ -18,19 +17,9 @@ TOO_LARGE = "too large"  # larger than a limit, so that waiting does not help
 LOADING = "loading"  # the model is not loaded yet
 
 
-@dataclass(frozen=True)
-class RefusalSign:
-    """One sign of a meaning: codes of the error, or a wording. `source` says whose they are."""
-
-    meaning: str
-    source: str
-    codes: str = ""
-    words: str = ""
-
-
 # By meaning: the codes that stand for it, and the words, each by the providers that use them. The
 # first meaning that fits counts.
-_CODES = {
+SIGN_CODES = {
     FILTERED: {
         "OpenAI, Azure": "content_filter content_policy_violation moderation_blocked "
         "invalid_prompt responsibleaipolicyviolation cyber_policy_violation",
@@ -62,7 +51,7 @@ _CODES = {
     },
     LOADING: {"Hugging Face": "model_loading"},
 }
-_WORDS = {
+SIGN_WORDS = {
     FILTERED: {
         "OpenAI, Azure": r"content management policy|safety system"
         r"|violat\w+ (our |the )?(usage|content) polic",
@@ -120,11 +109,6 @@ _WORDS = {
     },
     LOADING: {"Hugging Face": r"is currently loading|loading model|model is loading"},
 }
-RULES = tuple(
-    RefusalSign(meaning, source, _CODES[meaning].get(source, ""), _WORDS[meaning].get(source, ""))
-    for meaning in _CODES
-    for source in {**_CODES[meaning], **_WORDS[meaning]}
-)
 _PAYMENT_REQUIRED = 402
 _TOO_LARGE = 413
 _LIMIT = re.compile(r"limit:? *(\d[\d,]*).{0,80}?requested:? *(\d[\d,]*)", re.IGNORECASE)
@@ -132,10 +116,10 @@ _A_DAY = re.compile(r"per[ _-]?day|daily|\b[rt]pd\b", re.IGNORECASE)
 _COMPILED = tuple(
     (
         meaning,
-        frozenset(" ".join(_CODES[meaning].values()).split()),
-        re.compile("|".join(_WORDS[meaning].values()), re.IGNORECASE),
+        frozenset(" ".join(SIGN_CODES[meaning].values()).split()),
+        re.compile("|".join(SIGN_WORDS[meaning].values()), re.IGNORECASE),
     )
-    for meaning in _CODES
+    for meaning in SIGN_CODES
 )
 
 

@@ -87,7 +87,6 @@ def _is_text(message: Message) -> bool:
 
 
 def _table_of(model: str) -> str | None:
-    """The name of a model's table, if it is at hand and the model hides no output."""
     provider, _, name = model.rpartition("/")
     price = price_of(model)
     if provider not in _WHOSE or price is None or price.can_reason:

@@ -109,7 +109,6 @@ class StageLog:
         return {"task": self._work.task.id, "stage": self.stage}
 
     def line(self, message: str, level: str = "info") -> None:
-        """Something that happened in the present stage."""
         self._add(self.stage, message, level, {})
 
     def outcome(

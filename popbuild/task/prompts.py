@@ -92,7 +92,6 @@ def shown_previous(answer: str) -> str:
 
 
 def critique(problems: Sequence[Problem]) -> str:
-    """A text that asks a model to mend these problems."""
     lines = "\n".join(f"- {problem}" for problem in problems)
     return (
         f"Your answer has these problems:\n{lines}\n\nAnswer again, whole, without these problems."

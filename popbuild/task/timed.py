@@ -103,11 +103,9 @@ def _timeout(work: Work, stage: str) -> TaskError:
 
 
 async def run_command(work: Work, progress: Mapping[str, Any], log: logging.Logger) -> str:
-    """Run a task's command, without a shell, in its folder. Gives what it wrote to stdout.
-
-    Raises TaskError when it cannot be started, ends with another code than 0, takes longer than
-    the task's timeout (its whole process group is then killed), or writes too much.
-    """
+    """Run a task's command, without a shell, in its folder. Gives what it wrote to stdout. Raises
+    TaskError when it cannot be started, ends with another code than 0, takes longer than the task's
+    timeout (its whole process group is then killed), or writes too much."""
     given = _input(work, progress)
     async with away():
         output, errors, code = await _run(work.task, work.config.root.config, given)
@@ -157,7 +155,6 @@ def _where(task: Task) -> dict[str, object]:
 
 
 async def _run(task: Task, config: Path, given: bytes) -> tuple[bytes, bytes, int | None]:
-    """What a task's command wrote to stdout and to stderr, and its exit code."""
     assert task.command is not None
     try:
         process = await asyncio.create_subprocess_exec(

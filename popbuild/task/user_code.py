@@ -34,11 +34,9 @@ _NO_FUNCTIONS = (ast.ClassDef, ast.Import, *_VALUES)
 
 
 class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Python's import system, over a snapshot of the files in `folder`.
-
-    It changes what all of the process imports: stages use plain import statements, and Python
-    looks for those in one place only, `sys.meta_path`.
-    """
+    """Python's import system, over a snapshot of the files in `folder`. It changes what all of the
+    process imports: stages use plain import statements, and Python looks for those in one place
+    only, `sys.meta_path`."""
 
     def __init__(self, snapshot: Snapshot, folder: Path) -> None:
         self._snapshot = snapshot
@@ -81,9 +79,6 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             return spec
         return None
 
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
-        return None
-
     def exec_module(self, module: ModuleType) -> None:
         self._imported.append(module.__name__)
         file = file_of(module.__name__, self._snapshot.files)
@@ -91,7 +86,7 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             return  # a folder without __init__.py
         module.__file__ = str(self._folder / file)  # code may open files beside itself
         code = compile(self._snapshot.text(file), f"pipeline-config/{file}", "exec")
-        exec(code, module.__dict__)  # noqa: S102 - running the user's stages is what this is for
+        exec(code, module.__dict__)  # noqa: S102 - it is the user's own code
 
 
 def load_user_code(path: str) -> dict[str, Callable[[Any], Any]]:
@@ -123,14 +118,11 @@ def load_user_code(path: str) -> dict[str, Callable[[Any], Any]]:
                 hint="begin the name of anything else with _",
             )
         found[stage] = candidate
-    own = [
-        key
-        for key, value in vars(module).items()
-        if getattr(value, "__module__", None) == name and callable(value) and key[0] != "_"
-    ]
-    for key in own:
+    for key, value in vars(module).items():
+        if getattr(value, "__module__", None) != name or not callable(value) or key[0] == "_":
+            continue
         close = nearest(key, FUNCTIONS.values())
-        if key not in FUNCTIONS.values() and close and _plain(key) == _plain(close):
+        if key not in _STAGES and close and _plain(key) == _plain(close):
             raise TaskError(
                 "a function is nearly a stage",
                 {"file": f"pipeline-config/{path}", "found": key, "did you mean": close},
@@ -224,7 +216,6 @@ def _defined(tree: ast.Module) -> Iterator[tuple[str, int, ast.AST | None]]:
 
 
 def _takes_one(given: ast.arguments) -> bool:
-    """Whether a function can be called with one positional argument."""
     places = [*given.posonlyargs, *given.args]
     needed = len(places) - len(given.defaults)
     by_name = [

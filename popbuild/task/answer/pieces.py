@@ -48,7 +48,7 @@ _FIRST = re.compile(rf"[\[{{\"]|{_LITERAL}\b")  # how a document begins
 _NUMBERS = re.compile(r"\[[\s\d,-]*\]")
 _LITERALS = {"number", "boolean", "null"}
 LOOK_BACK = 200  # characters around a bracket that tell what it is
-_ANY_TEXT = {"", "text", "txt", "plain", "plaintext", "output"}
+_MAY_HOLD_JSON = re.compile(r"|text|txt|plain|plaintext|output|.*json.*", re.IGNORECASE)
 BLANK = " \t\r\n\ufeff\u200b\u2060\xa0"
 
 
@@ -156,7 +156,7 @@ class Pieces:
                 whole = one_document(text[at : end[0]].strip(BLANK), self.kinds)
                 if whole is not None:
                     yield FencedDocument(at, end[0], True, *whole)
-                if whole is not None or not _may_hold_json(match["language"]):
+                if whole is not None or not _MAY_HOLD_JSON.fullmatch(match["language"]):
                     at = fence_end
             elif kind == "flat" and not self._may_count(match):
                 continue
@@ -169,7 +169,6 @@ class Pieces:
                 at = piece.end
 
     def _may_count(self, match: re.Match[str]) -> bool:
-        """Whether a bracket that holds neither text nor other brackets may be a document."""
         kinds = self.kinds
         empty = not match[0][1:-1].strip()
         if "array" not in kinds.types or not (empty or kinds.item_types & _LITERALS):
@@ -200,11 +199,9 @@ class Pieces:
 
 
 def _end(text: str, start: int, has_strings: bool) -> int | None:
-    """The offset behind the bracket that closes the one at `start`; None where none does.
-
-    A bracket that closes an outer one closes what is open inside too; one that nothing opened is
-    ignored. In prose a quotation mark may mean inches: brackets between two of them count.
-    """
+    """The offset behind the bracket that closes the one at `start`; None where none does. A bracket
+    that closes an outer one closes what is open inside too; one that nothing opened is ignored. In
+    prose a quotation mark may mean inches: brackets between two of them count."""
     interval = _INTERVAL.match(text, start)
     if interval is not None:
         return interval.end()
@@ -227,8 +224,3 @@ def _end(text: str, start: int, has_strings: bool) -> int | None:
         elif match["end"] != '"':
             return None  # the text ends inside a string
     return None
-
-
-def _may_hold_json(language: str) -> bool:
-    language = language.casefold()
-    return language in _ANY_TEXT or "json" in language
