@@ -79,8 +79,7 @@ class Traffic:
         self._drained_by: PopbuildError | None = None
 
     def caller(self, request: Request, names: tuple[str, str], has_other: bool) -> Caller:
-        """A request that wants to be sent. `names` are its model without the provider, and the
-        provider."""
+        """A request that wants to be sent; see `caller_of`."""
         number = next(self._numbers)
         return caller_of(request, names, self._limits, number, has_other, self._clock())
 

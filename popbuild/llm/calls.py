@@ -84,29 +84,31 @@ class Calls:
         store has each by its own digest: where nothing may be sent, the one that was answered is
         found."""
         errors: list[PopbuildError] = []
-        before: list[str] = []
-        declined: list[tuple[Request, Answer]] = []
+        before: list[tuple[Request, str]] = []  # why another model was asked
+        answered: list[tuple[Request, Answer]] = []
         for request in requests:
             try:
                 answer = await self._ask(request, origin, request is not requests[-1])
             except (ProviderError, StoreError) as error:
                 errors.append(error)
-                before.append(f"{request.model} could not be had ({error.message})")
+                before.append((request, f"{request.model} could not be had ({error.message})"))
                 if not error.elsewhere:
                     break
                 continue
             if answer.stored:
                 self._stored.served(request, answer)
+            answered.append((request, answer))
             if not answer.is_declined:
-                return Answered(request, _after(answer, before, request), tuple(declined))
-            declined.append((request, answer))
+                break
             words = " ".join((answer.refusal or answer.ended_by).split())
             short = words if len(words) <= _MAX_SHOWN else words[:_MAX_SHOWN] + "…"
-            before.append(f"{request.model} declined ({short})")
-        if declined:
-            request, answer = declined.pop()
-            before.pop()
-            return Answered(request, _after(answer, before, request), tuple(declined))
+            before.append((request, f"{request.model} declined ({short})"))
+        if answered:
+            *declined, (request, answer) = answered
+            why = [text for asked, text in before if asked is not request]
+            warnings = (f"{text}: {request.model} was asked" for text in why)
+            answer = replace(answer, warnings=(*warnings, *answer.warnings))
+            return Answered(request, answer, tuple(declined))
         first, *others = errors
         for request, other in zip(requests[1:], others, strict=False):
             first.values[f"then {request.model}"] = other.as_line(("model", "request"))
@@ -197,12 +199,6 @@ class Calls:
 
 class _GivenUp(Exception):
     """The job that sent a request was stopped before the answer came: others wait for it."""
-
-
-def _after(answer: Answer, before: Sequence[str], request: Request) -> Answer:
-    """The answer with a warning for each model that was asked before."""
-    warnings = [f"{each}: {request.model} was asked" for each in before]
-    return replace(answer, warnings=(*warnings, *answer.warnings))
 
 
 def _shared(error: BaseException) -> Exception:

@@ -52,18 +52,15 @@ def complete(
     try:
         result = _servers[path].handle_chat_completions(payload)
     except ValueError as error:  # for example a schema that it cannot compile
-        raise ProviderError(
-            "the embedded model cannot take this request",
-            {"model": EMBEDDED_MODEL, "found": error},
-        ) from None
+        found = {"model": EMBEDDED_MODEL, "found": error}
+        raise ProviderError("the embedded model cannot take this request", found) from None
     if isinstance(result, str):
         result = json.loads(result)
     if "error" in result:
-        found = result["error"]
-        message = found.get("message", found) if isinstance(found, dict) else found
-        raise ProviderError(
-            "the embedded model reports an error", {"model": EMBEDDED_MODEL, "found": message}
-        )
+        said = result["error"]
+        message = said.get("message", said) if isinstance(said, dict) else said
+        found = {"model": EMBEDDED_MODEL, "found": message}
+        raise ProviderError("the embedded model reports an error", found)
     # llama.cpp gives the path of the weights as the model's name; jobs hold no paths.
     return {**result, "model": EMBEDDED_MODEL}
 

@@ -155,7 +155,7 @@ def cost_in(body: Mapping[str, Any]) -> float | None:
 def _has_its_parts(body: dict[str, Any]) -> bool:
     """Whether an entry is complete: one that was made elsewhere may be sealed and still lack
     parts."""
-    counted = body.get("counted")
+    counted = {"input": 0, "output": 0} if body.get("counted") is None else body["counted"]
     return (
         isinstance(body["request"], dict)
         and isinstance(body["request"].get("model"), str)
@@ -164,13 +164,8 @@ def _has_its_parts(body: dict[str, Any]) -> bool:
         and isinstance(body.get("durationMs"), int | float)
         and isinstance(body.get("warnings"), list)
         and all(isinstance(each, str) for each in body["warnings"])
-        and (
-            counted is None
-            or (
-                isinstance(counted, dict)
-                and all(isinstance(counted.get(each), int) for each in ("input", "output"))
-            )
-        )
+        and isinstance(counted, dict)
+        and all(isinstance(counted.get(each), int) for each in ("input", "output"))
     )
 
 

@@ -27,6 +27,7 @@ _SOON_S = 0.1  # a stage that ends by then is not worth a write
 MAX_OUTPUT_BYTES = 64 * 1024 * 1024  # of a command
 _SHOWN_CHARS = 1_000
 _PART_BYTES = 1024 * 1024
+_TIMEOUT_HINT = "timeout in task.yaml sets the limit, in seconds"
 
 
 class _RaisedError(Exception):
@@ -98,7 +99,7 @@ def _timeout(work: Work, stage: str) -> TaskError:
     return TaskError(
         "a stage took too long",
         {"task": work.task.id, "stage": stage, "allowed": f"{work.task.timeout_s:g} s"},
-        hint="timeout in task.yaml sets the limit, in seconds",
+        _TIMEOUT_HINT,
     )
 
 
@@ -109,25 +110,19 @@ async def run_command(work: Work, progress: Mapping[str, Any], log: logging.Logg
     given = _input(work, progress)
     async with away():
         output, errors, code = await _run(work.task, work.config.root.config, given)
-    where = _where(work.task)
     if len(output) > MAX_OUTPUT_BYTES:
-        raise TaskError(
-            "a task's command wrote too much", {**where, "allowed": f"{MAX_OUTPUT_BYTES:,} bytes"}
-        )
+        raise _failed(work.task, "wrote too much", {"allowed": f"{MAX_OUTPUT_BYTES:,} bytes"})
     complaint = errors.decode(errors="replace").strip()[-_SHOWN_CHARS:]
     if complaint:
         log.info("%s", complaint)
     if code:
-        raise TaskError(
-            "a task's command failed",
-            {**where, "exit code": code, "stderr": complaint or "empty"},
-        )
+        found = {"exit code": code, "stderr": complaint or "empty"}
+        raise _failed(work.task, "failed", found)
     try:
         return output.decode()
     except UnicodeDecodeError as error:
-        raise TaskError(
-            "a task's command wrote text that is not UTF-8", {**where, "at": f"byte {error.start}"}
-        ) from None
+        at = {"at": f"byte {error.start}"}
+        raise _failed(work.task, "wrote text that is not UTF-8", at) from None
 
 
 def _input(work: Work, progress: Mapping[str, Any]) -> bytes:
@@ -150,8 +145,11 @@ def _input(work: Work, progress: Mapping[str, Any]) -> bytes:
     )
 
 
-def _where(task: Task) -> dict[str, object]:
-    return {"task": task.id, "command": " ".join(task.command or ())}
+def _failed(
+    task: Task, what: str, values: Mapping[str, object], hint: str | None = None
+) -> TaskError:
+    where = {"task": task.id, "command": " ".join(task.command or ())}
+    return TaskError(f"a task's command {what}", {**where, **values}, hint)
 
 
 async def _run(task: Task, config: Path, given: bytes) -> tuple[bytes, bytes, int | None]:
@@ -166,10 +164,8 @@ async def _run(task: Task, config: Path, given: bytes) -> tuple[bytes, bytes, in
             start_new_session=True,
         )
     except OSError as error:
-        raise TaskError(
-            "a task's command cannot be started",
-            {**_where(task), "found": error.strerror or error},
-        ) from None
+        found = {"found": error.strerror or error}
+        raise _failed(task, "cannot be started", found) from None
     try:
         output, errors = await asyncio.wait_for(_talk(process, given), task.timeout_s)
     except BaseException as error:
@@ -177,11 +173,8 @@ async def _run(task: Task, config: Path, given: bytes) -> tuple[bytes, bytes, in
         await process.communicate()  # what is still in the pipes would hold `wait` back
         if not isinstance(error, TimeoutError):
             raise
-        raise TaskError(
-            "a task's command took too long",
-            {**_where(task), "allowed": f"{task.timeout_s:g} s"},
-            hint="timeout in task.yaml sets the limit, in seconds",
-        ) from None
+        allowed = {"allowed": f"{task.timeout_s:g} s"}
+        raise _failed(task, "took too long", allowed, _TIMEOUT_HINT) from None
     return output, errors, process.returncode
 
 

@@ -29,8 +29,8 @@ _BITS_A_STEP = 100_000  # of two factors, multiplied
 SizeCheck = Callable[..., None]
 
 
-def before_operator(operator: str, left: Any, right: Any) -> None:
-    """Weigh what `left operator right` would make."""
+def before_operator(operator: str, left: Any, right: Any) -> int:
+    """Weigh what `left operator right` would make. Gives the steps that it takes."""
     if operator == "*":
         for one, count in ((left, right), (right, left)):
             if isinstance(one, str | bytes | list | tuple) and isinstance(count, int):
@@ -43,25 +43,6 @@ def before_operator(operator: str, left: Any, right: Any) -> None:
         before_percent(str(left), right)
     elif operator == "**" and isinstance(left, int) and isinstance(right, int):
         limit_bits(max(left.bit_length(), 1) * abs(right))
-
-
-def before_method(
-    owner: Any, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> None:
-    """Weigh what a method of a text or a list would make."""
-    weigh(list(args) + list(kwargs.values()))
-    if isinstance(owner, str | bytes):
-        check = _TEXT_METHODS.get(method)
-        if check is not None:
-            check(owner, *args, **kwargs)
-    elif isinstance(owner, int) and method == "to_bytes":
-        _width(owner, *args, *kwargs.values())
-    elif isinstance(owner, list) and method in ("extend", "insert") and args:
-        limit(len(owner) + (len(args[-1]) if isinstance(args[-1], Sized) else 1))
-
-
-def work_of_operator(operator: str, left: Any, right: Any) -> int:
-    """The steps that `left operator right` takes."""
     if isinstance(left, int) and isinstance(right, int):
         return 1 + left.bit_length() * right.bit_length() // _BITS_A_STEP
     sizes = sum(len(each) for each in (left, right) if isinstance(each, list | tuple))
@@ -71,8 +52,17 @@ def work_of_operator(operator: str, left: Any, right: Any) -> int:
 _SLOW_METHODS = ("rfind", "rindex", "rsplit", "rpartition", "strip", "lstrip", "rstrip")
 
 
-def work_of_method(owner: Any, method: str, args: tuple[Any, ...]) -> int:
-    """The steps that a method of a text or a list takes."""
+def before_method(owner: Any, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int:
+    """Weigh what a method of a text or a list would make. Gives the steps that it takes."""
+    weigh(list(args) + list(kwargs.values()))
+    if isinstance(owner, str | bytes):
+        check = _TEXT_METHODS.get(method)
+        if check is not None:
+            check(owner, *args, **kwargs)
+    elif isinstance(owner, int) and method == "to_bytes":
+        _width(owner, *args, *kwargs.values())
+    elif isinstance(owner, list) and method in ("extend", "insert") and args:
+        limit(len(owner) + (len(args[-1]) if isinstance(args[-1], Sized) else 1))
     first = args[0] if args else ""
     if isinstance(owner, str | bytes):
         steps = 1 + len(owner) // CHARS_A_STEP

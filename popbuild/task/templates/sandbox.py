@@ -75,8 +75,7 @@ class Sandbox(jinja2.sandbox.SandboxedEnvironment):
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         left, right = plain(left), plain(right)
-        operations.before_operator(operator, left, right)
-        self.budget.work(operations.work_of_operator(operator, left, right))
+        self.budget.work(operations.before_operator(operator, left, right))
         result = super().call_binop(context, operator, left, right)
         self.budget.spend(result)
         return result
@@ -84,8 +83,7 @@ class Sandbox(jinja2.sandbox.SandboxedEnvironment):
     def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:
         # Named as in jinja, so that a keyword in a template cannot clash.
         owner, name = getattr(__obj, "__self__", None), getattr(__obj, "__name__", "")
-        operations.before_method(owner, name, args, kwargs)
-        __self.budget.work(operations.work_of_method(owner, name, args))
+        __self.budget.work(operations.before_method(owner, name, args, kwargs))
         __self.budget.walk([*args, *kwargs.values()])
         result = super().call(__context, __obj, *args, **kwargs)
         __self.budget.spend(result)
