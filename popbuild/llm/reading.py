@@ -87,7 +87,7 @@ def _usage(usage: Mapping[str, Any] | None, said: Said) -> dict[str, Any] | None
 
 
 def odd_end(model: str, response: Mapping[str, Any]) -> tuple[str, ...]:
-    """What is odd about an answer that is used all the same."""
+    """A warning where the provider does not say clearly why the answer ended."""
     choice, *_ = response.get("choices") or [{}]
     word = choice.get("native_finish_reason") or choice.get("finish_reason")
     if not response.get("choices") or ends.end_of(word) != ends.UNKNOWN_END:
