@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import importlib
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,7 +33,6 @@ from popbuild.model.pipeline import Limit
 if TYPE_CHECKING:
     from popbuild.llm.sending import Sender
 
-_SENDING = "popbuild.llm.sending"
 _POLL_S = 0.05
 _MAX_SHOWN = 200  # characters of a refusal in a warning
 
@@ -183,8 +181,8 @@ class Calls:
     async def _sending(self) -> Sender:
         if self._sender is None:
             with waiting():  # loading it takes seconds
-                sending = await asyncio.to_thread(importlib.import_module, _SENDING)
-            sender: Sender = sending.Sender(
+                sender_class = await asyncio.to_thread(_import_sender)
+            self._sender = sender_class(
                 self._traffic,
                 self._stored,
                 self._ledger,
@@ -193,7 +191,6 @@ class Calls:
                 self.notices,
                 self._uniform,
             )
-            self._sender = sender
         return self._sender
 
 
@@ -207,3 +204,9 @@ def _shared(error: BaseException) -> Exception:
         return error
     given_up = isinstance(error, asyncio.CancelledError)
     return _GivenUp() if given_up else ProviderError("the call was stopped")
+
+
+def _import_sender() -> type[Sender]:
+    from popbuild.llm.sending import Sender
+
+    return Sender
