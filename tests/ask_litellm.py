@@ -27,7 +27,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from popbuild.llm import client
-from popbuild.llm.addresses import USE_PROXY, variables_of
+from popbuild.llm.endpoint import USE_PROXY, variables_of
 
 litellm: Any = client.litellm
 registry: Any = __import__("litellm.llms.openai_like.json_loader", fromlist=["x"])

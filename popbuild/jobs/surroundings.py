@@ -11,8 +11,7 @@ from typing import Any
 from popbuild.base import jsonio
 from popbuild.base.errors import ConfigError, InputError
 from popbuild.base.paths import Root
-from popbuild.llm.addresses import ADDRESS_SETTINGS
-from popbuild.llm.endpoint import provider_place, weights_digest
+from popbuild.llm.endpoint import ADDRESS_SETTINGS, provider_place, weights_digest
 from popbuild.llm.request import is_local
 from popbuild.model.config.config import Config
 from popbuild.model.pipeline import Task

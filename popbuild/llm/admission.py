@@ -22,8 +22,7 @@ from popbuild.base.errors import PopbuildError, ProviderError
 from popbuild.base.paths import Root
 from popbuild.base.units import seconds
 from popbuild.llm.board import Board
-from popbuild.llm.callers import Caller, caller_of
-from popbuild.llm.lanes import ARRIVED_S, REFUSED, UNSENT, End
+from popbuild.llm.lanes import ARRIVED_S, REFUSED, UNSENT, Caller, End, caller_of
 from popbuild.llm.notices import Notices, ProviderNews
 from popbuild.llm.patience import Patience
 from popbuild.llm.request import Request
@@ -80,8 +79,7 @@ class Traffic:
         self._drained_by: PopbuildError | None = None
 
     def caller(self, request: Request, names: tuple[str, str], has_other: bool) -> Caller:
-        """A request that wants to be sent. `names` are its model without the provider, and the
-        provider."""
+        """A request that wants to be sent; see `caller_of`."""
         number = next(self._numbers)
         return caller_of(request, names, self._limits, number, has_other, self._clock())
 
@@ -247,7 +245,6 @@ class Traffic:
         return until
 
     def _looks(self, board: Board, caller: Caller, until: float | None) -> Iterator[float]:
-        """When to look again whether a call may pass."""
         provider, model = board.of(caller)
         if until is not None:
             yield until

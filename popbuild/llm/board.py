@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from popbuild.llm.lanes import ANSWERED, ARRIVED_S, DOWN, REFUSED, UNSENT, End, Lane, PendingCall
+from popbuild.llm.lanes import ANSWERED, ARRIVED_S, DOWN, REFUSED, UNSENT, Caller, End, Lane
 from popbuild.llm.limits import Breaker, Minute, Window
 
 _VERSION = 1
@@ -44,12 +44,12 @@ class Board:
         document = {"version": _VERSION, "at": self.now, "lanes": lanes}
         return json.dumps(document, separators=(",", ":")).encode()
 
-    def of(self, call: PendingCall) -> tuple[Lane, Lane]:
+    def of(self, call: Caller) -> tuple[Lane, Lane]:
         """A call's lanes: its provider's, its model's."""
         provider, model = call.lanes
         return self.lanes.setdefault(provider, Lane()), self.lanes.setdefault(model, Lane())
 
-    def wait_until(self, call: PendingCall, start: int) -> float | None:
+    def wait_until(self, call: Caller, start: int) -> float | None:
         """When a call may be sent: now, later, or None for when something happens. `start` is the
         window of a model that nothing is known of, where no limit says it."""
         provider, model = self.of(call)
@@ -72,8 +72,7 @@ class Board:
             latest = max(latest, until)
         return latest
 
-    def send(self, call: PendingCall) -> None:
-        """A call is sent now."""
+    def send(self, call: Caller) -> None:
         call.sent_at, call.in_minute = self.now, False
         provider, _ = lanes = self.of(call)
         if provider.breaker.is_open:
@@ -81,13 +80,13 @@ class Board:
         for lane in lanes:
             lane.add(self.seat, 1, 1, call.tokens)
 
-    def has_arrived(self, call: PendingCall) -> bool:
+    def has_arrived(self, call: Caller) -> bool:
         """Whether the minute has a call, or should have it by now."""
         if not call.in_minute and self.now - call.sent_at >= ARRIVED_S:
             self._put_in_minute(call)
         return call.in_minute
 
-    def end(self, call: PendingCall, end: End) -> float:
+    def end(self, call: Caller, end: End) -> float:
         """A call has ended. Gives for how many seconds nothing more is sent to its model."""
         provider, model = lanes = self.of(call)
         in_flight = model.in_flight
@@ -120,7 +119,6 @@ class Board:
             lane.tokens = lane.tokens.with_more(self.now, tokens, self.now, self.minute_s)
 
     def bury_dead(self, is_alive: Callable[[int], bool]) -> None:
-        """Bury the processes that are dead."""
         lanes = self.lanes.values()
         seats = {seat for lane in lanes for seat in lane.seats}
         seats |= {lane.breaker.probe.partition(".")[0] for lane in lanes if lane.breaker.probe}
@@ -128,10 +126,10 @@ class Board:
             if not is_alive(int(seat)):
                 self.bury(seat)
 
-    def _name(self, call: PendingCall) -> str:
+    def _name(self, call: Caller) -> str:
         return f"{self.seat}.{call.number}"
 
-    def _count(self, call: PendingCall, end: End) -> None:
+    def _count(self, call: Caller, end: End) -> None:
         """Replace the estimate of a call by what it came to, and put it into the minute."""
         if not call.tokens:
             real = 0.0
@@ -157,7 +155,7 @@ class Board:
         for lane in self.of(call):
             lane.add(self.seat, 0, -1, -call.tokens)
 
-    def _put_in_minute(self, call: PendingCall) -> None:
+    def _put_in_minute(self, call: Caller) -> None:
         call.in_minute = True
         at = min(self.now, call.sent_at + ARRIVED_S)
         for lane, limit in zip(self.of(call), call.limits, strict=True):

@@ -78,23 +78,16 @@ class Spent:
             self._open[name] = keys, entry["cost"] or 0.0
         elif name in self._open:
             keys, reserved = self._open.pop(name)
-            cost = _known_cost(entry)
+            # Old entries have zeros where the provider said nothing: no request is empty.
+            cost = None if entry.get("inputTokens") == 0 else entry.get("cost")
+            if entry["event"] == "released":
+                cost = 0.0
             if cost is not None:
                 self._add(keys, cost - reserved)
 
     def _add(self, keys: list[_Key], cost: float) -> None:
         for key in keys:
             self._sums[key] += cost
-
-
-def _known_cost(entry: Mapping[str, Any]) -> float | None:
-    """The cost of a call that has ended; None where it is unknown. Old entries have zeros where the
-    provider said nothing: no request is empty."""
-    if entry["event"] == "released":
-        return 0.0
-    said_nothing = entry.get("inputTokens") == 0
-    cost: float | None = entry.get("cost")
-    return None if said_nothing else cost
 
 
 def _keys(entry: Mapping[str, Any]) -> list[_Key]:
@@ -133,7 +126,7 @@ class Purse:
         async with self._its_turn():
             self._spent.refresh()
             for name, limit, key in limits:
-                self._check(key[0], name, limit, self._spent.of(key), maximum or 0.0)
+                _check(key[0], name, limit, self._spent.of(key), maximum or 0.0)
             return await self._ledger.reserve(request, origin, maximum)
 
     @contextlib.asynccontextmanager
@@ -159,21 +152,21 @@ class Purse:
             if limit is not None:
                 yield name, limit, key
 
-    @staticmethod
-    def _check(scope: str, name: str, limit: float, spent: float, maximum: float) -> None:
-        # A sum of many small amounts is not exact: a millionth of a cent decides nothing.
-        if spent + maximum > limit + 1e-8:
-            raise _error(
-                scope,
-                "the next call may go over the budget",
-                {
-                    "budget": f"{money(limit)} {name}",
-                    "spent": money(round(spent, 8)),
-                    "next call": f"at most {money(round(maximum, 8))}",
-                },
-                hint="a call counts at the most that it may cost until its answer is there: raise "
-                "the budget or lower maxTokens; the next run goes on from here",
-            )
+
+def _check(scope: str, name: str, limit: float, spent: float, maximum: float) -> None:
+    # A sum of many small amounts is not exact: a millionth of a cent decides nothing.
+    if spent + maximum > limit + 1e-8:
+        raise _error(
+            scope,
+            "the next call may go over the budget",
+            {
+                "budget": f"{money(limit)} {name}",
+                "spent": money(round(spent, 8)),
+                "next call": f"at most {money(round(maximum, 8))}",
+            },
+            hint="a call counts at the most that it may cost until its answer is there: raise "
+            "the budget or lower maxTokens; the next run goes on from here",
+        )
 
 
 def _error(scope: str, message: str, values: dict[str, object], hint: str) -> BudgetError:

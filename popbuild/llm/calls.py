@@ -1,7 +1,7 @@
 """Asking a model: from the store if the answer is there, else sent once, and paid for once,
 however many tasks and commands ask the same.
 
-In this order: `ask_in_order` (the model, then its fallbacks), `ask`, the store, the request's lock,
+In this order: `ask_in_order` (the model, then its fallbacks), the store, the request's lock,
 the store again, and `Sender.send` for what is in neither.
 """
 
@@ -48,11 +48,8 @@ class Answered:
 
 
 class Calls:
-    """All calls of one command. Must be used inside one event loop.
-
-    `mode` says how the store is used; see stored.py. `notices` is what a person should hear
-    meanwhile; `close` ends it.
-    """
+    """All calls of one command. Must be used inside one event loop. `mode` says how the store is
+    used; see stored.py. `notices` is what a person should hear meanwhile; `close` ends it."""
 
     def __init__(
         self,
@@ -81,50 +78,46 @@ class Calls:
 
     async def ask_in_order(self, requests: Sequence[Request], origin: Origin) -> Answered:
         """The first of several requests that is answered; they differ by the model. Where one
-        declines, the next is asked. Raises what `ask` raised for the first, where none answered.
-
-        The store has each by its own digest: where nothing may be sent, the one that was answered
-        is found.
-        """
+        declines, the next is asked. Raises what was raised for the first, where none answered. The
+        store has each by its own digest: where nothing may be sent, the one that was answered is
+        found."""
         errors: list[PopbuildError] = []
-        before: list[str] = []
-        declined: list[tuple[Request, Answer]] = []
+        before: list[tuple[Request, str]] = []  # why another model was asked
+        answered: list[tuple[Request, Answer]] = []
         for request in requests:
             try:
-                answer = await self.ask(request, origin, has_other=request is not requests[-1])
+                answer = await self._ask(request, origin, request is not requests[-1])
             except (ProviderError, StoreError) as error:
                 errors.append(error)
-                before.append(f"{request.model} could not be had ({error.message})")
+                before.append((request, f"{request.model} could not be had ({error.message})"))
                 if not error.elsewhere:
                     break
                 continue
+            if answer.stored:
+                self._stored.served(request, answer)
+            answered.append((request, answer))
             if not answer.is_declined:
-                return Answered(request, _after(answer, before, request), tuple(declined))
-            declined.append((request, answer))
-            before.append(f"{request.model} declined ({_short(answer.refusal or answer.ended_by)})")
-        if declined:
-            request, answer = declined.pop()
-            before.pop()
-            return Answered(request, _after(answer, before, request), tuple(declined))
+                break
+            words = " ".join((answer.refusal or answer.ended_by).split())
+            short = words if len(words) <= _MAX_SHOWN else words[:_MAX_SHOWN] + "…"
+            before.append((request, f"{request.model} declined ({short})"))
+        if answered:
+            *declined, (request, answer) = answered
+            why = [text for asked, text in before if asked is not request]
+            warnings = (f"{text}: {request.model} was asked" for text in why)
+            answer = replace(answer, warnings=(*warnings, *answer.warnings))
+            return Answered(request, answer, tuple(declined))
         first, *others = errors
         for request, other in zip(requests[1:], others, strict=False):
             first.values[f"then {request.model}"] = other.as_line(("model", "request"))
         first.spent = any(each.spent for each in errors)
         raise first
 
-    async def ask(self, request: Request, origin: Origin, has_other: bool = False) -> Answer:
-        """The answer to a request. Raises ProviderError when no try gave one, StoreError when it
-        is not stored and may not be sent. `has_other` says that another model could be asked.
-
-        Equal requests in flight are sent once: in this process they share one future, between
-        processes they take turns at a lock and then find the answer in the store.
-        """
-        answer = await self._ask(request, origin, has_other)
-        if answer.stored:
-            self._stored.served(request, answer)
-        return answer
-
     async def _ask(self, request: Request, origin: Origin, has_other: bool) -> Answer:
+        """The answer to a request. Raises ProviderError when no try gave one, StoreError when it is
+        not stored and may not be sent. `has_other` says that another model could be asked. Equal
+        requests in flight are sent once: in this process they share one future, between processes
+        they take turns at a lock and then find the answer in the store."""
         digest = request.digest
         while (running := self._in_flight.get(digest)) is not None:
             try:
@@ -186,9 +179,8 @@ class Calls:
                 self._locks.release(request.digest)
 
     async def _sending(self) -> Sender:
-        """What sends requests, once it is loaded: that takes seconds."""
         if self._sender is None:
-            with waiting():
+            with waiting():  # loading it takes seconds
                 sender_class = await asyncio.to_thread(_import_sender)
             self._sender = sender_class(
                 self._traffic,
@@ -204,17 +196,6 @@ class Calls:
 
 class _GivenUp(Exception):
     """The job that sent a request was stopped before the answer came: others wait for it."""
-
-
-def _after(answer: Answer, before: Sequence[str], request: Request) -> Answer:
-    """The answer with a warning for each model that was asked before."""
-    warnings = [f"{each}: {request.model} was asked" for each in before]
-    return replace(answer, warnings=(*warnings, *answer.warnings))
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _MAX_SHOWN else line[:_MAX_SHOWN] + "…"
 
 
 def _shared(error: BaseException) -> Exception:

@@ -122,16 +122,16 @@ async def send(request: Request, timeout_s: float, limit_bytes: int) -> Answer:
             failed = error
     found = _read(request, response, failed, exchange)
     return Answer(
-        found.response,
+        found,
         None if response is None else _cost(request.model, response),
         round((time.monotonic() - started) * 1000, 1),
-        (*warnings, *found.warnings),
+        (*warnings, *reading.odd_end(request.model, found)),
     )
 
 
 def _read(
     request: Request, response: Any, failed: Exception | None, exchange: HttpExchange
-) -> reading.ReadAnswer:
+) -> dict[str, Any]:
     """The answer in the provider's body: litellm may fail on a whole one."""
     dumped = None if response is None else response.model_dump(mode="json", exclude_none=True)
     found = reading.read_answer(request.model, dumped, exchange)
@@ -145,10 +145,8 @@ def _read(
 
 def maximum_cost(request: Request) -> float | None:
     """The most that a request may cost: a token of input for each byte, all of it written to the
-    provider's cache where that costs more, and output to its limit.
-
-    None where the price is unknown, or the limit.
-    """
+    provider's cache where that costs more, and output to its limit. None where the price is
+    unknown, or the limit."""
     if is_local(request.model):
         return 0.0
     prices = _prices(request.model)
@@ -207,7 +205,6 @@ def known_settings(model: str | None) -> frozenset[str]:
 
 
 async def close() -> None:
-    """Close the connections of this event loop."""
     await litellm.close_litellm_async_clients()
 
 
@@ -237,29 +234,22 @@ def _cost(model: str, response: Any) -> float | None:
 
 
 def _supported(request: Request) -> tuple[dict[str, Any], list[str]]:
-    """The parameters that the model takes, and a warning for each that was dropped.
-
-    For one parameter that a model does not know, litellm refuses the whole request before it sends
-    anything: gpt-5-nano takes only temperature 1. Each is tried alone to find it.
-    """
+    """The parameters that the model takes, and a warning for each that was dropped. For one
+    parameter that a model does not know, litellm refuses the whole request before it sends
+    anything: gpt-5-nano takes only temperature 1. Each is tried alone to find it."""
     kept: dict[str, Any] = {}
     warnings: list[str] = []
     for name, value in request.parameters().items():
         if _takes(request.model, name, json.dumps(value)):
             kept[name] = value
         else:
-            warnings.append(f"{request.model} does not support {name}={_short(value)}: dropped")
+            shown = repr(value) if len(repr(value)) < 40 else "…"
+            warnings.append(f"{request.model} does not support {name}={shown}: dropped")
     return kept, warnings
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) < 40 else "…"
 
 
 @functools.cache
 def _takes(model: str, name: str, value: str) -> bool:
-    """Whether a model takes a parameter with this value, as JSON."""
     try:
         plain_model, provider, _, _ = litellm.get_llm_provider(model)
         litellm.utils.get_optional_params(

@@ -38,40 +38,31 @@ def complete(
     parameters: Mapping[str, Any],
     environment: Mapping[str, str],
 ) -> dict[str, Any]:
-    """A chat completion in OpenAI's shape. Blocks; loads the model at the first call.
-
-    Raises ProviderError when the package is missing or llama.cpp reports an error.
-    """
+    """A chat completion in OpenAI's shape. Blocks; loads the model at the first call. Raises
+    ProviderError when the package is missing or llama.cpp reports an error."""
     payload = {
         **_DEFAULTS,
         **{key: value for key, value in parameters.items() if key in _PARAMETERS},
         "messages": messages,
     }
-    server = _server(weights_path(environment))
-    try:
-        result = server.handle_chat_completions(payload)
-    except ValueError as error:  # for example a schema that it cannot compile
-        raise ProviderError(
-            "the embedded model cannot take this request",
-            {"model": EMBEDDED_MODEL, "found": error},
-        ) from None
-    if isinstance(result, str):
-        result = json.loads(result)
-    if "error" in result:
-        found = result["error"]
-        message = found.get("message", found) if isinstance(found, dict) else found
-        raise ProviderError(
-            "the embedded model reports an error", {"model": EMBEDDED_MODEL, "found": message}
-        )
-    # llama.cpp gives the path of the weights as the model's name; jobs hold no paths.
-    return {**result, "model": EMBEDDED_MODEL}
-
-
-def _server(path: Path) -> Any:
+    path = weights_path(environment)
     with _lock:
         if path not in _servers:
             _servers[path] = _load(path)
-        return _servers[path]
+    try:
+        result = _servers[path].handle_chat_completions(payload)
+    except ValueError as error:  # for example a schema that it cannot compile
+        found = {"model": EMBEDDED_MODEL, "found": error}
+        raise ProviderError("the embedded model cannot take this request", found) from None
+    if isinstance(result, str):
+        result = json.loads(result)
+    if "error" in result:
+        said = result["error"]
+        message = said.get("message", said) if isinstance(said, dict) else said
+        found = {"model": EMBEDDED_MODEL, "found": message}
+        raise ProviderError("the embedded model reports an error", found)
+    # llama.cpp gives the path of the weights as the model's name; jobs hold no paths.
+    return {**result, "model": EMBEDDED_MODEL}
 
 
 def _load(path: Path) -> Any:

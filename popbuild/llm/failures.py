@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 from popbuild.base.errors import PopbuildError, ProviderError
 from popbuild.base.redact import redact
-from popbuild.llm import refusals, waits
+from popbuild.llm import refusals
 from popbuild.llm.endpoint import EMBEDDED_MODEL
-from popbuild.llm.faults import Fault, fault_of
+from popbuild.llm.faults import Fault, fault_of, retry_after_s
 from popbuild.llm.lanes import ANSWERED, DOWN, REFUSED
-from popbuild.llm.wire import HttpExchange, unreadable
+from popbuild.llm.wire import HttpExchange, elsewhere, unreadable
 
 _RETRIED = (
     "RateLimitError",
@@ -31,7 +31,7 @@ _WRONG_REQUEST = (400, 413, 422)  # our mistake: every model would refuse it
 _SERVER_ERROR = 500
 _TOO_MANY = 429
 _PASSING = (408, 425)  # wrong requests that may succeed the next time
-_NO_ANSWER = 300  # a status from here on says that there is no answer
+NO_ANSWER = 300  # a status from here on says that there is no answer
 _MAX_SHOWN = 400
 _CARRIERS = ("httpx", "httpcore", "aiohttp")  # their exceptions come from a connection
 AGAIN = "run it again: nothing is bought twice; POPBUILD_TRIES says how often a call is tried"
@@ -41,6 +41,9 @@ _KEY_HINT = (
 )
 _NO_PROVIDER = "LLM Provider NOT provided"
 _NO_KEY = 401
+_ERROR = "the provider reports an error"
+_TOO_SLOW = "the provider did not answer in time"
+_CUT_CONNECTION = "the connection to the provider failed"
 _TITLES_BY_STATUS = {
     _NO_KEY: "the provider does not accept the key",
     404: "the provider does not know the model",
@@ -50,24 +53,28 @@ _TITLES_BY_NAME = {
     "AuthenticationError": _TITLES_BY_STATUS[_NO_KEY],
     "RateLimitError": _TITLES_BY_STATUS[_TOO_MANY],
     "NotFoundError": _TITLES_BY_STATUS[404],
-    "Timeout": "the provider did not answer in time",
+    "Timeout": _TOO_SLOW,
     "APIConnectionError": "the provider cannot be reached",
 }
-_ERROR = "the provider reports an error"
-_TITLES_BY_MEANING = {
-    refusals.FILTERED: "the provider's content policy refuses the prompt",
-    refusals.TOO_LONG: "the prompt is too long for the model",
-    refusals.NO_QUOTA: "the provider's quota is used up",
-    refusals.TOO_LARGE: "the request is larger than the provider ever takes",
-    refusals.LOADING: "the provider is still loading the model",
-}
-_HINTS_BY_MEANING = {
-    refusals.FILTERED: "change the prompt or the seed, or name another model in `fallbacks`",
-    refusals.TOO_LONG: "shorten the prompt, or name a model with a larger context in `fallbacks`",
-    refusals.NO_QUOTA: "raise it at the provider, or name another model in `fallbacks`; "
-    "for five minutes this command asks the model nothing more",
-    refusals.TOO_LARGE: "shorten the prompt, lower maxTokens or raise the limit at the provider",
-    refusals.LOADING: AGAIN,
+_BY_MEANING = {  # the title, and the hint
+    refusals.FILTERED: (
+        "the provider's content policy refuses the prompt",
+        "change the prompt or the seed, or name another model in `fallbacks`",
+    ),
+    refusals.TOO_LONG: (
+        "the prompt is too long for the model",
+        "shorten the prompt, or name a model with a larger context in `fallbacks`",
+    ),
+    refusals.NO_QUOTA: (
+        "the provider's quota is used up",
+        "raise it at the provider, or name another model in `fallbacks`; "
+        "for five minutes this command asks the model nothing more",
+    ),
+    refusals.TOO_LARGE: (
+        "the request is larger than the provider ever takes",
+        "shorten the prompt, lower maxTokens or raise the limit at the provider",
+    ),
+    refusals.LOADING: ("the provider is still loading the model", AGAIN),
 }
 _DECLINED = (refusals.FILTERED, refusals.TOO_LONG)  # the same request is declined again
 
@@ -88,17 +95,16 @@ class TransportError(Exception):
 def too_slow(model: str, timeout_s: float) -> TransportError:
     """The error of a call that took longer than it may."""
     values = {"model": model, "allowed": f"{timeout_s:g} s"}
-    error = ProviderError("the provider did not answer in time", values, AGAIN)
-    error.elsewhere = True
-    return TransportError(error, DOWN, spent=True)
+    return TransportError(elsewhere(_TOO_SLOW, values, AGAIN), DOWN, spent=True)
 
 
 def from_exception(
     error: Exception, model: str, missing_keys: Sequence[str], exchange: HttpExchange
 ) -> TransportError:
     """The failure behind litellm's exception. `missing_keys` are variables that are not set."""
-    cause = error if isinstance(error, PopbuildError) else _popbuild_cause(error)
-    ours = exchange.error or cause
+    # litellm wraps our error several times.
+    own = (each for each in _chain(error) if isinstance(each, PopbuildError))
+    ours = exchange.error or next(own, None)
     if isinstance(ours, ProviderError):
         ours.elsewhere = True
         ours.values = {"model": model, **ours.values}
@@ -106,20 +112,22 @@ def from_exception(
     if exchange.status is None and missing_keys and not _was_sent(error):
         # litellm calls this an internal server error of the provider's.
         values = {"model": model, "missing": ", ".join(missing_keys)}
-        problem = ProviderError("the key of the model's provider is missing", values, _KEY_HINT)
-        problem.elsewhere = True
-        return TransportError(problem)
-    if exchange.status is not None and exchange.status < _NO_ANSWER:
-        return _unread(error, model, exchange)
-    if exchange.status is not None:
+        title = "the key of the model's provider is missing"
+        return TransportError(elsewhere(title, values, _KEY_HINT))
+    if exchange.status is None:
+        return _unanswered(error, model, missing_keys)
+    if exchange.status >= NO_ANSWER:
         return _refused(model, missing_keys, exchange, exchange.status)
-    return _unanswered(error, model, missing_keys)
+    if exchange.is_whole:
+        return unread(model, exchange)
+    values = {"model": model, "found": _first_line(error)}
+    return TransportError(elsewhere(_CUT_CONNECTION, values, AGAIN), DOWN, spent=True)
 
 
 def from_fault(fault: Fault, model: str, exchange: HttpExchange) -> TransportError:
     """An error that came with a success status: its code says what it is."""
     status = fault.status
-    if status is None or status < _NO_ANSWER:
+    if status is None or status < NO_ANSWER:
         passing = "rate_limit_exceeded" in fault.codes or "rate_limit_error" in fault.codes
         status = _TOO_MANY if passing else _SERVER_ERROR
     return _by_status(model, status, fault, exchange)
@@ -127,37 +135,21 @@ def from_fault(fault: Fault, model: str, exchange: HttpExchange) -> TransportErr
 
 def loading(model: str) -> TransportError:
     """The model was still loading, so it did nothing."""
-    title = _TITLES_BY_MEANING[refusals.LOADING]
-    problem = ProviderError(title, {"model": model}, AGAIN)
-    problem.elsewhere = True
-    return TransportError(problem, DOWN)
+    title, hint = _BY_MEANING[refusals.LOADING]
+    return TransportError(elsewhere(title, {"model": model}, hint), DOWN)
 
 
 def unread(model: str, exchange: HttpExchange) -> TransportError:
-    """A success status without an answer. The same request would get the same: most likely a proxy
-    in between asks for a password."""
+    """A success status without an answer that can be read. The same request would get the same:
+    most likely a proxy in between asks for a password."""
     problem = unreadable(exchange)
     problem.values = {"model": model, **problem.values}
     return TransportError(problem, spent=True)
 
 
-def _unread(error: Exception, model: str, exchange: HttpExchange) -> TransportError:
-    """litellm could not read an answer in a body that came with a success status."""
-    if exchange.is_whole:
-        return unread(model, exchange)
-    problem = ProviderError(
-        "the connection to the provider failed",
-        {"model": model, "found": _first_line(error)},
-        AGAIN,
-    )
-    problem.elsewhere = True
-    return TransportError(problem, DOWN, spent=True)
-
-
 def _refused(
     model: str, missing_keys: Sequence[str], exchange: HttpExchange, status: int
 ) -> TransportError:
-    """The provider answered with an error status."""
     try:
         fault = fault_of(exchange.document())
     except ValueError:
@@ -176,37 +168,34 @@ def _refused(
 def _by_status(
     model: str, status: int, fault: Fault | None, exchange: HttpExchange
 ) -> TransportError:
-    wait_s = waits.retry_after_s(
-        exchange.headers, time.time(), fault.retry_after if fault else None
-    )
+    wait_s = retry_after_s(exchange.headers, time.time(), fault.retry_after if fault else None)
     meaning = refusals.meaning_of(status, fault, wait_s)
-    retried = meaning == refusals.LOADING or (
-        meaning is None and (status >= _SERVER_ERROR or status in (_TOO_MANY, *_PASSING))
-    )
+    # A provider that refused has not worked; one that failed may have.
+    failed = meaning is None and (status >= _SERVER_ERROR or status in _PASSING)
+    retried = failed or meaning == refusals.LOADING or (meaning is None and status == _TOO_MANY)
     values: dict[str, object] = {"model": model, "status": status}
     if fault is not None and fault.message:
         values["found"] = _line(fault.message)
-    hint = _HINTS_BY_MEANING.get(meaning) if meaning else AGAIN if retried else None
-    title = _TITLES_BY_MEANING.get(meaning or "") or _TITLES_BY_STATUS.get(status, _ERROR)
+    title, hint = _TITLES_BY_STATUS.get(status, _ERROR), AGAIN if retried else None
+    if meaning is not None:
+        title, hint = _BY_MEANING[meaning]
     problem = ProviderError(title, values, hint)
     problem.elsewhere = meaning is not None or status not in _WRONG_REQUEST
     problem.declined = meaning in _DECLINED
-    outcome = ANSWERED
-    if retried:
-        outcome = REFUSED if status == _TOO_MANY else DOWN
-    # A provider that refused has not worked; one that failed may have.
-    spent = meaning is None and (status >= _SERVER_ERROR or status in _PASSING)
-    return TransportError(problem, outcome, spent, wait_s, closes=meaning == refusals.NO_QUOTA)
+    outcome = _outcome(retried, status == _TOO_MANY)
+    return TransportError(problem, outcome, failed, wait_s, closes=meaning == refusals.NO_QUOTA)
+
+
+def _outcome(retried: bool, limited: bool) -> str:
+    return (REFUSED if limited else DOWN) if retried else ANSWERED
 
 
 def _unanswered(error: Exception, model: str, missing_keys: Sequence[str]) -> TransportError:
     """No answer came, or it came past our transport: litellm's exception is all there is."""
     name, status = type(error).__name__, getattr(error, "status_code", None)
     status = status if isinstance(status, int) else None
-    retried = name in _RETRIED or (
-        status is not None and (status >= _SERVER_ERROR or status == _TOO_MANY)
-    )
-    spent = name in ("Timeout", "APIConnectionError") or (status or 0) >= _SERVER_ERROR
+    failed = (status or 0) >= _SERVER_ERROR
+    retried = name in _RETRIED or failed or status == _TOO_MANY
     values: dict[str, object] = {"model": model}
     unsaid = _unsaid(error)
     if status is not None and unsaid is None:
@@ -226,11 +215,8 @@ def _unanswered(error: Exception, model: str, missing_keys: Sequence[str]) -> Tr
         hint = "name the provider too: openai/gpt-5-nano, anthropic/…, ollama/…"
     problem = ProviderError(unsaid or _TITLES_BY_NAME.get(name, _ERROR), values, hint)
     problem.elsewhere = status not in _WRONG_REQUEST or _NO_PROVIDER in str(error)
-    outcome = ANSWERED
-    if retried:
-        limited = status == _TOO_MANY or name == "RateLimitError"
-        outcome = REFUSED if limited else DOWN
-    return TransportError(problem, outcome, spent)
+    outcome = _outcome(retried, status == _TOO_MANY or name == "RateLimitError")
+    return TransportError(problem, outcome, failed or name in ("Timeout", "APIConnectionError"))
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -239,11 +225,6 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
     while seen is not None:
         yield seen
         seen = seen.__cause__ or seen.__context__
-
-
-def _popbuild_cause(error: BaseException) -> PopbuildError | None:
-    """Our error, however deep litellm wrapped it."""
-    return next((each for each in _chain(error) if isinstance(each, PopbuildError)), None)
 
 
 def _has_headers(error: BaseException) -> bool:
@@ -264,9 +245,7 @@ def _unsaid(error: Exception) -> str | None:
     """What really happened where litellm makes up an internal error of the provider; else None."""
     if type(error).__name__ != "InternalServerError" or _has_headers(error):
         return None
-    if _was_sent(error):
-        return "the connection to the provider failed"
-    return "the provider's answer cannot be read"
+    return _CUT_CONNECTION if _was_sent(error) else "the provider's answer cannot be read"
 
 
 def _first_line(error: Exception) -> str:

@@ -1,11 +1,15 @@
-"""A call, how it ends, and a lane: what a provider counts by itself, all of its models together or
-one of them. Nothing here reads a file or a clock."""
+"""A call that wants to be sent, how it ends, and a lane: what a provider counts for all of its
+models together, or for one of them. Nothing here reads a file or a clock."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from popbuild.llm.limits import Breaker, Minute, Window
+from popbuild.llm.ledger import size_of
+from popbuild.llm.limits import NO_LIMIT, Breaker, Minute, Window, limits_of
+from popbuild.llm.request import Request
 from popbuild.model.pipeline import Limit
 
 # A provider counts a call when it arrives. It has arrived when its answer is here, and certainly
@@ -24,24 +28,62 @@ UNKNOWN_OUTCOME = "unknown"  # stopped in flight
 
 
 @dataclass
-class PendingCall:
-    """One call, through all its tries. `digest` tells different calls apart, `number` those of one
-    process; `lanes` and `limits` are its provider's and its model's. `tokens` are what it counts
-    for at the moment: 0 where no limit counts them."""
+class Caller:
+    """One call, through all its tries.
+
+    `digest` tells different calls apart, `number` those of one process; `lanes` and `limits` are
+    its provider's and its model's. `tokens` are what it counts for at the moment: 0 where no limit
+    counts them. `has_other` says that another model could be asked. `first_at` is when it first
+    wanted to be sent, `refused_at` when it was first refused with 429. `turn` is done when it may
+    be sent.
+    """
 
     digest: str
     number: int
     lanes: tuple[str, str]
     limits: tuple[Limit, Limit]
+    model: str = ""
+    has_other: bool = False
+    first_at: float = 0.0
     size_bytes: int = 0
     max_tokens: int | None = None
     tokens: float = 0.0
     sent_at: float = 0.0
     in_minute: bool = False  # whether the minute has it already
+    refused_at: float | None = None
+    turn: asyncio.Future[None] = field(init=False)
+
+    def __lt__(self, other: Caller) -> bool:
+        return self.number < other.number
 
     @property
     def counts_tokens(self) -> bool:
         return any(limit.tokens_per_minute for limit in self.limits)
+
+
+def caller_of(
+    request: Request,
+    names: tuple[str, str],
+    limits: Mapping[str, Limit],
+    number: int,
+    has_other: bool,
+    now: float,
+) -> Caller:
+    """A caller for a request; `names` are its model without the provider, and the provider."""
+    plain, provider = names
+    endpoint = request.place.endpoint
+    place = f"@{endpoint.removeprefix('sha256:')[:12]}" if endpoint else ""
+    return Caller(
+        request.digest[-12:],
+        number,
+        (provider + place, f"{provider}/{plain}{place}"),
+        (limits.get(provider, NO_LIMIT), limits_of(request.model, plain, provider, limits)),
+        request.model,
+        has_other,
+        now,
+        size_of(request.messages),
+        request.max_tokens,
+    )
 
 
 @dataclass(frozen=True)
@@ -102,7 +144,7 @@ class Lane:
             latest = max(latest, minute.free_at(amount + under_way, most, now, minute_s))
         return latest
 
-    def estimate(self, call: PendingCall) -> float:
+    def estimate(self, call: Caller) -> float:
         """The tokens that a call will count for: its input and its largest output, or the average
         output where it has no limit."""
         asked = round(call.size_bytes * self.tokens_a_byte)

@@ -18,12 +18,10 @@ _JSON_TOOL = "json_tool_call"  # the tool by which litellm asks some models for 
 
 @dataclass(frozen=True)
 class Said:
-    """An answer as its provider words it.
-
-    `reason` is the provider's word for why the answer ended. `text` is None where litellm makes it
-    from a tool call. `counts` are the tokens of input and output, each None where it is missing or
-    not a count; all of it is None without any usage. `tools` are the names of the called tools.
-    """
+    """An answer as its provider words it. `reason` is the provider's word for why the answer ended.
+    `text` is None where litellm makes it from a tool call. `counts` are the tokens of input and
+    output, each None where it is missing or not a count; all of it is None without any usage.
+    `tools` are the names of the called tools."""
 
     reason: str | None = None
     text: str | None = None
@@ -58,13 +56,11 @@ def _chat_completion(body: Mapping[str, Any], fault: Fault | None) -> Said:
     content = message.get("content", choice.get("text"))
     calls = [*_objects(message.get("tool_calls")), as_object(message.get("function_call"))]
     names = (as_object(call.get("function")).get("name") or call.get("name") for call in calls)
-    tools = tuple(str(name) for name in names if name)
-    text = _joined(content)
+    tools, text = _tools(names), _joined(content)
     return Said(
         worse(_text(choice.get("finish_reason")), _text(choice.get("native_finish_reason"))),
-        # litellm makes the document from a call of its own tool.
-        None if set(tools) == {_JSON_TOOL} and not text else text,
-        _refusal(message.get("refusal")) or _refusal_in(content),
+        text or _text_beside(tools, text),
+        _refusal_in([message]) or _refusal_in(content),
         fault or fault_in(choice) or fault_in(message),
         _counts(body.get("usage"), "prompt_tokens", "completion_tokens"),
         tools,
@@ -72,31 +68,28 @@ def _chat_completion(body: Mapping[str, Any], fault: Fault | None) -> Said:
 
 
 def _response(body: Mapping[str, Any]) -> Said:
-    """The form of OpenAI's responses."""
     items = _objects(body.get("output"))
     parts = [part for item in items for part in _objects(item.get("content"))]
     reason = _text(as_object(body.get("incomplete_details")).get("reason"))
     return Said(
         worse(_text(body.get("status")), reason),
-        "".join(_joined([part]) for part in parts),
+        _joined(parts),
         _refusal_in(parts),
-        None,
-        _counts(body.get("usage"), "input_tokens", "output_tokens"),
-        tuple(str(item.get("name")) for item in items if item.get("type") == "function_call"),
+        counts=_counts(body.get("usage"), "input_tokens", "output_tokens"),
+        tools=_tools(item.get("name") for item in items if item.get("type") == "function_call"),
     )
 
 
 def _anthropic(body: Mapping[str, Any]) -> Said:
     blocks, text = _objects(body.get("content")), _joined(body.get("content"))
     reason = _text(body.get("stop_reason"))
-    tools = tuple(str(block.get("name")) for block in blocks if block.get("type") == "tool_use")
+    tools = _tools(block.get("name") for block in blocks if block.get("type") == "tool_use")
     return Said(
         reason,
-        None if set(tools) == {_JSON_TOOL} else text,
+        _text_beside(tools, text),
         text if reason == "refusal" else "",
-        None,
-        _counts(body.get("usage"), "input_tokens", "output_tokens"),
-        tools,
+        counts=_counts(body.get("usage"), "input_tokens", "output_tokens"),
+        tools=tools,
     )
 
 
@@ -105,15 +98,13 @@ def _gemini(body: Mapping[str, Any]) -> Said:
     parts = _objects(as_object(candidate.get("content")).get("parts"))
     prompt = as_object(body.get("promptFeedback"))
     blocked = _text(prompt.get("blockReason"))
-    called = [as_object(part.get("functionCall")).get("name") for part in parts]
     return Said(
         blocked or _text(candidate.get("finishReason")),
         _joined([part for part in parts if not part.get("thought")]),
         _text(candidate.get("finishMessage")) or _text(prompt.get("blockReasonMessage")) or "",
-        None,
-        _gemini_counts(body.get("usageMetadata")),
-        tuple(str(name) for name in called if name),
-        bool(blocked),
+        counts=_gemini_counts(body.get("usageMetadata")),
+        tools=_tools(as_object(part.get("functionCall")).get("name") for part in parts),
+        is_blocked=bool(blocked),
     )
 
 
@@ -129,29 +120,23 @@ def _gemini_counts(usage: Any) -> tuple[int | None, int | None] | None:
 
 def _ollama(body: Mapping[str, Any]) -> Said:
     message = as_object(body.get("message"))
-    reason = _text(body.get("done_reason"))
-    if body["done"] is not True:
-        reason = "interrupted"  # it says that more was to come
-    calls = [as_object(call.get("function")) for call in _objects(message.get("tool_calls"))]
     has_counts = "prompt_eval_count" in body or "eval_count" in body
     return Said(
-        reason,
+        # One that is not done says that more was to come.
+        _text(body.get("done_reason")) if body["done"] is True else "interrupted",
         _joined(message.get("content", body.get("response"))),
-        "",
-        None,
-        _counts(body, "prompt_eval_count", "eval_count") if has_counts else None,
-        tuple(str(call.get("name")) for call in calls),
+        counts=_counts(body, "prompt_eval_count", "eval_count") if has_counts else None,
+        tools=_functions(message),
     )
 
 
 def _bedrock(body: Mapping[str, Any]) -> Said:
     message = as_object(as_object(body.get("output")).get("message"))
     parts = _objects(message.get("content"))
-    used = [as_object(part.get("toolUse")).get("name") for part in parts]
-    tools = tuple(str(name) for name in used if name)
+    tools = _tools(as_object(part.get("toolUse")).get("name") for part in parts)
     return Said(
         _text(body.get("stopReason")),
-        None if set(tools) == {_JSON_TOOL} else _joined(parts),
+        _text_beside(tools, _joined(parts)),
         counts=_counts(body.get("usage"), "inputTokens", "outputTokens"),
         tools=tools,
     )
@@ -159,13 +144,12 @@ def _bedrock(body: Mapping[str, Any]) -> Said:
 
 def _cohere(body: Mapping[str, Any]) -> Said:
     message = as_object(body.get("message"))
-    calls = [as_object(call.get("function")) for call in _objects(message.get("tool_calls"))]
     tokens = as_object(body.get("usage")).get("tokens")
     return Said(
         _text(body.get("finish_reason")),
         _joined(message.get("content")),
         counts=_counts(tokens, "input_tokens", "output_tokens"),
-        tools=tuple(str(call.get("name")) for call in calls),
+        tools=_functions(message),
     )
 
 
@@ -197,27 +181,33 @@ def _joined(content: Any) -> str:
     """All the text of a content: a text, or a list of parts. Reasoning is left out."""
     if isinstance(content, str):
         return content
-    if not isinstance(content, list):
-        return ""
-    return "".join(_texts(content))
-
-
-def _texts(parts: Iterable[Any]) -> Iterable[str]:
-    for part in parts:
+    texts = []
+    for part in content if isinstance(content, list) else ():
         if isinstance(part, str):
-            yield part
+            texts.append(part)
         elif isinstance(part, Mapping) and part.get("type", "text") in ("text", "output_text"):
             text = part.get("text")
-            yield text if isinstance(text, str) else str(as_object(text).get("value") or "")
+            texts.append(text if isinstance(text, str) else str(as_object(text).get("value") or ""))
+    return "".join(texts)
 
 
-def _refusal(value: Any) -> str:
-    return value if isinstance(value, str) and value.strip() else ""
+def _refusal_in(parts: Any) -> str:
+    found = (part.get("refusal") for part in _objects(parts))
+    return "".join(each for each in found if isinstance(each, str) and each.strip())
 
 
-def _refusal_in(content: Any) -> str:
-    """The refusal among the parts of a content."""
-    return "".join(_refusal(part.get("refusal")) for part in _objects(content))
+def _tools(names: Iterable[Any]) -> tuple[str, ...]:
+    return tuple(str(name) for name in names if name)
+
+
+def _functions(message: Mapping[str, Any]) -> tuple[str, ...]:
+    calls = _objects(message.get("tool_calls"))
+    return _tools(as_object(call.get("function")).get("name") for call in calls)
+
+
+def _text_beside(tools: tuple[str, ...], text: str) -> str | None:
+    """litellm makes the document from a call of its own tool."""
+    return None if set(tools) == {_JSON_TOOL} else text
 
 
 def _counts(usage: Any, *names: str) -> tuple[int | None, int | None] | None:

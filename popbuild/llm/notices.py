@@ -18,7 +18,7 @@ class ProviderWait:
 
 @dataclass(frozen=True)
 class StoreTrouble:
-    """The store is of no use, or the disk is full; the build goes on."""
+    """The store cannot be used, or the disk is full; the build goes on."""
 
     text: str
 
@@ -27,7 +27,7 @@ Notices = asyncio.Queue[ProviderWait | StoreTrouble | None]  # None is the last 
 
 
 class ProviderNews:
-    """Tells once of each pause of a model, and each time that a provider goes down, even if another
+    """Reports each pause of a model once, and each time that a provider goes down, even if another
     process found it first. Lanes are named as on the board; times are its seconds."""
 
     def __init__(self, notices: Notices) -> None:
@@ -41,20 +41,19 @@ class ProviderNews:
         elif lane not in self._down_since:
             self._down_since[lane] = now
             reason = f"{lane.partition('@')[0]} is down, {breaker.reason}"
-            self._tell(reason, max(0.0, breaker.open_until - now))
+            self._report(reason, max(0.0, breaker.open_until - now))
 
     def down_since(self, lane: str, now: float) -> float:
         return self._down_since.get(lane, now)
 
     def pause(self, lane: str, reason: str, until: float, now: float) -> None:
-        """A model is paused: told, unless it was."""
         if now < until and self._paused_until.get(lane, 0.0) < until:
             self._paused_until[lane] = until
-            self._tell(reason, until - now)
+            self._report(reason, until - now)
 
     def extended(self, lane: str, until: float) -> None:
-        """A pause that was told of lasts longer: not told again."""
+        """A pause that was reported lasts longer: do not report it again."""
         self._paused_until[lane] = until
 
-    def _tell(self, reason: str, wait_s: float) -> None:
+    def _report(self, reason: str, wait_s: float) -> None:
         self._notices.put_nowait(ProviderWait(reason, wait_s))

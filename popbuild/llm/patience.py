@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -35,24 +36,19 @@ class Patience:
         environment: Mapping[str, str], in_flight: int | None, together: int | None = None
     ) -> Patience:
         """The defaults, with POPBUILD_TRIES, POPBUILD_BACKOFF_S, POPBUILD_TIMEOUT_S,
-        POPBUILD_PATIENCE_S, POPBUILD_MINUTE_S and POPBUILD_MAX_ANSWER_MB.
-
-        Raises UsageError for any other value.
-        """
-        default = Patience()
+        POPBUILD_PATIENCE_S, POPBUILD_MINUTE_S and POPBUILD_MAX_ANSWER_MB. Raises UsageError for any
+        other value."""
+        default, number = Patience(), functools.partial(_number, environment)
         return Patience(
-            in_flight=in_flight or default.in_flight,
-            together=together or default.together,
-            tries=round(_number(environment, "POPBUILD_TRIES", default.tries, 1)),
-            backoff_s=_number(environment, "POPBUILD_BACKOFF_S", default.backoff_s, 0),
-            timeout_s=_number(environment, "POPBUILD_TIMEOUT_S", default.timeout_s, 0.001),
-            patience_s=_number(environment, "POPBUILD_PATIENCE_S", default.patience_s, 0),
-            minute_s=_number(environment, "POPBUILD_MINUTE_S", default.minute_s, 0.1),
+            in_flight or START,
+            together or START,
+            tries=round(number("POPBUILD_TRIES", default.tries, 1)),
+            backoff_s=number("POPBUILD_BACKOFF_S", default.backoff_s, 0),
+            timeout_s=number("POPBUILD_TIMEOUT_S", default.timeout_s, 0.001),
+            patience_s=number("POPBUILD_PATIENCE_S", default.patience_s, 0),
+            minute_s=number("POPBUILD_MINUTE_S", default.minute_s, 0.1),
             max_answer_bytes=round(
-                _MB
-                * _number(
-                    environment, "POPBUILD_MAX_ANSWER_MB", default.max_answer_bytes / _MB, 0.001
-                )
+                _MB * number("POPBUILD_MAX_ANSWER_MB", default.max_answer_bytes / _MB, 0.001)
             ),
         )
 

@@ -93,11 +93,8 @@ def price_of(model: str) -> Price | None:
 @functools.cache
 def provider_of(model: str) -> str | None:
     """The provider of a model without `<provider>/` in its name, in litellm's words: `anthropic`,
-    `vertex_ai`; None for one that is not in the list.
-
-    A command with nothing to do asks this too. It must not parse three megabytes of JSON for it, so
-    the model's entry is found in the text.
-    """
+    `vertex_ai`; None for one that is not in the list. A command with nothing to do asks this too.
+    It must not parse three megabytes of JSON for it, so the model's entry is found in the text."""
     data, key = _bytes(), json.dumps(model).encode()
     place = data.find(key)
     while place >= 0:

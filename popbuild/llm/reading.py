@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from popbuild.base.redact import redact_value, without_secrets
@@ -15,33 +13,21 @@ from popbuild.llm.native import Said
 from popbuild.llm.request import HALF_A_PAIR, Answer, writable
 from popbuild.llm.wire import HttpExchange
 
-_NO_ANSWER = 300  # a status from here on says that there is no answer
-
-
-@dataclass(frozen=True)
-class ReadAnswer:
-    """An answer's response in OpenAI's form, with warnings for the letter."""
-
-    response: dict[str, Any]
-    warnings: tuple[str, ...] = ()
-
 
 def read_answer(
     model: str, dumped: dict[str, Any] | None, exchange: HttpExchange
-) -> ReadAnswer | None:
-    """The answer of a call: `dumped` is litellm's form of it, None where litellm raised. None
-    without an answer: litellm's exception then says more.
-
-    Raises TransportError where the provider says that it failed, or sent something unreadable.
-    """
+) -> dict[str, Any] | None:
+    """The response of a call in OpenAI's form: `dumped` is litellm's, None where litellm raised.
+    None without an answer: litellm's exception then says more. Raises TransportError where the
+    provider says that it failed, or sent something unreadable."""
     if exchange.status is None:  # it came another way: from the embedded model, say
-        return None if dumped is None else ReadAnswer(_keepable(dumped), _warnings(model, dumped))
-    if exchange.error is not None or exchange.status >= _NO_ANSWER or not exchange.is_whole:
+        return None if dumped is None else _keepable(dumped)
+    if exchange.error is not None or exchange.status >= failures.NO_ANSWER or not exchange.is_whole:
         return None
     said = _said(model, dumped, exchange)
     if said is None:
         assert dumped is not None
-        return ReadAnswer(_keepable(dumped), _warnings(model, dumped))
+        return _keepable(dumped)
     meaning = ends.end_of(said.reason)
     if said.fault is not None:
         raise failures.from_fault(said.fault, model, exchange)
@@ -52,8 +38,7 @@ def read_answer(
         raise failures.loading(model)
     if dumped is None and said.text is None:
         raise failures.unread(model, exchange)
-    response = _set_right(dumped or {"model": model, "choices": []}, said)
-    return ReadAnswer(_keepable(response), _warnings(model, response))
+    return _keepable(_set_right(dumped or {"model": model, "choices": []}, said))
 
 
 def _said(model: str, dumped: dict[str, Any] | None, exchange: HttpExchange) -> Said | None:
@@ -61,22 +46,16 @@ def _said(model: str, dumped: dict[str, Any] | None, exchange: HttpExchange) -> 
     try:
         said = native.read_native(exchange.document())
     except ValueError:
-        if dumped is not None and _is_stream(exchange):
-            return None
+        kind = exchange.headers.get("content-type", "")
+        if dumped is not None and ("event-stream" in kind or "eventstream" in kind):
+            return None  # it was streamed, and litellm joined the pieces
         raise failures.unread(model, exchange) from None
     if said is None and not Answer(dumped or {}, None, 0.0).text:
         raise failures.unread(model, exchange)
     return said
 
 
-def _is_stream(exchange: HttpExchange) -> bool:
-    """Whether the answer was streamed: litellm joins the pieces."""
-    kind = exchange.headers.get("content-type", "")
-    return "event-stream" in kind or "eventstream" in kind
-
-
 def _set_right(response: dict[str, Any], said: Said) -> dict[str, Any]:
-    """litellm's response with the end, text, refusal and counts of the provider."""
     choice, *_ = response.get("choices") or [{"index": 0}]
     message = dict(choice.get("message") or {"role": "assistant"})
     if said.text is not None:
@@ -107,8 +86,8 @@ def _usage(usage: Mapping[str, Any] | None, said: Said) -> dict[str, Any] | None
     }
 
 
-def _warnings(model: str, response: Mapping[str, Any]) -> tuple[str, ...]:
-    """What is odd about an answer that is used all the same."""
+def odd_end(model: str, response: Mapping[str, Any]) -> tuple[str, ...]:
+    """A warning where the provider does not say clearly why the answer ended."""
     choice, *_ = response.get("choices") or [{}]
     word = choice.get("native_finish_reason") or choice.get("finish_reason")
     if not response.get("choices") or ends.end_of(word) != ends.UNKNOWN_END:
@@ -121,19 +100,8 @@ def _warnings(model: str, response: Mapping[str, Any]) -> tuple[str, ...]:
 def _keepable(response: dict[str, Any]) -> dict[str, Any]:
     """The response as it may be kept: JSON on the wire may hold half a surrogate pair, which no
     file can, and a provider may repeat the key that it was called with."""
-    kept = response
-    if not _is_writable(json.dumps(response, ensure_ascii=False)):
-        kept = {
-            **redact_value(response, os.environ, lambda text, _: writable(text)),
-            HALF_A_PAIR: True,
-        }
+    kept = redact_value(response, os.environ, lambda text, _: writable(text))
+    if kept is not response:
+        kept = {**kept, HALF_A_PAIR: True}
     kept = redact_value(kept, os.environ, without_secrets)
     return {name: value for name, value in kept.items() if value is not None}
-
-
-def _is_writable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -42,12 +42,10 @@ def writable(text: str) -> str:
 
 @dataclass(frozen=True)
 class Request:
-    """Everything that may change an answer.
-
-    `settings` are as configured, before litellm drops what a model does not know. `sample` counts
-    draws from 0. `place` is where the model answers. `timeout_s` is how long an answer may take,
-    None for the command's default: it changes no answer, and no digest.
-    """
+    """Everything that may change an answer. `settings` are as configured, before litellm drops what
+    a model does not know. `sample` counts draws from 0. `place` is where the model answers.
+    `timeout_s` is how long an answer may take, None for the command's default: it changes no
+    answer, and no digest."""
 
     model: str
     messages: tuple[Message, ...]

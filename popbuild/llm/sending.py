@@ -18,16 +18,15 @@ from popbuild.base.stopwatch import waiting
 from popbuild.base.units import seconds
 from popbuild.llm import client, preload  # noqa: F401 - preload is imported for what that does
 from popbuild.llm.admission import PATIENCE_HINT, After, Traffic
-from popbuild.llm.bill import billed
 from popbuild.llm.budget import Purse
-from popbuild.llm.callers import Caller
 from popbuild.llm.failures import TransportError
-from popbuild.llm.lanes import ANSWERED, DOWN, REFUSED, UNKNOWN_OUTCOME, UNSENT
+from popbuild.llm.lanes import ANSWERED, DOWN, REFUSED, UNKNOWN_OUTCOME, UNSENT, Caller
 from popbuild.llm.ledger import Ledger, Origin
 from popbuild.llm.notices import Notices, ProviderWait
 from popbuild.llm.patience import Patience
 from popbuild.llm.request import Answer, Request
 from popbuild.llm.stored import Stored
+from popbuild.llm.tokens import billed
 
 
 @dataclass(frozen=True)

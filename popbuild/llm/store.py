@@ -79,7 +79,6 @@ class Store:
         return None if body is None else _answer_in(body)
 
     def has_room(self, request: Request) -> bool:
-        """Whether the answer's folder exists."""
         return self.path(request.digest).parent.is_dir()
 
     def make_room(self, request: Request) -> None:
@@ -89,6 +88,8 @@ class Store:
 
     def prepare(self, request: Request, answer: Answer) -> disk.Prepared:
         """An answer's entry, durable once it is committed. Its folder must exist."""
+        own = answer.counted
+        counted = {"counted": {"input": own.input, "output": own.output}} if own else {}
         body = seal(
             {
                 "formatVersion": STORE_VERSION,
@@ -98,7 +99,7 @@ class Store:
                 "cost": answer.cost,
                 "durationMs": answer.duration_ms,
                 "warnings": list(answer.warnings),
-                **_counted(answer),
+                **counted,
             }
         )
         return disk.prepare(self.path(request.digest), jsonio.compact(body).encode())
@@ -130,7 +131,6 @@ def open_entry(data: bytes, digest: str) -> dict[str, Any] | None:
 
 
 def _answer_in(body: Mapping[str, Any]) -> Answer:
-    """The answer in an entry that was opened."""
     counted = body.get("counted")
     return Answer(
         body["response"],
@@ -152,15 +152,10 @@ def cost_in(body: Mapping[str, Any]) -> float | None:
     return None if not cost and invented else cost
 
 
-def _counted(answer: Answer) -> dict[str, Any]:
-    if answer.counted is None:
-        return {}
-    return {"counted": {"input": answer.counted.input, "output": answer.counted.output}}
-
-
 def _has_its_parts(body: dict[str, Any]) -> bool:
     """Whether an entry is complete: one that was made elsewhere may be sealed and still lack
     parts."""
+    counted = {"input": 0, "output": 0} if body.get("counted") is None else body["counted"]
     return (
         isinstance(body["request"], dict)
         and isinstance(body["request"].get("model"), str)
@@ -169,14 +164,8 @@ def _has_its_parts(body: dict[str, Any]) -> bool:
         and isinstance(body.get("durationMs"), int | float)
         and isinstance(body.get("warnings"), list)
         and all(isinstance(each, str) for each in body["warnings"])
-        and _is_counted(body.get("counted"))
-    )
-
-
-def _is_counted(value: Any) -> bool:
-    return value is None or (
-        isinstance(value, dict)
-        and all(isinstance(value.get(each), int) for each in ("input", "output"))
+        and isinstance(counted, dict)
+        and all(isinstance(counted.get(each), int) for each in ("input", "output"))
     )
 
 

@@ -12,8 +12,8 @@ from popbuild.base.commits import AppendedLine, DiskChange
 from popbuild.base.errors import StoreError
 from popbuild.base.paths import Root
 from popbuild.base.threads import Batches
-from popbuild.llm.hits import Hits
 from popbuild.llm.keeping import Keeping, no_room
+from popbuild.llm.ledger import Hits
 from popbuild.llm.notices import Notices, StoreTrouble
 from popbuild.llm.request import Answer, Request
 from popbuild.llm.reserve import Reserve
@@ -23,12 +23,10 @@ _HINT = "popbuild cache pull URL brings answers from elsewhere; --store use asks
 
 
 class Stored:
-    """The answers that need no call. Must be used inside one event loop.
-
-    No command asks for an answer twice, in any mode: one that the store does not hold stays in
-    memory. A store that cannot be read or written stops nothing, except in the mode `only`; a full
-    disk stops what would be sent. Each kind of trouble is one notice.
-    """
+    """The answers that need no call. Must be used inside one event loop. No command asks for an
+    answer twice, in any mode: one that the store does not hold stays in memory. A store that cannot
+    be read or written stops nothing, except in the mode `only`; a full disk stops what would be
+    sent. Each kind of trouble is one notice."""
 
     def __init__(
         self,
@@ -119,36 +117,31 @@ class Stored:
     async def _look(self, request: Request) -> Answer | None:
         """The answer under today's digest of the request, or under an older one."""
         for digest in request.digests:
-            found = await self._look_under(digest, request)
-            if found is not None:
+            try:
+                # Most are not there, and asking another thread takes longer than looking.
+                if not self._store.stands(digest):
+                    continue
+                found = await asyncio.to_thread(self._store.get, digest)
+            except OSError as error:
+                if self._mode == ONLY:
+                    shown = self._root.show(self._store.path(digest))
+                    where = {"file": shown, "found": error.strerror or str(error)}
+                    raise _refusal("the store cannot be read", request, where) from error
+                self._tell_of_disk("read", error)
+                continue
+            if isinstance(found, Damaged):
+                self._tell_of_damage(request, found)
+            elif found is not None:
                 return found if digest == request.digest else replace(found, kept_as=digest)
         return None
 
-    async def _look_under(self, digest: str, request: Request) -> Answer | None:
-        try:
-            # Most are not there, and asking another thread takes longer than looking.
-            if not self._store.stands(digest):
-                return None
-            found = await asyncio.to_thread(self._store.get, digest)
-        except OSError as error:
-            if self._mode == ONLY:
-                where = {
-                    "file": self._root.show(self._store.path(digest)),
-                    "found": error.strerror or str(error),
-                }
-                raise _refusal("the store cannot be read", request, where) from error
-            self._tell_of_disk("read", error)
-            return None
-        if not isinstance(found, Damaged):
-            return found
-        shown = self._root.show(found.path)
+    def _tell_of_damage(self, request: Request, found: Damaged) -> None:
+        where = {"file": self._root.show(found.path)}
         if self._mode == ONLY:
-            where = {"file": shown}
             if found.aside is not None:
                 where["set aside"] = self._root.show(found.aside)
             raise _refusal("a stored answer is damaged", request, where)
-        self._tell("damage", f"a stored answer is damaged, and asked for anew: {shown}")
-        return None
+        self._tell("damage", f"a stored answer is damaged, and asked for anew: {where['file']}")
 
     def _tell(self, kind: str, text: str) -> None:
         if kind not in self._told:
@@ -156,8 +149,13 @@ class Stored:
             self._notices.put_nowait(StoreTrouble(text))
 
     def _tell_of_disk(self, what: str, error: OSError) -> None:
-        why = error.strerror or str(error)
-        self._tell("disk", f"the store cannot be {what} ({why}): the build goes on without it")
+        self._tell(
+            "disk", f"the store cannot be {what} ({_why(error)}): the build goes on without it"
+        )
+
+
+def _why(error: OSError) -> str:
+    return error.strerror or str(error)
 
 
 def _refusal(message: str, request: Request, where: dict[str, str]) -> StoreError:

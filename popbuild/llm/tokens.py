@@ -1,7 +1,7 @@
-"""Tokens of a text, counted offline: tiktoken, with the tables that litellm carries.
+"""Tokens of a text, counted offline with the tables that litellm carries, and an answer's cost.
 
 Before a call this estimates a prompt's tokens, for any model. After it, it counts those of a call
-whose provider did not say them, if the table is the model's own.
+whose provider did not say them, if the table is the model's own. Unknown is never $0.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import functools
 import importlib.util
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from popbuild.base import jsonio
 from popbuild.llm.prices import price_of
-from popbuild.llm.request import Message, Request, message_text
-from popbuild.llm.usage import Tokens
+from popbuild.llm.request import Answer, Message, Request, is_local, message_text
+from popbuild.llm.usage import Tokens, reported_tokens
 
 _AROUND_A_MESSAGE = 4  # what a provider adds to each: its role and its ends
 _BEFORE_AN_ANSWER = 3  # what it adds once: that the assistant speaks next
@@ -58,6 +59,25 @@ def count_usage(request: Request, text: str) -> Tokens | None:
     return Tokens(asked + len(encode(form)), len(encode(text)), is_counted_by_us=True)
 
 
+def billed(request: Request, answer: Answer) -> Answer:
+    """The answer with its cost. Where the provider says what was used it is litellm's, which knows
+    prices best. Where reasoning was counted beside the output, or we had to count ourselves, it
+    comes from the price list; else it is None."""
+    if is_local(request.model):
+        return answer
+    used = reported_tokens(answer.response)
+    is_reported = used.both is not None and (
+        used.output == answer.response["usage"]["completion_tokens"]
+    )
+    if is_reported and answer.cost is not None:
+        return answer
+    counted = count_usage(request, answer.text) if used.both is None else None
+    price = price_of(request.model)
+    return replace(
+        answer, cost=price.cost_of(counted or used) if price is not None else None, counted=counted
+    )
+
+
 def _is_text(message: Message) -> bool:
     content = message.get("content")
     parts = content if isinstance(content, list) else ()
@@ -67,7 +87,6 @@ def _is_text(message: Message) -> bool:
 
 
 def _table_of(model: str) -> str | None:
-    """The name of a model's table, if it is at hand and the model hides no output."""
     provider, _, name = model.rpartition("/")
     price = price_of(model)
     if provider not in _WHOSE or price is None or price.can_reason:

@@ -41,11 +41,9 @@ class Tokens:
 
 
 def reported_tokens(response: Mapping[str, Any]) -> Tokens:
-    """The tokens that a response reports, in OpenAI's shape.
-
-    Some providers count reasoning beside the output: where it is larger than the output, it is
-    added. If more was cached than there was input, the input is unknown.
-    """
+    """The tokens that a response reports, in OpenAI's shape. Some providers count reasoning beside
+    the output: where it is larger than the output, it is added. If more was cached than there was
+    input, the input is unknown."""
     usage = response.get("usage")
     if not isinstance(usage, Mapping):
         return Tokens()
@@ -55,7 +53,9 @@ def reported_tokens(response: Mapping[str, Any]) -> Tokens:
     written = _first(usage, "prompt_tokens_details", _WRITTEN)
     if asked is None or (cached or 0) + (written or 0) > asked:
         asked = cached = written = None
-    characters = _characters(response)
+    choices = response.get("choices") or [{}]
+    text = (choices[0].get("message") or {}).get("content")
+    characters = len(text) if isinstance(text, str) else 0
     if answered is None or characters > _LONGEST_CHARS * answered:
         return Tokens(asked, None, cached, written)
     if asked is None and not answered:
@@ -90,10 +90,3 @@ def _number(value: Any) -> int | None:
     if not 0 <= value <= _MOST or value != int(value):
         return None
     return int(value)
-
-
-def _characters(response: Mapping[str, Any]) -> int:
-    """How long the text of an answer is."""
-    choices = response.get("choices") or [{}]
-    content = (choices[0].get("message") or {}).get("content")
-    return len(content) if isinstance(content, str) else 0

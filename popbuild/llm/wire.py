@@ -144,20 +144,23 @@ def _unpacker(exchange: HttpExchange) -> Any:
 
 def unreadable(exchange: HttpExchange, more: Mapping[str, object] | None = None) -> ProviderError:
     """The error of an answer that cannot be read: probably no provider sent it."""
-    error = ProviderError(
+    return elsewhere(
         "the provider's answer cannot be read",
         {"status": exchange.status, **exchange.shown(), **(more or {})},
-        hint="does the address lead to the provider, or to a proxy in between?",
+        "does the address lead to the provider, or to a proxy in between?",
     )
-    error.elsewhere = True
-    return error
 
 
 def _too_large(limit: int) -> ProviderError:
-    error = ProviderError(
+    return elsewhere(
         "the provider's answer is too large",
         {"allowed": f"{limit / 2**20:g} MB"},
-        hint="POPBUILD_MAX_ANSWER_MB sets how much of an answer is read",
+        "POPBUILD_MAX_ANSWER_MB sets how much of an answer is read",
     )
+
+
+def elsewhere(message: str, values: Mapping[str, object], hint: str) -> ProviderError:
+    """An error after which another model may well answer the same request."""
+    error = ProviderError(message, values, hint)
     error.elsewhere = True
     return error

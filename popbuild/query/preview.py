@@ -16,9 +16,9 @@ from popbuild.jobs.surroundings import Surroundings
 from popbuild.model.config.config import Config
 from popbuild.model.pipeline import Task
 from popbuild.task.reads import ArtifactsView, ReadTrace, view
-from popbuild.task.stage_source import wrong_stages
 from popbuild.task.templates.render import Templates, nothing_to_send
 from popbuild.task.templates.syntax import TemplateSource, template_source
+from popbuild.task.user_code import wrong_stages
 
 
 def templates_of(settings: Config) -> Templates:

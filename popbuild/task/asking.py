@@ -21,9 +21,8 @@ from popbuild.model.letter import Call
 from popbuild.model.problem import Problem
 from popbuild.model.schema import gate, schemas
 from popbuild.model.stage_names import kept_name
-from popbuild.task.attempt import Work
-from popbuild.task.conversation import as_sent
-from popbuild.task.stage_log import StageLog
+from popbuild.task.attempt import StageLog, Work
+from popbuild.task.prompts import as_sent
 
 
 class Asking:
@@ -90,7 +89,6 @@ class Asking:
     def _requests(
         self, messages: Sequence[Message], schema: Any, settings: Mapping[str, Any]
     ) -> list[Request]:
-        """The request to the model, then to each of its fallbacks."""
         work = self._work
         merged = {**work.task.settings, **self.settings, **settings}
         model, timeout_s = merged.pop("model", None), merged.pop("timeout", None)
@@ -107,7 +105,14 @@ class Asking:
         merged = effective(merged.items())
         if schema is not None and (by_hand := formats_by_hand(merged)):
             raise self._bad_settings([Problem("a schema is sent as one", by_hand[0])])
-        self._refuse_key([list(messages), merged, schema])
+        # What is sent is also kept, in the store: it must hold no key.
+        sent = jsonio.compact([list(messages), merged, schema])
+        if (name := secret_in(sent, work.config.environment)) is not None:
+            raise TaskError(
+                "a prompt holds a key, so it is not sent",
+                {"task": work.task.id, "variable": name},
+                hint="take it out of the prompt, the seed or the code that it comes from",
+            )
         request = Request(
             model,
             tuple(messages),
@@ -149,7 +154,6 @@ class Asking:
             self._log.line(warning, "warning")
 
     def gave(self, text: str) -> bool:
-        """Whether a model answered with exactly this text."""
         return text in self._by_text
 
     def warn(self, text: str, warnings: Sequence[str]) -> None:
@@ -180,18 +184,8 @@ class Asking:
         return TaskError(
             "a call has a setting that it cannot have",
             values,
-            hint="allowed is what `config` of task.yaml may hold",
+            hint="a call may have the settings that `config` of task.yaml may have",
         )
-
-    def _refuse_key(self, request: Any) -> None:
-        """What is sent is also kept, in the store: it must hold no key."""
-        name = secret_in(jsonio.compact(request), self._work.config.environment)
-        if name is not None:
-            raise TaskError(
-                "a prompt holds a key, so it is not sent",
-                {"task": self._work.task.id, "variable": name},
-                hint="take it out of the prompt, the seed or the code that it comes from",
-            )
 
 
 def _as_json(value: Any) -> Any:

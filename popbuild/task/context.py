@@ -12,11 +12,10 @@ from popbuild.llm.request import Answer, Message
 from popbuild.model.problem import MISSING, Problem, value_at
 from popbuild.task import prompts
 from popbuild.task.asking import Asking
-from popbuild.task.attempt import AnswerRejected, RevokedError, Work
+from popbuild.task.attempt import AnswerRejected, RevokedError, StageLog, Work, logger_of
 from popbuild.task.prompts import Progress
 from popbuild.task.reads import ReadTrace
 from popbuild.task.returned import Returned
-from popbuild.task.stage_log import StageLog, logger_of
 
 _UNSET = object()
 
@@ -88,10 +87,8 @@ class Context:
         return copy.deepcopy(self._work.seen.seed)
 
     def read(self, pointer: str, task: str | None = None, default: Any = _UNSET) -> Any:
-        """One value of the seed, or of a needed task's artifact; the task depends on just that.
-
-        A missing value gives `default`, or a TaskError that names the place.
-        """
+        """One value of the seed, or of a needed task's artifact; the task depends on just that. A
+        missing value gives `default`, or a TaskError that names the place."""
         self._check()
         seen = self._work.seen
         if task is not None and task not in seen.artifacts:
@@ -131,12 +128,11 @@ class Context:
         return answer
 
     def judge(self, value: Any) -> list[dict[str, Any]]:
-        """The schema's problems with a value, as objects."""
         return [problem.as_json() for problem in self._returned.judge(value)]
 
     def parse(self, answer: Answer | str) -> Any:
         """The document in an answer, as `parsing` finds it by default: without reasoning, and with
-        harmless slips mended. Where there is none, the exception is that of `reject`."""
+        harmless slips mended. Raises the exception of `reject` where it finds none."""
         self._check()
         return self._returned.parse_for_code(answer)
 
@@ -150,7 +146,6 @@ class Context:
         return self._work.files.is_revoked
 
     def progress(self) -> Progress:
-        """What templates see of the attempt."""
         return Progress(self.variables, self.problems, self.previous, self.critique, self.cycle)
 
     def _check(self) -> None:

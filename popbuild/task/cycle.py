@@ -14,50 +14,36 @@ from popbuild.base.errors import PopbuildError
 from popbuild.base.redact import redact
 from popbuild.model.problem import Problem
 from popbuild.model.stage_names import kept_name
-from popbuild.task import default_stages, timed, user_code
+from popbuild.task import prompts, timed, user_code
 from popbuild.task.asking import Asking
-from popbuild.task.attempt import AnswerRejected, Built, NotPassed, Work
-from popbuild.task.command import run_command
+from popbuild.task.attempt import AnswerRejected, Built, NotPassed, StageLog, Work
 from popbuild.task.context import Context
-from popbuild.task.conversation import as_messages, as_sent
-from popbuild.task.prompts import default_messages
+from popbuild.task.prompts import as_messages, as_sent, default_messages
 from popbuild.task.returned import Returned
-from popbuild.task.stage_log import StageLog
+from popbuild.task.timed import run_command
 
 
 async def run_task(work: Work) -> Built | NotPassed:
     """Run the eleven stages, with refinements. Raises TaskError or ProviderError for a crash."""
-    return await _Runner(work).run()
-
-
-class _CycleFailed(Exception):
-    """A gate refused the answer of this cycle."""
-
-    def __init__(self, stage: str, problems: Sequence[Problem], is_final: bool) -> None:
-        super().__init__(stage)
-        self.stage = stage
-        self.problems = tuple(problems)
-        self.is_final = is_final
+    runner = _Runner(work)
+    try:
+        return await runner.run()
+    except PopbuildError as error:
+        runner.log.skip_rest(f"the task stopped: {error.message}")
+        raise
 
 
 class _Runner:
     def __init__(self, work: Work) -> None:
         self._work = work
         self._functions: Mapping[str, Callable[[Any], Any]] = {}
-        self._log = StageLog(work)
-        self._asking = Asking(work, self._log)
-        self._returned = Returned(work, self._log, self._asking)
-        self._context = Context(work, self._log, self._asking, self._returned)
+        self.log = StageLog(work)
+        self._asking = Asking(work, self.log)
+        self._returned = Returned(work, self.log, self._asking)
+        self._context = Context(work, self.log, self._asking, self._returned)
 
     async def run(self) -> Built | NotPassed:
-        try:
-            return await self._run_all()
-        except PopbuildError as error:
-            self._log.skip_rest(f"the task stopped: {error.message}")
-            raise
-
-    async def _run_all(self) -> Built | NotPassed:
-        work, log, context = self._work, self._log, self._context
+        work, log, context = self._work, self.log, self._context
         for path, digest in work.schema_files.items():
             work.trace.file(path, digest)
         if work.task.stages is not None:
@@ -68,23 +54,20 @@ class _Runner:
         while True:
             try:
                 return Built(await self._cycle(), log.cycle)
-            except _CycleFailed as failed:
-                if failed.is_final or log.cycle >= work.task.refinements:
+            except AnswerRejected as no:
+                if no.is_final or log.cycle >= work.task.refinements:
                     left = f"no refinement left after {log.cycle}"
-                    log.skip_rest("the same request is declined again" if failed.is_final else left)
+                    log.skip_rest("the same request is declined again" if no.is_final else left)
                     answer = self._returned.answer_file
-                    return NotPassed(
-                        failed.stage, failed.problems, log.cycle, answer, failed.is_final
-                    )
-                await self._refine(failed.problems)
+                    return NotPassed(log.stage, no.problems, log.cycle, answer, no.is_final)
+                await self._refine(no.problems)
 
     async def _refine(self, problems: Sequence[Problem]) -> None:
-        """The stages between a failed gate and the next cycle."""
-        log, context = self._log, self._context
+        log, context = self.log, self._context
         log.skip_rest("the gate failed before", until="critique")
         context.problems = [problem.as_json() for problem in problems]
         context.previous = context.answer
-        default = functools.partial(default_stages.critique, problems)
+        default = functools.partial(prompts.critique, problems)
         context.critique = await self._run("critique", default, self._returned.text)
         self._asking.settings = await self._run("refine", lambda: None, self._returned.settings)
         log.skip_rest("the next cycle decides")
@@ -92,8 +75,8 @@ class _Runner:
         self._asking.kept_prompt = ""
 
     async def _cycle(self) -> Any:
-        """One cycle's output. Raises _CycleFailed."""
-        log, context, returned = self._log, self._context, self._returned
+        """One cycle's output. Raises AnswerRejected, in the stage whose gate failed."""
+        log, context, returned = self.log, self._context, self._returned
         if log.cycle:
             log.skip("done in the first cycle", "ingestion", "preProcessing")
         if self._work.task.command is not None:
@@ -115,14 +98,14 @@ class _Runner:
             return await self._run(
                 "integration", lambda: None, lambda value: returned.final(value, context.output)
             )
-        except _CycleFailed:
+        except AnswerRejected:
             log.take_back("critique", "refine")  # they run after all
             raise
 
     # The default stages that do more than a pure function, and what they take.
 
     async def _prompt(self) -> None:
-        # Code of its own for inference may ask something else than these messages.
+        # A task's own inference may send something else than these messages.
         are_sent = "inference" not in self._functions
         work, context = self._work, self._context
         context.messages = await self._run(
@@ -130,7 +113,7 @@ class _Runner:
             lambda: default_messages(work, context.progress(), are_sent=are_sent),
             as_sent if are_sent else as_messages,
         )
-        name = kept_name(work.task.id, "prompt", "json", self._log.cycle)
+        name = kept_name(work.task.id, "prompt", "json", self.log.cycle)
         work.files.keep(name, context.messages)
         self._asking.kept_prompt = jsonio.digest(context.messages)
 
@@ -141,7 +124,7 @@ class _Runner:
     async def _command(self) -> str:
         context = self._context
         given = {
-            "cycle": self._log.cycle,
+            "cycle": self.log.cycle,
             "problems": context.problems,
             "previous": context.previous,
         }
@@ -154,7 +137,7 @@ class _Runner:
     async def _validate(self, stage: str, default: Callable[[], Any]) -> None:
         """A validation stage; its problems end the cycle."""
         await self._run(stage, default, self._returned.no_problems)
-        self._log.validation(stage, ())
+        self.log.validation(stage, ())
 
     # Running one stage.
 
@@ -166,7 +149,7 @@ class _Runner:
     ) -> Any:
         """A stage's own function if stages.py has it, else the default. `take` turns what it
         returned into what the next stage gets, or refuses it. Logged once, whatever happens."""
-        log, watch = self._log, self._work.watch
+        log, watch = self.log, self._work.watch
         log.stage = stage
         is_own = stage in self._functions
         self._work.on_stage(stage, log.cycle, is_own or stage == "inference")
@@ -174,11 +157,11 @@ class _Runner:
         try:
             result = take(await self._call(stage, default))
         except AnswerRejected as no:
-            raise self._failed(no.problems, started_ms, no.is_final) from None
+            raise self._failed(no, started_ms) from None
         except PopbuildError as error:
             if error.declined:
-                problems = (Problem(error.as_line()),)
-                raise self._failed(problems, started_ms, True) from None
+                declined = AnswerRejected(Problem(error.as_line()), is_final=True)
+                raise self._failed(declined, started_ms) from None
             for name, value in log.where.items():
                 error.values.setdefault(name, str(value))
             log.outcome(stage, "error", str(error), watch.worked_ms - started_ms)
@@ -207,19 +190,16 @@ class _Runner:
             return self._work.schema is not None
         return stage == "promptTemplating"
 
-    def _failed(
-        self, problems: Sequence[Problem], started_ms: float, is_final: bool
-    ) -> _CycleFailed:
-        """The failure of the present stage, after it was logged."""
-        stage, took_ms = self._log.stage, self._work.watch.worked_ms - started_ms
-        masked = tuple(map(self._masked, problems))
+    def _failed(self, no: AnswerRejected, started_ms: float) -> AnswerRejected:
+        """The same without any key, once it is logged: problems stand in the next prompt too."""
+        stage, took_ms = self.log.stage, self._work.watch.worked_ms - started_ms
+        masked = tuple(map(self._masked, no.problems))
         message = str(masked[0]) if len(masked) == 1 else f"{len(masked)} problems"
-        self._log.outcome(stage, "failed", message, took_ms, masked)
-        self._log.validation(stage, masked)
-        return _CycleFailed(stage, masked, is_final)
+        self.log.outcome(stage, "failed", message, took_ms, masked)
+        self.log.validation(stage, masked)
+        return AnswerRejected(*masked, is_final=no.is_final)
 
     def _masked(self, problem: Problem) -> Problem:
-        """A problem without any key: it stands in logs, and in the next prompt."""
         environment = self._work.config.environment
         message = redact(problem.message, environment)
         return replace(problem, message=message, pointer=redact(problem.pointer, environment))

@@ -26,18 +26,20 @@ class ReadTrace:
         """A value was read; `document` is "seed" or "artifact:<task>"."""
         self._digests[f"{document}:{pointer}"] = value_digest(value)
 
-    def saw(self, document: str, pointer: str, value: Any) -> None:
-        """Only the kind of value at a place was learned."""
-        kind, _, rest = document.partition(":")
-        key = f"{kind}-kind:{rest}:{pointer}" if rest else f"{kind}-kind:{pointer}"
-        self._digests[key] = kind_of(value)
+    def looked(self, document: str, pointer: str, value: Any) -> Any:
+        """A template looked at a place: of a container it learned only the kind. Gives a view."""
+        if isinstance(value, dict | list):
+            kind, colon, task = document.partition(":")
+            self._digests[f"{kind}-kind{colon}{task}:{pointer}"] = kind_of(value)
+        else:
+            self.read(document, pointer, value)
+        return view(value, document, pointer, self)
 
     def needs(self, tasks: Iterable[str]) -> None:
         """The task learned which artifacts there are: those of all needed tasks."""
         self._digests["needs"] = value_digest(list(tasks))
 
     def job(self, job: str) -> None:
-        """The job's ID was read."""
         self._digests["job"] = job
 
     def file(self, path: str, digest: str) -> None:
@@ -100,11 +102,7 @@ class _View:
     def _at(self, part: str | int) -> Any:
         pointer = self._pointer + pointer_of([part])
         value = value_at(self._value, pointer_of([part]))
-        if isinstance(value, dict | list):
-            self._trace.saw(self._document, pointer, value)
-        else:
-            self._trace.read(self._document, pointer, value)
-        return view(value, self._document, pointer, self._trace)
+        return self._trace.looked(self._document, pointer, value)
 
     def __len__(self) -> int:
         return len(self._whole())
@@ -165,14 +163,10 @@ class ArtifactsView(ObjectView):
         return {task: plain(each) for task, each in self.items()}
 
     def _at(self, part: str | int) -> Any:
-        value, document = self._value.get(part, MISSING), f"artifact:{part}"
-        if value is MISSING:
-            self._trace.needs(self._value)
-        elif isinstance(value, dict | list):
-            self._trace.saw(document, "", value)
-        else:
-            self._trace.read(document, "", value)
-        return view(value, document, "", self._trace)
+        if part in self._value:
+            return self._trace.looked(f"artifact:{part}", "", self._value[part])
+        self._trace.needs(self._value)
+        return MISSING
 
     def __iter__(self) -> Iterator[Any]:
         self._trace.needs(self._value)

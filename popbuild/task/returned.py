@@ -13,18 +13,19 @@ from typing import Any
 from popbuild.base import jsonio
 from popbuild.base.errors import InputError, TaskError, printable
 from popbuild.base.redact import redact_value
+from popbuild.base.texts import is_blank
+from popbuild.llm import ends
 from popbuild.llm.request import Answer, writable
 from popbuild.model.problem import Problem
 from popbuild.model.schema import gate
 from popbuild.model.stage_names import kept_name
-from popbuild.task import default_stages
-from popbuild.task.answer.document import Found, NoDocument, place
+from popbuild.task.answer.document import Found, NoDocument, parse_json, parse_text, place
 from popbuild.task.answer.kinds import Kinds
-from popbuild.task.answer.problems import problems_of
 from popbuild.task.asking import Asking
-from popbuild.task.attempt import AnswerRejected, Work
-from popbuild.task.stage_log import StageLog
+from popbuild.task.attempt import AnswerRejected, StageLog, Work
 
+MAX_ANSWER_CHARS = 4 * 1024 * 1024
+_MAX_REFUSAL_CHARS = 500
 _PROBLEM_KEYS = ("message", "pointer", "schemaPath")
 _REPR = reprlib.Repr()  # bounded, and it survives a __repr__ that fails
 _REPR.maxstring = _REPR.maxother = 120
@@ -88,7 +89,7 @@ class Returned:
             raise AnswerRejected(Problem(f"the answer has {half}"))
         last = self._asking.last
         last = last if last is not None and last.text == text else None
-        problems = problems_of(text, last)
+        problems = _problems_of(text, last)
         if problems:
             raise AnswerRejected(*problems, is_final=last is not None and last.is_declined)
 
@@ -96,13 +97,12 @@ class Returned:
         """The document in an answer, as `parsing` finds it by default. Raises AnswerRejected."""
         try:
             if self._work.task.answer == "text":
-                return default_stages.parse_text(text)
-            return default_stages.parse_json(text, self._kinds)
+                return parse_text(text)
+            return parse_json(text, self._kinds)
         except NoDocument as error:
             raise AnswerRejected(Problem(printable(str(error)))) from None
 
     def parsed(self, value: Any, answer: str) -> Any:
-        """The document that `parsing` returned for an answer."""
         return self.document(self._found(value, answer) if isinstance(value, Found) else value)
 
     def parse_for_code(self, value: Any) -> Any:
@@ -180,3 +180,57 @@ def _is_problem(value: Mapping[str, Any]) -> bool:
     return "message" in value and all(
         isinstance(value[key], str) for key in _PROBLEM_KEYS if key in value
     )
+
+
+def _problems_of(text: str, answer: Answer | None) -> list[Problem]:
+    """The problem of an answer that is refused, cut off, empty or too large. `answer` is the
+    provider's; None where the text is not what a provider gave."""
+    found = None
+    if answer is not None:
+        found = _refused(text, answer) or _no_end(text, answer)
+    if found is None and is_blank(text):
+        found = _empty(answer)
+    if found is None and answer is not None and answer.end == ends.CUT:
+        after = f" after {answer.used.output} tokens" if answer.used.output else ""
+        found = f"the answer is cut off at the length limit{after}{_own_word(answer)}"
+    if found is None and answer is not None and answer.has_half_a_pair:
+        found = "the answer has half a surrogate pair, which is not a character"
+    if found is None and len(text) > MAX_ANSWER_CHARS:
+        found = f"the answer is too large: {len(text):,} characters, at most {MAX_ANSWER_CHARS:,}"
+    return [] if found is None else [Problem(found)]
+
+
+def _refused(text: str, answer: Answer) -> str | None:
+    if not answer.is_declined:
+        return None
+    words = printable(answer.refusal or text).strip()[:_MAX_REFUSAL_CHARS]
+    if answer.end != ends.DECLINED:
+        return f"the model refuses: {words}"
+    found = f"the provider's content filter cut the answer off{_own_word(answer)}"
+    return f"{found}: {words}" if words else found
+
+
+def _no_end(text: str, answer: Answer) -> str | None:
+    word = printable(answer.ended_by)
+    if answer.end == ends.PAUSED:
+        return f"the provider paused the answer ({word})"
+    if answer.end == ends.ABORTED:
+        return f"the answer was aborted on its way ({word})"
+    if answer.end == ends.TOOL or (answer.tools and is_blank(text)):
+        names = ", ".join(map(printable, answer.tools)) or word
+        return f"the answer is a call of a tool ({names}), and no tool was offered"
+    return None
+
+
+def _empty(answer: Answer | None) -> str:
+    reason = printable(answer.ended_by) if answer is not None else "unknown"
+    if answer is not None and answer.used.reasoning:
+        return (
+            f"the answer is empty: {answer.used.reasoning} tokens went into reasoning "
+            f"(finish reason: {reason}); raise maxTokens"
+        )
+    return f"the answer is empty (finish reason: {reason})"
+
+
+def _own_word(answer: Answer) -> str:
+    return "" if answer.ended_by == answer.finish_reason else f" ({printable(answer.ended_by)})"

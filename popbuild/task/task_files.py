@@ -42,7 +42,7 @@ class Files:
         self._artifacts = {name.casefold(): owner for name, owner in artifacts.items()}
         self._environment = environment
         self._lock = threading.Lock()
-        self._is_revoked = False
+        self.is_revoked = False  # a stage outlived its timeout: nothing more is written
         self.written: set[tuple[str, str]] = set()
 
     def write_artifact(self, name: str, value: Any, mode: Mode = "replace") -> None:
@@ -100,13 +100,8 @@ class Files:
             return disk.prepare(path, data)
 
     def revoke(self) -> None:
-        """A stage outlived its timeout: nothing more is written."""
         with self._lock:
-            self._is_revoked = True
-
-    @property
-    def is_revoked(self) -> bool:
-        return self._is_revoked
+            self.is_revoked = True
 
     def _write(self, kind: str, name: str, value: Any, mode: Mode) -> None:
         if mode not in ("replace", "append"):
@@ -129,9 +124,10 @@ class Files:
         except InputError as error:
             raise TaskError(error.message, {"task": self._task, **error.values}) from None
         with self._lock:
-            if self._is_revoked:
+            if self.is_revoked:
                 raise TaskError("the task outlived its timeout", {"task": self._task, "file": name})
-            owner = self._owner(kind, name)
+            main = self._artifacts.get(name.casefold()) if kind == "artifacts" else None
+            owner = main or self._opened.owner(kind, name)
             if owner not in (None, self._task):
                 raise TaskError(
                     "this file belongs to another task",
@@ -148,11 +144,6 @@ class Files:
             if (kind, name) not in self.written:
                 self.written.add((kind, name))
                 self._opened.add_file(self._task, kind, name)
-
-    def _owner(self, kind: str, name: str) -> str | None:
-        """The task that a file belongs to."""
-        main = self._artifacts.get(name.casefold()) if kind == "artifacts" else None
-        return main or self._opened.owner(kind, name)
 
     def _read(self, kind: str, name: str) -> str:
         try:

@@ -1,11 +1,14 @@
-"""Imports stages.py and its modules from the snapshot, not from disk.
+"""Imports stages.py and its modules from the snapshot, not from disk, and finds mistakes in their
+source without running it.
 
 pipeline-config/ is on the import path while tasks run: `import helpers` finds
-pipeline-config/helpers.py, and `from . import helpers` the one beside stages.py.
+pipeline-config/helpers.py, and `from . import helpers` the one beside stages.py. In the source only
+certain mistakes count: the result of a decorator, an import or a call is not known there.
 """
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import importlib
 import importlib.abc
@@ -19,18 +22,21 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from popbuild.base.errors import PopbuildError, TaskError, nearest, shown_error
+from popbuild.base.errors import ConfigError, PopbuildError, TaskError, nearest, shown_error
 from popbuild.model.config.python_imports import file_of
 from popbuild.model.config.snapshot import Snapshot
 from popbuild.model.stage_names import FUNCTIONS
 
+_STAGES = frozenset(FUNCTIONS.values())
+_Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+_VALUES = (ast.Constant, ast.JoinedStr, ast.List, ast.Tuple, ast.Set, ast.Dict)
+_NO_FUNCTIONS = (ast.ClassDef, ast.Import, *_VALUES)
+
 
 class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Python's import system, over a snapshot of the files in `folder`.
-
-    It changes what all of the process imports: stages use plain import statements, and Python
-    looks for those in one place only, `sys.meta_path`.
-    """
+    """Python's import system, over a snapshot of the files in `folder`. It changes what all of the
+    process imports: stages use plain import statements, and Python looks for those in one place
+    only, `sys.meta_path`."""
 
     def __init__(self, snapshot: Snapshot, folder: Path) -> None:
         self._snapshot = snapshot
@@ -73,9 +79,6 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             return spec
         return None
 
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
-        return None
-
     def exec_module(self, module: ModuleType) -> None:
         self._imported.append(module.__name__)
         file = file_of(module.__name__, self._snapshot.files)
@@ -83,7 +86,7 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             return  # a folder without __init__.py
         module.__file__ = str(self._folder / file)  # code may open files beside itself
         code = compile(self._snapshot.text(file), f"pipeline-config/{file}", "exec")
-        exec(code, module.__dict__)  # noqa: S102 - running the user's stages is what this is for
+        exec(code, module.__dict__)  # noqa: S102 - it is the user's own code
 
 
 def load_user_code(path: str) -> dict[str, Callable[[Any], Any]]:
@@ -115,14 +118,11 @@ def load_user_code(path: str) -> dict[str, Callable[[Any], Any]]:
                 hint="begin the name of anything else with _",
             )
         found[stage] = candidate
-    own = [
-        key
-        for key, value in vars(module).items()
-        if getattr(value, "__module__", None) == name and callable(value) and key[0] != "_"
-    ]
-    for key in own:
+    for key, value in vars(module).items():
+        if getattr(value, "__module__", None) != name or not callable(value) or key[0] == "_":
+            continue
         close = nearest(key, FUNCTIONS.values())
-        if key not in FUNCTIONS.values() and close and _plain(key) == _plain(close):
+        if key not in _STAGES and close and _plain(key) == _plain(close):
             raise TaskError(
                 "a function is nearly a stage",
                 {"file": f"pipeline-config/{path}", "found": key, "did you mean": close},
@@ -139,6 +139,91 @@ def place_in(error: BaseException, path: str) -> str:
         own.append((error.filename or "", error.lineno))
     own = [each for each in own if each[0].startswith("pipeline-config/")]
     return f"{own[-1][0]}, line {own[-1][1]}" if own else f"pipeline-config/{path}"
+
+
+def wrong_stages(tree: ast.Module, path: str) -> Iterator[ConfigError]:
+    """Stages that a run could not call: not a function, or not one of a single argument."""
+    for name, line, value in _defined(tree):
+        if name not in _STAGES or value is None:
+            continue
+        where: dict[str, object] = {"file": f"pipeline-config/{path}", "at": f"line {line}"}
+        if isinstance(value, _Function):
+            if not _takes_one(value.args):
+                yield ConfigError(
+                    "a stage takes the wrong parameters",
+                    {**where, "found": f"{name}({ast.unparse(value.args)})"},
+                    hint=f"a stage takes the context and nothing else: def {name}(context)",
+                )
+        elif isinstance(value, _NO_FUNCTIONS):
+            found = ast.unparse(value) if isinstance(value, ast.expr) else ""
+            yield ConfigError(
+                "a stage must be a function",
+                {**where, "found": f"{name} = {found}" if found else f"a class or module {name}"},
+                hint="begin the name of anything else with _",
+            )
+
+
+def near_stages(
+    tree: ast.Module, path: str, is_used_elsewhere: Callable[[str], bool]
+) -> Iterator[ConfigError]:
+    """Public functions that are not used and nearly named like a stage: they never run."""
+    names = (each for each in ast.walk(tree) if isinstance(each, ast.Name))
+    used: set[object] = {each.id for each in names if isinstance(each.ctx, ast.Load)}
+    used |= {each.attr for each in ast.walk(tree) if isinstance(each, ast.Attribute)}
+    used |= {each.value for each in ast.walk(tree) if isinstance(each, ast.Constant)}
+    for name, line, value in _defined(tree):
+        if not isinstance(value, _Function) or name in _STAGES or name.startswith("_"):
+            continue
+        close = nearest(name, _STAGES)
+        if close is None:
+            continue
+        written_apart = _plain(name) == _plain(close)  # refused when it is imported, too
+        if written_apart or not (name in used or is_used_elsewhere(name)):
+            yield ConfigError(
+                "a function is nearly a stage",
+                {
+                    "file": f"pipeline-config/{path}",
+                    "at": f"line {line}",
+                    "found": name,
+                    "did you mean": close,
+                },
+                hint="it never runs; begin a helper's name with _",
+            )
+
+
+def _defined(tree: ast.Module) -> Iterator[tuple[str, int, ast.AST | None]]:
+    """The names defined at the top of a module, under `if` and `try` too, with line and value. The
+    value of a decorated function is None: it may be anything."""
+    waiting: list[ast.stmt] = list(reversed(tree.body))
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.name, node.lineno, None if node.decorator_list else node
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                yield (alias.asname or alias.name.partition(".")[0]), node.lineno, node
+        elif isinstance(node, ast.Assign):
+            for target in node.targets:
+                if isinstance(target, ast.Name):
+                    yield target.id, node.lineno, node.value
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value:
+            yield node.target.id, node.lineno, node.value
+        elif isinstance(node, ast.If | ast.Try | ast.With):
+            handlers = node.handlers if isinstance(node, ast.Try) else []
+            below = [*node.body, *(each for one in handlers for each in one.body)]
+            below += [] if isinstance(node, ast.With) else node.orelse
+            waiting.extend(reversed(below))
+
+
+def _takes_one(given: ast.arguments) -> bool:
+    places = [*given.posonlyargs, *given.args]
+    needed = len(places) - len(given.defaults)
+    by_name = [
+        each
+        for each, default in zip(given.kwonlyargs, given.kw_defaults, strict=True)
+        if default is None
+    ]
+    return needed <= 1 and bool(places or given.vararg) and not by_name
 
 
 def _plain(name: str) -> str:

@@ -18,9 +18,9 @@ from popbuild.model.pipeline import Pipeline, Task
 from popbuild.model.schema.dialects import DEFAULT_DIALECT
 from popbuild.model.schema.references import parts
 from popbuild.query.preview import renders_prompt, template_of, tree_of
-from popbuild.task.stage_source import near_stages
 from popbuild.task.templates.sandbox import NAMES
 from popbuild.task.templates.syntax import Reference
+from popbuild.task.user_code import near_stages
 from popbuild.upkeep.findings import Finding, findings_of_error
 
 _OF_JINJA = frozenset({"caller", "kwargs", "loop", "self", "super", "varargs"})

@@ -15,8 +15,7 @@ from popbuild.base import tree
 from popbuild.base.errors import LockedError, UsageError
 from popbuild.base.paths import Root
 from popbuild.jobs import job_ids, lifecycle
-from popbuild.llm.hits import Saved, by_model
-from popbuild.llm.ledger import read_entries
+from popbuild.llm.ledger import Saved, by_model, read_entries
 from popbuild.llm.store import SET_ASIDE, cost_in, open_entry
 from popbuild.model.config.config import export_environment
 from popbuild.upkeep.prune import Candidate, PruneRule, overdue

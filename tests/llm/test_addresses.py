@@ -17,15 +17,15 @@ from provider import Provider, fail
 from workspace import CHECKOUT, Workspace
 
 from popbuild.base import jsonio
-from popbuild.llm.addresses import (
+from popbuild.llm.endpoint import (
     ADDRESS_VARIABLES,
     ROUTES,
     USE_PROXY,
     address_of,
     normal_address,
+    provider_place,
     variables_of,
 )
-from popbuild.llm.endpoint import provider_place
 from popbuild.llm.store import Store
 from popbuild.model.letter import seal
 from popbuild.model.place import NOWHERE, Place

@@ -127,6 +127,19 @@ def test_when_no_model_can_be_had(workspace: Workspace, provider: Provider) -> N
     assert f"then {SECOND}" in said
 
 
+def test_a_refusal_before_an_outage(workspace: Workspace, provider: Provider) -> None:
+    """The refusal is what the task has, and its log says that the other model could not be had."""
+    alone(workspace, SECOND)
+    replies = {MODEL: Reply(finish_reason="content_filter"), SECOND: fail(403)}
+    provider.answer = lambda request: replies[f"openai/{request.model}"]
+    assert "content filter" in run(workspace, 1)
+    assert asked(provider) == [MODEL, SECOND]
+    lines = workspace.read("pipeline-data/rejected/first/tasks/research/execution-logs.json")
+    (warning,) = [each["message"] for each in lines if "was asked" in each["message"]]
+    assert warning.startswith(f"{SECOND} could not be had (")
+    assert warning.endswith(f"): {MODEL} was asked")
+
+
 def test_a_key_that_is_missing(workspace: Workspace, provider: Provider) -> None:
     """Of the first model's provider: nothing is sent there."""
     alone(workspace, MODEL, model="anthropic/claude-3-5-haiku-20241022")

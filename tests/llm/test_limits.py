@@ -15,9 +15,9 @@ from popbuild.llm.lanes import (
     REFUSED,
     UNKNOWN_OUTCOME,
     UNSENT,
+    Caller,
     End,
     Lane,
-    PendingCall,
 )
 from popbuild.llm.limits import Breaker, Minute, Window, limits_of, strictest
 from popbuild.model.pipeline import Limit, Pipeline
@@ -26,8 +26,8 @@ NOTHING = Limit()
 START = 8
 
 
-def call(number: int = 1, provider: Limit = NOTHING, model: Limit = NOTHING) -> PendingCall:
-    return PendingCall(f"digest-{number}", number, ("openai", "openai/small"), (provider, model))
+def call(number: int = 1, provider: Limit = NOTHING, model: Limit = NOTHING) -> Caller:
+    return Caller(f"digest-{number}", number, ("openai", "openai/small"), (provider, model))
 
 
 class Machine:
@@ -44,7 +44,7 @@ class Machine:
         self.text = self.board.text()
         return self.board
 
-    def sends(self, each: PendingCall, seat: int = 0) -> bool:
+    def sends(self, each: Caller, seat: int = 0) -> bool:
         """Send a call if it may be."""
         board = self.turn(seat)
         until = board.wait_until(each, START)
@@ -53,18 +53,16 @@ class Machine:
         board.send(each)
         return True
 
-    def must_send(self, each: PendingCall, seat: int = 0) -> PendingCall:
+    def must_send(self, each: Caller, seat: int = 0) -> Caller:
         assert self.sends(each, seat)
         return each
 
-    def ends(
-        self, each: PendingCall, outcome: str = ANSWERED, seat: int = 0, **more: object
-    ) -> float:
+    def ends(self, each: Caller, outcome: str = ANSWERED, seat: int = 0, **more: object) -> float:
         return self.turn(seat).end(each, End(outcome, **more))  # type: ignore[arg-type] # by name
 
-    def fill(self, first: int = 1, seat: int = 0, **limits: Limit) -> list[PendingCall]:
+    def fill(self, first: int = 1, seat: int = 0, **limits: Limit) -> list[Caller]:
         """Send as many calls as may be."""
-        sent: list[PendingCall] = []
+        sent: list[Caller] = []
         while self.sends(one := call(first + len(sent), **limits), seat):
             sent.append(one)
         return sent
@@ -164,7 +162,7 @@ def test_nothing_is_sent_before_retry_after_is_over() -> None:
     (one, *_) = machine.fill()
     machine.now += 1
     assert machine.ends(one, REFUSED, retry_after_s=20.0) == 20.0
-    other = PendingCall("o", 99, ("openai", "openai/large"), (NOTHING, NOTHING))
+    other = Caller("o", 99, ("openai", "openai/large"), (NOTHING, NOTHING))
     assert machine.sends(other, seat=1)
     machine.now += 19.9
     assert not machine.sends(call(50), seat=1)
@@ -195,7 +193,7 @@ def test_a_limit_is_where_a_window_starts_and_ends() -> None:
     assert len(machine.fill(100, model=Limit(20))) == 20
     machine = Machine()
     assert len(machine.fill(provider=Limit(30))) == 30
-    other = PendingCall("o", 99, ("openai", "openai/large"), (Limit(30), NOTHING))
+    other = Caller("o", 99, ("openai", "openai/large"), (Limit(30), NOTHING))
     assert not machine.sends(other)
 
 

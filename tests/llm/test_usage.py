@@ -15,13 +15,13 @@ from workspace import Workspace
 
 from popbuild.llm import tokens
 from popbuild.llm import usage as said
-from popbuild.llm.bill import billed
 from popbuild.llm.budget import Spent
 from popbuild.llm.history import History
 from popbuild.llm.prices import Price
 from popbuild.llm.request import Answer
 from popbuild.llm.request import Request as Asked
 from popbuild.llm.store import Store
+from popbuild.llm.tokens import billed
 from popbuild.llm.usage import Tokens
 from popbuild.model.letter import Usage
 from popbuild.query import untrusted

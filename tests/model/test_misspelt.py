@@ -14,7 +14,7 @@ from refusals import refused
 from workspace import Workspace
 
 from popbuild.llm import known
-from popbuild.task.stage_source import near_stages, wrong_stages
+from popbuild.task.user_code import near_stages, wrong_stages
 
 CONFIG = "pipeline-config/tasks"
 

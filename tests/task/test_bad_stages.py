@@ -145,7 +145,9 @@ TEMPLATES: dict[str, tuple[str, list[str]]] = {
     "wordwrap of a word": ("{{ ('a' * 900000)|wordwrap(1) }}", LARGE),
     "wordwrap": ("{{ ('a' * 1000000)|wordwrap(1, wrapstring='b' * 100000) }}", LARGE),
     "batch": ("{{ [1]|batch(1000000000, 'x')|list }}", LARGE),
+    "batch by name": ("{{ [1]|batch(fill_with='x', linecount=1000000000)|list }}", LARGE),
     "slice": ("{{ [1]|slice(1000000000, 'x')|list }}", LARGE),
+    "slice by name": ("{{ [1]|slice(slices=1000000000)|list }}", LARGE),
     "a width of nothing": ("{{ '{:3000000000}'.format('') }}", LARGE),
     "a width from a field": ("{{ '{:>{w}}'.format('a', w=3000000000) }}", LARGE),
     "a width from the seed": (
@@ -274,6 +276,7 @@ def test_templates_may_do_what_is_useful(workspace: Workspace, provider: Provide
         " {{ '%d' % seed.data.people }}"
         " {{ seed.data.people|string }} {{ seed.data.nothing|default(5000000) }}"
         " {{ seed.data.tags|tojson(indent=1) }} {{ 'a' ~ 1 ~ [2] }} {{ [1, 2]|sum }}"
+        " {{ [1, 2, 3]|batch(linecount=2, fill_with=0)|list }}"
         " {{ 'x y'|replace(' ', '-')|center(5) }}{% set x %}z{% endset %}{{ x * 3 }}\n"
         "{{ 'long ' * 100000 }}",
     )
@@ -283,7 +286,7 @@ def test_templates_may_do_what_is_useful(workspace: Workspace, provider: Provide
     assert text.startswith(
         "<A>; <B> 1,400,000,000&lt;&amp;  &gt;1 1400000000 1400000000 5000000 [\n"
     )
-    assert "] a1[2] 3  x-y zzz\nlong " in text
+    assert "] a1[2] 3 [[1, 2], [3, 0]]  x-y zzz\nlong " in text
     assert len(text) > 500_000
     assert len(provider.requests) == 2
 

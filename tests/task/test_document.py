@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from popbuild.task.answer.document import NoDocument
+from popbuild.task.answer.document import NoDocument, parse_json
 from popbuild.task.answer.kinds import Kinds
-from popbuild.task.default_stages import parse_json
 
 OBJECT = {"type": "object", "required": ["content"]}
 OBJECTS = {"type": "array", "items": {"type": "object"}}

@@ -7,9 +7,8 @@ import json
 import pytest
 
 from popbuild.base.texts import is_blank
-from popbuild.task.answer.document import NoDocument
+from popbuild.task.answer.document import NoDocument, parse_json, parse_text
 from popbuild.task.answer.kinds import Kinds
-from popbuild.task.default_stages import parse_json, parse_text
 
 OBJECT = Kinds({"type": "object"})
 DRAFT = '{"content":"a draft, and a } or two"} and [1] or { or "'

@@ -9,7 +9,8 @@ from typing import Any
 
 from popbuild.base import jsonio
 from popbuild.base.errors import InputError
-from popbuild.task.answer import slips
+from popbuild.base.texts import is_blank
+from popbuild.task.answer import pieces, reasoning, slips
 from popbuild.task.answer.kinds import Kinds, type_of
 from popbuild.task.answer.pieces import (
     BLANK,
@@ -40,6 +41,33 @@ class Found:
 
 class NoDocument(Exception):
     """An answer without a document. The text is for the model and for a person."""
+
+
+def parse_text(answer: str) -> Found:
+    """An answer in prose as a document, without its reasoning. Raises NoDocument."""
+    kept, notes = _without_reasoning(answer, pieces.blocks)
+    return Found({"content": kept.text.strip()}, notes=notes)
+
+
+def parse_json(answer: str, kinds: Kinds) -> Found:
+    """The JSON document in an answer. Raises NoDocument."""
+    kept, notes = _without_reasoning(answer, spans)
+    found = find_document(kept.in_place, kinds, is_all=kept.is_sure)
+    return Found(found.value, found.warnings, notes)
+
+
+def _without_reasoning(
+    answer: str, content: reasoning.Spans
+) -> tuple[reasoning.WithoutReasoning, tuple[str, ...]]:
+    found = reasoning.without(answer, content)
+    if found.unclosed is not None:
+        tag, at = found.unclosed.text, place(answer, found.unclosed.start)
+        raise NoDocument(f"the answer's reasoning never ends: nothing closes {tag} at {at}")
+    if not found.reasoning:
+        return found, ()
+    if is_blank(found.text):
+        raise NoDocument("the answer is empty: all of it is reasoning")
+    return found, (f"left out {found.reasoning:,} characters of reasoning",)
 
 
 def find_document(text: str, kinds: Kinds, *, is_all: bool = True) -> Found:

@@ -9,9 +9,13 @@ from typing import Any
 
 from popbuild.base.errors import InputError
 from popbuild.task.answer import slips
-from popbuild.task.answer.fences import OPENING, Fences
 from popbuild.task.answer.kinds import Kinds
 
+# An opening fence may stand behind words on its line; a closing one has its own line.
+_FENCE = r"(?:`{3,}|~{3,}) [ \t]* (?P<language> [\w.+#-]* ) [ \t]* \r? $"
+_FENCES = re.compile(_FENCE, re.MULTILINE | re.VERBOSE)
+_CLOSING = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*\r?$", re.MULTILINE)
+_MAX_LENGTH = 8  # longer fences count as this long: few searches are then in vain
 _MAX_DECODED = 3  # how often a text may be encoded in a text
 
 LEFT, RIGHT = r"\u201c\u2018", r"\u201d\u2019"  # quotation marks that JSON does not have
@@ -25,7 +29,7 @@ _OUTSIDE = re.compile(
     | (?P<flat>    \[ [^\[\]{{}}"`\x1b]{{0,200}} \] )
     | (?P<open>    [\[{{] )
     | (?P<close>   [\]}}] )
-    | {OPENING}
+    | {_FENCE}
     """,
     re.VERBOSE | re.MULTILINE,
 )
@@ -44,8 +48,44 @@ _FIRST = re.compile(rf"[\[{{\"]|{_LITERAL}\b")  # how a document begins
 _NUMBERS = re.compile(r"\[[\s\d,-]*\]")
 _LITERALS = {"number", "boolean", "null"}
 LOOK_BACK = 200  # characters around a bracket that tell what it is
-_ANY_TEXT = {"", "text", "txt", "plain", "plaintext", "output"}
+_MAY_HOLD_JSON = re.compile(r"|text|txt|plain|plaintext|output|.*json.*", re.IGNORECASE)
 BLANK = " \t\r\n\ufeff\u200b\u2060\xa0"
+
+
+class Fences:
+    """The lines of a text that may close a fence. Ask in the order of the text."""
+
+    def __init__(self, text: str) -> None:
+        self._lines = [(match.start(), match.end(), match[1]) for match in _CLOSING.finditer(text)]
+        self._next = 0
+        self._never: set[tuple[str, int]] = set()  # what no line closes from here on
+
+    def end_of(self, opening: str, behind: int) -> tuple[int, int] | None:
+        """Where the line that closes a fence starts and ends; None where no line does."""
+        sign = opening[0]
+        length = min(len(opening) - len(opening.lstrip(sign)), _MAX_LENGTH)
+        while self._next < len(self._lines) and self._lines[self._next][0] < behind:
+            self._next += 1
+        if (sign, length) in self._never:
+            return None
+        for number in range(self._next, len(self._lines)):
+            start, end, line = self._lines[number]
+            if line[0] == sign and len(line) >= length:
+                return start, end
+        self._never.add((sign, length))
+        return None
+
+
+def blocks(text: str) -> Iterator[tuple[int, int, bool]]:
+    """The spans of the fenced blocks in a text, fences included; all of them are whole."""
+    fences = Fences(text)
+    at = 0
+    while match := _FENCES.search(text, at):
+        at = match.end()
+        end = fences.end_of(match[0], at)
+        if end is not None:
+            yield match.start(), end[1], True
+            at = end[1]
 
 
 @dataclass(frozen=True)
@@ -116,7 +156,7 @@ class Pieces:
                 whole = one_document(text[at : end[0]].strip(BLANK), self.kinds)
                 if whole is not None:
                     yield FencedDocument(at, end[0], True, *whole)
-                if whole is not None or not _may_hold_json(match["language"]):
+                if whole is not None or not _MAY_HOLD_JSON.fullmatch(match["language"]):
                     at = fence_end
             elif kind == "flat" and not self._may_count(match):
                 continue
@@ -129,7 +169,6 @@ class Pieces:
                 at = piece.end
 
     def _may_count(self, match: re.Match[str]) -> bool:
-        """Whether a bracket that holds neither text nor other brackets may be a document."""
         kinds = self.kinds
         empty = not match[0][1:-1].strip()
         if "array" not in kinds.types or not (empty or kinds.item_types & _LITERALS):
@@ -160,11 +199,9 @@ class Pieces:
 
 
 def _end(text: str, start: int, has_strings: bool) -> int | None:
-    """The offset behind the bracket that closes the one at `start`; None where none does.
-
-    A bracket that closes an outer one closes what is open inside too; one that nothing opened is
-    ignored. In prose a quotation mark may mean inches: brackets between two of them count.
-    """
+    """The offset behind the bracket that closes the one at `start`; None where none does. A bracket
+    that closes an outer one closes what is open inside too; one that nothing opened is ignored. In
+    prose a quotation mark may mean inches: brackets between two of them count."""
     interval = _INTERVAL.match(text, start)
     if interval is not None:
         return interval.end()
@@ -187,8 +224,3 @@ def _end(text: str, start: int, has_strings: bool) -> int | None:
         elif match["end"] != '"':
             return None  # the text ends inside a string
     return None
-
-
-def _may_hold_json(language: str) -> bool:
-    language = language.casefold()
-    return language in _ANY_TEXT or "json" in language

@@ -180,7 +180,6 @@ def _leading(
 
 
 def _outside(tags: list[Tag], spans: list[tuple[int, int]]) -> list[Tag]:
-    """The tags outside of the spans."""
     found, number = [], 0
     for tag in tags:
         while number < len(spans) and spans[number][1] <= tag.start:

@@ -35,10 +35,8 @@ _DOUBLED = re.compile(rf"({_SPACE}){{(?={_SPACE}{{)")
 
 
 def parse_leniently(text: str) -> tuple[Any, tuple[str, ...]]:
-    """The value of a JSON text, and the slips that were mended in it.
-
-    Raises InputError, as `jsonio.parse` does, with the place in the given text.
-    """
+    """The value of a JSON text, and the slips that were mended in it. Raises InputError, as
+    `jsonio.parse` does, with the place in the given text."""
     try:
         return jsonio.parse(text, "answer"), ()
     except InputError:

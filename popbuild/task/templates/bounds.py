@@ -59,11 +59,13 @@ class RenderBudget(threading.local):
         """Count looking at all of a value, `times` times."""
         self.work(steps_of(value, MAX_STEPS - self._steps) * times)
 
-    def look(self, value: Any) -> None:
-        """Count a value that is compared in one go: it may not be larger than a prompt."""
+    def look(self, value: Any) -> Any:
+        """Count a value that is compared in one go, and give it: it may not be larger than a
+        prompt."""
         steps = steps_of(value, MAX_PROMPT_CHARS)
         limit(steps)
         self.work(steps)
+        return value
 
     def turn(self, chars: int) -> None:
         """Count a turn of a loop, and the template's own text in it."""
@@ -82,11 +84,9 @@ def limit(size: int) -> None:
 
 
 def weigh(value: Any) -> int:
-    """About how long a value is as a text. TaskError if that is too long.
-
-    A list that holds the same list twice, which holds a third one twice, … is small in memory and
-    endless as a text: hence the walk.
-    """
+    """About how long a value is as a text. TaskError if that is too long. A list that holds the
+    same list twice, which holds a third one twice, … is small in memory and endless as a text:
+    hence the walk."""
     if isinstance(value, str):
         limit(len(value))
         return len(value)
@@ -94,20 +94,19 @@ def weigh(value: Any) -> int:
     waiting = [value]
     while waiting:
         each = waiting.pop()
+        parts: Collection[Any] = ()
         if isinstance(each, str | bytes):
             total += len(each)
         elif isinstance(each, dict):
-            total += 2 * len(each) + 1
-            limit(total)
-            waiting.extend(each)
-            waiting.extend(each.values())
+            parts = [*each, *each.values()]
+            total += 1 + len(parts)
         elif isinstance(each, list | tuple | set | frozenset):
-            total += len(each) + 1
-            limit(total)
-            waiting.extend(each)
+            parts = each
+            total += 1 + len(parts)
         else:
             total += 1
         limit(total)
+        waiting.extend(parts)
     return total
 
 

@@ -1,15 +1,18 @@
-"""Operators, methods and formats in templates, weighed before they run: how large is the result,
-and how many steps does it take?"""
+"""Operators, methods, formats, filters and tests in templates, weighed before they run: how large
+is the result, and how many steps does it take?"""
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sized
 from typing import Any
 
+from popbuild.base.errors import TaskError
 from popbuild.task.templates.bounds import (
     CHARS_A_STEP,
     MAX_PROMPT_CHARS,
+    RenderBudget,
     limit,
     limit_bits,
     refuse_size,
@@ -26,8 +29,8 @@ _BITS_A_STEP = 100_000  # of two factors, multiplied
 SizeCheck = Callable[..., None]
 
 
-def before_operator(operator: str, left: Any, right: Any) -> None:
-    """Weigh what `left operator right` would make."""
+def before_operator(operator: str, left: Any, right: Any) -> int:
+    """Weigh what `left operator right` would make. Gives the steps that it takes."""
     if operator == "*":
         for one, count in ((left, right), (right, left)):
             if isinstance(one, str | bytes | list | tuple) and isinstance(count, int):
@@ -40,25 +43,6 @@ def before_operator(operator: str, left: Any, right: Any) -> None:
         before_percent(str(left), right)
     elif operator == "**" and isinstance(left, int) and isinstance(right, int):
         limit_bits(max(left.bit_length(), 1) * abs(right))
-
-
-def before_method(
-    owner: Any, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> None:
-    """Weigh what a method of a text or a list would make."""
-    weigh(list(args) + list(kwargs.values()))
-    if isinstance(owner, str | bytes):
-        check = _TEXT_METHODS.get(method)
-        if check is not None:
-            check(owner, *args, **kwargs)
-    elif isinstance(owner, int) and method == "to_bytes":
-        check_width(owner, *args, *kwargs.values())
-    elif isinstance(owner, list) and method in ("extend", "insert") and args:
-        limit(len(owner) + (len(args[-1]) if isinstance(args[-1], Sized) else 1))
-
-
-def work_of_operator(operator: str, left: Any, right: Any) -> int:
-    """The steps that `left operator right` takes."""
     if isinstance(left, int) and isinstance(right, int):
         return 1 + left.bit_length() * right.bit_length() // _BITS_A_STEP
     sizes = sum(len(each) for each in (left, right) if isinstance(each, list | tuple))
@@ -68,8 +52,17 @@ def work_of_operator(operator: str, left: Any, right: Any) -> int:
 _SLOW_METHODS = ("rfind", "rindex", "rsplit", "rpartition", "strip", "lstrip", "rstrip")
 
 
-def work_of_method(owner: Any, method: str, args: tuple[Any, ...]) -> int:
-    """The steps that a method of a text or a list takes."""
+def before_method(owner: Any, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int:
+    """Weigh what a method of a text or a list would make. Gives the steps that it takes."""
+    weigh(list(args) + list(kwargs.values()))
+    if isinstance(owner, str | bytes):
+        check = _TEXT_METHODS.get(method)
+        if check is not None:
+            check(owner, *args, **kwargs)
+    elif isinstance(owner, int) and method == "to_bytes":
+        _width(owner, *args, *kwargs.values())
+    elif isinstance(owner, list) and method in ("extend", "insert") and args:
+        limit(len(owner) + (len(args[-1]) if isinstance(args[-1], Sized) else 1))
     first = args[0] if args else ""
     if isinstance(owner, str | bytes):
         steps = 1 + len(owner) // CHARS_A_STEP
@@ -96,32 +89,22 @@ def before_percent(text: str, values: Any) -> None:
     limit(len(text) + widths + text.count("%") * weight)
 
 
-class Fields:
-    """The fields of one call of `format`. Each is weighed just before it is made, when its width
-    and precision are known: they may come from other fields, and from documents."""
-
-    def __init__(self) -> None:
-        self._made = 0
-
-    def before(self, value: Any, spec: str) -> None:
-        """Weigh what `format(value, spec)` would make, with what was made before."""
-        # More digits than any width has; Python refuses to read thousands of them.
-        if any(len(each) > len(str(MAX_PROMPT_CHARS)) for each in _NUMBER.findall(spec)):
-            refuse_size()
-        widths = sum(int(each) for each in _NUMBER.findall(spec))
-        self._made += widths + len(spec) + weigh(value)
-        limit(self._made)
+def field_size(value: Any, spec: str) -> int:
+    """The most that `format(value, spec)` makes. TaskError for too large a width."""
+    numbers = _NUMBER.findall(spec)
+    # More digits than any width has; Python refuses to read thousands of them.
+    if any(len(each) > len(str(MAX_PROMPT_CHARS)) for each in numbers):
+        refuse_size()
+    return sum(map(int, numbers)) + len(spec) + weigh(value)
 
 
-def check_width(_text: Any, width: Any = 0, *_: Any) -> None:
-    limit(width if isinstance(width, int) else 0)
+def _width(_text: Any, *given: Any, times: int = 1, **named: Any) -> None:
+    """Weigh a width or a count, under whatever name it is given."""
+    numbers = [each for each in (*given, *named.values()) if isinstance(each, int)]
+    limit(times * max(numbers, default=0))
 
 
-def _tabs(text: Any, tabsize: Any = 8) -> None:
-    limit(len(text) * tabsize if isinstance(tabsize, int) else 0)
-
-
-def check_replaced(text: Any, old: Any = "", new: Any = "", *_: Any, **__: Any) -> None:
+def _replaced(text: Any, old: Any = "", new: Any = "", *_: Any, **__: Any) -> None:
     if isinstance(text, bytes):
         limit(len(text) * max(len(new), 1))
     else:
@@ -139,12 +122,12 @@ def _translated(text: Any, table: Any = None) -> None:
 
 
 _TEXT_METHODS: dict[str, SizeCheck] = {
-    "center": check_width,
-    "ljust": check_width,
-    "rjust": check_width,
-    "zfill": check_width,
-    "expandtabs": _tabs,
-    "replace": check_replaced,
+    "center": _width,
+    "ljust": _width,
+    "rjust": _width,
+    "zfill": _width,
+    "expandtabs": lambda text, tabsize=8: _width(text, tabsize, times=len(text)),
+    "replace": _replaced,
     "join": _joined,
     "translate": _translated,
 }
@@ -161,3 +144,116 @@ def summed(values: Iterable[Any], start: Any) -> Any:
         found.extend(each)
         limit(len(found))
     return kind(found)
+
+
+# Jinja's filters and tests: their inputs are weighed, their results counted.
+
+_CHARS_COPIED = 1_000  # take the time in which one is made
+_STEPS_A_FIELD = 10  # to follow one part of `attribute="a.b.c"`
+_CHARS_A_SLICE = 16  # take the memory of a list
+_MAX_INDENT = 1_000  # of JSON: it is made once for each level, before anything is counted
+
+
+def _indented(value: Any, width: Any = 4, *_: Any, **__: Any) -> None:
+    text = str(value)
+    step = width if isinstance(width, int) else len(width)
+    limit(len(text) + step * (text.count("\n") + 1))
+
+
+def _joined_by(value: Any, d: Any = "", attribute: Any = None) -> None:
+    if isinstance(value, Sized):
+        limit(len(value) * len(str(d)))
+
+
+def _wrapped(
+    value: Any, width: Any = 79, _long: Any = True, wrapstring: Any = None, **__: Any
+) -> None:
+    text = str(value)
+    limit(len(text) * (1 + len(wrapstring or "")))
+    if isinstance(width, int) and width > 0:
+        # The rest of a long word is copied for each of its lines.
+        longest = max(map(len, text.split()), default=0)
+        limit(longest * longest // width // _CHARS_COPIED)
+
+
+def _rounded(_value: Any, precision: Any = 0, *_: Any, **__: Any) -> None:
+    limit_bits(4 * abs(precision) if isinstance(precision, int) else 0)  # ten to its power
+
+
+def _as_json(_value: Any, indent: Any = None) -> None:
+    step = len(indent) if isinstance(indent, str) else indent
+    if isinstance(step, int) and step > _MAX_INDENT:
+        raise TaskError("a template indents JSON too far", {"allowed": f"{_MAX_INDENT:,}"})
+
+
+_FILTERS: dict[str, SizeCheck] = {
+    "batch": _width,
+    "center": _width,
+    "slice": functools.partial(_width, times=_CHARS_A_SLICE),
+    "format": lambda text, *args, **kwargs: before_percent(str(text), kwargs or args),
+    "indent": _indented,
+    "join": _joined_by,
+    "replace": _replaced,
+    "round": _rounded,
+    "tojson": _as_json,
+    "wordwrap": _wrapped,
+}
+_FOR_WEB_PAGES = "it is for web pages, and has no bound"
+# Filters of jinja that templates do not have, and why.
+LEFT_OUT = {
+    "random": "a prompt must be the same text each time it is rendered",
+    "urlize": _FOR_WEB_PAGES,
+    "xmlattr": _FOR_WEB_PAGES,
+}
+
+
+def bounded(filters: Mapping[str, Callable[..., Any]], budget: RenderBudget) -> dict[str, Any]:
+    """Filters by name, each of which weighs its inputs and counts its result. A filter that gets
+    the environment too says so by an attribute, which is kept."""
+    return {
+        name: _bounded(name, function, _FILTERS.get(name), budget)
+        for name, function in filters.items()
+        if name not in LEFT_OUT
+    }
+
+
+def counting_tests(tests: Mapping[str, Any], budget: RenderBudget) -> dict[str, Any]:
+    """Tests by name; those that compare count their steps."""
+
+    def counted(test: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(test)
+        def run(*args: Any) -> Any:
+            budget.walk(list(args))
+            return test(*args)
+
+        return run
+
+    return {name: counted(test) if name in _COMPARING else test for name, test in tests.items()}
+
+
+# Tests that look at all of their values, and filters that compare items with each other.
+_COMPARING = frozenset("in eq equalto == ne != gt greaterthan > ge >= lt lessthan < le <=".split())
+_SORTING = frozenset({"sort", "dictsort", "groupby", "unique", "min", "max"})
+
+
+def _bounded(
+    name: str, function: Callable[..., Any], check: SizeCheck | None, budget: RenderBudget
+) -> Callable[..., Any]:
+    skipped = 1 if hasattr(function, "jinja_pass_arg") else 0
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        given = list(args[skipped:]) + list(kwargs.values())
+        weigh(given)
+        several = name in _SORTING and given and isinstance(given[0], Sized)
+        budget.walk(given, 1 + len(given[0]).bit_length() // 4 if several else 1)
+        attribute = kwargs.get("attribute")
+        if isinstance(attribute, str) and isinstance(given[0], Sized):
+            budget.work(len(given[0]) * attribute.count(".") * _STEPS_A_FIELD)
+        if check is not None:
+            check(*args[skipped:], **kwargs)
+        result = function(*args, **kwargs)
+        budget.spend(result)
+        return result
+
+    return run

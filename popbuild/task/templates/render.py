@@ -66,11 +66,9 @@ class Templates:
     def render(
         self, path: str, variables: Mapping[str, Any], trace: ReadTrace
     ) -> tuple[str, set[str]]:
-        """The text of a template, and every name in it or in included ones.
-
-        Raises TaskError with file and line for a syntax error, an undefined name, an attempt to
-        leave the sandbox, or more text than any prompt needs.
-        """
+        """The text of a template, and every name in it or in included ones. Raises TaskError with
+        file and line for a syntax error, an undefined name, an attempt to leave the sandbox, or
+        more text than any prompt needs."""
         loaded = self._loader.start()
         self._environment.budget.start()
         trace.on_copy = self._environment.budget.walk
@@ -84,8 +82,11 @@ class Templates:
         except TaskError as error:
             error.values.setdefault("file", _place(path, _line(error, path)))
             raise
+        except jinja2.TemplateSyntaxError as error:
+            _fail("a template has a syntax error", error.name or path, error.lineno, error)
         except Exception as error:
-            _fail_to_render(path, error)
+            message, hint = next(each[1:] for each in _RENDER_ERRORS if isinstance(error, each[0]))
+            _fail(message, path, _line(error, path), error, hint)
         finally:
             trace.on_copy = None
             for name in loaded:
@@ -109,13 +110,6 @@ _RENDER_ERRORS: tuple[tuple[type[Exception], str, str | None], ...] = (
     (RecursionError, "a template calls itself without end", None),
     (Exception, "a template failed", None),
 )
-
-
-def _fail_to_render(path: str, error: Exception) -> NoReturn:
-    if isinstance(error, jinja2.TemplateSyntaxError):
-        _fail("a template has a syntax error", error.name or path, error.lineno, error)
-    message, hint = next(each[1:] for each in _RENDER_ERRORS if isinstance(error, each[0]))
-    _fail(message, path, _line(error, path), error, hint)
 
 
 def _fail(

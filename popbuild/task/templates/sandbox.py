@@ -17,7 +17,7 @@ import jinja2.visitor
 
 from popbuild.base.errors import nearest
 from popbuild.task.reads import ArrayView, ArtifactsView, ObjectView, plain
-from popbuild.task.templates import bounds, filters, operations
+from popbuild.task.templates import bounds, operations
 
 _IN_BRACKETS = "a name with a dash is written in brackets: artifacts['market-analysis']"
 NAMES = ("seed", "artifacts", "config", "variables", "problems", "previous", "cycle")
@@ -31,19 +31,19 @@ class Sandbox(jinja2.sandbox.SandboxedEnvironment):
         self.budget = bounds.RenderBudget()
         self.finalize = self._printed
         self.policies["json.dumps_function"] = self._dump
-        self.filters = filters.bounded({**self.filters, "sum": _sum}, self.budget)
-        self.tests = filters.counting_tests(self.tests, self.budget)
+        self.filters = operations.bounded({**self.filters, "sum": _sum}, self.budget)
+        self.tests = operations.counting_tests(self.tests, self.budget)
         self.filters["bounded_concat"] = self._concat
         # With the context, or the compiler would run it once, for a constant.
-        self.filters["bounded_look"] = jinja2.pass_context(lambda _, value: self._look(value))
-        self.filters["bounded_turn"] = jinja2.pass_context(lambda _, chars: self._turn(chars))
+        self.filters["bounded_look"] = jinja2.pass_context(lambda _, value: self.budget.look(value))
+        self.filters["bounded_turn"] = jinja2.pass_context(lambda _, chars: self.budget.turn(chars))
         del self.globals["lipsum"]  # a prompt must not be a random text
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> jinja2.nodes.Template:
         tree = super()._parse(source, name, filename)
         for node in tree.find_all(jinja2.nodes.Filter):
-            if node.name in filters.LEFT_OUT:
-                why = f"the filter {node.name!r} is left out: {filters.LEFT_OUT[node.name]}"
+            if node.name in operations.LEFT_OUT:
+                why = f"the filter {node.name!r} is left out: {operations.LEFT_OUT[node.name]}"
                 raise jinja2.TemplateSyntaxError(why, node.lineno, name, filename)
         dashed = _dashed(tree)
         if dashed is not None:
@@ -75,8 +75,7 @@ class Sandbox(jinja2.sandbox.SandboxedEnvironment):
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         left, right = plain(left), plain(right)
-        operations.before_operator(operator, left, right)
-        self.budget.work(operations.work_of_operator(operator, left, right))
+        self.budget.work(operations.before_operator(operator, left, right))
         result = super().call_binop(context, operator, left, right)
         self.budget.spend(result)
         return result
@@ -84,8 +83,7 @@ class Sandbox(jinja2.sandbox.SandboxedEnvironment):
     def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:
         # Named as in jinja, so that a keyword in a template cannot clash.
         owner, name = getattr(__obj, "__self__", None), getattr(__obj, "__name__", "")
-        operations.before_method(owner, name, args, kwargs)
-        __self.budget.work(operations.work_of_method(owner, name, args))
+        __self.budget.work(operations.before_method(owner, name, args, kwargs))
         __self.budget.walk([*args, *kwargs.values()])
         result = super().call(__context, __obj, *args, **kwargs)
         __self.budget.spend(result)
@@ -110,16 +108,9 @@ class Sandbox(jinja2.sandbox.SandboxedEnvironment):
             parts.append(part)
         return "".join(parts)
 
-    def _look(self, value: Any) -> Any:
-        self.budget.look(value)
-        return value
-
-    def _turn(self, chars: int) -> str:
-        self.budget.turn(chars)
-        return ""
-
-    def _concat(self, parts: list[Any]) -> str:
-        texts = [bounds.printed_text(part) for part in parts]
+    @staticmethod
+    def _concat(parts: list[Any]) -> str:
+        texts = list(map(bounds.printed_text, parts))
         bounds.limit(sum(map(len, texts)))
         return "".join(texts)
 
@@ -135,14 +126,14 @@ def _sum(
 
 
 class _Formatter(jinja2.sandbox.SandboxedFormatter):
-    """Jinja's formatter, with every field weighed before it is made."""
+    """Jinja's formatter, with every field weighed just before it is made, when its width and
+    precision are known: they may come from other fields, and from documents."""
 
-    def __init__(self, environment: jinja2.Environment, **options: Any) -> None:
-        super().__init__(environment, **options)
-        self._fields = operations.Fields()
+    _made = 0
 
     def format_field(self, value: Any, format_spec: str) -> Any:
-        self._fields.before(value, format_spec)
+        self._made += operations.field_size(value, format_spec)
+        bounds.limit(self._made)
         return super().format_field(value, format_spec)
 
 

@@ -60,11 +60,11 @@ class TemplateSource:
 def template_source(text: str) -> TemplateSource:
     """What a template's text shows; nothing if it cannot be parsed, which is an error elsewhere."""
     try:
-        tree = _PARSER.parse(text)
-        undeclared = _undeclared(tree)
+        tree, found = _PARSER.parse(text), _Names(_PARSER)
+        found.visit(tree)
     except (jinja2.TemplateError, RecursionError, ValueError):
         return TemplateSource()
-    optional = _optional(tree)
+    undeclared, optional = found.undeclared_identifiers, _optional(tree)
     names = list(tree.find_all(nodes.Name))
     loaded = [each for each in names if each.ctx == "load" and id(each) not in optional]
     sets = frozenset(each.name for each in names if each.ctx != "load")
@@ -88,12 +88,6 @@ class _Names(jinja2.meta.TrackingCodeGenerator):
     def __init__(self, environment: jinja2.Environment) -> None:
         super().__init__(environment)
         self.optimizer = None
-
-
-def _undeclared(tree: nodes.Template) -> set[str]:
-    found = _Names(_PARSER)
-    found.visit(tree)
-    return found.undeclared_identifiers
 
 
 def _references(tree: nodes.Template) -> Iterator[Reference]:
