@@ -9,8 +9,8 @@ from typing import Any
 
 from popbuild.base import disk
 from popbuild.base.errors import ConfigError, FencedError, PopbuildError
-from popbuild.base.exit_codes import in_our_words
 from popbuild.base.paths import REJECTED, JobFolder
+from popbuild.base.printing import in_our_words
 from popbuild.build import prepare
 from popbuild.build.events import JobResult
 from popbuild.build.finish import finish

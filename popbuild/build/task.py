@@ -14,7 +14,7 @@ from popbuild.base.errors import (
     PopbuildError,
     StoppedError,
 )
-from popbuild.base.exit_codes import in_our_words
+from popbuild.base.printing import in_our_words
 from popbuild.base.stopwatch import Stopwatch
 from popbuild.build import task_end
 from popbuild.build.job_run import JobRun

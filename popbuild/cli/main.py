@@ -11,7 +11,7 @@ from typing import NoReturn
 from popbuild import __version__
 from popbuild.base.arguments import parse_words, parser_of
 from popbuild.base.errors import OK, UsageError, no_such
-from popbuild.base.exit_codes import guarded
+from popbuild.base.printing import guarded
 from popbuild.base.words import Command, flag
 
 _TEXT = """\

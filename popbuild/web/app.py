@@ -29,7 +29,7 @@ from popbuild.base.errors import (
     StoppedError,
     UsageError,
 )
-from popbuild.base.exit_codes import in_our_words, show_traceback
+from popbuild.base.printing import in_our_words, show_traceback
 from popbuild.base.redact import redact, redact_value
 from popbuild.base.roots import check_there
 from popbuild.model.problem import Problem

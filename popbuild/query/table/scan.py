@@ -8,8 +8,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from popbuild.base.exit_codes import guarded
 from popbuild.base.paths import Root
+from popbuild.base.printing import guarded
 from popbuild.jobs import job_ids
 from popbuild.query import describe
 from popbuild.query.table.row import JobRow, row_of

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from popbuild.base import disk, tree
 from popbuild.base.errors import PopbuildError
-from popbuild.base.exit_codes import in_our_words
 from popbuild.base.file_events import watch_files
 from popbuild.base.paths import COMPLETE, CURRENT, PENDING, REJECTED, Root, job_place
+from popbuild.base.printing import in_our_words
 from popbuild.base.roots import check_there
 from popbuild.jobs import job_ids, lifecycle
 from popbuild.model.config import config
