@@ -89,7 +89,7 @@ class Plain(Events):
         self.line(f"left by the budget: {shown}{more}; the next run goes on from here")
 
     def confirm(self, planned: Sequence[PlannedJob]) -> bool | None:
-        from popbuild.query.plan_text import plan_lines
+        from popbuild.query.planned import plan_lines
 
         for text in plan_lines(planned):
             self.line(text)

@@ -14,7 +14,7 @@ def _explain(given: Given) -> int:
     the schema, the seed or the setting. With a task, also everything that its artifact depends
     on."""
     from popbuild.query import describe
-    from popbuild.query.plan_text import explain_lines
+    from popbuild.query.explain import explain_lines
 
     found = describe.explain_job(root_of(given), given.job, given.task)
     return print_result(

@@ -22,8 +22,7 @@ def _plan(given: Given) -> int:
     With --store only, exits with 2 where a run would lack an answer."""
     from popbuild.build import session
     from popbuild.build.nothing_to_do import Options
-    from popbuild.query.plan_text import plan_lines
-    from popbuild.query.planned import totals
+    from popbuild.query.planned import plan_lines, totals
 
     root, names, variables = root_and_names(given, RUN)
     options = Options(

@@ -13,7 +13,7 @@ def _prompt(given: Given) -> int:
     from popbuild.query import describe
 
     root = root_of(given)
-    messages = describe.prompt(root, describe.find_job(root, given.job), given.task)
+    messages = describe.prompt(describe.find_job(root, given.job), given.task)
 
     def lines() -> Iterator[str]:
         for number, message in enumerate(messages):

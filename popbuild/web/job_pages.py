@@ -14,8 +14,7 @@ from popbuild.base.units import count, money
 from popbuild.build.human_gate import default_name
 from popbuild.jobs.lookup import Job
 from popbuild.model import status as states
-from popbuild.query.plan_text import parts_text, price_text, sum_text
-from popbuild.query.planned import totals
+from popbuild.query.planned import parts_text, price_text, sum_text, totals
 from popbuild.query.table.job_table import Query, query_of
 from popbuild.query.table.row import STALE, JobRow, row_of
 from popbuild.web import handlers
