@@ -95,7 +95,8 @@ class Keeping:
             await asyncio.wait(self._under_way)
         self._reserve.close()
         lost = 0
-        for paid in list(self._waiting.values()):
+        # A line of the ledger fits into the room that was just freed; an answer might fill it.
+        for paid in sorted(self._waiting.values(), key=lambda paid: not paid.is_stored):
             try:
                 await self._put(paid)
             except OSError:
@@ -106,7 +107,7 @@ class Keeping:
                 "next run asks again"
             )
         elif self._waiting:
-            self._tell(f"{count(len(self._waiting), 'paid answer')} waited for room, and is kept")
+            self._tell(f"{count(len(self._waiting), 'paid answer')} waited for room and found it")
 
     def _tell(self, text: str) -> None:
         self._notices.put_nowait(StoreTrouble(text))

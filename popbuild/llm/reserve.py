@@ -1,8 +1,9 @@
 """Room on the disk for paid answers: held before a call is sent, given up when a write fails.
 
 It is one file without a name, so that the kernel removes it with the process, however that ends. It
-grows with the calls in flight. On a full disk it is given up piece by piece: what other jobs write
-meanwhile would take all of it.
+grows with the calls in flight. On a full disk it is given up piece by piece, since what other jobs
+write meanwhile would take all of it. The last piece stays until the command ends and writes nothing
+else: it is for the ledger's lines of answers that are stored already.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ _ESCAPED = 2  # bytes in JSON for a byte of a prompt, rarely more
 _BYTES_A_TOKEN = 8
 _UNKNOWN = 64 << 10  # for an answer without a limit
 _MOST = 1 << 20  # for one answer
+_LINES = 64 << 10  # for some 200 lines of the ledger, when the command ends
 
 
 class Reserve:
@@ -43,7 +45,7 @@ class Reserve:
         self._held += size
         try:
             async with self._growing:
-                if self._works and self._held > self._size:
+                if self._works and self._held + _LINES > self._size:
                     await asyncio.to_thread(self._grow)
         except BaseException as error:
             if isinstance(error, OSError) and not disk_room.is_full(error):
@@ -62,10 +64,11 @@ class Reserve:
         self._largest = max(self._largest, size_bytes)
 
     def give_up(self, size_bytes: int) -> bool:
-        """Free this room, or what is left, for a write that failed. Says whether any was left."""
-        if self._file is None or not self._size:
+        """Free this room, or what is left but for the last piece, for a write that failed. Says
+        whether any was left."""
+        if self._file is None or self._size <= _LINES:
             return False
-        self._size = max(0, self._size - size_bytes - _AROUND)
+        self._size = max(_LINES, self._size - size_bytes - _AROUND)
         try:
             disk_room.give_back(self._file, self._size)
         except OSError:
@@ -87,7 +90,7 @@ class Reserve:
         """Allocate what is held, and as much again if there is room."""
         if self._file is None:
             self._file = disk_room.unnamed(self._folder)
-        least = self._held
+        least = self._held + _LINES
         with contextlib.suppress(OSError):
             self._take(max(_LEAST, 2 * least))
             return
