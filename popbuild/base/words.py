@@ -84,5 +84,8 @@ class Command:
 
 
 def command(brief: str, *words: Word) -> Callable[[Callable[[Any], int]], Command]:
-    """Declare a command by its function: `_<name>`, whose docstring is the help page."""
-    return lambda run: Command(run.__name__.lstrip("_"), brief, words, run)
+    """Declare a command by its function: `_<name>`, whose docstring is the help page. It takes
+    --json, at its end unless a word of its own says more."""
+    has_own = any(word.key == JSON.key for word in words)
+    own_words = words if has_own else (*words, JSON)
+    return lambda run: Command(run.__name__.lstrip("_"), brief, own_words, run)

@@ -1,13 +1,12 @@
 """`popbuild explain`."""
 
-from popbuild.cli.options import JSON, ONE_JOB, Given, argument, command, print_result, root_of
+from popbuild.cli.options import ONE_JOB, Given, argument, command, print_result, root_of
 
 
 @command(
     "say why tasks are stale, with the differences",
     ONE_JOB,
     argument("task", "TASK", "?", help="all if absent"),
-    JSON,
 )
 def _explain(given: Given) -> int:
     """Say why a job's tasks are stale, in depth: each reason with the difference in the prompt,

@@ -4,7 +4,6 @@ from popbuild.base.errors import FAILED, OK
 from popbuild.build.shared_words import RUN
 from popbuild.cli.options import (
     JOBS_OR_TASKS,
-    JSON,
     STORE,
     WHAT,
     Given,
@@ -14,7 +13,7 @@ from popbuild.cli.options import (
 )
 
 
-@command("say what a run would do and cost", JOBS_OR_TASKS, *WHAT, STORE, JSON)
+@command("say what a run would do and cost", JOBS_OR_TASKS, *WHAT, STORE)
 def _plan(given: Given) -> int:
     """Say what a run would do and cost: every task that will run, and every task below it that
     may, with the reasons, how many answers are stored already, and tokens and dollars as a range.

@@ -4,10 +4,10 @@ import sys
 from collections.abc import Iterator
 
 from popbuild.base.errors import printable
-from popbuild.cli.options import JSON, ONE_JOB, ONE_TASK, Given, command, print_result, root_of
+from popbuild.cli.options import ONE_JOB, ONE_TASK, Given, command, print_result, root_of
 
 
-@command("print what a task would ask, without a call", ONE_JOB, ONE_TASK, JSON)
+@command("print what a task would ask, without a call", ONE_JOB, ONE_TASK)
 def _prompt(given: Given) -> int:
     """Print the messages that a task would send now. Renders the templates; makes no call."""
     from popbuild.query import describe

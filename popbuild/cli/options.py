@@ -10,7 +10,7 @@ from popbuild.base.errors import UsageError, no_such
 from popbuild.base.paths import Root
 from popbuild.base.printing import print_json, print_lines, print_result
 from popbuild.base.roots import find_root
-from popbuild.base.words import JSON, Command, argument, command, flag, option
+from popbuild.base.words import Command, argument, command, flag, option
 from popbuild.build.shared_words import (
     BUDGET_USD,
     IN_FLIGHT,
@@ -23,7 +23,7 @@ from popbuild.build.shared_words import (
 
 # fmt: off
 __all__ = [
-    "BUDGET_USD", "IDENTITY", "IN_FLIGHT", "JOBS", "JOBS_OR_TASKS", "JSON", "MAX_SIZE",
+    "BUDGET_USD", "IDENTITY", "IN_FLIGHT", "JOBS", "JOBS_OR_TASKS", "MAX_SIZE",
     "OLDER_THAN", "ONE_JOB", "ONE_TASK", "PATTERN", "REALLY", "SOME_JOBS", "STORE", "UNKNOWN_COST",
     "WHAT", "Command", "Given", "argument", "command", "flag", "option", "print_frozen",
     "print_json", "print_lines", "print_result", "root_and_names", "root_of",
