@@ -1,4 +1,4 @@
-"""What `approve` and `reject` share: the words of an answer, and how it is given."""
+"""What `approve` and `reject` share: the words of an answer, and giving it."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from popbuild.base.arguments import Given
-from popbuild.base.errors import UsageError, no_such
+from popbuild.base.errors import unknown
 from popbuild.base.paths import Root
 from popbuild.base.printing import print_json, print_lines, print_result
 from popbuild.base.roots import find_root
@@ -56,7 +56,7 @@ def root_and_names(given: Given, command: Command) -> tuple[Root, list[str], dic
         elif key in command.variables:
             variables[key] = value
         else:
-            raise UsageError("no such variable", no_such("variable", key, command.variables))
+            raise unknown("variable", key, command.variables)
     check_given_once(given.names, variables)
     said = "--root" if given.root else "root="
     root = find_root(Path.cwd(), given.root or variables.get("root"), said)
