@@ -28,7 +28,7 @@ from popbuild.model.config.documents import parse_and_validate
 from popbuild.model.letter import open_letter
 from popbuild.model.problem import Problem, parts_of, pointer_of, value_at
 from popbuild.model.schema import gate, schemas
-from popbuild.model.schema.bundle import bundle
+from popbuild.model.schema.references import bundle
 from popbuild.task.answer.document import NoDocument, parse_json, parse_text
 from popbuild.task.answer.kinds import Kinds
 from popbuild.task.reads import ReadTrace, view

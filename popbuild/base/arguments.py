@@ -1,4 +1,4 @@
-"""Commands, declared as `words.py` says, as argparse's parsers. The one importer of argparse."""
+"""argparse's parsers for commands that `words.py` declares. The one importer of argparse."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import argparse
 import functools
 import os
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
-from popbuild.base.errors import UsageError, no_such
+from popbuild.base.errors import UsageError, no_such, unknown
 from popbuild.base.words import Command, Word
 
 Given = argparse.Namespace
@@ -26,10 +27,10 @@ class Parser(argparse.ArgumentParser):
 def parse_words(
     command: Command, prog: str, words: Sequence[str], *, only_given: bool = False
 ) -> Given:
-    """What the words say; with `only_given`, without the options that are not among them.
+    """The values of the words; with `only_given`, without those of absent options.
 
-    Arguments may stand between options, which argparse allows only where it fits. UsageError for a
-    word that the command does not take. SystemExit, once the help is printed, for --help.
+    Arguments may stand anywhere between options, which argparse does not always allow. UsageError
+    for a word that the command does not take. --help prints the help, then raises SystemExit.
     """
     end = words.index("--") if "--" in words else len(words)
     if any(each in _HELP for each in words[:end]):
@@ -38,14 +39,14 @@ def parse_words(
     default = argparse.SUPPRESS if only_given else None
     options = _bare(prog, (word for word in command.words if word.is_option), default)
     given, rest = options.parse_known_args(words[:end])
-    unknown = next((each for each in rest if each.startswith("-") and each != "-"), None)
-    if unknown is not None:
+    found = next((each for each in rest if each.startswith("-") and each != "-"), None)
+    if found is not None:
         names = [*_HELP, *(name for word in command.words if word.is_option for name in word.names)]
-        values = no_such("option", unknown.partition("=")[0], names, where={"command": prog})
-        raise UsageError("no such option", values, hint=f"{prog} --help")
+        option, where = found.partition("=")[0], {"command": prog}
+        raise unknown("option", option, names, where=where, hint=f"{prog} --help")
     arguments = _bare(prog, (word for word in command.words if not word.is_option))
     rest += words[end + 1 :]
-    # Behind a -- nothing is an option.
+    # After a -- nothing is an option.
     given, rest = arguments.parse_known_args(["--", *rest] if rest else [], given)
     if rest:
         values = {"command": prog, "found": " ".join(rest).removeprefix("-- ")}
@@ -60,25 +61,28 @@ def _bare(prog: str, words: Iterable[Word], default: object = None) -> Parser:
     return parser
 
 
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    def add_argument(self, action: argparse.Action) -> None:
+        super().add_argument(action)
+        if isinstance(action.choices, Mapping):  # argparse forgets how far it indents commands
+            widest = max(map(len, action.choices)) + 2 * self._indent_increment
+            self._action_max_length = max(self._action_max_length, widest)
+
+
 def parser_of(command: Command, prog: str, completed: Mapping[str, Any] | None = None) -> Parser:
     """A command's parser, for its help page. With `completed`, which says how values are completed,
     the commands below it have their words as well: to make all of them takes a while."""
-    parser = Parser(**_layout(command, prog))
+    text, _, epilog = command.page.partition("\n\n")
+    width = min(80, int(os.environ.get("COLUMNS", "80") or 80))
+    parser = Parser(
+        prog,
+        description=text if epilog else textwrap.fill(" ".join(text.split()), width),
+        epilog=epilog or None,
+        formatter_class=functools.partial(_Formatter, max_help_position=26, width=width),
+        allow_abbrev=False,
+    )
     _fill(parser, command, completed)
     return parser
-
-
-def _layout(command: Command, prog: str) -> dict[str, Any]:
-    text, _, epilog = command.page.partition("\n\n")
-    kind = argparse.RawDescriptionHelpFormatter if epilog else argparse.HelpFormatter
-    width = min(80, int(os.environ.get("COLUMNS", "80") or 80))
-    return {
-        "prog": prog,
-        "description": text,
-        "epilog": epilog or None,
-        "formatter_class": functools.partial(kind, max_help_position=26, width=width),
-        "allow_abbrev": False,
-    }
 
 
 def _fill(
@@ -104,11 +108,10 @@ def _fill(
 
 def _add(parser: argparse.ArgumentParser, word: Word, default: object = None) -> argparse.Action:
     settings: dict[str, Any] = {"help": word.help, "default": default or word.default}
-    if not word.value:
-        settings["action"] = "store_true"
+    if word.value:
+        settings |= {"metavar": word.value, "type": functools.partial(_chosen, word)}
     else:
-        settings["metavar"] = word.value
-        settings["type"] = functools.partial(_chosen, word)
+        settings["action"] = "store_true"
     if word.count:
         settings["nargs"] = word.count
     if word.repeated:
@@ -119,7 +122,7 @@ def _add(parser: argparse.ArgumentParser, word: Word, default: object = None) ->
 
 
 def _chosen(word: Word, given: str) -> str:
-    """A value. UsageError where it is none of the word's choices."""
+    """A value; UsageError unless it is one of the word's choices."""
     if word.choices and given not in word.choices:
         kind = word.value.lower()
         name = word.names[-1] if word.is_option else kind

@@ -21,7 +21,7 @@ class AppendedLine:
 
 @dataclass(frozen=True)
 class Unsynced:
-    """Open files and folders that were written without a sync; `release` closes them."""
+    """Open files and folders that need a sync; `release` closes them."""
 
     files: tuple[tuple[Path, int], ...]
 
@@ -44,11 +44,11 @@ def unsynced(paths: Sequence[Path]) -> Unsynced:
 
 
 def release(group: Sequence[DiskChange]) -> None:
-    """Close what a group that was committed had open."""
+    """Close the open files of a committed group."""
     for each in group:
         if isinstance(each, Unsynced):
             for _, file in each.files:
-                with contextlib.suppress(OSError):  # they are synced: nothing is lost with them
+                with contextlib.suppress(OSError):  # they are synced, so nothing is lost
                     os.close(file)
 
 

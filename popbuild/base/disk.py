@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from popbuild.base.errors import InputError
+from popbuild.base.jsonio import too_large
 from popbuild.base.permissions import file_mode, folder_mode
 
 _TO_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # a pipe must not hold us up
@@ -26,7 +27,7 @@ TO_CREATE = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and its missing parents, each 0700 unless configured otherwise."""
+    """Make a folder and its missing parents, 0700 unless configured otherwise."""
     missing = []
     while not path.is_dir():
         missing.append(path)
@@ -37,7 +38,7 @@ def make_folder(path: Path) -> None:
 
 
 def stands(path: str | Path) -> bool:
-    """Whether there is anything by this name, a dangling link included."""
+    """Whether anything has this name, a dangling link included."""
     return os.path.lexists(path)
 
 
@@ -55,7 +56,7 @@ def is_regular(path: Path) -> bool:
 
 
 def stamp(path: Path) -> tuple[int, int, int] | None:
-    """Changes when a file is replaced or written to; None where there is no file."""
+    """A value that differs once a file was replaced or written to; None if it is missing."""
     try:
         found = path.lstat()
     except FileNotFoundError:
@@ -70,7 +71,7 @@ def temporary_beside(path: Path) -> Path:
 
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Let errors inside name this file: those of a write name none, others a temporary one."""
+    """Let errors inside name this file: a failed write names none, others name a temporary one."""
     try:
         yield
     except OSError as error:
@@ -119,7 +120,7 @@ def put(prepared: Prepared, *, sync: bool) -> None:
 
 
 def replace(prepared: Prepared, *, sync: bool) -> None:
-    """As `put`, but the new name is durable only after `sync_folder`."""
+    """As `put`, but the new name becomes durable by `sync_folder`."""
     try:
         with naming(prepared.path):
             try:
@@ -143,7 +144,7 @@ def discard_prepared(prepared: Prepared) -> None:
 
 
 def append(path: Path, data: bytes, *, sync: bool = True, lines: bool = True) -> None:
-    """Append with one write. With `lines`, first end a last line that a crash left torn."""
+    """Append with one write. With `lines`, first end a line that a crash left torn."""
     with naming(path):
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, file_mode())
         try:
@@ -165,8 +166,8 @@ def _write_all(file: int, data: bytes) -> None:
 
 @contextlib.contextmanager
 def creating(path: Path) -> Iterator[IO[bytes]]:
-    """Create a file, to be written in pieces; it is synced at the end, and removed if anything
-    goes wrong. Its name is durable after `sync_folder`."""
+    """Create a file, to be written in pieces. At the end it is synced; if anything goes wrong, it
+    is removed. Its name becomes durable by `sync_folder`."""
     with (
         naming(path),
         os.fdopen(os.open(path, os.O_WRONLY | TO_CREATE, file_mode()), "wb") as stream,
@@ -175,7 +176,7 @@ def creating(path: Path) -> Iterator[IO[bytes]]:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-            # Reading it back should read the disk, where the kernel lets us ask for that.
+            # Ask the kernel to forget it, so that reading it back reads the disk.
             if hasattr(os, "posix_fadvise"):
                 os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         except BaseException:
@@ -185,7 +186,7 @@ def creating(path: Path) -> Iterator[IO[bytes]]:
 
 
 def sync_file(path: Path) -> None:
-    """Make a file durable that was written without a sync."""
+    """Make a file durable after a write without a sync."""
     with naming(path), open_to_read(path) as file:
         os.fsync(file)
 
@@ -217,8 +218,8 @@ _seen: ContextVar[dict[str, os.stat_result | None] | None] = ContextVar("seen", 
 
 @contextlib.contextmanager
 def noting_reads() -> Iterator[dict[str, os.stat_result | None]]:
-    """Inside, note each file that is read: its path, and its stat when it was read; None if a
-    second reading found it changed."""
+    """Note each file that is read inside: by its path, its stat at the time, or None if a second
+    read found it changed."""
     seen: dict[str, os.stat_result | None] = {}
     token = _seen.set(seen)
     try:
@@ -228,13 +229,13 @@ def noting_reads() -> Iterator[dict[str, os.stat_result | None]]:
 
 
 def _look_of(status: os.stat_result) -> tuple[int, ...]:
-    """What tells that a file was changed. Reading it changes the time of its last access."""
+    # All that changes with a file; not the time of its last access.
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def read(path: str | Path, *, max_bytes: int | None = None) -> bytes:
-    """A regular file's bytes. Links, folders, pipes and devices are refused with an InputError:
-    they could be anything."""
+    """A regular file's bytes. InputError for links, folders, pipes, devices and files that are too
+    large."""
     try:
         file = os.open(path, _TO_READ)
     except OSError as error:
@@ -251,21 +252,21 @@ def read(path: str | Path, *, max_bytes: int | None = None) -> bytes:
             kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
             raise _irregular(path, kind)
         if max_bytes is not None and status.st_size > max_bytes:
-            raise _too_large(path, f"{status.st_size:,}", max_bytes)
+            raise too_large(path, f"{status.st_size:,}", max_bytes)
         data = os.read(file, status.st_size + 1)
         if len(data) == status.st_size:
             return data
         with os.fdopen(file, "rb", closefd=False) as stream:  # it grows, or is very large
             data += stream.read(-1 if max_bytes is None else max_bytes + 1 - len(data))
         if max_bytes is not None and len(data) > max_bytes:
-            raise _too_large(path, f"more than {max_bytes:,}", max_bytes)
+            raise too_large(path, f"more than {max_bytes:,}", max_bytes)
         return data
     finally:
         os.close(file)
 
 
 def read_end(path: Path, size_bytes: int) -> bytes:
-    """At most the last `size_bytes` of a file; nothing where there is no file."""
+    """At most the last `size_bytes` of a file; empty if there is no file."""
     try:
         with naming(path), open_to_read(path) as file:
             return os.pread(file, size_bytes, max(0, os.fstat(file).st_size - size_bytes))
@@ -274,13 +275,5 @@ def read_end(path: Path, size_bytes: int) -> bytes:
 
 
 def _irregular(path: str | Path, found: str) -> InputError:
-    return InputError(
-        "not a regular file",
-        {"file": path, "found": found},
-        hint="put a file in its place; popbuild follows no links",
-    )
-
-
-def _too_large(path: str | Path, found: str, max_bytes: int) -> InputError:
-    values = {"file": path, "found": f"{found} bytes", "allowed": f"{max_bytes:,} bytes"}
-    return InputError("file is too large", values)
+    hint = "put a file in its place; popbuild follows no links"
+    return InputError("not a regular file", {"file": path, "found": found}, hint)

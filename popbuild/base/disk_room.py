@@ -1,4 +1,4 @@
-"""Room on the disk: whether there is any, and how it is reserved with a file that has no name."""
+"""Room on the disk: whether there is any, and how a file without a name reserves it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 from popbuild.base.disk import TO_CREATE, naming, temporary_beside
 from popbuild.base.permissions import file_mode
 
-# What a file system says that has no files without a name.
+# How a file system without nameless files answers.
 _NO_TMPFILE = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL)
-_BLOCK = 1 << 16  # bytes written at once where there is no call to allocate them
+_BLOCK = 1 << 16  # bytes written at once where no call allocates them
 
 
 def is_full(error: OSError) -> bool:
@@ -36,7 +36,7 @@ def unnamed(folder: Path) -> int:
 
 
 def allocate(file: int, size_bytes: int) -> None:
-    """Grow an open file and reserve disk space for all of it. Raises OSError if there is none."""
+    """Grow an open file and reserve disk space for all of it. OSError if there is too little."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(file, 0, size_bytes)
         return
@@ -45,5 +45,5 @@ def allocate(file: int, size_bytes: int) -> None:
 
 
 def give_back(file: int, size_bytes: int) -> None:
-    """Shrink an open file to this size, and so free the rest of its room."""
+    """Shrink an open file to this size, which frees the rest of its room."""
     os.ftruncate(file, size_bytes)

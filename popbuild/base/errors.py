@@ -3,12 +3,14 @@
 PopbuildError
 ├── UsageError        the command was wrong; nothing was built
 ├── ConfigError       a file under pipeline-config/ is wrong; nothing was built
-│   └── NotOursError  the pipeline is another program's: what it built can be read
+│   └── NotOursError  the pipeline is another program's: its results can be read, not built
 ├── InputError        a file that a command was given, or a job, is wrong
-├── StoppedError      the build stopped and waits for a person
-│   ├── BudgetError   the next call may go over a budget
-│   ├── DrainingError the build is about to end and sends nothing more
-│   └── FencedError   the job was given to another worker
+├── LockedError       another command builds this job, and --no-wait was given
+├── GateError         a document that a person wrote or edited does not pass its gate
+├── StoppedError      the build stopped with nothing lost and waits for a person
+│   ├── BudgetError   the next call may go over a budget; nothing more is sent
+│   ├── DrainingError the build is about to end: it waits for its calls and sends no more
+│   └── FencedError   the job was given to another worker; this one writes nothing more
 ├── TaskError         a stage raised, returned the wrong thing or ran out of time
 ├── ProviderError     the model's provider refused or could not be reached
 └── StoreError        the store lacks what `only` asks for, or a copy of it cannot be reached
@@ -19,6 +21,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping
+from typing import Self
 
 OK = 0
 REJECTED = 1  # a gate said no to an answer or a seed, or a check found something
@@ -53,6 +56,11 @@ class PopbuildError(Exception):
         self.values = {name: printable(str(value)) for name, value in (values or {}).items()}
         self.hint = hint
 
+    @classmethod
+    def of(cls, error: PopbuildError) -> Self:
+        """Another error's text as an error of this kind."""
+        return cls(error.message, error.values, error.hint)
+
     def __str__(self) -> str:
         return describe(self.message, self.values, self.hint)
 
@@ -74,85 +82,67 @@ class PopbuildError(Exception):
 
 
 class UsageError(PopbuildError):
-    """The command was wrong; nothing was built."""
+    pass
 
 
 class ConfigError(PopbuildError):
-    """A file under pipeline-config/ is wrong; nothing was built."""
+    pass
 
 
 class NotOursError(ConfigError):
-    """The pipeline is another program's, so that it cannot be built here. What that built can be
-    read."""
+    pass
 
 
 class InputError(PopbuildError):
-    """A seed, a job's file or another input is not what it should be."""
+    pass
 
 
 class LockedError(PopbuildError):
-    """Another command builds this job, and this one was told not to wait."""
-
     exit_code = LOCKED
 
 
-class StoppedError(PopbuildError):
-    """The build stopped with nothing lost and waits for a person's decision."""
+class GateError(PopbuildError):
+    exit_code = REJECTED
 
+
+class StoppedError(PopbuildError):
     exit_code = STOPPED
 
 
 class BudgetError(StoppedError):
-    """The next call may go over a budget: nothing more is sent, nothing is lost.
-
-    `scope` is what the budget is for: command, job, pipeline or day.
-    """
-
     exit_code = BUDGET
-    scope = "command"
+    scope = "command"  # what the budget is for: command, job, pipeline or day
 
 
 class DrainingError(StoppedError):
-    """The build is about to end: it waits for calls under way and sends no more."""
-
-
-class GateError(PopbuildError):
-    """A document that a person wrote or edited does not pass its gate."""
-
-    exit_code = REJECTED
+    pass
 
 
 class FencedError(StoppedError):
-    """The job was given to another worker: this one writes nothing more."""
+    pass
 
 
 class TaskError(PopbuildError):
-    """A stage raised, returned the wrong thing or ran out of time."""
-
     exit_code = FAILED
 
 
 class ProviderError(PopbuildError):
-    """The model's provider refused the request or could not be reached."""
-
     exit_code = FAILED
 
 
 class StoreError(PopbuildError):
-    """The store lacks an answer and may not ask for it, or a copy of it cannot be reached."""
-
     exit_code = FAILED
 
 
 def printable(text: str) -> str:
-    """The text as UTF-8 and a terminal can say it: half a surrogate pair is shown by its number,
-    and what would move the cursor, change colours or turn the text around does not."""
+    """The text in valid UTF-8, safe for a terminal: half a surrogate pair, and characters that move
+    the cursor, change colours or the direction of text, are shown by their numbers."""
     text = text.encode("utf-8", "backslashreplace").decode()
     return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def shown_error(error: BaseException) -> str:
-    """The type and text of a foreign exception. Its own code may fail, and its text may be long."""
+    """The type and text of a foreign exception, whose own code may fail; a long text is cut."""
     try:
         text = str(error)
     except Exception:
@@ -193,3 +183,15 @@ def no_such(
     shown = ", ".join(known[:20]) + (f", … ({len(known)} in all)" if len(known) > 20 else "")
     values["known"] = shown or "none"
     return values
+
+
+def unknown(
+    kind: str,
+    name: str,
+    known: Iterable[str],
+    *,
+    where: Mapping[str, object] | None = None,
+    hint: str | None = None,
+) -> UsageError:
+    """The error for a name, given by a person, that means nothing here."""
+    return UsageError(f"no such {kind}", no_such(kind, name, known, where=where), hint)

@@ -1,8 +1,8 @@
 """Turns at the processor: of the many jobs in an event loop a few work, and the others wait.
 
-Answers to many calls come in bursts. If all of their jobs went on side by side, a step at a time,
-the first next call would leave when the last one is ready. One after the other, the first leaves at
-once, and bursts dissolve. Only the order is at stake: nothing breaks if a job works out of turn.
+Answers come in bursts. If all their jobs advanced together, the first next call would leave only
+when the last is ready. In turns, the first call leaves at once, and bursts dissolve. A job that
+works out of turn changes only the order.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from popbuild.base.stopwatch import waiting
 
 
 class Turns:
-    """Must be used inside one event loop. A few at a time, since work waits for the disk too."""
+    """For use inside one event loop. Several at a time, since work waits for the disk too."""
 
     def __init__(self, at_once: int = 4) -> None:
         self._slots = asyncio.Semaphore(at_once)  # first come, first served
 
     @contextlib.asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Wait for a turn; it is given back at the end, and meanwhile in `away`."""
+        """Wait for a turn; it is given back at the end, and during each `away` inside."""
         turn = _Turn(self._slots)
         token = _mine.set(turn)
         try:
@@ -38,7 +38,7 @@ class _Turn:
     def __init__(self, slots: asyncio.Semaphore) -> None:
         self._slots = slots
         self._is_held = False
-        self._away = 1  # how many of this job's tasks wait; it begins by waiting
+        self._away = 1  # how many of this job's tasks wait; the job begins as waiting
 
     def leave(self) -> None:
         self._away += 1
@@ -61,11 +61,10 @@ _mine: ContextVar[_Turn | None] = ContextVar("turn", default=None)
 async def away() -> AsyncIterator[None]:
     """Inside, this job waits: for a model, another process, or code that is not ours."""
     turn = _mine.get()
-    if turn is None:
-        yield
-        return
-    turn.leave()
+    if turn:
+        turn.leave()
     try:
         yield
     finally:
-        await turn.come_back()
+        if turn:
+            await turn.come_back()

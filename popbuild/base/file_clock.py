@@ -1,4 +1,4 @@
-"""What time it is for a file system: its clock is not always this machine's, nor as fine."""
+"""The clock of a file system, which may differ from this machine's and be coarser."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _REMOTE = frozenset(
 
 @dataclass(frozen=True)
 class Moment:
-    """A time by the clock of a file system, in nanoseconds, and the number of its device."""
+    """A time by the clock of a file system, and the number of its device."""
 
     time_ns: int
     device: int
 
 
 def now(folder: Path) -> Moment | None:
-    """The time of a folder's file system, learned by touching a file there; the folder is made if
-    it is missing. None if nothing can be written there, and on a network file system, where the
-    times of files may be seen late."""
+    """The time of a folder's file system, from a file touched in it; a missing folder is made.
+    None if the folder cannot be written to, and on network file systems, which show the times of
+    files late."""
     try:
         make_folder(folder)
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -42,7 +42,6 @@ def now(folder: Path) -> Moment | None:
 
 
 def _is_remote(device: int) -> bool:
-    """Whether a device is a network file system, as far as this kernel tells."""
     try:
         text = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:

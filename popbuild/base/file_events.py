@@ -1,4 +1,4 @@
-"""Hears of files that change. The one importer of watchfiles."""
+"""Reports files that change. The one importer of watchfiles."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-_GATHER_MS = 5  # changes that come together are heard together
+_GATHER_MS = 5  # changes within this time are reported together
 _AGAIN_S = 0.2
 
 
 async def watch_files(folders: Sequence[Path], *, below: bool) -> AsyncIterator[set[str]]:
-    """The paths that changed, each time that some did; with `below`, in all folders below too. None
-    at all means that it is not known which: one had a name that is not UTF-8.
+    """The paths that changed, set by set; with `below`, also in all folders below. An empty set
+    means unknown paths: one had a name that is not UTF-8.
 
-    Ends silently where the operating system reports no changes. Callers also rescan now and then,
-    since a network file system does not report what other machines write.
+    Ends silently if the operating system reports no changes. Callers also rescan at intervals,
+    since network file systems do not report what other machines write.
     """
     import watchfiles
 
     if not folders:
         return
-    # No watches left to be had, or a folder is gone; watchfiles' own error is a RuntimeError.
+    # No watches are left, or a folder is gone; watchfiles' own error is a RuntimeError.
     with contextlib.suppress(OSError, RuntimeError):
         while True:
             try:

@@ -10,20 +10,20 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-MOST = 8  # beyond that, the disk is what takes the time
+MOST = 8  # more would only wait for the disk
 
 
 def processors() -> int:
-    """How many copies can work at the same time; 1 where this process must not be copied."""
-    # A lock that another thread holds would be held in the copy for ever.
+    """How many copies can work at the same time; 1 if this process must not be copied."""
+    # A lock that another thread holds would stay held in the copy for ever.
     if not sys.platform.startswith("linux") or threading.active_count() > 1:
         return 1
     return min(len(os.sched_getaffinity(0)), MOST)
 
 
 def each(work: Callable[[Any], Any], shares: Sequence[Any]) -> list[Any]:
-    """What `work` gives for each share, as JSON has it: for the first in this process, for each
-    other in a copy. None for a copy that ended before it had an answer."""
+    """The result of `work` for each share, as JSON has it: the first computed in this process, the
+    others in copies. None for a copy that ended without an answer."""
     copies = [_start(work, share) for share in shares[1:]]
     try:
         return [work(shares[0])] + [_answer(reader) for _, reader in copies]
@@ -36,7 +36,7 @@ def each(work: Callable[[Any], Any], shares: Sequence[Any]) -> list[Any]:
 def _start(work: Callable[[Any], Any], share: Any) -> tuple[int, int]:
     """A copy that works; its process ID, and where its answer can be read."""
     reader, writer = os.pipe()
-    # Ctrl-C must not meet a copy that still is on its way: it would go on as the original.
+    # Ctrl-C must not reach a half-made copy, which would go on as the original.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     pid = os.fork()
     if pid:
@@ -50,8 +50,8 @@ def _start(work: Callable[[Any], Any], share: Any) -> tuple[int, int]:
         with os.fdopen(writer, "w", encoding="utf-8") as answer:
             json.dump(work(share), answer)
     finally:
-        # Nothing of the original is tidied up or flushed here, and no error told: it does the work
-        # of a copy that failed itself.
+        # No clean-up, flush or error message of the original here: it repeats the work of a copy
+        # that failed.
         os._exit(0)
 
 

@@ -1,7 +1,7 @@
 """Strict JSON in, sorted and indented JSON out, digests tagged with their algorithm.
 
 `json.loads` accepts NaN, keeps the last of duplicate keys, reads 1e999 as infinity and lets lone
-surrogates in that crash on writing. Nothing of that enters a job.
+surrogates in that crash on writing. None of that enters a job.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from popbuild.base.errors import InputError
 
 MAX_BYTES = 16 * 1024 * 1024
 MAX_DEPTH = 200
-# Of what we wrote: a line and its indentation, 402 bytes at the most, may come to every two bytes.
+# Of files that we wrote: every two bytes may get a line and its indentation, 402 bytes at most.
 MAX_OWN_BYTES = 256 * MAX_BYTES
-# Of what waits in pending/, which others may have put there. Ours is without indentation where it
-# would be larger: then only numbers grow (`1e15`), and never so much.
+# Of files in pending/, which others may have put there. Ours have no indentation if it would make
+# them larger than this: then only numbers grow (`1e15`), and never by so much.
 MAX_QUEUED_BYTES = 8 * MAX_BYTES
 
 _HALF_A_PAIR = "text has half a surrogate pair"
+_HALF = re.compile("[\ud800-\udfff]")
 _MAX_DIGITS = 4_300  # Python's own limit for an integer
 _TOKEN = re.compile(
     r'"(?:[^"\\]|\\.)*"|-?Infinity|NaN|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|[{}\[\],:]', re.DOTALL
@@ -41,12 +42,12 @@ def digest_bytes(data: bytes) -> str:
 
 
 def digest(value: Any) -> str:
-    """The digest of a JSON value: neither formatting nor the order of keys counts."""
+    """The digest of a JSON value, whatever its formatting and the order of its keys."""
     return digest_bytes(compact(value).encode())
 
 
 def digest_in_order(value: Any) -> str:
-    """The digest of a JSON value where the order of keys says something; formatting does not."""
+    """The digest of a JSON value whose order of keys has a meaning, whatever its formatting."""
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return digest_bytes(text.encode())
 
@@ -70,34 +71,37 @@ def dumps(value: Any, *, sort: bool = True) -> bytes:
 def loads(data: bytes, where: str, *, max_bytes: int = MAX_BYTES) -> Any:
     """A JSON value from bytes, or an InputError that says what is wrong in `where`."""
     if len(data) > max_bytes:
-        raise InputError(
-            "file is too large",
-            {"file": where, "found": f"{len(data):,} bytes", "allowed": f"{max_bytes:,} bytes"},
-        )
+        raise too_large(where, f"{len(data):,}", max_bytes)
+    return parse(utf8(data, where), where)
+
+
+def too_large(where: object, found: str, max_bytes: int) -> InputError:
+    values = {"file": where, "found": f"{found} bytes", "allowed": f"{max_bytes:,} bytes"}
+    return InputError("file is too large", values)
+
+
+def utf8(data: bytes, where: str) -> str:
+    """The text of a file, without a byte order mark; InputError if it is not UTF-8."""
     try:
-        text = data.decode("utf-8-sig")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(
-            "file is not UTF-8", {"file": where, "at": f"byte {error.start}"}
-        ) from None
-    return parse(text, where)
+        values = {"file": where, "at": f"byte {error.start}"}
+        raise InputError("file is not UTF-8", values) from None
 
 
 def parse(text: str, where: str, *, controls: bool = False) -> Any:
-    """A JSON value from text, under the same rules as `loads`; with control characters inside
-    strings if they are allowed."""
+    """A JSON value from text, under the same rules as `loads`; with `controls`, strings may have
+    control characters."""
     try:
         value = (_decode_with_controls if controls else _decode)(text)
     except RecursionError:
-        raise InputError(
-            "JSON is nested too deeply", {"file": where, "allowed": f"{MAX_DEPTH} levels"}
-        ) from None
+        raise _too_deep(where) from None
     except json.JSONDecodeError as error:
         at = f"line {error.lineno}, column {error.colno}"
         found = error.msg if text.strip() else "nothing: it is empty"
         raise InputError("not valid JSON", {"file": where, "at": at, "found": found}) from None
     except ValueError as error:
-        # Our own hooks, and Python's limit on the digits of an integer: neither knows the place.
+        # Of our hooks, or of Python's limit on the digits of an integer: neither knows the place.
         place = _forbidden(text) or {"found": str(error)}
         raise InputError("not valid JSON", {"file": where, **place}) from None
     try:
@@ -111,10 +115,8 @@ def parse(text: str, where: str, *, controls: bool = False) -> Any:
 
 
 def normal(value: Any, where: str) -> Any:
-    """The value as JSON says it: tuples become lists, and the copy shares nothing.
-
-    Refuses what JSON cannot say: other types, NaN, lone surrogates, too deep a nesting.
-    """
+    """A copy of the value as JSON has it: tuples become lists, and nothing is shared. InputError
+    for other types, NaN, lone surrogates and too deep a nesting."""
     try:
         text = json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
@@ -123,10 +125,8 @@ def normal(value: Any, where: str) -> Any:
 
 
 def _forbidden(text: str) -> dict[str, str] | None:
-    """Where JSON that can be parsed has what is not allowed, and what it is; None if nowhere.
-
-    Slow, and only for the message: the parser's hooks are not told where they are.
-    """
+    """Where a text that can be parsed breaks our rules, and how; None if nowhere. Slow, and only
+    for the message: the parser does not tell its hooks the place."""
     scopes: list[set[str] | None] = []  # the keys of each open object; None for an array
     is_key = False
     for match in _TOKEN.finditer(text):
@@ -138,7 +138,7 @@ def _forbidden(text: str) -> dict[str, str] | None:
             scopes.pop()
         elif part[0] == '"':
             value = str(json.loads(part, strict=False))
-            found = None if _is_text(value) else _HALF_A_PAIR
+            found = _HALF_A_PAIR if _HALF.search(value) else None
             keys = scopes[-1] if scopes else None
             if is_key and keys is not None:
                 found = f"duplicate key {value!r}" if value in keys else found
@@ -146,8 +146,7 @@ def _forbidden(text: str) -> dict[str, str] | None:
         elif part in ("NaN", "Infinity", "-Infinity"):
             found = f"{part}, which is no JSON"
         elif part.lstrip("-").isdecimal():
-            too_long = len(part) > _MAX_DIGITS
-            found = f"a number of {len(part):,} digits" if too_long else None
+            found = f"a number of {len(part):,} digits" if len(part) > _MAX_DIGITS else None
         elif part[0] not in "}],:" and not math.isfinite(float(part)):
             found = f"{part[:40]}, which is too large a number"
         if found is not None:
@@ -158,33 +157,21 @@ def _forbidden(text: str) -> dict[str, str] | None:
     return None
 
 
-def _is_text(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
-    if len(result) != len(pairs):
-        seen: set[str] = set()
-        for key, _ in pairs:
-            if key in seen:
-                raise ValueError(f"duplicate key {key!r}")
-            seen.add(key)
+    if len(result) != len(pairs):  # `_forbidden` finds which, and the constants and numbers below
+        raise ValueError
     return result
 
 
 def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
+    raise ValueError
 
 
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError(f"{text} is too large a number")
+        raise ValueError
     return number
 
 
@@ -204,9 +191,7 @@ def _check_tree(root: Any, where: str) -> None:
     while level:
         depth += 1
         if depth > MAX_DEPTH:
-            raise InputError(
-                "JSON is nested too deeply", {"file": where, "allowed": f"{MAX_DEPTH} levels"}
-            )
+            raise _too_deep(where)
         below: list[Any] = []
         for value in level:
             if isinstance(value, dict):
@@ -220,11 +205,14 @@ def _check_tree(root: Any, where: str) -> None:
         level = below
 
 
+def _too_deep(where: str) -> InputError:
+    values = {"file": where, "allowed": f"{MAX_DEPTH} levels"}
+    return InputError("JSON is nested too deeply", values)
+
+
 def _check_text(text: str, where: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise InputError(
-            _HALF_A_PAIR,
-            {"file": where, "found": ascii(text[max(0, error.start - 10) : error.end + 10])},
-        ) from None
+        found = ascii(text[max(0, error.start - 10) : error.end + 10])
+        raise InputError(_HALF_A_PAIR, {"file": where, "found": found}) from None

@@ -52,9 +52,7 @@ def check_name(kind: str, name: str, where: str | None = None) -> str:
     """The name, or an InputError that gives the rule."""
     problem = name_problem(name)
     if problem:
-        values: dict[str, object] = {kind: ascii(name[:80]), "allowed": problem}
-        if where:
-            values["file"] = where
+        values = {kind: ascii(name[:80]), "allowed": problem, **({"file": where} if where else {})}
         raise InputError(f"not a valid name for a {kind}", values)
     return name
 
@@ -63,58 +61,57 @@ def check_file_name(name: str) -> str:
     """The file name, or an InputError that gives the rule."""
     problem = file_name_problem(name)
     if problem:
-        raise InputError(
-            "not a valid file name", {"file name": ascii(name[:80]), "allowed": problem}
-        )
+        values = {"file name": ascii(name[:80]), "allowed": problem}
+        raise InputError("not a valid file name", values)
     return name
 
 
-# The places below a root, and those inside a job's directory, relative to it.
-
-
-def seed_place(job: str) -> str:
-    """Where a job's source is, if it has one."""
-    return f"seeds/{job}.json"
-
-
-def samples_place(job: str) -> str:
-    """Where the numbers of a job's draws are, if any task is at another than its first."""
-    return f"samples/{job}.json"
-
-
-def pending_place(job: str) -> str:
-    """Where a job's seed waits."""
-    return f"pipeline-data/{PENDING}/{job}-seed.json"
-
-
-def job_place(state: str, job: str) -> str:
-    """Where a job's directory is."""
-    return f"pipeline-data/{state}/{job}"
-
+# Places below a root, and inside a job's directory, as relative POSIX paths.
 
 SEED, STATUS = "seed.json", "tasks-status.json"
 RUNS = "runs.jsonl"  # in complete/, and our copy of it
 
 
+def seed_place(job: str) -> str:
+    return f"seeds/{job}.json"
+
+
+def samples_place(job: str) -> str:
+    return f"samples/{job}.json"
+
+
+def pending_place(job: str) -> str:
+    return f"pipeline-data/{PENDING}/{job}-seed.json"
+
+
+def job_place(state: str, job: str) -> str:
+    return f"pipeline-data/{state}/{job}"
+
+
 def artifact_place(name: str) -> str:
-    """Where an artifact of this name is."""
     return f"files/artifacts/{name}"
 
 
 def letter_place(task: str) -> str:
-    """Where a task's letter is."""
     return f"tasks/{task}/letter.json"
 
 
 def decision_place(task: str) -> str:
-    """Where a person's decision about a task is."""
     return f"tasks/{task}/decision.json"
 
 
-@dataclass(frozen=True)
-class JobFolder:
-    """The paths inside one job's directory, wherever it stands."""
+class _Below:
+    """An attribute of a folder: a path below it."""
 
+    def __init__(self, place: str) -> None:
+        self._place = place
+
+    def __get__(self, folder: _Folder, kind: type) -> Path:
+        return folder.path / self._place
+
+
+@dataclass(frozen=True)
+class _Folder:
     path: Path
 
     @functools.cached_property
@@ -122,29 +119,23 @@ class JobFolder:
         return str(self.path)
 
     def at(self, place: str) -> str:
-        """The path of a place inside as text: where ten thousand jobs are read, a Path for each
-        file would take longer than the file."""
+        """The path of a place below, as text: for ten thousand jobs, making a Path for each file
+        takes longer than reading the file."""
         return f"{self._text}/{place}"
+
+
+@dataclass(frozen=True)
+class JobFolder(_Folder):
+    """The paths inside one job's directory, wherever it stands."""
+
+    seed = _Below(SEED)
+    status = _Below(STATUS)
+    rejection = _Below("rejection.json")
+    seal = _Below("seal.json")
 
     @property
     def id(self) -> str:
         return self.path.name
-
-    @property
-    def seed(self) -> Path:
-        return self.path / SEED
-
-    @property
-    def status(self) -> Path:
-        return self.path / STATUS
-
-    @property
-    def rejection(self) -> Path:
-        return self.path / "rejection.json"
-
-    @property
-    def seal(self) -> Path:
-        return self.path / "seal.json"
 
     def files(self, kind: str) -> Path:
         return self.path / f"files/{kind}"
@@ -169,47 +160,17 @@ class JobFolder:
 
 
 @dataclass(frozen=True)
-class Root:
-    """A folder with seeds/, pipeline-config/, pipeline-data/ and the private .popbuild/; samples/,
-    once a task has drawn another one."""
+class Root(_Folder):
+    """A folder with seeds/, pipeline-config/, pipeline-data/ and the private .popbuild/; and
+    samples/, once a task has drawn a further sample."""
 
-    path: Path
-
-    @functools.cached_property
-    def _text(self) -> str:
-        return str(self.path)
-
-    def at(self, place: str) -> str:
-        """The path of a place below as text, as `JobFolder.at`."""
-        return f"{self._text}/{place}"
-
-    @property
-    def seeds(self) -> Path:
-        return self.path / "seeds"
-
-    @property
-    def config(self) -> Path:
-        return self.path / "pipeline-config"
-
-    @property
-    def data(self) -> Path:
-        return self.path / "pipeline-data"
-
-    @property
-    def private(self) -> Path:
-        return self.path / ".popbuild"
-
-    @property
-    def runs(self) -> Path:
-        return self.data / COMPLETE / RUNS
-
-    @property
-    def runs_copy(self) -> Path:
-        return self.private / RUNS
-
-    @property
-    def environment_file(self) -> Path:
-        return self.path / ".env"
+    seeds = _Below("seeds")
+    config = _Below("pipeline-config")
+    data = _Below("pipeline-data")
+    private = _Below(".popbuild")
+    runs = _Below(f"pipeline-data/{COMPLETE}/{RUNS}")
+    runs_copy = _Below(f".popbuild/{RUNS}")
+    environment_file = _Below(".env")
 
     def seed(self, job: str) -> Path:
         return self.path / seed_place(job)
@@ -227,8 +188,7 @@ class Root:
         return [self.data / state for state in (PENDING, CURRENT, COMPLETE, REJECTED)]
 
     def show(self, path: Path) -> str:
-        """A path as a person should read it: relative to the root where it lies inside."""
-        try:
+        """A path for a person: relative to the root if it lies inside."""
+        if path.is_relative_to(self.path):
             return path.relative_to(self.path).as_posix()
-        except ValueError:
-            return str(path)
+        return str(path)

@@ -1,4 +1,4 @@
-"""The permissions of what popbuild makes: for its owner alone, or as POPBUILD_FILE_MODE says."""
+"""The permissions of new files and folders: for the owner alone, or as POPBUILD_FILE_MODE says."""
 
 from __future__ import annotations
 
@@ -18,23 +18,19 @@ def file_mode() -> int:
     except ValueError:
         mode = 0
     if mode & ~0o666 or mode & 0o600 != 0o600:
-        raise UsageError(
-            "not a mode for files",
-            {
-                "POPBUILD_FILE_MODE": configured,
-                "allowed": "octal, readable and writable by its owner",
-            },
-            hint="POPBUILD_FILE_MODE=640 lets the group read",
-        )
+        allowed = "octal, readable and writable by its owner"
+        values = {"POPBUILD_FILE_MODE": configured, "allowed": allowed}
+        hint = "POPBUILD_FILE_MODE=640 lets the group read"
+        raise UsageError("not a mode for files", values, hint)
     return mode
 
 
 def folder_mode() -> int:
-    """The permissions of folders: as for files, and readers may enter."""
+    """The permissions of folders: as of files, and readers may enter."""
     mode = file_mode()
     return mode | (mode & 0o444) >> 2
 
 
 def own(path: Path) -> None:
-    """Give a file that came from elsewhere the permissions of ours."""
+    """Give a file from elsewhere the permissions of ours."""
     path.chmod(file_mode())

@@ -1,4 +1,4 @@
-"""Keys out of texts: no key may stand in a file, a log or an error. And names that say key."""
+"""Keys out of texts: no file, log or error may hold a key. And which names mean secrets."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ _KEY_SHAPED = re.compile(
     r"|(?<=://)[^\s/:@\"']{1,100}:[^\s/:@\"']{1,200}(?=@)",  # of a URL: who, and the password
     re.DOTALL,
 )
-# One of these stands in every text that the pattern finds something in: to look for them takes a
-# hundredth of the time.
+# Every text that the pattern matches has one of these, and they are found a hundred times faster.
 _KEY_SIGNS = (
     *("sk-", "pk-", "rk-", "AKIA", "ASIA", "AIza", "ghp_", "gho_", "ghu_", "ghs_", "ghr_"),
     *("github_pat_", "glpat-", "xox", "hf_", "gsk_", "npm_", "AGE-SECRET-KEY-1", "eyJ"),
@@ -33,20 +32,20 @@ _SHORT_SIGN = re.compile(r"(?:sk|pk|rk)-")
 _DRAWN = re.compile(r"(?=[A-Za-z]*\d)[A-Za-z0-9]{16}")
 _URL_PASSWORD = re.compile(r"://[^\s/:@]*:([^\s/@]+)@")
 _MIN_CHARS = 8  # a shorter value is no key, and might be a word of the text
-_MIN_KEY_CHARS = 16  # one that is shorter may well be a word of a prompt
+_MIN_KEY_CHARS = 16  # a shorter one may well be a word of a prompt
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _SECRET_WORDS = frozenset(
     "key keys apikey apikeys secret secrets token password passwords passwd passphrase "
     "credential credentials authorization bearer cookie".split()
 )
-# What these say of a secret word is no secret: `cache_key`, `public_key`, `cost_per_token`.
+# These make a secret word harmless: `cache_key`, `public_key`, `cost_per_token`.
 _HARMLESS_BEFORE = frozenset("cache public per bos eos pad unk stop special".split())
 # `oci_key_file`, `token_url`, `token_cost_above_128k`, `stop_token_ids`; but `access_key_id`.
 _HARMLESS_AFTER = frozenset("file path url uri cost limit budget count type ids".split())
 
 
 def redact(text: str, environment: Mapping[str, str]) -> str:
-    """The text with every value of a secret variable, and what looks like a key, replaced."""
+    """The text with every value of a secret variable, and all that looks like a key, replaced."""
     text = without_secrets(text, environment)
     return _KEY_SHAPED.sub("[key]", text) if any(each in text for each in _KEY_SIGNS) else text
 
@@ -60,7 +59,7 @@ def without_secrets(text: str, environment: Mapping[str, str]) -> str:
 
 
 def secret_in(text: str, environment: Mapping[str, str]) -> str | None:
-    """The name of a secret variable whose value stands in a text, in whatever form, or None."""
+    """The name of a secret variable whose value a text has in any form, or None."""
     for name, value in _secrets(environment):
         if len(value) >= _MIN_KEY_CHARS and any(form in text for form in _forms(value)):
             return name
@@ -68,9 +67,9 @@ def secret_in(text: str, environment: Mapping[str, str]) -> str | None:
 
 
 def key_in_name(name: str, environment: Mapping[str, str]) -> str | None:
-    """Which key stands in a name that would be written in many places, or None.
+    """Which key a name has in it that would be written in many places, or None.
 
-    By its look only what is drawn at random: texts may mask `sk-market-analysis`, but it may well
+    Of texts that look like keys only random ones: `sk-market-analysis`, masked in texts, may well
     be a name.
     """
     variable = secret_in(name, environment)
@@ -83,7 +82,7 @@ def key_in_name(name: str, environment: Mapping[str, str]) -> str | None:
 
 
 def _secrets(environment: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """What must not be shown, behind the name of its variable: the password of a URL too."""
+    """Names of variables with the secrets in them: whole values, or the passwords of URLs."""
     return _secrets_among(tuple(environment.items()))
 
 
@@ -107,13 +106,13 @@ def _is_secret_variable(name: str) -> bool:
 @functools.lru_cache(maxsize=256)
 def _forms(value: str) -> tuple[str, ...]:
     """A secret as it is, as JSON, Python and URLs quote it (a private key has several lines), and
-    in base64, also amid other text: `Authorization: Basic` holds it so. The longest first."""
+    in base64, also inside other text, as in `Authorization: Basic`. The longest first."""
     quoted = [json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]]
     quoted.append(json.dumps(quoted[0])[1:-1])  # a text of JSON in JSON
     data = value.encode("utf-8", "surrogateescape")
     quoted += [repr(value)[1:-1], quote(data, safe=""), quote(data), quote_plus(data)]
     for before in range(3):
-        # Without the ends, which depend on what stands before and behind.
+        # Without the ends, which depend on the text around.
         start, end = (0, 2, 3)[before], (before + len(data)) * 8 // 6
         for encode in (base64.b64encode, base64.urlsafe_b64encode):
             quoted.append(encode(b"\0" * before + data).decode()[start:end])
@@ -123,8 +122,8 @@ def _forms(value: str) -> tuple[str, ...]:
 def redact_value(
     value: Any, environment: Mapping[str, str], clean: Callable[..., str] = redact
 ) -> Any:
-    """A JSON value with every text in it, names of fields too, as `clean` leaves it."""
-    whole = "\n".join(_texts(value))  # mostly there is nothing to find, and one look is enough
+    """A JSON value with every text in it, names of fields too, as `clean` gives it."""
+    whole = "\n".join(_texts(value))  # mostly nothing is found, and one search is enough
     if clean(whole, environment) == whole:
         return value
     return _cleaned(value, lambda text: clean(text, environment))
@@ -153,10 +152,8 @@ def _cleaned(value: Any, clean: Callable[[str], str]) -> Any:
 
 
 def names_secret(name: str) -> bool:
-    """Whether a setting's name says that its value is a secret: `x-api-key`, `awsSessionToken`.
-
-    By whole words, so that `max_tokens`, `keywords` and `tokenizer` are none.
-    """
+    """Whether a setting's name means a secret, as `x-api-key` and `awsSessionToken` do. Only whole
+    words count: `max_tokens`, `keywords` and `tokenizer` are harmless."""
     words = [each.casefold() for each in _WORD.findall(name)]
     return any(
         word in _SECRET_WORDS

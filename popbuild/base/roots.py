@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from popbuild.base.errors import ConfigError, UsageError
@@ -10,12 +11,12 @@ from popbuild.base.paths import Root
 
 
 def is_root(folder: Path) -> bool:
-    """Whether a folder is a root: pipeline-config/ is what makes it one."""
+    """Whether a folder is a root, that is, has pipeline-config/."""
     return (folder / "pipeline-config").is_dir()
 
 
 def check_there(root: Root) -> None:
-    """ConfigError where a root is not there any more: it would look like one without any job."""
+    """ConfigError if a root was removed: it would look like one without jobs."""
     if not root.path.is_dir():
         raise ConfigError(
             "the root is not there any more",
@@ -25,29 +26,22 @@ def check_there(root: Root) -> None:
 
 
 def find_root(start: Path, given: str | None = None, said: str = "--root") -> Root:
-    """The root for a command: `given`, by what was `said`, else POPBUILD_ROOT, else found
-    upwards from `start`.
+    """The root for a command: `given` (by `said`), else POPBUILD_ROOT, else the first found from
+    `start` upwards.
 
     On the way up, a pyproject.toml with `[tool.popbuild] root` names a root below it: a checkout
     says `root = "demo"`.
     """
     for source, value in ((said, given), ("POPBUILD_ROOT", os.environ.get("POPBUILD_ROOT"))):
         if value:
-            folder = (start / value).resolve()
-            if not is_root(folder):
-                raise UsageError(
-                    "not a popbuild root",
-                    {"folder": folder, "from": source, "missing": "pipeline-config/"},
-                    hint="popbuild init makes a root",
-                )
-            return Root(folder)
+            return _named(start / value, {"from": source, "missing": "pipeline-config/"})
     start = start.resolve()
     for folder in (start, *start.parents):
         if is_root(folder):
             return Root(folder)
-        named = _root_of_project(folder / "pyproject.toml")
+        named = _name_in_project(folder / "pyproject.toml")
         if named is not None:
-            return named
+            return _named(folder / named, {"from": f"{folder}/pyproject.toml: tool.popbuild.root"})
     raise UsageError(
         "no popbuild root here",
         {"looked in": f"{start} and above", "for": "a folder with pipeline-config/"},
@@ -55,11 +49,18 @@ def find_root(start: Path, given: str | None = None, said: str = "--root") -> Ro
     )
 
 
-def _root_of_project(pyproject: Path) -> Root | None:
+def _named(folder: Path, values: Mapping[str, str]) -> Root:
+    folder = folder.resolve()
+    if not is_root(folder):
+        hint = "popbuild init makes a root"
+        raise UsageError("not a popbuild root", {"folder": folder, **values}, hint)
+    return Root(folder)
+
+
+def _name_in_project(pyproject: Path) -> str | None:
     try:
-        if not pyproject.is_file():  # a pipe would never be read to its end
-            return None
-        data = pyproject.read_bytes()
+        # A pipe would never be read to its end.
+        data = pyproject.read_bytes() if pyproject.is_file() else b""
     except OSError:
         return None
     if b"tool.popbuild" not in data:
@@ -69,15 +70,6 @@ def _root_of_project(pyproject: Path) -> Root | None:
 
     try:
         named = tomllib.loads(data.decode()).get("tool", {}).get("popbuild", {}).get("root")
-    except (ValueError, UnicodeDecodeError):
+    except ValueError:
         return None
-    if not isinstance(named, str):
-        return None
-    folder = (pyproject.parent / named).resolve()
-    if not is_root(folder):
-        raise UsageError(
-            "not a popbuild root",
-            {"folder": folder, "from": f"{pyproject}: tool.popbuild.root"},
-            hint="popbuild init makes a root",
-        )
-    return Root(folder)
+    return named if isinstance(named, str) else None

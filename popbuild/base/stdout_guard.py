@@ -1,5 +1,5 @@
-"""What a task's code prints: without keys, whole lines at a time, and on stderr, so that what a
-command says on stdout stays what it is."""
+"""Output of a task's code: without keys, in whole lines, and on stderr, so that only the command
+itself writes to stdout."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from popbuild.base.threads import is_hanging
 _lock = threading.Lock()
 _own: list[int] = []  # the threads that entered a block, once for each
 _before: list[TextIO] = []  # sys.stdout and sys.stderr as they were before the first block
-_instead: list[_Masked] = []  # what takes their writes
+_instead: list[_Masked] = []  # which take their writes
 _environments: list[Mapping[str, str]] = []  # code may take a key out of its own
 
 
 @contextlib.contextmanager
 def masked(environment: Mapping[str, str]) -> Iterator[None]:
-    """In this block, what any thread writes to sys.stdout or sys.stderr loses its keys, and comes
-    out on stderr; what the thread that entered writes itself stays in its stream.
+    """Inside, all that threads write to sys.stdout or sys.stderr loses its keys and goes to stderr;
+    the writes of the thread that entered keep their stream.
 
-    Code that writes to the descriptors (`os.write`, C, a child process), or to a stream that it
-    kept from before, bypasses this. While something still hangs, the block does not end.
+    Code that writes to the descriptors (`os.write`, C, a child process), or to a stream kept from
+    before, bypasses this. While abandoned work may still run, the block does not end.
     """
     with _lock:
         _own.append(threading.get_ident())
@@ -53,11 +53,7 @@ def masked(environment: Mapping[str, str]) -> Iterator[None]:
 
 def _as_text(raw: _Masked) -> TextIO:
     return io.TextIOWrapper(  # type: ignore[type-var]  # around a raw one, as `python -u` does it
-        raw,
-        encoding="utf-8",
-        errors="backslashreplace",
-        newline="\n",
-        write_through=True,
+        raw, encoding="utf-8", errors="backslashreplace", newline="\n", write_through=True
     )
 
 
@@ -67,7 +63,7 @@ class _Masked(io.RawIOBase):
     def __init__(self, own: TextIO, errors: TextIO) -> None:
         self._stream = own
         self._errors = errors
-        self._kept: dict[int, bytes] = {}  # by thread: none of them waits for another
+        self._kept: dict[int, bytes] = {}  # by thread, so that no thread waits for another
 
     def writable(self) -> bool:
         return True
@@ -75,7 +71,7 @@ class _Masked(io.RawIOBase):
     def write(self, data: Any) -> int:
         thread, data = threading.get_ident(), bytes(data)
         self._kept[thread] = self._kept.get(thread, b"") + data
-        # Not line by line: a private key has several.
+        # Not line by line: a private key has several lines.
         if data.endswith(b"\n"):
             self._tell(thread)
         return len(data)
@@ -93,7 +89,7 @@ class _Masked(io.RawIOBase):
             stream.flush()
 
     def end(self) -> None:
-        """Tell what is left of every thread's last line."""
+        """Write the rest of every thread's last line."""
         for thread in list(self._kept):
             self._tell(thread)
 

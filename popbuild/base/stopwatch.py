@@ -1,8 +1,8 @@
-"""How long a task's own work takes: a clock that stands still while the task only waits.
+"""How long a task's own work takes: a clock that stops while the task only waits.
 
 A task waits for its turn at the processor, until a call may be sent (limits, budgets, 429, a
-provider that is down, a try that failed), until litellm is loaded, and for an equal request that is
-under way already. How long that takes hangs on what else is going on, not on the task.
+provider that is down, a failed try), until litellm is loaded, and for an equal request under way.
+These times depend on other work, not on the task.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from contextvars import ContextVar
 
 
 class Stopwatch:
-    """Of one task; starts when it is made. `clock` gives seconds. Must be used inside one event
-    loop, but for `worked_ms`."""
+    """Of one task; starts when it is made. `clock` gives seconds. All but `worked_ms` must be used
+    inside one event loop."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -28,13 +28,12 @@ class Stopwatch:
     @property
     def worked_ms(self) -> float:
         """Milliseconds since the start, without those in which the task only waited."""
-        stopped_at = self._stopped_at
-        until = self._clock() if stopped_at is None else stopped_at
+        until = self._clock() if self._stopped_at is None else self._stopped_at
         return (until - self._started - self._waited_s) * 1000
 
     @contextlib.contextmanager
     def measures(self) -> Iterator[None]:
-        """Inside, what waits is waited for by this task."""
+        """Count the waits inside as waits of this task."""
         token = _mine.set(self)
         try:
             yield
@@ -43,8 +42,8 @@ class Stopwatch:
 
     @contextlib.contextmanager
     def call(self) -> Iterator[None]:
-        """Inside, a call of this task is under way. Of several at the same time, the clock stands
-        still only while all of them wait."""
+        """Inside, a call of this task is under way. With several at the same time, the clock stops
+        only while all of them wait."""
         with self.measures():
             self._count(1, 0)
             try:
@@ -76,6 +75,6 @@ _mine: ContextVar[Stopwatch | None] = ContextVar("stopwatch", default=None)
 
 
 def waiting() -> contextlib.AbstractContextManager[None]:
-    """Inside, what is measured here waits, and its clock stops."""
+    """Inside, the task that is measured here waits."""
     watch = _mine.get()
     return contextlib.nullcontext() if watch is None else watch.waits()

@@ -1,12 +1,12 @@
-"""Whether a text says anything: what a reader, or a model, would see of it."""
+"""Whether a text shows anything to a reader or a model."""
 
 from __future__ import annotations
 
 import unicodedata
 
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zs", "Zl", "Zp"})  # controls, formats, spaces
-# Marks, letters and a symbol that show nothing (Default_Ignorable_Code_Point, and a blank of
-# Braille): fillers of Hangul, vowels of Khmer without a shape, selectors of a variant.
+# Marks, letters and a symbol that show nothing (Default_Ignorable_Code_Point and a blank of
+# Braille): fillers of Hangul, vowels of Khmer without a shape, variation selectors.
 _BLANKS = frozenset(
     {
         *(0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x180F, 0x2065, 0x2800, 0x3164, 0xFFA0),
@@ -19,7 +19,7 @@ _BLANKS = frozenset(
 
 
 def is_blank(text: str) -> bool:
-    """Whether a text is nothing but invisible characters."""
+    """Whether a text has only invisible characters."""
     return all(
         unicodedata.category(each) in _INVISIBLE or ord(each) in _BLANKS for each in set(text)
     )

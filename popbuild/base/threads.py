@@ -1,5 +1,5 @@
-"""Threads: for code that may never return, daemonic, so that they cannot keep a command alive; and
-for work that waits for the disk, one for all who wait."""
+"""Threads: daemons for code that may never return, so that it cannot keep a command alive; and one
+thread for all work that waits for the disk."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _idle: list[queue.SimpleQueue[_Work]] = []  # each is the inbox of a thread that
 
 
 def start_daemon(function: Callable[[], T]) -> asyncio.Future[T]:
-    """Run a blocking function in a thread of its own; the future is done when it returns.
+    """Run a blocking function in a separate thread; the future is done when it returns.
 
-    A thread whose function has returned takes the next one: to start a thread for each of a
-    thousand templates costs more than to render them. One that hangs is never waited for.
+    Idle threads are used again: starting one for each of a thousand templates costs more than
+    rendering them.
     """
     import asyncio
 
@@ -40,7 +40,7 @@ def start_daemon(function: Callable[[], T]) -> asyncio.Future[T]:
     def run() -> None:
         try:
             result = function()
-        except BaseException as error:  # whatever it is, the waiting caller gets it
+        except BaseException as error:  # the waiting caller gets every kind
             outcome = error if not isinstance(error, StopIteration) else RuntimeError(repr(error))
             setter = lambda: future.set_exception(outcome)  # noqa: E731 - one line each way
         else:
@@ -59,7 +59,7 @@ def start_daemon(function: Callable[[], T]) -> asyncio.Future[T]:
 
 
 def abandon() -> None:
-    """Note that work was given up because it took too long."""
+    """Note that work was abandoned because it took too long."""
     _hanging.set()
 
 
@@ -69,11 +69,8 @@ def is_hanging() -> bool:
 
 
 def leave_if_hanging(code: int) -> None:
-    """End the process here, with this exit code, if something still hangs.
-
-    Python itself, on its way out, waits for the threads of executors, and for whatever
-    foreign async code has registered.
-    """
+    """End the process here, with this exit code, if abandoned work may still run: at its end Python
+    waits for the threads of executors, and for all that foreign async code has registered."""
     if _hanging.is_set():
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError):
@@ -83,11 +80,8 @@ def leave_if_hanging(code: int) -> None:
 
 @contextlib.contextmanager
 def no_exit_as_if_done(code: int) -> Iterator[None]:
-    """In this block, `os._exit(0)` ends the process with `code`, and a message.
-
-    Nothing can be done after it: a command that built nothing would say that all is well. Processes
-    that were forked off end as they like.
-    """
+    """Inside, `os._exit(0)` ends the process with `code` and a message: a command that built
+    nothing must not report success. Forked processes end as they like."""
     leave, process = os._exit, os.getpid()
 
     def end(status: int) -> NoReturn:
@@ -111,17 +105,15 @@ def _work(inbox: queue.SimpleQueue[_Work]) -> None:
 
 
 def heartbeat_limit_s(timeouts_s: Iterable[float]) -> float:
-    """How long the event loop may be silent: longer than any stage may take, in seconds."""
+    """How many seconds the event loop may be silent: more than any stage may take."""
     longest = max(timeouts_s, default=0.0)
     return longest + min(max(longest, 5.0), 60.0)
 
 
 async def heartbeat(limit_s: float) -> None:
-    """End the process if the event loop is silent for longer: a stage that never returns and never
-    gives the interpreter away, a regular expression for one, stops timeouts and signals too.
-
-    What ends it needs no interpreter: it writes to stderr where each thread is, and exits with 1.
-    Nothing is lost, the next run goes on from there.
+    """End the process with exit code 1, and each thread's place on stderr, if the event loop is
+    silent for longer. A stage that never releases the interpreter, in a regular expression for
+    one, blocks timeouts and signals too; faulthandler needs no interpreter. Nothing is lost.
     """
     import asyncio
 
@@ -134,11 +126,11 @@ async def heartbeat(limit_s: float) -> None:
 
 
 class Batches(Generic[T]):
-    """Work on many items in a thread: while one batch is under way, the next gathers. To go there
-    and back costs more than most of the work.
+    """Work on many items in a thread: while one batch is under way, the next gathers, since the way
+    there and back costs more than most of the work.
 
-    `work` gives for each item None, or what went wrong with it; `after` is called for each when it
-    was worked on, in the event loop. Must be used inside one event loop.
+    `work` gives None or an error for each item; `after` is called for each, in the event loop, once
+    it is done. Must be used inside one event loop.
     """
 
     def __init__(
@@ -152,7 +144,7 @@ class Batches(Generic[T]):
         self._worker: asyncio.Task[None] | None = None
 
     async def add(self, item: T) -> None:
-        """Returns when the item is worked on, or raises what went wrong with it."""
+        """Return when the item is done, or raise its error."""
         import asyncio
 
         done = asyncio.get_running_loop().create_future()
@@ -162,7 +154,7 @@ class Batches(Generic[T]):
         await done
 
     async def drain(self) -> None:
-        """Return once the queue is empty."""
+        """Return once no item is left."""
         if self._worker is not None:
             await self._worker
 
@@ -175,7 +167,7 @@ class Batches(Generic[T]):
             outcomes: Sequence[Exception | None]
             try:
                 outcomes = await asyncio.to_thread(self._work, items)
-            except Exception as error:  # no caller may wait for ever
+            except Exception as error:  # the callers must not wait for ever
                 outcomes = [error] * len(items)
             for (item, done), outcome in zip(batch, outcomes, strict=True):
                 self._after(item)

@@ -11,7 +11,7 @@ import shutil
 import stat
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from popbuild.base.disk import creating, make_folder, read, sync_file, sync_folder, temporary_beside
@@ -51,7 +51,7 @@ def rename(source: Path, target: Path) -> None:
 
 
 def exchange(one: Path, other: Path) -> None:
-    """Swap two names in one step, durably: at no moment is either missing."""
+    """Swap two names in one step, durably: neither is missing at any moment."""
     _renameat2(one, other, _RENAME_EXCHANGE)
     _sync_parents(one, other)
 
@@ -93,9 +93,9 @@ def _rename_elsewhere(source: Path, target: Path, flags: int) -> bool:
 
 
 def require_one_file_system(folders: list[Path]) -> None:
-    """Promotion is a rename: across file systems it would fail with EXDEV, at the worst time."""
-    devices = {folder.stat().st_dev for folder in folders}
-    if len(devices) > 1:
+    """PopbuildError unless all folders are on one file system: a promotion is a rename, which fails
+    with EXDEV across file systems, after everything was paid for."""
+    if len({folder.stat().st_dev for folder in folders}) > 1:
         raise PopbuildError(
             "the folders of pipeline-data/ are on different file systems",
             {"folders": ", ".join(str(folder) for folder in folders)},
@@ -107,9 +107,9 @@ def require_one_file_system(folders: list[Path]) -> None:
 
 
 def copy_folder(source: Path, target: Path) -> None:
-    """Copy a folder so that no file shares an inode with the original; appears in one step."""
+    """Copy a folder so that no file shares an inode with the original; it appears in one step."""
     temporary = temporary_beside(target)
-    shutil.copytree(source, temporary, symlinks=True, copy_function=_copy_file)
+    shutil.copytree(source, temporary, symlinks=True, copy_function=copy_file)
     sync_all(temporary)
     if not rename_new(temporary, target):
         remove(temporary)
@@ -117,34 +117,26 @@ def copy_folder(source: Path, target: Path) -> None:
 
 
 def take_folder(source: Path, target: Path) -> None:
-    """Copy a folder of another program into one of ours; all but its own name is durable. Folders
-    and files get our permissions. InputError for what is neither a file nor a folder."""
+    """Copy another program's folder into one of ours; all but its own name is durable. Folders and
+    files get our permissions. InputError for anything that is neither a file nor a folder."""
     make_folder(target)
     for entry in _entries(source):
-        take = take_folder if entry.is_dir(follow_symlinks=False) else take_file
-        take(Path(entry.path), target / entry.name)
+        if entry.is_dir(follow_symlinks=False):
+            take_folder(Path(entry.path), target / entry.name)
+        else:
+            with creating(target / entry.name) as stream:
+                stream.write(read(entry.path))
     sync_folder(target)
 
 
-def take_file(source: Path, target: Path) -> None:
-    """As `take_folder`, one file into a folder that exists."""
-    with creating(target) as stream:
-        stream.write(read(source))
-
-
-def copy_file(source: Path, target: Path) -> None:
-    """Copy one file's bytes into a file of our own; a link is copied as what it points to."""
-    _copy_file(str(source), str(target))
-
-
-def _copy_file(source: str, target: str) -> str:
+def copy_file(source: str | Path, target: str | Path) -> None:
+    """Copy a file's bytes, with our permissions; of a link, the file that it leads to."""
     shutil.copyfile(source, target)
     own(Path(target))
-    return target
 
 
 def sync_all(folder: Path) -> None:
-    """Make everything below a folder durable, and the names in it. Links are not followed."""
+    """Make a folder, its names and everything below durable. Follows no links."""
     for entry in _entries(folder):
         if entry.is_dir(follow_symlinks=False):
             sync_all(Path(entry.path))
@@ -154,10 +146,8 @@ def sync_all(folder: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or folder; nothing happens if it is not there.
-
-    A folder is renamed first, so that a crash never leaves half a job under its name.
-    """
+    """Remove a file or folder, if it is there. A folder is renamed first, so that a crash never
+    leaves half a job under its name."""
     try:
         if not stat.S_ISDIR(path.lstat().st_mode):
             path.unlink()
@@ -170,15 +160,14 @@ def remove(path: Path) -> None:
 
 
 def is_temporary(path: str) -> bool:
-    """Whether any component of a relative path is one of our temporary names: what is being
-    written or removed, or what a killed command left. It is not part of its folder."""
+    """Whether any component of a relative path is one of our temporary names: of a file that is
+    being written or removed, or that a killed command left."""
     return any(map(_TEMPORARY.fullmatch, path.split("/")))
 
 
 def left_overs(folder: Path) -> Iterator[Path]:
     """What crashes left behind: temporary names that are older than an hour."""
-    # By the time of change, which cannot be set: a copied folder gets the other times of its
-    # original.
+    # By the time of change: a copied folder takes its other times from the original.
     limit = time.time() - LEFT_OVER_S
     with contextlib.suppress(FileNotFoundError):
         for entry in _entries(folder):
@@ -202,30 +191,30 @@ def sweep(folder: Path) -> None:
 
 def walk_files(folder: Path, skip: frozenset[str] = frozenset()) -> Iterator[tuple[str, Path]]:
     """Every file below a folder as (relative POSIX path, path), sorted, without hidden ones and
-    the names in `skip`; links are not followed."""
-    for entry in _entries(folder):
-        if entry.name in skip or entry.name.startswith("."):
-            continue
-        if entry.is_dir(follow_symlinks=False):
-            for relative, path in walk_files(Path(entry.path), skip):
-                yield f"{entry.name}/{relative}", path
-        else:
-            yield entry.name, Path(entry.path)
+    the names in `skip`. Follows no links."""
+    return _walk(folder, lambda name: name in skip or name.startswith("."), str)
 
 
 def walk_all(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Everything below a folder except folders, hidden files and links too, as (relative POSIX
-    path, path), sorted; links are not followed. The relative path is text, by `as_text`."""
+    """As `walk_files`, with hidden files and links; each relative path is text, by `as_text`."""
+    return _walk(folder, lambda name: False, as_text)
+
+
+def _walk(
+    folder: Path, skips: Callable[[str], bool], shown: Callable[[str], str]
+) -> Iterator[tuple[str, Path]]:
     for entry in _entries(folder):
+        if skips(entry.name):
+            continue
         if entry.is_dir(follow_symlinks=False):
-            for relative, path in walk_all(Path(entry.path)):
-                yield f"{as_text(entry.name)}/{relative}", path
+            for relative, path in _walk(Path(entry.path), skips, shown):
+                yield f"{shown(entry.name)}/{relative}", path
         else:
-            yield as_text(entry.name), Path(entry.path)
+            yield shown(entry.name), Path(entry.path)
 
 
 def as_text(name: str) -> str:
-    """A name as text: bytes that are not UTF-8 are escaped, so that such a path leads nowhere."""
+    """A name as text: bytes that are not UTF-8 are escaped, and such a path leads nowhere."""
     return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 

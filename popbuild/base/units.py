@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_LEAST = 0.000001  # of a dollar that is shown
+_LEAST = 0.000001  # dollars that are shown
 
 
 def money(cost: float | None) -> str:
@@ -30,7 +30,7 @@ def seconds(duration_ms: float) -> str:
 
 
 def fit_line(head: str, text: str) -> str:
-    """A line of 80 columns: a text that goes on behind them is cut, if 30 of it are left."""
+    """A line of 80 columns; a longer text is cut, to 30 characters at least."""
     room = max(80 - len(head), 30)
     return head + (text if len(text) <= room else text[: room - 1] + "…")
 

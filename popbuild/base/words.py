@@ -1,5 +1,5 @@
 """The words of a command line as plain data: commands, and their arguments and options. argparse's
-parsers, doit's options, the help pages and the completion of shells are made from it."""
+parsers, doit's options, the help pages and shell completion are made from it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any
 class Word:
     """An option, or an argument, whose one name has no dash.
 
-    `value` stands for its value in the help, and says what it is: FILE, DIR and JOB are completed.
-    A flag has none. `count` says how many values an argument takes: `?`, `*`, `+`, or "" for one.
+    `value` names its value in the help, and says how it is completed: FILE, DIR or JOB. A flag has
+    none. `count` says how many values an argument takes: `?`, `*`, `+`, or "" for one.
     """
 
     names: tuple[str, ...]
@@ -33,7 +33,7 @@ class Word:
 
     @property
     def key(self) -> str:
-        """Under which name its value is found, as argparse derives it."""
+        """The name of its value, as argparse derives it."""
         long = next((name for name in self.names if name.startswith("--")), self.names[0])
         return self.dest or long.lstrip("-").replace("-", "_")
 
@@ -57,9 +57,9 @@ DEBUG = flag("--debug", help="show tracebacks")
 
 @dataclass(frozen=True)
 class Command:
-    """A command: its line in a list of commands, its words, its function, whose docstring is its
-    help page unless `text` is, and the commands below it. It also takes --root and --debug, and
-    `name=value` words for its `variables`."""
+    """A command: its line in a list of commands, its words, its function, and the commands below
+    it. Its help page is `text`, or else the function's docstring. It also takes --root and --debug,
+    and `name=value` words for its `variables`."""
 
     name: str
     brief: str
@@ -75,7 +75,7 @@ class Command:
 
     @property
     def page(self) -> str:
-        """What stands above its words in the help; behind an empty line, what stands below."""
+        """The help above its words; text after an empty line goes below them."""
         return self.text or (inspect.getdoc(self.run) if self.run else None) or self.brief
 
     def done_by(self, run: Callable[[Any], int]) -> Command:
@@ -84,5 +84,8 @@ class Command:
 
 
 def command(brief: str, *words: Word) -> Callable[[Callable[[Any], int]], Command]:
-    """Declare a command by its function: `_<name>`, whose docstring is the help page."""
-    return lambda run: Command(run.__name__.lstrip("_"), brief, words, run)
+    """Declare a command by its function: `_<name>`, whose docstring is the help page. It takes
+    --json, at its end unless a word of its own says more."""
+    has_own = any(word.key == JSON.key for word in words)
+    own_words = words if has_own else (*words, JSON)
+    return lambda run: Command(run.__name__.lstrip("_"), brief, own_words, run)

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Mapping
 
 from popbuild.base import stdout_guard
 from popbuild.base.errors import LockedError, PopbuildError
-from popbuild.base.exit_codes import in_our_words
 from popbuild.base.fair_turns import Turns
+from popbuild.base.printing import in_our_words
 from popbuild.base.threads import heartbeat, heartbeat_limit_s
 from popbuild.build.events import Events, JobResult
 from popbuild.build.job import JobBuild

@@ -214,7 +214,7 @@ def _option(arguments: list[str], *names: str) -> str | None:
 def _reporting(command: Callable[[], Any], arguments: list[str]) -> int:
     """Run a command of ours; errors are printed as popbuild prints them, with their exit codes."""
     from popbuild.base.errors import UsageError
-    from popbuild.base.exit_codes import guarded
+    from popbuild.base.printing import guarded
 
     debug = "--debug" in arguments or bool(os.environ.get("POPBUILD_DEBUG"))
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from popbuild.base import disk, jsonio, tree
 from popbuild.base.errors import FencedError, GateError, PopbuildError, StoppedError
-from popbuild.base.exit_codes import in_our_words
 from popbuild.base.paths import CURRENT, REJECTED, JobFolder, Root
+from popbuild.base.printing import in_our_words
 from popbuild.build.events import JobResult
 from popbuild.build.finish import finish
 from popbuild.build.job_run import BuildServices, JobRun

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from popbuild.base.errors import LockedError, describe, printable
-from popbuild.base.exit_codes import nobody_reads, show_traceback
 from popbuild.base.paths import artifact_place
+from popbuild.base.printing import show_traceback, write_nowhere
 from popbuild.base.redact import redact
 from popbuild.base.units import fit_line, money, seconds, tokens
 from popbuild.build.events import Events, JobResult
@@ -65,7 +65,7 @@ class Plain(Events):
                 self._stream.write(redact(text, os.environ) + "\n")
                 self._stream.flush()
             except BrokenPipeError:  # the reader went away: what is paid for is built all the same
-                nobody_reads(self._stream)
+                write_nowhere(self._stream)
 
     def close(self) -> None:
         if self._held:
@@ -89,7 +89,7 @@ class Plain(Events):
         self.line(f"left by the budget: {shown}{more}; the next run goes on from here")
 
     def confirm(self, planned: Sequence[PlannedJob]) -> bool | None:
-        from popbuild.query.plan_text import plan_lines
+        from popbuild.query.planned import plan_lines
 
         for text in plan_lines(planned):
             self.line(text)

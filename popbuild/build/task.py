@@ -7,7 +7,7 @@ from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
 
 from popbuild.base import disk, errors, tree
-from popbuild.base.exit_codes import in_our_words
+from popbuild.base.printing import in_our_words
 from popbuild.build.job_run import JobRun, TaskOutcome, TaskSkipped, TaskSpent, TaskStopped
 from popbuild.build.task_end import TaskAttempt, inputs_digest
 from popbuild.jobs import lifecycle

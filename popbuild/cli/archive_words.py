@@ -1,4 +1,4 @@
-"""What `archive` and `backup` share: words, and how the archive is told."""
+"""What `archive` and `backup` share: words, and how the archive is reported."""
 
 from __future__ import annotations
 

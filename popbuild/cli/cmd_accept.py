@@ -1,13 +1,12 @@
 """`popbuild accept`."""
 
-from popbuild.cli.options import JSON, ONE_JOB, Given, argument, command, print_result, root_of
+from popbuild.cli.options import ONE_JOB, Given, argument, command, print_result, root_of
 
 
 @command(
     "take what is there as up to date",
     ONE_JOB,
     argument("tasks", "TASK", "*", help="all if absent"),
-    JSON,
 )
 def _accept(given: Given) -> int:
     """Take what is there as up to date, without building: for a cosmetic edit of a prompt, or an

@@ -4,19 +4,13 @@ from pathlib import Path
 
 from popbuild.base.units import count
 from popbuild.cli.archive_words import OUTPUT, PLAIN, identity_of, print_archived
-from popbuild.cli.options import IDENTITY, JSON, SOME_JOBS, Given, command, flag, root_of
+from popbuild.cli.options import IDENTITY, SOME_JOBS, Given, command, flag, root_of
 
 _REMOVE = flag("--remove", help="remove the jobs once the archive was read back")
 
 
 @command(
-    "write jobs to a file, and remove them if asked",
-    SOME_JOBS,
-    OUTPUT,
-    _REMOVE,
-    PLAIN,
-    IDENTITY,
-    JSON,
+    "write jobs to a file, and remove them if asked", SOME_JOBS, OUTPUT, _REMOVE, PLAIN, IDENTITY
 )
 def _archive(given: Given) -> int:
     """Write jobs, complete and rejected ones, to a .tar.zst file, and read it back in full. With

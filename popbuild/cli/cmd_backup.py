@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from popbuild.cli.archive_words import OUTPUT, PLAIN, identity_of, print_archived
-from popbuild.cli.options import IDENTITY, JSON, Given, command, root_of
+from popbuild.cli.options import IDENTITY, Given, command, root_of
 
 
-@command("write the whole root to a file", OUTPUT, PLAIN, IDENTITY, JSON)
+@command("write the whole root to a file", OUTPUT, PLAIN, IDENTITY)
 def _backup(given: Given) -> int:
     """Write the whole root to a .tar.zst file, and read it back in full: seeds, samples,
     configuration, jobs, store and ledger. Not .env. Refused while a job is built. A name that

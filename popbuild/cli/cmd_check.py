@@ -1,10 +1,10 @@
 """`popbuild check`."""
 
 from popbuild.base.errors import OK, REJECTED
-from popbuild.cli.options import JOBS, JSON, Given, command, print_result, root_of
+from popbuild.cli.options import JOBS, Given, command, print_result, root_of
 
 
-@command("exit with 0 if all is up to date and valid", JOBS, JSON)
+@command("exit with 0 if all is up to date and valid", JOBS)
 def _check(given: Given) -> int:
     """Exit with 0 when every job is complete and up to date and everything is valid, else with 1,
     and print what is not. For CI: makes no call, changes nothing."""

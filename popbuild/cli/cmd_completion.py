@@ -3,7 +3,7 @@
 from typing import Any
 
 from popbuild.base.arguments import parser_of
-from popbuild.cli.options import JSON, Given, argument, command, print_result
+from popbuild.cli.options import Given, argument, command, print_result
 
 _SHELLS = ("bash", "zsh", "fish")
 # Shells expand these words again: a file may have any name, a job that can be built only these.
@@ -22,7 +22,6 @@ _JOBS: dict[str, Any] = {
 @command(
     "print what completes words in a shell",
     argument("shell", "SHELL", choices=_SHELLS, help="bash, zsh or fish"),
-    JSON,
 )
 def _completion(given: Given) -> int:
     """Print a script that completes commands, options, files and the IDs of jobs. For bash:

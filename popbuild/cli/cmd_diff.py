@@ -1,13 +1,12 @@
 """`popbuild diff`."""
 
-from popbuild.cli.options import JSON, ONE_JOB, Given, command, option, print_result, root_of
+from popbuild.cli.options import ONE_JOB, Given, command, option, print_result, root_of
 
 
 @command(
     "show what the last rebuild changed",
     ONE_JOB,
     option("--against", value="N", help="the N-th result before this one (1)"),
-    JSON,
 )
 def _diff(given: Given) -> int:
     """Show what the last rebuild of a complete job changed: each artifact, place by place,

@@ -7,13 +7,13 @@ import sys
 from typing import TYPE_CHECKING
 
 from popbuild.base.errors import OK, REJECTED
-from popbuild.cli.options import JSON, Given, command, flag, print_lines, print_result, root_of
+from popbuild.cli.options import Given, command, flag, print_lines, print_result, root_of
 
 if TYPE_CHECKING:
     from popbuild.upkeep.ailments import Ailment
 
 
-@command("find and mend what crashes left behind", flag("--yes", help="mend all of it"), JSON)
+@command("find and mend what crashes left behind", flag("--yes", help="mend all of it"))
 def _doctor(given: Given) -> int:
     """Find what crashes and edits by hand left behind and no run mends by itself; say of each what
     it is and how it is mended. On a terminal it asks before it mends, --yes mends all, and

@@ -1,20 +1,19 @@
 """`popbuild explain`."""
 
-from popbuild.cli.options import JSON, ONE_JOB, Given, argument, command, print_result, root_of
+from popbuild.cli.options import ONE_JOB, Given, argument, command, print_result, root_of
 
 
 @command(
     "say why tasks are stale, with the differences",
     ONE_JOB,
     argument("task", "TASK", "?", help="all if absent"),
-    JSON,
 )
 def _explain(given: Given) -> int:
     """Say why a job's tasks are stale, in depth: each reason with the difference in the prompt,
     the schema, the seed or the setting. With a task, also everything that its artifact depends
     on."""
     from popbuild.query import describe
-    from popbuild.query.plan_text import explain_lines
+    from popbuild.query.explain import explain_lines
 
     found = describe.explain_job(root_of(given), given.job, given.task)
     return print_result(

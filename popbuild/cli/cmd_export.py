@@ -2,16 +2,7 @@
 
 from pathlib import Path
 
-from popbuild.cli.options import (
-    JSON,
-    ONE_JOB,
-    Given,
-    argument,
-    command,
-    option,
-    print_result,
-    root_of,
-)
+from popbuild.cli.options import ONE_JOB, Given, argument, command, option, print_result, root_of
 
 
 @command(
@@ -19,7 +10,6 @@ from popbuild.cli.options import (
     ONE_JOB,
     argument("target", "TARGET", help="a file or a folder"),
     option("--artifact", value="NAME", help="another artifact than the last task's"),
-    JSON,
 )
 def _export(given: Given) -> int:
     """Copy the final artifact of a complete job to a path: what CI commits. TARGET is a file

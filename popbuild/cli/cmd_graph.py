@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from popbuild.base.errors import UsageError
 from popbuild.cli.hand_over_text import give_text
-from popbuild.cli.options import JSON, Given, argument, command, option, root_of
+from popbuild.cli.options import Given, argument, command, option, root_of
 
 if TYPE_CHECKING:
     from popbuild.base.paths import Root
@@ -28,7 +28,6 @@ _FORMATS = ("svg", "mermaid", "dot")
         help="svg, mermaid or dot; else by FILE (svg)",
     ),
     option("-o", "--output", value="FILE", help="a file; printed if absent"),
-    JSON,
 )
 def _graph(given: Given) -> int:
     """Draw which task needs which: of a job, with the states of its tasks, or of a pipeline,

@@ -3,14 +3,13 @@
 from pathlib import Path
 
 from popbuild.base.errors import OK, REJECTED
-from popbuild.cli.options import JSON, Given, argument, command, flag, print_result, root_of
+from popbuild.cli.options import Given, argument, command, flag, print_result, root_of
 
 
 @command(
     "copy another program's data folder into the root",
     argument("folder", "DIR", help="its root, or its pipeline-data/"),
     flag("--dry-run", help="only say what would be copied"),
-    JSON,
 )
 def _import(given: Given) -> int:
     """Copy what another program wrote by the storage document into this root: seeds, jobs in

@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-from popbuild.cli.options import JSON, Given, argument, command, print_result
+from popbuild.cli.options import Given, argument, command, print_result
 
 
 @command(
     "make a root with an example",
     argument("folder", "DIR", "?", default=".", help="where; here if absent"),
-    JSON,
 )
 def _init(given: Given) -> int:
     """Make a root: seeds/, pipeline-config/ with the demo's pipeline, pipeline-data/,

@@ -4,7 +4,6 @@ from popbuild.base.errors import FAILED, OK
 from popbuild.build.shared_words import RUN
 from popbuild.cli.options import (
     JOBS_OR_TASKS,
-    JSON,
     STORE,
     WHAT,
     Given,
@@ -14,7 +13,7 @@ from popbuild.cli.options import (
 )
 
 
-@command("say what a run would do and cost", JOBS_OR_TASKS, *WHAT, STORE, JSON)
+@command("say what a run would do and cost", JOBS_OR_TASKS, *WHAT, STORE)
 def _plan(given: Given) -> int:
     """Say what a run would do and cost: every task that will run, and every task below it that
     may, with the reasons, how many answers are stored already, and tokens and dollars as a range.
@@ -22,8 +21,7 @@ def _plan(given: Given) -> int:
     With --store only, exits with 2 where a run would lack an answer."""
     from popbuild.build import session
     from popbuild.build.nothing_to_do import Options
-    from popbuild.query.plan_text import plan_lines
-    from popbuild.query.planned import totals
+    from popbuild.query.planned import plan_lines, totals
 
     root, names, variables = root_and_names(given, RUN)
     options = Options(

@@ -4,16 +4,16 @@ import sys
 from collections.abc import Iterator
 
 from popbuild.base.errors import printable
-from popbuild.cli.options import JSON, ONE_JOB, ONE_TASK, Given, command, print_result, root_of
+from popbuild.cli.options import ONE_JOB, ONE_TASK, Given, command, print_result, root_of
 
 
-@command("print what a task would ask, without a call", ONE_JOB, ONE_TASK, JSON)
+@command("print what a task would ask, without a call", ONE_JOB, ONE_TASK)
 def _prompt(given: Given) -> int:
     """Print the messages that a task would send now. Renders the templates; makes no call."""
     from popbuild.query import describe
 
     root = root_of(given)
-    messages = describe.prompt(root, describe.find_job(root, given.job), given.task)
+    messages = describe.prompt(describe.find_job(root, given.job), given.task)
 
     def lines() -> Iterator[str]:
         for number, message in enumerate(messages):

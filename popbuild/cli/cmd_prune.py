@@ -3,7 +3,6 @@
 import os
 
 from popbuild.cli.options import (
-    JSON,
     MAX_SIZE,
     OLDER_THAN,
     REALLY,
@@ -27,7 +26,6 @@ from popbuild.cli.options import (
     flag("--logs", help="drop the logs of these jobs instead"),
     flag("--tmp", help="drop the temporary files of these jobs instead"),
     REALLY,
-    JSON,
 )
 def _prune(given: Given) -> int:
     """Drop old jobs from pending/, complete/ and rejected/: those older than an age, all but

@@ -1,14 +1,13 @@
 """`popbuild report`."""
 
 from popbuild.cli.hand_over_text import give_text
-from popbuild.cli.options import JOBS, JSON, Given, command, option, root_of
+from popbuild.cli.options import JOBS, Given, command, option, root_of
 
 
 @command(
     "write one HTML file about jobs",
     JOBS,
     option("-o", "--output", value="FILE", required=True, help="report.html; - prints it"),
-    JSON,
 )
 def _report(given: Given) -> int:
     """Write a report on jobs as one HTML file that needs nothing else: a table, and of each job

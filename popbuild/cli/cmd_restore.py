@@ -7,7 +7,6 @@ from popbuild.base.units import count
 from popbuild.cli.archive_words import identity_of
 from popbuild.cli.options import (
     IDENTITY,
-    JSON,
     Given,
     argument,
     command,
@@ -26,7 +25,6 @@ from popbuild.cli.options import (
     option("--into", value="DIR", help="a new folder, for the root of a backup"),
     IDENTITY,
     option("--max-size", value="SIZE", help="of all files at most (10GB)"),
-    JSON,
 )
 def _restore(given: Given) -> int:
     """Put the jobs of an archive, all or the named ones, back into their places: written beside,

@@ -2,10 +2,10 @@
 
 import sys
 
-from popbuild.cli.options import JSON, ONE_JOB, STORE, Given, command, root_of
+from popbuild.cli.options import ONE_JOB, STORE, Given, command, root_of
 
 
-@command("build a rejected job with another sample", ONE_JOB, STORE, JSON)
+@command("build a rejected job with another sample", ONE_JOB, STORE)
 def _retry(given: Given) -> int:
     """Let the task that rejected a job draw another sample, or let one that failed too often be
     tried once more, then build the job."""

@@ -8,7 +8,7 @@ import os
 from typing import TYPE_CHECKING
 
 from popbuild.base.errors import UsageError
-from popbuild.cli.options import JSON, Given, command, flag, option, root_of
+from popbuild.cli.options import Given, command, flag, option, root_of
 
 if TYPE_CHECKING:
     from popbuild.web.serve import Address
@@ -27,7 +27,6 @@ _PORTS = 65_535
         help="a name under which --host is reached; several are possible",
     ),
     flag("--open", help="open the page in a browser"),
-    JSON,
 )
 def _serve(given: Given) -> int:
     """Show jobs in a browser, as they are and as they change: what runs, what failed and why,

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from popbuild.base.errors import OK, printable
 from popbuild.base.paths import shown_name
 from popbuild.cli.options import (
-    JSON,
     ONE_JOB,
     Given,
     argument,
@@ -22,7 +21,6 @@ from popbuild.cli.options import (
     "list or print a job's artifacts, logs and prompts",
     ONE_JOB,
     argument("name", "NAME", "?", help="a task or a file"),
-    JSON,
 )
 def _show(given: Given) -> int:
     """List a job's files, or print one: an artifact, a log, a prompt as it was sent, or

@@ -1,12 +1,12 @@
 """`popbuild stop`."""
 
 from popbuild.base.errors import OK, STOPPED
-from popbuild.cli.options import JSON, SOME_JOBS, Given, command, print_result, root_of
+from popbuild.cli.options import SOME_JOBS, Given, command, print_result, root_of
 
 _PATIENCE_S = 10.0
 
 
-@command("stop the build of jobs", SOME_JOBS, JSON)
+@command("stop the build of jobs", SOME_JOBS)
 def _stop(given: Given) -> int:
     """Stop the build of jobs, in whichever process it runs: a run in another terminal, or a worker
     of popbuild watch, which does not build them again by itself. Tasks under way are interrupted,

@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-from popbuild.cli.options import JSON, Given, argument, command, option, print_result, root_of
+from popbuild.cli.options import Given, argument, command, option, print_result, root_of
 
 
 @command(
     "queue a one-off job from a seed file",
     argument("file", "FILE", help="the seed"),
     option("--id", value="ID", help="the job's ID; a new pl-... one if absent"),
-    JSON,
 )
 def _submit(given: Given) -> int:
     """Queue a one-off job: the seed is copied to pending/ under a new ID, or under --id.

@@ -5,14 +5,13 @@ from pathlib import Path
 from popbuild.base import disk, permissions
 from popbuild.base.errors import UsageError
 from popbuild.cli.hand_over_text import give_text, say_where
-from popbuild.cli.options import JOBS, JSON, Given, command, option, root_of
+from popbuild.cli.options import JOBS, Given, command, option, root_of
 
 
 @command(
     "print how jobs stand as Markdown, for CI",
     JOBS,
     option("-o", "--output", value="FILE", help="add it to this file's end"),
-    JSON,
 )
 def _summary(given: Given) -> int:
     """Say how jobs stand as Markdown, for the page of a CI run: a table, the problems of those

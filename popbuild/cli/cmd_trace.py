@@ -1,12 +1,11 @@
 """`popbuild trace`."""
 
-from popbuild.cli.options import JSON, Given, argument, command, print_result, root_of
+from popbuild.cli.options import Given, argument, command, print_result, root_of
 
 
 @command(
     "say where an artifact came from",
     argument("artifact", "ARTIFACT", help="a file, or <job>/<name>"),
-    JSON,
 )
 def _trace(given: Given) -> int:
     """Say where an artifact came from: task, run, model and settings, every call with its

@@ -5,13 +5,12 @@ from pathlib import Path
 
 from popbuild.base.errors import OK, REJECTED
 from popbuild.base.units import count
-from popbuild.cli.options import JSON, Given, argument, command, print_result, root_of
+from popbuild.cli.options import Given, argument, command, print_result, root_of
 
 
 @command(
     "check configuration, seeds and jobs",
     argument("paths", "PATH", "*", help="everything if absent"),
-    JSON,
 )
 def _validate(given: Given) -> int:
     """Check configuration, seeds and jobs in any state against the schemas: the given files

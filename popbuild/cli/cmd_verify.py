@@ -1,10 +1,10 @@
 """`popbuild verify`."""
 
 from popbuild.base.errors import OK, REJECTED
-from popbuild.cli.options import JOBS, JSON, Given, command, print_result, root_of
+from popbuild.cli.options import JOBS, Given, command, print_result, root_of
 
 
-@command("prove that nothing complete was altered", JOBS, JSON)
+@command("prove that nothing complete was altered", JOBS)
 def _verify(given: Given) -> int:
     """Prove offline that complete jobs are what was promoted: recompute every digest of
     seeds, artifacts, letters, logs, kept prompts, schemas and code, and stored answers.

@@ -1,11 +1,11 @@
-"""What `approve` and `reject` share: the words of an answer, and how it is given."""
+"""What `approve` and `reject` share: the words of an answer, and giving it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from popbuild.cli.options import JSON, ONE_JOB, Given, option, print_result, root_of
+from popbuild.cli.options import ONE_JOB, Given, option, print_result, root_of
 
 if TYPE_CHECKING:
     from popbuild.base.paths import Root
@@ -17,7 +17,6 @@ ANSWER = (
     option("--note", value="TEXT", help="why"),
     option("--by", value="NAME", help="who says it; the login name if absent"),
     option("--of", value="DIGEST", help="only if this is still asked: `of` in status JOB --json"),
-    JSON,
 )
 
 

@@ -10,8 +10,8 @@ from typing import NoReturn
 
 from popbuild import __version__
 from popbuild.base.arguments import parse_words, parser_of
-from popbuild.base.errors import OK, UsageError, no_such
-from popbuild.base.exit_codes import guarded
+from popbuild.base.errors import OK, UsageError, unknown
+from popbuild.base.printing import guarded
 from popbuild.base.words import Command, flag
 
 _TEXT = """\
@@ -60,7 +60,7 @@ def entry() -> NoReturn:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run one command; gives its exit code. Errors are told on stderr, without a traceback."""
+    """Run one command. Gives its exit code; errors are printed on stderr, without a traceback."""
     words = list(argv)
     debug = "--debug" in words or bool(os.environ.get("POPBUILD_DEBUG"))
     words = [each for each in words if each != "--debug"]
@@ -82,9 +82,8 @@ def _dispatch(words: list[str], debug: bool) -> int:
         name, words = _command_among(words, below, prog)
         if name is None:
             parse_words(command, prog, words)
-            raise UsageError(
-                f"{prog} needs a command", {"known": ", ".join(below)}, f"{prog} --help"
-            )
+            values = {"known": ", ".join(below)}
+            raise UsageError(f"{prog} needs a command", values, f"{prog} --help")
         command, prog = below[name], f"{prog} {name}"
     given = parse_words(command, prog, words)
     given.debug = debug
@@ -95,13 +94,13 @@ def _dispatch(words: list[str], debug: bool) -> int:
 def _command_among(
     words: Sequence[str], known: Iterable[str], prog: str
 ) -> tuple[str | None, list[str]]:
-    """The first word that is no option, which names a command, and the rest: options may stand
+    """The first word that is not an option, which names a command, and the rest: options may stand
     before the command, as --root does."""
     for number, word in enumerate(words):
         if word.startswith("-") or words[max(number - 1, 0)] == "--root":
             continue
         if word not in known:
-            raise UsageError("no such command", no_such("command", word, known), f"{prog} --help")
+            raise unknown("command", word, known, hint=f"{prog} --help")
         return word, [*words[:number], *words[number + 1 :]]
     return None, list(words)
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from popbuild.base.arguments import Given
-from popbuild.base.errors import UsageError, no_such
+from popbuild.base.errors import unknown
 from popbuild.base.paths import Root
 from popbuild.base.printing import print_json, print_lines, print_result
 from popbuild.base.roots import find_root
-from popbuild.base.words import JSON, Command, argument, command, flag, option
+from popbuild.base.words import Command, argument, command, flag, option
 from popbuild.build.shared_words import (
     BUDGET_USD,
     IN_FLIGHT,
@@ -23,7 +23,7 @@ from popbuild.build.shared_words import (
 
 # fmt: off
 __all__ = [
-    "BUDGET_USD", "IDENTITY", "IN_FLIGHT", "JOBS", "JOBS_OR_TASKS", "JSON", "MAX_SIZE",
+    "BUDGET_USD", "IDENTITY", "IN_FLIGHT", "JOBS", "JOBS_OR_TASKS", "MAX_SIZE",
     "OLDER_THAN", "ONE_JOB", "ONE_TASK", "PATTERN", "REALLY", "SOME_JOBS", "STORE", "UNKNOWN_COST",
     "WHAT", "Command", "Given", "argument", "command", "flag", "option", "print_frozen",
     "print_json", "print_lines", "print_result", "root_and_names", "root_of",
@@ -56,7 +56,7 @@ def root_and_names(given: Given, command: Command) -> tuple[Root, list[str], dic
         elif key in command.variables:
             variables[key] = value
         else:
-            raise UsageError("no such variable", no_such("variable", key, command.variables))
+            raise unknown("variable", key, command.variables)
     check_given_once(given.names, variables)
     said = "--root" if given.root else "root="
     root = find_root(Path.cwd(), given.root or variables.get("root"), said)

@@ -1,4 +1,4 @@
-"""A job's status as a person reads it."""
+"""A job's status as text."""
 
 from __future__ import annotations
 
@@ -54,7 +54,6 @@ def _numbers(task: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _remarks(job: Job, name: str, task: Mapping[str, Any], indent: str) -> Iterator[str]:
-    """What else there is to say of a task."""
     for reason in task["reasons"]:
         yield fit_line(f"{indent}stale: ", reason)
     if task["frozen"]:
@@ -69,7 +68,7 @@ def _remarks(job: Job, name: str, task: Mapping[str, Any], indent: str) -> Itera
 
 
 def _unowned_lines(unowned: Sequence[str]) -> Iterator[str]:
-    """The files that no task owns, the first of them."""
+    """The first of the files that belong to no task."""
     if unowned:
         yield "  of no task, kept as they are:"
         yield from (f"    {shown_name(name)}" for name in unowned[:_MOST_NAMED])

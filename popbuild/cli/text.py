@@ -1,4 +1,4 @@
-"""What is stored, cleared away or mended, as a person reads it."""
+"""What is stored, dropped or mended, as text."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def pruning_lines(pruning: Pruning) -> Iterator[str]:
 
 
 def checkup_lines(checkup: Checkup) -> Iterator[str]:
-    """How it ended: how much was found, and how much of it was mended."""
+    """How much was found and mended."""
     if not checkup.found:
         yield "nothing to mend"
         return

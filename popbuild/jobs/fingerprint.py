@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from popbuild.base import jsonio
-from popbuild.model.config.litter import is_litter
+from popbuild.model.config.snapshot import is_litter
 from popbuild.model.letter import Fingerprint
 from popbuild.model.pipeline import Task
 from popbuild.model.place import NOWHERE, Place
@@ -72,11 +72,8 @@ def fixed(task: Task, inputs: Inputs) -> dict[str, str]:
         if path != f"{task.folder}/task.yaml"
     }
     found.update({f"setting:{key}": digest for key, digest in task.setting_digests.items()})
-    found["answer"] = task.answer
-    found["output"] = task.artifact
+    found.update(task.dependencies)
     found["stages"] = STAGES_VERSION
-    if task.command is not None:
-        found["command"] = jsonio.digest(list(task.command))
     if inputs.place.dependency is not None:
         found["endpoint"] = inputs.place.dependency
     if inputs.place.weights is not None:

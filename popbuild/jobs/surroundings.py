@@ -18,7 +18,7 @@ from popbuild.model.pipeline import Task
 from popbuild.model.place import NOWHERE, Place
 from popbuild.model.problem import Problem
 from popbuild.model.schema import schemas
-from popbuild.model.schema.bundle import bundle
+from popbuild.model.schema.references import bundle
 
 
 @dataclass

@@ -5,10 +5,7 @@ from __future__ import annotations
 import functools
 import secrets
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
-
-Clock = Callable[[], float]  # seconds since the epoch; `time.time` outside tests
 
 
 def timestamp(now_s: float | None = None) -> str:
@@ -23,7 +20,7 @@ def _to_the_second(now_s: int) -> str:
 
 
 def seconds_at(text: object) -> float | None:
-    """The seconds since the epoch of a timestamp; None for what is none."""
+    """The seconds since the epoch of a timestamp; None for any other value."""
     try:
         found = datetime.fromisoformat(text) if isinstance(text, str) else None
         return found.timestamp() if found is not None and found.tzinfo is not None else None

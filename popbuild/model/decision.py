@@ -1,4 +1,4 @@
-"""The decision: what a person said at a task's human gate, `tasks/<task>/decision.json`."""
+"""The decision of a person at a task's human gate, `tasks/<task>/decision.json`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STAGE = "humanGate"  # in rejection.json, where a stage's gate has the stage's n
 
 @dataclass(frozen=True)
 class Decision:
-    """`artifacts` are the digests of what was decided about by file name, as letters have them."""
+    """`artifacts` are the digests of the artifacts in question by file name, as in letters."""
 
     task: str
     decision: str
@@ -27,18 +27,11 @@ class Decision:
     artifacts: Mapping[str, str]
 
     def holds_for(self, artifacts: Mapping[str, str]) -> bool:
-        """Whether it was these artifacts that were decided about."""
+        """Whether the decision is about these artifacts."""
         return all(self.artifacts.get(name) == digest for name, digest in artifacts.items())
 
     def as_json(self) -> dict[str, Any]:
-        return {
-            "task": self.task,
-            "decision": self.decision,
-            "by": self.by,
-            "at": self.at,
-            "note": self.note,
-            "artifacts": dict(self.artifacts),
-        }
+        return {**vars(self), "artifacts": dict(self.artifacts)}
 
     def as_document(self) -> dict[str, Any]:
         """decision.json."""
@@ -48,7 +41,7 @@ class Decision:
 @dataclass(frozen=True)
 class Question:
     """What a person is asked: the gate's message, and the names of the artifacts to look at. `of`
-    is the digest of what is asked about: an answer that gives it back is about nothing else."""
+    is the digest of all of it: an answer that repeats it can be about nothing else."""
 
     task: str
     message: str
@@ -56,23 +49,18 @@ class Question:
     of: str
 
     def as_json(self) -> dict[str, Any]:
-        return {
-            "task": self.task,
-            "message": self.message,
-            "artifacts": list(self.artifacts),
-            "of": self.of,
-        }
+        return {**vars(self), "artifacts": list(self.artifacts)}
 
 
 def in_words(decision: Mapping[str, Any]) -> str:
-    """A decision as JSON has it, in a line: `approved by Ada, 2026-11-28T14:02:11.480Z: fine`."""
+    """A decision in JSON as a line: `approved by Ada, 2026-11-28T14:02:11.480Z: fine`."""
     note = f": {decision['note']}" if decision["note"] else ""
     text = f"{decision['decision']} by {decision['by']}, {decision['at']}{note}"
     return " ".join(printable(text).split())
 
 
 def open_decision(body: Any, task: str) -> Decision | None:
-    """The decision in a document, or None where it is foreign, altered or of another version."""
+    """The decision in a document; None if it is foreign, altered or of another version."""
     if not isinstance(body, dict) or body.get("formatVersion") != DECISION_VERSION:
         return None
     if body.get("task") != task or body.get("decision") not in (APPROVED, REJECTED):

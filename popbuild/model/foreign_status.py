@@ -1,5 +1,5 @@
-"""A status that another program may have written, after the storage document: what can be read of
-it, and whether it is ours."""
+"""A status that another program may have written by the storage document: whether it is ours, and
+its readable parts."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Any
 from popbuild.base.paths import FILE_KINDS
 from popbuild.model.status import new_task
 
-_NEW_TASK = frozenset(new_task())  # all of it stands in an entry of ours from its start
-_MOST = 1e18  # of what could be a count: Python's JSON has Infinity as well
+_NEW_TASK = frozenset(new_task())  # the keys that an entry of ours has from its start
+_MOST = 1e18  # for a count: Python's JSON has Infinity as well
 UNKNOWN_USAGE = {"inputTokens": None, "outputTokens": None, "cost": None}
-# Of a task that has a folder and no entry: something ran.
+# For a task with a folder and no entry: something ran.
 NOTHING_SAID: dict[str, Any] = {"state": "unknown", "files": {kind: [] for kind in FILE_KINDS}}
 
 
 def is_built_by_us(entry: Any) -> bool:
-    """Whether popbuild wrote how a task ended: it has its usage, which no other program writes."""
+    """Whether popbuild wrote how a task ended, with a usage as only popbuild writes it."""
     usage = entry.get("usage") if isinstance(entry, dict) else None
     return isinstance(usage, dict) and "storedCalls" in usage
 
 
 def is_ours(body: Any) -> bool:
-    """Whether popbuild wrote a status: a task that it built, or all of them as it starts them."""
+    """Whether popbuild wrote a status: it built a task, or all entries are as it starts them."""
     tasks = body.get("tasks") if isinstance(body, dict) else None
     entries = list(tasks.values()) if isinstance(tasks, dict) else []
     return any(map(is_built_by_us, entries)) or bool(
@@ -34,8 +34,8 @@ def is_ours(body: Any) -> bool:
 
 
 def in_shape(body: dict[str, Any]) -> dict[str, Any]:
-    """A status for a look at it, also of another program: names of files and entries of tasks
-    where one looks for them. What is none is left out, and all else stands as it is."""
+    """A status, also of another program, made safe to read: file names and entries of tasks of the
+    wrong type are left out; all else stays."""
     tasks = body.get("tasks")
     entries = tasks.items() if isinstance(tasks, dict) else ()
     return {
@@ -50,7 +50,7 @@ def in_shape(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _names(files: Any) -> dict[str, list[str]]:
-    """The files of each kind; what leads out of its folder is no name of a file."""
+    """The files of each kind, without names that lead out of their folder."""
     found = {kind: files.get(kind) if isinstance(files, dict) else None for kind in FILE_KINDS}
     return {
         kind: [
@@ -67,19 +67,19 @@ def _is_plain(name: str) -> bool:
 
 
 def state_of(entry: Any) -> str:
-    """A task's state as it stands, `unknown` where it does not say any."""
+    """A task's state as written, or `unknown`."""
     state = entry.get("state") if isinstance(entry, dict) else None
     return state if isinstance(state, str) else "unknown"
 
 
 def is_amount(value: Any) -> bool:
-    """Whether this is a number that a count, a time or a cost can be."""
+    """Whether a value can be a count, a time or a cost."""
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _MOST
 
 
 def task_usage(entry: dict[str, Any]) -> dict[str, Any] | None:
-    """What a task came to. None before anything ran; of a task that another program ran and that
-    does not say, it is unknown."""
+    """A task's usage: None before anything ran; unknown if another program ran it and did not
+    write it."""
     usage = entry.get("usage")
     if isinstance(usage, dict):
         return usage
@@ -88,7 +88,7 @@ def task_usage(entry: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def error_text(error: Any) -> str | None:
-    """An error as a person reads it: ours is a text, other programs' have a message and a stack."""
+    """An error as text: ours is a text, other programs' have a message and a stack."""
     if not isinstance(error, dict):
         return error if isinstance(error, str) else None
     parts = [error.get(name) for name in ("message", "stack")]

@@ -5,13 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from popbuild.base import jsonio
 
 LETTER_VERSION = 1
 
 Fingerprint = Mapping[str, str]  # dependency -> digest, both text; see fingerprint.py
+# Kinds of tokens that a provider may report: their names in JSON and in words.
+KINDS = {
+    "cachedTokens": "cached",
+    "cacheWriteTokens": "written to the cache",
+    "reasoningTokens": "reasoning",
+}
+_Kinds = tuple[int | None, int | None, int | None]  # in the order of KINDS
+_Number = TypeVar("_Number", int, float)
 
 
 @dataclass(frozen=True)
@@ -20,8 +28,8 @@ class Call:
 
     `request` is the request's digest, under which the store has the answer. `stored` says that
     nothing was sent. Costs are US dollars; None means unknown, never 0, of tokens too. Cached and
-    written tokens are parts of the input, reasoning of the output, None where the provider does not
-    say. `counted` says that it gave no usage and the tokens are our own count.
+    written tokens are parts of the input, reasoning tokens of the output. `counted` says that the
+    provider gave no usage and the tokens are our own count.
     """
 
     request: str
@@ -41,6 +49,10 @@ class Call:
     reasoning_tokens: int | None = None
     counted: bool = False
 
+    @property
+    def kinds(self) -> _Kinds:
+        return self.cached_tokens, self.written_tokens, self.reasoning_tokens
+
     def as_json(self) -> dict[str, Any]:
         return {
             "request": self.request,
@@ -52,7 +64,7 @@ class Call:
             "finishReason": self.finish_reason,
             "inputTokens": self.input_tokens,
             "outputTokens": self.output_tokens,
-            **_parts(self.cached_tokens, self.written_tokens, self.reasoning_tokens),
+            **_known_kinds(self.kinds),
             **({"counted": True} if self.counted else {}),
             "cost": self.cost,
             "durationMs": self.duration_ms,
@@ -62,11 +74,11 @@ class Call:
 
 @dataclass(frozen=True)
 class Usage:
-    """What calls came to. `cost` is what was paid in this run: a stored answer costs nothing.
+    """Sums over calls. `cost` is what was paid in this run: a stored answer costs nothing.
 
-    A sum of which a part is unknown is unknown: None. Cached, written and reasoning tokens are sums
-    over the calls whose provider says them, None where none does. `counted_calls` are those whose
-    tokens we counted by ourselves.
+    A sum with an unknown part is unknown: None. Cached, written and reasoning tokens are sums over
+    the calls whose provider reports them, None if none does. `counted_calls` are those whose tokens
+    we counted ourselves.
     """
 
     calls: int = 0
@@ -85,22 +97,23 @@ class Usage:
         return _sum(self.input_tokens, self.output_tokens)
 
     @property
+    def kinds(self) -> _Kinds:
+        return self.cached_tokens, self.written_tokens, self.reasoning_tokens
+
+    @property
     def parts(self) -> str:
-        """What of the tokens was cached, written to a cache or reasoning, ` (40 cached)`; nothing
-        where nothing was."""
-        return kinds_text(self.cached_tokens, self.written_tokens, self.reasoning_tokens)
+        """The known kinds of its tokens, ` (40 cached)`, or nothing."""
+        return kinds_text(*self.kinds)
 
     def __add__(self, other: Usage) -> Usage:
-        known = self.cost is not None and other.cost is not None
+        cached, written, reasoning = map(_known_sum, self.kinds, other.kinds)
         return Usage(
             self.calls + other.calls,
             self.stored_calls + other.stored_calls,
             _sum(self.input_tokens, other.input_tokens),
             _sum(self.output_tokens, other.output_tokens),
-            (self.cost or 0.0) + (other.cost or 0.0) if known else None,
-            _known_sum(self.cached_tokens, other.cached_tokens),
-            _known_sum(self.written_tokens, other.written_tokens),
-            _known_sum(self.reasoning_tokens, other.reasoning_tokens),
+            _sum(self.cost, other.cost),
+            *(cached, written, reasoning),
             self.counted_calls + other.counted_calls,
         )
 
@@ -108,20 +121,9 @@ class Usage:
     def of(calls: list[Call]) -> Usage:
         total = Usage()
         for call in calls:
-            if call.stored:
-                total += Usage(stored_calls=1)
-            else:
-                total += Usage(
-                    1,
-                    0,
-                    call.input_tokens,
-                    call.output_tokens,
-                    call.cost,
-                    call.cached_tokens,
-                    call.written_tokens,
-                    call.reasoning_tokens,
-                    int(call.counted),
-                )
+            tokens, counted = (call.input_tokens, call.output_tokens), int(call.counted)
+            sent = Usage(1, 0, *tokens, call.cost, *call.kinds, counted)
+            total += Usage(stored_calls=1) if call.stored else sent
         return total
 
     def as_json(self) -> dict[str, Any]:
@@ -130,31 +132,30 @@ class Usage:
             "storedCalls": self.stored_calls,
             "inputTokens": self.input_tokens,
             "outputTokens": self.output_tokens,
-            **_parts(self.cached_tokens, self.written_tokens, self.reasoning_tokens),
+            **_known_kinds(self.kinds),
             **({"countedCalls": self.counted_calls} if self.counted_calls else {}),
             "cost": self.cost,
         }
 
 
-def _parts(cached: int | None, written: int | None, reasoning: int | None) -> dict[str, int]:
-    """The kinds of tokens that are known, by their names in JSON."""
-    found = {"cachedTokens": cached, "cacheWriteTokens": written, "reasoningTokens": reasoning}
-    return {name: count for name, count in found.items() if count is not None}
+def _known_kinds(kinds: _Kinds) -> dict[str, int]:
+    found = zip(KINDS, kinds, strict=True)
+    return {name: count for name, count in found if count is not None}
 
 
-def kinds_text(cached: int | None, written: int | None, reasoning: int | None) -> str:
-    """Kinds of tokens in words, ` (40 cached, 12 reasoning)`; nothing where there are none."""
-    kinds = {"cached": cached, "written to the cache": written, "reasoning": reasoning}
-    said = ", ".join(f"{count:,} {name}" for name, count in kinds.items() if count)
+def kinds_text(*kinds: int | None) -> str:
+    """Kinds of tokens in words, ` (40 cached, 12 reasoning)`, or nothing."""
+    found = zip(KINDS.values(), kinds, strict=True)
+    said = ", ".join(f"{count:,} {name}" for name, count in found if count)
     return f" ({said})" if said else ""
 
 
 def tokens_in(usage: Mapping[str, Any]) -> int | None:
-    """The tokens of a usage as a file has it, None where they are unknown."""
+    """The tokens of a usage in JSON; None if unknown."""
     return _sum(usage.get("inputTokens", 0), usage.get("outputTokens", 0))
 
 
-def _sum(one: int | None, other: int | None) -> int | None:
+def _sum(one: _Number | None, other: _Number | None) -> _Number | None:
     return None if one is None or other is None else one + other
 
 
@@ -164,11 +165,9 @@ def _known_sum(one: int | None, other: int | None) -> int | None:
 
 @dataclass(frozen=True)
 class Letter:
-    """`outputs` are the digests of the task's artifacts by file name; the main one by its value,
-    every other by its bytes. `files` are the kind and the name of each file that the task made,
-    none in a letter from before they were written down. `body` is the whole document, own digest
-    included.
-    """
+    """`outputs` are the digests of the task's artifacts by file name: the main one's by its value,
+    others' by their bytes. `files` are the kind and the name of each file that the task made; old
+    letters have none. `body` is the whole document with its own digest."""
 
     task: str
     fingerprint: Fingerprint
@@ -180,36 +179,36 @@ class Letter:
 
 
 def seal(body: dict[str, Any]) -> dict[str, Any]:
-    """The document with its own digest, which shows later alterations."""
+    """The document with its own digest, which reveals later changes."""
     body = {key: value for key, value in body.items() if key != "digest"}
     return {**body, "digest": jsonio.digest(body)}
 
 
 def is_sealed(body: Mapping[str, Any]) -> bool:
-    """Whether a document is as `seal` gave it."""
+    """Whether a document is unchanged since `seal`."""
     rest = dict(body)
     own: object = rest.pop("digest", None)
     try:
         return own == jsonio.digest(rest)
-    except (ValueError, RecursionError):  # what no document of ours holds: NaN, half a character
+    except (ValueError, RecursionError):  # our documents have no NaN or half a character
         return False
 
 
-_BEGINS = b'{"formatVersion":'  # our letters, without spaces: one that was cut short still does
+_BEGINS = b'{"formatVersion":'  # our letters without spaces, even if they were cut short
 _MARKS: Mapping[str, Callable[[Any], bool]] = {
     "formatVersion": lambda value: isinstance(value, int),
     "fingerprint": lambda value: isinstance(value, dict),
     "outputs": lambda value: isinstance(value, dict),
     "digest": lambda value: isinstance(value, str) and value.startswith("sha256:"),
 }
-_ENOUGH = 2  # marks: one may be another program's word, and one may have been altered
+_ENOUGH = 2  # marks: another program may use one of the words, and one may have been altered
 
 
 def looks_ours(data: bytes) -> bool:
     """Whether the bytes of a `letter.json` are a letter of popbuild's, whole, altered or cut short.
 
-    The storage document leaves a letter's shape to each program ("varies by task"), so what has
-    none of our marks is another program's.
+    The storage document leaves a letter's shape to each program ("varies by task"), so a letter
+    without our marks is another program's.
     """
     try:
         body = json.loads(data)
@@ -221,7 +220,7 @@ def looks_ours(data: bytes) -> bool:
 
 
 def open_letter(body: Any, task: str) -> Letter | None:
-    """The letter in a document, or None where it is foreign, altered or of another version."""
+    """The letter in a document; None if it is foreign, altered or of another version."""
     if not isinstance(body, dict) or body.get("formatVersion") != LETTER_VERSION:
         return None
     if body.get("task") != task or not is_sealed(body):

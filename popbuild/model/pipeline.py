@@ -5,21 +5,28 @@ from __future__ import annotations
 import functools
 import graphlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from popbuild.base import jsonio
+from popbuild.model.problem import MISSING, value_at
 
 MAX_REFINEMENTS = 2  # storage format, "Job Failure": max 2 attempts
 
 
 @dataclass(frozen=True)
 class HumanGate:
-    """What a person is asked before anything is built from a task's artifacts. `artifacts` are the
-    names of those to look at."""
+    """What a person is asked before anything is built from a task's artifacts, and the names of
+    the artifacts to look at."""
 
     message: str
     artifacts: tuple[str, ...]
+
+
+def _said(pointer: str = "", dependency: str = "", **more: Any) -> Any:
+    """A field of Task: `pointer` is its place in task.yaml. If it changes an answer, `dependency`
+    is its name in fingerprints, which have it only if it differs from its default."""
+    return field(metadata={"pointer": pointer, "dependency": dependency}, **more)
 
 
 @dataclass(frozen=True)
@@ -27,28 +34,36 @@ class Task:
     """One step. `folder` is relative to pipeline-config/, POSIX; `command` replaces the stages.
 
     `files` are the digests of every file in the folder, by path relative to pipeline-config/, and
-    `modules` those of the files elsewhere that stages.py imports. `schema`, `prompt`, `system` and
-    `stages` are such paths, or None. `timeout_s` is a stage's, `call_timeout_s` a call's: it
-    changes no answer, so it is none of the settings. None leaves it to the command. `fallbacks` are
-    the models to ask, in order, where the one of the settings cannot be had. `human_gate` changes
-    no answer either: it holds builds back.
+    `modules` those of the files elsewhere that stages.py imports. `schema` and `stages` are such
+    paths, or None. `timeout_s` is a stage's, `call_timeout_s` a call's; None leaves it to the
+    command. `fallbacks` are the models to ask, in order, if that of the settings is unavailable.
     """
 
     id: str
     label: str
     folder: str
-    needs: tuple[str, ...]
     settings: Mapping[str, Any]
-    artifact: str
-    answer: str  # "json" or "text"
-    refinements: int = MAX_REFINEMENTS
-    timeout_s: float = 600.0
+    needs: tuple[str, ...] = _said("/needs")
+    artifact: str = _said("/artifact", "output")
+    answer: str = _said("/answer", "answer")  # "json" or "text"
+    refinements: int = _said("/gate/refinements", default=MAX_REFINEMENTS)
+    timeout_s: float = _said("/timeout", default=600.0)
     call_timeout_s: float | None = None
-    command: tuple[str, ...] | None = None
+    command: tuple[str, ...] | None = _said(dependency="command", default=None)
     files: Mapping[str, str] = field(default_factory=dict)
     fallbacks: tuple[str, ...] = ()
     modules: Mapping[str, str] = field(default_factory=dict)
     human_gate: HumanGate | None = None
+
+    @functools.cached_property
+    def dependencies(self) -> dict[str, str]:
+        """What its own settings say in a fingerprint: texts as they are, other values by digest."""
+        found = {}
+        for each in fields(self):
+            name, value = each.metadata.get("dependency"), getattr(self, each.name)
+            if name and value != each.default:
+                found[name] = value if isinstance(value, str) else jsonio.digest(value)
+        return found
 
     def path(self, name: str) -> str | None:
         """The path of a file in the task's folder, or None if there is no such file."""
@@ -79,10 +94,22 @@ class Task:
         return {key: jsonio.digest(value) for key, value in self.settings.items()}
 
 
+def said_of_task(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The values in a valid task.yaml, by the fields of Task that they set."""
+    said: dict[str, Any] = {}
+    for each in fields(Task):
+        pointer = each.metadata.get("pointer")
+        value: Any = value_at(document, pointer) if pointer else MISSING
+        if value is not MISSING:
+            value = tuple(value) if isinstance(value, list) else value
+            said[each.name] = float(value) if isinstance(each.default, float) else value
+    return said
+
+
 @dataclass(frozen=True)
 class Budget:
     """US dollars that calls may cost at most: of one job over all its runs, of all jobs of the
-    pipeline, and of those on one day (UTC). None is no limit."""
+    pipeline, and of these jobs on one day (UTC). None is unlimited."""
 
     job: float | None = None
     pipeline: float | None = None
@@ -91,7 +118,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Limit:
-    """What a provider, or one of its models, may be asked at most. None is no limit."""
+    """At most so many calls of a provider or a model. None is unlimited."""
 
     in_flight: int | None = None
     requests_per_minute: int | None = None
@@ -100,8 +127,8 @@ class Limit:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """`path` is the file it was read from and `folder` where it lies, both relative to the root.
-    `limits` are by the name of a provider or a model."""
+    """`path` is its file, relative to the root; `limits` are by the name of a provider or a
+    model."""
 
     name: str
     path: str
@@ -112,19 +139,20 @@ class Pipeline:
     limits: Mapping[str, Limit] = field(default_factory=dict)
 
     def task(self, name: str) -> Task:
-        """A task by its ID; KeyError if there is none."""
-        for task in self.tasks:
-            if task.id == name:
-                return task
-        raise KeyError(name)
+        """A task by its ID. Raises KeyError."""
+        return self._by_name[name]
+
+    @functools.cached_property
+    def _by_name(self) -> dict[str, Task]:
+        return {task.id: task for task in self.tasks}
 
     @functools.cached_property
     def names(self) -> tuple[str, ...]:
-        return tuple(task.id for task in self.tasks)
+        return tuple(self._by_name)
 
     @functools.cached_property
     def in_order(self) -> tuple[Task, ...]:
-        """The tasks so that each stands behind what it needs."""
+        """The tasks, each after those that it needs."""
         order = graphlib.TopologicalSorter({task.id: task.needs for task in self.tasks})
         return tuple(self.task(name) for name in order.static_order())
 

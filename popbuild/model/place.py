@@ -1,4 +1,4 @@
-"""Where a model answers, as far as it is configured: what a fingerprint and a request say of it."""
+"""Where a model answers by the configuration, as fingerprints and requests have it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,13 @@ OWN = "default"  # in a fingerprint: the address is the provider's own
 
 @dataclass(frozen=True)
 class Place:
-    """Where a model answers.
+    """`endpoint` is the digest of the configured address, which may carry a name and a password;
+    None for the provider's own. `source` is the variable or setting with the address; `names` are
+    all variables that litellm reads for the provider, of which the first that is set wins.
+    `weights` is the digest of a local model's file.
 
-    `endpoint` is the digest of the configured address, None for the provider's own. A digest,
-    since an address may carry a name and a password. `source` is the variable or the setting that
-    the address stands in; `names` are all variables that litellm reads for the provider, the
-    first that is set wins. `weights` is the digest of a local model's file.
-
-    `before` are the digests that versions before computed for the same configuration: they knew
-    other variables, and took a trailing slash for another address. What they built and stored is
-    still up to date.
+    `before` are the digests of earlier versions for the same configuration: they knew other
+    variables, and took a trailing slash for another address. Their results are still up to date.
     """
 
     endpoint: str | None = None
@@ -26,15 +23,14 @@ class Place:
     names: tuple[str, ...] = ()
     before: tuple[str | None, ...] = ()
     weights: str | None = None
-    is_provider: bool = True  # False for a local model, and where no model is asked
+    is_provider: bool = True  # False for a local model, and if no model is asked
 
     @property
     def dependency(self) -> str | None:
-        """What a fingerprint has as `endpoint`; None where no provider is asked.
+        """The `endpoint` of a fingerprint; None if no provider is asked.
 
-        The name of the variable is written down and not compared: it says how to look at a job as
-        it was built. It tells these letters from those of before, which have the digest alone, or
-        nothing for the provider's own address.
+        The variable's name is not compared: it says how to see a job as it was built. Letters of
+        earlier versions have the digest alone, or nothing for the provider's own address.
         """
         if not self.is_provider:
             return None
@@ -47,7 +43,7 @@ class Place:
         return digest == self.endpoint or (is_of_before and digest in self.before)
 
     def since(self, last: str | None) -> str:
-        """What differs from the place that a fingerprint's `endpoint` means."""
+        """The difference from the place in a fingerprint's `endpoint`."""
         source, digest = _parts(last)
         if digest is None:
             return f"{self.source} was not set when it was built"
@@ -56,8 +52,8 @@ class Place:
         return f"built with {source} set" if source else "built at another address"
 
     def as_built(self, last: str | None) -> str:
-        """How to look at a job as it was built, at the place in a fingerprint; empty where no
-        variable of this model's provider says it."""
+        """How to see a job as it was built, at the place in a fingerprint; empty if no variable of
+        this model's provider says it."""
         source, digest = _parts(last)
         if digest is None:
             return f"unset {self.source}" if self.source in self.names else ""
@@ -72,7 +68,7 @@ NOWHERE = Place(is_provider=False)
 
 
 def _parts(dependency: str | None) -> tuple[str | None, str | None]:
-    """The source and the digest in a fingerprint's `endpoint`, each None where there is none."""
+    """The source and the digest in a fingerprint's `endpoint`, or None."""
     if dependency is None or dependency == OWN:
         return None, None
     source, _, digest = dependency.rpartition(" ")

@@ -1,4 +1,4 @@
-"""A problem: one violation that a gate found, with the place where it stands."""
+"""A problem: one violation that a gate found, and its place."""
 
 from __future__ import annotations
 
@@ -43,14 +43,7 @@ def parts_of(pointer: str) -> list[str]:
     return [part.replace("~1", "/").replace("~0", "~") for part in pointer[1:].split("/")]
 
 
-class Missing:
-    """What `value_at` gives where a document has no such place."""
-
-    def __repr__(self) -> str:
-        return "MISSING"
-
-
-MISSING = Missing()
+MISSING: Any = object()  # from `value_at`, if a document has no such place
 
 
 def value_at(document: Any, pointer: str) -> Any:

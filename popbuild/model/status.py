@@ -1,6 +1,6 @@
 """tasks-status.json as data: states, the file index, and the one place where a state changes.
 
-A status is never changed in place: the copy that a function gives shares what did not change.
+Functions never change a status: they return a copy, which shares all that stayed the same.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from popbuild.base.paths import FILE_KINDS
 # A job in current/ is running, stopped, failed, or waits for a person.
 RUNNING, STOPPED, FAILED, WAITING = "running", "stopped", "failed", "waiting"
 COMPLETE, REJECTED = "complete", "rejected"
-NOBODY = "no process builds it any more: the next run goes on from there"
+ABANDONED = "no process builds it any more: the next run goes on from there"
 
 TASK_STATES = ("pending", "running", "done", "error")
 _TASK_MOVES = {
-    # done: `accept`, or an artifact kept by hand; error: its process ended, found at the next start
+    # done: by `accept`, or with a kept edit; error: its process died, found at the next start
     "pending": {"running", "done", "error"},
     "running": {"running", "done", "error", "pending"},  # running again: a crash left it so
     "done": {"running", "pending", "done"},
@@ -64,8 +64,7 @@ def new_task() -> dict[str, Any]:
 
 
 def start_run(status: Status, run: str, name: str, tasks: Iterable[str]) -> Status:
-    """A further run of a job: a new pipeline ID; tasks that are no longer configured are dropped
-    from the list."""
+    """A further run of a job: a new pipeline ID, and only the tasks that are still configured."""
     known = status["tasks"]
     status = move_job(status, RUNNING, pipelineId=run, name=name, current=None)
     status["tasks"] = {task: known.get(task) or new_task() for task in tasks}
@@ -75,7 +74,7 @@ def start_run(status: Status, run: str, name: str, tasks: Iterable[str]) -> Stat
 
 
 def move_job(status: Status, state: str, **more: Any) -> Status:
-    """A copy with the job in another state; ValueError if that is not a legal change."""
+    """A copy with the job in another state. ValueError for an illegal change."""
     if state not in _JOB_MOVES[status["state"]]:
         raise ValueError(f"a job cannot go from {status['state']} to {state}")
     status = {key: value for key, value in status.items() if key != "abandoned"}
@@ -83,10 +82,9 @@ def move_job(status: Status, state: str, **more: Any) -> Status:
 
 
 def move_task(status: Status, task: str, state: str, **more: Any) -> Status:
-    """A copy with a task in another state; ValueError if that is not a legal change.
+    """A copy with a task in another state and at no stage. ValueError for an illegal change.
 
-    A task that starts becomes the job's `current`: with parallel tasks, the last one started.
-    Whatever stage it was at is gone.
+    A task that starts becomes the job's `current`: of parallel tasks, the last one started.
     """
     entry = status["tasks"][task]
     if state not in _TASK_MOVES[entry["state"]]:
@@ -107,15 +105,14 @@ def move_task(status: Status, task: str, state: str, **more: Any) -> Status:
 
 
 def at_stage(status: Status, task: str, stage: str) -> Status:
-    """A copy in which a task that runs is at this stage, and the job with it if it is its current
-    task."""
+    """A copy with a running task at this stage; also the job, if it is the current task."""
     entry = {**status["tasks"][task], "currentStage": stage}
     status = _at(status, stage) if status["current"] == task else status
     return _with_task(status, task, entry)
 
 
 def _at(status: Status, stage: str | None) -> Status:
-    """The job's stage stands behind its current task."""
+    """A copy with the job's stage, after its current task."""
     body: Status = {}
     for key, value in status.items():
         if key != "currentStage":
@@ -126,7 +123,7 @@ def _at(status: Status, stage: str | None) -> Status:
 
 
 def cut_short(status: Status, state: str, error: str) -> Status:
-    """A copy with no task running, and the job in another state if it still ran."""
+    """A copy with no running task; a running job is in the given state."""
     for task, entry in status["tasks"].items():
         if entry["state"] == "running":
             status = move_task(status, task, "pending")
@@ -134,25 +131,25 @@ def cut_short(status: Status, state: str, error: str) -> Status:
 
 
 def abandoned(status: Status) -> Status:
-    """A copy of what is said to run, and what no process builds any more: the job is stopped, and
-    its tasks that were under way wait to be started again. Both are marked: an orchestrator takes
-    such a job up, and a task that takes its process down with it is not started for ever."""
+    """A copy for a job whose process died: the job is stopped, its running tasks are pending, and
+    both are marked. An orchestrator takes such a job up, and does not restart a task for ever that
+    kills its process."""
     for task, entry in status["tasks"].items():
         if entry["state"] == "running":
             status = move_task(status, task, "pending", abandoned=True)
-    return move_job({**status, "state": RUNNING}, STOPPED, error=NOBODY, abandoned=True)
+    return move_job({**status, "state": RUNNING}, STOPPED, error=ABANDONED, abandoned=True)
 
 
 def failed_again(entry: dict[str, Any], error: str, inputs: str) -> dict[str, Any]:
-    """A task's `failures` after one more: how often in a row it failed with this error on these
-    inputs, of which `inputs` is the digest."""
+    """A task's `failures` after one more: how often in a row it failed with this error on the same
+    inputs, given by their digest."""
     last = entry.get("failures", {})
     same = last.get("error") == error and last.get("inputs") == inputs
     return {"count": last.get("count", 0) + 1 if same else 1, "error": error, "inputs": inputs}
 
 
 def without_failures(status: Status) -> Status:
-    """A copy in which no task has failed in a row."""
+    """A copy without the `failures` of tasks."""
     tasks = {
         name: {key: value for key, value in entry.items() if key != "failures"}
         for name, entry in status["tasks"].items()
@@ -161,12 +158,12 @@ def without_failures(status: Status) -> Status:
 
 
 def add_file(status: Status, task: str, kind: str, name: str) -> Status:
-    """A copy with a file in the job's and the task's index."""
+    """A copy with a file in the indexes of the job and the task."""
     return _with_names(status, task, kind, lambda names: names if name in names else [*names, name])
 
 
 def by_kind(files: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    """Names of files, sorted, by their kind."""
+    """Sorted names of files by their kind."""
     files = sorted(files)
     return {kind: [name for its, name in files if its == kind] for kind in FILE_KINDS}
 
@@ -177,7 +174,7 @@ def drop_file(status: Status, task: str, kind: str, name: str) -> Status:
 
 
 def drop_name(status: Status, kind: str, name: str) -> Status:
-    """A copy with a name in no index of files at all."""
+    """A copy without a file in any index."""
     for task in status["tasks"]:
         status = drop_file(status, task, kind, name)
     rest = [each for each in status["files"][kind] if each != name]
@@ -185,7 +182,7 @@ def drop_name(status: Status, kind: str, name: str) -> Status:
 
 
 def without_files(status: Status, kinds: Iterable[str]) -> Status:
-    """A copy in which no file of these kinds is in any index."""
+    """A copy without files of these kinds in any index."""
     none: dict[str, list[str]] = {kind: [] for kind in kinds}
     tasks = {
         task: {**entry, "files": {**entry["files"], **none}}
@@ -195,7 +192,7 @@ def without_files(status: Status, kinds: Iterable[str]) -> Status:
 
 
 def add_ownerless(status: Status, kind: str, name: str) -> Status:
-    """A copy with a file in the job's index alone: its task is no longer configured."""
+    """A copy with a file in the job's index alone, if its task is no longer configured."""
     files = status["files"]
     return {**status, "files": {**files, kind: [*files[kind], name]}}
 
@@ -214,8 +211,8 @@ def _with_task(status: Status, task: str, entry: dict[str, Any]) -> Status:
 
 
 def usable(body: Any) -> bool:
-    """Whether a document is whole enough to go on from as a status. One from before there were
-    attempts or a job's state is."""
+    """Whether a document can serve as a status; attempts and the job's state, which old ones lack,
+    may be absent."""
     try:
         return (
             _lists_names(body["files"])
@@ -254,7 +251,7 @@ def any_running(status: Status) -> bool:
 
 
 def owner(status: Status, kind: str, name: str) -> str | None:
-    """The task that a file belongs to; names differ without regard to case."""
+    """The task that a file belongs to, whatever the case of its name."""
     for task, entry in status["tasks"].items():
         if any(each.casefold() == name.casefold() for each in entry["files"][kind]):
             return str(task)

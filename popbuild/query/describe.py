@@ -1,4 +1,4 @@
-"""How jobs stand and what they hold, for every way of asking."""
+"""States and files of jobs, for the commands, the API and the pages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from popbuild.base import disk
-from popbuild.base.errors import ConfigError, InputError, TaskError, UsageError, no_such
+from popbuild.base.errors import ConfigError, InputError, TaskError, UsageError, unknown
 from popbuild.base.paths import COMPLETE, FILE_KINDS, JobFolder, Root
 from popbuild.jobs import index, job_ids, lookup, originals
 from popbuild.jobs.examine import Exam
@@ -21,20 +21,20 @@ from popbuild.model import status as states
 from popbuild.model.config import config
 from popbuild.model.decision import Decision
 from popbuild.model.foreign_status import NOTHING_SAID, error_text, is_amount, state_of, task_usage
-from popbuild.model.pipeline import Task
+from popbuild.model.pipeline import Pipeline, Task
 
 if TYPE_CHECKING:
     from popbuild.query.explain import Explanation
 
 
 def seed_error(bad: BadSeed) -> InputError:
-    """What is wrong with a seed, as an error."""
+    """The problems of a seed as an error."""
     problems = {f"problem {n}": str(each) for n, each in enumerate(bad.problems, 1)}
     return InputError("not a valid seed", {"file": bad.where, **problems})
 
 
 def refuse_bad(job: Job) -> None:
-    """InputError for a job whose seed cannot be used, ConfigError for one whose pipeline cannot."""
+    """InputError for a job with an unusable seed, ConfigError for one with an unusable pipeline."""
     if job.bad_seed is not None:
         raise seed_error(job.bad_seed)
     if job.broken is not None:
@@ -42,23 +42,23 @@ def refuse_bad(job: Job) -> None:
 
 
 def around(root: Root) -> Surroundings:
-    """Configuration and environment as they are now, for a look."""
+    """Configuration and environment as they are now, for reading only."""
     return Surroundings(config.load_to_read(root))
 
 
 def names_to_ids(root: Root, names: Iterable[str] = ()) -> list[str]:
-    """The IDs of the jobs that names and globs mean, or of all."""
+    """The IDs of the jobs that names and globs mean; without any, of all jobs."""
     return list(select(root, None, names))
 
 
 def jobs_of(root: Root, ids: Collection[str]) -> Iterator[Job]:
-    """Jobs, each held against today's inputs. Builds nothing."""
+    """Jobs, each compared with today's inputs. Builds nothing."""
     return index.find_all(ids, around(root))
 
 
 def describe_job(job: Job, root: Root, *, unowned: bool = False) -> dict[str, Any]:
-    """A job as `status --json` shows it; with `unowned`, which looks at every file, also the files
-    that no task owns."""
+    """A job as `status --json` shows it; with `unowned`, also the files that belong to no task,
+    which takes a look at every file."""
     body: dict[str, Any] = {
         "id": job.id,
         "state": job.state,
@@ -99,7 +99,6 @@ def describe_job(job: Job, root: Root, *, unowned: bool = False) -> dict[str, An
 
 
 def _said_of_run(job: Job, status: Mapping[str, Any]) -> dict[str, Any]:
-    """What a job's status says of its last run."""
     body: dict[str, Any] = {"pipelineId": status.get("pipelineId"), "usage": status.get("usage")}
     if isinstance(status.get("currentStage"), str) and job.state == states.RUNNING:
         body |= {"current": status.get("current"), "currentStage": status["currentStage"]}
@@ -111,7 +110,7 @@ def _said_of_run(job: Job, status: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _as_judged(job: Job, exam: Exam, task: Task, entry: Mapping[str, Any]) -> dict[str, Any]:
-    """A task that is held against today's inputs."""
+    """A task that was compared with today's inputs."""
     verdict, said = exam.verdicts[task.id], entry.get("state", "pending")
     killed = said == "running" and job.state != states.RUNNING
     body = {
@@ -131,7 +130,7 @@ def _as_judged(job: Job, exam: Exam, task: Task, entry: Mapping[str, Any]) -> di
 
 
 def _as_it_says(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """A task that is held against nothing: what the job's status says of it."""
+    """A task by the job's status alone."""
     made = entry["files"]["artifacts"]
     return {
         "state": state_of(entry),
@@ -145,7 +144,7 @@ def _as_it_says(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _what_it_took(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Attempts, time and usage as a status has them; what is not of its kind is none."""
+    """Attempts, time and usage in a status; values of the wrong type count as absent."""
     counts, took_ms = ("attempts", "refinementAttempts"), entry.get("executionTime")
     error = entry.get("error")
     return {
@@ -157,26 +156,22 @@ def _what_it_took(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _decision(exam: Exam, task: Task) -> Decision | None:
-    """What a person said about a task's artifact, if that is the one that stands there."""
+    """A person's decision about a task's artifact, if that is still the same."""
     decision = read_decision(exam.folder, task.id)
-    found = exam.digests.get(task.id)  # not read where the job is as it was
+    found = exam.digests.get(task.id)  # not read if the job is unchanged
     same = decision is None or found in (None, decision.artifacts.get(task.artifact))
     return decision if same else None
 
 
 def check_known(root: Root, name: str) -> None:
-    """UsageError, that names the known ones, where there is no job of this ID."""
+    """UsageError if no job has this ID."""
     if not job_ids.is_known(root, name):
-        raise UsageError(
-            "no such job",
-            no_such("job", name, job_ids.known_jobs(root)),
-            hint="a job is a file seeds/<id>.json, or comes from popbuild submit",
-        )
+        hint = "a job is a file seeds/<id>.json, or comes from popbuild submit"
+        raise unknown("job", name, job_ids.known_jobs(root), hint=hint)
 
 
 def find_job(root: Root, name: str) -> Job:
-    """One job by its exact ID, also one whose ID cannot be one; UsageError that names the known
-    ones."""
+    """One job by its exact ID, which may be an invalid one. UsageError for an unknown ID."""
     check_known(root, name)
     job_ids.refuse_links(root, name)
     bad = job_ids.bad_names(root, [name])
@@ -191,7 +186,8 @@ def folder_of(job: Job) -> JobFolder:
 
 @dataclass(frozen=True)
 class ShownFile:
-    """A file of a job: `kind` is artifacts, logs, tmp, or tasks for the fixed files of a task."""
+    """A file of a job. `kind` is artifacts, logs or tmp; tasks for the fixed files of a task; job
+    for the rejection."""
 
     kind: str
     name: str
@@ -199,27 +195,25 @@ class ShownFile:
 
 
 def tasks_in(job: Job) -> list[str]:
-    """The tasks of a job as its directory has them."""
+    """The tasks in a job's directory."""
     return listed_tasks(job.folder, shown_status(job.folder)) if job.folder else []
 
 
 def files_of(job: Job, task: str | None = None) -> list[ShownFile]:
-    """The files of a job, or of one of its tasks, as its index has them."""
+    """The files of a job, or of one of its tasks, by its index."""
     folder = folder_of(job)
     status, tasks = shown_status(folder), tasks_in(job)
     if task is not None and task not in tasks:
-        raise UsageError("no such task", no_such("task", task, tasks, where={"job": job.id}))
+        raise unknown("task", task, tasks, where={"job": job.id})
     entry = status if task is None or status is None else status["tasks"].get(task)
     index = entry["files"] if entry else {}
-    # Another program's index may lack files, and the folder is the truth.
-    whole = task is None and is_foreign(folder)
-    found = [
-        ShownFile(kind, name, folder.files(kind) / name)
-        for kind in FILE_KINDS
-        for name in dict.fromkeys(
-            [*index.get(kind, []), *(_standing(folder.files(kind)) if whole else ())]
-        )
-    ]
+    found = []
+    for kind in FILE_KINDS:
+        names = dict.fromkeys(index.get(kind, []))
+        if task is None and is_foreign(folder):  # another program's index may lack files
+            standing = (each for each in folder.files(kind).glob("[!.]*") if disk.is_regular(each))
+            names |= dict.fromkeys(sorted(path.name for path in standing))
+        found += [ShownFile(kind, name, folder.files(kind) / name) for name in names]
     for each in [task] if task else tasks:
         own = (folder.output, folder.letter, folder.decision, folder.execution_logs)
         for path in (place(each) for place in own):
@@ -230,40 +224,27 @@ def files_of(job: Job, task: str | None = None) -> list[ShownFile]:
     return found
 
 
-def _standing(folder: Path) -> list[str]:
-    """The names of the files in a folder."""
-    return sorted(path.name for path in folder.glob("[!.]*") if disk.is_regular(path))
-
-
 def read_file(job: Job, name: str) -> tuple[ShownFile, bytes]:
     """One file of a job by its name, by `<kind>/<name>`, or `<task>/letter.json`."""
     files = files_of(job)
     found = [each for each in files if name in (each.name, f"{each.kind}/{each.name}")]
     if not found:
-        names = {each.name for each in files}
-        raise UsageError("no such file", no_such("file", name, names, where={"job": job.id}))
+        raise unknown("file", name, {each.name for each in files}, where={"job": job.id})
     if len(found) > 1:
-        raise UsageError(
-            "two files have this name",
-            {"file": name, "job": job.id, "known": ", ".join(f"{f.kind}/{f.name}" for f in found)},
-        )
+        known = ", ".join(f"{each.kind}/{each.name}" for each in found)
+        values = {"file": name, "job": job.id, "known": known}
+        raise UsageError("two files have this name", values)
     return found[0], disk.read(found[0].path)
 
 
-def prompt(root: Root, job: Job, task_name: str) -> list[dict[str, Any]]:
-    """The messages that a task's first try would send, rendered now. No call is made."""
+def prompt(job: Job, task_name: str) -> list[dict[str, Any]]:
+    """The messages that a task's first try would send, rendered now. Makes no call."""
     from popbuild.query.preview import render_preview
 
-    refuse_bad(job)
+    task = _pipeline_with(job, task_name).task(task_name)
     assert job.exam is not None
-    pipeline = job.exam.pipeline
-    if task_name not in pipeline.names:
-        raise UsageError(
-            "no such task", no_such("task", task_name, pipeline.names, where={"job": job.id})
-        )
-    task = pipeline.task(task_name)
     missing = [name for name in task.needs if name not in job.exam.artifacts]
-    if missing and task.needs:
+    if missing:
         raise UsageError(
             "the prompt needs artifacts that are not there yet",
             {"job": job.id, "task": task_name, "missing": ", ".join(missing)},
@@ -272,25 +253,29 @@ def prompt(root: Root, job: Job, task_name: str) -> list[dict[str, Any]]:
     try:
         return render_preview(job.exam.around.config, job.exam, task)
     except TaskError as error:
-        # No task failed: the files do not let it be rendered, and nothing was built.
-        raise ConfigError(error.message, error.values, error.hint) from None
+        # No task failed and nothing was built: its files cannot be rendered.
+        raise ConfigError.of(error) from None
 
 
 def explain_job(root: Root, name: str, task: str | None = None) -> list[Explanation]:
     """Why a job's tasks, or one of them, are stale, with the differences."""
     from popbuild.query.explain import explain
 
-    job = with_task(root, name, task)
-    assert job.pipeline is not None
-    return list(explain(job, job.pipeline.names if task is None else [task]))
+    job = find_job(root, name)
+    names = _pipeline_with(job, task).names
+    return list(explain(job, names if task is None else [task]))
 
 
 def with_task(root: Root, name: str, task: str | None) -> Job:
-    """A job whose seed can be read and which has this task, if one is named."""
+    """A usable job, with this task if one is named."""
     job = find_job(root, name)
+    _pipeline_with(job, task)
+    return job
+
+
+def _pipeline_with(job: Job, task: str | None) -> Pipeline:
     refuse_bad(job)
     assert job.pipeline is not None
-    known = job.pipeline.names
-    if task is not None and task not in known:
-        raise UsageError("no such task", no_such("task", task, known, where={"job": name}))
-    return job
+    if task is not None and task not in job.pipeline.names:
+        raise unknown("task", task, job.pipeline.names, where={"job": job.id})
+    return job.pipeline

@@ -1,5 +1,5 @@
-"""What the last rebuild changed against the good result that it replaced: artifacts place by place,
-tokens and cost task by task."""
+"""What the last rebuild changed in the result that it replaced: artifacts place by place, tokens
+and cost task by task."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from popbuild.model.letter import Letter, tokens_in
 from popbuild.model.problem import MISSING, pointer_of
 
 _COLUMNS = 80
-_MAX_SHOWN = 50  # changes of one artifact that a person gets to see; --json has them all
-_LEAD = 15  # characters before the first that differs
+_MAX_SHOWN = 50  # changes of one artifact that are printed; --json has them all
+_LEAD = 15  # characters before the first difference
 
 
 @dataclass(frozen=True)
 class ValueChange:
-    """A place of an artifact whose value differs; MISSING where there is none. Files that are not
-    JSON have one place, and count by their text, or their bytes."""
+    """A place of an artifact whose value differs; an absent value is MISSING. Files that are not
+    JSON have one place, and are compared by their text, or their bytes."""
 
     pointer: str
     before: Any
@@ -46,7 +46,7 @@ class ValueChange:
 
 @dataclass(frozen=True)
 class ArtifactChange:
-    """An artifact that is not what it was: added, removed or changed, and where."""
+    """An artifact that was added, removed or changed, and where."""
 
     name: str
     kind: str
@@ -59,11 +59,8 @@ class ArtifactChange:
 
 @dataclass(frozen=True)
 class TaskChange:
-    """What became of a task: rebuilt, kept, edited (by hand, and kept), added or removed.
-
-    The usages are those of its last build, then and now; None where there is none. `frozen` says
-    that it stays as it is.
-    """
+    """What happened to a task: rebuilt, kept, edited (by hand, and kept), added or removed. The
+    usages are those of its last build, then and now, or None."""
 
     task: str
     outcome: str
@@ -100,7 +97,7 @@ class Difference:
         }
 
     def lines(self) -> Iterator[str]:
-        """As a person reads it, in 80 columns."""
+        """For a person, in 80 columns."""
         yield f"{self.job}: {self.run_before} ->"
         yield f"{'':<{len(self.job)}}  {self.run_after}" + (
             f", {_usage(self.usage)}" if self.usage else ""
@@ -121,7 +118,8 @@ class Difference:
 
 
 def diff(root: Root, job: str, against: int = 1) -> Difference:
-    """A complete job against the `against`-th result before it. UsageError where there is none."""
+    """A complete job compared with the `against`-th result before it. UsageError if that is
+    missing."""
     folder = root.job(COMPLETE, job)
     known = known_jobs(root)
     if job not in known:
@@ -162,7 +160,7 @@ def _run_of(folder: JobFolder) -> str | None:
 
 
 def _tasks(before: JobFolder, after: JobFolder, frozen: Container[str]) -> Iterator[TaskChange]:
-    # In the pipeline's order, with what it has no longer at the end.
+    # In the pipeline's order, removed tasks last.
     names = dict.fromkeys([*_status(after).get("tasks", {}), *_status(before).get("tasks", {})])
     for name in names:
         old, new = read_letter(before, name), read_letter(after, name)
@@ -206,7 +204,7 @@ def _files(folder: Path) -> dict[str, bytes]:
 
 
 def _value(data: bytes) -> Any:
-    """A file's JSON value; else its text; else how large it is, and its digest."""
+    """A file's JSON value; else its text; else its size and digest."""
     try:
         return jsonio.loads(data, "artifact")
     except InputError:
@@ -218,7 +216,7 @@ def _value(data: bytes) -> Any:
 
 
 def compare(before: Any, after: Any, at: tuple[str | int, ...] = ()) -> Iterator[ValueChange]:
-    """Every place where two JSON values differ, as deep as they have the same shape."""
+    """Every place where two JSON values differ, as deep as their shapes agree."""
     places: list[tuple[str | int, Any, Any]]
     if isinstance(before, dict) and isinstance(after, dict):
         keys = [*before, *(key for key in after if key not in before)]
@@ -229,7 +227,7 @@ def compare(before: Any, after: Any, at: tuple[str | int, ...] = ()) -> Iterator
             for n in range(max(len(before), len(after)))
         ]
     else:
-        # As JSON: to Python, 1 is 1.0 and true.
+        # As JSON: in Python, 1 equals 1.0 and true.
         if MISSING in (before, after) or jsonio.compact(before) != jsonio.compact(after):
             yield ValueChange(pointer_of(list(at)), before, after)
         return
@@ -261,7 +259,7 @@ def _change_lines(change: ValueChange) -> Iterator[str]:
         each if isinstance(each, str) else _text(each) for each in (change.before, change.after)
     ]
     same = next((n for n, (old, new) in enumerate(zip(*pair, strict=False)) if old != new), None)
-    # Where one is the other's beginning, they differ where the shorter one ends.
+    # If one begins with the other, they differ where the shorter one ends.
     start = (min(map(len, pair)) if same is None else same) - _LEAD
     for sign, value, text in zip("-+", (change.before, change.after), pair, strict=True):
         if value is not MISSING:
@@ -273,7 +271,7 @@ def _text(value: Any) -> str:
 
 
 def _shortened(text: str, start: int) -> str:
-    """One line of it, from a little before where the two differ."""
+    """One line of a text, from a little before the difference."""
     room = _COLUMNS - len("    - ")
     if len(text) <= room:
         start = 0

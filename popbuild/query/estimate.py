@@ -1,7 +1,7 @@
 """What a task's calls may come to: how many, how many tokens, how many dollars, as ranges.
 
-Learned from the task's own history on its model, where there is one; else from nothing to the most
-that can come. An end that cannot be known is infinite: `null` in JSON, "or more" to a person.
+Learned from the task's history on its model; without history, from nothing to the most possible.
+An unknown end is infinite: `null` in JSON, "or more" to a person.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from popbuild.llm.request import Message
 from popbuild.model.pipeline import Task
 from popbuild.query.preview import Code
 
-# How far another provider's tokens, and its frame around them, may be from our count.
+# How far a provider's own count, with its frame around the text, may be from ours.
 _COUNTED = (0.8, 1.3)
 _BYTES_A_TOKEN = (1.5, 6.0)  # of text in any language, from dense to plain
-_MANY = 20  # builds after which more than one refinement beyond all of them is not expected
-# Tokens of what a gate finds wrong: with a text as a whole; by a schema or code, as a rule some
-# problems, at most a hundred of a line or two.
+_MANY = 20  # after so many builds, at most one refinement more than in any of them is expected
+# Tokens of a gate's problems: with a text as a whole; from a schema or code usually; and at most, a
+# hundred of a line or two.
 _IN_A_TEXT, _AS_A_RULE, _PROBLEMS = 100, 500, 8_000
 
 
 @dataclass(frozen=True)
 class Range:
-    """From the least to the most that is expected; the most is infinite where it is unknown."""
+    """The least and the most that is expected; an unknown most is infinite."""
 
     low: float
     high: float
@@ -63,14 +63,14 @@ NOTHING = Range(0, 0)
 
 
 def _product(one: float, other: float) -> float:
-    """Nothing times whatever is nothing: a local model's tokens may be unknown, not its price."""
+    """A product in which 0 times infinity is 0: a local model's unknown tokens are free."""
     return one * other if one and other else 0
 
 
 @dataclass(frozen=True)
 class TokenShares:
-    """Which shares of a task's tokens its last builds had: of input read from the provider's cache
-    and written to it, of output spent on reasoning; None where no provider said."""
+    """Shares of a task's tokens in its last builds: of the input read from the provider's cache and
+    written to it, of the output spent on reasoning; None if no provider reported any."""
 
     cached: Range | None = None
     written: Range | None = None
@@ -96,7 +96,7 @@ class Estimate:
     answer: Range
 
     def without_first(self) -> Estimate:
-        """What is left when the first answer is there already: whether it passes is unknown."""
+        """The rest if the first answer is stored already: whether it passes is unknown."""
         return Estimate(
             Range(0, self.calls.high - 1),
             Range(0, self.asked.high - self.first.low),
@@ -106,7 +106,7 @@ class Estimate:
         )
 
     def from_nothing(self) -> Estimate:
-        """The same, if perhaps nothing is to be sent."""
+        """The same, if perhaps nothing is sent."""
         return Estimate(
             self.calls.from_nothing(),
             self.asked.from_nothing(),
@@ -116,8 +116,8 @@ class Estimate:
         )
 
     def cost(self, price: Price, kinds: TokenShares) -> Range:
-        """From as much out of the cache as ever so far, to all of it written there, where that has
-        a price of its own: nothing is cached for sure."""
+        """From the largest cached share so far, to all of it written to the cache if that has its
+        own price: caching is never certain."""
         least = price.input
         if kinds.cached is not None and price.cached is not None:
             least += kinds.cached.high * min(price.cached - price.input, 0.0)
@@ -148,8 +148,8 @@ def at_most(
     messages: list[Message] | None,
     longest: float,
 ) -> Estimate:
-    """Of a task without history. `messages` are what its first call says, None where that cannot be
-    rendered; `longest` is the most tokens that a prompt of it may have before it is refined."""
+    """For a task without history. `messages` are those of its first call, None if they cannot be
+    rendered; `longest` is the most tokens that its prompt may have before a refinement."""
     window = (price and price.max_input) or math.inf
     # refine() may set another maxTokens, and what code sends is bounded by the model alone.
     limit = math.inf if code.calls or "refine" in code.functions else answer_limit(task, price)
@@ -158,7 +158,7 @@ def at_most(
         counted, form = tokens.count_tokens(messages), _schema_tokens(schema)
         first = Range(counted * _COUNTED[0], (counted + form) * _COUNTED[1])
     problems = _PROBLEMS if code.checks or schema is not None else _IN_A_TEXT
-    # The conversation goes on, or the templates say by themselves what was wrong.
+    # The conversation goes on, or the templates repeat the problems themselves.
     refined = (longest if code.tags else first.high) + limit * (1 + code.mentions("previous"))
     refined = min(refined + problems * (1 + code.mentions("problems")), window)
     calls = Range(1, math.inf if code.calls else 1 + task.refinements)
@@ -169,7 +169,7 @@ def at_most(
 
 
 def _schema_tokens(schema: Any) -> int:
-    """What a response format adds to the input: some providers count it, some do not."""
+    """What a response format adds to the input; not every provider counts it."""
     return 0 if schema is None else tokens.count_tokens([{"content": jsonio.compact(schema)}])
 
 
@@ -180,8 +180,8 @@ def learned(
     price: Price | None,
     messages: list[Message] | None,
 ) -> Estimate:
-    """Of a task with history: as its last attempts were, wider the fewer there are, with room for
-    one refinement more than any of them had."""
+    """For a task with history: like its last attempts, wider the fewer there are, with room for one
+    refinement more than in any of them."""
     wider = 1 + 2 / len(attempts)
     window = (price and price.max_input) or math.inf
     cycles = 1 + task.refinements
@@ -214,8 +214,8 @@ def learned(
 def _growth(
     attempts: Sequence[Attempt], code: Code, answer: float, problems: float, wider: float
 ) -> float:
-    """Tokens that a refinement adds to the input: as ever so far, else the failed answer and what
-    was wrong with it."""
+    """Tokens that a refinement adds to the input: the most so far, or else the failed answer and
+    its problems."""
     known = [each.growth for each in attempts if each.growth is not None]
     if known:
         return max(known) * wider
@@ -225,7 +225,7 @@ def _growth(
 def _first_input(
     attempts: Sequence[Attempt], messages: list[Message] | None, wider: float
 ) -> Range:
-    """Input of the first call, in this provider's own tokens, which no table of ours has."""
+    """Input of the first call in the provider's own tokens, which we cannot count."""
     known = [each.first for each in attempts if each.first is not None]
     if not known:
         return _spread(each for one in attempts for each in one.inputs).times(0, wider)
@@ -237,8 +237,8 @@ def _first_input(
 
 
 def _resized(tokens: int, before: int, now: int) -> Range:
-    """Tokens of a prompt of `now` bytes, where one of `before` bytes had so many. What came or went
-    may be dense or plain text; what a provider adds to every prompt stays."""
+    """Tokens of a prompt of `now` bytes, if one of `before` bytes had so many. The difference may
+    be dense or plain text; what a provider adds to every prompt stays."""
     dense, plain = ((now - before) / each for each in _BYTES_A_TOKEN)
     low, high = sorted((tokens + dense, tokens + plain))
     if now < before:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,11 +19,14 @@ from popbuild.jobs.staleness import DependencyChange, Verdict, brief
 from popbuild.model.pipeline import Task
 from popbuild.model.problem import MISSING
 
+_DIGEST = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}$")
+_MAX_DIFFERENCE = 40  # lines of one difference; --json has them all
+
 
 @dataclass(frozen=True)
 class Reason:
-    """One reason, and the difference as lines of a unified diff; none where the reason says it
-    all, or where what was there before is not known any more."""
+    """One reason, and the difference as lines of a unified diff; without lines if the reason says
+    it all, or the earlier content is not known any more."""
 
     text: str
     difference: tuple[str, ...] = ()
@@ -30,8 +34,8 @@ class Reason:
 
 @dataclass(frozen=True)
 class Explanation:
-    """A task: its verdict, every reason, and everything that its artifact depends on, each with
-    its digest. `built` says when and by which run; None if it never was."""
+    """A task: its verdict, every reason, and each dependency with its digest. `built` is the time
+    and the run of its build, or None."""
 
     task: str
     verdict: Verdict
@@ -41,7 +45,7 @@ class Explanation:
 
     @property
     def state(self) -> str:
-        """How the task stands, without the reasons."""
+        """The task's state, without the reasons."""
         if self.verdict.stale:
             return "stale"
         if self.verdict.frozen:
@@ -95,10 +99,8 @@ def _difference(change: DependencyChange, exam: Exam, objects: Objects) -> tuple
         return () if old is None else _lines(_text(path, old), _text(path, new))
     if MISSING in (change.old, change.new):
         return ()
-    texts = [_pretty(change.old), _pretty(change.new)]
-    if all(
-        brief(value) == text for value, text in zip((change.old, change.new), texts, strict=True)
-    ):
+    texts = _pretty(change.old), _pretty(change.new)
+    if (brief(change.old), brief(change.new)) == texts:
         return ()  # the reason shows both
     return _lines(*texts)
 
@@ -124,5 +126,24 @@ def _lines(old: str | None, new: str | None) -> tuple[str, ...]:
     """A unified diff without its head of file names."""
     if old is None or new is None:
         return ()
-    lines = difflib.unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=2)
-    return tuple(lines)[2:]
+    return tuple(difflib.unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=2))[2:]
+
+
+def explain_lines(explanations: Iterable[Explanation], *, dependencies: bool) -> Iterator[str]:
+    """Why tasks are stale; with `dependencies`, also everything that each depends on."""
+    for each in explanations:
+        yield f"{each.task}: {each.state}"
+        for reason in each.reasons:
+            yield f"  {reason.text}"
+            yield from (f"    {line}" for line in reason.difference[:_MAX_DIFFERENCE])
+            if len(reason.difference) > _MAX_DIFFERENCE:
+                yield f"    … {len(reason.difference) - _MAX_DIFFERENCE} more lines"
+        if each.verdict.as_built:
+            yield f"  to see it as it was built: {each.verdict.as_built}"
+        if each.built is not None:
+            yield f"  built {each.built[0]} by {each.built[1]}"
+        if dependencies:
+            yield f"  depends on {len(each.dependencies)}:"
+            for name, digest in each.dependencies:
+                short = _DIGEST.sub(r"\1", digest)
+                yield f"    {name}  {short}"

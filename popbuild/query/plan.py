@@ -1,9 +1,9 @@
-"""What a run would do and cost, before it does: free, no call, nothing written.
+"""What a run would do and cost, found without a call or a write.
 
-A task *will* run that is stale for a reason of its own; it *may* run where only a task above it is
-stale, since that one may come to the same artifact. Tokens and costs are ranges. Input is counted,
-and the store asked, where the prompt can be rendered, that is where all above is up to date. A
-price that is not known is None, never 0.
+A task *will* run if it is stale itself; it *may* run if only a task above it is stale, which may
+give the same artifact again. Tokens and costs are ranges. If the prompt can be rendered, since all
+tasks above are up to date, its input is counted and looked up in the store. An unknown price is
+None, never 0.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ def plan(
     planner = _Planner(around, asked)
     bad = job_ids.bad_names(around.root, selection)
     with Index(around, selection) as index:
-        # What is to be built though it is up to date has to be read, too.
+        # Jobs to be built although they are up to date must be read, too.
         look = index.examine if asked.always or asked.fresh else index.find
         for job, tasks in selection.items():
             found = look(job)
-            # As a run does, which refuses them: a listing says the same.
+            # A run refuses bad names, and a listing reports them.
             found = replace(found, bad_name=bad[job]) if job in bad else found
             yield planner.job(found, tasks)
 
@@ -115,7 +115,7 @@ class _Planner:
         return self.asked.always or bool(self.asked.fresh)
 
     def _apply(self, exam: Exam) -> None:
-        """Judge a job's tasks by what is asked for, too."""
+        """Judge a job's tasks by the options, too."""
         asked = dict(self.asked.reasons(exam))
         if asked:
             exam.asked.update(asked)
@@ -126,7 +126,7 @@ class _Planner:
                 exam.look(task)
 
     def _gates(self, job: Job, exam: Exam) -> list[str]:
-        """The tasks at whose human gates a run waits: what stands below is not reached."""
+        """The tasks at whose human gates a run waits; it does not reach those below."""
         if job.up_to_date and not self._forced:
             return []
         return [task.id for task in exam.pipeline.gated if not _may_pass(exam, task)]
@@ -143,7 +143,7 @@ class _Planner:
     def _task(self, exam: Exam, task: Task) -> PlannedTask:
         reasons = exam.verdicts[task.id].reasons
         below = [name for name in task.needs if exam.verdicts[name].stale]
-        # A gate that holds it back just now: what was approved may come out otherwise.
+        # A human gate may hold it back: an approved artifact may come out differently.
         sure_of_gates = not exam.held_by(task)
         will = sure_of_gates and any(not _only_above(reason, below) for reason in reasons)
         sure = will and not self._stopping(exam)
@@ -162,7 +162,7 @@ class _Planner:
             basis = "nothing may be sent" if lacking else "nothing is sent"
             return PlannedTask(task.id, will, reasons, stored, *(NOTHING,) * 4, basis, lacking)
         if self.asked.mode in (REFRESH, OFF):
-            stored = 0  # whatever there is, it is not served
+            stored = 0  # in these modes stored answers are not served
         sends = digest if sure and not stored else None
         priced = self._priced(exam, task, code, messages, sends, sure=sure, stored=stored)
         return replace(priced, will=will, reasons=reasons)
@@ -178,8 +178,8 @@ class _Planner:
         sure: bool,
         stored: int | None,
     ) -> PlannedTask:
-        """What a task's calls come to. `sends` is the request that it will send, if that is known;
-        `sure` says that it will run."""
+        """A task's calls and their cost. `sends` is the request that it will send, if known; `sure`
+        says that it will run."""
         estimate, basis = self._estimate(exam, task, code, messages)
         sender = None if sends is None else self._sender(sends, exam, task)
         if stored:
@@ -187,7 +187,7 @@ class _Planner:
         if sender is not None:
             basis += f"; asks as {sender} does, once"
         if not sure or stored is None or sender is not None:
-            # By then all of its answers may be stored: then it costs nothing.
+            # All its answers may be stored by then, and it costs nothing.
             estimate = estimate.from_nothing()
         price = self._price(exam, task)
         kinds = TokenShares.of(self._attempts(exam, task))
@@ -208,7 +208,7 @@ class _Planner:
     def _estimate(
         self, exam: Exam, task: Task, code: Code, messages: list[Message] | None
     ) -> tuple[Estimate, str]:
-        """What a task's calls come to, nothing of it stored; and what that is based on."""
+        """A task's calls if no answer is stored, and the basis of the estimate."""
         attempts, price = self._attempts(exam, task), _listed(task)
         if attempts:
             builds = f"{len(attempts)} build{'s' * (len(attempts) != 1)}"
@@ -232,7 +232,7 @@ class _Planner:
         return self._history.of(pipeline, task.id, task.model) if task.model else []
 
     def _price(self, exam: Exam, task: Task) -> Price | None:
-        """The price of the task's model; None also where its code asked other models too."""
+        """The price of the task's model; None also if its code asked other models too."""
         asks_others = any(each.others for each in self._attempts(exam, task))
         return None if asks_others else _listed(task)
 
@@ -243,7 +243,7 @@ class _Planner:
         return None if sender == this else sender
 
     def _messages(self, exam: Exam, task: Task) -> list[Message] | None:
-        """What the task's first call will say, or None where its code decides that."""
+        """The messages of the task's first call; None if its code decides them."""
         try:
             return preview.render_preview(exam.around.config, exam, task)
         except TaskError:
@@ -261,7 +261,7 @@ class _Planner:
         )
 
     def _longest(self, exam: Exam, task: Task, code: Code) -> float:
-        """The most tokens that a task's prompt may have, whatever it prints of what it is given."""
+        """The most tokens that a task's prompt may have, whichever inputs it prints."""
         if code.boundless:
             return math.inf
         given = most_tokens(json.dumps(exam.seed, indent=4))
@@ -285,8 +285,8 @@ def _listed(task: Task) -> Price | None:
 
 
 def _may_pass(exam: Exam, task: Task) -> bool:
-    """Whether what stands below a human gate may be built without a further word: it was approved,
-    and what is built anew may come out as it was."""
+    """Whether tasks below a human gate may be built without a further decision: the artifact was
+    approved, and a rebuild may give it again."""
     standing, decision = exam.standing(task), exam.decisions.get(task.id)
     if standing is None and exam.verdicts[task.id].stale:
         return decision is not None and decision.decision == APPROVED
@@ -294,5 +294,5 @@ def _may_pass(exam: Exam, task: Task) -> bool:
 
 
 def _only_above(reason: str, stale: Iterable[str]) -> bool:
-    """Whether a reason is about an artifact that will be made anew, and may come out as it was."""
+    """Whether a reason is about an artifact that will be rebuilt, and may come out the same."""
     return reason.startswith(("upstream ", *(f"artifact:{name}:" for name in stale)))

@@ -1,4 +1,4 @@
-"""What a task would ask, and whether its templates and code can be read; without any call."""
+"""What a task would ask, and whether its templates and code are usable; without any call."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def templates_of(settings: Config) -> Templates:
 def render_preview(settings: Config, exam: Exam, task: Task) -> list[dict[str, Any]]:
     """system.md and prompt.md as the first try would send them.
 
-    A task whose stages.py makes its messages is refused: that is code, and might call a model.
+    TaskError for a task whose stages.py makes its messages: code might call a model.
     """
     path = task.path("prompt.md")
     code = _names_in_code(settings, task)
@@ -89,10 +89,10 @@ def _from_code(task: Task, function: str) -> TaskError:
 
 @dataclass(frozen=True)
 class Code:
-    """What can be told of a task's code and templates without running them.
+    """What a task's code and templates may do, found without running them.
 
-    `functions` are those that stages.py defines or imports; `calls` says that it, or what it
-    imports, may call a model by itself; `tags` is what stands between the braces of system.md and
+    `functions` are those that stages.py defines or imports; `calls` says that it, or a module that
+    it imports, may call a model itself; `tags` are the texts in the braces of system.md and
     prompt.md.
     """
 
@@ -102,12 +102,12 @@ class Code:
 
     @property
     def checks(self) -> bool:
-        """Whether code finds problems, and says as much of them as it likes."""
+        """Whether code finds problems, whose texts may have any length."""
         return bool(self.functions & _CHECKING)
 
     @property
     def boundless(self) -> bool:
-        """Whether the size of its prompts hangs on code, or on how often a template repeats."""
+        """Whether the size of its prompts depends on code, or on loops in templates."""
         made = self.functions & {"prompt_templating", "critique", "refine"}
         given = "pre_processing" in self.functions and self.mentions("variables")
         return bool(made or given or any(map(self.mentions, _REPEATING)))
@@ -154,8 +154,8 @@ def _names_in_code(settings: Config, task: Task) -> set[str]:
 
 
 def broken(around: Surroundings, templates: Templates) -> dict[str, ConfigError]:
-    """The first schema, prompt or stages.py of each pipeline that cannot be used, so that no
-    earlier task is paid for. Other templates may be of no use, and are checked when rendered."""
+    """The first unusable schema, prompt or stages.py of each pipeline, so that no earlier task is
+    paid for. Other templates may never be used, and are checked when rendered."""
     found: dict[str, ConfigError] = {}
     for name, pipeline in around.config.pipelines.items():
         problems = (_first_problem(around, task, templates) for task in pipeline.tasks)
@@ -177,7 +177,7 @@ def _first_problem(around: Surroundings, task: Task, templates: Templates) -> Co
 
 
 def unusable(settings: Config, task: Task) -> Iterator[ConfigError]:
-    """A prompt that renders to nothing whatever it reads, and stages that cannot be called."""
+    """A prompt that always renders to nothing, and stages that cannot be called."""
     prompt = task.path("prompt.md")
     if prompt and renders_prompt(settings, task) and template_of(settings, prompt).blank:
         yield ConfigError(
@@ -190,7 +190,7 @@ def unusable(settings: Config, task: Task) -> Iterator[ConfigError]:
 
 
 def tree_of(settings: Config, path: str) -> ast.Module:
-    """A Python file's source; empty where it cannot be parsed: running it says so."""
+    """A Python file's source; empty if it cannot be parsed, which running it reports."""
     try:
         return ast.parse(settings.snapshot.text(path))
     except (ConfigError, SyntaxError, ValueError, RecursionError, MemoryError):
@@ -198,7 +198,7 @@ def tree_of(settings: Config, path: str) -> ast.Module:
 
 
 def template_of(settings: Config, path: str) -> TemplateSource:
-    """What a template's source says; empty where it is not text: rendering it says so."""
+    """A template's source; empty if it is not text, which rendering it reports."""
     try:
         return template_source(settings.snapshot.text(path))
     except ConfigError:
@@ -206,13 +206,13 @@ def template_of(settings: Config, path: str) -> TemplateSource:
 
 
 def renders_prompt(settings: Config, task: Task) -> bool:
-    """Whether prompt.md is what the task asks, and no code of its own makes the messages."""
+    """Whether the task asks what prompt.md says, and no code makes its messages."""
     made = {"prompt_templating", "inference", "*"}.isdisjoint(_names_in_code(settings, task))
     return task.command is None and made
 
 
 def template_problems(settings: Config, task: Task) -> Iterator[ConfigError]:
-    """Every template of a task that has a syntax error, and Python that cannot be read."""
+    """Syntax errors in the templates and Python files of a task."""
     templates = templates_of(settings)
     for path in task.files:
         yield from _problems(settings, path, templates)

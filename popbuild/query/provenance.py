@@ -26,7 +26,7 @@ _STATES = (COMPLETE, CURRENT, REJECTED)
 
 @dataclass(frozen=True)
 class TracedTask:
-    """A task of the chain, as `trace --json` shows it, and the tasks that it read."""
+    """A task of the chain as `trace --json` shows it, and the tasks that it read."""
 
     body: Mapping[str, Any]
     reads: tuple[str, ...]
@@ -36,8 +36,8 @@ class TracedTask:
 class Provenance:
     """An artifact, and every task that it came from, its own first, each once.
 
-    `intact` says that the file is what the letter says. `equal` names other results that have the
-    same artifact, where it was found by its digest.
+    `intact` says that the file matches the letter. `equal` names other results with the same
+    artifact, if it was found by its digest.
     """
 
     job: str
@@ -62,7 +62,8 @@ class Provenance:
 
 @dataclass(frozen=True)
 class _Found:
-    """An artifact in a job's directory; the job's ID, since a previous result has another name."""
+    """An artifact in a job's directory. The ID, since previous results' directories are not named
+    by it."""
 
     job: str
     folder: JobFolder
@@ -70,8 +71,8 @@ class _Found:
 
 
 def trace(root: Root, given: str) -> Provenance:
-    """The chain of an artifact: a path below pipeline-data/, <job>/<name>, or a file anywhere that
-    has the digest of one. UsageError where there is none."""
+    """The chain of an artifact: a path below pipeline-data/, <job>/<name>, or any file with the
+    digest of one. UsageError for anything else."""
     found, equal = _find(root, given)
     letters = _letters(found.folder)
     maker = next((each for each in letters.values() if found.name in each.outputs), None)
@@ -104,7 +105,7 @@ def trace(root: Root, given: str) -> Provenance:
     )
 
 
-# Which artifact is meant.
+# Finding the artifact.
 
 
 def _find(root: Root, given: str) -> tuple[_Found, list[_Found]]:
@@ -132,7 +133,7 @@ def _find(root: Root, given: str) -> tuple[_Found, list[_Found]]:
 
 
 def _refuse_links_on_the_way(root: Root, path: Path) -> None:
-    """InputError for a path through a job's directory that is, or holds, a symbolic link."""
+    """InputError for a path through a job's directory that is, or contains, a symbolic link."""
     way = path.parent.absolute()
     for folder in (way, *way.parents):
         if folder.parent.parent.resolve() == root.data.resolve() and folder.parent.name in _STATES:
@@ -170,14 +171,14 @@ def _named(root: Root, job: str, name: str) -> _Found:
 
 
 def _by_digest(root: Root, data: bytes) -> Iterator[_Found]:
-    """Every artifact that is this file: of complete jobs first, then of previous results."""
+    """Every artifact with this content: of complete jobs first, then of previous results."""
     digests = {main: _digests_of(data, main=main) for main in (False, True)}
     jobs = known_jobs(root)
     results = [(job, root.job(COMPLETE, job)) for job in jobs]
     results += [(job, folder) for job in jobs for folder in previous_results(root, job)]
     for job, folder in results:
         if tree.first_link(str(folder.path)) is not None:
-            continue  # what it leads to is not this job's
+            continue  # a link leads out of the job
         for letter in _letters(folder).values():
             for name, digest in letter.outputs.items():
                 if digest in digests[name == _main(letter)]:
@@ -185,7 +186,7 @@ def _by_digest(root: Root, data: bytes) -> Iterator[_Found]:
 
 
 def _digests_of(data: bytes, *, main: bool) -> set[str]:
-    """What a letter may call a file: a main artifact goes by its value."""
+    """The digests that a letter may have for a file: of its value, if it is a main artifact."""
     if main:
         try:
             return {jsonio.digest(jsonio.loads(data, "artifact"))}
@@ -205,7 +206,7 @@ def _main(letter: Letter) -> str | None:
     return letter.fingerprint.get("output")
 
 
-# What its task was made from.
+# The inputs of its tasks.
 
 
 def _traced(
@@ -239,7 +240,7 @@ def _traced(
 
 @dataclass(frozen=True)
 class _Dependencies:
-    """What a fingerprint names, by kind, as `trace --json` shows it."""
+    """The dependencies in a fingerprint by kind, as `trace --json` shows them."""
 
     files: list[dict[str, Any]] = field(default_factory=list)
     seed: list[dict[str, Any]] = field(default_factory=list)
@@ -270,7 +271,7 @@ def _dependencies(letter: Letter, seed: Any, now: Mapping[str, str]) -> _Depende
 
 
 def _decision(folder: JobFolder, letter: Letter) -> dict[str, Any] | None:
-    """What a person said about the artifact that the letter speaks of."""
+    """A person's decision about the artifact in the letter."""
     found, main = read_decision(folder, letter.task), _main(letter)
     if found is None or main is None or found.artifacts.get(main) != letter.outputs.get(main):
         return None
@@ -278,11 +279,10 @@ def _decision(folder: JobFolder, letter: Letter) -> dict[str, Any] | None:
 
 
 def _call(root: Root, folder: JobFolder, letter: Letter, call: Mapping[str, Any]) -> dict[str, Any]:
-    """A call as the letter has it, with where its prompt, its answer and what is stored can be
-    read."""
+    """A call as the letter has it, with the places of its prompt and answer, and in the store."""
     stored = Store(root.private / "store").path(call["request"])
     logs = {}
-    # Only what the stage `inference` sends is the prompt of its cycle.
+    # Only the stage `inference` sends the prompt of its cycle.
     if call.get("stage") == "inference":
         tasks = (read_json(folder.status) or {}).get("tasks", {})
         names = ((tasks.get(letter.task) or {}).get("files") or {}).get("logs", ())

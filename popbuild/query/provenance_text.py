@@ -1,4 +1,4 @@
-"""Where an artifact came from, as a person reads it: 80 columns where the words allow."""
+"""Where an artifact came from, for a person: 80 columns where the words allow."""
 
 from __future__ import annotations
 
@@ -10,16 +10,21 @@ from popbuild.base import jsonio
 from popbuild.base.units import money, seconds
 from popbuild.jobs.staleness import brief
 from popbuild.model.decision import in_words
-from popbuild.model.letter import kinds_text
+from popbuild.model.letter import KINDS, kinds_text
 from popbuild.query.provenance import Provenance
 
 _COLUMNS = 80
 _LABEL = 12
 _SHOWN = len("sha256:") + 12  # characters of a digest that a person reads
+_REMARKS = {
+    "adopted": "made by another program; its model and its cost are unknown",
+    "edited": "by hand, and accepted",
+    "frozen": "not built again whatever changes",
+}
 
 
 def provenance_lines(found: Provenance) -> Iterator[str]:
-    """The artifact, and each task of its chain with all that it was made from."""
+    """The artifact, and each task of its chain with its inputs."""
     yield f"{found.name} of {found.job}"
     if not found.intact:
         yield "  ALTERED: not what its letter says; what follows made the file before"
@@ -39,13 +44,9 @@ def _task_lines(task: Mapping[str, Any]) -> Iterator[str]:
         yield from _row("built", f"{task['endedAt']}{took}")
     if task["pipelineId"]:
         yield from _row("run", task["pipelineId"])
-    if task["adopted"]:
-        said = "made by another program; its model and its cost are unknown"
-        yield from _row("adopted", said)
-    if task["edited"]:
-        yield from _row("edited", "by hand, and accepted")
-    if task["frozen"]:
-        yield from _row("frozen", "not built again whatever changes")
+    for name, said in _REMARKS.items():
+        if task[name]:
+            yield from _row(name, said)
     if task["decision"]:
         yield from _row("decision", in_words(task["decision"]))
     if task["model"]:
@@ -76,8 +77,7 @@ def _call_lines(call: Mapping[str, Any]) -> Iterator[str]:
         "unknown" if each is None else f"{each:,}"
         for each in (call["inputTokens"], call["outputTokens"])
     )
-    names = ("cachedTokens", "cacheWriteTokens", "reasoningTokens")
-    tokens = f"{asked} tokens in, {answered} out{kinds_text(*map(call.get, names))}"
+    tokens = f"{asked} tokens in, {answered} out{kinds_text(*map(call.get, KINDS))}"
     cost = money(call["cost"]) + (", counted by us" if call.get("counted") else "")
     stage = "" if call.get("stage") == "inference" else f", {call.get('stage')}"
     cycle = f", refinement {call['cycle']}" if call.get("cycle") else ""
@@ -91,12 +91,8 @@ def _call_lines(call: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _row(label: str, text: str) -> Iterator[str]:
-    """Two columns; a word that is too long for its line is not torn."""
-    lines = textwrap.wrap(
-        text,
-        _COLUMNS - _LABEL,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    """Two columns, without breaking words."""
+    width = _COLUMNS - _LABEL
+    lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
     for number, line in enumerate(lines or [""]):
         yield f"  {'' if number else label:<{_LABEL - 2}}{line}".rstrip()

@@ -6,11 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from popbuild.model.foreign_status import is_amount
-from popbuild.model.letter import Usage
+from popbuild.model.letter import KINDS, Usage
 from popbuild.model.problem import Problem
 
 _MAX_ENTRIES = 2_000  # of one list
-_KINDS = ("cachedTokens", "cacheWriteTokens", "reasoningTokens")
 
 
 def number_in(value: Any) -> float:
@@ -19,21 +18,21 @@ def number_in(value: Any) -> float:
 
 
 def known(body: Mapping[str, Any], name: str) -> float | None:
-    """An amount, None where it is not said: it is unknown then, and not 0."""
+    """An amount; None, and not 0, if it is absent."""
     found = body.get(name)
     return found if is_amount(found) else None
 
 
 def token_count(body: Mapping[str, Any], name: str) -> int | None:
-    """The tokens of this name, None where they are unknown."""
+    """The tokens of this name; None if unknown."""
     found = known(body, name)
     return None if found is None else int(found)
 
 
 def kinds(body: Mapping[str, Any]) -> tuple[int | None, int | None, int | None]:
-    """The tokens that were cached, written to a cache, and reasoning; None for what is not said."""
+    """The tokens of each kind, in the order of KINDS; None if absent."""
     cached, written, reasoning = (
-        int(number_in(body[name])) if name in body else None for name in _KINDS
+        int(number_in(body[name])) if name in body else None for name in KINDS
     )
     return cached, written, reasoning
 
@@ -45,7 +44,7 @@ def text_in(body: Mapping[str, Any], name: str) -> str | None:
 
 
 def objects(value: Any) -> list[dict[str, Any]]:
-    """The objects of a list, not more than a page can show; none where it is no list."""
+    """The objects of a list, as many as a page can show; none of any other value."""
     found = value[:_MAX_ENTRIES] if isinstance(value, list | tuple) else ()
     return [each for each in found if isinstance(each, dict)]
 
@@ -60,28 +59,27 @@ def problems(value: Any) -> tuple[Problem, ...]:
 
 
 def usage(value: Any) -> Usage:
-    """What calls came to; nothing where nothing is said."""
+    """A usage; an empty one for any other value."""
     if not isinstance(value, dict):
         return Usage()
-    cost = known(value, "cost")
     return Usage(
         int(number_in(value.get("calls"))),
         int(number_in(value.get("storedCalls"))),
         token_count(value, "inputTokens"),
         token_count(value, "outputTokens"),
-        cost,
+        known(value, "cost"),
         *kinds(value),
         int(number_in(value.get("countedCalls"))),
     )
 
 
 def usage_of_all(values: Iterable[Any]) -> Usage:
-    """What several tasks came to."""
+    """The sum over several tasks."""
     return sum(map(usage, values), Usage())
 
 
 def log_entries(value: Any) -> list[dict[str, Any]]:
-    """The entries of an execution log that have what each must have."""
+    """The valid entries of an execution log."""
     return [
         each
         for each in objects(value)

@@ -20,8 +20,12 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from popbuild.base import errors, jsonio
-from popbuild.base.errors import InputError, PopbuildError, UsageError
-from popbuild.base.exit_codes import in_our_words, show_traceback
+from popbuild.base.errors import (
+    InputError,
+    PopbuildError,
+    UsageError,
+)
+from popbuild.base.printing import in_our_words, show_traceback
 from popbuild.base.redact import redact, redact_value
 from popbuild.base.roots import check_there
 from popbuild.model.problem import Problem

@@ -17,8 +17,8 @@ from typing import IO, Any
 
 from popbuild.base import errors
 from popbuild.base.errors import UsageError, no_such
-from popbuild.base.exit_codes import in_our_words
 from popbuild.base.paths import Root
+from popbuild.base.printing import in_our_words
 from popbuild.base.redact import redact
 from popbuild.jobs.claims import JobLocks
 from popbuild.model import status as states

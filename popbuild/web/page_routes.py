@@ -24,8 +24,7 @@ from popbuild.model.clock import seconds_at
 from popbuild.model.config.config import load_to_read
 from popbuild.model.schema import schemas
 from popbuild.query import untrusted
-from popbuild.query.plan_text import parts_text, price_text, sum_text
-from popbuild.query.planned import totals
+from popbuild.query.planned import parts_text, price_text, sum_text, totals
 from popbuild.query.table.job_table import Query, query_of
 from popbuild.query.table.row import STALE, JobRow, row_of
 from popbuild.web import handlers, svg

@@ -131,7 +131,7 @@ sys.exit(main(["run", "first"]))
 """
 
 
-def test_nobody_reads_what_is_printed(workspace: Workspace, provider: Provider) -> None:
+def test_write_nowhere_what_is_printed(workspace: Workspace, provider: Provider) -> None:
     """`popbuild run | head -1`: what is paid for is built to its end all the same."""
     assert workspace.run("python", "-c", PIPE).code == 0
     assert workspace.states("first") == ["complete"]

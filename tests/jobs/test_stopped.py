@@ -11,7 +11,7 @@ import pytest
 from provider import Provider
 from workspace import Workspace
 
-from popbuild.model.status import NOBODY
+from popbuild.model.status import ABANDONED
 
 LOOKING = (
     ("list",),
@@ -73,9 +73,9 @@ def test_looking_says_stopped_and_writes_nothing(killed: Workspace, provider: Pr
     assert [argv for argv, each in said.items() if re.search(r"\brunning\b", _text(each.out))] == []
     page = killed.popbuild("report", "first", "-o", "-").out
     assert ('class="state says stopped"' in page, 'class="state running"' in page) == (True, False)
-    assert f"error: {NOBODY}" in said["status", "first"].out
+    assert f"error: {ABANDONED}" in said["status", "first"].out
     (body,) = json.loads(killed.popbuild("status", "first", "--json").out)
-    assert (body["state"], body["error"]) == ("stopped", NOBODY)
+    assert (body["state"], body["error"]) == ("stopped", ABANDONED)
     assert body["tasks"]["research"]["state"] == "pending"
     assert killed.tree() == before
     finish(killed, provider)
@@ -108,7 +108,7 @@ def test_the_next_command_with_its_lock_writes_that_down(
         killed.task("research", prompt=text)
     else:
         killed.run(*argv)
-    assert written(killed) == ("stopped", NOBODY, True, "pending")
+    assert written(killed) == ("stopped", ABANDONED, True, "pending")
     assert killed.popbuild("validate").code == 0
     assert killed.popbuild("status", "first").out.splitlines()[:2] == before
     finish(killed, provider)

@@ -9,7 +9,7 @@ from provider import Provider
 from workspace import Workspace
 
 from popbuild.base import jsonio
-from popbuild.model.config.litter import is_litter
+from popbuild.model.config.snapshot import is_litter
 from popbuild.model.letter import seal
 
 FOLDER = "pipeline-config/tasks/research"

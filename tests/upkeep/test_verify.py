@@ -144,7 +144,7 @@ def test_accepting_one_task_of_a_new_seed_is_no_alteration(built: Workspace) -> 
     ]
 
 
-def test_a_seed_field_that_nobody_reads(built: Workspace, provider: Provider) -> None:
+def test_a_seed_field_that_write_nowhere(built: Workspace, provider: Provider) -> None:
     """The run that takes over such a change, and the one after it, leave the job proven."""
     built.seed("first", {"topic": "heat pumps", "tone": "formal"})
     calls = len(provider.requests)

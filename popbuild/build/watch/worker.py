@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from popbuild.base.errors import PopbuildError
-from popbuild.base.exit_codes import in_our_words
 from popbuild.base.paths import Root
+from popbuild.base.printing import in_our_words
 from popbuild.base.threads import leave_if_hanging
 from popbuild.build.builder import Builder, building
 from popbuild.build.events import Forwarded

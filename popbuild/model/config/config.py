@@ -1,4 +1,4 @@
-"""pipeline-config/ as it is at the start of a command: the whole is read once."""
+"""What a command knows of a root: pipeline-config/, read once at its start, and the environment."""
 
 from __future__ import annotations
 
@@ -8,16 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from popbuild.base import jsonio
-from popbuild.base.errors import (
-    ConfigError,
-    InputError,
-    NotOursError,
-    PopbuildError,
-    UsageError,
-    no_such,
-)
+from popbuild.base.errors import ConfigError, InputError, NotOursError, PopbuildError, unknown
 from popbuild.base.paths import Root
-from popbuild.model.config.reader import Reader
+from popbuild.model.config.documents import ConfigDocuments
+from popbuild.model.config.reader import PIPELINE_FILES, Reader
 from popbuild.model.config.snapshot import Snapshot, take_snapshot
 from popbuild.model.pipeline import Pipeline
 
@@ -26,11 +20,8 @@ DEFAULT_PIPELINE = ""  # the name of the pipeline that lies directly in pipeline
 
 @dataclass(frozen=True)
 class Config:
-    """What a command knows of a root: its snapshot, its pipelines, the environment.
-
-    `environment` is the process's with the root's `.env` below it; keys are read from it and
-    written nowhere. `broken` are the pipelines that cannot be used, each with its first error.
-    """
+    """`environment` is the process's with the root's `.env` below it; its keys are written nowhere.
+    `broken` are the pipelines that cannot be used, each with its first error."""
 
     root: Root
     snapshot: Snapshot
@@ -39,8 +30,8 @@ class Config:
     broken: Mapping[str, ConfigError] = field(default_factory=dict)
 
     def pipeline_for(self, seed: Mapping[str, Any]) -> Pipeline:
-        """The pipeline that a seed names, else the default one. Raises ConfigError for one that
-        cannot be used, InputError for a name that there is none of."""
+        """The pipeline that a seed names, else the default one. ConfigError for one that cannot be
+        used, InputError for an unknown name."""
         name = seed.get("pipeline", DEFAULT_PIPELINE)
         if name in self.pipelines:
             return self.pipelines[name]
@@ -52,9 +43,8 @@ class Config:
                 {"missing": "pipeline-config/pipeline.json (or pipeline.yaml)"},
                 hint='a seed may name one of pipeline-config/pipelines/ with "pipeline"',
             )
-        raise InputError(
-            "no such pipeline",
-            no_such("pipeline", name, filter(None, {*self.pipelines, *self.broken})),
+        raise InputError.of(
+            unknown("pipeline", name, filter(None, {*self.pipelines, *self.broken}))
         )
 
 
@@ -62,8 +52,8 @@ class Config:
 class ConfigReading:
     """Everything that can be read of a configuration, and everything that is wrong with it.
 
-    `in_part` has each pipeline with those of its tasks that can be read. `for_all` are the problems
-    that stop every pipeline, and `problems` all of them.
+    `in_part` has each pipeline with its readable tasks. `problems` are all problems, `for_all`
+    those that stop every pipeline.
     """
 
     config: Config
@@ -73,9 +63,21 @@ class ConfigReading:
 
 
 def load(root: Root, environment: Mapping[str, str] | None = None) -> Config:
-    """Read and check the whole configuration of a root. Raises ConfigError for the first error
-    that leaves no pipeline whole; of others only those jobs are told that it concerns."""
-    reading = read_config(root, environment)
+    """Read and check the whole configuration of a root. ConfigError if no pipeline is usable;
+    otherwise an error concerns only the jobs of its pipeline."""
+    return _usable(read_config(root, environment))
+
+
+def load_to_read(root: Root) -> Config:
+    """As `load`, for a command that only reads: results of another program's pipelines can be
+    read."""
+    reading = read_config(root)
+    if any(isinstance(each, NotOursError) for each in reading.config.broken.values()):
+        reading.problems.clear()
+    return _usable(reading)
+
+
+def _usable(reading: ConfigReading) -> Config:
     if reading.for_all:
         raise reading.for_all[0]
     if reading.problems and not reading.config.pipelines:
@@ -83,34 +85,20 @@ def load(root: Root, environment: Mapping[str, str] | None = None) -> Config:
     return reading.config
 
 
-def load_to_read(root: Root) -> Config:
-    """As `load`, for a command that only looks: pipelines of another program stop no look at what
-    it built."""
-    reading = read_config(root)
-    if reading.for_all:
-        raise reading.for_all[0]
-    found = reading.config
-    if not found.pipelines and not any(map(_is_not_ours, found.broken.values())):
-        raise reading.problems[0]
-    return found
-
-
-def _is_not_ours(error: ConfigError) -> bool:
-    return isinstance(error, NotOursError)
-
-
 def read_config(root: Root, environment: Mapping[str, str] | None = None) -> ConfigReading:
     """The configuration as far as it can be read, and every error in it."""
     variables = environment_of(root, os.environ if environment is None else environment)
     snapshot, unread = take_snapshot(root)
-    reader = Reader(root, snapshot, variables)
+    documents = ConfigDocuments(root, snapshot, variables)
+    reader = Reader(documents, variables.get("POPBUILD_MODEL") or None)
     in_part: dict[str, Pipeline] = {}
     found: dict[str, list[ConfigError]] = {}
     for_all: list[ConfigError] = []
     for path, error in unread.items():
-        owner = _owner(path)
-        # What lies elsewhere may be a part of any pipeline: a template, a module, a schema.
-        (for_all if owner is None else found.setdefault(owner, [])).append(error)
+        parts = path.split("/")
+        # Files elsewhere may be part of any pipeline: a template, a module, a schema.
+        is_owned = len(parts) > 2 and parts[0] == "pipelines"
+        (found.setdefault(parts[1], []) if is_owned else for_all).append(error)
     for name, folder in _pipeline_folders(snapshot):
         problems = found.setdefault(name, [])
         try:
@@ -118,8 +106,8 @@ def read_config(root: Root, environment: Mapping[str, str] | None = None) -> Con
         except ConfigError as error:
             problems.append(error)
         if f"{folder}tasks/index.yaml" not in snapshot.files:
-            # No registry of ours: what is wrong there is why it cannot be built here.
-            problems[:] = [NotOursError(each.message, each.values, each.hint) for each in problems]
+            # Without a registry of ours, its problems are why it cannot be built here.
+            problems[:] = map(NotOursError.of, problems)
     whole = {name: each for name, each in in_part.items() if not found[name]}
     broken = {name: each[0] for name, each in found.items() if each}
     if not (whole or broken or for_all):
@@ -130,48 +118,39 @@ def read_config(root: Root, environment: Mapping[str, str] | None = None) -> Con
                 hint="popbuild init makes a root with an example",
             )
         )
-    reader.save_index()
+    documents.save_index()
     problems = [*for_all, *(error for each in found.values() for error in each)]
     return ConfigReading(
         Config(root, snapshot, whole, variables, broken), in_part, for_all, problems
     )
 
 
-def _owner(path: str) -> str | None:
-    """The pipeline under pipelines/ that a file belongs to, or None."""
-    parts = path.split("/")
-    return parts[1] if len(parts) > 2 and parts[0] == "pipelines" else None
-
-
 def environment_of(root: Root, process: Mapping[str, str]) -> dict[str, str]:
-    """The process's environment, with the root's `.env` where the process says nothing."""
+    """The process's environment, and the variables of the root's `.env` that it lacks."""
     variables = dict(process)
     if root.environment_file.is_file():
         import dotenv
 
         size = root.environment_file.stat().st_size
         if size > jsonio.MAX_BYTES:
-            values = {"found": f"{size:,} bytes", "allowed": f"{jsonio.MAX_BYTES:,} bytes"}
-            raise ConfigError("file is too large", {"file": ".env", **values})
+            raise ConfigError.of(jsonio.too_large(".env", f"{size:,}", jsonio.MAX_BYTES))
         try:
             found = dotenv.dotenv_values(root.environment_file)
         except UnicodeDecodeError as error:
-            raise ConfigError(
-                "file is not UTF-8", {"file": ".env", "at": f"byte {error.start}"}
-            ) from None
+            values = {"file": ".env", "at": f"byte {error.start}"}
+            raise ConfigError("file is not UTF-8", values) from None
         for key, value in found.items():
             if "\0" in f"{key}{value}":
-                raise ConfigError(
-                    "a variable cannot hold a zero byte", {"file": ".env", "variable": ascii(key)}
-                )
+                values = {"file": ".env", "variable": ascii(key)}
+                raise ConfigError("a variable cannot hold a zero byte", values)
             if value is not None and not variables.get(key):
                 variables[key] = value
     return variables
 
 
 def configured(root: Root) -> str:
-    """A digest of the configuration as it is now, to see whether to read it again. Raises nothing:
-    the next reader reports what is wrong."""
+    """A digest of the configuration as it is now, which differs if it must be read again. Raises
+    nothing: the next reader reports what is wrong."""
     try:
         snapshot, unread = take_snapshot(root)
         environment = environment_of(root, os.environ)
@@ -181,36 +160,31 @@ def configured(root: Root) -> str:
 
 
 def export_environment(environment: Mapping[str, str]) -> None:
-    """Make it this process's own: providers' libraries look for keys there. The process's own
-    variables win over .env."""
+    """Make it this process's environment, where providers' libraries look for keys."""
     for key, value in environment.items():
         if value:
             os.environ[key] = value
         else:
-            # CI sets a secret that is not there to nothing: to a library that would be a key.
+            # CI sets missing secrets to an empty text, which a library would take for a key.
             os.environ.pop(key, None)
 
 
 def _pipeline_folders(snapshot: Snapshot) -> list[tuple[str, str]]:
     """Every pipeline as (name, folder relative to pipeline-config/, ending in / unless empty)."""
-    found = []
+    found = set()
     for path in snapshot.files:
-        parts = path.split("/")
-        if parts[-1] not in ("pipeline.json", "pipeline.yaml", "pipeline.yml"):
-            continue
-        if len(parts) == 1:
-            found.append((DEFAULT_PIPELINE, ""))
-        elif len(parts) == 3 and parts[0] == "pipelines":
-            found.append((parts[1], f"pipelines/{parts[1]}/"))
-    return sorted(set(found))
+        match path.split("/"):
+            case [file] if file in PIPELINE_FILES:
+                found.add((DEFAULT_PIPELINE, ""))
+            case ["pipelines", name, file] if file in PIPELINE_FILES:
+                found.add((name, f"pipelines/{name}/"))
+    return sorted(found)
 
 
 def check_pipeline_name(config: Config, name: str) -> Pipeline:
-    """A pipeline by the name that a person gave; UsageError that names the known ones."""
+    """A pipeline by the name that a person gave. UsageError for an unknown one."""
     if name in config.broken:
         raise config.broken[name]
     if name not in config.pipelines:
-        raise UsageError(
-            "no such pipeline", no_such("pipeline", name, filter(None, config.pipelines))
-        )
+        raise unknown("pipeline", name, filter(None, config.pipelines))
     return config.pipelines[name]

@@ -1,7 +1,8 @@
-"""The files of a snapshot that have a format of ours, read and valid; what was read is kept."""
+"""The files of a snapshot that have a format of ours, read and valid. Results are kept on disk."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,12 +16,7 @@ from popbuild.model.config.snapshot import Snapshot
 from popbuild.model.problem import Problem
 
 _YAML = (".yaml", ".yml")
-_TITLES = {
-    "pipeline": "pipeline",
-    "registry": "task registry",
-    "task": "task.yaml",
-    "seed": "seed",
-}
+_TITLES = {"registry": "task registry", "task": "task.yaml"}
 
 
 class ConfigDocuments:
@@ -28,45 +24,40 @@ class ConfigDocuments:
     index, so that a command with nothing to do imports neither YAML nor jsonschema."""
 
     def __init__(self, root: Root, snapshot: Snapshot, environment: Mapping[str, str]) -> None:
-        self._files = snapshot.files
+        self.snapshot = snapshot
         self._environment = environment
         self._index_path = root.private / "index" / "config.json"
-        self._index = self._load_index()
+        self._index: dict[str, Any] = {}
+        with contextlib.suppress(OSError, ValueError):
+            index = json.loads(self._index_path.read_bytes())
+            self._index = index if isinstance(index, dict) else {}
         self._used: dict[str, Any] = {}
 
-    def _load_index(self) -> dict[str, Any]:
-        try:
-            index = json.loads(self._index_path.read_bytes())
-        except (OSError, ValueError):
-            return {}
-        return index if isinstance(index, dict) else {}
-
     def save_index(self) -> None:
-        """Keep what this command used; a root that cannot be written just pays again."""
-        if self._used == self._index:
-            return
-        try:
-            disk.make_folder(self._index_path.parent)
-            disk.write(self._index_path, jsonio.dumps(self._used), sync=False)
-        except OSError:
-            pass
+        """Keep what this command used; in a root that cannot be written, the next one reads it all
+        again."""
+        if self._used != self._index:
+            with contextlib.suppress(OSError):
+                disk.make_folder(self._index_path.parent)
+                disk.write(self._index_path, jsonio.dumps(self._used), sync=False)
 
     def read(self, path: str, kind: str) -> Any:
-        """A file's value, valid against the schema of its format."""
+        """A file's value, valid against the schema of its format. Raises ConfigError."""
         from popbuild.model.schema import schemas
 
         self.check_no_key(path)
-        key = _key(path.encode(), self._files[path], schemas.version().encode(), kind.encode())
+        data = self.snapshot.files[path]
+        key = _key(path.encode(), data, schemas.version().encode(), kind.encode())
         if key in self._index:
             value = self._index[key]
         else:
-            value = parse_and_validate(self._files[path], f"pipeline-config/{path}", kind)
+            value = parse_and_validate(data, f"pipeline-config/{path}", kind)
         self._used[key] = value
         return value
 
     def names_in(self, path: str) -> list[str]:
         """The modules that a Python file names, read once for each content and place of it."""
-        data = self._files[path]
+        data = self.snapshot.files[path]
         key = _key(b"imports", python_imports.VERSION.encode(), path.encode(), data)
         if key not in self._used:
             found = self._index.get(key)
@@ -76,7 +67,7 @@ class ConfigDocuments:
 
     def check_no_key(self, path: str) -> None:
         """ConfigError for a file with a key in it: settings go into letters and the store."""
-        text = self._files[path].decode(errors="replace")
+        text = self.snapshot.files[path].decode(errors="replace")
         if redact(text, self._environment) == text:
             return
         for number, line in enumerate(text.splitlines(), 1):
@@ -108,7 +99,7 @@ def parse_and_validate(data: bytes, where: str, kind: str) -> Any:
         try:
             value = jsonio.loads(data, where)
         except InputError as error:
-            raise ConfigError(error.message, error.values, error.hint) from None
+            raise ConfigError.of(error) from None
     problems = gate.judge(value, schemas.for_format(kind))
     if problems:
         raise not_valid(data, where, kind, problems)
@@ -116,7 +107,7 @@ def parse_and_validate(data: bytes, where: str, kind: str) -> Any:
 
 
 def not_valid(data: bytes, where: str, kind: str, problems: Sequence[Problem]) -> ConfigError:
-    """What is wrong with a file of a format, each problem with its place, by line in YAML."""
+    """The error for a file of a format: each problem with its place, in YAML also by line."""
     values: dict[str, object] = {"file": where}
     for number, problem in enumerate(problems, 1):
         place = problem.pointer or "/"
@@ -126,4 +117,4 @@ def not_valid(data: bytes, where: str, kind: str, problems: Sequence[Problem]) -
             line = yamlio.yaml_line(data, problem.pointer)
             place = f"line {line}, {place}" if line else place
         values[f"at {number}" if len(problems) > 1 else "at"] = f"{place}: {problem.message}"
-    return ConfigError(f"not a valid {_TITLES[kind]}", values)
+    return ConfigError(f"not a valid {_TITLES.get(kind, kind)}", values)

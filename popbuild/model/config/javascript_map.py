@@ -1,7 +1,7 @@
-"""A task registry in JavaScript, `tasks/index.js`, where it is a plain map of names to modules.
+"""A task registry in JavaScript, `tasks/index.js`, if it is a plain map of names to modules.
 
-Nothing is run. Of the language only what such a file needs is read: comments, one object after
-`export default` or `module.exports =`, with strings in it. All else is no plain map.
+It is never run. The reader knows only comments and one object of strings after `export default` or
+`module.exports =`; anything else is not a plain map.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _MODULES = (".js", ".mjs", ".cjs", ".ts")
 
 
 def plain_map(text: str) -> dict[str, str] | None:
-    """The names and modules of a registry; None where it is no plain map. Of two entries with the
-    same name the last one counts, as in JavaScript."""
+    """The names and modules of a registry; None unless it is a plain map. Of entries with the same
+    name the last one counts, as in JavaScript."""
     tokens = list(_tokens(text))
     if tokens[:1] == [("string", _STRICT)]:
         tokens = tokens[1:]
@@ -73,8 +73,7 @@ def _entries(tokens: list[tuple[str, str]]) -> dict[str, str] | None:
 
 
 def task_folder(module: str) -> str:
-    """The folder that a module stands for: `./research/index.js` and `./research.js` are both
-    `./research`."""
+    """The folder of a module: `./research` for both `./research/index.js` and `./research.js`."""
     path = PurePosixPath(module)
     if path.suffix not in _MODULES:
         return module

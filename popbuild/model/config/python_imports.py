@@ -1,7 +1,7 @@
-"""Which files under pipeline-config/ a module imports, found in its source and not by running it.
+"""Which files under pipeline-config/ a module imports, found in its source without running it.
 
-Wherever an import stands, it counts: what a task depends on must not hang on which branch a run
-took. A module that is not there yet is looked for each time, so that it counts once it appears.
+Imports in all branches count, so that dependencies do not depend on the branch that a run took. A
+missing module is looked for each time, so that it counts once it appears.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Collection, Iterable, Iterator
 
-# What is found in a source is kept between commands: raised when this file finds something else.
+# Findings are kept between commands: raised when this file finds something else.
 VERSION = "1"
 
 _ANYTHING = "*"  # a module that only a run could name
 _BY_NAME = frozenset({"import_module", "__import__", "find_spec", "run_module"})
 _BY_PATH = frozenset({"spec_from_file_location", "SourceFileLoader", "run_path"})
-_FROM_TEXT = frozenset({"exec", "eval"})  # built-in ones: a method may be called so too
+_FROM_TEXT = frozenset({"exec", "eval"})  # the built-in functions, not methods of these names
 
 
 def file_of(module: str, files: Collection[str]) -> str | None:
@@ -46,12 +46,12 @@ def imported_files(
 
 
 def _files_of(name: str, files: Collection[str]) -> Iterator[str]:
-    """The files of a module and of the packages that it lies in; of `*`, all that could be one."""
+    """The files of a module and of its packages; for `*`, every Python file."""
     package, _, last = name.rpartition(".")
     if name == _ANYTHING:
         yield from (path for path in files if path.endswith(".py"))
     elif last == _ANYTHING:
-        # __all__ of a package may name its modules: they are then imported too.
+        # __all__ of a package may name its modules, which are then imported too.
         folder = package.replace(".", "/") + "/"
         if f"{folder}__init__.py" in files:
             yield from (
@@ -68,8 +68,8 @@ def _files_of(name: str, files: Collection[str]) -> Iterator[str]:
 
 
 def names_in_source(source: bytes, path: str) -> list[str]:
-    """The modules that a source may import, sorted: dotted names, `package.*`, and `*` where a
-    module's name is not written down. None if it is not Python: running it will say so."""
+    """The modules that a source may import, sorted: dotted names, `package.*`, and `*` if a
+    module's name is computed. Empty for a source that Python cannot parse."""
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -101,7 +101,7 @@ def _names_from(node: ast.ImportFrom, package: list[str]) -> Iterator[str]:
 
 
 def _written_name(call: ast.Call) -> str | None:
-    """The module that `import_module("lib.later")` and the like name, if it is all they say."""
+    """The module that `import_module("lib.later")` and the like name as their only argument."""
     if _name_of(call.func) not in _BY_NAME or call.keywords or len(call.args) != 1:
         return None
     (given,) = call.args
@@ -110,9 +110,9 @@ def _written_name(call: ast.Call) -> str | None:
 
 
 def _may_import_anything(node: ast.AST) -> bool:
-    """Whether this is a mention of a function that imports what a run tells it to."""
+    """Whether this mentions a function that imports computed names."""
     functions = _BY_NAME | _BY_PATH
-    if isinstance(node, ast.alias):  # by another name it would not be known again
+    if isinstance(node, ast.alias):  # under another name we would miss it
         return node.asname not in (None, node.name) and node.name in functions | _FROM_TEXT
     if isinstance(node, ast.Name) and node.id in _FROM_TEXT:
         return True

@@ -4,57 +4,57 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
 from popbuild.base.errors import ConfigError, no_such
-from popbuild.base.paths import Root
 from popbuild.model.config import python_imports, settings
 from popbuild.model.config.documents import ConfigDocuments, not_valid
 from popbuild.model.config.javascript_map import plain_map, task_folder
-from popbuild.model.config.litter import is_litter
 from popbuild.model.config.rules import (
     TASK_FILE,
     TaskEntry,
     check_ours,
     check_task,
     check_unique,
-    gates_of_others,
     not_registered,
-    same_artifacts,
     task_entries,
-    wrong_needs,
+    wrong_together,
 )
-from popbuild.model.config.snapshot import Snapshot
-from popbuild.model.pipeline import Budget, HumanGate, Limit, Pipeline, Task
+from popbuild.model.config.snapshot import is_litter
+from popbuild.model.pipeline import Budget, HumanGate, Limit, Pipeline, Task, said_of_task
 
+PIPELINE_FILES = ("pipeline.json", "pipeline.yaml", "pipeline.yml")
 _LIMIT_KEYS = ("inFlight", "requestsPerMinute", "tokensPerMinute")  # in the order of Limit's
 
 
 class Reader:
-    """Reads the pipelines of one snapshot."""
+    """Reads the pipelines of one snapshot; `model` is for all tasks, in place of their own."""
 
-    def __init__(self, root: Root, snapshot: Snapshot, environment: Mapping[str, str]) -> None:
-        self._snapshot = snapshot
-        self._documents = ConfigDocuments(root, snapshot, environment)
-        self._model = environment.get("POPBUILD_MODEL") or None
-
-    def save_index(self) -> None:
-        """Keep what was read, for the next command."""
-        self._documents.save_index()
+    def __init__(self, documents: ConfigDocuments, model: str | None) -> None:
+        self._snapshot = documents.snapshot
+        self._documents = documents
+        self._model = model
 
     def pipeline(self, folder: str, problems: list[ConfigError]) -> Pipeline:
-        """The pipeline in a folder, with every task that can be read; what is wrong with the
-        others is added to `problems`."""
-        path = self._one_of(folder, ("pipeline.json", "pipeline.yaml", "pipeline.yml"))
+        """The pipeline in a folder, with every readable task; errors in the others are added to
+        `problems`."""
+        paths = [folder + name for name in PIPELINE_FILES if folder + name in self._snapshot.files]
+        path = paths[0]
+        if len(paths) > 1:
+            raise ConfigError(
+                "two files say the same thing",
+                {"files": ", ".join(f"pipeline-config/{each}" for each in paths)},
+                hint="keep one of them",
+            )
         document = self._documents.read(path, "pipeline")
         where = f"pipeline-config/{path}"
         entries = task_entries(document, where)
         registry, registered = self._registry(folder)
         tasks: list[Task] = []
         for number, entry in enumerate(entries):
-            # Also those that cannot be read: what needs one of them is not wrong for that.
+            # Unreadable ones too: a task that needs one of them is not wrong for that.
             earlier = tuple(each.id for each in entries[:number])
             try:
                 if entry.id not in registered:
@@ -63,13 +63,7 @@ class Reader:
             except ConfigError as error:
                 problems.append(error)
         if len(tasks) == len(entries):
-            problems.extend(
-                [
-                    *wrong_needs(tasks, where),
-                    *same_artifacts(tasks, where),
-                    *gates_of_others(tasks, where),
-                ]
-            )
+            problems.extend(wrong_together(tasks, where))
         return Pipeline(
             document["name"],
             where,
@@ -83,18 +77,8 @@ class Reader:
             },
         )
 
-    def _one_of(self, folder: str, names: Iterable[str]) -> str:
-        found = [folder + name for name in names if folder + name in self._snapshot.files]
-        if len(found) > 1:
-            raise ConfigError(
-                "two files say the same thing",
-                {"files": ", ".join(f"pipeline-config/{path}" for path in found)},
-                hint="keep one of them",
-            )
-        return found[0]
-
     def _registry(self, folder: str) -> tuple[str, dict[str, Any]]:
-        """The registry of a folder and where it stands, in YAML or, where there is none, another
+        """Where the registry of a folder stands, and its tasks: ours in YAML, or else another
         program's in JavaScript."""
         path = f"{folder}tasks/index.yaml"
         modules = f"{folder}tasks/index.js"
@@ -140,35 +124,32 @@ class Reader:
         if not files and command is None:
             raise self._no_folder(f"{base}tasks/", given, name, registry)
         own_path = f"{folder}/{TASK_FILE}"
-        own = self._own_settings(own_path)
-        artifact, gate = own.get("artifact", f"{name}-output.json"), own.get("gate", {})
+        has_own = own_path in self._snapshot.files
+        own: dict[str, Any] = self._documents.read(own_path, "task") if has_own else {}
+        config = own.get("config", {})
         for pattern in own.get("files", ()):
             files.update(self._further_files(pattern, name, own_path))
         if command is None:
-            self._refuse(own.get("config", {}), own_path, "/config", "task")
+            self._refuse(config, own_path, "/config", "task")
             self._refuse(entry.settings, pipeline, entry.place, "pipeline")
-        task = Task(
-            id=name,
-            label=entry.label,
-            folder=folder,
-            needs=tuple(own.get("needs", earlier)),
-            artifact=artifact,
-            answer=own.get("answer", "json" if f"{folder}/output.schema.json" in files else "text"),
-            refinements=gate.get("refinements", 2),
-            timeout_s=float(own.get("timeout", 600)),
-            command=command,
-            files=files,
-            human_gate=HumanGate(gate["message"], tuple(gate.get("artifacts", (artifact,))))
-            if "message" in gate
-            else None,
-            **self._settings({**own.get("config", {}), **entry.settings}, command),
-        )
+        said = {
+            "needs": earlier,
+            "artifact": f"{name}-output.json",
+            "answer": "json" if f"{folder}/output.schema.json" in files else "text",
+            **said_of_task(own),
+            **self._settings({**config, **entry.settings}, command),
+        }
+        gate = own.get("gate", {})
+        if "message" in gate:
+            looked_at = tuple(gate.get("artifacts", (said["artifact"],)))
+            said["human_gate"] = HumanGate(gate["message"], looked_at)
+        task = Task(name, entry.label, folder, command=command, files=files, **said)
         check_task(task)
         return self._with_modules(task)
 
     def _settings(self, given: dict[str, Any], command: tuple[str, ...] | None) -> dict[str, Any]:
         """What a task's merged settings say, by the names of its fields."""
-        # No setting of a request, and no dependency of an answer that the first model gave.
+        # Neither a setting of a request nor a dependency of the first model's answer.
         fallbacks = tuple(given.pop("fallbacks", ()))
         if command is not None:  # it gets its settings as they are, and may use them as it likes
             return {"settings": given, "fallbacks": fallbacks}
@@ -182,38 +163,35 @@ class Reader:
         }
 
     def _with_modules(self, task: Task) -> Task:
-        """The task with the files elsewhere that its stages.py imports."""
+        """The task with the modules elsewhere that its stages.py imports."""
         if task.stages is None or task.command is not None:
             return task
-        known = self._snapshot
-        modules = python_imports.imported_files(task.stages, known.files, self._documents.names_in)
-        elsewhere = {path: known.digests[path] for path in modules - task.files.keys()}
+        files, names_in = self._snapshot.files, self._documents.names_in
+        modules = python_imports.imported_files(task.stages, files, names_in) - task.files.keys()
+        elsewhere = {path: self._snapshot.digests[path] for path in modules}
         return dataclasses.replace(task, modules=elsewhere)
 
     def _no_folder(self, tasks: str, given: str, task: str, registry: str) -> ConfigError:
-        below = [
-            path.removeprefix(tasks) for path in self._snapshot.files if path.startswith(tasks)
-        ]
-        folders = {path.split("/")[0] for path in below if "/" in path}
-        return ConfigError(
-            "a task's folder is empty or missing",
-            no_such("folder", given, folders, where={"task": task, "file": registry}),
-        )
+        below = {
+            path.removeprefix(tasks).partition("/")[0]
+            for path in self._snapshot.files
+            if path.startswith(tasks) and "/" in path.removeprefix(tasks)
+        }
+        values = no_such("folder", given, below, where={"task": task, "file": registry})
+        return ConfigError("a task's folder is empty or missing", values)
 
     def _own_files(self, folder: str, command: tuple[str, ...]) -> dict[str, str]:
-        """The files of a task's folder, with their digests: without litter that neither another
-        file of the folder nor the command names."""
+        """The digests of the files of a task's folder, without litter that neither another file of
+        the folder nor the command names."""
         known = self._snapshot.digests
         paths = [path for path in self._snapshot.files if path.startswith(f"{folder}/")]
-        litter = [path for path in paths if is_litter(path)]
-        files = {path: known[path] for path in paths if path not in litter}
-        if litter:
-            texts = [*(self._snapshot.files[each] for each in files), *map(str.encode, command)]
-            for path in litter:
-                name = path.rpartition("/")[2]
-                # A number may stand in any text.
-                if not name.isdecimal() and any(name.encode() in text for text in texts):
-                    files[path] = known[path]
+        files = {path: known[path] for path in paths if not is_litter(path)}
+        texts = [*(self._snapshot.files[each] for each in files), *map(str.encode, command)]
+        for path in (each for each in paths if each not in files):
+            name = path.rpartition("/")[2]
+            # Any text may have a number in it.
+            if not name.isdecimal() and any(name.encode() in text for text in texts):
+                files[path] = known[path]
         return files
 
     def _refuse(self, given: Mapping[str, Any], path: str, place: str, kind: str) -> None:
@@ -223,7 +201,7 @@ class Reader:
             raise not_valid(self._snapshot.files[path], f"pipeline-config/{path}", kind, problems)
 
     def _further_files(self, pattern: str, task: str, where: str) -> dict[str, str]:
-        """The files outside of its folder that a task names as its dependencies."""
+        """The files outside its folder that a task names as dependencies."""
         known = self._snapshot.digests
         regex = re.compile(_as_regex(pattern))
         found = {
@@ -232,39 +210,28 @@ class Reader:
             if regex.fullmatch(path) and (path == pattern or not is_litter(path))
         }
         if not found:
-            raise ConfigError(
-                "a task names a file that is not there",
-                no_such(
-                    "files",
-                    pattern,
-                    known,
-                    where={"task": task, "file": f"pipeline-config/{where}"},
-                ),
-                hint="a path below pipeline-config/, as in shared/x.txt or data/*.csv",
-            )
-        return found
-
-    def _own_settings(self, path: str) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        if path in self._snapshot.files:
-            found = self._documents.read(path, "task")
+            places = {"task": task, "file": f"pipeline-config/{where}"}
+            hint = "a path below pipeline-config/, as in shared/x.txt or data/*.csv"
+            values = no_such("files", pattern, known, where=places)
+            raise ConfigError("a task names a file that is not there", values, hint)
         return found
 
 
 def _as_regex(pattern: str) -> str:
-    """A pattern of paths: `*` and `?` stay in a name, `**` goes over folders."""
+    """A pattern of paths: `*` and `?` stay within a name, `**` spans folders."""
     ours = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     parts = re.split(r"(\*\*/|\*\*|\*|\?)", pattern)
     return "".join(ours.get(part) or re.escape(part) for part in parts)
 
 
 def _folder(given: str, base: str, registry: str, task: str) -> str:
-    """A folder of the registry as a path relative to pipeline-config/, and inside it."""
+    """A folder of the registry as a path relative to pipeline-config/; ConfigError if it lies
+    outside."""
     if given.endswith((".js", ".mjs", ".ts", ".py")):
         raise ConfigError(
             "the registry names a folder, not a module",
             {"file": registry, "task": task, "found": given},
-            hint=f"write `{task}: {str(PurePosixPath(given).parent)!s}` "
+            hint=f"write `{task}: {PurePosixPath(given).parent}` "
             "and put the code in stages.py there",
         )
     parts: list[str] = base.split("/")

@@ -18,7 +18,7 @@ _OURS = (TASK_FILE, "prompt.md", "stages.py", "system.md", "output.schema.json")
 
 @dataclass(frozen=True)
 class TaskEntry:
-    """A task as a pipeline names it: `place` is where its settings stand in the pipeline's file."""
+    """A task as a pipeline names it; `place` points to its settings in the pipeline's file."""
 
     id: str
     label: str
@@ -45,7 +45,7 @@ def check_unique(kind: str, names: Iterable[str], where: str) -> None:
 
 
 def task_entries(document: Mapping[str, Any], where: str) -> list[TaskEntry]:
-    """The tasks of both forms."""
+    """The tasks of a pipeline, given as names or as objects."""
     by_name = document.get("taskConfig", {})
     entries = []
     for number, task in enumerate(document["tasks"]):
@@ -74,16 +74,13 @@ def task_entries(document: Mapping[str, Any], where: str) -> list[TaskEntry]:
 
 
 def not_registered(name: str, registry: Mapping[str, Any], where: str, file: str) -> ConfigError:
-    places = {"file": where, "registry": file}
-    return ConfigError(
-        "a task is not in the registry",
-        no_such("task", name, registry, where=places),
-        hint="add it to the registry, or correct its name",
-    )
+    values = no_such("task", name, registry, where={"file": where, "registry": file})
+    hint = "add it to the registry, or correct its name"
+    return ConfigError("a task is not in the registry", values, hint)
 
 
 def check_ours(task: str, folder: str, files: Iterable[str], registry: str) -> None:
-    """ConfigError where a registry in JavaScript names what is no task of ours."""
+    """ConfigError if a registry in JavaScript names a task that is not ours."""
     if {f"{folder}/{each}" for each in _OURS}.isdisjoint(files):
         raise ConfigError(
             "no task of popbuild stands behind a module of the registry",
@@ -93,7 +90,7 @@ def check_ours(task: str, folder: str, files: Iterable[str], registry: str) -> N
 
 
 def has_ours(files: Iterable[str]) -> bool:
-    """Whether there is a file among these by which a task can be built here."""
+    """Whether any of these files makes a task that can be built here."""
     return any(path.rpartition("/")[2] in _OURS for path in files)
 
 
@@ -109,9 +106,8 @@ def check_task(task: Task) -> None:
         return
     if task.path("prompt.md") is None and task.stages is None:
         close = nearest("prompt.md", [path.split("/")[-1] for path in task.files])
-        values: dict[str, object] = {**where, "missing": "prompt.md"}
-        if close:
-            values["found"] = close
+        found = {"found": close} if close else {}
+        values = {**where, "missing": "prompt.md", **found}
         raise ConfigError("a task has neither a prompt nor stages", values)
     if task.model is None and task.stages is None:
         raise ConfigError(
@@ -124,7 +120,7 @@ def check_task(task: Task) -> None:
 
 
 def check_format(settings: Mapping[str, Any], where: Mapping[str, object]) -> None:
-    """ConfigError for a response format by hand where a schema is what is sent."""
+    """ConfigError for settings with a response format beside a schema, which is sent as one."""
     found = formats_by_hand(settings)
     if found:
         raise ConfigError(
@@ -134,62 +130,36 @@ def check_format(settings: Mapping[str, Any], where: Mapping[str, object]) -> No
         )
 
 
-def wrong_needs(tasks: list[Task], where: str) -> Iterator[ConfigError]:
+def wrong_together(tasks: list[Task], where: str) -> Iterator[ConfigError]:
+    """What is wrong with tasks that are each right: their needs, artifacts and human gates."""
     names = [task.id for task in tasks]
     for task in tasks:
         for need in task.needs:
             if need not in names:
-                yield ConfigError(
-                    "a task needs one that the pipeline does not have",
-                    no_such(
-                        "needs",
-                        need,
-                        names,
-                        where={
-                            "task": task.id,
-                            "file": f"pipeline-config/{task.folder}/{TASK_FILE}",
-                            "pipeline": where,
-                        },
-                    ),
-                )
+                values = no_such("needs", need, names, where=_places(task, where))
+                yield ConfigError("a task needs one that the pipeline does not have", values)
     cycle = find_cycle({task.id: task.needs for task in tasks})
     if cycle:
-        yield ConfigError(
-            "tasks need each other in a circle", {"pipeline": where, "needs": " -> ".join(cycle)}
-        )
-
-
-def same_artifacts(tasks: list[Task], where: str) -> Iterator[ConfigError]:
+        values = {"pipeline": where, "needs": " -> ".join(cycle)}
+        yield ConfigError("tasks need each other in a circle", values)
     owners: dict[str, str] = {}
     for task in tasks:
         name = task.artifact.casefold()
         if name in owners:
-            yield ConfigError(
-                "two tasks make the same artifact",
-                {
-                    "pipeline": where,
-                    "artifact": task.artifact,
-                    "tasks": f"{owners[name]}, {task.id}",
-                },
-            )
+            both = f"{owners[name]}, {task.id}"
+            values = {"pipeline": where, "artifact": task.artifact, "tasks": both}
+            yield ConfigError("two tasks make the same artifact", values)
         owners[name] = task.id
-
-
-def gates_of_others(tasks: list[Task], where: str) -> Iterator[ConfigError]:
-    """A decision is about the task's own artifacts: those of another are built anew without it."""
-    owners = {task.artifact.casefold(): task for task in tasks}
+    # A decision is about the task's own artifacts: those of others are rebuilt without it.
     for task in tasks:
         for name in task.human_gate.artifacts if task.human_gate else ():
-            owner = owners.get(name.casefold())
-            if owner is not None and owner.id != task.id:
-                yield ConfigError(
-                    "a human gate names an artifact of another task",
-                    {
-                        "task": task.id,
-                        "file": f"pipeline-config/{task.folder}/{TASK_FILE}",
-                        "pipeline": where,
-                        "artifact": name,
-                        "made by": owner.id,
-                    },
-                    hint=f"give {owner.id} a gate of its own",
-                )
+            owner = owners.get(name.casefold(), task.id)
+            if owner != task.id:
+                values = {**_places(task, where), "artifact": name, "made by": owner}
+                hint = f"give {owner} a gate of its own"
+                yield ConfigError("a human gate names an artifact of another task", values, hint)
+
+
+def _places(task: Task, pipeline: str) -> dict[str, object]:
+    file = f"pipeline-config/{task.folder}/{TASK_FILE}"
+    return {"task": task.id, "file": file, "pipeline": pipeline}

@@ -1,6 +1,6 @@
-"""Model settings that popbuild cannot take, and why: an answer is one whole text, asked for once.
+"""Model settings that popbuild refuses, and why: an answer is one whole text from one request.
 
-A task that is a command may have settings of any name: they are its own affair.
+A task that is a command may have any settings.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from popbuild.model.problem import Problem, pointer_of
+from popbuild.model.problem import MISSING, Problem, pointer_of, value_at
 
 FORMAT = "response_format"
 STRICT = "strict"
@@ -28,17 +28,17 @@ _REFUSED = {
     **dict.fromkeys(("retry_policy", "retry_strategy"), _UNSEEN),
     "audio": "an answer is a text",
 }
-# Settings of which one value changes nothing: the others would bring answers that nothing reads.
+# Settings with one harmless value: others would bring answers that are never read.
 _ONLY: Mapping[str, tuple[Any, str]] = {
     "n": (1, _ONE),
     "candidate_count": (1, _ONE),
     "modalities": (["text"], "an answer is a text"),
 }
-_BODY = "extra_body"  # goes into the request as it is, over what stands there
+_BODY = "extra_body"  # its members replace those of the request
 
 
 def refusals(settings: Mapping[str, Any], pointer: str = "") -> Iterator[Problem]:
-    """A problem for each setting that a call cannot have; `pointer` is where the settings stand."""
+    """A problem for each refused setting; `pointer` is the place of the settings."""
     yield from _refusals(settings, pointer)
     body = settings.get(_BODY)
     if isinstance(body, dict):
@@ -61,14 +61,12 @@ def _refusal(name: str, why: str, pointer: str) -> Problem:
 
 
 def formats_by_hand(settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """Where settings say by themselves which form an answer has: JSON Pointers into them."""
-    body = settings.get(_BODY)
-    found = [pointer_of([FORMAT])] if FORMAT in settings else []
-    if isinstance(body, dict) and FORMAT in body:
-        found.append(pointer_of([_BODY, FORMAT]))
-    return tuple(found)
+    """Where settings have a response format: JSON Pointers into them."""
+    places = ([FORMAT], [_BODY, FORMAT])
+    found = (pointer_of([*place]) for place in places)
+    return tuple(each for each in found if value_at(settings, each) is not MISSING)
 
 
 def effective(settings: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """Settings without those that say what is so anyway: `strict: false` is not a dependency."""
+    """Settings without `strict: false`, the default: it is not a dependency."""
     return {name: value for name, value in settings if (name, value) != (STRICT, False)}

@@ -1,4 +1,4 @@
-"""pipeline-config/ as it was at one moment: all its files.
+"""The files of pipeline-config/ at one moment, without those that editors and systems leave behind.
 
 Prompts, schemas and code are served from it, so that a file edited while a model answers takes
 effect at the next run, and is noticed.
@@ -7,16 +7,46 @@ effect at the next run, and is noticed.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from popbuild.base import disk, jsonio, tree
 from popbuild.base.errors import ConfigError, InputError
 from popbuild.base.paths import Root
-from popbuild.model.config import litter
 
 # What popbuild itself reads: prompts, schemas, pipelines, settings, code.
 _OURS = (".md", ".yaml", ".yml", ".py", "schema.json", "pipeline.json")
+
+# Never read, even if a file names them: backups, bytecode, packages.
+_UNREAD_FOLDERS = frozenset({"__pycache__", "node_modules"})
+_UNREAD = ("~", ".pyc", ".pyo", ".swp", ".swo", ".bak", ".orig", ".tmp")
+
+_LITTER = frozenset(
+    {"thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r"}  # of systems
+    # vim tests whether it can write into a folder with the first of these names that is free.
+    | {str(4913 + 123 * number) for number in range(20)}
+)
+_LITTER_FOLDERS = frozenset(
+    {"__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information"}
+)
+_LITTER_PATTERN = re.compile(
+    r"~\$.*"  # an office's lock
+    r"|~wr[a-z]\d+\..*"  # and its temporary files
+    r"|.+\.tmp\..+"  # written beside a file, to replace it
+    r"|.+(?:___jb_tmp___|___jb_old___|\.crdownload|\.rej|\.sw[a-z]|\.bak|\.orig|\.tmp)"
+)
+
+
+def is_litter(path: str) -> bool:
+    """Whether a file is a dependency only if an `include`, `files:` in `task.yaml`, or the task's
+    code or command names it. Case is ignored, as by the systems that leave such files."""
+    *folders, name = path.casefold().split("/")
+    return (
+        name in _LITTER
+        or not _LITTER_FOLDERS.isdisjoint(folders)
+        or _LITTER_PATTERN.fullmatch(name) is not None
+    )
 
 
 @dataclass(frozen=True)
@@ -27,45 +57,37 @@ class Snapshot:
 
     @functools.cached_property
     def digests(self) -> dict[str, str]:
-        """The digest of each file. The formatting of JSON is no change. The order of keys is one: a
-        schema is sent in it, and a model writes its members as they come."""
+        """The digest of each file; of JSON whatever its formatting, but not whatever the order of
+        its keys: a schema is sent in that order, and a model writes its members in it."""
         return {path: _file_digest(path, data) for path, data in self.files.items()}
 
     def text(self, path: str) -> str:
         """A file as text; ConfigError if it is not UTF-8."""
         try:
-            return self.files[path].decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise ConfigError(
-                "file is not UTF-8",
-                {"file": f"pipeline-config/{path}", "at": f"byte {error.start}"},
-            ) from None
+            return jsonio.utf8(self.files[path], f"pipeline-config/{path}")
+        except InputError as error:
+            raise ConfigError.of(error) from None
 
 
 def take_snapshot(root: Root) -> tuple[Snapshot, dict[str, ConfigError]]:
-    """Every file under pipeline-config/, and an error for each that cannot be read. Editors'
-    backups and dotfiles are none of ours; other litter is there only while an editor writes."""
+    """Every file under pipeline-config/, and an error for each that cannot be read. Hidden files
+    and editors' backups are left out; other litter is there only while an editor writes."""
     files: dict[str, bytes] = {}
     unread: dict[str, ConfigError] = {}
-    for relative, path in tree.walk_files(root.config, litter.FOLDERS):
-        if litter.is_unread(relative):
+    for relative, path in tree.walk_files(root.config, _UNREAD_FOLDERS):
+        name = relative.rpartition("/")[2]
+        if name.endswith(_UNREAD) or name.startswith("#"):
             continue
         where = {"file": f"pipeline-config/{relative}"}
+        # Data that only a task's code reads may have any size.
+        most = jsonio.MAX_BYTES if relative.endswith(_OURS) else None
         try:
-            files[relative] = disk.read(path, max_bytes=_most(relative))
-        except (InputError, OSError) as error:
-            if litter.is_litter(relative):
-                continue
-            if isinstance(error, InputError):
-                unread[relative] = ConfigError(error.message, {**error.values, **where}, error.hint)
-                continue
+            files[relative] = disk.read(path, max_bytes=most)
+        except InputError as error:
+            unread[relative] = ConfigError(error.message, {**error.values, **where}, error.hint)
+        except OSError as error:
             unread[relative] = ConfigError("cannot be read", {**where, "found": error.strerror})
-    return Snapshot(files), unread
-
-
-def _most(path: str) -> int | None:
-    """How large a file may be: unlimited where it may be data that only a task's code reads."""
-    return jsonio.MAX_BYTES if path.endswith(_OURS) else None
+    return Snapshot(files), {path: each for path, each in unread.items() if not is_litter(path)}
 
 
 def _file_digest(path: str, data: bytes) -> str:
@@ -73,5 +95,5 @@ def _file_digest(path: str, data: bytes) -> str:
         try:
             return jsonio.digest_in_order(jsonio.loads(data, path))
         except InputError:
-            pass  # the reader that wants JSON says what is wrong with it
+            pass  # the reader that wants JSON reports what is wrong with it
     return jsonio.digest_bytes(data)

@@ -1,4 +1,4 @@
-"""Strict YAML in: no aliases, no duplicate keys, only what JSON can say, with line numbers."""
+"""Strict YAML in: no aliases, no duplicate keys, only JSON's types, with line numbers."""
 
 from __future__ import annotations
 
@@ -14,45 +14,43 @@ from popbuild.model.problem import parts_of
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
+def _not_json(problem: str, at: Any) -> yaml.MarkedYAMLError:
+    return yaml.constructor.ConstructorError(None, None, problem, at.start_mark)
+
+
 class _Loader(_SafeLoader):  # type: ignore[misc]  # the C loader is chosen at run time
-    """YAML's JSON subset: keys are text, and each stands once."""
+    """YAML's JSON subset: keys are text, and none repeats."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         seen: set[str] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"a key must be text, found {key!r}", key_node.start_mark
-                )
+                raise _not_json(f"a key must be text, found {key!r}", key_node)
             if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"duplicate key {key!r}", key_node.start_mark
-                )
+                raise _not_json(f"duplicate key {key!r}", key_node)
             seen.add(key)
         return super().construct_mapping(node, deep)
 
     def construct_number(self, node: Any) -> Any:
-        """A scalar that says it is a number, or true or false; it may say so and be none."""
+        """A scalar tagged as a number or a boolean, which it may not be."""
         kind = node.tag.removeprefix(_YAML)
         try:
             if ":" in node.value:
                 raise ValueError
             return _SafeLoader.yaml_constructors[node.tag](self, node)
         except (ValueError, LookupError):
-            found = f"{node.value[:40]!r}, which is no {kind}"
-            raise yaml.constructor.ConstructorError(None, None, found, node.start_mark) from None
+            raise _not_json(f"{node.value[:40]!r}, which is no {kind}", node) from None
 
 
 _YAML = "tag:yaml.org,2002:"
 _NUMBERS = {f"{_YAML}{kind}": _Loader.construct_number for kind in ("int", "float", "bool")}
-# No set, no pairs, no bytes, no date: JSON has nothing for them.
+# No set, no pairs, no bytes, no date: JSON has none of them.
 _Loader.yaml_constructors = _NUMBERS | {
     tag: _SafeLoader.yaml_constructors[tag]
     for tag in (*(f"{_YAML}{kind}" for kind in ("null", "str", "seq", "map")), None)
 }
-# `2024-01-01` is a date in YAML, `12:30` the number 750, and both nothing in JSON: they stay the
-# text that the person wrote.
+# YAML reads `2024-01-01` as a date and `12:30` as the number 750: here they stay texts.
 _PLAIN = {
     f"{_YAML}int": r"[-+]?(0b[01_]+|0x[0-9a-fA-F_]+|0[0-7_]*|[1-9][0-9_]*)$",
     f"{_YAML}float": r"([-+]?[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)([eE][-+][0-9]+)?$"
@@ -69,8 +67,8 @@ _Loader.yaml_implicit_resolvers = {
 
 
 def _check_events(text: str) -> None:
-    """Refuse what must not even be composed: 306 bytes of aliases make a million nodes, and the C
-    loader dies of a deep nesting without an exception."""
+    """Refuse what must not even be composed: 306 bytes of aliases make a million nodes, and deep
+    nesting kills the C loader without an exception."""
     depth = 0
     event: Any
     for event in yaml.parse(text, Loader=_SafeLoader):
@@ -83,23 +81,20 @@ def _check_events(text: str) -> None:
             depth -= isinstance(event, yaml.events.CollectionEndEvent)
             continue
         if problem:
-            raise yaml.constructor.ConstructorError(None, None, problem, event.start_mark)
+            raise _not_json(problem, event)
 
 
 def yaml_value(data: bytes, where: str) -> Any:
     """A JSON value from YAML, or a ConfigError with file and line."""
     if len(data) > jsonio.MAX_BYTES:
-        raise ConfigError(
-            "file is too large", {"file": where, "allowed": f"{jsonio.MAX_BYTES:,} bytes"}
-        )
+        values = {"file": where, "allowed": f"{jsonio.MAX_BYTES:,} bytes"}
+        raise ConfigError("file is too large", values)
     try:
-        text = data.decode("utf-8-sig")
+        text = jsonio.utf8(data, where)
         _check_events(text)
         value = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            "file is not UTF-8", {"file": where, "at": f"byte {error.start}"}
-        ) from None
+    except InputError as error:
+        raise ConfigError.of(error) from None
     except RecursionError:
         raise ConfigError("YAML is nested too deeply", {"file": where}) from None
     except yaml.MarkedYAMLError as error:
@@ -113,10 +108,8 @@ def yaml_value(data: bytes, where: str) -> Any:
     try:
         jsonio.normal(value, where)
     except InputError as error:
-        found = error.values.get("found", error.message)
-        raise ConfigError(
-            "YAML says what JSON cannot", {"file": where, "found": found}, error.hint
-        ) from None
+        values = {"file": where, "found": error.values.get("found", error.message)}
+        raise ConfigError("YAML says what JSON cannot", values, error.hint) from None
     return value
 
 
@@ -125,7 +118,7 @@ def yaml_line(data: bytes, pointer: str) -> int | None:
     try:
         node = yaml.compose(data.decode("utf-8-sig"), Loader=_Loader)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
-        return None
+        node = None
     if node is None:
         return None
     line: int = node.start_mark.line + 1

@@ -1,7 +1,7 @@
-"""The drafts of JSON Schema that a schema may be written in: their names, and their keywords.
+"""The drafts of JSON Schema that a schema may be written in: their names and keywords.
 
-A schema says with `$schema` which draft its words are to be taken in; one that says nothing is of
-2020-12, or of the draft of the schema that it is referred to from.
+A schema names its draft with `$schema`. Without one it has the draft of the schema that refers to
+it, or 2020-12.
 """
 
 from __future__ import annotations
@@ -59,10 +59,8 @@ _2020_12 = {
 
 @dataclass(frozen=True)
 class Dialect:
-    """A draft: its name, its URI without `#`, its keywords, and that of a schema's own URI.
-
-    In the `old` ones a `$ref` stands alone: what is beside it counts for nothing.
-    """
+    """A draft: its name, its URI without `#`, its keywords, and that of a schema's own URI. In
+    `old` drafts, keywords beside a `$ref` are ignored."""
 
     name: str
     uri: str
@@ -87,15 +85,14 @@ REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 
 
 def specification(dialect: Dialect) -> Any:
-    """A draft as `referencing` knows it: where its schemas, URIs and anchors are. Imported here,
-    since few commands judge anything."""
+    """A draft as `referencing` knows it: where its schemas, URIs and anchors are."""
     import referencing.jsonschema
 
     return referencing.jsonschema.specification_with(dialect.uri)
 
 
 def dialect_named(uri: object) -> Dialect | None:
-    """The draft that a `$schema` names, with http or https, with `#` at its end or without."""
+    """The draft that a `$schema` names, with http or https, with or without a final `#`."""
     if not isinstance(uri, str):
         return None
     scheme, _, rest = uri.partition("://")
@@ -103,7 +100,7 @@ def dialect_named(uri: object) -> Dialect | None:
 
 
 def dialect_of(document: Any, default: Dialect, where: str, pointer: str = "") -> Dialect:
-    """The draft of a schema. Raises ConfigError for one that is not known here."""
+    """The draft of a schema. ConfigError for an unknown one."""
     if not isinstance(document, dict) or not isinstance(document.get("$schema"), str):
         return default
     found = dialect_named(document["$schema"])
@@ -119,7 +116,7 @@ def dialect_of(document: Any, default: Dialect, where: str, pointer: str = "") -
 
 
 def own_uri(schema: Any, dialect: Dialect) -> str | None:
-    """A schema's own URI, which the references in it are relative to; None if it has none."""
+    """A schema's own URI, to which its references are relative; None if it has none."""
     if not isinstance(schema, dict) or (dialect.old and "$ref" in schema):
         return None
     found = schema.get(dialect.id)
@@ -129,9 +126,9 @@ def own_uri(schema: Any, dialect: Dialect) -> str | None:
 
 
 def children(schema: Mapping[str, Any], dialect: Dialect) -> Iterator[tuple[str, Any]]:
-    """Every schema right below a schema, with the JSON Pointer from there to it."""
+    """Every schema directly below a schema, with its relative JSON Pointer."""
     for word, value in schema.items():
-        # Both names are in use in all drafts, since a reference leads wherever it points.
+        # Both names are in use in all drafts, since a reference may lead anywhere.
         kind = _NAMED if word in ("$defs", "definitions") else dialect.keywords.get(word, _VALUE)
         place = pointer_of([word])
         if kind in (_ITEMS, _LIST) and isinstance(value, list):
@@ -147,8 +144,8 @@ def children(schema: Mapping[str, Any], dialect: Dialect) -> Iterator[tuple[str,
 def inside(
     schema: Any, dialect: Dialect, where: str, pointer: str = ""
 ) -> Iterator[tuple[str, dict[str, Any], Dialect]]:
-    """A schema and all schemas in it, each with the JSON Pointer to it and its draft: an embedded
-    one, which has a URI of its own, may be of another. Raises ConfigError as `dialect_of` does."""
+    """A schema and all schemas in it, each with its JSON Pointer and its draft, which an embedded
+    one with its own URI may name itself. ConfigError as from `dialect_of`."""
     waiting = [(pointer, schema, dialect)]
     while waiting:
         pointer, schema, dialect = waiting.pop()

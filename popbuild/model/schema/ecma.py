@@ -1,27 +1,16 @@
-"""Patterns as ECMA-262 means them (with its flag `u`, which JSON Schema asks for), written anew for
-the module `regex`, which alone can match under a time limit.
+"""Patterns as ECMA-262 means them (with its flag `u`, which JSON Schema asks for), translated for
+the module `regex`, the only one that can match under a time limit.
 
-Sets of characters are spelled out, so that no flag of `regex` is needed: `\\d` is ten digits there,
-and every digit of Unicode in Python. Knows no schema; takes time that is linear in the pattern.
-Over 300 lines, since one class walks one grammar.
+Sets of characters are spelled out: `\\d` is ten digits in ECMA-262, and every digit of Unicode in
+Python. Takes time linear in the pattern. Over 300 lines, since one class walks one grammar.
 """
 
 from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-
-from popbuild.model.schema.character_sets import (
-    BOUNDARY,
-    LAST_CHARACTER,
-    NO_BOUNDARY,
-    NOT_LINE_END,
-    knows_property,
-    set_of,
-    spelled,
-    written,
-)
 
 _MAX_NAMESAKES = 20  # groups of one name, each in an alternative of its own
 _MAX_CHARS = 20_000  # of a text that may be a pattern: half a second
@@ -42,14 +31,77 @@ _POSIX_CLASS = re.compile(r"\[:\^?[a-z]+:\]")
 _GROUP = re.compile(r"\\.|\[(?:\\.|[^\]\\])*+\]?|\((?!\?)|\(\?<(?![=!])([^<>()]*)>", re.DOTALL)
 
 
+# Characters and sets of characters, spelled out for `regex`.
+
+_Ranges = tuple[tuple[int, int], ...]
+_LAST_CHARACTER = 0x10FFFF
+_WORD: _Ranges = ((0x30, 0x39), (0x41, 0x5A), (0x5F, 0x5F), (0x61, 0x7A))
+_SETS: dict[str, _Ranges] = {
+    "d": ((0x30, 0x39),),
+    "w": _WORD,
+    # WhiteSpace and LineTerminator of ECMA-262, section 12.
+    "s": (
+        *((9, 13), (0x20, 0x20), (0xA0, 0xA0), (0x1680, 0x1680), (0x2000, 0x200A)),
+        *((0x2028, 0x2029), (0x202F, 0x202F), (0x205F, 0x205F), (0x3000, 0x3000)),
+        (0xFEFF, 0xFEFF),
+    ),
+}
+_NOT_LINE_END = r"[^\n\r\u2028\u2029]"  # any character but those that end a line
+
+
+def _written(code: int) -> str:
+    """A character as `regex` takes it for itself, inside of a class or outside."""
+    if chr(code).isascii() and chr(code).isalnum():
+        return chr(code)
+    if code > 0xFFFF:
+        return f"\\U{code:08x}"
+    return f"\\u{code:04x}"
+
+
+def _spelled(ranges: Iterable[tuple[int, int]]) -> str:
+    return "".join(
+        _written(first) if first == last else f"{_written(first)}-{_written(last)}"
+        for first, last in ranges
+    )
+
+
+def _others(ranges: _Ranges) -> _Ranges:
+    """All characters that are not in the ranges, which are sorted."""
+    starts = [0, *(last + 1 for _, last in ranges)]
+    ends = [*(first - 1 for first, _ in ranges), _LAST_CHARACTER]
+    return tuple((a, b) for a, b in zip(starts, ends, strict=True) if a <= b)
+
+
+def _set_of(letter: str) -> str:
+    """`\\d`, `\\W` and their like as the inside of a class."""
+    ranges = _SETS[letter.lower()]
+    return _spelled(_others(ranges) if letter.isupper() else ranges)
+
+
+@functools.lru_cache(maxsize=1_000)
+def _knows_property(name: str) -> bool:
+    import regex
+
+    try:
+        regex.compile(f"\\p{{{name}}}")
+    except regex.error:
+        return False
+    return True
+
+
+_W = _spelled(_WORD)
+_BOUNDARY = rf"(?:(?<=[{_W}])(?![{_W}])|(?<![{_W}])(?=[{_W}]))"
+_NO_BOUNDARY = rf"(?:(?<=[{_W}])(?=[{_W}])|(?<![{_W}])(?![{_W}]))"
+
+
 class NotEcmaError(ValueError):
-    """A pattern that ECMA-262 does not know: what, and at which character."""
+    """A pattern that is not of ECMA-262: why, and at which character."""
 
 
 @dataclass(frozen=True)
 class Translation:
-    """A pattern for `regex`. `slips` are what ECMA-262 refuses in it although it can only mean one
-    thing, as `\\-` for a hyphen."""
+    """A pattern for `regex`. `slips` are errors to ECMA-262 with only one possible meaning, such as
+    `\\-` for a hyphen."""
 
     python: str
     slips: tuple[str, ...]
@@ -62,7 +114,7 @@ def translate(pattern: str) -> Translation:
 
 
 def problem(pattern: str) -> str | None:
-    """Why a text is not a pattern of ECMA-262, or None if it is one. Compiles nothing."""
+    """Why a text is not a pattern of ECMA-262, or None. Compiles nothing."""
     if len(pattern) > _MAX_CHARS:
         return f"longer than {_MAX_CHARS:,} characters"
     try:
@@ -74,7 +126,7 @@ def problem(pattern: str) -> str | None:
 
 @dataclass
 class _Open:
-    """A group that is not closed yet: its number if it captures, and what holds inside of it."""
+    """A group that is still open: its number if it captures, and the modes inside it."""
 
     number: int | None
     multiline: bool
@@ -83,7 +135,7 @@ class _Open:
 
 
 class _Translator:
-    """One pattern on its way: `_at` is the next character, `_out` what it came to."""
+    """One pattern under way: `_at` is the next character, `_out` the translation so far."""
 
     def __init__(self, pattern: str) -> None:
         self._pattern = pattern
@@ -141,17 +193,17 @@ class _Translator:
             case "|":
                 self._emit("|", "no")
             case ".":
-                self._emit("(?s:.)" if self._open[-1].dot_all else NOT_LINE_END)
+                self._emit("(?s:.)" if self._open[-1].dot_all else _NOT_LINE_END)
             case "^":
-                self._emit(f"(?<!{NOT_LINE_END})" if self._open[-1].multiline else r"\A", "no")
+                self._emit(f"(?<!{_NOT_LINE_END})" if self._open[-1].multiline else r"\A", "no")
             case "$":
-                self._emit(f"(?!{NOT_LINE_END})" if self._open[-1].multiline else r"\Z", "no")
+                self._emit(f"(?!{_NOT_LINE_END})" if self._open[-1].multiline else r"\Z", "no")
             case "{" if _NO_LEAST.match(self._pattern, self._at):
                 raise self._error("a quantifier without its least number", start)
             case _:
                 if character in "{}]":
                     self._slip(f"{character} without a backslash", start)
-                self._emit(written(ord(character)))
+                self._emit(_written(ord(character)))
 
     def _quantify(self, found: re.Match[str]) -> None:
         if self._repeats == "no":
@@ -211,12 +263,12 @@ class _Translator:
     # Escapes.
 
     def _escape(self) -> None:
-        """What a backslash begins outside of a class."""
+        """An escape outside a class."""
         start = self._at - 1
         letter = self._pattern[self._at : self._at + 1]
         if letter in ("b", "B"):
             self._at += 1
-            self._emit(BOUNDARY if letter == "b" else NO_BOUNDARY, "no")
+            self._emit(_BOUNDARY if letter == "b" else _NO_BOUNDARY, "no")
         elif letter == "k":
             name = _NAME.match(self._pattern, self._at + 1)
             if name is None or name[1] not in self._numbers:
@@ -232,22 +284,22 @@ class _Translator:
             self._refer([int(digits[0])])
         else:
             code, inside = self._class_escape(start)
-            self._emit(written(code) if code is not None else f"[{inside}]")
+            self._emit(_written(code) if code is not None else f"[{inside}]")
 
     def _refer(self, numbers: list[int]) -> None:
-        """A back reference. Of a group that took no part, or is still open, it is empty."""
+        """A back reference, which is empty for a group that took no part or is still open."""
         there = [number for number in numbers if number in self._closed]
         self._emit("(?:" + "".join(f"(?({each})\\{each}|)" for each in there) + ")")
 
     def _class_escape(self, start: int) -> tuple[int | None, str]:
-        """One character after a backslash, or else the inside of a class."""
+        """The character that an escape means, or else the inside of a class."""
         letter = self._pattern[self._at : self._at + 1]
         self._at += 1
         if letter and letter in "dDwWsS":
-            return None, set_of(letter)
+            return None, _set_of(letter)
         if letter and letter in "pP":
             name = _PROPERTY.match(self._pattern, self._at)
-            if name is None or not knows_property(name[1]):
+            if name is None or not _knows_property(name[1]):
                 raise self._error(f"\\{letter} names no property of characters", start)
             self._at = name.end()
             return None, f"\\{letter}{{{name[1]}}}"
@@ -270,7 +322,7 @@ class _Translator:
     def _hexadecimal(self, start: int) -> int:
         found = _HEX.match(self._pattern, start + 1)
         digits = "" if found is None else found[1] or found[2] or found[3]
-        if found is None or len(digits.lstrip("0")) > 6 or int(digits, 16) > LAST_CHARACTER:
+        if found is None or len(digits.lstrip("0")) > 6 or int(digits, 16) > _LAST_CHARACTER:
             raise self._error("no number of a character", start)
         self._at = found.end()
         code = int(digits, 16)
@@ -303,17 +355,17 @@ class _Translator:
         first, inside = self._class_atom()
         following = self._pattern[self._at : self._at + 2]
         if not following.startswith("-") or len(following) < 2 or following[1] == "]":
-            return inside if first is None else written(first)
+            return inside if first is None else _written(first)
         self._at += 1
         last, second = self._class_atom()
         if first is None or last is None:
             self._slip("a range from or to a set, with - for itself", start)
-            ends = [inside if first is None else written(first)]
-            ends.append(second if last is None else written(last))
-            return written(ord("-")).join(ends)
+            ends = [inside if first is None else _written(first)]
+            ends.append(second if last is None else _written(last))
+            return _written(ord("-")).join(ends)
         if first > last:
             raise self._error("a range out of order", start)
-        return spelled([(first, last)])
+        return _spelled([(first, last)])
 
     def _class_atom(self) -> tuple[int | None, str]:
         start, character = self._at, self._pattern[self._at]

@@ -29,22 +29,28 @@ _RULES = {
 def judge(document: Any, schema: Schema) -> tuple[Problem, ...]:
     """Every violation, each with the JSON Pointer where it stands. Empty means it passes.
 
-    At most MAX_PROBLEMS are listed, in the order of their places; what a model gets wrong a
-    hundred times is not better understood at the thousandth.
+    At most MAX_PROBLEMS, in the order of their places: a model learns no more from a thousand.
     """
     errors = []
     try:
         for error in schema.validator.iter_errors(document):
             errors.append(error)
             if isinstance(error.cause, TimeoutError):
-                break  # a pattern that is too slow for one text is so for the next thousand
+                break  # a pattern that is too slow for one text is too slow for the next thousand
             if len(errors) >= _MAX_ERRORS:
-                break  # eight million wrong items would take more memory than there is
+                break  # millions of wrong items would fill the memory
     except RecursionError:
         return (Problem("the document is nested too deeply to be judged"),)
-    found = [_problem(leaf) for error in errors for leaf in _leaves(error)]
-    unique = list(dict.fromkeys(found))
-    unique.sort(key=lambda problem: problem.pointer)
+    found = (
+        Problem(
+            _message(leaf),
+            pointer_of(list(leaf.absolute_path)),
+            pointer_of(list(leaf.absolute_schema_path)),
+        )
+        for error in errors
+        for leaf in _leaves(error)
+    )
+    unique = sorted(dict.fromkeys(found), key=lambda problem: problem.pointer)
     if len(unique) > MAX_PROBLEMS:
         rest = f"{len(unique) - MAX_PROBLEMS}" + (" or more" if len(errors) >= _MAX_ERRORS else "")
         unique = [*unique[:MAX_PROBLEMS], Problem(f"and {rest} further problems")]
@@ -52,15 +58,15 @@ def judge(document: Any, schema: Schema) -> tuple[Problem, ...]:
 
 
 def _leaves(error: Any) -> list[Any]:
-    """Of a failed oneOf or anyOf, the branch that came closest: its errors say more."""
+    """The errors of the branch of a failed oneOf or anyOf that came closest, which say more."""
     if error.validator not in ("oneOf", "anyOf") or not error.context:
         return [error]
     branches: dict[int, list[Any]] = {}
     for child in error.context:
-        # A branch that is `false` says no by itself, and not where.
+        # A branch that is `false` has no place of its own.
         branch = child.schema_path[0] if child.schema_path else -1
         branches.setdefault(branch, []).append(child)
-    # The branch whose errors lie deepest got the furthest; a wrong type at the top says the least.
+    # The branch with the deepest errors got the furthest; a wrong type at the top says the least.
     best = max(
         branches.values(), key=lambda each: (min(len(e.absolute_path) for e in each), -len(each))
     )
@@ -69,16 +75,8 @@ def _leaves(error: Any) -> list[Any]:
     return [leaf for child in best for leaf in _leaves(child)]
 
 
-def _problem(error: Any) -> Problem:
-    return Problem(
-        _message(error),
-        pointer_of(list(error.absolute_path)),
-        pointer_of(list(error.absolute_schema_path)),
-    )
-
-
 def _message(error: Any) -> str:
-    """What was found and what is allowed, short enough for a line or two."""
+    """What was found and what is allowed, in a line or two."""
     rule = error.validator
     told = _TELLING.get(rule, lambda error: None)(error)
     if told is not None:
@@ -89,7 +87,7 @@ def _message(error: Any) -> str:
 
 
 def _limit(error: Any) -> str:
-    # In draft-04 the limit itself is allowed or not by a keyword beside it.
+    # In draft-04 a keyword beside it says whether the limit itself is allowed.
     rule = error.validator
     exclusive = "exclusive" + rule[0].upper() + rule[1:]
     limit = exclusive if error.schema.get(exclusive) is True else rule
@@ -98,7 +96,7 @@ def _limit(error: Any) -> str:
 
 def _wrong_pattern(error: Any) -> str | None:
     if error.cause is not None:
-        return None  # it took too long: jsonschema's words are ours
+        return None  # it took too long: the message is ours already
     allowed = error.validator_value
     if allowed in _RULES:
         return f"{_shown(error.instance)} is not a valid name: {_RULES[allowed]}"
@@ -109,13 +107,15 @@ def _no_alternative(error: Any) -> str:
     branches, value = error.validator_value, _shown(error.instance)
     if error.validator == "oneOf" and not error.context:
         return f"fits more than one of {len(branches)} alternatives: {value}"
-    return f"must be {_titles(branches)}, found {value}"
+    known = [each for each in branches if isinstance(each, dict)]
+    titles = " or ".join(str(each.get("title") or each.get("type")) for each in known)
+    return f"must be {titles or 'nothing'}, found {value}"
 
 
 def _forbidden(error: Any) -> str | None:
     if error.validator_value != {}:
         return None
-    # Our own formats forbid a key this way: after `false` jsonschema does not say which.
+    # Our own formats forbid a key this way: for `false`, jsonschema does not name the key.
     reason = error.schema.get("description")
     return f"not allowed here: {reason}" if reason else "not allowed here"
 
@@ -126,7 +126,13 @@ def _unknown_keys(error: Any) -> str | None:
     if "patternProperties" in error.schema:
         return str(error.message)
     known = list(error.schema.get("properties", {}))
-    return "; ".join(_unknown_key(key, known) for key in error.instance if key not in known)
+    found = []
+    for key in error.instance:
+        if key not in known:
+            close = nearest(key, known)
+            hint = f", did you mean {close!r}?" if close else f"; known are {', '.join(known)}"
+            found.append(f"unknown key {key!r}{hint}")
+    return "; ".join(found)
 
 
 def _size(complaint: str, unit: str, limit: str) -> Callable[[Any], str]:
@@ -140,7 +146,6 @@ def _missing(error: Any) -> str:
 
 
 def _missing_beside(error: Any) -> str:
-    """What is missing because something else is there."""
     value, found = error.instance, []
     for key, needs in error.validator_value.items():
         if isinstance(needs, list) and key in value:
@@ -151,23 +156,8 @@ def _missing_beside(error: Any) -> str:
 def _wrong_type(error: Any) -> str:
     allowed = error.validator_value
     wanted = allowed if isinstance(allowed, str) else " or ".join(allowed)
-    return f"must be {_article(wanted)}, found {_shown(error.instance)}"
-
-
-def _titles(branches: list[Any]) -> str:
-    """What the branches of a oneOf or anyOf call themselves."""
-    known = [each for each in branches if isinstance(each, dict)]
-    return " or ".join(str(each.get("title") or each.get("type")) for each in known) or "nothing"
-
-
-def _unknown_key(key: str, known: list[str]) -> str:
-    close = nearest(key, known)
-    hint = f", did you mean {close!r}?" if close else f"; known are {', '.join(known)}"
-    return f"unknown key {key!r}{hint}"
-
-
-def _article(kind: str) -> str:
-    return f"an {kind}" if kind[0] in "aeio" else f"a {kind}"
+    article = "an" if wanted[0] in "aeio" else "a"
+    return f"must be {article} {wanted}, found {_shown(error.instance)}"
 
 
 def _shown(value: Any) -> str:
@@ -177,7 +167,7 @@ def _shown(value: Any) -> str:
     return text if len(text) <= _MAX_VALUE_CHARS else text[:_MAX_VALUE_CHARS] + "…"
 
 
-# How an error of each keyword is told; None leaves it to jsonschema's words.
+# The message for an error of each keyword; None leaves jsonschema's.
 _TELLING: dict[str | None, Callable[[Any], str | None]] = {
     "required": _missing,
     "dependencies": _missing_beside,

@@ -1,6 +1,5 @@
-"""What a person most likely did not mean in a valid schema: words and formats that nothing
-knows, and patterns that are none of ECMA-262. JSON Schema ignores most of it in silence.
-"""
+"""Likely mistakes in a valid schema: unknown words and formats, which JSON Schema ignores in
+silence, and patterns that ECMA-262 does not know."""
 
 from __future__ import annotations
 
@@ -22,14 +21,14 @@ _REPLACED = {
     "$recursiveAnchor": "$dynamicAnchor",
     "id": "$id",
 }
-# What may stand beside a `$ref` in the old drafts, since it judges nothing.
+# May stand beside a `$ref` in the old drafts, since they judge nothing.
 _NOTES = frozenset(
     "$ref $schema $comment title description default examples readOnly writeOnly".split()
 )
 
 
 def warnings(document: Any, dialect: Dialect, where: str) -> Iterator[Problem]:
-    """Everything in a valid schema that is ignored, or is not what it looks like."""
+    """Everything in a valid schema that is ignored, or means something else than it seems to."""
     for pointer, schema, draft in inside(document, dialect, where):
         found = (
             *_unknown_words(schema, draft),

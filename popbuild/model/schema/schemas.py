@@ -24,28 +24,22 @@ from popbuild.model.schema.dialects import (
     inside,
     specification,
 )
-from popbuild.model.schema.references import BASE, base_of, parts, paths_by_uri, whole
+from popbuild.model.schema.references import (
+    BASE,
+    base_of,
+    not_here,
+    parts,
+    paths_by_uri,
+    whole,
+)
 
 if TYPE_CHECKING:
     import referencing
 
 
-STORAGE_FORMATS = (
-    "seed",
-    "samples",
-    "pipeline",
-    "registry",
-    "task",
-    "tasks-status",
-    "output",
-    "letter",
-    "decision",
-    "execution-logs",
-    "run",
-    "runs-copy",
-    "rejection",
-    "seal",
-    "archive",
+STORAGE_FORMATS = tuple(
+    "seed samples pipeline registry task tasks-status output letter decision execution-logs run "
+    "runs-copy rejection seal archive".split()
 )
 _COMMON = "common"  # what several formats share
 _URI = "urn:popbuild:schema:"
@@ -89,29 +83,28 @@ def for_settings() -> Schema:
 
 
 def _ours(document: Any, name: str) -> Schema:
-    """A schema of ours. It was checked by a test: here that would take a third of a small run."""
+    """A schema of ours, which a test checks: here that would take a third of a small run."""
     where = f"schemas/{name}.schema.json"
     return Schema(document, where, validators.validator(document, _registry(common()), {}))
 
 
 def common() -> dict[str, Any]:
-    """What formats refer to, by URI: their common parts, and the line of a run."""
+    """The schemas that formats refer to, by URI: their common parts, and the line of a run."""
     return {f"{_URI}{name}": json.loads(schema_bytes(name)) for name in (_COMMON, "run")}
 
 
 def compile_schema(document: Any, where: str, others: Mapping[str, Any] | None = None) -> Schema:
-    """A schema that can judge, or a ConfigError that says what is wrong with it. `others`, by any
-    names, are what it may refer to by their own URIs.
+    """A schema ready to judge. It may refer to the `others`, by any names, with their own URIs.
 
-    A reference to what is not in it, nor a metaschema of a draft, is an error here and now:
-    jsonschema by itself would fetch it from the network while it validates.
+    ConfigError if it is not valid, or refers to anything else that is no draft's metaschema:
+    jsonschema would fetch that from the network while it validates.
     """
     return _compiled("", {"": document, **(others or {})}, lambda path: path or where)
 
 
 def _compiled(path: str, documents: Mapping[str, Any], where: Callable[[str], str]) -> Schema:
-    """The schema at `path`, which may refer to the other documents. `where` says what a path is
-    called in an error."""
+    """The schema at `path`, which may refer to the other documents; `where` names a path in an
+    error."""
     try:
         return _Compilation(path, documents, where).schema()
     except RecursionError:
@@ -119,8 +112,8 @@ def _compiled(path: str, documents: Mapping[str, Any], where: Callable[[str], st
 
 
 class _Compilation:
-    """Schemas that refer to each other, looked through in full before one of them judges: what is
-    wrong would otherwise be found after the model was paid."""
+    """Schemas that refer to each other, checked in full before one of them judges: otherwise an
+    error would be found after the model was paid."""
 
     def __init__(
         self, path: str, documents: Mapping[str, Any], where: Callable[[str], str]
@@ -129,7 +122,7 @@ class _Compilation:
         self._document = documents[path]
         self._where = where
         default = dialect_of(documents[path], DEFAULT_DIALECT, where(path))
-        # Copies, since `$schema` is written in them as `referencing` knows it.
+        # Copies, since `$schema` is rewritten in them as `referencing` knows it.
         self._documents = {each: copy.deepcopy(body) for each, body in documents.items()}
         self._dialects = {
             each: dialect_of(body, default, where(each)) for each, body in self._documents.items()
@@ -159,7 +152,7 @@ class _Compilation:
         return Schema(self._document, self._where(self._path), judge)
 
     def _check_valid(self, document: Any, dialect: Dialect, where: str) -> None:
-        """Each schema by the metaschema of its own draft."""
+        """Check each schema by the metaschema of its own draft."""
         checked = copy.deepcopy(document)
         for _, part, draft in list(inside(checked, dialect, where)):
             for place, each in list(children(part, draft)):
@@ -173,7 +166,7 @@ class _Compilation:
             raise _wrong_schema(error, dialect, where)
 
     def _look_through(self, schema: Any, dialect: Dialect, resolver: Any, where: str) -> None:
-        """Note the draft of a schema and of all in it, and what they refer to."""
+        """Note the draft of a schema and of all schemas in it, and their references."""
         waiting = [(schema, dialect, resolver)]
         while waiting:
             schema, dialect, resolver = waiting.pop()
@@ -191,8 +184,8 @@ class _Compilation:
                 waiting.append((each, dialect_of(each, dialect, where), below))
 
     def _follow(self, reference: str, dialect: Dialect, resolver: Any, where: str) -> None:
-        """Every reference leads to a schema, also from there on: one that is found under `default`,
-        say, was never looked at as one."""
+        """Check that a reference leads to a schema, and look through that too: one under `default`,
+        say, was not taken for a schema yet."""
         import referencing.exceptions
 
         try:
@@ -207,16 +200,6 @@ class _Compilation:
             draft = dialect_of(found.contents, draft, where)
             self._check_valid(found.contents, draft, where)
             self._look_through(found.contents, draft, found.resolver, where)
-
-
-def not_here(where: str, reference: str) -> ConfigError:
-    """The error of a schema that refers to something unknown."""
-    return ConfigError(
-        "a schema refers to something that is not here",
-        {"file": where, "$ref": reference},
-        hint="a reference may name a file beside the schema, or a place inside it; "
-        "nothing is fetched from the network",
-    )
 
 
 def _wrong_schema(error: Any, dialect: Dialect, where: str) -> ConfigError:
@@ -236,10 +219,8 @@ def _wrong_schema(error: Any, dialect: Dialect, where: str) -> ConfigError:
 def compile_task_schema(
     path: str, documents: Mapping[str, Any], where: str
 ) -> tuple[Schema, set[str]]:
-    """The schema at `path` among JSON documents by path, and the paths that it refers to.
-
-    A relative `$ref` is looked up beside the schema, as a URL would be.
-    """
+    """The schema at `path` among JSON documents by path, and the paths that it refers to. A
+    relative `$ref` is resolved beside the schema, as a URL is."""
     folder = where.removesuffix(path)
     default = dialect_of(documents[path], DEFAULT_DIALECT, where)
     by_uri = paths_by_uri(documents, default)
@@ -268,5 +249,5 @@ def _registry(resources: Mapping[str, Any]) -> referencing.Registry[Any]:
 
 
 def version() -> str:
-    """One digest over all schema files: what was validated under another set counts anew."""
+    """One digest over all schema files: documents are validated anew when it changes."""
     return jsonio.digest_bytes(b"".join(schema_bytes(name) for name in (*STORAGE_FORMATS, _COMMON)))

@@ -1,12 +1,13 @@
 """What `format` asserts of a text, by the specifications that JSON Schema names for it.
 
-Every check takes time that is linear in the text, at most, and fails on none: a text comes from a
-model, may be millions of characters long, and may hold halves of surrogate pairs. Why these are
-ours, and none of the packages that `jsonschema[format-nongpl]` brings, stands in docs/design.md.
+Every check takes at most linear time and raises for no text: a text comes from a model, may have
+millions of characters, and may hold halves of surrogate pairs. docs/design.md says why these are
+ours, and not those of `jsonschema[format-nongpl]`.
 """
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from collections.abc import Callable
@@ -21,7 +22,7 @@ _DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 @dataclass(frozen=True)
 class TextFormat:
-    """A format: what tells its texts, and what one is, with an example, for the message."""
+    """A format: its check, and its name with an example, for the message."""
 
     check: Callable[[str], bool]
     what: str
@@ -88,7 +89,7 @@ def _is_hostname(text: str) -> bool:
 def _is_label(text: str) -> bool:
     if len(text) > _MAX_LABEL_CHARS or _LABEL.fullmatch(text) is None:
         return False
-    # Of labels with two hyphens there only those exist that stand for another script.
+    # Labels with two hyphens there exist only for other scripts.
     return text[2:4] != "--" or (text[:4].lower() == "xn--" and _is_idn_hostname(text))
 
 
@@ -119,14 +120,11 @@ _OTHER = "\u0080-\ud7ff\ue000-\U0010ffff"  # not ASCII, and no half of a pair
 _LITERAL = re.compile(r"IPv6:(?P<ipv6>.*)|[A-Za-z0-9-]*[A-Za-z0-9]:[!-Z^-~]+|(?P<ipv4>[0-9.]+)")
 
 
+@functools.cache
 def _local_part(others: str) -> Callable[[str], bool]:
     atom = f"(?:{_ATEXT}|[{others}])++" if others else f"{_ATEXT}++"
     quoted = rf'"(?:[ !#-\[\]-~{others}]|\\[ -~])*+"'
     return _matcher(rf"{atom}(?:\.{atom})*+|{quoted}")
-
-
-_is_local_part = _local_part("")
-_is_idn_local_part = _local_part(_OTHER)
 
 
 def _is_ipv6(text: str) -> bool:
@@ -139,14 +137,9 @@ def _is_ipv6(text: str) -> bool:
     return True
 
 
-def _is_email(text: str) -> bool:
+def _is_email(text: str, others: str = "", is_host: Callable[[str], bool] = _is_hostname) -> bool:
     local, at, host = text.rpartition("@")
-    return bool(at) and _is_mail_host(host, _is_hostname) and _is_local_part(local)
-
-
-def _is_idn_email(text: str) -> bool:
-    local, at, host = text.rpartition("@")
-    return bool(at) and _is_mail_host(host, _is_idn_hostname) and _is_idn_local_part(local)
+    return bool(at) and _is_mail_host(host, is_host) and _local_part(others)(local)
 
 
 def _is_mail_host(text: str, is_host: Callable[[str], bool]) -> bool:
@@ -182,7 +175,7 @@ def _characters(more: str) -> Callable[[str], bool]:
 
 
 class _Uri:
-    """What tells a URI, or an IRI, where more characters are allowed in every part."""
+    """The check of a URI; of an IRI with `more` characters in every part."""
 
     def __init__(self, more: str, in_query: str) -> None:
         self._user = _characters(f":{more}")
@@ -240,7 +233,10 @@ TEXT_FORMATS: dict[str, TextFormat] = {
     "date-time": TextFormat(_is_date_time, "a date-time as in 2026-11-30T09:30:00Z"),
     "duration": TextFormat(_is_duration, "a duration as in P3DT12H"),
     "email": TextFormat(_is_email, "an email address as in ada@example.com"),
-    "idn-email": TextFormat(_is_idn_email, "an email address as in ada@example.com"),
+    "idn-email": TextFormat(
+        lambda text: _is_email(text, _OTHER, _is_idn_hostname),
+        "an email address as in ada@example.com",
+    ),
     "hostname": TextFormat(_is_hostname, "a hostname as in www.example.com"),
     "idn-hostname": TextFormat(_is_idn_hostname, "a hostname as in www.example.com"),
     "ipv4": TextFormat(_is_ipv4, "an IPv4 address as in 192.0.2.1"),

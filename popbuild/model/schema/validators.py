@@ -1,8 +1,8 @@
 """jsonschema's validators, a class for each draft: the one importer of jsonschema.
 
-Keywords are our own where jsonschema's are slow, or fail, on a document of a stranger's: a schema
-is a person's own, but what it judges comes from a model. jsonschema is imported in functions, since
-that takes longer than a whole command that has nothing to do.
+We replace keywords of jsonschema that are slow or fail on hostile documents: a person writes the
+schema, but a model writes the documents. jsonschema is imported in functions, since that takes
+longer than a whole command with nothing to do.
 """
 
 from __future__ import annotations
@@ -16,20 +16,19 @@ from urllib.parse import urljoin
 from popbuild.base.redact import names_secret
 from popbuild.model.schema import keywords
 from popbuild.model.schema.dialects import DEFAULT_DIALECT, DIALECTS, Dialect
-from popbuild.model.schema.evaluated import evaluated
 
 if TYPE_CHECKING:
     import referencing
     from jsonschema.protocols import Validator
 
+_LIMITS = ("max_tokens", "maxtokens", "max_completion_tokens")  # `max_token` is a slip, no secret
 # Below these, names are fields of documents: a response format may ask for a `token`.
-_LIMITS = ("max_tokens", "maxtokens", "max_completion_tokens")  # `max_token` is none of a secret
 _FIELDS = frozenset({"properties", "patternProperties", "$defs", "definitions"})
 
 
 def standard() -> referencing.Registry[Any]:
-    """The drafts' own metaschemas, which a schema may refer to. Nothing else is in it, and it has
-    no retriever: what is not in it cannot be fetched."""
+    """The drafts' metaschemas, which a schema may refer to. It has no retriever, so that nothing
+    else is ever fetched."""
     import jsonschema_specifications
 
     found: referencing.Registry[Any] = jsonschema_specifications.REGISTRY
@@ -37,8 +36,8 @@ def standard() -> referencing.Registry[Any]:
 
 
 def schema_problem(document: Any, dialect: Dialect) -> Any:
-    """What is wrong with a schema by its draft's metaschema, as an error of jsonschema's; None if
-    it is valid."""
+    """The first error of a schema by its draft's metaschema, as jsonschema's; None if it is
+    valid."""
     import jsonschema
 
     try:
@@ -50,8 +49,8 @@ def schema_problem(document: Any, dialect: Dialect) -> Any:
 
 @functools.cache
 def _formats() -> Any:
-    """The metaschema's formats, by what will use them: Python's own regular expressions warn of
-    some, and refuse others."""
+    """The metaschema's formats, checked by the code that will use them: Python's own regular
+    expressions warn of some patterns, and refuse others."""
     import jsonschema
 
     checker = jsonschema.FormatChecker(formats=())
@@ -67,8 +66,8 @@ def _formats() -> Any:
 def validator(
     document: Any, registry: referencing.Registry[Any], drafts: Mapping[int, Dialect]
 ) -> Validator:
-    """A validator for a schema. `drafts` has the draft of each schema that it may come to, by the
-    `id` of its object; those that are not in it are of 2020-12."""
+    """A validator for a schema. `drafts` has the draft of each schema that it may reach, by the
+    `id` of its object; all others are 2020-12."""
     dialects = set(drafts.values()) or {DEFAULT_DIALECT}
     if len(dialects) == 1:
         kind = _kind(dialects.pop())
@@ -84,15 +83,15 @@ def validator(
 
 @functools.cache
 def _kind(dialect: Dialect) -> Any:
-    """The class of the validators of a draft, where no other draft comes in."""
+    """The class of the validators of a draft, for schemas of this draft alone."""
     kind = _new_kind(dialect)
     kind.evolve = _evolve({})
     return kind
 
 
 def _evolve(kinds: Mapping[int, Any]) -> Callable[..., Any]:
-    """How a validator becomes that of another schema. jsonschema's own goes by `$schema` alone, to
-    classes without our keywords; and a reference into a file of another draft shows none."""
+    """How a validator becomes that of another schema. jsonschema's own goes by `$schema` alone,
+    which many schemas lack, and to classes without our keywords."""
 
     def evolve(self: Any, **changes: Any) -> Any:
         schema = changes.get("schema", self.schema)
@@ -121,26 +120,28 @@ def _new_kind(dialect: Dialect) -> Any:
     return kind
 
 
-def _pattern(_validator: Any, pattern: str, instance: Any, _schema: Any) -> Iterator[Any]:
+def _error(message: str, **more: Any) -> Any:
     import jsonschema
 
+    return jsonschema.ValidationError(message, **more)
+
+
+def _pattern(_validator: Any, pattern: str, instance: Any, _schema: Any) -> Iterator[Any]:
     if not isinstance(instance, str):
         return
     try:
         if not keywords.matches(pattern, instance):
-            yield jsonschema.ValidationError(f"{instance!r} does not match {pattern!r}")
+            yield _error(f"{instance!r} does not match {pattern!r}")
     except TimeoutError as error:
         yield _too_slow(pattern, error)
 
 
 def _format(_validator: Any, name: Any, instance: Any, _schema: Any) -> Iterator[Any]:
-    import jsonschema
-
     from popbuild.model.schema.text_formats import TEXT_FORMATS
 
     known = TEXT_FORMATS.get(name) if isinstance(instance, str) and isinstance(name, str) else None
     if known is not None and not known.check(instance):
-        yield jsonschema.ValidationError(f"is not {known.what}")
+        yield _error(f"is not {known.what}")
 
 
 def _pattern_properties(
@@ -173,73 +174,55 @@ def _additional_properties(
             and not any(keywords.matches(pattern, key) for pattern in patterns)
         ]
     except TimeoutError:
-        return  # patternProperties has said so
-    yield from _rest(validator, allowed, instance, extras, _names)
+        return  # patternProperties reports it
+    yield from _rest(validator, allowed, instance, extras)
 
 
 def _unevaluated_properties(
     validator: Any, allowed: Any, instance: Any, schema: Mapping[str, Any]
 ) -> Iterator[Any]:
     if isinstance(instance, dict):
-        seen = evaluated(validator, instance, schema, own=True)
+        seen = keywords.evaluated(validator, instance, schema, own=True)
         extras = [key for key in instance if key not in seen]
-        yield from _rest(validator, allowed, instance, extras, _names)
+        yield from _rest(validator, allowed, instance, extras)
 
 
 def _unevaluated_items(
     validator: Any, allowed: Any, instance: Any, schema: Mapping[str, Any]
 ) -> Iterator[Any]:
     if isinstance(instance, list):
-        seen = evaluated(validator, instance, schema, own=True)
+        seen = keywords.evaluated(validator, instance, schema, own=True)
         extras = [number for number in range(len(instance)) if number not in seen]
-        yield from _rest(validator, allowed, instance, extras, _numbers)
+        yield from _rest(validator, allowed, instance, extras)
 
 
-def _rest(
-    validator: Any,
-    allowed: Any,
-    instance: Any,
-    extras: Sequence[Any],
-    shown: Callable[[Sequence[Any]], str],
-) -> Iterator[Any]:
+def _rest(validator: Any, allowed: Any, instance: Any, extras: Sequence[Any]) -> Iterator[Any]:
     """The errors of the entries that no other keyword judges: `allowed` is their schema."""
-    import jsonschema
-
     if allowed is False and extras:
-        yield jsonschema.ValidationError(f"not allowed: {shown(extras)}")
+        shown = ", ".join(map(repr, extras))
+        if isinstance(instance, list):
+            first, last = extras[0], extras[-1]
+            shown = f"items {first} to {last}" if len(extras) > 1 else f"item {first}"
+        yield _error(f"not allowed: {shown}")
     else:
         for key in extras:
             yield from validator.descend(instance[key], allowed, path=key)
 
 
-def _names(keys: Sequence[str]) -> str:
-    return ", ".join(map(repr, keys))
-
-
-def _numbers(numbers: Sequence[int]) -> str:
-    return f"items {numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else f"item {numbers[0]}"
-
-
 def _multiple_of(_validator: Any, divisor: Any, instance: Any, _schema: Any) -> Iterator[Any]:
-    import jsonschema
-
     if keywords.is_number(instance) and not keywords.is_multiple(instance, divisor):
-        yield jsonschema.ValidationError(f"{instance!r} is not a multiple of {divisor!r}")
+        yield _error(f"{instance!r} is not a multiple of {divisor!r}")
 
 
 def _unique_items(_validator: Any, wanted: Any, instance: Any, _schema: Any) -> Iterator[Any]:
-    import jsonschema
-
     again = keywords.first_again(instance) if wanted and isinstance(instance, list) else None
     if again is not None:
         first, second = again
-        yield jsonschema.ValidationError(f"must be unique, but item {second} is item {first} again")
+        yield _error(f"must be unique, but item {second} is item {first} again")
 
 
 def _no_secrets(_validator: Any, _wanted: Any, instance: Any, _schema: Any) -> Iterator[Any]:
-    """Settings stand in letters, in the store and in the index: keys must not be among them."""
-    import jsonschema
-
+    """Settings are written to letters, the store and the index: keys must not be among them."""
     waiting: list[tuple[list[str | int], Any]] = [([], instance)]
     while waiting:
         place, value = waiting.pop()
@@ -253,16 +236,14 @@ def _no_secrets(_validator: Any, _wanted: Any, instance: Any, _schema: Any) -> I
                 message = "not allowed here: a secret; it belongs in the environment or in .env"
                 if difflib.get_close_matches(name.casefold(), _LIMITS, n=1, cutoff=0.9):
                     message = "not allowed here: did you mean 'maxTokens'? It reads as a secret"
-                yield jsonschema.ValidationError(message, path=[*place, name])
+                yield _error(message, path=[*place, name])
             else:
                 waiting.append(([*place, name], each))
 
 
 def _too_slow(pattern: str, error: TimeoutError) -> Any:
-    import jsonschema
-
-    message = f"matching {pattern!r} took longer than {keywords.PATTERN_TIMEOUT_S:g} s"
-    return jsonschema.ValidationError(message, cause=error)
+    limit = f"{keywords.PATTERN_TIMEOUT_S:g} s"
+    return _error(f"matching {pattern!r} took longer than {limit}", cause=error)
 
 
 _OWN: dict[str, Callable[[Any, Any, Any, Any], Iterator[Any]]] = {

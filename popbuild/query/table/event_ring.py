@@ -9,13 +9,13 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-KEPT = 2_000  # events that a follower who was away can still get
+KEPT = 2_000  # events that a reader can still get after a pause
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened: its kind, and what is said of it. `id` is what a reader comes back
-    with; `number` counts from 1."""
+    """Something that happened: its kind and details. A reader resumes with `id`; `number` counts
+    from 1."""
 
     id: str
     number: int
@@ -24,11 +24,11 @@ class Event:
 
 
 class Hub:
-    """The last events, and who waits for the next. One ring for all: a reader that is slow costs
-    nothing, and one that was away too long is told to look at everything again (`reset`)."""
+    """The last events, in one ring for all readers: a slow reader costs nothing, and one that was
+    away too long gets a `reset`, which means to look at everything again."""
 
     def __init__(self) -> None:
-        self._launch = secrets.token_hex(4)  # numbers of an earlier server mean nothing here
+        self._launch = secrets.token_hex(4)  # numbers of an earlier server are not valid here
         self._ring: deque[Event] = deque(maxlen=KEPT)
         self._last = 0
         self._news = asyncio.Event()
@@ -37,7 +37,6 @@ class Hub:
 
     @property
     def is_followed(self) -> bool:
-        """Whether there are followers."""
         return self._followers > 0
 
     def publish(self, kind: str, body: Mapping[str, Any]) -> None:
@@ -55,8 +54,8 @@ class Hub:
         news.set()
 
     async def follow(self, last_id: str | None = None) -> AsyncIterator[Event]:
-        """Events from here on, or from behind the one that a reader had last: a `hello` first, or a
-        `reset` where what was missed is not known any more."""
+        """Events from now on, or after the last one that a reader had: first a `hello`, or a
+        `reset` if the missed events are gone."""
         self._followers += 1
         try:
             async for event in self._follow(last_id):
@@ -68,7 +67,7 @@ class Hub:
         place = self._place_of(last_id)
         kind = "reset" if place is None else "hello"
         place = self._last if place is None else place
-        # So that a browser that loses the line at once can say from where to go on.
+        # A browser that loses its connection at once can resume from this one.
         yield self._event(place, kind, {})
         while not self._closed:
             news = self._news
@@ -82,7 +81,7 @@ class Hub:
             await news.wait()
 
     def _place_of(self, last_id: str | None) -> int | None:
-        """The number behind which a reader goes on; None where that is not known any more."""
+        """The number after which a reader resumes; None if the missed events are gone."""
         if last_id is None:
             return self._last
         launch, _, number = last_id.partition("-")

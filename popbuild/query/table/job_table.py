@@ -1,4 +1,4 @@
-"""All jobs of a root as rows, kept in memory: filtered, sorted, and given page by page."""
+"""All jobs of a root as rows in memory: filtered, sorted, page by page."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from popbuild.base.errors import UsageError, no_such
+from popbuild.base.errors import UsageError, no_such, unknown
 from popbuild.query.table.row import STANDINGS, JobRow
 
 PAGE = 50
 MOST_ON_A_PAGE = 500
-NOT_LOOKED_AT = "unknown"  # the job was not examined yet
+NOT_LOOKED_AT = "unknown"  # not examined yet
 
 _ORDER = {standing: number for number, standing in enumerate((*STANDINGS, NOT_LOOKED_AT))}
 SORTS: Mapping[str, Callable[[JobRow], Any]] = {
@@ -27,8 +27,8 @@ SORTS: Mapping[str, Callable[[JobRow], Any]] = {
 
 @dataclass(frozen=True)
 class Query:
-    """Which jobs, in which order. `standing` is one of rows.STANDINGS or empty for all; `search` is
-    a part of an ID or of what is wrong; `page` counts from 1."""
+    """Which jobs, in which order. `standing` is one of STANDINGS, or empty for all; `search` is a
+    part of an ID or of `why`; `page` counts from 1."""
 
     standing: str = ""
     search: str = ""
@@ -38,11 +38,11 @@ class Query:
     size: int = PAGE
 
     def but(self, **changes: Any) -> Query:
-        """The same query with something else; from its first page, unless that is what changes."""
+        """The same query with changes; from its first page, unless that changes."""
         return replace(self, **({"page": 1} | changes))
 
     def words(self) -> dict[str, str]:
-        """What differs from the default, as a URL has it."""
+        """The words that differ from the default, for a URL."""
         default = Query()
         return {
             name: ("1" if value is True else "0" if value is False else str(value))
@@ -52,11 +52,11 @@ class Query:
 
 
 def query_of(words: Mapping[str, str]) -> Query:
-    """A query from what a URL has. UsageError for what cannot be one."""
+    """A query from the words of a URL. Raises UsageError."""
     known = Query().__dataclass_fields__
     for name in words:
         if name not in known:
-            raise UsageError("no such parameter", no_such("parameter", name, known))
+            raise unknown("parameter", name, known)
     standing = words.get("standing", "")
     if standing and standing not in _ORDER:
         raise UsageError("no such state of a job", no_such("standing", standing, _ORDER))
@@ -88,7 +88,7 @@ def _number(words: Mapping[str, str], name: str, default: int, most: int) -> int
 
 @dataclass(frozen=True)
 class Page:
-    """Some rows of those that match. `total` matches in all, on `pages` pages."""
+    """Some of the matching rows; `total` rows match, on `pages` pages."""
 
     rows: tuple[JobRow, ...]
     query: Query
@@ -101,7 +101,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Total:
-    """A sum over jobs: of those of which it is known, and whether that is not all of them."""
+    """A sum over the jobs with a known value; `is_partial` if others have none."""
 
     known: float
     is_partial: bool
@@ -120,7 +120,7 @@ def _total(values: Iterable[float | None]) -> Total:
 
 
 class JobTable:
-    """The rows of all jobs that are known. `whole` says that each was looked at."""
+    """The rows of all known jobs; `whole` once each was examined."""
 
     def __init__(self) -> None:
         self._rows: dict[str, JobRow] = {}
@@ -130,7 +130,7 @@ class JobTable:
         return len(self._rows)
 
     def expect(self, names: Iterable[str]) -> list[str]:
-        """Take these as all jobs. Returns the others, which are dropped. A new job is unknown
+        """Make these all the jobs. Returns the others, which are dropped. A new job is unknown
         until it is examined."""
         names = set(names)
         gone = [name for name in self._rows if name not in names]
@@ -142,42 +142,40 @@ class JobTable:
         return gone
 
     def put(self, row: JobRow) -> bool:
-        """Take a row; whether it says something new."""
+        """Take a row. Returns whether it differs from the last one."""
         new = self._rows.get(row.id) != row
         self._rows[row.id] = row
         return new
 
     def drop(self, name: str) -> bool:
-        """Forget a job; whether it was known."""
+        """Forget a job. Returns whether it was known."""
         return self._rows.pop(name, None) is not None
 
     def get(self, name: str) -> JobRow | None:
         return self._rows.get(name)
 
     def counts(self) -> dict[str, int]:
-        """How many jobs stand how, in the order in which they want to be looked at."""
+        """The number of jobs by standing, the most urgent first."""
         found = Counter(row.standing for row in self._rows.values())
         return {standing: found[standing] for standing in _ORDER if found[standing]}
 
     def tokens(self) -> Total:
-        """Tokens of the last builds of all tasks."""
         return _total(row.tokens for row in self._rows.values())
 
     def cost(self) -> Total:
-        """US dollars of the last builds of all tasks."""
+        """In US dollars."""
         return _total(row.cost for row in self._rows.values())
 
     def page(self, query: Query) -> Page:
-        """The rows that a query asks for; its last page where it asks for one behind that."""
-        found = list(self.matching(query))
-        found.sort(key=SORTS[query.sort], reverse=query.descending)
+        """A page of rows; the last one if the query asks for a later page."""
+        found = sorted(self.matching(query), key=SORTS[query.sort], reverse=query.descending)
         last = max(1, -(-len(found) // query.size))
         query = replace(query, page=min(query.page, last))
         start = (query.page - 1) * query.size
         return Page(tuple(found[start : start + query.size]), query, len(found))
 
     def matching(self, query: Query) -> Iterable[JobRow]:
-        """All rows that a query asks for, in no order."""
+        """All rows that match a query, unordered."""
         wanted = query.search.casefold()
         for row in self._rows.values():
             if query.standing and row.standing != query.standing:

@@ -1,4 +1,4 @@
-"""Keeps the board as the disk is: hears of what changed, looks at it again, and says so."""
+"""Keeps the table like the disk: learns of changes, examines jobs again, publishes events."""
 
 from __future__ import annotations
 
@@ -14,30 +14,27 @@ from pathlib import Path
 
 from popbuild.base import disk, tree
 from popbuild.base.errors import PopbuildError
-from popbuild.base.exit_codes import in_our_words
 from popbuild.base.file_events import watch_files
 from popbuild.base.paths import COMPLETE, CURRENT, PENDING, REJECTED, Root, job_place
+from popbuild.base.printing import in_our_words
 from popbuild.base.roots import check_there
 from popbuild.jobs import job_ids, lifecycle
 from popbuild.model.config import config
 from popbuild.model.status import RUNNING
 from popbuild.query.table.event_ring import Hub
 from popbuild.query.table.job_table import NOT_LOOKED_AT, JobTable, Query
-from popbuild.query.table.row import JobRow
-from popbuild.query.table.scan import job_rows
+from popbuild.query.table.row import JobRow, job_rows
 
-_RESCAN_S = 30.0  # between full scans: hand edits below complete/ send no event
+_RESCAN_S = 30.0  # between full scans: edits by hand below complete/ send no event
 _POLL_S = 0.2  # the same for jobs with an open page
-_RUNNING_S = 2.0  # and for running jobs: a process that dies sends no event
-_AGAIN_S = 1.0  # before what failed is tried again
-_FEW = 200  # changed jobs are looked at here, more by a process of their own
+_RUNNING_S = 2.0  # the same for running jobs: a process that dies sends no event
+_AGAIN_S = 1.0  # before the next try after a failure
+_FEW = 200  # so many changed jobs are examined here, more by a separate process
 
 
 class Eyes:
-    """The board of a root, as it is, for as long as `run` runs.
-
-    `trouble` is what keeps it from being looked at (a mistake in the configuration), or None.
-    """
+    """Keeps the table of a root current while `run` runs. `trouble` is the error that prevents
+    this, in the configuration for one, or None."""
 
     def __init__(self, root: Root, board: JobTable, hub: Hub) -> None:
         self._root = root
@@ -46,9 +43,9 @@ class Eyes:
         self._changed: set[str] = set()
         self._woken = asyncio.Event()
         self._scan = asyncio.Event()
-        self._since: set[str] = set()  # looked at since the last scan of everything began
+        self._since: set[str] = set()  # examined since the last full scan began
         self._looks = 0
-        self._looked: dict[str, int] = {}  # the newest look whose row stands on the board
+        self._looked: dict[str, int] = {}  # the number of the look that gave the row
         self._open: Counter[str] = Counter()
         self._marks: dict[str, object] = {}
         self._next_s = 0.0
@@ -56,8 +53,8 @@ class Eyes:
         self.begun = asyncio.Event()  # all jobs are in the table, examined or not
 
     async def run(self) -> None:
-        """Look at everything, then at what changes, until cancelled."""
-        # What cannot be built in can still be looked at; who builds is told what is wrong.
+        """Examine everything, then changes, until cancelled."""
+        # A root that cannot be built in can still be read; builds report the problem.
         with contextlib.suppress(PopbuildError, OSError):
             lifecycle.prepare_root(self._root)
         async with asyncio.TaskGroup() as group:
@@ -65,14 +62,11 @@ class Eyes:
                 group.create_task(self._on_and_on(work))
 
     async def _on_and_on(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Do this over and over. What the disk refuses is told, and tried again: a server that has
-        stopped looking would show for ever what was."""
+        """Repeat this for ever. An error is published and the work tried again: otherwise the
+        server would go on showing old states."""
         while True:
             try:
                 await work()
-            except PopbuildError as error:
-                self._say_trouble(error)
-                await asyncio.sleep(_AGAIN_S)
             except Exception as error:
                 self._say_trouble(in_our_words(error))
                 await asyncio.sleep(_AGAIN_S)
@@ -90,7 +84,7 @@ class Eyes:
                 self._open += Counter()  # without those that are at 0
 
     async def look_at(self, names: Collection[str]) -> None:
-        """Look at jobs now; what is new is told."""
+        """Examine jobs now, and publish changes."""
         self._since.update(names)
         self._looks += 1
         number = self._looks
@@ -100,7 +94,7 @@ class Eyes:
             self._say_trouble(error)
             return
         for row in rows:
-            if not job_ids.is_known(self._root, row.id):  # it went while it was looked at
+            if not job_ids.is_known(self._root, row.id):  # removed meanwhile
                 self._drop(row.id)
             elif self._looked.get(row.id, 0) <= number:
                 self._looked[row.id] = number
@@ -108,15 +102,15 @@ class Eyes:
                     self._hub.publish("job", row.as_json())
 
     def heard(self, names: Collection[str]) -> None:
-        """Something happened to these jobs."""
+        """Note that these jobs changed."""
         self._changed.update(names)
         self._woken.set()
 
-    # What is heard.
+    # Learning of changes.
 
     async def _hear(self) -> None:
-        """Hear of what changes, until one of the folders itself comes or goes: who listens to one
-        that was made anew does not hear of it."""
+        """Learn of changes, until one of the folders itself comes or goes: a watch does not follow
+        a folder that is made anew."""
         while not self._root.path.is_dir():  # noqa: ASYNC110 - no event tells of it
             await asyncio.sleep(_AGAIN_S)
         root, data = self._root.path, self._root.data
@@ -126,12 +120,12 @@ class Eyes:
             deep = group.create_task(self._listen(below, set(), below=True))
             moved = await self._listen(above, {*map(str, above), *map(str, below)}, below=False)
             deep.cancel()
-        if not moved:  # the operating system tells of nothing, for now
+        if not moved:  # the operating system reports no changes, for now
             await asyncio.sleep(_RESCAN_S)
         self._scan.set()
 
     async def _listen(self, folders: list[Path], until: set[str], *, below: bool) -> bool:
-        """Note what changes in those folders that there are; whether one of these paths did."""
+        """Note changes in the existing folders; True once one of the paths `until` changed."""
         there = [folder for folder in folders if folder.is_dir()]
         async for paths in watch_files(there, below=below):
             if not paths:
@@ -144,7 +138,7 @@ class Eyes:
         return False
 
     def _take(self, path: str) -> None:
-        """Note which job a path belongs to."""
+        """Note the job of a changed path."""
         try:
             parts = Path(path).relative_to(self._root.path).parts
         except ValueError:
@@ -160,7 +154,7 @@ class Eyes:
                 self._changed.add(name)
 
     async def _poll(self) -> None:
-        """Notice what sends no event: hand edits in jobs with an open page, and dead processes."""
+        """Notice changes without events: edits in jobs with an open page, and dead processes."""
         await asyncio.sleep(_POLL_S)
         marks = {job: await asyncio.to_thread(self._mark, job) for job in list(self._open)}
         for job, mark in marks.items():
@@ -173,19 +167,19 @@ class Eyes:
             self.heard([row.id for row in self._board.matching(Query(standing=RUNNING))])
 
     def _mark(self, job: str) -> object:
-        """What is another one once a file of a complete job changed."""
+        """A value that differs once a file of a complete job changed."""
         folder = self._root.path / job_place(COMPLETE, job)
         try:
             return [disk.stamp(path) for _, path in sorted(tree.walk_files(folder))]
         except OSError:
-            return None  # not complete, or just being moved
+            return None  # not complete, or being moved
 
-    # What is looked at.
+    # Examining.
 
     async def _keep_up(self) -> None:
-        """Look at what changed."""
+        """Examine changed jobs."""
         await self._woken.wait()
-        check_there(self._root)  # or all jobs would be taken for gone
+        check_there(self._root)  # otherwise all jobs would seem removed
         self._woken.clear()
         names, self._changed = self._changed, set()
         if len(names) > _FEW:
@@ -198,7 +192,7 @@ class Eyes:
             await self.look_at(known)
 
     async def _scan_again(self) -> None:
-        """Scan everything now, when asked to, and at intervals while there are followers."""
+        """Scan everything now, on request, and at intervals while there are followers."""
         await self._look_at_all()
         while not self._scan.is_set():
             with contextlib.suppress(TimeoutError):
@@ -207,12 +201,6 @@ class Eyes:
                 break
         self._scan.clear()
 
-    def _expect(self) -> None:
-        """Take the jobs that there are now as all of them; each is looked at later."""
-        for name in self._board.expect(job_ids.known_jobs(self._root)):
-            self._looked.pop(name, None)
-            self._hub.publish("gone", {"id": name})
-
     def _drop(self, name: str) -> None:
         self._looked.pop(name, None)
         if self._board.drop(name):
@@ -220,10 +208,12 @@ class Eyes:
 
     async def _look_at_all(self) -> None:
         self._since.clear()
-        await asyncio.sleep(0)  # the ears come first: what changes from here on is heard of
+        await asyncio.sleep(0)  # the watches start first, so that no change from here on is missed
         try:
             check_there(self._root)
-            self._expect()
+            for name in self._board.expect(job_ids.known_jobs(self._root)):
+                self._looked.pop(name, None)
+                self._hub.publish("gone", {"id": name})
         finally:
             self.begun.set()
         try:
@@ -235,7 +225,7 @@ class Eyes:
             self.trouble = None
             self._hub.publish("reset", {})
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "popbuild.query.table.scan", str(self._root.path)),
+            *(sys.executable, "-m", "popbuild.query.table.row", str(self._root.path)),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -265,15 +255,15 @@ class Eyes:
         for body in json.loads(line):
             row = JobRow(**body)
             before = self._board.get(row.id)
-            # What was looked at since this process began is newer than what it says.
+            # Jobs examined since this process began have newer rows.
             if row.id in self._since or row.id in self._changed or before is None:
                 continue
-            # The first look at everything is told as a whole.
+            # The first full scan is published as a whole.
             if self._board.put(row) and (before.standing != NOT_LOOKED_AT or self._board.whole):
                 self._hub.publish("job", row.as_json())
 
     def _say_trouble(self, error: PopbuildError) -> None:
         if self.trouble is not None and self.trouble.as_json() == error.as_json():
-            return  # it is tried again and again
+            return  # it was published at an earlier try
         self.trouble = error
         self._hub.publish("trouble", error.as_json())
