@@ -20,7 +20,7 @@ import sysconfig
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol, Self
@@ -53,7 +53,13 @@ def run(
     stdin: str | None = None,
     real: bool = False,
 ) -> Result:
-    """Run a command to its end. Raises TimeoutError, with its output, after killing it."""
+    """Run a command to its end. Raises TimeoutError, with its output, after killing it.
+
+    What is of popbuild runs in a process that may run others after it (`fork_server._Process`): to
+    fork, and to copy the memory that a command touches, is more than half of most commands' work.
+    """
+    if argv[0] in ("popbuild", "doit") and not (real or ALL_REAL or _is_read_at_start(env)):
+        return _run_kept(argv, cwd, env, stdin, timeout_s)
     with start(argv, cwd=cwd, env=env, stdin=stdin, real=real) as running:
         return running.wait(timeout_s)
 
@@ -72,9 +78,13 @@ def start(
     installed script in a fresh interpreter: for tests of the entry point, of imports, and of
     start-up time. POPBUILD_TEST_REAL in the tests' own environment does so for every command.
     """
-    if real or ALL_REAL or any(name.startswith(_READ_AT_START) for name in env):
+    if real or ALL_REAL or _is_read_at_start(env):
         return Running(argv, _spawn(argv, cwd, env, files := _files(stdin)), files)
     return Running(argv, _forkserver().spawn(argv, cwd, env, files := _files(stdin)), files)
+
+
+def _is_read_at_start(env: Mapping[str, str]) -> bool:
+    return any(name.startswith(_READ_AT_START) for name in env)
 
 
 def in_python(code: str, *args: str) -> Any:
@@ -256,12 +266,65 @@ class _Forked:
         self._report.close()
 
     def _read(self, timeout_s: float) -> int:
+        number = self._next(timeout_s)
+        if number is None:
+            raise self._server.gone()
+        return number
+
+    def _next(self, timeout_s: float) -> int | None:
+        """The number that the child, or the server, sends next; None where none will come."""
         self._report.settimeout(timeout_s)
         data = self._report.recv(fork_server.NUMBER.size, socket.MSG_WAITALL)
         if len(data) < fork_server.NUMBER.size:
-            raise self._server.gone()
+            return None
         number: int = fork_server.NUMBER.unpack(data)[0]
         return number
+
+
+class _Kept(_Forked):
+    """A child that runs one command after another."""
+
+    def run(self, order: bytes, files: _Files, timeout_s: float) -> tuple[int, bool]:
+        """The exit code, and whether the child can run another command. It says both itself, but
+        where the command ends it: then the server says how."""
+        head = fork_server.NUMBER.pack(len(order))
+        socket.send_fds(self._report, [head], [file.fileno() for file in files])
+        self._report.sendall(order)
+        return self._read(timeout_s), bool(self._next(timeout_s))
+
+
+_idle: list[_Kept] = []
+
+
+def _run_kept(
+    argv: Sequence[str],
+    cwd: str | Path,
+    env: Mapping[str, str],
+    stdin: str | None,
+    timeout_s: float,
+) -> Result:
+    files = _files(stdin)
+    child = _idle.pop() if _idle else _forkserver().keep()
+    is_free = False
+    try:
+        code, is_free = child.run(_order(argv, cwd, env), files, timeout_s)
+        return Result(code, _text(files[1]), _text(files[2]))
+    except TimeoutError:
+        out, err = map(_text, files[1:])
+        raise TimeoutError(f"{argv} ran for more than {timeout_s:g} s\n{out}\n{err}") from None
+    finally:
+        for file in files:
+            file.close()
+        if is_free:
+            _idle.append(child)
+        else:  # what the command left running, too
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(child.pid, signal.SIGKILL)
+            child.close()
+
+
+def _order(argv: Sequence[str], cwd: str | Path, env: Mapping[str, str]) -> bytes:
+    return json.dumps({"argv": list(argv), "cwd": str(cwd), "env": dict(env)}).encode()
 
 
 class ForkServer:
@@ -327,7 +390,15 @@ class _Connection:
     def spawn(
         self, argv: Sequence[str], cwd: str | Path, env: Mapping[str, str], files: _Files
     ) -> _Process:
-        order = json.dumps({"argv": list(argv), "cwd": str(cwd), "env": dict(env)}).encode()
+        report = self._fork(files)
+        report.sendall(_order(argv, cwd, env))
+        report.shutdown(socket.SHUT_WR)
+        return _Forked(self, report)
+
+    def keep(self) -> _Kept:
+        return _Kept(self, self._fork(()))
+
+    def _fork(self, files: Iterable[IO[bytes]]) -> socket.socket:
         report, theirs = socket.socketpair()
         with theirs, self._lock:
             fds = [theirs.fileno(), *(file.fileno() for file in files)]
@@ -335,9 +406,7 @@ class _Connection:
                 socket.send_fds(self._socket, [b"1"], fds)
             except BrokenPipeError:
                 raise self.gone() from None
-        report.sendall(order)
-        report.shutdown(socket.SHUT_WR)
-        return _Forked(self, report)
+        return report
 
     def gone(self) -> RuntimeError:
         log = Path(self._address).with_name("log")

@@ -19,16 +19,20 @@ import pkgutil
 import select
 import signal
 import socket
-import struct
 import sys
 import sysconfig
 import tempfile
+import threading
 import time
 import traceback
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NoReturn
+
+import warm
+from warm import NUMBER, Child
 
 # Names that cannot be imported are passed over: what litellm's first call would import moves from
 # release to release. popbuild's own modules come behind them.
@@ -72,9 +76,15 @@ MODELS = (
     ("litellm.types.utils", "ModelResponse"),
     ("litellm.types.utils", "Usage"),
 )
-NUMBER = struct.Struct("q")
 _SCRIPTS = Path(sysconfig.get_path("scripts"))
 _HUGE = 2 << 20
+_COMMANDS = 200  # that one process runs, at most
+_HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE)
+_CODE = ("stdlib", "platstdlib", "purelib", "platlib")
+_INSTALLED = (
+    *map(sysconfig.get_path, _CODE),
+    str(Path(__file__).resolve().parents[1] / "popbuild"),
+)
 
 
 @dataclass(frozen=True)
@@ -85,8 +95,9 @@ class _Order:
     report: socket.socket
 
 
-def _serve(life: socket.socket, listener: socket.socket) -> tuple[socket.socket, list[int]] | None:
+def serve(life: socket.socket, listener: socket.socket, *, is_deadly: bool = True) -> Child | None:
     """Fork once for each order. Returns None in the server at the end, and in each child its own.
+    `is_deadly` says that children end with the server, and with those who ordered them.
 
     Single-threaded on purpose: a fork beside threads can hang, and Python 3.12 warns of it.
     """
@@ -99,7 +110,7 @@ def _serve(life: socket.socket, listener: socket.socket) -> tuple[socket.socket,
         while True:
             readable, _, _ = select.select([life, listener, woken, *clients], [], [])
             if life in readable:
-                _kill(running)
+                _kill(running if is_deadly else ())
                 return None
             if woken in readable:
                 os.read(woken, 65536)
@@ -110,7 +121,7 @@ def _serve(life: socket.socket, listener: socket.socket) -> tuple[socket.socket,
             for client in [clients[fd] for fd in readable if fd in clients]:
                 data, fds, _, _ = socket.recv_fds(client, 1, 4)
                 if not data:
-                    _kill(pid for pid, order in running.items() if order.by is client)
+                    _kill(pid for pid, order in running.items() if is_deadly and order.by is client)
                     del clients[client.fileno()]
                     client.close()
                     continue
@@ -149,19 +160,28 @@ def _kill(pids: Iterable[int]) -> None:
             os.killpg(pid, signal.SIGKILL)
 
 
-def _become(report: socket.socket, fds: list[int]) -> list[str]:
-    """Make this child what a shell would have started; returns the command line."""
+def _begin(report: socket.socket, fds: list[int]) -> list[str]:
+    """Take up the one order of this child; returns the command line."""
+    _lead_a_session(report)
+    with report:
+        order = json.loads(b"".join(iter(lambda: report.recv(65536), b"")))
+    return _become(order, fds)
+
+
+def _lead_a_session(report: socket.socket) -> None:
     os.setsid()
+    report.sendall(NUMBER.pack(os.getpid()))
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
+def _become(order: Mapping[str, Any], fds: Iterable[int]) -> list[str]:
+    """Make this child what a shell would have started; returns the command line."""
     for number, fd in enumerate(fds):
         # Where the old ones stood: log handlers made by the preloaded modules follow along.
         os.dup2(fd, number)
         os.close(fd)
-    with report:
-        report.sendall(NUMBER.pack(os.getpid()))
-        order = json.loads(b"".join(iter(lambda: report.recv(65536), b"")))
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     os.environ.clear()
     os.environ.update(order["env"])
@@ -170,6 +190,104 @@ def _become(report: socket.socket, fds: list[int]) -> list[str]:
     os.chdir(order["cwd"])
     argv: list[str] = order["argv"]
     return argv
+
+
+def _are_idle(threads: list[threading.Thread]) -> bool:
+    return all(each is threading.main_thread() or "(_work)" in each.name for each in threads)
+
+
+def _open_files() -> dict[int, str]:
+    found = {}
+    for each in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # the folder itself
+            found[int(each.name)] = str(each.readlink())
+    return found
+
+
+def _has_children() -> bool:
+    try:
+        os.waitpid(-1, os.WNOHANG)
+        return True
+    except ChildProcessError:
+        return False
+
+
+class _Process:
+    """What a command may change in its process, as it was: `restore` says whether the next one can
+    run here too. What it left running, or open, ends with the process instead."""
+
+    def __init__(self) -> None:
+        self._modules = set(sys.modules)
+        self._lists = [(each, list(each)) for each in (sys.path, sys.meta_path, sys.path_hooks)]
+        self._importers = set(sys.path_importer_cache)
+        self._streams = sys.stdout, sys.stderr
+        self._umask = os.umask(0o077)
+        os.umask(self._umask)
+        self._open = set(_open_files())
+        self._handlers = {each: signal.getsignal(each) for each in _HANDLED}
+
+    def restore(self) -> bool:
+        gc.collect()  # closes what nothing holds any more
+        if not _are_idle(threading.enumerate()) or _has_children():
+            return False
+        for file, path in _open_files().items():
+            if file in self._open:
+                continue
+            if "/.popbuild/" not in path:
+                return False
+            os.close(file)  # of locks, which are held until their process ends
+        importlib.import_module("popbuild.base.locks").locks_of.cache_clear()
+        for each, before in self._lists:
+            each[:] = before
+        for path in set(sys.path_importer_cache) - self._importers:
+            del sys.path_importer_cache[path]
+        for name in set(sys.modules) - self._modules:
+            file = getattr(sys.modules[name], "__file__", None)
+            if file is None or not file.startswith(_INSTALLED):
+                del sys.modules[name]
+        sys.stdout, sys.stderr = self._streams
+        sys.stdin = open(0, closefd=False, encoding="utf-8")  # noqa: SIM115 - not ours to close
+        os.umask(self._umask)
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        return True
+
+
+def _serve_commands(
+    report: socket.socket, scripts: Mapping[str, importlib.metadata.EntryPoint]
+) -> NoReturn:
+    """Run one command after another, as long as each leaves this process as it was."""
+    _lead_a_session(report)
+    process = _Process()
+    for left in reversed(range(_COMMANDS)):
+        head, fds, _, _ = socket.recv_fds(report, NUMBER.size, 3)
+        if not head:
+            os._exit(0)
+        order = json.loads(report.recv(NUMBER.unpack(head)[0], socket.MSG_WAITALL))
+        argv = _become(order, fds)
+        try:
+            code = exit_code(_command(argv, scripts))
+        except SystemExit as end:
+            code = exit_code(end.code)
+        except Exception:
+            traceback.print_exc()
+            code = 1
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        again = bool(left) and process.restore()
+        report.sendall(NUMBER.pack(code) + NUMBER.pack(again))
+        if not again:
+            break
+    os._exit(0)
+
+
+def exit_code(said: object) -> int:
+    """As the interpreter has it: no code is success, a text is printed and means failure."""
+    if isinstance(said, int):
+        return said & 0xFF
+    if said is not None:
+        print(said, file=sys.stderr)
+    return int(said is not None)
 
 
 def _command(argv: list[str], scripts: Mapping[str, importlib.metadata.EntryPoint]) -> object:
@@ -182,6 +300,12 @@ def _command(argv: list[str], scripts: Mapping[str, importlib.metadata.EntryPoin
     sys.path[0] = str(_SCRIPTS)
     # doit noted the name of the program when it was imported.
     importlib.import_module("doit.doit_cmd").DoitMain.BIN_NAME = argv[0]
+    if argv[:2] == ["popbuild", "watch"]:
+        warm.fork_workers()
+    elif argv[:2] == ["popbuild", "serve"]:
+        build = warm.fork_builds(serve)
+        if build is not None:
+            return _command(_begin(*build), scripts)
     if argv[0] in scripts:
         return scripts[argv[0]].load()()
     if argv[:2] != ["python", "-c"]:
@@ -251,11 +375,13 @@ def _main(life: socket.socket, listener: socket.socket) -> None:
     # Looked up once: it reads a file of each installed package.
     found = importlib.metadata.entry_points(group="console_scripts")
     scripts = {entry.name: entry for entry in found}
-    child = _serve(life, listener)
+    child = serve(life, listener)
     if child is None:
         os._exit(0)
     try:
-        sys.exit(_command(_become(*child), scripts))  # type: ignore[arg-type]
+        if not child[1]:
+            _serve_commands(child[0], scripts)
+        sys.exit(_command(_begin(*child), scripts))  # type: ignore[arg-type]
     except SystemExit as end:
         # As the interpreter has it: no code is success, a text is printed and means failure.
         ending.code = end.code & 0xFF if isinstance(end.code, int) else int(end.code is not None)

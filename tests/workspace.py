@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,7 +14,6 @@ from typing import Any, Self
 import commands
 import yaml
 from commands import Result, Running
-from patience import PATIENCE_S
 from provider import Provider
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -179,22 +178,26 @@ class Workspace:
         real: bool = False,
     ) -> Running:
         """Start a command; `env` adds to its environment, `cwd` is relative to the root."""
-        if argv[0] == "doit" and not (self.root / "dodo.py").exists():
-            self.dodo()
-        running = commands.start(
-            argv,
-            cwd=self.root / cwd,
-            env=self.environment() | dict(env or {}),
-            stdin=stdin,
-            real=real,
-        )
+        running = commands.start(argv, **self._order(argv, cwd, env), stdin=stdin, real=real)
         self._started.append(running)
         return running
 
-    def run(self, *argv: str, timeout_s: float = PATIENCE_S, **options: Any) -> Result:
-        """As `start`, to the end."""
-        with self.start(*argv, **options) as running:
-            return running.wait(timeout_s)
+    def run(
+        self,
+        *argv: str,
+        env: Mapping[str, str] | None = None,
+        cwd: str | Path = ".",
+        **options: Any,
+    ) -> Result:
+        """A command, to its end. Raises TimeoutError."""
+        return commands.run(argv, **self._order(argv, cwd, env), **options)
+
+    def _order(
+        self, argv: Sequence[str], cwd: str | Path, env: Mapping[str, str] | None
+    ) -> dict[str, Any]:
+        if argv[0] == "doit" and not (self.root / "dodo.py").exists():
+            self.dodo()
+        return {"cwd": self.root / cwd, "env": self.environment() | dict(env or {})}
 
     def popbuild(self, *args: str, **options: Any) -> Result:
         return self.run("popbuild", *args, **options)

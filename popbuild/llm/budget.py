@@ -107,7 +107,7 @@ class Purse:
         self._ledger = ledger
         self._spending = spending
         self._spent = Spent(ledger.path)
-        self._locks = locks.Locks(root.private / "locks" / "budget")
+        self._locks = locks.locks_of(root.private / "locks" / "budget")
         self._turn = asyncio.Lock()
 
     async def reserve(self, request: Request, origin: Origin, maximum: float | None) -> str:

@@ -69,7 +69,7 @@ class Calls:
         spending = spending or Spending()
         self._ledger = Ledger(root.private / "ledger.jsonl", spending.name)
         self._purse = Purse(root, self._ledger, spending)
-        self._locks = locks.Locks(root.private / "locks" / "calls")
+        self._locks = locks.locks_of(root.private / "locks" / "calls")
         self.patience = patience
         self._traffic = Traffic(root, patience, limits or {}, self.notices, uniform)
         self._in_flight: dict[str, asyncio.Future[Answer]] = {}
