@@ -33,6 +33,8 @@ ALL_REAL = "POPBUILD_TEST_REAL" in os.environ
 
 # The interpreter reads PYTHON…, litellm reads LITELLM_… while it starts: too early for a fork.
 _READ_AT_START = ("PYTHON", "LITELLM_")
+# They fork what they start (warm.py), from a process that has had no threads.
+_STARTING = (["watch"], ["serve"])
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ def run(
     What is of popbuild runs in a process that may run others after it (`fork_server._Process`): to
     fork, and to copy the memory that a command touches, is more than half of most commands' work.
     """
-    if argv[0] in ("popbuild", "doit") and not (real or ALL_REAL or _is_read_at_start(env)):
+    is_ours = argv[0] in ("popbuild", "doit") and list(argv[1:2]) not in _STARTING
+    if is_ours and not (real or ALL_REAL or _is_read_at_start(env)):
         return _run_kept(argv, cwd, env, stdin, timeout_s)
     with start(argv, cwd=cwd, env=env, stdin=stdin, real=real) as running:
         return running.wait(timeout_s)

@@ -196,6 +196,12 @@ def _are_idle(threads: list[threading.Thread]) -> bool:
     return all(each is threading.main_thread() or "(_work)" in each.name for each in threads)
 
 
+def _is_of_a_root(module: str) -> bool:
+    top = sys.modules.get(module.partition(".")[0])
+    path = getattr(top, "__file__", None) or next(iter(getattr(top, "__path__", ())), "")
+    return bool(path) and not path.startswith(_INSTALLED)
+
+
 def _open_files() -> dict[int, str]:
     found = {}
     for each in Path("/proc/self/fd").iterdir():
@@ -241,10 +247,9 @@ class _Process:
             each[:] = before
         for path in set(sys.path_importer_cache) - self._importers:
             del sys.path_importer_cache[path]
-        for name in set(sys.modules) - self._modules:
-            file = getattr(sys.modules[name], "__file__", None)
-            if file is None or not file.startswith(_INSTALLED):
-                del sys.modules[name]
+        for name in [each for each in sys.modules.keys() - self._modules if _is_of_a_root(each)]:
+            del sys.modules[name]
+        os.chdir("/")  # a file system of the test's can be unmounted
         sys.stdout, sys.stderr = self._streams
         sys.stdin = open(0, closefd=False, encoding="utf-8")  # noqa: SIM115 - not ours to close
         os.umask(self._umask)
