@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import sys
@@ -45,16 +46,32 @@ def pytest_configure_node(node: Any) -> None:
 _COMMANDS = {"provider", "workspace"}
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep on one worker the tests of a file that share what one of its fixtures builds. (xdist's
+    own groups are lost with pytest 9.2, which keeps a test's name where xdist does not write.)"""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFixture(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return file if _shares_a_fixture(config.rootpath / file) else nodeid
+
+    return ByFixture(config, log)
+
+
+@functools.cache
+def _shares_a_fixture(file: Path) -> bool:
+    return 'scope="module"' in file.read_text(encoding="utf-8")
+
+
 @pytest.hookimpl(tryfirst=True)  # before pytest-randomly: the first of a file is as it is written
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as `quick` what starts no command, and of the others the first of each file; and keep
-    on one worker the tests of a file that share what one of its fixtures builds. That takes long,
-    so these are not quick."""
+    """Mark as `quick` what starts no command, and of the others the first of each file. What shares
+    a fixture of its file takes long, so it is not quick."""
     started = set()
     for item in items:
-        if "module" in _scopes(item):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
-        elif item.get_closest_marker("slow") is None:
+        if "module" not in _scopes(item) and item.get_closest_marker("slow") is None:
             if _COMMANDS.isdisjoint(getattr(item, "fixturenames", ())):
                 item.add_marker(pytest.mark.quick)
             elif item.path not in started:
