@@ -188,6 +188,8 @@ def _become(order: Mapping[str, Any], fds: Iterable[int]) -> list[str]:
     time.tzset()
     tempfile.tempdir = None  # chosen by $TMPDIR at first use, perhaps by a preloaded module
     os.chdir(order["cwd"])
+    if (recorder := sys.modules.get("popbuild._recorder")) is not None:  # of tools/mutate
+        recorder.forget()
     argv: list[str] = order["argv"]
     return argv
 

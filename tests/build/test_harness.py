@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shutil
 import threading
 import time
 from collections.abc import Mapping
@@ -293,6 +294,69 @@ def test_doit_is_the_same_forked_and_real(tmp_path: Path) -> None:
         forked, real = (commands.run(argv, cwd=tmp_path, env=EMPTY, real=r) for r in (False, True))
         assert forked == real
     assert "doit" in forked.err
+
+
+SHARED = """
+import os, sys
+import helper
+
+def parsing(context):
+    said = [helper.NAME, os.environ.get("ONLY"), os.getcwd(), len(sys.path)]
+    sys.path.append("/elsewhere")
+    os.umask(0)
+    print(*said)
+    return {"said": said}
+"""
+
+
+def test_a_process_runs_commands_that_do_not_meet(tmp_path: Path, provider: Provider) -> None:
+    """One after the other: nothing of what a root's code did in it is left for the next one."""
+    said = []
+    for name in ("one", "two"):
+        with Workspace(tmp_path / name, provider) as root:
+            root.seed("first", {"topic": name})
+            root.task("research", prompt="Research: {{ seed.data.topic }}.\n", stages=SHARED)
+            root.write("pipeline-config/helper.py", f"NAME = {name!r}\n")
+            root.pipeline(["research"])
+            result = root.popbuild("run", env={"ONLY": "1"} if name == "one" else {})
+            assert result.code == 0, result.out + result.err
+            mode = (root.root / "pipeline-data").stat().st_mode  # made before the code's umask
+            said.append([*root.artifact("first", "research")["said"], mode])
+            shutil.rmtree(root.root)  # a process that stood in it, or held its files, goes on
+    (*first, places, mode), (*second, places_then, mode_then) = said
+    assert first == ["one", "1", str(tmp_path / "one/root")]
+    assert second == ["two", None, str(tmp_path / "two/root")]
+    assert (places_then, mode_then) == (places, mode)
+
+
+@pytest.mark.parametrize(
+    ("stage", "code"),
+    [
+        ("os._exit(9)", 9),
+        ("os.kill(os.getpid(), 9)", -9),
+        ("subprocess.Popen(['sleep', '600']); raise ValueError('x')", 2),
+    ],
+)
+def test_a_command_that_ends_its_process_is_the_last_there(
+    stage: str, code: int, workspace: Workspace
+) -> None:
+    """Its exit code is its own, what it started is gone, and the next command runs in another."""
+    stages = f"import os, subprocess\ndef parsing(context):\n    {stage}\n"
+    assert workspace.popbuild("list").code == 0
+    workspace.task("research", stages=stages)
+    assert workspace.popbuild("run", "first").code == code
+    assert workspace.popbuild("list").code == 0
+    left = [
+        path for path in Path("/proc").glob("[0-9]*/cmdline") if _reads(path, b"sleep\x00600\x00")
+    ]
+    assert left == []
+
+
+def _reads(path: Path, text: bytes) -> bool:
+    try:
+        return path.read_bytes() == text
+    except OSError:
+        return False
 
 
 @forked_only
