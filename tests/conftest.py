@@ -12,11 +12,18 @@ from typing import Any
 
 import commands
 import pytest
+from hypothesis import HealthCheck, settings
 from provider import Provider
 from workspace import Workspace
 
 # Else each worker rewrites the asserts of each test anew, before it runs the first.
 sys.dont_write_bytecode = False
+
+# How long an example takes says more of the machine than of the code.
+settings.register_profile(
+    "popbuild", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("popbuild")
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 - pytest makes its own folder in it, with a safe mode
 _ROOM_BYTES = 2 << 30

@@ -30,8 +30,6 @@ EXAMPLES = os.environ.get("POPBUILD_TEST_EXAMPLES")
 fuzzed = settings(
     max_examples=int(EXAMPLES or 40),
     derandomize=EXAMPLES is None,
-    deadline=None,
-    database=None,
     suppress_health_check=list(HealthCheck),
 )
 

@@ -401,8 +401,6 @@ def test_whatever_is_done_in_whatever_order(provider: Provider, tmp_path: Path) 
             max_examples=int(EXAMPLES or 3),
             stateful_step_count=STEPS,
             derandomize=EXAMPLES is None,
-            deadline=None,
-            database=None,
             phases=[
                 Phase.generate
             ],  # the steps are told one by one; to shorten them takes too long

@@ -17,7 +17,7 @@ from typing import IO, Any
 
 import jinja2
 import pytest
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import given, note, settings
 from hypothesis import strategies as st
 from patience import PATIENCE_S
 from provider import Provider, Reply, Request
@@ -344,9 +344,6 @@ def test_an_incremental_build_is_a_clean_build(
     @settings(
         max_examples=int(EXAMPLES or 8),
         derandomize=EXAMPLES is None,
-        deadline=None,
-        database=None,
-        suppress_health_check=[HealthCheck.too_slow],
     )
     @given(scenarios())
     def check(scenario: Scenario) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import given, note, settings
 from hypothesis import strategies as st
 from provider import Provider
 from workspace import Workspace
@@ -221,9 +221,6 @@ def test_an_index_says_what_is_said_without_one(
         @settings(
             max_examples=int(EXAMPLES or 60),
             derandomize=EXAMPLES is None,
-            deadline=None,
-            database=None,
-            suppress_health_check=[HealthCheck.too_slow],
         )
         @given(scenarios())
         def check(steps: list[Edit]) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, note, settings
+from hypothesis import Phase, given, note, settings
 from hypothesis import strategies as st
 from provider import Provider, Reply, Request
 from workspace import MODEL, Workspace
@@ -209,10 +209,7 @@ def test_a_run_comes_to_what_its_plan_said(provider: Provider, tmp_path: Path) -
     @settings(
         max_examples=int(EXAMPLES or 6),
         derandomize=EXAMPLES is None,
-        deadline=None,
-        database=None,
         phases=[Phase.generate],  # to make a failing example smaller takes an hour of commands
-        suppress_health_check=[HealthCheck.too_slow],
     )
     @given(SCENARIOS)
     def check(scenario: Scenario) -> None:

@@ -303,7 +303,7 @@ PROSE = st.sampled_from(
 KINDS = Kinds({"type": "object"})
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(DOCUMENTS, PROSE, st.sampled_from([None, 1]))
 def test_no_cut_document_gives_a_value(
     document: dict[str, Any], before: str, indent: int | None
@@ -316,7 +316,7 @@ def test_no_cut_document_gives_a_value(
     assert parse_json(before + text + "\nSee [1] and {x}.", KINDS).value == document
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(DOCUMENTS, DOCUMENTS)
 def test_a_cut_final_is_not_replaced_by_its_draft(
     draft: dict[str, Any], final: dict[str, Any]
@@ -330,7 +330,7 @@ def test_a_cut_final_is_not_replaced_by_its_draft(
     assert parse_json(begin + text, KINDS).value == final
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(DOCUMENTS, st.data())
 def test_slips_are_mended_to_the_value(document: dict[str, Any], data: st.DataObject) -> None:
     """A document with random slips has the value that it would have without them."""

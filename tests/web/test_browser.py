@@ -17,8 +17,9 @@ from popbuild.build.human_gate import default_name
 pytestmark = [needs_chromium, pytest.mark.slow]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
+    """One for all tests: each has a context of its own, as in another window without history."""
     with chromium() as browser:
         yield browser
 

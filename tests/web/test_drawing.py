@@ -179,7 +179,7 @@ def reachable(names: list[str], edges: tuple[tuple[str, str], ...]) -> set[tuple
 
 
 @given(graphs())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_layout_is_one(graph: tuple[list[str], Edges]) -> None:
     """Of any graph without cycles: all is below what it needs, nothing overlaps, everything is
     inside; and the arrows that are left lead to the same tasks, none of them needlessly."""
