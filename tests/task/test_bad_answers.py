@@ -67,12 +67,12 @@ ANSWERS: dict[str, tuple[Reply, list[str]]] = {
         ["no JSON document in the answer: JSON is nested too deeply"],
     ),
     "opened 100,000 times": (Reply('{"a":' * 100_000), ["JSON is nested too deeply"]),
-    "three million braces": (Reply("{" * 3_000_000), ["no JSON document in the answer"]),
-    "20 MB of JSON": (
-        Reply('{"a": "' + "x" * 20_000_000 + '"}'),
-        ["the answer is too large: 20,000,009 characters, at most 4,194,304"],
+    "300,000 braces": (Reply("{" * 300_000), ["no JSON document in the answer"]),
+    "5 MB of JSON": (
+        Reply('{"a": "' + "x" * 5_000_000 + '"}'),
+        ["the answer is too large: 5,000,009 characters, at most 4,194,304"],
     ),
-    "20 MB of prose": (Reply("word " * 4_000_000), ["the answer is too large: 20,000,000"]),
+    "5 MB of prose": (Reply("word " * 1_000_000), ["the answer is too large: 5,000,000"]),
     "another type": (Reply("[1]"), ["must be an object, found [1]"]),
     "a missing field": (Reply("{}"), ["missing 'a'"]),
     "a wrong field": (Reply('{"a": 5}'), ["/a: must be a string, found 5"]),
