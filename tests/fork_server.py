@@ -244,7 +244,7 @@ class _Process:
             if "/.popbuild/" not in path:
                 return False
             os.close(file)  # of locks, which are held until their process ends
-        importlib.import_module("popbuild.base.locks").locks_of.cache_clear()
+        importlib.import_module("popbuild.base.locks")._known.clear()
         for each, before in self._lists:
             each[:] = before
         for path in set(sys.path_importer_cache) - self._importers:

@@ -37,8 +37,10 @@ def _fork(_path: object, argv: list[str], passed: list[int]) -> int:
         return pid
     try:
         for each in Path("/proc/self/fd").iterdir():
-            if int(each.name) not in (0, 1, 2, *passed):
-                with contextlib.suppress(OSError):  # the folder itself, which is closed
+            with contextlib.suppress(OSError):  # the folder itself, which is closed
+                # The end of a pipe or a socket would keep others from seeing that it is closed.
+                is_end = str(each.readlink()).startswith(("pipe:", "socket:"))
+                if is_end and int(each.name) not in (0, 1, 2, *passed):
                     os.close(int(each.name))
         exec(argv[-1])  # noqa: S102 - multiprocessing's own line
     except Exception:

@@ -15,6 +15,7 @@ import os
 import signal
 import struct
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -65,6 +66,7 @@ class Locks:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._held: set[str] = set()
+        self._changing = threading.Lock()  # the kernel grants a lock to each thread of its holder
 
     @functools.cached_property
     def _file(self) -> int:
@@ -72,16 +74,18 @@ class Locks:
 
     def acquire(self, name: str) -> bool:
         """Take a lock; False if it is held elsewhere. Never waits."""
-        if name in self._held or not _lock(self._file, _offset(name)):
-            return False
-        self._held.add(name)
-        return True
+        with self._changing:
+            if name in self._held or not _lock(self._file, _offset(name)):
+                return False
+            self._held.add(name)
+            return True
 
     def release(self, name: str) -> None:
         """Give a lock back."""
-        if name in self._held:
-            self._held.discard(name)
-            _unlock(self._file, _offset(name))
+        with self._changing:
+            if name in self._held:
+                self._held.discard(name)
+                _unlock(self._file, _offset(name))
 
     def is_free(self, name: str) -> bool:
         """Whether no process, this one included, holds a lock."""
@@ -104,11 +108,15 @@ class Locks:
         return None if kind == fcntl.F_UNLCK else int(pid)
 
 
-@functools.cache
+_known: dict[Path, Locks] = {}
+_knowing = threading.Lock()
+
+
 def locks_of(path: Path) -> Locks:
     """The locks of a file, the same object for the whole process: two would take locks from each
     other unnoticed."""
-    return Locks(path)
+    with _knowing:
+        return _known.setdefault(path, Locks(path))
 
 
 class SharedText:

@@ -19,6 +19,9 @@ T = TypeVar("T")
 
 _Work = Callable[[], None]
 _hanging = threading.Event()
+_leave = os._exit
+_exits = threading.Lock()
+_blocks: list[Callable[[int], NoReturn]] = []  # where `os._exit` is replaced, the newest last
 _idle: list[queue.SimpleQueue[_Work]] = []  # each is the inbox of a thread that waits for work
 
 
@@ -80,22 +83,29 @@ def leave_if_hanging(code: int) -> None:
 
 @contextlib.contextmanager
 def no_exit_as_if_done(code: int) -> Iterator[None]:
-    """Inside, `os._exit(0)` ends the process with `code` and a message: a command that built
-    nothing must not report success. Forked processes end as they like."""
-    leave, process = os._exit, os.getpid()
+    """In this block, `os._exit(0)` ends the process with `code`, and a message.
+
+    Nothing can be done after it: a command that built nothing would say that all is well. Processes
+    that were forked off end as they like. Blocks of several threads may overlap.
+    """
+    process = os.getpid()
 
     def end(status: int) -> NoReturn:
         if status == 0 and os.getpid() == process:
             with contextlib.suppress(OSError, ValueError):
                 print("error: a stage ended the process: os._exit(0)", file=sys.stderr, flush=True)
-            leave(code)
-        leave(status)
+            _leave(code)
+        _leave(status)
 
-    os._exit = end
+    with _exits:
+        _blocks.append(end)
+        os._exit = end
     try:
         yield
     finally:
-        os._exit = leave
+        with _exits:
+            _blocks.remove(end)
+            os._exit = _blocks[-1] if _blocks else _leave  # type: ignore[assignment] # Callable names no parameter
 
 
 def _work(inbox: queue.SimpleQueue[_Work]) -> None:

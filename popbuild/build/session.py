@@ -253,7 +253,8 @@ def _build_here(
         async with building(around, claims, options, events) as builder:
             this = asyncio.current_task()
             if this is not None:
-                with contextlib.suppress(NotImplementedError, ValueError):
+                # In a thread, the program that started it hears signals.
+                with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):
                     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
             return await builder.build_all(selection)
 

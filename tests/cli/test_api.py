@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from patience import eventually
 from provider import Provider
 from workspace import Workspace
 
@@ -89,3 +90,39 @@ except PopbuildError as error:
 """
     ended = workspace.run("python", "-c", program)
     assert (ended.code, ended.out.strip()) == (0, said), ended
+
+
+# Two threads of one program build a job each, many times.
+THREADS = """
+import json, os, sys
+from concurrent.futures import ThreadPoolExecutor
+from popbuild.api import Popbuild
+
+here = Popbuild(".")
+with ThreadPoolExecutor(2) as pool:
+    results = list(pool.map(here.build, ["one", "two"]))
+for _ in range(5):
+    here.build("one", always=True)
+    opened = len(os.listdir("/proc/self/fd"))
+for _ in range(20):
+    here.build("one", always=True)
+more = len(os.listdir("/proc/self/fd")) - opened
+print(json.dumps([[each.outcome for result in results for each in result], more]))
+"""
+
+
+def test_builds_of_one_program_buy_a_call_once(workspace: Workspace, provider: Provider) -> None:
+    """As processes do: one of two that want the same answer waits for the other. And they leave no
+    file open, however many there are."""
+    workspace.pipeline(["research"])
+    for job in ("one", "two"):
+        workspace.seed(job, {"topic": "grid batteries"})
+    provider.hold()
+    running = workspace.start("python", "-c", THREADS)
+    provider.wait_for(1)
+    eventually(lambda: len(list(workspace.root.glob("pipeline-data/current/*"))) == 2)
+    provider.release()
+    result = running.wait()
+    assert result.code == 0, result.err
+    assert json.loads(result.out.splitlines()[-1]) == [["complete", "complete"], 0]
+    assert len(provider.requests) == 1

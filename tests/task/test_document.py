@@ -353,8 +353,8 @@ def test_slips_are_mended_to_the_value(document: dict[str, Any], data: st.DataOb
 
 
 def test_linear_in_time() -> None:
-    """A long answer that is nearly a document is scanned a few times, not its square: quadratic, one
-    of these would take an hour."""
+    """A long answer that is nearly a document is scanned a few times, not its square: quadratic,
+    one of these would take an hour."""
     for unit in ("[", '{"a":', "[1], ", '{"a" b}, ', "```js\n", '\\"', "<think>", "{ </think>"):
         with pytest.raises(NoDocument):
             parse_json(unit * (100_000 // len(unit)), Kinds(OBJECTS))
