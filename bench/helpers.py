@@ -36,7 +36,7 @@ with Provider() as p:
 
 @contextlib.contextmanager
 def provider(setup: str = "pass") -> Iterator[dict[str, str]]:
-    """The tests' loopback provider in a process of its own: its CPU is nobody's but its own.
+    """The tests' loopback provider in a process of its own: its CPU time is its own.
 
     `setup` is a statement that may change how the provider `p` answers. Gives the variables under
     which a command finds it.

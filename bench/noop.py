@@ -14,7 +14,7 @@ from pathlib import Path
 
 import helpers
 
-# Each task reads a file and writes one, as a small dodo.py of anybody's does.
+# Each task reads a file and writes one, as a small dodo.py does.
 _PLAIN = """
 def copy(dependencies, targets):
     with open(dependencies[0]) as source, open(targets[0], "w") as target:

@@ -3,7 +3,7 @@
 
 Five jobs of four tasks on a priced model. The provider answers in 3 to 12 sentences, as the request
 falls; one answer in six has no form that passes, so that it is refined. An edit changes a seed's
-topic, a field that nobody reads, a prompt, a system message or a temperature. The first build of
+topic, a field that no prompt reads, a prompt, a system message or a temperature. The first build of
 all is planned without history.
 """
 

@@ -62,7 +62,7 @@ class Accounts:
         return len(set(self.of("reserved")) - ended)
 
     def wrong(self, may_lose: int, keeps: bool = True) -> Iterator[str]:
-        """All that does not agree. `keeps` says that nobody drops answers from the store."""
+        """All that does not agree. `keeps` says that no command drops answers from the store."""
         yield from self._wrong_answers()
         if keeps and len(self.lost) > may_lose:
             yield f"answers lost: {', '.join(self.lost)}"

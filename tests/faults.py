@@ -257,7 +257,7 @@ class _Injector:
     def _of_socket(self, connection: socket.socket, *_: Any, **__: Any) -> str | None:
         if connection.family != socket.AF_INET:
             return None
-        # A socket that is not linked to anybody has no peer.
+        # A socket that is not connected has no peer.
         with contextlib.suppress(OSError, struct.error):
             return f"provider:{connection.getpeername()[0]}"
         return None

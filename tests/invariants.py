@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 COMPLETE, CURRENT, REJECTED = "complete", "current", "rejected"
-# Made to be lost: nothing that is told to anybody is in them, and each is read with suspicion.
+# Made to be lost: nothing that was reported is in them, and each is read with suspicion.
 _TRANSIENT = tuple(
     f".popbuild/{name}/" for name in ("index", "limits", "locks", "restoring", "tmp")
 )
@@ -25,7 +25,7 @@ def broken(root: Path, canary: str, after_cut: bool = False) -> list[str]:
     """All that must never be, whatever was killed and whichever call failed; none is good.
 
     After a cut of power files of a task under way may be empty, and the status of its job:
-    nothing of it was told to anybody, and the next run writes them anew.
+    nothing of it was reported, and the next run writes them anew.
     """
     return [
         *(each for each in torn(root) if not (after_cut and _is_under_way(root, each))),

@@ -210,7 +210,7 @@ class Provider:
             self._hooks[number] = hook
 
     def kill_at(self, number: int, pid: Callable[[], int]) -> None:
-        """SIGKILL a process when request `number` arrives. Nobody will read its answer."""
+        """SIGKILL a process when request `number` arrives. Its answer will not be read."""
         self.at(number, lambda _: os.kill(pid(), signal.SIGKILL))
 
     def hold(self, after: int = 0) -> None:

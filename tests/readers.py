@@ -76,7 +76,7 @@ def yaml(data: bytes) -> None:
 
 @reader
 def schema(data: bytes) -> None:
-    """Two lines, a schema and a document: it can judge, or is refused before anybody is paid."""
+    """Two lines, a schema and a document: it can judge, or is refused before a call is paid for."""
     first, _, second = data.partition(b"\n")
     try:
         document, judged = jsonio.loads(first, "schema"), jsonio.loads(second, "document")
@@ -179,7 +179,7 @@ def environment(data: bytes) -> None:
 
 @reader
 def ours(data: bytes) -> None:
-    """What only popbuild writes, damaged or made by somebody else: read as missing."""
+    """What only popbuild writes, damaged or made by another program: read as missing."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "file"
         path.write_bytes(data)

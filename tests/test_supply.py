@@ -87,7 +87,7 @@ def test_a_customize_module_behind_a_path_is_found(
 def test_the_package_it_came_with_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """So that somebody knows what to take out."""
+    """So that one knows what to take out."""
     (tmp_path / "evil.pth").write_text("import evil\n")
     info = tmp_path / "stolen-1.82.8.dist-info"
     info.mkdir()
@@ -107,7 +107,7 @@ def test_what_only_names_a_path_is_let_through(tmp_path: Path) -> None:
 
 
 def test_every_locked_file_has_its_hash() -> None:
-    """And no index, no URL; and whoever installs from it asks pip to refuse other files. That pip
+    """No index, no URL; and the documented way to install has pip refuse other files. Whether pip
     does is pip's promise: only the texts are looked at here."""
     names = re.findall(r"^([a-z0-9][a-z0-9._-]*)==", LOCK, re.MULTILINE)
     packages = sbom.locked(LOCK)

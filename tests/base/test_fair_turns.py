@@ -8,7 +8,7 @@ from popbuild.base.fair_turns import Turns, away
 
 
 def test_whoever_waits_for_a_model_lets_the_next_one_work() -> None:
-    """One job's work is not cut into pieces by another's, and nobody keeps a turn while away."""
+    """One job's work is not cut into pieces by another's, and no job keeps a turn while away."""
     said: list[str] = []
 
     async def job(name: str, turns: Turns, answer: asyncio.Event) -> None:

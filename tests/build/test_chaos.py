@@ -168,7 +168,7 @@ FAULTS: dict[str, Fault] = {
     },
     "a slow first token": Fault(({"type": "slow_first_token", "seconds": 60},), COMPLETE, 1),
 }
-# The breaker is the provider's, so these meet nobody else; how often one that is down is asked
+# The breaker is the provider's, so these meet no other test; how often one that is down is asked
 # hangs on when it opens.
 ONCE = {f"{status} once": Fault((fails(status),), COMPLETE, 2) for status in (500, 502, 503, 529)}
 DOWN: dict[str, Fault] = {
@@ -247,7 +247,7 @@ def whole(workspace: Workspace) -> dict[str, str]:
 def accounted(workspace: Workspace, mock: Mock) -> collections.Counter[str]:
     """The ledger has a reservation for each request that the server saw, of the same model: settled
     where it was answered, released where it was refused, and unknown spend where the server broke
-    down or nobody waited for it. Gives how often each model was asked."""
+    down or no job waited for it. Gives how often each model was asked."""
     path = workspace.root / ".popbuild/ledger.jsonl"
     entries = [json.loads(line) for line in path.read_text().splitlines()]
     ledger = {name: collections.Counter[str]() for name in ("settled", "released", "unknown")}

@@ -64,7 +64,7 @@ def test_eight_that_submit_and_run_everything(workspace: Workspace, provider: Pr
 
 
 def test_a_dead_owners_lock_is_free(workspace: Workspace, provider: Provider) -> None:
-    """The very next command has it: nothing expires, nobody waits."""
+    """The very next command has it: nothing expires, and nothing waits."""
     provider.hold()
     running = workspace.start("popbuild", "run", "first")
     provider.wait_for(1)

@@ -56,7 +56,7 @@ class Cluster:
 
 @contextmanager
 def cluster(root: Workspace, script: Path) -> Iterator[Cluster]:
-    """Three worker processes of four threads each, as somebody else started them."""
+    """Three worker processes of four threads each, as a cluster's owner starts them."""
     script.write_text(CLUSTER)
     process = subprocess.Popen(
         [sys.executable, str(script)],
@@ -151,7 +151,7 @@ def test_no_scheduler_is_told(root: Workspace, provider: Provider, tool: str) ->
 
 
 def test_who_was_given_up_promotes_nothing(tmp_path: Path) -> None:
-    """The next number fences off the one before, and so does whoever holds the job's lock."""
+    """The next number fences off the one before, and so does the job's lock."""
     root = Root(tmp_path)
     lost, second = Fenced(root), Fenced(root)
     assert lost.acquire("job")

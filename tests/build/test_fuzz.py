@@ -373,7 +373,7 @@ LINKED = [
 def test_no_link_leaves_a_job(
     place: str, state: str, workspace: Workspace, provider: Provider
 ) -> None:
-    """A job that came from somebody else, with a link in it: refused by name, whatever is asked;
+    """A job from elsewhere, with a link in it: refused by name, whatever is asked;
     nothing behind the link is read, sent or written."""
     assert workspace.popbuild("run").code == 0
     sent = len(provider.requests)

@@ -261,7 +261,7 @@ def test_an_answer_is_about_what_was_asked(gated: Workspace, provider: Provider)
 
 
 def test_an_answer_undoes_no_other(gated: Workspace) -> None:
-    """Asked before somebody else decided: refused, with what was said; without the digest, a
+    """Asked before another person decided: refused, with what was said; without the digest, a
     rejection is taken back."""
     run(gated, 4)
     (question,) = status(gated)["waiting"]
@@ -341,8 +341,8 @@ def test_an_edited_artifact_needs_a_new_decision(gated: Workspace, provider: Pro
 def test_a_rebuild_keeps_the_decision_about_the_same_value(
     gated: Workspace, provider: Provider
 ) -> None:
-    """Rebuilt to the same value: nobody is asked. To another one: the good result stands while the
-    new one waits."""
+    """Rebuilt to the same value: no person is asked. To another one: the good result stands while
+    the new one waits."""
     run(gated, 4)
     run(gated, 0, "approve", "first", "--by", "Ada")
     run(gated, 0)

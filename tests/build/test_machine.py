@@ -142,7 +142,7 @@ class Machine(RuleBasedStateMachine):
         space.pipeline(["research", "analysis"])
 
     def command(self, *words: str, fault: str = "none", at: int = 0, shift: float = 0) -> Result:
-        """A command to its end, which is never one that nobody foresaw."""
+        """A command to its end, with an exit code that is documented."""
         note(f"{' '.join(words)} [{fault} {at}, clock {shift:+}]")
         at = at % LATE[fault] + 1 if fault in LATE else at
         argv = ["python", "-c", PROGRAM, str(shift), fault, str(at), *words]

@@ -165,8 +165,8 @@ def test_the_matrix_finds_what_is_broken(bench: Bench) -> None:
 
 @pytest.mark.parametrize("bench", ["build", "rebuild", "rejection"], indirect=True)
 def test_what_is_told_is_durable(bench: Bench) -> None:
-    """Every file of a job is synced before the rename that ends it, whoever wrote it: else a cut of
-    power leaves it empty, in a job that was told to be complete."""
+    """Every file of a job is synced before the rename that ends it, by whatever wrote it: else a
+    power cut leaves it empty, in a job that was reported as complete."""
     unsynced: set[str] = set()
     ended = None
     for call in bench.calls:

@@ -1,4 +1,4 @@
-"""`popbuild stop`: whoever builds a job gives it up, and everything else goes on."""
+"""`popbuild stop`: the process that builds a job gives it up, and everything else goes on."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def ingestion(context):
 def test_a_stage_that_runs_on_writes_nothing_more(
     two: Workspace, provider: Provider, tmp_path: Path
 ) -> None:
-    """Code cannot be ended; its job is free all the same, and it writes into nobody's build."""
+    """Code cannot be ended; its job is free all the same, and it writes into no other build."""
     mark = tmp_path / "mark"
     two.task("research", stages=STAGES.format(mark=str(mark)))
     provider.hold()
@@ -228,7 +228,7 @@ sys.exit(main(sys.argv[2:]))
 def test_what_is_being_written_is_finished_first(
     two: Workspace, provider: Provider, tmp_path: Path
 ) -> None:
-    """Whoever takes the job next finds all of it: nothing is written once the lock is free."""
+    """The next to take the job finds it whole: nothing is written once the lock is free."""
     mark = tmp_path / "mark"
     with two.start("python", "-c", SLOW, str(mark), "run", "first") as running:
         eventually(mark.exists)
@@ -242,7 +242,7 @@ def test_what_is_being_written_is_finished_first(
 
 @pytest.fixture
 def held(two: Workspace) -> Iterator[Root]:
-    """A root in which somebody has the lock of `first`, and heeds nothing."""
+    """A root in which a process has the lock of `first`, and heeds nothing."""
     root = Root(two.root)
     claims = JobLocks(root)
     assert claims.acquire("first")
@@ -253,7 +253,7 @@ def held(two: Workspace) -> Iterator[Root]:
 def test_a_job_that_does_not_end_is_told_of(
     held: Root, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Exit 4, and the request stands for whoever can heed it."""
+    """Exit 4, and the request stands for a process that can heed it."""
     monkeypatch.setattr(cmd_stop, "_PATIENCE_S", 0.3)
     assert main(["--root", str(held.path), "stop", "first", "second"]) == 4
     said = capsys.readouterr().out.splitlines()
@@ -281,7 +281,7 @@ def test_a_request_that_was_taken_and_not_heeded_is_made_again(
 def test_a_killed_build_leaves_no_request_that_stops_the_next(
     two: Workspace, provider: Provider
 ) -> None:
-    """Killed before it heeded the request: whoever asked sees the lock free, and takes it back."""
+    """Killed before it heeded the request: the asker sees the lock free, and takes it back."""
     hold(provider, "grid")
     running: Running
     with two.start("popbuild", "run", "first") as running:

@@ -72,7 +72,7 @@ def test_a_seed_that_comes_is_built_and_sigterm_ends_it(
 
 
 def test_a_seed_is_left_until_it_is_whole(root: Workspace, provider: Provider) -> None:
-    """Half a file is not taken up while somebody has it open, however long that takes; one that is
+    """Half a file is not taken up while a program has it open, however long that takes; one that is
     no seed is rejected with its problems and is still there."""
     text = json.dumps({"name": "slow", "data": {"topic": "rain"}})
     broken = pending(root) / "broken-seed.json"
@@ -80,7 +80,7 @@ def test_a_seed_is_left_until_it_is_whole(root: Workspace, provider: Provider) -
     with watching(root) as orchestrator, (pending(root) / "slow-seed.json").open("w") as file:
         file.write(text[:20])
         file.flush()
-        # By then it has stood for longer than what nobody writes is left alone.
+        # By then it has stood for longer than a file that no program writes is left alone.
         eventually(lambda: root.states("broken") == ["rejected"])
         time.sleep(1.0)
         assert (pending(root) / "slow-seed.json").exists()
@@ -200,7 +200,7 @@ def test_a_second_signal_ends_it_at_once(root: Workspace, provider: Provider) ->
     provider.release()
     assert root.popbuild("watch", "--once").code == 0
     assert root.states("one") == ["complete"]
-    assert asked(provider)["Research: topic of one."] == 2  # the call that nobody waited for
+    assert asked(provider)["Research: topic of one."] == 2  # the call of the killed worker
     assert len(provider.requests) == 3
 
 
@@ -320,7 +320,7 @@ def test_two_orchestrators_share_the_work(root: Workspace, provider: Provider) -
 
 
 def test_a_change_of_the_configuration_is_followed(root: Workspace, provider: Provider) -> None:
-    """Jobs that come later are built as it is then. One that cannot be read stops nobody: it is
+    """Jobs that come later are built as it is then. One that cannot be read stops no job: it is
     told, and what waits is built once it is mended."""
     with watching(root) as orchestrator:
         drop(root, "one")

@@ -1,4 +1,4 @@
-"""A planted key is found in no file, output or error, however a run ends and whoever repeats it."""
+"""A planted key is in no file, output or error, however a run ends, and whatever repeats it."""
 
 from __future__ import annotations
 
@@ -419,7 +419,7 @@ def test_what_looks_like_a_key() -> None:
 
 
 def test_show_masks_what_looks_like_a_key(workspace: Workspace, provider: Provider) -> None:
-    """A seed with somebody's keys: shown without them, as text and as JSON; its logs too."""
+    """A seed with real keys: shown without them, as text and as JSON; its logs too."""
     keys = [each for each in SHAPES if "\n" not in each]
     workspace.seed("first", {"topic": " ".join(keys), "tone": "plain"})
     for _ in range(2):

@@ -162,7 +162,7 @@ def test_a_lock_that_this_process_has(tmp_path: Path) -> None:
 
 
 def test_a_process_has_one_set_of_locks_of_a_file(tmp_path: Path) -> None:
-    """Whoever asks for the locks of a file is refused what another part of the process holds."""
+    """One part of a process is refused the locks of a file that another part holds."""
     assert locks_of(tmp_path / "locks").acquire("job")
     assert not locks_of(tmp_path / "locks").acquire("job")
     assert locks_of(tmp_path / "others").acquire("job")

@@ -578,7 +578,7 @@ def test_a_job_that_is_gone_leaves_the_index(built: Workspace) -> None:
 
 
 def test_two_commands_at_once(built: Workspace) -> None:
-    """Each gives the right answer, whoever writes the index last."""
+    """Each gives the right answer, whichever writes the index last."""
     same_size(artifact(built.job("first")), b"content", b"Content")
     rest()
     right = states(built)

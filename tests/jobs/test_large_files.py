@@ -1,4 +1,4 @@
-"""Files that are larger than popbuild reads, in each place where somebody may put one."""
+"""Files that are larger than popbuild reads, in each place where one can lie."""
 
 from __future__ import annotations
 

@@ -170,7 +170,7 @@ def test_a_change_is_worth_a_run_of_what_it_touches(
 
 
 def test_a_changed_seed_rebuilds_what_read_it(gated: Workspace, provider: Provider) -> None:
-    """A field that a prompt reads: both tasks anew. One that nobody reads: nothing is bought."""
+    """A field that a prompt reads: both tasks anew. One that no prompt reads: nothing is bought."""
     reject(gated, provider)
     gated.seed("first", {"topic": "grid batteries", "tone": "lively"})
     assert "not bought again" in run(gated, 1)

@@ -65,7 +65,7 @@ def finish(workspace: Workspace, provider: Provider) -> None:
 
 
 def test_looking_says_stopped_and_writes_nothing(killed: Workspace, provider: Provider) -> None:
-    """In text, as JSON and on pages; whoever looks, and however often."""
+    """In text, as JSON and on pages, however often one looks."""
     before = killed.tree()
     said = {each: killed.popbuild(*each) for each in LOOKING}
     for argv in (("list",), ("status", "first"), ("plan", "--json"), ("check",), ("summary",)):
@@ -124,7 +124,7 @@ def test_an_orchestrator_takes_it_up_all_the_same(killed: Workspace, provider: P
 
 
 def test_starts_that_kill_are_counted(workspace: Workspace, provider: Provider) -> None:
-    """A task that takes its process down is not started for ever, whoever looks in between."""
+    """A task that takes its process down is not started for ever, whatever looks in between."""
     workspace.task(
         "research",
         stages="import os, signal\n\ndef ingestion(context):\n"

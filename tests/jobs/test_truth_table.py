@@ -863,7 +863,7 @@ def test_whose_address_counts(model: str, workspace: Workspace) -> None:
     other's."""
     workspace.popbuild("run")
     workspace.pipeline(["research", "analysis"], model=model)
-    # Nobody answers for it here: letters for what stands there say what it would depend on.
+    # No provider answers for it here: letters for what stands there say what it would depend on.
     none = {"OPENAI_BASE_URL": ""}
     assert workspace.popbuild("accept", "first", env=none).code == 0
     for name in sorted(set().union(*ADDRESSES.values())):

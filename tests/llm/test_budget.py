@@ -154,7 +154,7 @@ def test_a_crash_counts_at_its_most(jobs: Workspace, provider: Provider) -> None
 
 
 def test_asking_first(jobs: Workspace, provider: Provider) -> None:
-    """Above a price a person is asked; without a terminal nobody can say yes."""
+    """Above a price a person is asked; without a terminal the answer is no."""
     result = jobs.popbuild("run", "first", "--ask-above", "0.00001")
     assert result.code == 4
     assert "first: 2 will run" in result.out

@@ -54,7 +54,7 @@ def stored(workspace: Workspace) -> list[Path]:
 
 
 def test_settings_reach_the_provider_by_its_names(workspace: Workspace, provider: Provider) -> None:
-    """temperature, maxTokens and any further parameter of litellm; nothing that nobody asked."""
+    """temperature, maxTokens and any further parameter of litellm; nothing else."""
     alone(
         workspace,
         temperature=0.25,

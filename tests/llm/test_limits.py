@@ -216,7 +216,7 @@ def test_the_calls_of_a_dead_process_are_free_but_the_provider_had_them() -> Non
     assert machine.turn(1).wait_until(call(9, limit), START) is None
     machine.turn(1).bury_dead(lambda seat: seat != 0)
     assert machine.sends(call(9, limit), seat=1)
-    # Four were sent within the minute, whoever sent them.
+    # Four were sent within the minute, by whichever process.
     assert not machine.sends(call(10, limit), seat=1)
     machine.now += 62
     assert machine.sends(call(10, limit), seat=1)
@@ -285,7 +285,7 @@ def test_what_a_late_answer_corrects_leaves_the_minute_with_it() -> None:
 
 
 def test_tokens_are_learned_from_answers() -> None:
-    """Of input for a byte, and of output where nobody set a most."""
+    """Of input for a byte, and of output where no limit is set."""
     lane, one = Lane(), call(1)
     one.size_bytes = 1000
     for _ in range(100):

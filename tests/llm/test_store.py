@@ -184,8 +184,8 @@ sys.addaudithook(refuse)
 def test_everything_is_rebuilt_from_the_store_alone(
     workspace: Workspace, provider: Provider
 ) -> None:
-    """Show 4: pipeline-data/ deleted, nobody answers, mode `only`: every artifact comes back byte
-    for byte, refinements and logs of answers too, with no connection and no litellm."""
+    """Show 4: pipeline-data/ deleted, no provider answers, mode `only`: every artifact comes back
+    byte for byte, refinements and logs of answers too, with no connection and no litellm."""
     for number in range(3):
         workspace.seed(f"more-{number}", {"topic": f"topic {number}", "tone": "plain"})
     workspace.task("title", prompt="Title: {{ artifacts.analysis.content }}", schema=TITLED)
@@ -934,7 +934,7 @@ def test_an_object_store_that_cannot_be_reached_is_a_clear_error(
     run(workspace, 0, "run", "first")
     before = workspace.tree()
     url = S3 if trouble == "no server" else "s3://another-bucket/store"
-    # Port 9 answers nobody.
+    # No server listens at port 9.
     env = bucket | ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"} if trouble == "no server" else {})
     for direction in ("push", "pull"):
         said = run(workspace, 2, "cache", direction, url, env=env).err

@@ -190,7 +190,7 @@ def test_a_storm_of_refusals(
 
 
 def test_retry_after_holds_for_the_whole_model(workspace: Workspace, provider: Provider) -> None:
-    """Of eight that are under way one is refused: until its time is over, nobody sends to that
+    """Of eight that are under way one is refused: until its time is over, nothing is sent to that
     model, and then the one that was refused is sent first."""
     names = jobs(workspace, 30)
     provider.script([fail(429, retry_after=3)])
@@ -318,7 +318,7 @@ def test_a_provider_that_stays_down(workspace: Workspace, provider: Provider) ->
 
 
 def test_every_third_call_fails(workspace: Workspace, provider: Provider) -> None:
-    """A provider that answers 500 to every third request is not down: nobody pauses for it, and
+    """A provider that answers 500 to every third request is not down: no call pauses for it, and
     everything completes."""
     names = jobs(workspace, 40)
 
@@ -435,8 +435,8 @@ def ask(number: int) -> CallRequest:
 
 
 def test_a_thousand_that_wait_are_sent_in_order_and_cost_nothing(tmp_path: Path) -> None:
-    """First come, first served; while nobody can be sent, nobody looks. One that is stopped while
-    it waits holds up nobody."""
+    """First come, first served; while no call can be sent, none looks. One that is stopped while
+    it waits holds up no other."""
 
     async def main() -> None:
         gate, looks = traffic(tmp_path, openai=Limit(1))

@@ -48,7 +48,7 @@ def test_the_data_is_deleted(workspace: Workspace, served: Served) -> None:
 
 
 def test_the_root_is_moved_away(workspace: Workspace, served: Served) -> None:
-    """Then no job is said to be gone, and nobody is told that there are none yet: the root is not
+    """Then no job is said to be gone, and no page says that there are none yet: the root is not
     there, which is an error until it is back."""
     served.wait_for("first", "new")
     elsewhere = workspace.root.with_name("elsewhere")
@@ -79,7 +79,7 @@ def test_seeds_come_later(workspace: Workspace) -> None:
 
 
 def test_a_root_in_which_nothing_can_be_built(workspace: Workspace) -> None:
-    """What keeps builds from a root keeps nobody from looking at it."""
+    """What keeps builds from a root does not keep it from being shown."""
     (workspace.root / "pipeline-data/complete/runs.jsonl").mkdir(parents=True)
     with serve(workspace) as served:
         served.wait_for("first", "new")
@@ -87,7 +87,7 @@ def test_a_root_in_which_nothing_can_be_built(workspace: Workspace) -> None:
 
 
 def test_names_and_files_that_are_none(workspace: Workspace, served: Served) -> None:
-    """Whatever somebody put into a root, no page breaks, and it holds up no build of the others."""
+    """Whatever lies in a root, no page breaks, and it holds up no build of the others."""
     for name in ("\udcff\udcfe", "two words", "new\nline", "a%2fb", "-x"):
         workspace.seed(name, {"topic": "a", "tone": "b"}, name="n")
     broken = {"tasks": [1], "usage": 3, "error": {"a": 1}, "state": "failed"}
@@ -158,7 +158,7 @@ def test_the_table_says_what_somebody_must_know(workspace: Workspace, provider: 
         why = served.wait_for("second", "failed")["why"]
         assert "404" in why
         assert "no such model here" in why
-        # A question that the configuration does not ask any more holds up nobody.
+        # A question that the configuration does not ask any more holds up no job.
         (workspace.root / "pipeline-config/tasks/research/task.yaml").unlink()
         served.wait_for("first", "stopped")
         assert "Plan a build" in served.get("/jobs/first").text

@@ -241,8 +241,8 @@ def test_a_stored_answer_is_planned_as_free(workspace: Workspace, provider: Prov
 def test_what_may_all_be_stored_is_not_planned_at_a_price(
     workspace: Workspace, provider: Provider
 ) -> None:
-    """Below a task that is not built, and where code makes the prompt, nobody knows what the store
-    has: the least is nothing, and no total says that none is stored."""
+    """Below a task that is not built, and where code makes the prompt, no plan can say what the
+    store has: the least is nothing, and no total says that none is stored."""
     built(workspace)
     shutil.rmtree(workspace.root / "pipeline-data")
     body = plan(workspace)

@@ -265,7 +265,7 @@ def test_a_view_is_what_it_shows(workspace: Workspace, provider: Provider) -> No
 
 
 def test_templates_may_do_what_is_useful(workspace: Workspace, provider: Provider) -> None:
-    """The bounds hold nobody up: large numbers, loops, macros, filters, long texts."""
+    """The bounds allow honest work: large numbers, loops, macros, filters, long texts."""
     workspace.seed("first", {"topic": "grid", "tags": ["a", "b"], "people": 1_400_000_000})
     workspace.task(
         "research",

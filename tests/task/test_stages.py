@@ -586,7 +586,7 @@ def test_a_command_that_fails_is_an_error(
 def test_a_command_that_prints_nothing_fails_its_gate(
     workspace: Workspace, provider: Provider
 ) -> None:
-    """An empty answer is no success, whoever gave it."""
+    """An empty answer fails, whether a model or code gave it."""
     commanded(workspace, "true", **{"x.txt": "x"})
     assert "the answer is empty" in run(workspace, code=1)
     assert workspace.states("first") == ["rejected"]

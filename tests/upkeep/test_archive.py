@@ -87,7 +87,7 @@ def test_there_and_back(built: Workspace, provider: Provider) -> None:
     done(built, "check")
     done(built, "validate")
     assert len(provider.requests) == calls
-    # Once it is back, it must stand: verify misses it if somebody takes it away.
+    # Once it is back, it must stand: verify misses it if it is taken away.
     shutil.rmtree(built.job("first"))
     assert built.popbuild("verify").code == 1
 
@@ -493,7 +493,7 @@ def test_private_keys_never_lie_in_a_root(built: Workspace, keys: Path) -> None:
 
 def test_a_private_key_goes_into_no_archive(built: Workspace, keys: Path) -> None:
     """Wherever it lies among what is archived, encrypted or not: refused with its place, and not
-    shown. A seed that speaks of one stops nobody."""
+    shown. A seed that speaks of one stops no job."""
     key = keys.read_text()
     for place in ("pipeline-config/oldkey", "seeds/.old", "pipeline-data/complete/first/key.txt"):
         path = built.write(place, f"{key}\n# that was it\n")

@@ -139,7 +139,7 @@ def test_a_torn_line_is_taken_from_the_other_file(workspace: Workspace) -> None:
 
 
 def test_a_torn_line_that_others_follow(workspace: Workspace) -> None:
-    """A run that came after the crash hides it from nobody."""
+    """A run that came after the crash does not hide it."""
     assert workspace.popbuild("run", "first").code == 0
     path = workspace.root / COMPLETE / "runs.jsonl"
     whole = path.read_bytes()
@@ -164,7 +164,7 @@ def test_a_line_that_nobody_has_whole_is_cut_off(workspace: Workspace) -> None:
 
 
 def test_mending_vouches_for_nothing(workspace: Workspace) -> None:
-    """A file of a complete job that somebody deleted, a letter or an index that somebody changed:
+    """A file of a complete job that was deleted, a letter or an index that was changed:
     told by verify before and after."""
     assert workspace.popbuild("run", "first").code == 0
     status = workspace.status("first")
@@ -196,7 +196,7 @@ def test_an_index_that_leads_elsewhere(workspace: Workspace) -> None:
 
 
 def test_what_killed_commands_left(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Temporary names are moved away once they are an hour old: somebody may be writing there."""
+    """Temporary names are moved away once they are an hour old: a program may be writing there."""
     assert workspace.popbuild("run", "first").code == 0
     root = Root(workspace.root)
     places = [
@@ -235,8 +235,8 @@ def test_a_newer_seed_waits(workspace: Workspace, provider: Provider) -> None:
 
 
 def test_what_is_well(workspace: Workspace, provider: Provider) -> None:
-    """A job that is built, one whose process died, and one that was rejected: the next run, or
-    whoever watches, goes on with them. Nothing to mend, and nothing is written."""
+    """A job that is built, one whose process died, and one that was rejected: the next run,
+    or an orchestrator, goes on with them. Nothing to mend, and nothing is written."""
     workspace.write("seeds/bad.json", "[]")
     assert workspace.popbuild("run", "bad").code == 1
     provider.hold()
@@ -253,7 +253,7 @@ def test_what_is_well(workspace: Workspace, provider: Provider) -> None:
 
 
 def test_a_job_that_is_built_is_left_alone(workspace: Workspace, provider: Provider) -> None:
-    """Whoever builds it may be about to mend it himself."""
+    """The command that builds it may be about to mend it."""
     assert workspace.popbuild("run", "first").code == 0
     break_letter(workspace)
     provider.hold()

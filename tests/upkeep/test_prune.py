@@ -205,7 +205,7 @@ def test_logs_and_temporary_files(workspace: Workspace, provider: Provider) -> N
 
 
 def test_a_job_that_is_built_is_never_touched(workspace: Workspace, provider: Provider) -> None:
-    """Neither while somebody holds its lock, nor while it is left in current/."""
+    """Neither while a process holds its lock, nor while it is left in current/."""
     build(workspace, "first", "second")
     workspace.seed("first", {"topic": "wind"})
     provider.hold()

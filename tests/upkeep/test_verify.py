@@ -473,7 +473,7 @@ def test_a_part_that_was_deleted_is_not_forgotten(built: Workspace) -> None:
 
 
 def test_whole_jobs_where_popbuild_was_not_copied(built: Workspace, tmp_path: Path) -> None:
-    """By runs.jsonl alone: jobs that were swapped are found; of one that is not there nobody knows
+    """By runs.jsonl alone: jobs that were swapped are found; of one that is not there it is unknown
     whether that was meant."""
     with Workspace(tmp_path / "other", built.provider) as other:
         shutil.copytree(built.root / "pipeline-data", other.root / "pipeline-data")
@@ -518,7 +518,7 @@ def test_a_promotion_cut_short_raises_no_alarm(built: Workspace) -> None:
 
 
 def test_jobs_that_are_promoted_meanwhile(workspace: Workspace, provider: Provider) -> None:
-    """Whoever verifies while jobs are rebuilt side by side raises no alarm, and each line names the
+    """To verify while jobs are rebuilt side by side raises no alarm, and each line names the
     one above it."""
     jobs = [f"job-{number}" for number in range(8)]
     for promoted, topic in ((9, "wind"), (18, "tides")):
@@ -548,7 +548,7 @@ def test_an_alteration_is_told_to_people(built: Workspace, path: str) -> None:
 
 
 def test_a_seal_made_to_fit_is_found_by_the_runs(built: Workspace) -> None:
-    """Somebody who alters a file and seals it anew is found by the line in runs.jsonl."""
+    """A file that is altered and sealed anew is found by the line in runs.jsonl."""
     folder = built.job("first")
     log = folder / "files/logs/work.log"
     log.write_text("did not work\n")

@@ -86,7 +86,7 @@ def test_a_file_is_dropped(workspace: Workspace, tab: Tab) -> None:
     assert page.get_by_label("Job ID; empty for a new one").input_value() == "dropped"
     page.get_by_role("button", name="Submit").click()
     page.get_by_text("the request is not").or_(page.get_by_text("not a valid seed")).wait_for()
-    # They are about the text, not about the fields, which nobody filled in.
+    # They are about the text, not about the fields, which are empty.
     assert page.locator("[data-problem='/name']").inner_text() == ""
     assert page.locator("[data-problem='text']").inner_text().startswith("/name: ")
     assert page.locator("#seed-text").get_attribute("aria-invalid") == "true"
@@ -180,7 +180,7 @@ def test_a_gate_is_approved(workspace: Workspace, tab: Tab, provider: Provider) 
 
 
 def test_a_page_that_is_behind(workspace: Workspace, tab: Tab, provider: Provider) -> None:
-    """It hears of nothing any more, and its answer would be about a text that nobody saw: refused,
+    """It hears of nothing any more, and its answer would be about another text: refused,
     with what to do, and the job waits on."""
     workspace.task("research", task_yaml={"gate": {"message": "Is this fit to print?"}})
     assert workspace.popbuild("run").code == 4
@@ -369,8 +369,8 @@ def test_what_somebody_types_stays(workspace: Workspace, tab: Tab) -> None:
 
 
 def test_many_tabs(workspace: Workspace, tab: Tab) -> None:
-    """Pages that nobody sees leave a browser's few lines to others, and are as the disk is once
-    somebody looks at them again."""
+    """Hidden pages leave a browser's few lines to others, and are as the disk is once
+    they are looked at again."""
     hide = (
         "Object.defineProperty(document, 'hidden', {get: () => window.away, configurable: true});"
     )

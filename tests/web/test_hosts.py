@@ -57,7 +57,7 @@ ROWS: dict[str, tuple[Binding, set[str], set[str], set[str], str]] = {
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 def test_names(row: tuple[Binding, set[str], set[str], set[str], str]) -> None:
     """A name that other servers of this machine have too has a cookie only where it was asked for,
-    and the name that is drawn is told to nobody."""
+    and the drawn name is not given away."""
     place, addresses, known, with_cookie, shown = row
     names = draw_names(place, place.port)
     drawn = names.own or ""

@@ -103,7 +103,7 @@ def test_no_file_is_left(workspace: Workspace) -> None:
 
 
 def test_no_request_fills_the_log(workspace: Workspace) -> None:
-    """What is no HTTP, at whatever place, is not told of: anybody could send it all day."""
+    """What is not HTTP is not logged, wherever it stands: a stranger could send it all day."""
     host = "Host: 127.0.0.1\r\n"
     chunked = f"POST /api/v1/jobs HTTP/1.1\r\n{host}Transfer-Encoding: chunked\r\n\r\n"
     with serve(workspace) as served:
@@ -317,7 +317,7 @@ def test_every_wait_has_an_end(sent: Sequence[bytes], each_s: float, is_kept: bo
 
 def test_who_makes_room() -> None:
     """First who has waited longest without the token, whatever is under way; then who has it and is
-    idle; a request of somebody with the token is never given up, and the new connection is."""
+    idle; a request with the token is never given up, and the new connection is."""
 
     async def scenario() -> AsyncIterator[list[bool]]:
         async with Bench(most=4) as bench:

@@ -166,7 +166,7 @@ def test_a_neighbour_before_us(workspace: Workspace) -> None:
 @pytest.mark.slow
 @needs_chromium
 def test_a_neighbour_after_us(workspace: Workspace) -> None:
-    """A page that is still open when our server has ended asks whoever listens at its port then.
+    """A page that is still open when our server has ended asks what listens at its port then.
     What that tells them opens nothing at the next start, not even with a token that stays the
     same, and what they leave in the browser does not stand before its pages."""
     assert workspace.popbuild("run", "first").code == 0

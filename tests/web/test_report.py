@@ -242,7 +242,7 @@ def test_what_is_stale_and_what_changed(workspace: Workspace, provider: Provider
 
 
 def test_a_job_that_failed_and_one_that_is_new(workspace: Workspace, provider: Provider) -> None:
-    """The error stands at its task; a job that nobody built has its graph and its seed."""
+    """The error stands at its task; a job that was never built has its graph and its seed."""
     workspace.task("analysis", stages="def parsing(context):\n    raise ValueError('no such')\n")
     run(workspace, 2)
     page = report(workspace)
@@ -471,7 +471,7 @@ def test_a_page_is_bounded(workspace: Workspace, provider: Provider) -> None:
 
 
 def test_keys_are_masked(workspace: Workspace, provider: Provider) -> None:
-    """A key that somebody put into a job's files by hand is in no report, also where the text is
+    """A key that was put into a job's files by hand is in no report, also where the text is
     cut in its middle; nor in a summary or a graph."""
     run(workspace)
     key = "Canary-0123456789-of-a-key"

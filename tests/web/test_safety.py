@@ -16,7 +16,7 @@ PATHS = ("/", "/api/v1/jobs", "/api/v1/events", "/api/v1/nothing", "/static/live
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
-    """A root with a complete job and one that nobody may build, for all tests of this file."""
+    """A root with a complete job and one that may not be built, for all tests of this file."""
     with (
         Provider() as provider,
         Workspace(tmp_path_factory.mktemp("safety"), provider) as workspace,
@@ -91,7 +91,7 @@ def test_a_foreign_site(served: Served) -> None:
 
 @pytest.mark.parametrize("path", [path for path in PATHS if path != "/api/v1/nothing"])
 def test_without_the_token(served: Served, path: str) -> None:
-    """Nobody is answered without the token of this start, however near it comes."""
+    """Without the token of this start there is no answer, however near another comes."""
     wrong = (None, "Bearer", "Bearer ", f"Basic {served.token}", f"Bearer {served.token[:-1]}")
     for authorization in (*wrong, f"Bearer {served.token}x", "Bearer é"):
         assert served.get(path, authorization=authorization).status == 401, authorization
@@ -153,7 +153,7 @@ def test_no_cookie_for_a_name_of_all(served: Served, name: str) -> None:
 
 
 def test_the_address_of_another_start(served: Served) -> None:
-    """What somebody kept of it says where the new one stands, and not which."""
+    """What was kept of it says where the new one stands, and not which."""
     answer = served.get("/jobs/first", host=f"abcdefghijklmnop.localhost:{served.port}")
     assert (answer.status, "of another start" in answer.text) == (421, True)
     assert "in the terminal where the server runs" in answer.text
@@ -282,7 +282,7 @@ def test_every_answer_is_guarded(served: Served) -> None:
 
 def test_beyond_the_loopback(workspace: Workspace) -> None:
     """Others are let in only by an explicit address, which says so, under the names that were
-    given; a token that somebody chose has to be long."""
+    given; a chosen token has to be long."""
     refused = workspace.popbuild("serve", "--port", "0", "--name", "here.example")
     assert (refused.code, "--host" in refused.err) == (3, True)
     short = workspace.popbuild("serve", "--port", "0", env={"POPBUILD_TOKEN": "secret"})
@@ -322,7 +322,7 @@ def test_beyond_the_loopback(workspace: Workspace) -> None:
 
 
 def test_the_page_at_127_0_0_1(workspace: Workspace) -> None:
-    """For a browser that does not find the drawn name, where somebody asks for it: the cookie
+    """For a browser that does not find the drawn name, where it is asked for: the cookie
     counts there, and what that means is said."""
     options = ("--port", "0", "--host", "127.0.0.1")
     with workspace.start("popbuild", "serve", *options) as running:

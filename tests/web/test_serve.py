@@ -315,7 +315,7 @@ def test_how_a_build_ended_is_said(
 
 
 def test_a_build_outlives_a_server_that_is_killed(workspace: Workspace, provider: Provider) -> None:
-    """Nobody reads what it prints any more: it goes on to its end all the same, and what it bought
+    """Its output is not read any more: it goes on to its end all the same, and what it bought
     is in the result."""
     provider.hold(after=1)
     with workspace.start("popbuild", "serve", "--port", "0") as running:
@@ -390,7 +390,7 @@ def test_a_page_that_is_behind_decides_nothing(
     workspace: Workspace, served: Served, provider: Provider
 ) -> None:
     """What its form sends is about what it shows: another artifact is not approved by it, nor is a
-    rejection by somebody else taken back, and nothing is built."""
+    rejection by another person taken back, and nothing is built."""
     workspace.task("research", task_yaml={"gate": {"message": "Is this fit to print?"}})
     assert workspace.popbuild("run", "first").code == 4
     old = _answer(served)
@@ -478,7 +478,7 @@ def _bearer(served: Served) -> str:
 
 
 def test_the_very_first_page_has_the_jobs(workspace: Workspace) -> None:
-    """Whoever asks at once, before anything was looked at, sees the jobs that there are."""
+    """A request that comes before the first scan ends sees all jobs."""
     assert workspace.popbuild("run", "first").code == 0
     for path in ("/", "/api/v1/jobs"):
         with serve(workspace) as served:
