@@ -26,6 +26,8 @@ from popbuild.model.pipeline import Pipeline, Task
 if TYPE_CHECKING:
     from popbuild.query.explain import Explanation
 
+_MOVES = 4  # of a job, while it is read once
+
 
 def seed_error(bad: BadSeed) -> InputError:
     """The problems of a seed as an error."""
@@ -58,7 +60,17 @@ def jobs_of(root: Root, ids: Collection[str]) -> Iterator[Job]:
 
 def describe_job(job: Job, root: Root, *, unowned: bool = False) -> dict[str, Any]:
     """A job as `status --json` shows it; with `unowned`, also the files that belong to no task,
-    which takes a look at every file."""
+    which takes a look at every file. A job that is moved meanwhile, as a promotion does, is read
+    where it stands then."""
+    for _ in range(_MOVES):
+        try:
+            return _described(job, root, unowned=unowned)
+        except FileNotFoundError:
+            job = find_job(root, job.id)
+    return _described(job, root, unowned=unowned)
+
+
+def _described(job: Job, root: Root, *, unowned: bool) -> dict[str, Any]:
     body: dict[str, Any] = {
         "id": job.id,
         "state": job.state,

@@ -882,3 +882,31 @@ def test_nothing_to_do_imports_nothing_heavy(
     if command != ("plan",):
         heavy |= {"jinja2", "popbuild.query.plan"}
     assert imported & heavy == set()
+
+
+# A job is moved, as a promotion does, while `status` reads it.
+MOVED = """
+import sys
+from popbuild.cli.main import main
+from popbuild.jobs import originals
+
+unowned = originals.unowned
+
+def moved(folder, *more):
+    originals.unowned = unowned
+    folder.path.rename(folder.path.parent.parent / "current" / folder.path.name)
+    return unowned(folder, *more)
+
+originals.unowned = moved
+sys.exit(main(["status", "first", "--json"]))
+"""
+
+
+def test_a_job_that_is_moved_while_it_is_read_is_read_again(workspace: Workspace) -> None:
+    """Where it stands then, whole; it is no error of the disk."""
+    assert workspace.popbuild("run", "first").code == 0
+    result = workspace.run("python", "-c", MOVED)
+    assert result.code == 0, result.out + result.err
+    (job,) = json.loads(result.out)
+    assert job["path"] == "pipeline-data/current/first"
+    assert set(job["tasks"]) == {"research", "analysis"}
