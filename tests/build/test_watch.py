@@ -217,13 +217,15 @@ def test_the_grace_ends(root: Workspace, provider: Provider) -> None:
     assert root.states("one") == ["complete"]
 
 
+@pytest.mark.slow
 def test_workers_end_when_their_orchestrator_was_killed(
     root: Workspace, provider: Provider
 ) -> None:
-    """What they wait for is stored before they end; the next orchestrator takes the job up."""
+    """What they wait for is stored before they end; the next orchestrator takes the job up. Here
+    all of them are real processes."""
     provider.hold()
     drop(root, "one")
-    with watching(root) as orchestrator:
+    with watching(root, real=True) as orchestrator:
         provider.wait_for(1)
         orchestrator.kill_alone()
         orchestrator.wait()

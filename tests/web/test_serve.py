@@ -314,11 +314,12 @@ def test_how_a_build_ended_is_said(
     assert 'class="state failed">failed</span>: a crash or a provider error (exit code 2)' in shown
 
 
+@pytest.mark.slow
 def test_a_build_outlives_a_server_that_is_killed(workspace: Workspace, provider: Provider) -> None:
     """Its output is not read any more: it goes on to its end all the same, and what it bought
-    is in the result."""
+    is in the result. Server and build are real processes here."""
     provider.hold(after=1)
-    with workspace.start("popbuild", "serve", "--port", "0") as running:
+    with workspace.start("popbuild", "serve", "--port", "0", real=True) as running:
         running.wait_for("Ctrl-C ends it")
         served = served_by(running)
         assert served.post("/api/v1/builds", {"jobs": ["first"]}).status == 202
