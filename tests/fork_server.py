@@ -1,5 +1,8 @@
 """A program that imports what is slow once, then forks for each order and becomes the command.
 
+A child that gets no files with its order is kept: it runs one command after another, as long as
+each leaves the process as it was.
+
 It is not multiprocessing's server: there the child re-imports pytest's main module, believes it is
 a worker of it, shares its parent's fork server and skips the interpreter's own exit. Here only
 the freeing of memory at the very end is skipped.
