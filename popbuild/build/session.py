@@ -253,8 +253,9 @@ def _build_here(
         async with building(around, claims, options, events) as builder:
             this = asyncio.current_task()
             if this is not None:
-                # In a thread, the program that started it hears signals.
-                with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):
+                # Where the system has no such handlers; and in a thread, where the program that
+                # started it hears signals.
+                with contextlib.suppress(RuntimeError):
                     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
             return await builder.build_all(selection)
 

@@ -117,7 +117,7 @@ async def _build(run: JobRun, task: Task, verdict: Verdict) -> TaskOutcome:
         return await _to_its_end(asyncio.to_thread(attempt.stop, error))
     except Exception as error:
         run.check()
-        ours = error if isinstance(error, errors.PopbuildError) else in_our_words(error)
+        ours = in_our_words(error)
         return await _to_its_end(asyncio.to_thread(attempt.fail, ours))
     if isinstance(outcome, NotPassed):
         return await _to_its_end(asyncio.to_thread(attempt.reject, work, outcome))

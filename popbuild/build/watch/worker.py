@@ -14,7 +14,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from popbuild.base.errors import PopbuildError
 from popbuild.base.paths import Root
 from popbuild.base.printing import in_our_words
 from popbuild.base.threads import leave_if_hanging
@@ -80,7 +79,7 @@ def run_worker(connection: Connection, terms: Terms) -> None:
     try:
         asyncio.run(_serve(connection, terms))
     except Exception as error:
-        ours = error if isinstance(error, PopbuildError) else in_our_words(error)
+        ours = in_our_words(error)
         _Pipe(connection).send(ours)
     leave_if_hanging(0)
 
