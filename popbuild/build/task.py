@@ -18,6 +18,8 @@ from popbuild.model.pipeline import Task
 from popbuild.model.stage_names import STAGES
 from popbuild.task.attempt import NotPassed, Work
 from popbuild.task.cycle import run_task
+from popbuild.task.input_views import OpenFilesView
+from popbuild.task.reads import ReadTrace
 from popbuild.task.task_files import Files
 
 T = TypeVar("T")
@@ -129,7 +131,7 @@ def _work(attempt: TaskAttempt) -> Work:
     services, opened = run.services, run.opened
     around = services.around
     schema, schema_files = around.schema(task)
-    inputs = run.exam.inputs(task)
+    inputs, trace = run.exam.inputs(task), ReadTrace()
 
     def at_stage(stage: str, cycle: int, waits: bool) -> None:
         opened.at_stage(task.id, stage)
@@ -153,11 +155,13 @@ def _work(attempt: TaskAttempt) -> Work:
             task,
             {each.artifact: each.id for each in run.exam.pipeline.tasks},
             services.environment,
+            OpenFilesView(inputs.inputs, trace, around.root),
         ),
         calls=services.calls,
         watch=attempt.watch,
         place=inputs.place,
         place_of=lambda model: around.place_of(model, task.settings),
+        trace=trace,
         first_sample=inputs.sample,
         on_stage=at_stage,
         on_lasting=opened.show_stage,
