@@ -24,6 +24,7 @@ from popbuild.base.errors import InputError
 from popbuild.base.paths import Root
 from popbuild.base.roots import find_root
 from popbuild.build import submission, verbs
+from popbuild.build.given_files import file_at
 from popbuild.jobs import job_ids
 from popbuild.jobs.seed_files import BadSeed, key_problems, seed_of
 from popbuild.model.config.config import load, load_to_read
@@ -145,7 +146,8 @@ class Popbuild:
             valid = _seed(seed)
         except BadSeed as bad:
             raise describe.seed_error(bad) from None
-        return submission.queue(self.root, valid, job, files)
+        given = {name: file_at(path) for name, path in (files or {}).items()}
+        return submission.queue(self.root, valid, job, given)
 
     def build(
         self,

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from popbuild.base import copies, disk, jsonio, tree
+from popbuild.base import disk, jsonio, tree
 from popbuild.base.errors import InputError, UsageError
 from popbuild.base.paths import Root, check_name
+from popbuild.build.given_files import GivenFile, below, file_at, is_packed, opened
 from popbuild.jobs import job_ids, lifecycle
 from popbuild.jobs.seed_files import BadSeed, key_problems, read_seed, refuse_bad_seed
 from popbuild.model.clock import run_id
 from popbuild.model.config import config
 from popbuild.model.input_file import (
-    MAX_INPUT_BYTES,
     BadInput,
     document_of,
     input_name,
@@ -26,21 +27,31 @@ from popbuild.model.problem import Problem, pointer_of
 from popbuild.query.describe import seed_error
 
 
-def submit(root: Root, file: Path, job: str | None, files: Mapping[str, Path]) -> str:
-    """Queue a one-off job from a seed file; gives its ID. The seed must be valid. `files` go with
-    it, by the names that they have in the seed; those that it names besides are the root's."""
+def submit(root: Root, path: Path, job: str | None, files: Mapping[str, Path]) -> str:
+    """Queue a one-off job; gives its ID. The path is that of a seed, whose files are the root's, or
+    of a folder or a zip file with a `seed.json` and its files. `files` go with it besides, by the
+    names that they have in the seed."""
     job = run_id() if job is None else check_name("job", job)
-    try:
-        seed = read_seed(file, str(file))
-    except FileNotFoundError:
-        raise UsageError("no such seed file", {"file": file}) from None
-    except BadSeed as bad:
-        raise seed_error(bad) from None
-    return queue(root, seed, job, files)
+    given = {name: file_at(each) for name, each in files.items()}
+    with contextlib.ExitStack() as held:
+        own: Mapping[str, GivenFile] = {}
+        try:
+            if is_packed(path):
+                seed, own = held.enter_context(opened(path))
+            else:
+                seed = read_seed(path, str(path))
+        except FileNotFoundError as error:
+            raise UsageError("no such seed file", {"file": error.filename or error}) from None
+        except BadSeed as bad:
+            raise seed_error(bad) from None
+        return queue(root, seed, job, {**own, **given})
 
 
 def queue(
-    root: Root, seed: Mapping[str, Any], job: str | None, files: Mapping[str, Path] | None = None
+    root: Root,
+    seed: Mapping[str, Any],
+    job: str | None,
+    files: Mapping[str, GivenFile] | None = None,
 ) -> str:
     """Queue a one-off job from a seed that is valid, as `submit` does; gives its ID."""
     job = run_id() if job is None else check_name("job", job)
@@ -67,17 +78,19 @@ def queue(
     return job
 
 
-def _with_files(seed: Mapping[str, Any], files: Mapping[str, Path]) -> dict[str, Any]:
+def _with_files(seed: Mapping[str, Any], files: Mapping[str, GivenFile]) -> dict[str, Any]:
     """The seed with the files that go with it: each is named as it will stand in the job."""
     if not files:
         return dict(seed)
-    own = {name: input_place(name, path.name) for name, path in files.items()}
+    own = {name: input_place(name, each.where) for name, each in files.items()}
     found = {**seed, "files": {**named_inputs(seed), **own}}
     refuse_bad_seed(found, "the seed")
     return found
 
 
-def _put_files(root: Root, seed: Mapping[str, Any], job: str, files: Mapping[str, Path]) -> None:
+def _put_files(
+    root: Root, seed: Mapping[str, Any], job: str, files: Mapping[str, GivenFile]
+) -> None:
     """Copy the files of a seed to pending/<id>-inputs/, where they are durable once it returns.
     Raises BadSeed for those that cannot be used."""
     target = root.pending_inputs(job)
@@ -90,10 +103,11 @@ def _put_files(root: Root, seed: Mapping[str, Any], job: str, files: Mapping[str
     problems = []
     try:
         for name, source in sources.items():
+            file = files.get(name) or below(root.path, source)
             try:
-                _put_file(root, files.get(name), source, beside / input_name(name, source))
+                _put_file(file, beside / input_name(name, source))
             except InputError as error:
-                said = f"{files.get(name, source)}: {error.as_line()}"
+                said = f"{file.where}: {error.as_line()}"
                 problems.append(Problem(said, pointer_of(["files", name])))
         if problems:
             raise BadSeed("the seed", tuple(problems))
@@ -103,18 +117,14 @@ def _put_files(root: Root, seed: Mapping[str, Any], job: str, files: Mapping[str
         tree.remove(beside)
 
 
-def _put_file(root: Root, given: Path | None, source: str, target: Path) -> None:
-    """Copy one file, given by a person or of the root. InputError where it cannot be used."""
-    if given is None:
-        link = tree.link_on_the_way(str(root.path), source)
-        if link is not None:
-            raise InputError("below a symbolic link", {"found": link})
+def _put_file(file: GivenFile, target: Path) -> None:
+    """Copy one file. InputError where it cannot be used."""
     try:
-        copies.put_copy(given or root.path / source, target, max_bytes=MAX_INPUT_BYTES)
+        file.put(target)
         document_of(disk.read(target), target.name)
     except BadInput as bad:
         raise InputError(str(bad)) from None
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise InputError("there is no such file") from None
     except PermissionError as error:
         raise InputError("cannot be read", {"found": error.strerror}) from None

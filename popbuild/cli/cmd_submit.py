@@ -8,7 +8,7 @@ from popbuild.cli.options import Given, argument, command, option, print_result,
 
 @command(
     "queue a one-off job from a seed file",
-    argument("file", "FILE", help="the seed"),
+    argument("file", "FILE", help="the seed; or a folder or .zip with seed.json and its files"),
     option("--id", value="ID", help="the job's ID; a new pl-... one if absent"),
     option(
         "--file",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -349,6 +351,97 @@ def test_a_submit_that_is_refused(filed: Workspace, given: tuple[str, ...], told
     """Nothing waits after it."""
     out = run(filed, "submit", "seeds/first.json", *given, code=3)
     assert told in out
+    assert list(filed.root.glob("pipeline-data/pending/*")) == []
+
+
+def _packed(workspace: Workspace, form: str, files: Mapping[str, Any]) -> Path:
+    """A seed with a report, as a folder or a zip file; `files` are others, or None for none."""
+    named = {"name": "sent", "files": {"report": "docs/q3.md"}, "data": {"tone": "a"}}
+    members = {"seed.json": json.dumps(named), "docs/q3.md": "# Packed\n", **files}
+    folder = workspace.root.parent / "sent"
+    if form == "folder":
+        for name, text in members.items():
+            if text is not None:
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / name).write_text(text)
+        return folder
+    with zipfile.ZipFile(folder.with_suffix(".zip"), "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in members.items():
+            if text is not None:
+                archive.writestr(name, text)
+    return folder.with_suffix(".zip")
+
+
+@pytest.mark.parametrize("form", ["folder", "zip"])
+def test_a_seed_with_its_files(filed: Workspace, provider: Provider, form: str) -> None:
+    """As a folder or a zip file: what the seed does not name stays behind, and `--file` adds."""
+    path = _packed(filed, form, {"other.md": "not named", "../out.md": "not read"})
+    run(filed, "submit", str(path), "--id", "sent", "--file", "notes=inputs/notes.txt")
+    run(filed, "run", "sent")
+    inputs = filed.job("sent") / "inputs"
+    assert sorted(each.name for each in inputs.iterdir()) == ["notes.txt", "report.md"]
+    assert "Sum up: # Packed" in [request.said("user") for request in provider.requests]
+    assert not (filed.root.parent / "out.md").exists() or form == "folder"
+    run(filed, "verify", "sent")
+
+
+def _bomb(path: Path) -> None:
+    with (
+        zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("docs/q3.md", "w") as member,
+    ):
+        for _ in range(65):
+            member.write(bytes(1 << 20))
+
+
+def _linked(path: Path) -> None:
+    member = zipfile.ZipInfo("docs/q3.md")
+    member.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(member, "/etc/passwd")
+
+
+def _flip(path: Path) -> None:
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("docs/q3.md", "# Flipped")
+    path.write_bytes(path.read_bytes().replace(b"# Flipped", b"# Flopped"))
+
+
+def _twice(path: Path) -> None:
+    with zipfile.ZipFile(path, "a") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        archive.writestr("seed.json", "{}")
+
+
+def _locked(path: Path) -> None:
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("docs/q3.md", "# Locked")
+    data = bytearray(path.read_bytes())
+    for sign, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        data[data.rindex(sign) + offset] |= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (_bomb, "sent.zip/docs/q3.md: file is too large"),
+        (_linked, "sent.zip/docs/q3.md: not a regular file"),
+        (_flip, "sent.zip/docs/q3.md: damaged in the zip file"),
+        (_locked, "sent.zip/docs/q3.md: encrypted"),
+        (_twice, "two members of one name"),
+        (lambda path: None, "sent.zip/docs/q3.md: there is no such file"),
+        (lambda path: path.write_bytes(b"PK and more"), "error: not a zip file"),
+        (lambda path: path.unlink(), "no such seed file"),
+    ],
+)
+def test_a_zip_file_that_is_refused(
+    filed: Workspace, spoil: Callable[[Path], object], told: str
+) -> None:
+    """One error that names the member, and nothing waits after it."""
+    path = _packed(filed, "zip", {"docs/q3.md": None})
+    spoil(path)
+    assert run(filed, "submit", str(path), code=3).count(told) == 1
     assert list(filed.root.glob("pipeline-data/pending/*")) == []
 
 
