@@ -54,7 +54,7 @@ def bytes_of_file(name: str, data: bytes) -> GivenFile:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[tuple[dict[str, Any], dict[str, GivenFile]]]:
+def packed_seed(path: Path) -> Iterator[tuple[dict[str, Any], dict[str, GivenFile]]]:
     """A folder or a zip file with a `seed.json`: the seed, and its files, which can be put while
     this is open. Raises BadSeed, InputError, and FileNotFoundError without the seed."""
     if path.is_dir():

@@ -11,7 +11,7 @@ from typing import Any
 from popbuild.base import disk, jsonio, tree
 from popbuild.base.errors import InputError, UsageError
 from popbuild.base.paths import Root, check_name
-from popbuild.build.given_files import GivenFile, below, file_at, is_packed, opened
+from popbuild.build.given_files import GivenFile, below, file_at, is_packed, packed_seed
 from popbuild.jobs import job_ids, lifecycle
 from popbuild.jobs.seed_files import BadSeed, key_problems, read_seed, refuse_bad_seed
 from popbuild.model.clock import run_id
@@ -37,7 +37,7 @@ def submit(root: Root, path: Path, job: str | None, files: Mapping[str, Path]) -
         own: Mapping[str, GivenFile] = {}
         try:
             if is_packed(path):
-                seed, own = held.enter_context(opened(path))
+                seed, own = held.enter_context(packed_seed(path))
             else:
                 seed = read_seed(path, str(path))
         except FileNotFoundError as error:

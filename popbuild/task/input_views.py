@@ -16,6 +16,7 @@ from popbuild.jobs.input_files import InputFile, InputFiles
 from popbuild.llm.tokens import count_text
 from popbuild.model.input_file import MAX_INPUT_BYTES
 from popbuild.model.problem import MISSING
+from popbuild.task.chunks import chunks_of
 from popbuild.task.reads import ArtifactsView, ReadTrace
 
 _VALUES = ("text", "pages", "title", "media_type", "tokens", "digest")
@@ -59,6 +60,11 @@ class FileView:
         """About how many tokens its text has. It follows from the text, which counts as read."""
         return count_text(self.text)
 
+    def chunks(self, tokens: int = 1500, overlap: int = 100) -> list[str]:
+        """Its text in pieces of at most so many tokens, each with the end of the one before. The
+        text counts as read."""
+        return list(chunks_of(self.text, tokens, overlap))
+
     def __str__(self) -> str:
         return str(self.text)
 
@@ -66,7 +72,7 @@ class FileView:
         """Why there is no such attribute, as an error says it."""
         if name in _VALUES:
             return f"files.{self.name} has no {name}: it is {self._file.value('/media_type')}"
-        return f"files.{self.name} has no {name!r}; known: {', '.join(_VALUES)}"
+        return f"files.{self.name} has no {name!r}; known: {', '.join(_VALUES)}, chunks()"
 
     def _value(self, name: str) -> Any:
         document, pointer = f"input:{self.name}", f"/{name}"

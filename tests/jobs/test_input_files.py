@@ -143,6 +143,7 @@ def test_what_is_seen_of_a_file(filed: Workspace, provider: Provider) -> None:
     filed.task(
         "read",
         prompt="{{ files.report.tokens }} {{ files | length }} {{ files.report.pages[0] }}"
+        "{% for each in files.report.chunks(tokens=8, overlap=0) %}[{{ each }}]{% endfor %}"
         "{% if files.annex is defined %}annex{% endif %}\n",
     )
     filed.task(
@@ -161,7 +162,9 @@ def test_what_is_seen_of_a_file(filed: Workspace, provider: Provider) -> None:
     filed.write("pipeline-config/tasks/index.yaml", registry)
     run(filed, "run", "first")
     said = [request.said("user") for request in provider.requests]
-    assert any(each.endswith(REPORT.strip()) and each.split()[1] == "2" for each in said)
+    (read,) = [each for each in said if REPORT.strip() in each]
+    assert read.split()[1] == "2"
+    assert "[# Third quarter]" in read
     assert any(each.startswith("Third quarterreport.mdsha256:") for each in said)
     assert json.loads(filed.artifact("first", "other")["content"]) == ["notes", "report"]
     read, other = (filed.letter("first", name)["fingerprint"] for name in ("read", "other"))
@@ -186,6 +189,7 @@ print(json.dumps(sorted(files)))
     [
         ("{{ files.raport.text }}", "there is no 'raport', did you mean 'report'?"),
         ("{{ files.report.txt }}", "files.report has no 'txt'; known: text, pages"),
+        ("{{ files.report.chunks(tokens=10, overlap=6) }}", "not a size of chunks"),
         ("{{ files.photo.text }}", "files.photo has no text: it is image/png"),
     ],
 )
