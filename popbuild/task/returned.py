@@ -40,6 +40,7 @@ class Returned:
         self._log = log
         self._asking = asking
         self.answer_file: str | None = None
+        self._judged: tuple[str, tuple[Problem, ...]] = ("", ())  # the last document's digest
         # The schema as it is sent is one document, in which its references can be looked up.
         self._kinds = Kinds(work.sent_schema or (work.schema.document if work.schema else None))
 
@@ -127,7 +128,17 @@ class Returned:
         return redact_value(document, self._work.config.environment)
 
     def judge(self, document: Any) -> list[Problem]:
-        return list(gate.judge(document, self._work.schema)) if self._work.schema else []
+        """What the gate finds: the same document is judged once, however many stages ask."""
+        if self._work.schema is None:
+            return []
+        digest = jsonio.digest(document)
+        if digest != self._judged[0]:
+            self._judged = digest, tuple(gate.judge(document, self._work.schema))
+        return list(self._judged[1])
+
+    def knows(self, document: Any) -> bool:
+        """Whether this is the document that was judged last."""
+        return jsonio.digest(document) == self._judged[0]
 
     def final(self, value: Any, output: Any) -> Any:
         """The document that `integration` returned, judged once more; else the present output."""
