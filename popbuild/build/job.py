@@ -4,6 +4,7 @@ directory stands in current/ before its first task starts."""
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from popbuild.build.nothing_to_do import Options
 from popbuild.build.ready import ReadyTasks
 from popbuild.jobs import job_ids, job_state, lifecycle, lookup, open_job, originals, promotion
 from popbuild.jobs.examine import Exam
+from popbuild.jobs.extraction import looks_at_files
 from popbuild.jobs.input_files import InputFiles, put_inputs
 from popbuild.jobs.records import read_json
 from popbuild.jobs.seed_files import BadSeed
@@ -57,6 +59,8 @@ class JobBuild:
         """Make the job up to date. Raises PopbuildError for what is wrong before its first task."""
         # Another command may have built it while this one waited for the lock.
         job = self._look()
+        if self._is_text_needed(job):
+            job = await asyncio.to_thread(self._with_texts, job)
         result = self._nothing_to_build(job)
         if result is not None:
             return result
@@ -73,6 +77,21 @@ class JobBuild:
         lifecycle.note_abandoned(self.root, job)  # also where nothing is built
         promotion.finish_promotion(self.root, job, self.services.previous_kept)
         return lookup.find(job, around)
+
+    def _is_text_needed(self, job: lookup.Job) -> bool:
+        """Whether documents of the job were not extracted yet, and its pipeline looks at files."""
+        if job.pipeline is None or not any(each.is_unread for each in job.files.values()):
+            return False
+        return looks_at_files(self.services.around.config, job.pipeline)
+
+    def _with_texts(self, job: lookup.Job) -> lookup.Job:
+        """The job, looked at again with the texts of its documents: they decide what is stale."""
+        try:
+            self.services.around.inputs.extract(job.files)
+        except BadSeed as bad:
+            where = BadSeed(job_ids.place_of(self.root, job.id), bad.problems)
+            return dataclasses.replace(job, bad_seed=where, exam=None)
+        return lookup.find(self.id, self.services.around)
 
     def _nothing_to_build(self, job: lookup.Job) -> JobResult | None:
         """The result for a job that cannot be built, or has no need to be; None for any other."""

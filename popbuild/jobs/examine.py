@@ -12,6 +12,7 @@ from typing import Any
 from popbuild.base import disk, jsonio
 from popbuild.base.paths import COMPLETE, JobFolder
 from popbuild.jobs import fingerprint, records, staleness
+from popbuild.jobs.extraction import ENDING
 from popbuild.jobs.input_files import InputFiles, own_value
 from popbuild.jobs.surroundings import Surroundings
 from popbuild.model.decision import APPROVED, OPEN, REJECTED, Decision, Question
@@ -258,7 +259,9 @@ def examine(
     """Hold a job's directory against today's inputs. Reads; writes nothing."""
     samples = records.read_samples(around.root, folder.id)
     frozen = records.read_frozen(around.root, folder.id)
-    places = tuple(input_place(each.name, each.source) for each in files.values())
+    own = [(input_place(each.name, each.source), each.extraction) for each in files.values()]
+    places = [place for place, _ in own]
+    places += [place + ENDING for place, text in own if text is not None]
     exam = Exam(
         folder,
         seed,
@@ -267,7 +270,7 @@ def examine(
         samples=samples,
         frozen_from=frozen,
         files=files,
-        input_places=places,
+        input_places=tuple(places),
     )
     for task in pipeline.in_order:
         exam.look(task)

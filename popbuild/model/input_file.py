@@ -32,18 +32,36 @@ _TEXTS = {
     ".log": "text/plain",
     ".md": "text/markdown",
     ".markdown": "text/markdown",
+    ".csv": "text/csv",
+    ".tsv": "text/tab-separated-values",
 }
-# Other kinds, each with what such a file begins with.
-_STARTS: dict[str, tuple[str, tuple[bytes, ...]]] = {
-    ".pdf": ("application/pdf", (b"%PDF-",)),
+# Kinds without a text, each with what such a file begins with.
+_IMAGES: dict[str, tuple[str, tuple[bytes, ...]]] = {
     ".png": ("image/png", (b"\x89PNG\r\n\x1a\n",)),
     ".jpg": ("image/jpeg", (b"\xff\xd8\xff",)),
     ".jpeg": ("image/jpeg", (b"\xff\xd8\xff",)),
     ".gif": ("image/gif", (b"GIF87a", b"GIF89a")),
     ".webp": ("image/webp", (b"RIFF",)),
 }
+_ZIP = b"PK\x03\x04"
+_OFFICE = "application/vnd.openxmlformats-officedocument"
+# Documents, whose text is extracted (jobs/extraction.py), each with what it begins with.
+_DOCUMENTS: dict[str, tuple[str, tuple[bytes, ...]]] = {
+    ".pdf": ("application/pdf", (b"%PDF-",)),
+    ".docx": (f"{_OFFICE}.wordprocessingml.document", (_ZIP,)),
+    ".xlsx": (f"{_OFFICE}.spreadsheetml.sheet", (_ZIP,)),
+    ".pptx": (f"{_OFFICE}.presentationml.presentation", (_ZIP,)),
+    ".html": ("text/html", (b"",)),
+    ".htm": ("text/html", (b"",)),
+}
+_STARTS = _IMAGES | _DOCUMENTS
 _BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 _HEADING = re.compile(r"^ {0,3}#{1,6}[ \t]+(.+?)[ \t]*#*[ \t]*$", re.MULTILINE)
+
+
+def is_document(place: str) -> bool:
+    """Whether the text of a file has to be extracted, by its path."""
+    return suffix_of(place) in _DOCUMENTS
 
 
 class BadInput(Exception):

@@ -12,6 +12,7 @@ from popbuild.base.errors import ConfigError, InputError, TaskError, UsageError,
 from popbuild.base.paths import COMPLETE, FILE_KINDS, JobFolder, Root
 from popbuild.jobs import index, job_ids, lookup, originals
 from popbuild.jobs.examine import Exam
+from popbuild.jobs.extraction import looks_at_files
 from popbuild.jobs.lookup import Job
 from popbuild.jobs.records import is_foreign, listed_tasks, read_decision, shown_status
 from popbuild.jobs.seed_files import BadSeed
@@ -262,8 +263,13 @@ def prompt(job: Job, task_name: str) -> list[dict[str, Any]]:
             {"job": job.id, "task": task_name, "missing": ", ".join(missing)},
             hint=f"doit run {job.id}:{missing[0]}",
         )
+    exam, settings = job.exam, job.exam.around.config
     try:
-        return render_preview(job.exam.around.config, job.exam, task)
+        if looks_at_files(settings, exam.pipeline):
+            exam = replace(exam, files=exam.around.inputs.extract(exam.files))
+        return render_preview(settings, exam, task)
+    except BadSeed as bad:
+        raise seed_error(bad) from None
     except TaskError as error:
         # No task failed and nothing was built: its files cannot be rendered.
         raise ConfigError.of(error) from None

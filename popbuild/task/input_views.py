@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from popbuild.base import disk
+from popbuild.base.errors import TaskError
 from popbuild.base.paths import Root
 from popbuild.jobs.input_files import InputFile, InputFiles
 from popbuild.llm.tokens import count_text
@@ -71,11 +72,19 @@ class FileView:
     def lack(self, name: str) -> str:
         """Why there is no such attribute, as an error says it."""
         if name in _VALUES:
-            return f"files.{self.name} has no {name}: it is {self._file.value('/media_type')}"
+            kind = self._file.value("/media_type")
+            scan = ", and no page of it has any: a scan?" if self._file.extraction else ""
+            return f"files.{self.name} ({self._file.source}) has no {name}: it is {kind}{scan}"
         return f"files.{self.name} has no {name!r}; known: {', '.join(_VALUES)}, chunks()"
 
     def _value(self, name: str) -> Any:
         document, pointer = f"input:{self.name}", f"/{name}"
+        if self._file.is_unread and name not in ("digest", "media_type"):
+            raise TaskError(
+                "the text of a document was not extracted yet",
+                {"file": self._file.place},
+                hint="a build does that before its first task",
+            )
         value = self._file.value(pointer)
         if isinstance(value, str) and self._trace.knows(document, pointer):
             return value

@@ -190,7 +190,7 @@ print(json.dumps(sorted(files)))
         ("{{ files.raport.text }}", "there is no 'raport', did you mean 'report'?"),
         ("{{ files.report.txt }}", "files.report has no 'txt'; known: text, pages"),
         ("{{ files.report.chunks(tokens=10, overlap=6) }}", "not a size of chunks"),
-        ("{{ files.photo.text }}", "files.photo has no text: it is image/png"),
+        ("{{ files.photo.text }}", "files.photo (inputs/site.png) has no text: it is image/png"),
     ],
 )
 def test_what_a_file_lacks(filed: Workspace, provider: Provider, prompt: str, told: str) -> None:
