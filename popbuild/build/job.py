@@ -31,6 +31,7 @@ from popbuild.model import status as states
 from popbuild.model.clock import run_id
 from popbuild.model.config.config import DEFAULT_PIPELINE
 from popbuild.model.problem import Problem
+from popbuild.task.attaching import attachment_problems
 
 
 @dataclass(eq=False)
@@ -65,6 +66,8 @@ class JobBuild:
         if result is not None:
             return result
         assert job.exam is not None
+        for problem in attachment_problems(job.exam.pipeline, job.files):
+            raise problem
         if job.folder is not None:
             _check_edits(job.exam, self.services.options)
         return await self._build_tasks(await self._open(job))

@@ -36,12 +36,14 @@ _TEXTS = {
     ".tsv": "text/tab-separated-values",
 }
 # Kinds without a text, each with what such a file begins with.
-_IMAGES: dict[str, tuple[str, tuple[bytes, ...]]] = {
+_MEDIA: dict[str, tuple[str, tuple[bytes, ...]]] = {
     ".png": ("image/png", (b"\x89PNG\r\n\x1a\n",)),
     ".jpg": ("image/jpeg", (b"\xff\xd8\xff",)),
     ".jpeg": ("image/jpeg", (b"\xff\xd8\xff",)),
     ".gif": ("image/gif", (b"GIF87a", b"GIF89a")),
     ".webp": ("image/webp", (b"RIFF",)),
+    ".mp3": ("audio/mpeg", (b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xf2")),
+    ".wav": ("audio/wav", (b"RIFF",)),
 }
 _ZIP = b"PK\x03\x04"
 _OFFICE = "application/vnd.openxmlformats-officedocument"
@@ -54,7 +56,7 @@ _DOCUMENTS: dict[str, tuple[str, tuple[bytes, ...]]] = {
     ".html": ("text/html", (b"",)),
     ".htm": ("text/html", (b"",)),
 }
-_STARTS = _IMAGES | _DOCUMENTS
+_STARTS = _MEDIA | _DOCUMENTS
 _BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 _HEADING = re.compile(r"^ {0,3}#{1,6}[ \t]+(.+?)[ \t]*#*[ \t]*$", re.MULTILINE)
 

@@ -217,6 +217,7 @@ class _Planner:
         schema, _ = self.around.schema(task)
         document = schema.document if schema and task.answer == "json" else None
         longest = self._longest(exam, task, code)
+        messages = None if task.attach else messages
         found = at_most(task, code, price, document, messages, longest)
         if code.calls:
             return found, "unknown: its code decides what is asked, and how often"
@@ -262,7 +263,7 @@ class _Planner:
 
     def _longest(self, exam: Exam, task: Task, code: Code) -> float:
         """The most tokens that a task's prompt may have, whichever inputs it prints."""
-        if code.boundless:
+        if code.boundless or task.attach:  # each provider counts files in its own way
             return math.inf
         given = most_tokens(json.dumps(exam.seed, indent=4))
         given += sum(most_tokens(json.dumps(file.document)) for file in exam.files.values())

@@ -14,6 +14,7 @@ from popbuild.base import disk
 from popbuild.base.errors import TaskError
 from popbuild.base.paths import Root
 from popbuild.jobs.input_files import InputFile, InputFiles
+from popbuild.llm.attachments import attached_part
 from popbuild.llm.tokens import count_text
 from popbuild.model.input_file import MAX_INPUT_BYTES
 from popbuild.model.problem import MISSING
@@ -136,6 +137,11 @@ class OpenFileView(FileView):
 
     def read(self) -> bytes:
         return disk.read(self.path, max_bytes=MAX_INPUT_BYTES)
+
+    @property
+    def part(self) -> Mapping[str, Any]:
+        """The part of a message that sends it; its bytes are put in when it is sent."""
+        return attached_part(self.name, self.media_type, self.digest)
 
     def as_json(self) -> Mapping[str, Any]:
         """What a command is given."""

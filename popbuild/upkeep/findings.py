@@ -19,6 +19,7 @@ from popbuild.jobs.surroundings import Surroundings
 from popbuild.model.config.config import DEFAULT_PIPELINE
 from popbuild.model.problem import Problem, pointer_of
 from popbuild.model.schema import gate, schemas
+from popbuild.task.attaching import attachment_problems
 from popbuild.upkeep.ailments import index_gaps
 
 
@@ -102,6 +103,8 @@ def seed_findings(
             files = surroundings.inputs.find(job or "", seed, place)
             if seed.get("pipeline", DEFAULT_PIPELINE) not in surroundings.config.broken:
                 pipeline = surroundings.config.pipeline_for(seed)
+                for wrong in attachment_problems(pipeline, files):
+                    yield Finding(where, Problem(wrong.as_line(without=())))
                 if not is_installed() and looks_at_files(surroundings.config, pipeline):
                     yield from (Finding(where, each) for each in _unreadable(files))
     except BadSeed as bad:
