@@ -3,7 +3,6 @@ the environment nor its keys. Its memory it limits itself, by `limit_memory`."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import resource
@@ -12,6 +11,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from asyncio.subprocess import Process
 
 _PART_BYTES = 1 << 16
 _MAX_SAID = 2_000  # bytes of stderr that are kept
@@ -44,10 +47,14 @@ def run_limited(
     """Run a module as a program, to its end or to a limit; its whole process group is then killed.
     Blocks; must not be called on an event loop's thread."""
     argv = (sys.executable, "-m", module.__name__, *arguments)
+    import asyncio  # most commands run nothing, and this takes longer than all the rest
+
     return asyncio.run(_run(argv, timeout_s, max_output_bytes))
 
 
 async def _run(argv: Sequence[str], timeout_s: float, max_output_bytes: int) -> Ended:
+    import asyncio
+
     process = await asyncio.create_subprocess_exec(
         *argv,
         stdin=asyncio.subprocess.DEVNULL,
@@ -88,6 +95,6 @@ async def _run(argv: Sequence[str], timeout_s: float, max_output_bytes: int) -> 
     return Ended(process.returncode or 0, bytes(output), errors.decode(errors="replace"), why)
 
 
-def _kill(process: asyncio.subprocess.Process) -> None:
+def _kill(process: Process) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
