@@ -31,6 +31,7 @@ from popbuild.model import status as states
 from popbuild.model.clock import run_id
 from popbuild.model.config.config import DEFAULT_PIPELINE
 from popbuild.model.problem import Problem
+from popbuild.query.describe import seed_error
 from popbuild.task.attaching import attachment_problems
 
 
@@ -148,11 +149,21 @@ class JobBuild:
         in_current = self.root.job(CURRENT, job.id).path.is_dir() and not job.matches
         goes_on = in_current or job.state == REJECTED
         folder, files = await asyncio.to_thread(take_up, job, self.root)
+        if self._is_text_needed(dataclasses.replace(job, files=files)):
+            files = await asyncio.to_thread(self._texts_again, folder, files)
         opened = open_job.open_job(folder, self.id, run, job.seed, job.pipeline, source)
         exam = job.exam.moved(folder, last_seed, files)
         _draw_again(exam, services.options.fresh)
         partial = self.tasks is not None
         return JobRun(services, run, opened, exam, partial, goes_on, self.started_s)
+
+    def _texts_again(self, folder: JobFolder, files: InputFiles) -> InputFiles:
+        """The job's copies of documents that were changed just before they were copied."""
+        try:
+            files = self.services.around.inputs.extract(files)
+        except BadSeed as bad:
+            raise seed_error(bad) from None
+        return put_inputs(self.root, folder, files)
 
     async def _build_tasks(self, run: JobRun) -> JobResult:
         services, opened = self.services, run.opened

@@ -16,7 +16,7 @@ from typing import Any
 
 from popbuild.base import copies, disk, jsonio, paths, tree
 from popbuild.base.errors import InputError
-from popbuild.base.paths import COMPLETE, CURRENT, REJECTED, JobFolder, Root
+from popbuild.base.paths import COMPLETE, CURRENT, PENDING, REJECTED, JobFolder, Root
 from popbuild.base.read_notes import look_of, note_read
 from popbuild.jobs.extraction import ENDING, Extraction, extract, read_extraction
 from popbuild.jobs.records import read_json
@@ -28,6 +28,7 @@ from popbuild.model.input_file import (
     input_name,
     input_place,
     is_document,
+    may_be_backed_up,
     media_type,
     named_inputs,
 )
@@ -186,6 +187,13 @@ def _places(job: str, name: str, source: str, seed_place: str) -> tuple[str, ...
         return (f"{folder}/{input_place(name, source)}",)
     # It waits, or was claimed a moment ago.
     return (f"{paths.pending_inputs_place(job)}/{input_name(name, source)}", source)
+
+
+def named_by_seeds(root: Root) -> set[str]:
+    """The files of the root that seeds name, for a backup."""
+    seeds = [*root.seeds.glob("*.json"), *(root.data / PENDING).glob("*-seed.json")]
+    named = {each for seed in seeds for each in named_inputs(read_json(seed)).values()}
+    return set(filter(may_be_backed_up, named))
 
 
 # A job's own copies.

@@ -19,6 +19,7 @@ from popbuild.model.problem import Problem, pointer_of
 
 MAX_INPUT_BYTES = 64 << 20
 MAX_INPUTS = 100  # of one seed
+_RUN_BY_TOOLS = frozenset({"dodo.py", "pyproject.toml", "archive.json"})
 MAX_PATH = 1_000  # characters
 PATH_RULE = (
     "a path below the root with / between its parts, none of which is hidden, empty, . or .., and "
@@ -113,6 +114,11 @@ def is_input_path(source: str) -> bool:
         and not any(part.startswith(".") or not part for part in parts)
         and parts[0] != "pipeline-data"
     )
+
+
+def may_be_backed_up(place: str) -> bool:
+    """Whether a backup may have this file because a seed names it: none that a tool would run."""
+    return is_input_path(place) and place.casefold() not in _RUN_BY_TOOLS
 
 
 def media_type(source: str) -> str:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from popbuild.base import disk
 from popbuild.base.errors import ConfigError, InputError, TaskError, UsageError, unknown
-from popbuild.base.paths import COMPLETE, FILE_KINDS, JobFolder, Root
+from popbuild.base.paths import COMPLETE, FILE_KINDS, INPUTS, JobFolder, Root
 from popbuild.jobs import index, job_ids, lookup, originals
 from popbuild.jobs.examine import Exam
 from popbuild.jobs.extraction import looks_at_files
+from popbuild.jobs.input_files import own_places
 from popbuild.jobs.lookup import Job
 from popbuild.jobs.records import is_foreign, listed_tasks, read_decision, shown_status
 from popbuild.jobs.seed_files import BadSeed
@@ -199,8 +200,8 @@ def folder_of(job: Job) -> JobFolder:
 
 @dataclass(frozen=True)
 class ShownFile:
-    """A file of a job. `kind` is artifacts, logs or tmp; tasks for the fixed files of a task; job
-    for the rejection."""
+    """A file of a job. `kind` is artifacts, logs or tmp; tasks for the fixed files of a task;
+    inputs for those that its seed names; job for the rejection."""
 
     kind: str
     name: str
@@ -228,10 +229,11 @@ def files_of(job: Job, task: str | None = None) -> list[ShownFile]:
             names |= dict.fromkeys(sorted(path.name for path in standing))
         found += [ShownFile(kind, name, folder.files(kind) / name) for name in names]
     for each in [task] if task else tasks:
-        own = (folder.output, folder.letter, folder.decision, folder.execution_logs)
-        for path in (place(each) for place in own):
-            if path.exists():
-                found.append(ShownFile("tasks", f"{each}/{path.name}", path))
+        fixed = (folder.output, folder.letter, folder.decision, folder.execution_logs)
+        there = [path for path in (place(each) for place in fixed) if path.exists()]
+        found += [ShownFile("tasks", f"{each}/{path.name}", path) for path in there]
+    inputs = [folder.path / each for each in own_places(folder)] if task is None else []
+    found += [ShownFile(INPUTS, path.name, path) for path in inputs if disk.stands(path)]
     if task is None and folder.rejection.exists():
         found.append(ShownFile("job", "rejection.json", folder.rejection))
     return found
@@ -245,8 +247,7 @@ def read_file(job: Job, name: str) -> tuple[ShownFile, bytes]:
         raise unknown("file", name, {each.name for each in files}, where={"job": job.id})
     if len(found) > 1:
         known = ", ".join(f"{each.kind}/{each.name}" for each in found)
-        values = {"file": name, "job": job.id, "known": known}
-        raise UsageError("two files have this name", values)
+        raise UsageError("two files have this name", {"file": name, "known": known})
     return found[0], disk.read(found[0].path)
 
 

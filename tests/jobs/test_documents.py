@@ -193,3 +193,28 @@ def test_a_submitted_document(filed: Workspace, provider: Provider) -> None:
     (inputs / "report.pdf").write_bytes(documents.pdf("Unlocked"))
     run(filed, "run", "sent")
     assert "Sum up: Unlocked" in [request.said("user") for request in provider.requests]
+
+
+LATE = """import sys
+from pathlib import Path
+import popbuild.build.job as job
+from popbuild.cli.main import main
+import documents
+take_up = job.take_up
+def late(*given):
+    Path("inputs/q3.pdf").write_bytes(documents.pdf("Just changed"))
+    return take_up(*given)
+job.take_up = late
+sys.exit(main(["run", "first"]))
+"""
+
+
+def test_a_document_that_changes_as_its_job_begins(filed: Workspace, provider: Provider) -> None:
+    """The copy decides, and its own text is what prompts have."""
+    here = {"PYTHONPATH": str(Path(__file__).parent.parent)}
+    assert filed.run("python", "-c", LATE, env=here).code == 0
+    prompts = sorted(request.said("user") for request in provider.requests)
+    assert prompts == ["Sum up: Just changed", "report: 1"]
+    run(filed, "verify")
+    run(filed, "run", "first")
+    assert len(provider.requests) == 2
