@@ -23,8 +23,10 @@ _RUN_BY_TOOLS = frozenset({"dodo.py", "pyproject.toml", "archive.json"})
 MAX_PATH = 1_000  # characters
 PATH_RULE = (
     "a path below the root with / between its parts, none of which is hidden, empty, . or .., and "
-    "not below pipeline-data/"
+    "not in seeds/, samples/, pipeline-config/ or pipeline-data/"
 )
+# What stands there is not for the author of a seed, who may be a stranger.
+_OWN_FOLDERS = frozenset({"seeds", "samples", "pipeline-config", "pipeline-data"})
 OCTETS = "application/octet-stream"
 _ENDING = re.compile(r"\.[a-z0-9]{1,12}\Z")
 _TEXTS = {
@@ -112,7 +114,7 @@ def is_input_path(source: str) -> bool:
     return (
         source.isprintable()
         and not any(part.startswith(".") or not part for part in parts)
-        and parts[0] != "pipeline-data"
+        and parts[0].casefold() not in _OWN_FOLDERS
     )
 
 

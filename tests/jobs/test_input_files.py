@@ -247,6 +247,8 @@ def _with(data: bytes, place: str = "inputs/q3.md") -> Callable[[Workspace], Non
         (".env", None, "not a path that a seed may name"),
         ("inputs//q3.md", None, "not a path that a seed may name"),
         ("pipeline-data/complete/x/seed.json", None, "not a path that a seed may name"),
+        ("seeds/other.json", None, "not a path that a seed may name"),
+        ("Pipeline-Config/pipeline.json", None, "not a path that a seed may name"),
         ("inputs/q4.md", None, "inputs/q4.md: there is no such file"),
         ("inputs/q3.md", _link, "inputs/q3.md: not a regular file: a symbolic link"),
         ("inputs/q3.md", _linked_folder, "inputs/q3.md: below a symbolic link"),
