@@ -79,7 +79,7 @@ def _files(workspace: Workspace) -> None:
 
 def _inputs_whole(workspace: Workspace) -> Iterator[str]:
     """A job that has its seed has the files of it, each as it was at one moment."""
-    for seed in workspace.root.glob("pipeline-data/*/*/seed.json"):
+    for seed in workspace.root.glob("pipeline-data/*/[!.]*/seed.json"):
         path = seed.parent / "inputs/report.md"
         if not path.is_file() or not path.read_text().endswith((" 40.\n", " 41.\n")):
             yield f"a seed without its file: {seed.parent}"

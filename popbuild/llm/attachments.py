@@ -34,6 +34,11 @@ def attached_in(messages: Iterable[Message]) -> Iterator[dict[str, Any]]:
                 yield part.get(PART) or {}
 
 
+def attached_line(said: Mapping[str, Any]) -> str:
+    """What a part says of its file, as a person reads it."""
+    return f"[attached: {said.get('name')}, {said.get('mediaType')}, {said.get('digest')}]"
+
+
 def _is_attached(part: Any) -> bool:
     return isinstance(part, dict) and part.get("type") == PART
 

@@ -13,7 +13,7 @@ from popbuild.base.texts import is_blank
 from popbuild.jobs.examine import Exam
 from popbuild.jobs.fingerprint import Seen
 from popbuild.jobs.surroundings import Surroundings
-from popbuild.llm.attachments import attached_in
+from popbuild.llm.attachments import attached_in, attached_line
 from popbuild.llm.request import Message, message_text
 from popbuild.model.config.config import Config
 from popbuild.model.pipeline import Task
@@ -82,10 +82,7 @@ def message_lines(message: Message) -> str:
     """A message as a person reads it: its text, then a line for each file."""
     if isinstance(message["content"], str):
         return message["content"]
-    files = [
-        f"[attached: {each['name']}, {each['mediaType']}, {each['digest']}]"
-        for each in attached_in([message])
-    ]
+    files = map(attached_line, attached_in([message]))
     return "\n".join([message_text(message), "", *files])
 
 

@@ -31,7 +31,12 @@ from popbuild.web.server import BYTES, NotAnswered, Reply, Server, WebRequest, r
 _MOST_RUNS = 1_000
 _SILENCE_S = 15.0  # after which a comment keeps the connection alive
 _PATIENCE_S = 5.0  # how long a request waits for a build to stop
-_KINDS = {".json": "application/json", ".txt": "text/plain", ".md": "text/plain"}
+_KINDS = {
+    **{".json": "application/json", ".txt": "text/plain", ".md": "text/plain"},
+    # Pictures for the pages: of kinds that can do nothing.
+    **{".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"},
+    **{".gif": "image/gif", ".webp": "image/webp"},
+}
 
 
 async def page_of(server: Server, query: Query) -> Page:

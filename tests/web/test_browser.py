@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -95,6 +96,31 @@ def test_files_go_with_a_seed(workspace: Workspace, tab: Tab) -> None:
     waiting = workspace.root / "pipeline-data/pending/sent-inputs"
     assert (waiting / "Q3-report.md").read_bytes() == b"# Report"
     assert (waiting / "site.png").read_bytes() == files["site.png"]
+
+
+PIXEL = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJg"
+    "gg=="
+)
+
+
+def test_a_job_shows_its_pictures(workspace: Workspace, tab: Tab) -> None:
+    """A picture of the seed is drawn, a text is shown, and a prompt names what it attached."""
+    workspace.write("inputs/site.png", base64.b64decode(PIXEL))
+    workspace.write("inputs/notes.md", "Seen from the road.")
+    files = {"photo": "inputs/site.png", "notes": "inputs/notes.md"}
+    data = {"topic": "x", "tone": "y"}
+    workspace.write("seeds/first.json", {"name": "First", "files": files, "data": data})
+    workspace.task("research", task_yaml={"attach": ["photo"]})
+    assert workspace.popbuild("run", "first").code == 0
+    page = tab.open("/jobs/first")
+    picture = page.get_by_role("img", name="photo.png")
+    picture.wait_for()
+    assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") == 1
+    page.get_by_text("Seen from the road.").first.wait_for()
+    assert "[attached: photo, image/png, sha256:" in page.content()
+    tab.is_accessible()
+    tab.check()
 
 
 def test_a_file_is_dropped(workspace: Workspace, tab: Tab) -> None:

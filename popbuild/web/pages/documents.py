@@ -10,9 +10,11 @@ from typing import Any
 from popbuild.base import disk
 from popbuild.base.errors import InputError
 from popbuild.base.jsonio import MAX_BYTES
-from popbuild.base.paths import Root
+from popbuild.base.paths import INPUTS, Root
+from popbuild.jobs.extraction import ENDING
 from popbuild.jobs.lookup import Job
 from popbuild.jobs.records import read_json
+from popbuild.model.input_file import media_type
 from popbuild.model.stage_names import is_kept_name
 from popbuild.query import describe
 from popbuild.web.pages.text_budget import Room, Text, Tree
@@ -25,8 +27,9 @@ _MAX_LOG = 16 * 1024
 
 @dataclass(frozen=True)
 class Document:
-    """The seed, an artifact or a log: its file, its task, and its value as JSON, Markdown or text.
-    `kind` is the one by which `popbuild show` finds the file, or None; `size` is in bytes."""
+    """The seed, a file of it, an artifact or a log: its file, its task, and its value as JSON,
+    Markdown or text; or that it is a picture. `kind` is the one by which `popbuild show` finds the
+    file, or None; `size` is in bytes."""
 
     name: str
     task: str | None
@@ -36,6 +39,7 @@ class Document:
     tree: Tree | None = None
     markdown: Text | None = None
     text: Text | None = None
+    is_picture: bool = False
 
 
 Shown = tuple[tuple[Document, ...], int]  # and how many are left out
@@ -51,7 +55,7 @@ class Documents:
         self._room = room
 
     def seed_and_artifacts(self) -> Shown:
-        """The seed, then main artifacts in the pipeline's order, then the other artifacts."""
+        """The seed and its files, main artifacts in the pipeline's order, the other artifacts."""
         job, found = self._job, []
         copy = job.folder.seed if job.folder is not None else None
         if copy is not None and disk.is_regular(copy):
@@ -60,6 +64,7 @@ class Documents:
             found += self._bad_seed(job.bad_seed.where)
         elif job.seed is not None:
             found.append(self._document("seed.json", None, self._root.seed(job.id), job.seed))
+        found += self._inputs()
         tasks = job.exam.pipeline.tasks if job.exam is not None else ()
         main = {task.artifact: task.id for task in tasks}
         order = [task.id for task in tasks]
@@ -69,6 +74,17 @@ class Documents:
         for name, task, path in files[:_MAX_FILES]:
             found.append(self._document(name, task, path, values.get(main.get(name, ""))))
         return tuple(found), max(len(files) - _MAX_FILES, 0)
+
+    def _inputs(self) -> Iterator[Document]:
+        """The job's copies of the files of its seed: pictures, the beginnings of texts, and of any
+        other that it is there."""
+        for file in describe.files_of(self._job) if self._job.folder is not None else ():
+            if file.kind != INPUTS or file.name.endswith(ENDING) or not disk.is_regular(file.path):
+                continue
+            what = media_type(file.name).partition("/")[0]
+            text = self._room.text(_read(file.path), _MAX_LOG) if what == "text" else None
+            is_picture = what == "image"
+            yield self._made(file.name, None, file.path, INPUTS, text=text, is_picture=is_picture)
 
     def _bad_seed(self, where: str) -> Iterator[Document]:
         path = Path(self._root.at(where))

@@ -13,6 +13,7 @@ from popbuild.base import disk
 from popbuild.base.errors import InputError
 from popbuild.base.paths import JobFolder, Root
 from popbuild.jobs.records import read_json
+from popbuild.llm.attachments import attached_in, attached_line
 from popbuild.model.letter import kinds_text
 from popbuild.model.problem import Problem
 from popbuild.model.stage_names import kept_name
@@ -188,8 +189,13 @@ def _messages(path: Path, room: Room) -> Iterator[ShownMessage]:
 
 def _plain(content: Any) -> str:
     parts = content if isinstance(content, list) else [content]
-    texts = [each.get("text") if isinstance(each, dict) else each for each in parts]
-    return "\n".join(each if isinstance(each, str) else "[not a text]" for each in texts)
+    return "\n".join(map(_part, parts))
+
+
+def _part(part: Any) -> str:
+    files = [attached_line(each) for each in attached_in([{"content": [part]}])]
+    text = part.get("text") if isinstance(part, dict) else part
+    return files[0] if files else text if isinstance(text, str) else "[not a text]"
 
 
 def _text(path: Path) -> str | None:
