@@ -39,11 +39,11 @@ def render(
     """A template of the task's folder, else of pipeline-config/, and the names that it mentions.
     `more` are further variables. Raises TaskError."""
     path, beside = template, f"{work.task.folder}/{template}"
-    if beside in work.config.snapshot.files:
+    if beside in work.around.config.snapshot.files:
         path = beside
     else:
         work.trace.file(beside, jsonio.ABSENT)  # one that appears there comes first
-    if path not in work.config.snapshot.files:
+    if path not in work.around.config.snapshot.files:
         raise TaskError(
             "the task has no such template",
             {"task": work.task.id, "missing": f"pipeline-config/{beside}"},
