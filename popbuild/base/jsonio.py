@@ -144,7 +144,7 @@ def _forbidden(text: str) -> dict[str, str] | None:
                 found = f"duplicate key {value!r}" if value in keys else found
                 keys.add(value)
         elif part in ("NaN", "Infinity", "-Infinity"):
-            found = f"{part}, which is no JSON"
+            found = f"{part}, which is not JSON"
         elif part.lstrip("-").isdecimal():
             found = f"a number of {len(part):,} digits" if len(part) > _MAX_DIGITS else None
         elif part[0] not in "}],:" and not math.isfinite(float(part)):

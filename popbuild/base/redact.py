@@ -31,7 +31,7 @@ _KEY_SIGNS = (
 _SHORT_SIGN = re.compile(r"(?:sk|pk|rk)-")
 _DRAWN = re.compile(r"(?=[A-Za-z]*\d)[A-Za-z0-9]{16}")
 _URL_PASSWORD = re.compile(r"://[^\s/:@]*:([^\s/@]+)@")
-_MIN_CHARS = 8  # a shorter value is no key, and might be a word of the text
+_MIN_CHARS = 8  # a shorter value is not a key, and might be a word of the text
 _MIN_KEY_CHARS = 16  # a shorter one may well be a word of a prompt
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _SECRET_WORDS = frozenset(

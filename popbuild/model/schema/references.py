@@ -49,8 +49,8 @@ def _draft_of(document: Any, default: Dialect) -> Dialect:
 
 
 def whole(base: str, reference: str) -> tuple[str, str]:
-    """A reference as a URI and its fragment. One that is no URI is returned as it stands, and then
-    names nothing."""
+    """A reference as a URI and its fragment. One that is not a URI is returned as it stands, and
+    then names nothing."""
     # A fragment alone is relative to this document, whatever kind of URI it has.
     full = base + reference if reference.startswith("#") else reference
     try:

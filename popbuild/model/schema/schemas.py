@@ -96,7 +96,7 @@ def common() -> dict[str, Any]:
 def compile_schema(document: Any, where: str, others: Mapping[str, Any] | None = None) -> Schema:
     """A schema ready to judge. It may refer to the `others`, by any names, with their own URIs.
 
-    ConfigError if it is not valid, or refers to anything else that is no draft's metaschema:
+    ConfigError if it is not valid, or refers to anything but these and the drafts' metaschemas:
     jsonschema would fetch that from the network while it validates.
     """
     return _compiled("", {"": document, **(others or {})}, lambda path: path or where)
@@ -208,7 +208,7 @@ def _wrong_schema(error: Any, dialect: Dialect, where: str) -> ConfigError:
     if place[-1:] == ["type"] and isinstance(error.instance, str):
         values.update(no_such("type", error.instance, _TYPES))
     elif error.validator == "format":
-        values["found"] = f"{error.instance!r}, which is no {error.validator_value}"
+        values["found"] = f"{error.instance!r}, which is not a valid {error.validator_value}"
     else:
         values["found"] = error.message
     hint = f"it is read as {dialect.name}; $schema names another draft, draft-07 for one"
