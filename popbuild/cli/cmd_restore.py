@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from popbuild.base.errors import UsageError
-from popbuild.base.units import count
+from popbuild.base.units import count, parse_size
 from popbuild.cli.archive_words import identity_of
 from popbuild.cli.options import (
     IDENTITY,
@@ -31,7 +31,6 @@ def _restore(given: Given) -> int:
     checked against their seals, then renamed. A job that has another result now is refused;
     --force replaces a complete one and keeps it as a previous result. --into makes a root of a
     backup."""
-    from popbuild.upkeep.amounts import parse_size
     from popbuild.upkeep.archive import restore
 
     file, identity = Path(given.file), identity_of(given)
