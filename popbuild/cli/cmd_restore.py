@@ -24,7 +24,7 @@ from popbuild.cli.options import (
     flag("--force", help="replace complete jobs that have another result"),
     option("--into", value="DIR", help="a new folder, for the root of a backup"),
     IDENTITY,
-    option("--max-size", value="SIZE", help="of all files at most (10GB)"),
+    option("--max-size", value="SIZE", help="what all files may take at most (10GB)"),
 )
 def _restore(given: Given) -> int:
     """Put the jobs of an archive, all or the named ones, back into their places: written beside,
