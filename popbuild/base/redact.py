@@ -120,7 +120,7 @@ def _forms(value: str) -> tuple[str, ...]:
 
 
 def redact_value(
-    value: Any, environment: Mapping[str, str], clean: Callable[..., str] = redact
+    value: object, environment: Mapping[str, str], clean: Callable[..., str] = redact
 ) -> Any:
     """A JSON value with every text in it, names of fields too, as `clean` gives it."""
     whole = "\n".join(_texts(value))  # mostly nothing is found, and one search is enough
@@ -129,7 +129,7 @@ def redact_value(
     return _cleaned(value, lambda text: clean(text, environment))
 
 
-def _texts(value: Any) -> Iterator[str]:
+def _texts(value: object) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
@@ -141,7 +141,7 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(each)
 
 
-def _cleaned(value: Any, clean: Callable[[str], str]) -> Any:
+def _cleaned(value: object, clean: Callable[[str], str]) -> Any:
     if isinstance(value, str):
         return clean(value)
     if isinstance(value, list):

@@ -137,7 +137,7 @@ class TaskAttempt:
             }
         )
 
-    def _outputs(self, work: Work, output: Any) -> dict[str, str]:
+    def _outputs(self, work: Work, output: object) -> dict[str, str]:
         """The main artifact's digest by its value, every other's by its bytes."""
         main = self.task.artifact
         found = {

@@ -116,7 +116,7 @@ def _text(path: str, data: bytes) -> str | None:
         return None
 
 
-def _pretty(value: Any) -> str:
+def _pretty(value: object) -> str:
     if isinstance(value, str):
         return value
     return json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True)

@@ -45,7 +45,7 @@ class Asking:
         return self._waited_s + self._under_way * time.monotonic()
 
     async def ask_from_code(
-        self, given: Sequence[Message] | str, schema: Any, settings: Mapping[str, Any]
+        self, given: Sequence[Message] | str, schema: object, settings: Mapping[str, Any]
     ) -> Answer:
         """A call of stages.py. Its prompt and answer are kept, unless it sends the cycle's kept
         prompt: that answer is what inference returns."""
@@ -68,7 +68,7 @@ class Asking:
             self._waited_s += time.monotonic()
 
     async def ask(
-        self, messages: Sequence[Message], schema: Any, settings: Mapping[str, Any]
+        self, messages: Sequence[Message], schema: object, settings: Mapping[str, Any]
     ) -> Answer:
         """One call. The same request again, in this attempt, asks for another draw."""
         work = self._work
@@ -86,7 +86,7 @@ class Asking:
         return answered.answer
 
     def _requests(
-        self, messages: Sequence[Message], schema: Any, settings: Mapping[str, Any]
+        self, messages: Sequence[Message], schema: object, settings: Mapping[str, Any]
     ) -> list[Request]:
         work = self._work
         merged = {**work.task.settings, **self.settings, **settings}
@@ -187,7 +187,7 @@ class Asking:
         )
 
 
-def _as_json(value: Any) -> Any:
+def _as_json(value: object) -> Any:
     """Settings or a schema as JSON says them. Raises TaskError."""
     try:
         return jsonio.normal(value, "settings")

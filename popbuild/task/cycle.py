@@ -130,7 +130,7 @@ class _Runner:
         }
         return await run_command(self._work, given, context.log)
 
-    def _take_answer(self, value: Any) -> None:
+    def _take_answer(self, value: object) -> None:
         self._context.answer = self._returned.answer(value)
         self._returned.check_answer(value)
 

@@ -98,7 +98,7 @@ def critique(problems: Sequence[Problem]) -> str:
     )
 
 
-def as_messages(value: Any) -> list[Message]:
+def as_messages(value: object) -> list[Message]:
     """Messages from what a stage returned: a text, or a list of objects with role and content."""
     if isinstance(value, str):
         value = [{"role": "user", "content": value}]
@@ -120,7 +120,7 @@ def as_messages(value: Any) -> list[Message]:
     return messages
 
 
-def as_sent(value: Any) -> list[Message]:
+def as_sent(value: object) -> list[Message]:
     """The same, for messages that are sent: they must say something."""
     messages = as_messages(value)
     # A system message says how to answer, not what.
@@ -146,7 +146,7 @@ def _says_nothing(message: Message) -> bool:
     )
 
 
-def _is_message(value: Any) -> bool:
+def _is_message(value: object) -> bool:
     return (
         isinstance(value, dict)
         and isinstance(value.get("role"), str)

@@ -22,7 +22,7 @@ _MAX_READ = 20  # values in an error
 
 
 def nothing_to_send(
-    path: str, trace: ReadTrace, seed: Any, artifacts: Mapping[str, Any]
+    path: str, trace: ReadTrace, seed: object, artifacts: Mapping[str, Any]
 ) -> TaskError:
     """The error of a prompt that renders to nothing, with the values that were read."""
     values: dict[str, object] = {"file": f"pipeline-config/{path}"}
