@@ -6,7 +6,7 @@ import base64
 import functools
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -42,6 +42,15 @@ _SECRET_WORDS = frozenset(
 _HARMLESS_BEFORE = frozenset("cache public per bos eos pad unk stop special".split())
 # `oci_key_file`, `token_url`, `token_cost_above_128k`, `stop_token_ids`; but `access_key_id`.
 _HARMLESS_AFTER = frozenset("file path url uri cost limit budget count type ids".split())
+
+
+class Variables(dict[str, str]):
+    """An environment that stays as it is, so that its secrets are looked for once."""
+
+    @functools.cached_property
+    def secrets(self) -> tuple[tuple[str, str], ...]:
+        """Names of variables with the secrets in them: whole values, or the passwords of URLs."""
+        return tuple(_secrets_among(self.items()))
 
 
 def redact(text: str, environment: Mapping[str, str]) -> str:
@@ -82,20 +91,16 @@ def key_in_name(name: str, environment: Mapping[str, str]) -> str | None:
 
 
 def _secrets(environment: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """Names of variables with the secrets in them: whole values, or the passwords of URLs."""
-    return _secrets_among(tuple(environment.items()))
+    return (environment if isinstance(environment, Variables) else Variables(environment)).secrets
 
 
-@functools.lru_cache(maxsize=8)  # a task asks twenty times
-def _secrets_among(environment: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-    found: list[tuple[str, str]] = []
+def _secrets_among(environment: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     for name, value in environment:
         if len(value) >= _MIN_CHARS:
             if _is_secret_variable(name):
-                found.append((name, value))
+                yield name, value
             elif "@" in value:
-                found += ((name, each) for each in _URL_PASSWORD.findall(value) if each)
-    return tuple(found)
+                yield from ((name, each) for each in _URL_PASSWORD.findall(value) if each)
 
 
 @functools.cache

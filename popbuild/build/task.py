@@ -100,7 +100,7 @@ async def _build(run: JobRun, task: Task, verdict: Verdict) -> TaskOutcome:
     disk.make_folder(run.folder.task(task.id))
     # Before the task starts: half-done work must not look like an edit by hand.
     tree.remove(run.folder.letter(task.id))
-    run.opened.change(
+    run.opened.start(
         lambda each: states.at_stage(
             states.move_task(each, task.id, "running", startedAt=attempt.started_at),
             task.id,

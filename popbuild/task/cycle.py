@@ -15,12 +15,15 @@ from popbuild.base.redact import redact
 from popbuild.model.problem import Problem
 from popbuild.model.stage_names import kept_name
 from popbuild.task import prompts, timed, user_code
+from popbuild.task.answer.document import Found, whole_document
 from popbuild.task.asking import Asking
 from popbuild.task.attempt import AnswerRejected, Built, NotPassed, Work
 from popbuild.task.context import Context
 from popbuild.task.prompts import as_messages, as_sent, default_messages
 from popbuild.task.returned import Returned
 from popbuild.task.timed import run_command
+
+_SHORT_CHARS = 65_536  # of an answer: to read so many as JSON takes no time to speak of
 
 
 async def run_task(work: Work) -> Built | NotPassed:
@@ -86,7 +89,7 @@ class _Runner:
             await self._run("inference", self._infer, self._take_answer)
         context.output = await self._run(
             "parsing",
-            lambda: returned.parse(context.answer),
+            self._parse,
             lambda value: returned.parsed(value, context.answer),
         )
         await self._validate("validateStructure", lambda: returned.judge(context.output))
@@ -129,6 +132,16 @@ class _Runner:
             "previous": context.previous,
         }
         return await run_command(self._work, given, context.log)
+
+    async def _parse(self) -> Found:
+        answer, work = self._context.answer, self._work
+        if work.task.answer == "text":
+            return self._returned.parse(answer)
+        whole = whole_document(answer) if len(answer) <= _SHORT_CHARS else None
+        if whole is not None:
+            return whole
+        parse = functools.partial(self._returned.parse, answer)
+        return await timed.in_time(work, self._asking, "parsing", parse)
 
     def _take_answer(self, value: object) -> None:
         self._context.answer = self._returned.answer(value)
@@ -182,11 +195,10 @@ class _Runner:
         return default()
 
     def _may_take_long(self, stage: str) -> bool:
-        """Templates and answers are foreign input; a schema's patterns may never end."""
-        if stage == "parsing":
-            return self._work.task.answer == "json"
+        """Templates are foreign input; a schema's patterns may never end."""
         if stage in ("validateStructure", "finalValidation"):
-            return self._work.task.schema is not None
+            has_schema = self._work.task.schema is not None
+            return has_schema and not self._returned.knows(self._context.output)
         return stage == "promptTemplating"
 
     def _failed(self, no: AnswerRejected, started_ms: float) -> AnswerRejected:

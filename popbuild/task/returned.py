@@ -40,6 +40,7 @@ class Returned:
         self._asking = asking
         self.answer_file: str | None = None
         self._schema, _ = work.around.schema(work.task)
+        self._judged: tuple[str, tuple[Problem, ...]] = ("", ())  # the last document's digest
         # The schema as it is sent is one document, in which its references can be looked up.
         sent = work.around.sent_schema(work.task)
         self._kinds = Kinds(sent or (self._schema.document if self._schema else None))
@@ -128,7 +129,17 @@ class Returned:
         return redact_value(document, self._work.environment)
 
     def judge(self, document: Any) -> list[Problem]:
-        return list(gate.judge(document, self._schema)) if self._schema else []
+        """What the gate finds: the same document is judged once, however many stages ask."""
+        if self._schema is None:
+            return []
+        digest = jsonio.digest(document)
+        if digest != self._judged[0]:
+            self._judged = digest, tuple(gate.judge(document, self._schema))
+        return list(self._judged[1])
+
+    def knows(self, document: Any) -> bool:
+        """Whether this is the document that was judged last."""
+        return jsonio.digest(document) == self._judged[0]
 
     def final(self, value: Any, output: Any) -> Any:
         """The document that `integration` returned, judged once more; else the present output."""

@@ -12,7 +12,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from popbuild.base import jsonio
 from popbuild.base.errors import PopbuildError, TaskError, shown_error
@@ -22,6 +22,8 @@ from popbuild.model.pipeline import Task
 from popbuild.task.asking import Asking
 from popbuild.task.attempt import AnswerRejected, RevokedError, Work
 from popbuild.task.user_code import place_in
+
+T = TypeVar("T")
 
 _SOON_S = 0.1  # a stage that ends by then is not worth a write
 MAX_OUTPUT_BYTES = 64 * 1024 * 1024  # of a command
@@ -38,7 +40,7 @@ class _RaisedError(Exception):
         self.error = error
 
 
-async def in_time(work: Work, asking: Asking, stage: str, function: Callable[[], Any]) -> Any:
+async def in_time(work: Work, asking: Asking, stage: str, function: Callable[[], T]) -> T:
     """The function's result, within the task's timeout; time spent in calls does not count."""
     future = start_daemon(function)
     deadline = time.monotonic() + work.task.timeout_s - asking.waited_s()
