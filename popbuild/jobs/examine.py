@@ -39,7 +39,7 @@ class Exam:
     last_seed: Any = None  # what the job's own copy was, where today's seed stands in its place
     _resolved: dict[str, tuple[Any, str]] = field(default_factory=dict)
 
-    def moved(self, folder: JobFolder, last_seed: Any) -> Exam:
+    def moved(self, folder: JobFolder, last_seed: object) -> Exam:
         """This exam for another directory with the same files, but for its seed. Reads nothing."""
         return dataclasses.replace(self, folder=folder, last_seed=last_seed)
 
@@ -155,7 +155,7 @@ class Exam:
         schema, _ = self.around.schema(task)
         return gate.judge(value, schema) if schema else ()
 
-    def settle(self, task: Task, value: Any, letter: Letter) -> None:
+    def settle(self, task: Task, value: object, letter: Letter) -> None:
         """Note a task that was built: the tasks below are judged by the new artifact."""
         self.artifacts[task.id] = value
         self.digests[task.id] = jsonio.digest(value)
@@ -236,7 +236,7 @@ class Exam:
         return not any(self.verdicts[name].stale or self.verdicts[name].edited for name in names)
 
 
-def examine(folder: JobFolder, seed: Any, pipeline: Pipeline, around: Surroundings) -> Exam:
+def examine(folder: JobFolder, seed: object, pipeline: Pipeline, around: Surroundings) -> Exam:
     """Hold a job's directory against today's inputs. Reads; writes nothing."""
     samples = records.read_samples(around.root, folder.id)
     frozen = records.read_frozen(around.root, folder.id)

@@ -227,7 +227,7 @@ def standing_status(job: Job) -> states.Status | None:
     return states.abandoned(status)
 
 
-def rejection_stands(exam: Exam, rejection: Any) -> str | None:
+def rejection_stands(exam: Exam, rejection: object) -> str | None:
     """The task whose rejection still holds: all its dependencies are as they were, and all above
     it is up to date. None when something changed, so that a run is worth its money."""
     if not isinstance(rejection, dict):

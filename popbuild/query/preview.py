@@ -45,7 +45,8 @@ def render_preview(settings: Config, exam: Exam, task: Task) -> list[dict[str, A
             {"task": task.id, "missing": f"pipeline-config/{task.folder}/prompt.md"},
             hint=_FROM_CODE,
         )
-    templates, trace = templates_of(settings), ReadTrace()
+    templates = templates_of(settings)
+    trace = ReadTrace(templates.budget)
     seen = Seen.of(task, exam.inputs(task))
     variables = {
         "seed": view(seen.seed, "seed", "", trace),
