@@ -78,7 +78,11 @@ def _doit_task(exam: Exam, task: Task, look: Callable[[], Verdict], doc: str) ->
     return DoitTask(
         f"{job}:{task.id}",
         [refuse],
-        file_dep=[str(folder.seed), *(str(folder.artifact(name)) for name in needed)],
+        file_dep=[
+            str(folder.seed),
+            *map(folder.at, exam.input_places),
+            *(str(folder.artifact(name)) for name in needed),
+        ],
         targets=[str(folder.artifact(task.artifact))],
         task_dep=[f"{job}:{name}" for name in task.needs],
         uptodate=[UpToDate(look)],

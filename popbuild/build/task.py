@@ -19,6 +19,7 @@ from popbuild.model.pipeline import Task
 from popbuild.model.stage_names import STAGES
 from popbuild.task.attempt import NotPassed, StageLog, Work
 from popbuild.task.cycle import run_task
+from popbuild.task.input_views import OpenFilesView
 from popbuild.task.reads import ReadTrace
 from popbuild.task.task_files import Files
 
@@ -129,8 +130,9 @@ async def _build(run: JobRun, task: Task, verdict: Verdict) -> TaskOutcome:
 def _work(attempt: TaskAttempt) -> Work:
     run, task = attempt.run, attempt.task
     services, opened = run.services, run.opened
-    inputs = run.exam.inputs(task)
+    inputs, trace = run.exam.inputs(task), ReadTrace(services.templates.budget)
     artifacts = {each.artifact: each.id for each in run.exam.pipeline.tasks}
+    views = OpenFilesView(inputs.inputs, trace, services.around.root)
     return Work(
         run=run.id,
         task=task,
@@ -139,11 +141,11 @@ def _work(attempt: TaskAttempt) -> Work:
         seen=Seen.of(task, inputs),
         opened=opened,
         claims=services.claims,
-        files=Files(opened, task, artifacts, services.environment),
+        files=Files(opened, task, artifacts, services.environment, views),
         templates=services.templates,
         calls=services.calls,
         watch=attempt.watch,
-        trace=ReadTrace(services.templates.budget),
+        trace=trace,
         log=StageLog(task.id, services.environment),
         tell_stage=functools.partial(services.events.stage, run.job, task.id),
     )

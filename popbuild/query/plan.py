@@ -265,6 +265,7 @@ class _Planner:
         if code.boundless:
             return math.inf
         given = most_tokens(json.dumps(exam.seed, indent=4))
+        given += sum(most_tokens(json.dumps(file.document)) for file in exam.files.values())
         for name in task.needs:
             upstream = exam.pipeline.task(name)
             if not exam.verdicts[name].stale and name in exam.artifacts:

@@ -11,10 +11,12 @@ from typing import Any
 from popbuild.base import jsonio
 from popbuild.base.errors import InputError, TaskError
 from popbuild.base.texts import is_blank
+from popbuild.jobs.fingerprint import Seen
 from popbuild.llm.request import Message
 from popbuild.model.problem import Problem
 from popbuild.task.attempt import Work
-from popbuild.task.reads import ArtifactsView, plain, view
+from popbuild.task.input_views import FilesView
+from popbuild.task.reads import ArtifactsView, ReadTrace, plain, view
 from popbuild.task.templates.render import nothing_to_send
 
 MAX_PREVIOUS_CHARS = 200_000  # of a failed answer in the next prompt, where it is paid for again
@@ -50,9 +52,7 @@ def render(
             hint="a name is looked up beside the task's own files, then from pipeline-config/",
         )
     variables = {
-        "seed": view(work.seen.seed, "seed", "", work.trace),
-        "artifacts": ArtifactsView(work.seen.artifacts, work.trace),
-        "config": dict(work.seen.config),
+        **documents(work.seen, work.trace),
         "variables": progress.variables,
         "problems": progress.problems,
         "previous": shown_previous(progress.previous),
@@ -60,6 +60,16 @@ def render(
         **{name: plain(value) for name, value in more.items()},
     }
     return work.templates.render(path, variables, work.trace)
+
+
+def documents(seen: Seen, trace: ReadTrace) -> dict[str, Any]:
+    """What a template sees of a task's inputs, by the name that it has there."""
+    return {
+        "seed": view(seen.seed, "seed", "", trace),
+        "artifacts": ArtifactsView(seen.artifacts, trace),
+        "files": FilesView(seen.files, trace),
+        "config": dict(seen.config),
+    }
 
 
 def default_messages(work: Work, progress: Progress, *, are_sent: bool) -> list[Message]:

@@ -40,6 +40,14 @@ class ReadTrace:
         """The task learned which artifacts there are: those of all needed tasks."""
         self._digests["needs"] = value_digest(list(tasks))
 
+    def inputs(self, names: Iterable[str]) -> None:
+        """The task learned which files the seed names."""
+        self._digests["inputs"] = value_digest(sorted(names))
+
+    def knows(self, document: str, pointer: str) -> bool:
+        """Whether this value was read before: to digest a long text takes a while."""
+        return f"{document}:{pointer}" in self._digests
+
     def job(self, job: str) -> None:
         self._digests["job"] = job
 
@@ -75,6 +83,9 @@ def _tells(read: str, place: str) -> bool:
     return read.startswith(place + "/") and not part.isdecimal()
 
 
+_WHERE = {"artifact": "artifacts", "input": "files"}
+
+
 class _View:
     """A container in a document that notes what is read from it."""
 
@@ -84,7 +95,8 @@ class _View:
     def _place(self) -> str:
         """Its place as a template writes it: `seed.data`."""
         kind, _, task = self._document.partition(":")
-        return ".".join([f"artifacts.{task}" if task else kind, *parts_of(self._pointer)])
+        where = f"{_WHERE[kind]}.{task}" if task else kind
+        return ".".join([where, *parts_of(self._pointer)])
 
     def __init__(self, value: Any, document: str, pointer: str, trace: ReadTrace) -> None:
         self._value = value
@@ -159,21 +171,24 @@ class ArtifactsView(ObjectView):
     def __init__(self, values: Mapping[str, Any], trace: ReadTrace) -> None:
         super().__init__(values, "artifacts", "", trace)
 
+    def _note_names(self) -> None:
+        self._trace.needs(self._value)
+
     def _whole(self) -> Any:
         return {task: plain(each) for task, each in self.items()}
 
     def _at(self, part: str | int) -> Any:
         if part in self._value:
             return self._trace.looked(f"artifact:{part}", "", self._value[part])
-        self._trace.needs(self._value)
+        self._note_names()
         return MISSING
 
     def __iter__(self) -> Iterator[Any]:
-        self._trace.needs(self._value)
+        self._note_names()
         return iter(self._value)
 
     def __len__(self) -> int:
-        self._trace.needs(self._value)
+        self._note_names()
         return len(self._value)
 
     def __bool__(self) -> bool:

@@ -6,10 +6,10 @@ import contextlib
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from popbuild.base import disk, jsonio
-from popbuild.base.errors import InputError, TaskError
+from popbuild.base.errors import InputError, TaskError, no_such
 from popbuild.base.paths import FILE_KINDS, check_file_name
 from popbuild.base.redact import redact
 from popbuild.jobs.open_job import OpenJob
@@ -25,7 +25,7 @@ class Files:
     In a new attempt the first append to a file replaces what an earlier attempt left there:
     otherwise a rebuilt log would hold both. Keys are taken out of every text; the main artifact
     comes without any. `artifacts` are the main artifacts of the pipeline, each with its task: they
-    belong to their tasks from the start.
+    belong to their tasks from the start. `inputs` are the files of the seed.
     """
 
     def __init__(
@@ -34,7 +34,9 @@ class Files:
         task: Task,
         artifacts: Mapping[str, str],
         environment: Mapping[str, str],
+        inputs: Mapping[str, Any],
     ) -> None:
+        self._inputs = inputs
         self._opened = opened
         self._folder = opened.folder
         self._task = task.id
@@ -87,6 +89,24 @@ class Files:
             raise TaskError("no such kind of file", {"kind": kind, "known": ", ".join(FILE_KINDS)})
         folder = self._folder.files(kind)
         return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+
+    def __getitem__(self, name: str) -> Any:
+        """A file of the seed by its name there."""
+        try:
+            return self._inputs[name]
+        except KeyError:
+            values = no_such("file", str(name), self._inputs, where={"task": self._task})
+            raise TaskError("the seed names no such file", values) from None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._inputs
+
+    def __iter__(self) -> Iterator[str]:
+        """The names of the seed's files."""
+        return iter(self._inputs)
+
+    def __len__(self) -> int:
+        return len(self._inputs)
 
     # What follows is the runner's.
 

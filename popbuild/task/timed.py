@@ -21,6 +21,7 @@ from popbuild.base.threads import abandon, start_daemon
 from popbuild.model.pipeline import Task
 from popbuild.task.asking import Asking
 from popbuild.task.attempt import AnswerRejected, RevokedError, Work
+from popbuild.task.input_views import OpenFileView
 from popbuild.task.user_code import place_in
 
 T = TypeVar("T")
@@ -135,16 +136,19 @@ def _input(work: Work, progress: Mapping[str, Any]) -> bytes:
         trace.read(f"artifact:{name}", "", value)
     trace.read("seed", "", seen.seed)
     trace.job(work.inputs.job)
-    return jsonio.dumps(
-        {
-            "job": work.inputs.job,
-            "task": work.task.id,
-            "seed": seen.seed,
-            "artifacts": dict(seen.artifacts),
-            "config": dict(seen.config),
-            **progress,
-        }
-    )
+    given = {
+        "job": work.inputs.job,
+        "task": work.task.id,
+        "seed": seen.seed,
+        "artifacts": dict(seen.artifacts),
+        "config": dict(seen.config),
+        **progress,
+    }
+    if seen.files:
+        trace.inputs(seen.files)
+        views = [OpenFileView(each, trace, work.around.root) for each in seen.files.values()]
+        given["files"] = {view.name: view.as_json() for view in views}
+    return jsonio.dumps(given)
 
 
 def _failed(
