@@ -152,8 +152,9 @@ IMPORTERS = {
     "distributed": {"popbuild.build.dask"},
     "watchfiles": {"popbuild.base.file_events"},
     "xllamacpp": {"popbuild.llm.embedded"},
-    # Prompts are rendered in a sandbox of their own, pages from templates of ours.
+    # Prompts are rendered in a sandbox of their own, rows in another, pages from our templates.
     "jinja2": {
+        "popbuild.jobs.row_templates",
         "popbuild.task.templates.render",
         "popbuild.task.templates.sandbox",
         "popbuild.task.templates.syntax",

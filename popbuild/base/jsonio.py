@@ -67,11 +67,10 @@ def dumps(value: object, *, sort: bool = True) -> bytes:
     try:
         data = _indented(value, sort=sort)
     except TypeError:  # for orjson: an integer of more than 64 bits, or deeper than it goes
-        data = b"null"
-    # orjson writes NaN as null: where there is any, Python's own encoder decides.
-    if b"null" in data:
         text = json.dumps(value, indent=2, sort_keys=sort, ensure_ascii=False, allow_nan=False)
         return (text + "\n").encode()
+    if b"null" in data:  # which orjson writes for NaN, too
+        json.dumps(value, allow_nan=False)
     return data
 
 

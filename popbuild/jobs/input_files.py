@@ -135,8 +135,8 @@ _NO_LINKS = "put a file in its place; popbuild follows no links"
 
 def _places(job: str, name: str, source: str, seed_place: str) -> tuple[str, ...]:
     """Where a file may stand, the first first, by where the seed was read."""
-    if seed_place == paths.seed_place(job):
-        return (source,)
+    if seed_place == paths.seed_place(job) or not seed_place.startswith("pipeline-data/"):
+        return (source,)  # of a row, too
     folder, _, file = seed_place.rpartition("/")
     if file == paths.SEED:
         return (f"{folder}/{input_place(name, source)}",)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from popbuild.base.paths import COMPLETE, REJECTED, JobFolder, Root, check_name,
 from popbuild.jobs import records
 from popbuild.jobs.input_files import own_inputs
 from popbuild.jobs.records import listed_tasks
+from popbuild.jobs.row_seeds import RowSeed
 from popbuild.jobs.seed_files import BadSeed, key_problems, read_seed
 from popbuild.jobs.surroundings import Surroundings
 from popbuild.model.config.config import DEFAULT_PIPELINE
@@ -91,13 +93,30 @@ def seed_findings(
     except InputError as error:
         yield Finding(where, Problem(error.as_line()))
     most = jsonio.MAX_QUEUED_BYTES if path.is_relative_to(root.data) else jsonio.MAX_BYTES
+    # A seed from elsewhere is read as one of the root's own.
+    place = where if path.is_relative_to(root.path) else seed_place(job or "")
+    read = functools.partial(read_seed, path, where, max_bytes=most)
+    yield from _seed_findings(where, place, read, job, surroundings)
+
+
+def row_findings(job: str, row: RowSeed, surroundings: Surroundings | None) -> Iterator[Finding]:
+    """What is wrong with the seed that a row makes."""
+    read = functools.partial(row.seed, job)
+    yield from _seed_findings(row.place, row.place, read, job, surroundings)
+
+
+def _seed_findings(
+    where: str,
+    place: str,
+    read: Callable[[], dict[str, Any]],
+    job: str | None,
+    surroundings: Surroundings | None,
+) -> Iterator[Finding]:
     try:
-        seed = read_seed(path, where, max_bytes=most)
+        seed = read()
         if surroundings is not None:
             problems = key_problems(seed, surroundings.config.environment)
             yield from (Finding(where, problem) for problem in problems)
-            # A seed from elsewhere is read as one of the root's own.
-            place = where if path.is_relative_to(root.path) else seed_place(job or "")
             surroundings.inputs.find(job or "", seed, place)
             if seed.get("pipeline", DEFAULT_PIPELINE) not in surroundings.config.broken:
                 surroundings.config.pipeline_for(seed)

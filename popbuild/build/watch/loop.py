@@ -20,7 +20,7 @@ from popbuild.build.nothing_to_do import Options
 from popbuild.build.watch.pool import Pool
 from popbuild.build.watch.waiting import Hearing, Sources, Waiting
 from popbuild.build.watch.worker import Terms
-from popbuild.jobs import job_ids
+from popbuild.jobs import job_ids, row_seeds
 from popbuild.jobs.claims import JobLocks
 from popbuild.jobs.index import Index
 from popbuild.jobs.surroundings import Surroundings
@@ -200,6 +200,11 @@ class _Orchestrator:
     def _is_to_be_built(self, job: str) -> bool:
         source, pending = self._root.seed(job), self._root.pending(job)
         if job in self._sources:
+            row = row_seeds.of_row(self._root, job)
+            if row is not None:  # a table that is being written may end in half a row
+                rested = row_seeds.has_rested(self._root, row)
+                self._queue += [] if rested else [job]
+                return rested
             if disk.stands(source):
                 is_whole = self._waiting.is_whole(source)
                 self._queue += [] if is_whole else [job]
