@@ -236,6 +236,26 @@ class Exam:
         return not any(self.verdicts[name].stale or self.verdicts[name].edited for name in names)
 
 
+def examine_unbuilt(folder: JobFolder, seed: Any, pipeline: Pipeline, around: Surroundings) -> Exam:
+    """The exam of a job that has no directory anywhere: nothing was built, and none is looked for.
+    `folder` is where it will stand."""
+    samples = records.read_samples(around.root, folder.id)
+    frozen = records.read_frozen(around.root, folder.id)
+    nothing = dict.fromkeys(task.id for task in pipeline.in_order)
+    return Exam(
+        folder,
+        seed,
+        pipeline,
+        around,
+        digests={**nothing},
+        letters={**nothing},
+        verdicts=dict.fromkeys(nothing, staleness.NEVER_BUILT),
+        decisions=dict.fromkeys(task.id for task in pipeline.gated),
+        samples=samples,
+        frozen_from=frozen,
+    )
+
+
 def examine(folder: JobFolder, seed: Any, pipeline: Pipeline, around: Surroundings) -> Exam:
     """Hold a job's directory against today's inputs. Reads; writes nothing."""
     samples = records.read_samples(around.root, folder.id)
