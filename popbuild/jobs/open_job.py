@@ -10,10 +10,11 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from popbuild.base import disk, jsonio, tree
+from popbuild.base import disk, tree
 from popbuild.base.paths import FILE_KINDS, JobFolder, file_name_problem, name_problem
 from popbuild.jobs import job_state, originals, records, seals
 from popbuild.jobs.examine import Exam
+from popbuild.jobs.status_bytes import StatusBytes
 from popbuild.model import status as states
 from popbuild.model.clock import timestamp
 from popbuild.model.letter import Letter
@@ -26,6 +27,7 @@ class OpenJob:
     def __init__(self, folder: JobFolder, status: states.Status) -> None:
         self.folder = folder
         self.status = status
+        self._text = StatusBytes()
         self._is_ahead = False  # of the disk, by a stage
         self._lock = threading.Lock()  # stages write files from their own threads
 
@@ -57,7 +59,7 @@ class OpenJob:
                 self._write(sync=False)
 
     def _write(self, *, sync: bool) -> None:
-        disk.write(self.folder.status, jsonio.dumps(self.status, sort=False), sync=sync)
+        disk.write(self.folder.status, self._text.encoded(self.status), sync=sync)
         self._is_ahead = False
 
     def catch_up(self, exam: Exam) -> None:
