@@ -23,7 +23,8 @@ from popbuild.base import jsonio
 from popbuild.base.errors import InputError
 from popbuild.base.paths import Root
 from popbuild.base.roots import find_root
-from popbuild.build import verbs
+from popbuild.build import submission, verbs
+from popbuild.build.given_files import file_at
 from popbuild.jobs import job_ids
 from popbuild.jobs.seed_files import BadSeed, key_problems, seed_of
 from popbuild.model.config.config import load, load_to_read
@@ -133,13 +134,20 @@ class Popbuild:
             return (Problem(error.as_line(), "/pipeline"),)
         return key_problems(valid, config.environment)
 
-    def submit(self, seed: Mapping[str, Any] | bytes, job: str | None = None) -> str:
-        """Queue a job from a seed, or from the bytes of its file; gives its ID."""
+    def submit(
+        self,
+        seed: Mapping[str, Any] | bytes,
+        job: str | None = None,
+        files: Mapping[str, Path] | None = None,
+    ) -> str:
+        """Queue a job from a seed, or from the bytes of its file; gives its ID. `files` go with it,
+        by the names under which prompts read them."""
         try:
             valid = _seed(seed)
         except BadSeed as bad:
             raise describe.seed_error(bad) from None
-        return verbs.queue(self.root, valid, job)
+        given = {name: file_at(path) for name, path in (files or {}).items()}
+        return submission.queue(self.root, valid, job, given)
 
     def build(
         self,

@@ -37,7 +37,9 @@ WRITES = ("write", "pwrite")
 SYNCS = ("fsync", "fdatasync")
 RENAMES = ("rename", "replace", "renameat2")
 # The interpreter itself calls these again after EINTR (PEP 475), so that a program never sees it.
-_RETRIED = frozenset(("open", *WRITES, *SYNCS, "ftruncate", "posix_fallocate", "sendfile", "send"))
+_RETRIED = frozenset(
+    ("open", *WRITES, *SYNCS, "ftruncate", "posix_fallocate", "sendfile", "copy_file_range", "send")
+)
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _RECORD_BYTES = 512
@@ -138,6 +140,7 @@ class _Injector:
             self._wrap(os, name, self._of_path)
         for name in _ON_TWO:
             self._wrap(os, name, self._of_second)
+        self._wrap(os, "copy_file_range", lambda source, target, *_: self._of_file(target))
         self._wrap(tree, "_renameat2", self._of_second, "renameat2")
         self._wrap(socket.socket, "send", self._of_socket)
 

@@ -65,6 +65,26 @@ def _submitted(workspace: Workspace) -> None:
         seed.unlink()
 
 
+def _files(workspace: Workspace) -> None:
+    """A job of a seed that names a file, and one that waits with a file of its own."""
+    _two_tasks(workspace)
+    workspace.write("inputs/q3.md", "# Third quarter\n\nWe sold 40.\n")
+    workspace.task("research", prompt="Research: {{ files.report.text }}\n")
+    seed = {"name": "first", "files": {"report": "inputs/q3.md"}, "data": {}}
+    workspace.write("seeds/first.json", seed)
+    _must(workspace, 0, "run", "first")
+    _must(workspace, 0, "submit", "seeds/first.json", "--id", "sent")
+    workspace.write("inputs/q3.md", "# Third quarter\n\nWe sold 41.\n")
+
+
+def _inputs_whole(workspace: Workspace) -> Iterator[str]:
+    """A job that has its seed has the files of it, each as it was at one moment."""
+    for seed in workspace.root.glob("pipeline-data/*/*/seed.json"):
+        path = seed.parent / "inputs/report.md"
+        if not path.is_file() or not path.read_text().endswith((" 40.\n", " 41.\n")):
+            yield f"a seed without its file: {seed.parent}"
+
+
 def _must(workspace: Workspace, code: int, *argv: str) -> None:
     result = workspace.popbuild(*argv, env={"OPENAI_API_KEY": CANARY})
     assert result.code == code, result
@@ -187,6 +207,14 @@ RESTORE_ROOT = ("restore", ARCHIVE, "--into", "again")
 SCENARIOS = (
     Scenario("build", ("run", "first"), _two_tasks),
     Scenario("rebuild", ("run", "first"), _edited, stands=("first",)),
+    Scenario(
+        "files",
+        ("run", "first", "sent", "-n", "1"),
+        _files,
+        jobs=("first", "sent"),
+        stands=("first",),
+        holds=_inputs_whole,
+    ),
     Scenario("rejection", ("run", "first"), _gated, code=1, answer=_bad_answer),
     Scenario("retry", ("retry", "first"), _rejected, again=_retry_or_run),
     Scenario("approve", ("approve", "first"), _waiting),

@@ -164,6 +164,7 @@ IMPORTERS = {
     "uvicorn": {"popbuild.web.connections"},
     "yaml": {"popbuild.model.config.yamlio"},
     "jsonschema": {"popbuild.model.schema.validators"},
+    "orjson": {"popbuild.base.jsonio"},
     "argparse": {"popbuild.base.arguments"},
     "subprocess": set(),
 }

@@ -10,10 +10,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
+import random
 import stat
 from collections.abc import Iterator
-from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -21,20 +20,24 @@ from typing import IO
 from popbuild.base.errors import InputError
 from popbuild.base.jsonio import too_large
 from popbuild.base.permissions import file_mode, folder_mode
+from popbuild.base.read_notes import note_read
 
 _TO_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # a pipe must not hold us up
+# Seeded by the system once a process: to ask it for each name is a third of what a file costs.
+_draw = random.Random()
+os.register_at_fork(after_in_child=_draw.seed)
 TO_CREATE = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def make_folder(path: Path) -> None:
     """Make a folder and its missing parents, 0700 unless configured otherwise."""
-    missing = []
-    while not path.is_dir():
-        missing.append(path)
-        path = path.parent
-    for folder in reversed(missing):
-        with contextlib.suppress(FileExistsError):
-            folder.mkdir(mode=folder_mode())
+    mode = folder_mode()
+    with contextlib.suppress(FileExistsError):
+        try:
+            path.mkdir(mode)
+        except FileNotFoundError:
+            make_folder(path.parent)
+            path.mkdir(mode)
 
 
 def stands(path: str | Path) -> bool:
@@ -59,14 +62,14 @@ def stamp(path: Path) -> tuple[int, int, int] | None:
     """A value that differs once a file was replaced or written to; None if it is missing."""
     try:
         found = path.lstat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def temporary_beside(path: Path) -> Path:
     """A new temporary name in the same folder; `tree.is_temporary` knows it."""
-    return path.parent / f".tmp-{secrets.token_hex(8)}"
+    return path.parent / f".tmp-{_draw.getrandbits(64):016x}"
 
 
 @contextlib.contextmanager
@@ -213,46 +216,11 @@ def open_to_read(path: str | Path) -> Iterator[int]:
         os.close(file)
 
 
-_seen: ContextVar[dict[str, os.stat_result | None] | None] = ContextVar("seen", default=None)
-
-
-@contextlib.contextmanager
-def noting_reads() -> Iterator[dict[str, os.stat_result | None]]:
-    """Note each file that is read inside: by its path, its stat at the time, or None if a second
-    read found it changed."""
-    seen: dict[str, os.stat_result | None] = {}
-    token = _seen.set(seen)
-    try:
-        yield seen
-    finally:
-        _seen.reset(token)
-
-
-def _look_of(status: os.stat_result) -> tuple[int, ...]:
-    # All that changes with a file; not the time of its last access.
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
 def read(path: str | Path, *, max_bytes: int | None = None) -> bytes:
     """A regular file's bytes. InputError for links, folders, pipes, devices and files that are too
     large."""
+    file, status = _open_regular(path, max_bytes)
     try:
-        file = os.open(path, _TO_READ)
-    except OSError as error:
-        if error.errno != errno.ELOOP:
-            raise
-        raise _irregular(path, "a symbolic link") from None
-    try:
-        status = os.fstat(file)
-        seen = _seen.get()
-        if seen is not None:
-            before = seen.setdefault(str(path), status)
-            seen[str(path)] = status if before and _look_of(before) == _look_of(status) else None
-        if not stat.S_ISREG(status.st_mode):
-            kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
-            raise _irregular(path, kind)
-        if max_bytes is not None and status.st_size > max_bytes:
-            raise too_large(path, f"{status.st_size:,}", max_bytes)
         data = os.read(file, status.st_size + 1)
         if len(data) == status.st_size:
             return data
@@ -263,6 +231,37 @@ def read(path: str | Path, *, max_bytes: int | None = None) -> bytes:
         return data
     finally:
         os.close(file)
+
+
+@contextlib.contextmanager
+def open_regular(path: str | Path, *, max_bytes: int | None = None) -> Iterator[int]:
+    """A regular file opened for reading, refused as by `read`."""
+    file, _ = _open_regular(path, max_bytes)
+    try:
+        yield file
+    finally:
+        os.close(file)
+
+
+def _open_regular(path: str | Path, max_bytes: int | None) -> tuple[int, os.stat_result]:
+    try:
+        file = os.open(path, _TO_READ)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise _irregular(path, "a symbolic link") from None
+    try:
+        status = os.fstat(file)
+        note_read(path, status)
+        if not stat.S_ISREG(status.st_mode):
+            kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
+            raise _irregular(path, kind)
+        if max_bytes is not None and status.st_size > max_bytes:
+            raise too_large(path, f"{status.st_size:,}", max_bytes)
+    except BaseException:
+        os.close(file)
+        raise
+    return file, status
 
 
 def read_end(path: Path, size_bytes: int) -> bytes:

@@ -26,6 +26,7 @@ from popbuild.base.permissions import file_mode
 _FLOCK = struct.Struct("@hhqqi4x")
 _IS_LINUX = sys.platform.startswith("linux")
 
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _MAX_SHARED = 1 << 20  # bytes
 _TURN = 1 << 40  # bytes of a file that are only ever locked, far behind its content
 _SEATS = _TURN + 1
@@ -166,6 +167,15 @@ class SharedText:
         self._file = _opened(self._path)
         self.seat = next(seat for seat in itertools.count() if _lock(self._file, _SEATS + seat))
         self.times_opened += 1
+
+
+def machine() -> str:
+    """A name for this machine until it is started again: then the clock that its processes share
+    starts anew, and with it what is known."""
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:  # no Linux: what lies in the future is not used
+        return "machine"
 
 
 @contextlib.contextmanager

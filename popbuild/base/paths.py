@@ -70,6 +70,7 @@ def check_file_name(name: str) -> str:
 
 SEED, STATUS = "seed.json", "tasks-status.json"
 RUNS = "runs.jsonl"  # in complete/, and our copy of it
+INPUTS = "inputs"  # in a job: the files that its seed names
 
 
 def seed_place(job: str) -> str:
@@ -82,6 +83,10 @@ def samples_place(job: str) -> str:
 
 def pending_place(job: str) -> str:
     return f"pipeline-data/{PENDING}/{job}-seed.json"
+
+
+def pending_inputs_place(job: str) -> str:
+    return f"pipeline-data/{PENDING}/{job}-inputs"
 
 
 def job_place(state: str, job: str) -> str:
@@ -132,6 +137,7 @@ class JobFolder(_Folder):
     status = _Below(STATUS)
     rejection = _Below("rejection.json")
     seal = _Below("seal.json")
+    inputs = _Below(INPUTS)
 
     @property
     def id(self) -> str:
@@ -180,6 +186,9 @@ class Root(_Folder):
 
     def pending(self, job: str) -> Path:
         return self.path / pending_place(job)
+
+    def pending_inputs(self, job: str) -> Path:
+        return self.path / pending_inputs_place(job)
 
     def job(self, state: str, job: str) -> JobFolder:
         return JobFolder(self.path / job_place(state, job))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 
@@ -12,7 +13,11 @@ _PRIVATE = "600"
 
 def file_mode() -> int:
     """The permissions of files: 0600, or what POPBUILD_FILE_MODE says (octal)."""
-    configured = os.environ.get("POPBUILD_FILE_MODE", _PRIVATE)
+    return _mode(os.environ.get("POPBUILD_FILE_MODE", _PRIVATE))
+
+
+@functools.cache
+def _mode(configured: str) -> int:
     try:
         mode = int(configured, 8)
     except ValueError:

@@ -36,7 +36,7 @@ def print_result(
     return exit_code
 
 
-def print_json(value: Any, *, lines: bool = False) -> None:
+def print_json(value: object, *, lines: bool = False) -> None:
     """Print a value; with `lines`, as one line of many, at once."""
     text = json.dumps(value, indent=None if lines else 2, ensure_ascii=False)
     print(redact(text, os.environ), flush=lines)

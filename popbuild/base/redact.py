@@ -6,7 +6,7 @@ import base64
 import functools
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -31,7 +31,7 @@ _KEY_SIGNS = (
 _SHORT_SIGN = re.compile(r"(?:sk|pk|rk)-")
 _DRAWN = re.compile(r"(?=[A-Za-z]*\d)[A-Za-z0-9]{16}")
 _URL_PASSWORD = re.compile(r"://[^\s/:@]*:([^\s/@]+)@")
-_MIN_CHARS = 8  # a shorter value is no key, and might be a word of the text
+_MIN_CHARS = 8  # a shorter value is not a key, and might be a word of the text
 _MIN_KEY_CHARS = 16  # a shorter one may well be a word of a prompt
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _SECRET_WORDS = frozenset(
@@ -42,6 +42,15 @@ _SECRET_WORDS = frozenset(
 _HARMLESS_BEFORE = frozenset("cache public per bos eos pad unk stop special".split())
 # `oci_key_file`, `token_url`, `token_cost_above_128k`, `stop_token_ids`; but `access_key_id`.
 _HARMLESS_AFTER = frozenset("file path url uri cost limit budget count type ids".split())
+
+
+class Variables(dict[str, str]):
+    """An environment that stays as it is, so that its secrets are looked for once."""
+
+    @functools.cached_property
+    def secrets(self) -> tuple[tuple[str, str], ...]:
+        """Names of variables with the secrets in them: whole values, or the passwords of URLs."""
+        return tuple(_secrets_among(self.items()))
 
 
 def redact(text: str, environment: Mapping[str, str]) -> str:
@@ -82,20 +91,16 @@ def key_in_name(name: str, environment: Mapping[str, str]) -> str | None:
 
 
 def _secrets(environment: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """Names of variables with the secrets in them: whole values, or the passwords of URLs."""
-    return _secrets_among(tuple(environment.items()))
+    return (environment if isinstance(environment, Variables) else Variables(environment)).secrets
 
 
-@functools.lru_cache(maxsize=8)  # a task asks twenty times
-def _secrets_among(environment: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-    found: list[tuple[str, str]] = []
+def _secrets_among(environment: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     for name, value in environment:
         if len(value) >= _MIN_CHARS:
             if _is_secret_variable(name):
-                found.append((name, value))
+                yield name, value
             elif "@" in value:
-                found += ((name, each) for each in _URL_PASSWORD.findall(value) if each)
-    return tuple(found)
+                yield from ((name, each) for each in _URL_PASSWORD.findall(value) if each)
 
 
 @functools.cache
@@ -120,7 +125,7 @@ def _forms(value: str) -> tuple[str, ...]:
 
 
 def redact_value(
-    value: Any, environment: Mapping[str, str], clean: Callable[..., str] = redact
+    value: object, environment: Mapping[str, str], clean: Callable[..., str] = redact
 ) -> Any:
     """A JSON value with every text in it, names of fields too, as `clean` gives it."""
     whole = "\n".join(_texts(value))  # mostly nothing is found, and one search is enough
@@ -129,7 +134,7 @@ def redact_value(
     return _cleaned(value, lambda text: clean(text, environment))
 
 
-def _texts(value: Any) -> Iterator[str]:
+def _texts(value: object) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
@@ -141,7 +146,7 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(each)
 
 
-def _cleaned(value: Any, clean: Callable[[str], str]) -> Any:
+def _cleaned(value: object, clean: Callable[[str], str]) -> Any:
     if isinstance(value, str):
         return clean(value)
     if isinstance(value, list):

@@ -167,11 +167,16 @@ def is_temporary(path: str) -> bool:
 
 def left_overs(folder: Path) -> Iterator[Path]:
     """What crashes left behind: temporary names that are older than an hour."""
+    return old(folder, lambda name: name.startswith(".tmp-"))
+
+
+def old(folder: Path, wanted: Callable[[str], bool]) -> Iterator[Path]:
+    """The entries of a folder with wanted names that are older than an hour."""
     # By the time of change: a copied folder takes its other times from the original.
     limit = time.time() - LEFT_OVER_S
     with contextlib.suppress(FileNotFoundError):
         for entry in _entries(folder):
-            if entry.name.startswith(".tmp-"):
+            if wanted(entry.name):
                 with contextlib.suppress(FileNotFoundError):
                     if entry.stat(follow_symlinks=False).st_ctime < limit:
                         yield Path(entry.path)
@@ -225,6 +230,16 @@ def empty_folders(folder: Path) -> Iterator[str]:
             if not os.listdir(entry.path):
                 yield as_text(entry.name)
             yield from (f"{as_text(entry.name)}/{each}" for each in empty_folders(Path(entry.path)))
+
+
+def link_on_the_way(folder: str, place: str) -> str | None:
+    """A symbolic link among the folders from here to a place below; None if there is none."""
+    path = folder
+    for part in place.split("/")[:-1]:
+        path = f"{path}/{part}"
+        if os.path.islink(path):
+            return path
+    return None
 
 
 def first_link(path: str) -> str | None:

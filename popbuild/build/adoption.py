@@ -20,6 +20,7 @@ from popbuild.base.paths import CURRENT, JobFolder, artifact_place
 from popbuild.jobs import fingerprint, lifecycle, open_job, originals, promotion, records
 from popbuild.jobs.config_archive import Objects
 from popbuild.jobs.examine import Exam, examine
+from popbuild.jobs.input_files import put_inputs
 from popbuild.jobs.lookup import Job
 from popbuild.jobs.surroundings import Surroundings
 from popbuild.model import status as states
@@ -46,7 +47,7 @@ def adopt(
     assert job.seed is not None
     assert job.pipeline is not None
     assert job.folder is not None
-    exam = examine(job.folder, job.seed, job.pipeline, around)
+    exam = examine(job.folder, job.seed, job.pipeline, around, job.files)
     tasks = [
         task
         for task in job.pipeline.in_order
@@ -55,7 +56,7 @@ def adopt(
     left = _Left(original, around, _as_told(original))
     left.check(exam, tasks)
     opened = _open(job, original, around)
-    exam = examine(opened.folder, job.seed, job.pipeline, around)
+    exam = examine(opened.folder, job.seed, job.pipeline, around, job.files)
     opened.catch_up(exam)  # with the letters that a command wrote which was killed
     Objects(around.root).keep(around.config.snapshot)
     for task in tasks:
@@ -182,6 +183,7 @@ def _open(job: Job, original: JobFolder, around: Surroundings) -> open_job.OpenJ
         else:
             tree.rename_new(job.folder.path, current.path)
     tree.remove(current.rejection)
+    put_inputs(root, current, job.files)
     lifecycle.write_seed(current, job.seed)
     return open_job.open_job(current, job.id, run_id(), job.seed, job.pipeline, None)
 
@@ -189,7 +191,11 @@ def _open(job: Job, original: JobFolder, around: Surroundings) -> open_job.OpenJ
 def _adopt(opened: open_job.OpenJob, exam: Exam, task: Task, told: Mapping[str, Any]) -> None:
     """Write a task's letter, and say that it is done."""
     inputs = exam.inputs(task)
-    read = {"seed:": "", **{f"artifact:{name}:": "" for name in task.needs}}
+    read = {
+        "seed:": "",
+        **{f"artifact:{name}:": "" for name in task.needs},
+        **{f"input:{name}:/digest": "" for name in inputs.inputs},
+    }
     now = fingerprint.current({**fingerprint.fixed(task, inputs), **read}, task, inputs)
     times = _times(told)
     body: dict[str, Any] = {

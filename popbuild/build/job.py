@@ -20,6 +20,7 @@ from popbuild.build.nothing_to_do import Options
 from popbuild.build.ready import ReadyTasks
 from popbuild.jobs import job_ids, job_state, lifecycle, lookup, open_job, originals, promotion
 from popbuild.jobs.examine import Exam
+from popbuild.jobs.input_files import InputFiles, put_inputs
 from popbuild.jobs.records import read_json
 from popbuild.jobs.seed_files import BadSeed
 from popbuild.jobs.staleness import FRESH
@@ -86,13 +87,13 @@ class JobBuild:
         if job.exam is None or job.folder is None or options.always or options.fresh:
             return None
         if job.up_to_date:
-            lifecycle.refresh_seed(self.root, job.folder, job.seed)
+            lifecycle.refresh_seed(self.root, job.folder, job.seed, job.files)
             return JobResult(self.id, "up to date", path=self._show(job.folder))
         rejection: Any = read_json(job.folder.rejection) if job.state == REJECTED else None
         stands = lookup.rejection_stands(job.exam, rejection)
         if stands is None:
             return None
-        lifecycle.refresh_seed(self.root, job.folder, job.seed)
+        lifecycle.refresh_seed(self.root, job.folder, job.seed, job.files)
         problems = tuple(Problem.from_json(each) for each in rejection["problems"])
         path = self._show(job.folder)
         return JobResult(self.id, "unchanged", path=path, task=stands, problems=problems)
@@ -124,9 +125,9 @@ class JobBuild:
         # There are results of earlier runs that were not promoted.
         in_current = self.root.job(CURRENT, job.id).path.is_dir() and not job.matches
         goes_on = in_current or job.state == REJECTED
-        folder = await asyncio.to_thread(take_up, job, self.root)
+        folder, files = await asyncio.to_thread(take_up, job, self.root)
         opened = open_job.open_job(folder, self.id, run, job.seed, job.pipeline, source)
-        exam = job.exam.moved(folder, last_seed)
+        exam = job.exam.moved(folder, last_seed, files)
         _draw_again(exam, services.options.fresh)
         partial = self.tasks is not None
         return JobRun(services, run, opened, exam, partial, goes_on, self.started_s)
@@ -195,8 +196,8 @@ def _check_edits(exam: Exam, options: Options) -> None:
             )
 
 
-def take_up(job: lookup.Job, root: Root) -> JobFolder:
-    """The job's directory in current/, with today's seed in it."""
+def take_up(job: lookup.Job, root: Root) -> tuple[JobFolder, InputFiles]:
+    """The job's directory in current/, with today's seed in it, and the copies of its files."""
     assert job.seed is not None
     current = root.job(CURRENT, job.id)
     if job.matches:
@@ -212,11 +213,14 @@ def take_up(job: lookup.Job, root: Root) -> JobFolder:
             data = disk.read(root.seed(job.id), max_bytes=jsonio.MAX_BYTES)
             disk.write(root.pending(job.id), data)
     originals.keep_original(root, current)
+    # Before the seed: from then on the job's own copies answer for what it names.
+    files = put_inputs(root, current, job.files)
     lifecycle.claim(root, job.id)
     tree.remove(current.rejection)
     lifecycle.write_seed(current, job.seed)
     tree.remove(current.path / job_state.CLAIMED)
-    return current
+    tree.remove(root.pending_inputs(job.id))
+    return current, files
 
 
 def _draw_again(exam: Exam, tasks: Iterable[str]) -> None:

@@ -70,7 +70,7 @@ def settle_without_building(
         if found.up_to_date:
             for state in (CURRENT, REJECTED):
                 originals.discard_original(root, root.job(state, job))
-            lifecycle.refresh_seed(root, exam.folder, exam.seed)
+            lifecycle.refresh_seed(root, exam.folder, exam.seed, exam.files)
         place = job_place(COMPLETE if found.state == COMPLETE else CURRENT, job)
         return JobResult(job, "up to date", path=place, frozen=exam.frozen)
     finally:

@@ -34,10 +34,10 @@ class NeverDecides(FileChangedChecker):  # type: ignore[misc]  # doit has no typ
     def info(self, file_path: str) -> None:
         return None
 
-    def check_modified(self, file_path: str, file_stat: Any, state: Any) -> bool:
+    def check_modified(self, file_path: str, file_stat: object, state: object) -> bool:
         return False
 
-    def get_state(self, dep: str, current_state: Any) -> None:
+    def get_state(self, dep: str, current_state: object) -> None:
         return None
 
 
@@ -78,7 +78,11 @@ def _doit_task(exam: Exam, task: Task, look: Callable[[], Verdict], doc: str) ->
     return DoitTask(
         f"{job}:{task.id}",
         [refuse],
-        file_dep=[str(folder.seed), *(str(folder.artifact(name)) for name in needed)],
+        file_dep=[
+            str(folder.seed),
+            *map(folder.at, exam.input_places),
+            *(str(folder.artifact(name)) for name in needed),
+        ],
         targets=[str(folder.artifact(task.artifact))],
         task_dep=[f"{job}:{name}" for name in task.needs],
         uptodate=[UpToDate(look)],

@@ -1,4 +1,4 @@
-"""What commands change for a person: seeds, retries, frozen tasks, exported artifacts."""
+"""What commands change for a person: retries, frozen tasks, exported artifacts."""
 
 from __future__ import annotations
 
@@ -10,51 +10,16 @@ from typing import Any
 
 from popbuild.base import disk, jsonio
 from popbuild.base.errors import GateError, InputError, UsageError, no_such
-from popbuild.base.paths import COMPLETE, CURRENT, REJECTED, Root, check_name
+from popbuild.base.paths import COMPLETE, CURRENT, REJECTED, Root
 from popbuild.build import adoption
-from popbuild.jobs import job_ids, job_state, lifecycle, promotion, records, seals
+from popbuild.jobs import job_state, lifecycle, promotion, records
 from popbuild.jobs.examine import Exam, examine
 from popbuild.jobs.lookup import Job
-from popbuild.jobs.seed_files import BadSeed, key_problems, read_seed
 from popbuild.jobs.selection import require_task, select
 from popbuild.model import status as states
-from popbuild.model.clock import run_id
 from popbuild.model.config import config
 from popbuild.query import describe
-from popbuild.query.describe import files_of, find_job, folder_of, refuse_bad, seed_error
-
-
-def submit(root: Root, file: Path, job: str | None = None) -> str:
-    """Queue a one-off job from a seed file; gives its ID. The seed must be valid."""
-    job = run_id() if job is None else check_name("job", job)
-    try:
-        seed = read_seed(file, str(file))
-    except FileNotFoundError:
-        raise UsageError("no such seed file", {"file": file}) from None
-    except BadSeed as bad:
-        raise seed_error(bad) from None
-    return queue(root, seed, job)
-
-
-def queue(root: Root, seed: Mapping[str, Any], job: str | None = None) -> str:
-    """Queue a one-off job from a seed that is valid; gives its ID."""
-    job = run_id() if job is None else check_name("job", job)
-    environment = config.environment_of(root, os.environ)
-    job_ids.refuse_keys(job, environment)
-    if problems := key_problems(seed, environment):
-        raise seed_error(BadSeed("the seed", problems))
-    if job.casefold() in {each.casefold() for each in job_ids.known_jobs(root)}:
-        raise UsageError(
-            "there is a job with this ID already",
-            {"job": job},
-            hint="choose another ID, or edit its seed and run it",
-        )
-    lifecycle.prepare_root(root)
-    data = jsonio.dumps(seed, sort=False)
-    if len(data) > jsonio.MAX_QUEUED_BYTES:  # with the indentation of many levels
-        data = jsonio.compact(seed).encode()
-    disk.write(root.pending(job), data)
-    return job
+from popbuild.query.describe import files_of, find_job, folder_of, refuse_bad
 
 
 def export(root: Root, job: Job, target: Path, artifact: str | None = None) -> Path:
@@ -170,7 +135,7 @@ def accept(root: Root, name: str, tasks: Iterable[str] = ()) -> list[str]:
         folder = folder_of(job)
         assert job.seed is not None
         assert job.pipeline is not None
-        exam = examine(folder, job.seed, job.pipeline, describe.around(root))
+        exam = examine(folder, job.seed, job.pipeline, describe.around(root), job.files)
         wanted = list(tasks) or list(job.pipeline.names)
         for each in wanted:
             require_task(job.pipeline, each, name)
@@ -192,9 +157,7 @@ def accept(root: Root, name: str, tasks: Iterable[str] = ()) -> list[str]:
             lifecycle.reseal_letter(folder, exam, task, None, verdict.edited)
             exam.look(task)
             accepted.append(task.id)
-        if not job_state.holds_seed(folder, job.seed):
-            with seals.changing(folder, folder.seed):
-                lifecycle.write_seed(folder, job.seed)
+        lifecycle.refresh_copies(root, folder, job.seed, job.files)
         return accepted
 
 

@@ -2,18 +2,39 @@
 
 from pathlib import Path
 
+from popbuild.base.errors import UsageError
 from popbuild.cli.options import Given, argument, command, option, print_result, root_of
 
 
 @command(
     "queue a one-off job from a seed file",
-    argument("file", "FILE", help="the seed"),
+    argument("file", "FILE", help="the seed; or a folder or .zip with seed.json and its files"),
     option("--id", value="ID", help="the job's ID; a new pl-... one if absent"),
+    option(
+        "--file",
+        dest="files",
+        value="NAME=PATH",
+        repeated=True,
+        help="a file for the prompts, which read it as files.NAME; repeatable",
+    ),
 )
 def _submit(given: Given) -> int:
-    """Queue a one-off job: the seed is copied to pending/ under a new ID, or under --id.
-    A seed under seeds/ needs no submit: its file name is its job's ID."""
-    from popbuild.build import verbs
+    """Queue a one-off job: the seed is copied to pending/ under a new ID, or under --id, and
+    the files that it names with it. A seed under seeds/ needs no submit: its file name is its
+    job's ID."""
+    from popbuild.build.submission import submit
 
-    job = verbs.submit(root_of(given), Path(given.file), given.id)
+    job = submit(root_of(given), Path(given.file), given.id, _files(given.files or []))
     return print_result(given.json, lambda: {"id": job}, lambda: [job])
+
+
+def _files(given: list[str]) -> dict[str, Path]:
+    """The files that were given, by name."""
+    found: dict[str, Path] = {}
+    for each in given:
+        name, separator, path = each.partition("=")
+        if not separator or not path or name in found:
+            what = "a file was given twice" if name in found else "a file is given by name and path"
+            raise UsageError(what, {"--file": each}, hint="--file report=q3.md")
+        found[name] = Path(path)
+    return found

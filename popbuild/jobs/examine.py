@@ -12,8 +12,10 @@ from typing import Any
 from popbuild.base import disk, jsonio
 from popbuild.base.paths import COMPLETE, JobFolder
 from popbuild.jobs import fingerprint, records, staleness
+from popbuild.jobs.input_files import InputFiles, own_value
 from popbuild.jobs.surroundings import Surroundings
 from popbuild.model.decision import APPROVED, OPEN, REJECTED, Decision, Question
+from popbuild.model.input_file import input_place
 from popbuild.model.letter import Letter
 from popbuild.model.pipeline import Pipeline, Task
 from popbuild.model.problem import MISSING, Problem, value_at
@@ -36,12 +38,21 @@ class Exam:
     asked: dict[str, str] = field(default_factory=dict)  # tasks a person wants built, and why
     samples: Mapping[str, int] = field(default_factory=dict)  # which draw a task is at, from 0
     frozen_from: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # see read_frozen
+    files: InputFiles = field(default_factory=dict)  # of the seed
+    input_places: tuple[str, ...] = ()  # of these, in its directory
     last_seed: Any = None  # what the job's own copy was, where today's seed stands in its place
     _resolved: dict[str, tuple[Any, str]] = field(default_factory=dict)
 
-    def moved(self, folder: JobFolder, last_seed: Any) -> Exam:
-        """This exam for another directory with the same files, but for its seed. Reads nothing."""
-        return dataclasses.replace(self, folder=folder, last_seed=last_seed)
+    def moved(self, folder: JobFolder, last_seed: object, files: InputFiles) -> Exam:
+        """This exam for another directory with the same files, but for its seed and the `files` of
+        that. Judges anew only if one of these was changed meanwhile."""
+        exam = dataclasses.replace(self, folder=folder, last_seed=last_seed, files=files)
+        if {name: each.digest for name, each in files.items()} != {
+            name: each.digest for name, each in self.files.items()
+        }:
+            for task in self.pipeline.in_order:
+                exam.look(task)
+        return exam
 
     def look(self, task: Task) -> staleness.Verdict:
         """Read a task's letter and artifact anew, and say whether it must run."""
@@ -92,7 +103,7 @@ class Exam:
         return {
             dependency: value
             for dependency, value in found.items()
-            if value is not MISSING and dependency.startswith(("seed:", "artifact:"))
+            if value is not MISSING and dependency.startswith(("seed:", "artifact:", "input:"))
         }
 
     def changes(self, task: Task) -> tuple[staleness.DependencyChange, ...]:
@@ -117,6 +128,10 @@ class Exam:
         if fingerprint.value_digest(kept) == digest:
             return kept
         last_good = root.job(COMPLETE, job)
+        if kind == "input":
+            name, _, pointer = rest.partition(":")
+            values = (own_value(each, name, pointer) for each in (self.folder, last_good))
+            return next((e for e in values if fingerprint.value_digest(e) == digest), MISSING)
         if kind == "seed":
             paths, pointer = [self.folder.seed, last_good.seed], rest
         elif kind == "artifact":
@@ -142,6 +157,7 @@ class Exam:
             self.around.model_place(task),
             self.samples.get(task.id, 0),
             self.folder.id,
+            self.files,
             self._resolved,
         )
 
@@ -155,7 +171,7 @@ class Exam:
         schema, _ = self.around.schema(task)
         return gate.judge(value, schema) if schema else ()
 
-    def settle(self, task: Task, value: Any, letter: Letter) -> None:
+    def settle(self, task: Task, value: object, letter: Letter) -> None:
         """Note a task that was built: the tasks below are judged by the new artifact."""
         self.artifacts[task.id] = value
         self.digests[task.id] = jsonio.digest(value)
@@ -236,9 +252,10 @@ class Exam:
         return not any(self.verdicts[name].stale or self.verdicts[name].edited for name in names)
 
 
-def examine_unbuilt(folder: JobFolder, seed: Any, pipeline: Pipeline, around: Surroundings) -> Exam:
-    """The exam of a job that has no directory anywhere: nothing was built, and none is looked for.
-    `folder` is where it will stand."""
+def examine_unbuilt(
+    folder: JobFolder, seed: object, pipeline: Pipeline, around: Surroundings, files: InputFiles
+) -> Exam:
+    """The exam of a job without a directory: no file of it is looked for."""
     samples = records.read_samples(around.root, folder.id)
     frozen = records.read_frozen(around.root, folder.id)
     nothing = dict.fromkeys(task.id for task in pipeline.in_order)
@@ -253,14 +270,31 @@ def examine_unbuilt(folder: JobFolder, seed: Any, pipeline: Pipeline, around: Su
         decisions=dict.fromkeys(task.id for task in pipeline.gated),
         samples=samples,
         frozen_from=frozen,
+        files=files,
+        input_places=_places_of(files),
     )
 
 
-def examine(folder: JobFolder, seed: Any, pipeline: Pipeline, around: Surroundings) -> Exam:
+def examine(
+    folder: JobFolder, seed: object, pipeline: Pipeline, around: Surroundings, files: InputFiles
+) -> Exam:
     """Hold a job's directory against today's inputs. Reads; writes nothing."""
     samples = records.read_samples(around.root, folder.id)
     frozen = records.read_frozen(around.root, folder.id)
-    exam = Exam(folder, seed, pipeline, around, samples=samples, frozen_from=frozen)
+    exam = Exam(
+        folder,
+        seed,
+        pipeline,
+        around,
+        samples=samples,
+        frozen_from=frozen,
+        files=files,
+        input_places=_places_of(files),
+    )
     for task in pipeline.in_order:
         exam.look(task)
     return exam
+
+
+def _places_of(files: InputFiles) -> tuple[str, ...]:
+    return tuple(input_place(each.name, each.source) for each in files.values())

@@ -5,6 +5,8 @@ A fingerprint maps dependencies to digests. Their names are what `explain` print
     seed:/data/tone              a value of the seed that was read
     seed-kind:/data              only that there is an object, an array, something or nothing
     artifact:research:/content   a value of an upstream task's main artifact
+    input:report:/text           a value of a file that the seed names
+    inputs                       which files the seed names, where it asked that
     needs                        which tasks it needs, where it asked which artifacts there are
     file:tasks/research/prompt.md   a file under pipeline-config/
     setting:temperature          an effective model setting
@@ -23,6 +25,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from popbuild.base import jsonio
+from popbuild.jobs.input_files import InputFiles
 from popbuild.model.config.snapshot import is_litter
 from popbuild.model.letter import Fingerprint
 from popbuild.model.pipeline import Task
@@ -37,7 +40,8 @@ STAGES_VERSION = "2"  # raised when a default stage gives another result for the
 class Inputs:
     """What dependencies are resolved against: the seed, each upstream main artifact that exists,
     the digests of the snapshot by path, where the task's model answers, the number of its first
-    draw, the job's ID. `resolved` are dependencies on documents that other tasks have too."""
+    draw, the job's ID, the files of the seed. `resolved` are dependencies on documents that other
+    tasks have too."""
 
     seed: Any
     artifacts: Mapping[str, Any]
@@ -45,6 +49,7 @@ class Inputs:
     place: Place = NOWHERE
     sample: int = 0
     job: str = ""
+    inputs: InputFiles = field(default_factory=dict)
     resolved: dict[str, tuple[Any, str]] = field(default_factory=dict)
 
 
@@ -56,11 +61,13 @@ class Seen:
     seed: Any
     artifacts: Mapping[str, Any]
     config: Mapping[str, Any]
+    files: InputFiles = field(default_factory=dict)
 
     @staticmethod
     def of(task: Task, inputs: Inputs) -> Seen:
         artifacts = {name: jsonio.in_order(value) for name, value in inputs.artifacts.items()}
-        return Seen(jsonio.in_order(inputs.seed), artifacts, jsonio.in_order(dict(task.settings)))
+        settings = jsonio.in_order(dict(task.settings))
+        return Seen(jsonio.in_order(inputs.seed), artifacts, settings, inputs.inputs)
 
 
 def fixed(task: Task, inputs: Inputs) -> dict[str, str]:
@@ -92,6 +99,8 @@ def resolve(dependency: str, task: Task, inputs: Inputs) -> str:
         return inputs.job
     if kind == "needs":
         return value_digest(list(task.needs))
+    if kind == "inputs":
+        return value_digest(sorted(inputs.inputs))
     if kind == "fallback":
         return LISTED if rest in task.fallbacks else jsonio.ABSENT
     document, pointer = _read_from(dependency, task, inputs)
@@ -109,7 +118,7 @@ def value_now(dependency: str, task: Task, inputs: Inputs) -> Any:
     kind, _, rest = dependency.partition(":")
     if kind == "setting":
         return task.settings.get(rest, MISSING)
-    if kind in ("seed", "artifact"):
+    if kind in ("seed", "artifact", "input"):
         return value_at(*_read_from(dependency, task, inputs))
     return MISSING
 
@@ -120,16 +129,19 @@ def _read_from(dependency: str, task: Task, inputs: Inputs) -> tuple[Any, str]:
     if kind in ("seed", "seed-kind"):
         return inputs.seed, pointer
     upstream, _, pointer = pointer.partition(":")
+    if kind in ("input", "input-kind"):
+        file = inputs.inputs.get(upstream)
+        return MISSING if file is None else file.document, pointer
     is_needed = upstream in task.needs
     return inputs.artifacts.get(upstream, MISSING) if is_needed else MISSING, pointer
 
 
-def value_digest(value: Any) -> str:
+def value_digest(value: object) -> str:
     """The digest of a value, or ABSENT."""
     return jsonio.ABSENT if value is MISSING else jsonio.digest(value)
 
 
-def kind_of(value: Any) -> str:
+def kind_of(value: object) -> str:
     """What a template learns when it tests a value without reading it."""
     if value is MISSING:
         return jsonio.ABSENT
@@ -138,7 +150,9 @@ def kind_of(value: Any) -> str:
     return "array" if isinstance(value, list) else "scalar"
 
 
-_TRACED = ("seed", "seed-kind", "artifact", "artifact-kind", "needs", "fallback", "job")
+_TRACED = tuple(
+    "seed seed-kind artifact artifact-kind input input-kind inputs needs fallback job".split()
+)
 
 
 def _is_no_more(dependency: str, task: Task, now: Fingerprint) -> bool:

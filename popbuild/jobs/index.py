@@ -21,11 +21,13 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
-from popbuild.base import disk, file_clock, fork_map
+from popbuild.base import file_clock, fork_map
 from popbuild.base.errors import PopbuildError
-from popbuild.base.paths import COMPLETE, CURRENT, PENDING, REJECTED
+from popbuild.base.paths import COMPLETE, CURRENT, PENDING, REJECTED, job_place
+from popbuild.base.read_notes import noting_reads
 from popbuild.jobs import job_ids, job_state, lookup, records, stamps
 from popbuild.jobs.examine import Exam
+from popbuild.jobs.input_files import differing_inputs
 from popbuild.jobs.staleness import Verdict
 from popbuild.jobs.surroundings import Surroundings
 from popbuild.model.config.config import DEFAULT_PIPELINE
@@ -49,6 +51,7 @@ class Index:
         self._watch = functools.cache(self._watched_of)
         self._rows: dict[str, str] = {}  # job -> <pipeline>:<the digest of its stamp>
         self._stale: dict[str, stamps.StaleRow] = {}  # as they were at the last look
+        self._inputs: stamps.Places = {}  # of jobs whose seeds name files
         self._learned = False
         self._met: set[str] = set()  # those whose row was found by this very command
         self._now: file_clock.Moment | None = None
@@ -59,7 +62,7 @@ class Index:
                 self._unsettled = _unsettled(around)
                 self._now = file_clock.now(self._path.parent)
         if self._now is not None:
-            self._rows, self._stale = stamps.read_index(self._path, self._now)
+            self._rows, self._stale, self._inputs = stamps.read_index(self._path, self._now)
             known = self._rows.keys() | self._stale.keys() | self._unsettled
             # Only complete jobs have rows: any other is examined when its turn comes.
             complete = {*job_ids.stems_in(around.root.data / COMPLETE, "")}
@@ -74,7 +77,8 @@ class Index:
                 good = set(job_ids.stems_in(self._around.root.data / COMPLETE, ""))
                 rows = {job: row for job, row in self._rows.items() if job in good}
                 stale = {job: each for job, each in self._stale.items() if job in good}
-                stamps.write_index(self._path, self._now, rows, stale)
+                inputs = {job: each for job, each in self._inputs.items() if job in good}
+                stamps.write_index(self._path, self._now, rows, stale, inputs)
 
     def find(self, job: str) -> lookup.Job:
         """`lookup.find`, but without opening a file of a job that is as it was, nor its seed."""
@@ -93,7 +97,10 @@ class Index:
 
     def _as_it_was(self, job: str, pipeline: Pipeline, verdicts: dict[str, Verdict]) -> lookup.Job:
         folder = self._around.root.job(COMPLETE, job)
-        exam = Exam(folder, None, pipeline, self._around, verdicts=verdicts)
+        own = f"{job_place(COMPLETE, job)}/"
+        places = [each for each in self._inputs.get(job, ()) if each.startswith(own)]
+        inputs = tuple(each.removeprefix(own) for each in places)
+        exam = Exam(folder, None, pipeline, self._around, verdicts=verdicts, input_places=inputs)
         return lookup.Job(job, COMPLETE, folder, None, pipeline, exam)
 
     def knows(self, job: str) -> Pipeline | None:
@@ -109,28 +116,32 @@ class Index:
         if watched is None:
             return None
         root = self._around.root
-        if job in self._met or stamps.stamp_of(root, job, watched, stamps.stat_at) == digest:
+        inputs = self._inputs.get(job, ())
+        if job in self._met:
             return watched.pipeline
-        return None
+        same = stamps.stamp_of(root, job, watched, stamps.stat_at, inputs) == digest
+        return watched.pipeline if same else None
 
     def examine(self, job: str) -> lookup.Job:
         """`lookup.find`. The next command knows a complete job from it whose files are at rest."""
         if self._now is None or job in self._unsettled:
             return lookup.find(job, self._around)
-        with disk.noting_reads() as seen:
+        with noting_reads() as seen:
             found = lookup.find(job, self._around)
             if found.seed is None or found.folder is None:
                 return found
             holds_seed = job_state.holds_seed(found.folder, found.seed)
+            holds_all = holds_seed and not differing_inputs(found.folder, found.files)
             stale = None if found.up_to_date else _stale_verdicts(found)
-            if stale is None and not (found.up_to_date and holds_seed):
+            if stale is None and not (found.up_to_date and holds_all):
                 return found
         name = found.seed.get("pipeline", DEFAULT_PIPELINE)
         watched = self._watch(name)
         if watched is not None and self._are_at_rest(seen.values()):
             # The stats of what was read, and not of what stands there a moment later.
-            stamp = stamps.stamp_of(self._around.root, job, watched, seen.get)
-            self._keep(job, f"{name}:{stamp}", stale)
+            inputs = _input_places(found)
+            stamp = stamps.stamp_of(self._around.root, job, watched, seen.get, inputs)
+            self._keep(job, f"{name}:{stamp}", stale, inputs)
         return found
 
     def _meet(self, strangers: Sequence[str]) -> None:
@@ -139,26 +150,33 @@ class Index:
         if count > 1:
             shares = [strangers[number::count] for number in range(count)]
             for found in fork_map.each(self._learn, shares):
-                rows, told = found or ({}, {})
+                rows, told, inputs = found or ({}, {}, {})
                 stale = stamps.stale_rows(told)
                 self._learned = self._learned or bool(rows or stale)
                 self._rows |= rows
                 self._stale |= stale
+                self._inputs |= inputs
                 self._met.update(rows, stale)
 
-    def _learn(self, ids: Sequence[str]) -> tuple[dict[str, str], dict[str, Any]]:
-        """The rows that these jobs turn out to have, and the stale ones, both as JSON."""
+    def _learn(self, ids: Sequence[str]) -> tuple[dict[str, str], dict[str, Any], stamps.Places]:
+        """The rows that these jobs turn out to have, the stale ones, and their files, as JSON."""
         for job in ids:
             # An error is reported when the job's turn comes.
             with contextlib.suppress(PopbuildError, OSError):
                 self.examine(job)
         rows = {job: self._rows[job] for job in ids if job in self._rows}
-        return rows, stamps.rows_as_json(
-            {job: self._stale[job] for job in ids if job in self._stale}
-        )
+        told = {job: self._stale[job] for job in ids if job in self._stale}
+        inputs = {job: self._inputs[job] for job in ids if job in self._inputs}
+        return rows, stamps.rows_as_json(told), inputs
 
-    def _keep(self, job: str, row: str, stale: Mapping[str, Verdict] | None) -> None:
+    def _keep(
+        self, job: str, row: str, stale: Mapping[str, Verdict] | None, inputs: list[str]
+    ) -> None:
         """A job that was up to date stays known beside its stale one: an edit may be undone."""
+        if inputs:
+            self._inputs[job] = inputs
+        else:
+            self._inputs.pop(job, None)
         if stale is not None and self._stale.get(job) != (row, stale):
             self._stale[job] = row, stale
             self._learned = True
@@ -189,6 +207,13 @@ def find_all(names: Collection[str], around: Surroundings) -> Iterator[lookup.Jo
         for name in names:
             job = index.show(name)
             yield dataclasses.replace(job, bad_name=bad[name]) if name in bad else job
+
+
+def _input_places(job: lookup.Job) -> list[str]:
+    """Where the files of a job's seed stand: what was read, and the job's own copies."""
+    folder = job_place(job.state, job.id)
+    own = [f"{folder}/{each}" for each in (job.exam.input_places if job.exam else ())]
+    return sorted({*own, *(each.place for each in job.files.values())})
 
 
 def _stale_verdicts(job: lookup.Job) -> Mapping[str, Verdict] | None:

@@ -13,6 +13,7 @@ from popbuild.base.paths import CURRENT, JobFolder, Root
 from popbuild.jobs import fingerprint, records, seals
 from popbuild.jobs.claims import JobLocks
 from popbuild.jobs.examine import Exam
+from popbuild.jobs.input_files import InputFiles, differing_inputs, put_inputs
 from popbuild.jobs.job_state import CLAIMED, holds_seed, read_status
 from popbuild.model import status as states
 from popbuild.model.clock import timestamp
@@ -82,12 +83,27 @@ def note_abandoned(root: Root, job: str) -> None:
             disk.write(folder.status, jsonio.dumps(states.abandoned(status), sort=False))
 
 
-def refresh_seed(root: Root, folder: JobFolder, seed: Mapping[str, Any]) -> None:
-    """Copy a seed if it changed and no task read the change; take what waits in pending/."""
-    if not holds_seed(folder, seed):
-        with seals.changing(folder, folder.seed):
+def refresh_seed(root: Root, folder: JobFolder, seed: Mapping[str, Any], files: InputFiles) -> None:
+    """`refresh_copies`, and what waits in pending/ is taken."""
+    refresh_copies(root, folder, seed, files)
+    drop_pending(root, folder.id)
+
+
+def refresh_copies(
+    root: Root, folder: JobFolder, seed: Mapping[str, Any], files: InputFiles
+) -> None:
+    """Copy a seed and its files if they changed, and no task read the change."""
+    differing = differing_inputs(folder, files)
+    if differing or not holds_seed(folder, seed):
+        with seals.changing(folder, folder.seed, *(folder.path / each for each in differing)):
+            put_inputs(root, folder, files)
             write_seed(folder, seed)
-    tree.remove(root.pending(folder.id))
+
+
+def drop_pending(root: Root, job: str) -> None:
+    """Remove what waits of a job: its seed before the files that the seed needs."""
+    tree.remove(root.pending(job))
+    tree.remove(root.pending_inputs(job))
 
 
 def write_seed(folder: JobFolder, seed: Mapping[str, Any]) -> None:

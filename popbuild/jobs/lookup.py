@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from popbuild.base import disk, jsonio, paths
@@ -11,6 +11,7 @@ from popbuild.base.errors import ConfigError, InputError, NotOursError
 from popbuild.base.paths import COMPLETE, CURRENT, REJECTED, SEED, JobFolder, Root
 from popbuild.jobs import fingerprint, job_ids, records, staleness
 from popbuild.jobs.examine import Exam, examine, examine_unbuilt
+from popbuild.jobs.input_files import InputFiles
 from popbuild.jobs.job_state import CLAIMED, DAMAGE, damage_of, removed_tasks, standing_state
 from popbuild.jobs.seed_files import BadSeed, key_problems, read_seed
 from popbuild.jobs.surroundings import Surroundings
@@ -31,7 +32,8 @@ class Job:
     complete, running, stopped, failed, waiting, rejected, pending or new. `seed` is today's; None
     with `bad_seed`. `damage` says why its status cannot be used, `removed` which tasks its pipeline
     no longer has: the next build mends both. `bad_name` says why its ID cannot be one, `bad_link`
-    which symbolic link it is or holds, `broken` why its pipeline cannot be used."""
+    which symbolic link it is or holds, `broken` why its pipeline cannot be used. `files` are those
+    that today's seed names."""
 
     id: str
     state: str
@@ -45,6 +47,7 @@ class Job:
     bad_name: str | None = None
     bad_link: str | None = None
     broken: ConfigError | None = None
+    files: InputFiles = field(default_factory=dict)
 
     @property
     def up_to_date(self) -> bool:
@@ -133,14 +136,14 @@ def find(job: str, around: Surroundings) -> Job:
     for place in (CURRENT, REJECTED):
         if place in folders:
             folder = folders[place]
-            exam = examine(folder, seed, pipeline, around)
+            exam = examine(folder, seed, pipeline, around, found.files)
             state = standing_state(root, folder, place)
             # A claim that was cut short, and a job whose seed was rejected, have no status yet.
             damage = damage_of(folder) if disk.stands(folder.status) else None
             return replace(found, state=state, folder=folder, exam=exam, damage=damage)
     if complete is not None:
         return complete
-    nothing = examine_unbuilt(root.job(CURRENT, job), seed, pipeline, around)
+    nothing = examine_unbuilt(root.job(CURRENT, job), seed, pipeline, around, found.files)
     return replace(found, state=_unbuilt(job, root), exam=nothing)
 
 
@@ -164,21 +167,23 @@ def _inputs_of(job: str, around: Surroundings, folders: Mapping[str, JobFolder])
     if link is not None:
         return Job(job, first, bad_link=link)
     try:
-        seed = _todays_seed(job, root)
+        seed, place = _todays_seed(job, root)
+        files = around.inputs.find(job, seed, place)
         if problems := key_problems(seed, around.config.environment):
             raise BadSeed(job_ids.place_of(root, job), problems)
     except BadSeed as bad:
         state = REJECTED if REJECTED in folders else first
         return Job(job, state, folders.get(state), bad_seed=bad)
     try:
-        return Job(job, first, seed=seed, pipeline=around.config.pipeline_for(seed))
+        pipeline = around.config.pipeline_for(seed)
+        return Job(job, first, seed=seed, pipeline=pipeline, files=files)
     except ConfigError as error:
         # Not examined.
-        place = next((each for each in (CURRENT, REJECTED, COMPLETE) if each in folders), None)
-        if place is None:
+        there = next((each for each in (CURRENT, REJECTED, COMPLETE) if each in folders), None)
+        if there is None:
             return Job(job, _unbuilt(job, root), seed=seed, broken=error)
-        state = standing_state(root, folders[place], place)
-        return Job(job, state, folders[place], seed, broken=error)
+        state = standing_state(root, folders[there], there)
+        return Job(job, state, folders[there], seed, broken=error)
     except InputError as error:
         named = Problem(error.as_line(), "/pipeline")
         return Job(job, first, bad_seed=BadSeed(job_ids.place_of(root, job), (named,)))
@@ -192,7 +197,7 @@ def _complete(found: Job, folder: JobFolder, around: Surroundings) -> Job:
         found,
         state=COMPLETE,
         folder=folder,
-        exam=examine(folder, found.seed, found.pipeline, around),
+        exam=examine(folder, found.seed, found.pipeline, around, found.files),
         damage=None if status or records.is_foreign(folder) else DAMAGE,
         removed=removed_tasks(status, found.pipeline) if status else (),
     )
@@ -202,9 +207,10 @@ def _unbuilt(job: str, root: Root) -> str:
     return "pending" if root.pending(job).exists() else "new"
 
 
-def _todays_seed(job: str, root: Root) -> dict[str, Any]:
-    """The source under seeds/, else what waits in pending/, else the job's own copy, the newest
-    first: what was claimed, what is built or was rejected since, and the last good result's."""
+def _todays_seed(job: str, root: Root) -> tuple[dict[str, Any], str]:
+    """A job's seed and its place: the source under seeds/, else what waits in pending/, else the
+    job's own copy, the newest first: what was claimed, what is built or was rejected since, and the
+    last good result's."""
     source = paths.seed_place(job)
     claimed = f"{paths.job_place(CURRENT, job)}/{CLAIMED}"
     own = [f"{paths.job_place(state, job)}/{SEED}" for state in (CURRENT, REJECTED, COMPLETE)]
@@ -212,7 +218,7 @@ def _todays_seed(job: str, root: Root) -> dict[str, Any]:
     for place in (*limits, claimed, *own):
         try:
             most = limits.get(place, jsonio.MAX_OWN_BYTES)
-            return read_seed(root.at(place), place, max_bytes=most)
+            return read_seed(root.at(place), place, max_bytes=most), place
         except FileNotFoundError:
             continue
     what = "the job has no seed.json: put it into seeds/, or move its folder away"
@@ -227,7 +233,7 @@ def standing_status(job: Job) -> states.Status | None:
     return states.abandoned(status)
 
 
-def rejection_stands(exam: Exam, rejection: Any) -> str | None:
+def rejection_stands(exam: Exam, rejection: object) -> str | None:
     """The task whose rejection still holds: all its dependencies are as they were, and all above
     it is up to date. None when something changed, so that a run is worth its money."""
     if not isinstance(rejection, dict):

@@ -28,7 +28,8 @@ class OpenJob:
         self.folder = folder
         self.status = status
         self._text = StatusBytes()
-        self._is_ahead = False  # of the disk, by a stage
+        self._is_ahead = False  # of the disk, by a stage or the start of a task
+        self._is_owed = False  # the start of a task is not written yet
         self._lock = threading.Lock()  # stages write files from their own threads
 
     def change(
@@ -46,6 +47,13 @@ class OpenJob:
                 return
             self._write(sync=sync)
 
+    def start(self, change: Callable[[states.Status], states.Status]) -> None:
+        """Apply the start of a task. `show_stage` writes it, before the task does anything that
+        counts: most tasks are at their call before anyone could look."""
+        with self._lock:
+            self.status = change(self.status)
+            self._is_ahead = self._is_owed = True
+
     def at_stage(self, task: str, stage: str) -> None:
         """Note which stage a task is at. Most are over before `show_stage` is asked to write it."""
         with self._lock:
@@ -53,14 +61,19 @@ class OpenJob:
             self._is_ahead = True
 
     def show_stage(self) -> None:
-        """Write down the stage that was noted, for commands that look; nothing depends on it."""
-        with self._lock, contextlib.suppress(OSError):
-            if self._is_ahead:
-                self._write(sync=False)
+        """Write down the stage that was noted, for commands that look. Raises OSError where the
+        start of a task cannot be written: starts are counted."""
+        with self._lock:
+            try:
+                if self._is_ahead:
+                    self._write(sync=False)
+            except OSError:
+                if self._is_owed:
+                    raise
 
     def _write(self, *, sync: bool) -> None:
         disk.write(self.folder.status, self._text.encoded(self.status), sync=sync)
-        self._is_ahead = False
+        self._is_ahead = self._is_owed = False
 
     def catch_up(self, exam: Exam) -> None:
         """Mark tasks as done whose letter was written just before a crash: the letter decides."""

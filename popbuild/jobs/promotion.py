@@ -10,7 +10,7 @@ from typing import Any
 
 from popbuild.base import disk, jsonio, permissions, tree
 from popbuild.base.errors import UsageError
-from popbuild.base.paths import COMPLETE, CURRENT, REJECTED, JobFolder, Root
+from popbuild.base.paths import COMPLETE, CURRENT, INPUTS, REJECTED, JobFolder, Root
 from popbuild.jobs import originals, records, run_log, seals
 from popbuild.jobs.examine import Exam
 from popbuild.jobs.job_ids import PROMOTIONS, stems_in
@@ -186,6 +186,10 @@ def _take_seed(root: Root, job: str, target: Path) -> None:
             with contextlib.suppress(PermissionError):
                 tree.copy_file(source, target)
     elif disk.stands(pending):
+        waiting = root.pending_inputs(job)
+        if disk.is_folder(waiting):  # first: nothing answers for them without their seed
+            tree.remove(target.parent / INPUTS)
+            tree.rename_new(waiting, target.parent / INPUTS)
         tree.remove(target)
         tree.rename_new(pending, target)
         if disk.is_regular(target):

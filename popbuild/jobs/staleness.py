@@ -124,7 +124,7 @@ def brief(value: Any) -> str:
     return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 1] + "…"
 
 
-def _both(old: Any, new: Any) -> tuple[str, str]:
+def _both(old: object, new: object) -> tuple[str, str]:
     """Two values that differ, cut so that the place shows where they begin to."""
     texts = [each if isinstance(each, str) else jsonio.compact(each) for each in (old, new)]
     pairs = enumerate(zip(*texts, strict=False))

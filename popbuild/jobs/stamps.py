@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from popbuild.model.pipeline import Pipeline
 
 # Folders of the code that decides what is stale.
 _JUDGES = ("base", "model", "model/config", "model/schema", "llm", "jobs")
-_INDEX_VERSION = 3
+_INDEX_VERSION = 4
 _pack = struct.Struct("=qqqQQ").pack
 
 # A path -> what stands there, None for nothing.
@@ -64,12 +64,14 @@ def stat_at(path: str) -> os.stat_result | None:
         return None
 
 
-def stamp_of(root: Root, job: str, watched: Watched, look: Look) -> str:
-    """A digest over the stats of a job's files, missing ones included."""
+def stamp_of(root: Root, job: str, watched: Watched, look: Look, inputs: Iterable[str] = ()) -> str:
+    """A digest over the stats of a job's files, missing ones included. `inputs` are the places, of
+    the root, of the files that its seed names."""
     folder = root.at(paths.job_place(COMPLETE, job))
     parts = [watched.elsewhere]
     sources = root.at(paths.seed_place(job)), root.at(paths.samples_place(job))
-    for path in (*sources, *[f"{folder}/{each}" for each in watched.places]):
+    own = [f"{folder}/{each}" for each in watched.places]
+    for path in (*sources, *own, *map(root.at, inputs)):
         it = look(path)
         parts.append(
             b"missing"
@@ -92,32 +94,42 @@ def _own_code() -> list[Any]:
 
 
 StaleRow = tuple[str, Mapping[str, Verdict]]  # a row, and the verdict on each task
+Places = dict[str, list[str]]  # of the files that a job's seed names, by the job
 
 
-def read_index(path: Path, now: file_clock.Moment) -> tuple[dict[str, str], dict[str, StaleRow]]:
-    """The rows of an index, and the verdicts on stale jobs; none if it cannot be trusted."""
+def read_index(
+    path: Path, now: file_clock.Moment
+) -> tuple[dict[str, str], dict[str, StaleRow], Places]:
+    """The rows of an index, the verdicts on stale jobs, and the files of seeds; none if it cannot
+    be trusted."""
     try:
         digest, _, data = disk.read(path).partition(b"\n")
         if digest.decode() != jsonio.digest_bytes(data):
-            return {}, {}
+            return {}, {}, {}
         body = json.loads(data)
         if body["formatVersion"] != _INDEX_VERSION or body["recorded"] > now.time_ns:
-            return {}, {}
+            return {}, {}, {}
         rows: dict[str, str] = body["jobs"]
         stale = stale_rows(body["stale"])
+        inputs: Places = body["inputs"]
     except (OSError, ValueError, KeyError, TypeError, PopbuildError):
-        return {}, {}
-    return rows, stale
+        return {}, {}, {}
+    return rows, stale, inputs
 
 
 def write_index(
-    path: Path, now: file_clock.Moment, rows: Mapping[str, str], stale: Mapping[str, StaleRow]
+    path: Path,
+    now: file_clock.Moment,
+    rows: Mapping[str, str],
+    stale: Mapping[str, StaleRow],
+    inputs: Places,
 ) -> None:
     body = {
         "formatVersion": _INDEX_VERSION,
         "recorded": now.time_ns,
         "jobs": rows,
         "stale": rows_as_json(stale),
+        "inputs": inputs,
     }
     data = json.dumps(body, separators=(",", ":")).encode()
     disk.write(path, jsonio.digest_bytes(data).encode() + b"\n" + data, sync=False)

@@ -11,6 +11,7 @@ from typing import Any
 from popbuild.base import jsonio
 from popbuild.base.errors import ConfigError, InputError
 from popbuild.base.paths import Root
+from popbuild.jobs.input_files import InputReader
 from popbuild.llm.endpoint import ADDRESS_SETTINGS, provider_place, weights_digest
 from popbuild.llm.request import is_local
 from popbuild.model.config.config import Config
@@ -84,6 +85,11 @@ class Surroundings:
         if task.schema not in self._sent:
             self._sent[task.schema] = bundle(task.schema, used, self._json_files, schema.where)
         return self._sent[task.schema]
+
+    @functools.cached_property
+    def inputs(self) -> InputReader:
+        """The files of seeds."""
+        return InputReader(self.root)
 
     @functools.cached_property
     def _json_files(self) -> dict[str, Any]:

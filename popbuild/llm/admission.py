@@ -15,7 +15,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from popbuild.base import locks
 from popbuild.base.errors import PopbuildError, ProviderError
@@ -34,7 +33,6 @@ PATIENCE_HINT = (
 _TURN_S = 0.002  # until another process has surely ended its turn
 _POLL_S = 0.05  # no event tells what other processes did
 _LEAST_PAUSE_S = 0.05  # for a provider that is down
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ class Traffic:
         uniform: Callable[[float, float], float],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._shared = locks.SharedText(root.private / "limits" / machine())
+        self._shared = locks.SharedText(root.private / "limits" / locks.machine())
         self._patience = patience
         self._limits = limits
         self._news = ProviderNews(notices)
@@ -69,6 +67,7 @@ class Traffic:
         self._clock = clock
         self._numbers = itertools.count(1)
         self._times_opened = 0
+        self._known: tuple[bytes, Board] | None = None  # the board, and its text as it was written
         self._waiting: dict[str, list[Caller]] = {}  # heaps, by the model's lane
         self._sent: deque[Caller] = deque()  # which the minute may not have yet
         self._ended: list[_Ended] = []
@@ -164,6 +163,7 @@ class Traffic:
                     self._ended.clear()
                     wake_at = self._admit(board)
                     new = board.text()
+                    self._known = new, board
                 finally:
                     self._shared.give(new)
         except OSError as error:
@@ -178,8 +178,13 @@ class Traffic:
             self._timer = asyncio.get_running_loop().call_later(delay_s, self._advance)
 
     def _board(self, text: bytes) -> Board:
-        shared = self._shared
-        board = Board.from_text(text, self._clock(), self._patience.minute_s, shared.seat)
+        shared, now, (known, last) = self._shared, self._clock(), self._known or (None, None)
+        self._known = None
+        if last is not None and known == text and last.seat == str(shared.seat):
+            board = last  # no other process wrote meanwhile
+            board.now = now
+        else:
+            board = Board.from_text(text, now, self._patience.minute_s, shared.seat)
         if self._times_opened != shared.times_opened:
             self._times_opened = shared.times_opened
             board.bury(board.seat)  # the process that had the seat before is dead
@@ -285,12 +290,3 @@ class Traffic:
             if not caller.turn.done():
                 caller.turn.set_exception(error)
         self._waiting.clear()
-
-
-def machine() -> str:
-    """A name for this machine until it is started again: then the clock that its processes share
-    starts anew, and with it what is known."""
-    try:
-        return _BOOT_ID.read_text().strip()
-    except OSError:  # no Linux: what lies in the future is not used
-        return "machine"

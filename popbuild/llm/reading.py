@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from popbuild.base.redact import redact_value, without_secrets
+from popbuild.base.redact import Variables, redact_value, without_secrets
 from popbuild.llm import ends, failures, native
 from popbuild.llm.faults import Fault
 from popbuild.llm.native import Said
@@ -100,8 +100,9 @@ def odd_end(model: str, response: Mapping[str, Any]) -> tuple[str, ...]:
 def _keepable(response: dict[str, Any]) -> dict[str, Any]:
     """The response as it may be kept: JSON on the wire may hold half a surrogate pair, which no
     file can, and a provider may repeat the key that it was called with."""
-    kept = redact_value(response, os.environ, lambda text, _: writable(text))
+    environment = Variables(os.environ)
+    kept = redact_value(response, environment, lambda text, _: writable(text))
     if kept is not response:
         kept = {**kept, HALF_A_PAIR: True}
-    kept = redact_value(kept, os.environ, without_secrets)
+    kept = redact_value(kept, environment, without_secrets)
     return {name: value for name, value in kept.items() if value is not None}

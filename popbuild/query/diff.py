@@ -4,13 +4,13 @@ and cost task by task."""
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from popbuild.base import disk, jsonio
 from popbuild.base.errors import InputError, UsageError, no_such
-from popbuild.base.paths import COMPLETE, JobFolder, Root
+from popbuild.base.paths import COMPLETE, INPUTS, JobFolder, Root
 from popbuild.base.units import money, tokens
 from popbuild.jobs.job_ids import known_jobs, refuse_links
 from popbuild.jobs.promotion import previous_results
@@ -75,6 +75,14 @@ class TaskChange:
 
 
 @dataclass(frozen=True)
+class InputChange:
+    """A file of the seed that was added, removed or changed."""
+
+    place: str
+    change: str
+
+
+@dataclass(frozen=True)
 class Difference:
     """Two results of a job, by the runs that promoted them."""
 
@@ -85,6 +93,7 @@ class Difference:
     usage: Mapping[str, Any] | None  # of the last run
     tasks: tuple[TaskChange, ...]
     artifacts: tuple[ArtifactChange, ...]
+    inputs: tuple[InputChange, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -92,6 +101,7 @@ class Difference:
             "against": self.against,
             "runs": {"before": self.run_before, "after": self.run_after},
             "usage": self.usage,
+            "inputs": [asdict(each) for each in self.inputs],
             "tasks": [task.as_json() for task in self.tasks],
             "artifacts": [artifact.as_json() for artifact in self.artifacts],
         }
@@ -102,6 +112,8 @@ class Difference:
         yield f"{'':<{len(self.job)}}  {self.run_after}" + (
             f", {_usage(self.usage)}" if self.usage else ""
         )
+        for file in self.inputs:
+            yield f"  {file.place} {file.change}"
         width = max((len(each.task) for each in self.tasks), default=0)
         for each in self.tasks:
             frozen = ", frozen" if each.frozen else ""
@@ -146,6 +158,7 @@ def diff(root: Root, job: str, against: int = 1) -> Difference:
         _status(folder).get("usage"),
         tuple(_tasks(before, folder, read_frozen(root, job))),
         tuple(_artifacts(before, folder)),
+        tuple(_inputs(before, folder)),
     )
 
 
@@ -184,6 +197,14 @@ def _usage_of(letter: Letter | None) -> Mapping[str, Any] | None:
     return usage if isinstance(usage, dict) else None
 
 
+def _inputs(before: JobFolder, after: JobFolder) -> Iterator[InputChange]:
+    old, new = (_files(folder.inputs) for folder in (before, after))
+    for name in sorted(old.keys() | new.keys()):
+        if old.get(name) != new.get(name):
+            change = "added" if name not in old else "removed" if name not in new else "changed"
+            yield InputChange(f"{INPUTS}/{name}", change)
+
+
 def _artifacts(before: JobFolder, after: JobFolder) -> Iterator[ArtifactChange]:
     old, new = (_files(folder.files("artifacts")) for folder in (before, after))
     for name in sorted(old.keys() | new.keys()):
@@ -215,7 +236,7 @@ def _value(data: bytes) -> Any:
         return f"{len(data):,} bytes, {jsonio.digest_bytes(data)}"
 
 
-def compare(before: Any, after: Any, at: tuple[str | int, ...] = ()) -> Iterator[ValueChange]:
+def compare(before: object, after: object, at: tuple[str | int, ...] = ()) -> Iterator[ValueChange]:
     """Every place where two JSON values differ, as deep as their shapes agree."""
     places: list[tuple[str | int, Any, Any]]
     if isinstance(before, dict) and isinstance(after, dict):
@@ -233,9 +254,6 @@ def compare(before: Any, after: Any, at: tuple[str | int, ...] = ()) -> Iterator
         return
     for part, old, new in places:
         yield from compare(old, new, (*at, part))
-
-
-# For people.
 
 
 def _outcome(change: TaskChange) -> str:
@@ -266,7 +284,7 @@ def _change_lines(change: ValueChange) -> Iterator[str]:
             yield f"    {sign} {_shortened(text, max(start, 0))}"
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return "" if value is MISSING else jsonio.compact(value)
 
 

@@ -8,6 +8,7 @@ None, never 0.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -226,9 +227,8 @@ class _Planner:
         return found, "input counted, output at most" if messages else "at most"
 
     def _code(self, task: Task) -> Code:
-        if task.folder not in self._codes:
-            self._codes[task.folder] = preview.code_of(self.around.config, task)
-        return self._codes[task.folder]
+        found = self._codes.get(task.folder) or preview.code_of(self.around.config, task)
+        return self._codes.setdefault(task.folder, found)
 
     def _attempts(self, exam: Exam, task: Task) -> list[Attempt]:
         pipeline = exam.seed.get("pipeline", "")
@@ -268,6 +268,7 @@ class _Planner:
         if code.boundless:
             return math.inf
         given = most_tokens_of_json(exam.seed)
+        given += sum(most_tokens(json.dumps(file.document)) for file in exam.files.values())
         for name in task.needs:
             upstream = exam.pipeline.task(name)
             if not exam.verdicts[name].stale and name in exam.artifacts:

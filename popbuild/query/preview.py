@@ -16,7 +16,8 @@ from popbuild.jobs.fingerprint import Seen
 from popbuild.jobs.surroundings import Surroundings
 from popbuild.model.config.config import Config
 from popbuild.model.pipeline import Task
-from popbuild.task.reads import ArtifactsView, ReadTrace, view
+from popbuild.task.prompts import documents
+from popbuild.task.reads import ReadTrace
 from popbuild.task.templates.render import Templates, nothing_to_send
 from popbuild.task.templates.syntax import TemplateSource, template_source
 from popbuild.task.user_code import wrong_stages
@@ -46,12 +47,10 @@ def render_preview(exam: Exam, task: Task, templates: Templates) -> list[dict[st
             {"task": task.id, "missing": f"pipeline-config/{task.folder}/prompt.md"},
             hint=_FROM_CODE,
         )
-    trace = ReadTrace()
+    trace = ReadTrace(templates.budget)
     seen = Seen.of(task, exam.inputs(task))
-    variables = {
-        "seed": view(seen.seed, "seed", "", trace),
-        "artifacts": ArtifactsView(seen.artifacts, trace),
-        "config": seen.config,
+    variables: dict[str, Any] = {
+        **documents(seen, trace),
         "variables": {},
         "problems": [],
         "previous": "",

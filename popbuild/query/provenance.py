@@ -105,9 +105,6 @@ def trace(root: Root, given: str) -> Provenance:
     )
 
 
-# Finding the artifact.
-
-
 def _find(root: Root, given: str) -> tuple[_Found, list[_Found]]:
     path = Path(given)
     _refuse_links_on_the_way(root, path)
@@ -233,6 +230,7 @@ def _traced(
         "calls": [_call(root, folder, letter, call) for call in body.get("calls") or ()],
         "files": made_from.files,
         "seed": made_from.seed,
+        "inputs": made_from.inputs,
         "artifacts": made_from.artifacts,
     }
     return TracedTask(traced, tuple(dict.fromkeys(each["task"] for each in made_from.artifacts)))
@@ -244,11 +242,12 @@ class _Dependencies:
 
     files: list[dict[str, Any]] = field(default_factory=list)
     seed: list[dict[str, Any]] = field(default_factory=list)
+    inputs: list[dict[str, Any]] = field(default_factory=list)
     artifacts: list[dict[str, Any]] = field(default_factory=list)
     rest: dict[str, str] = field(default_factory=dict)
 
 
-def _dependencies(letter: Letter, seed: Any, now: Mapping[str, str]) -> _Dependencies:
+def _dependencies(letter: Letter, seed: object, now: Mapping[str, str]) -> _Dependencies:
     found = _Dependencies()
     for dependency, digest in sorted(letter.fingerprint.items()):
         kind, _, name = dependency.partition(":")
@@ -262,6 +261,9 @@ def _dependencies(letter: Letter, seed: Any, now: Mapping[str, str]) -> _Depende
             if kind == "seed" and digest != jsonio.ABSENT and value_digest(value) == digest:
                 entry["value"] = value
             found.seed.append(entry)
+        elif kind in ("input", "input-kind"):
+            file, _, pointer = name.partition(":")
+            found.inputs.append({"file": file, "pointer": pointer, "digest": digest})
         elif kind in ("artifact", "artifact-kind"):
             upstream, _, pointer = name.partition(":")
             found.artifacts.append({"task": upstream, "pointer": pointer, "digest": digest})

@@ -67,6 +67,9 @@ def _task_lines(task: Mapping[str, Any]) -> Iterator[str]:
         value = brief(each["value"]) if "value" in each else ""
         absent = "(absent)" if each["digest"] == jsonio.ABSENT else value
         yield from _row("seed", f"{each['pointer'] or '/'}  {absent}".rstrip())
+    for each in task["inputs"]:
+        yield from _row("input", f"{each['pointer']} of {each['file']}")
+        yield from _row("", each["digest"][:_SHOWN])
     for each in task["artifacts"]:
         yield from _row("read", f"{each['pointer'] or '/'} of {each['task']}")
 

@@ -11,10 +11,12 @@ from typing import Any
 from popbuild.base import jsonio
 from popbuild.base.errors import InputError, TaskError
 from popbuild.base.texts import is_blank
+from popbuild.jobs.fingerprint import Seen
 from popbuild.llm.request import Message
 from popbuild.model.problem import Problem
 from popbuild.task.attempt import Work
-from popbuild.task.reads import ArtifactsView, plain, view
+from popbuild.task.input_views import FilesView
+from popbuild.task.reads import ArtifactsView, ReadTrace, plain, view
 from popbuild.task.templates.render import nothing_to_send
 
 MAX_PREVIOUS_CHARS = 200_000  # of a failed answer in the next prompt, where it is paid for again
@@ -39,20 +41,18 @@ def render(
     """A template of the task's folder, else of pipeline-config/, and the names that it mentions.
     `more` are further variables. Raises TaskError."""
     path, beside = template, f"{work.task.folder}/{template}"
-    if beside in work.config.snapshot.files:
+    if beside in work.around.config.snapshot.files:
         path = beside
     else:
         work.trace.file(beside, jsonio.ABSENT)  # one that appears there comes first
-    if path not in work.config.snapshot.files:
+    if path not in work.around.config.snapshot.files:
         raise TaskError(
             "the task has no such template",
             {"task": work.task.id, "missing": f"pipeline-config/{beside}"},
             hint="a name is looked up beside the task's own files, then from pipeline-config/",
         )
     variables = {
-        "seed": view(work.seen.seed, "seed", "", work.trace),
-        "artifacts": ArtifactsView(work.seen.artifacts, work.trace),
-        "config": dict(work.seen.config),
+        **documents(work.seen, work.trace),
         "variables": progress.variables,
         "problems": progress.problems,
         "previous": shown_previous(progress.previous),
@@ -60,6 +60,16 @@ def render(
         **{name: plain(value) for name, value in more.items()},
     }
     return work.templates.render(path, variables, work.trace)
+
+
+def documents(seen: Seen, trace: ReadTrace) -> dict[str, Any]:
+    """What a template sees of a task's inputs, by the name that it has there."""
+    return {
+        "seed": view(seen.seed, "seed", "", trace),
+        "artifacts": ArtifactsView(seen.artifacts, trace),
+        "files": FilesView(seen.files, trace),
+        "config": dict(seen.config),
+    }
 
 
 def default_messages(work: Work, progress: Progress, *, are_sent: bool) -> list[Message]:
@@ -98,7 +108,7 @@ def critique(problems: Sequence[Problem]) -> str:
     )
 
 
-def as_messages(value: Any) -> list[Message]:
+def as_messages(value: object) -> list[Message]:
     """Messages from what a stage returned: a text, or a list of objects with role and content."""
     if isinstance(value, str):
         value = [{"role": "user", "content": value}]
@@ -120,7 +130,7 @@ def as_messages(value: Any) -> list[Message]:
     return messages
 
 
-def as_sent(value: Any) -> list[Message]:
+def as_sent(value: object) -> list[Message]:
     """The same, for messages that are sent: they must say something."""
     messages = as_messages(value)
     # A system message says how to answer, not what.
@@ -146,7 +156,7 @@ def _says_nothing(message: Message) -> bool:
     )
 
 
-def _is_message(value: Any) -> bool:
+def _is_message(value: object) -> bool:
     return (
         isinstance(value, dict)
         and isinstance(value.get("role"), str)

@@ -7,20 +7,21 @@ Scalars are always plain values, so nothing leaks past a filter.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from popbuild.base.jsonio import ABSENT
 from popbuild.jobs.fingerprint import LISTED, kind_of, value_digest
 from popbuild.model.problem import MISSING, parts_of, pointer_of, value_at
+from popbuild.task.templates.bounds import RenderBudget
 
 
 class ReadTrace:
     """The dependencies that a task read, by name; see staleness.py for the names."""
 
-    def __init__(self) -> None:
+    def __init__(self, budget: RenderBudget) -> None:
         self._digests: dict[str, str] = {}
-        self.on_copy: Callable[[Any], None] | None = None  # called with each copied value
+        self.budget = budget  # of the templates: copying a value takes time
 
     def read(self, document: str, pointer: str, value: Any) -> None:
         """A value was read; `document` is "seed" or "artifact:<task>"."""
@@ -41,6 +42,14 @@ class ReadTrace:
     def needs(self, tasks: Iterable[str]) -> None:
         """The task learned which artifacts there are: those of all needed tasks."""
         self._digests["needs"] = value_digest(list(tasks))
+
+    def inputs(self, names: Iterable[str]) -> None:
+        """The task learned which files the seed names."""
+        self._digests["inputs"] = value_digest(sorted(names))
+
+    def knows(self, document: str, pointer: str) -> bool:
+        """Whether this value was read before: to digest a long text takes a while."""
+        return f"{document}:{pointer}" in self._digests
 
     def job(self, job: str) -> None:
         self._digests["job"] = job
@@ -77,6 +86,9 @@ def _tells(read: str, place: str) -> bool:
     return read.startswith(place + "/") and not part.isdecimal()
 
 
+_WHERE = {"artifact": "artifacts", "input": "files"}
+
+
 class _View:
     """A container in a document that notes what is read from it."""
 
@@ -86,7 +98,8 @@ class _View:
     def _place(self) -> str:
         """Its place as a template writes it: `seed.data`."""
         kind, _, task = self._document.partition(":")
-        return ".".join([f"artifacts.{task}" if task else kind, *parts_of(self._pointer)])
+        where = f"{_WHERE[kind]}.{task}" if task else kind
+        return ".".join([where, *parts_of(self._pointer)])
 
     def __init__(self, value: Any, document: str, pointer: str, trace: ReadTrace) -> None:
         self._value = value
@@ -98,8 +111,7 @@ class _View:
     def _whole(self) -> Any:
         """A plain copy; the whole value counts as read."""
         self._trace.read(self._document, self._pointer, self._value)
-        if self._trace.on_copy is not None:
-            self._trace.on_copy(self._value)
+        self._trace.budget.walk(self._value)
         return _copied(self._value)
 
     def _at(self, part: str | int) -> Any:
@@ -162,21 +174,24 @@ class ArtifactsView(ObjectView):
     def __init__(self, values: Mapping[str, Any], trace: ReadTrace) -> None:
         super().__init__(values, "artifacts", "", trace)
 
+    def _note_names(self) -> None:
+        self._trace.needs(self._value)
+
     def _whole(self) -> Any:
         return {task: plain(each) for task, each in self.items()}
 
     def _at(self, part: str | int) -> Any:
         if part in self._value:
             return self._trace.looked(f"artifact:{part}", "", self._value[part])
-        self._trace.needs(self._value)
+        self._note_names()
         return MISSING
 
     def __iter__(self) -> Iterator[Any]:
-        self._trace.needs(self._value)
+        self._note_names()
         return iter(self._value)
 
     def __len__(self) -> int:
-        self._trace.needs(self._value)
+        self._note_names()
         return len(self._value)
 
     def __bool__(self) -> bool:

@@ -12,7 +12,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from popbuild.base import jsonio
 from popbuild.base.errors import PopbuildError, TaskError, shown_error
@@ -21,7 +21,10 @@ from popbuild.base.threads import abandon, start_daemon
 from popbuild.model.pipeline import Task
 from popbuild.task.asking import Asking
 from popbuild.task.attempt import AnswerRejected, RevokedError, Work
+from popbuild.task.input_views import OpenFileView
 from popbuild.task.user_code import place_in
+
+T = TypeVar("T")
 
 _SOON_S = 0.1  # a stage that ends by then is not worth a write
 MAX_OUTPUT_BYTES = 64 * 1024 * 1024  # of a command
@@ -38,7 +41,7 @@ class _RaisedError(Exception):
         self.error = error
 
 
-async def in_time(work: Work, asking: Asking, stage: str, function: Callable[[], Any]) -> Any:
+async def in_time(work: Work, asking: Asking, stage: str, function: Callable[[], T]) -> T:
     """The function's result, within the task's timeout; time spent in calls does not count."""
     future = start_daemon(function)
     deadline = time.monotonic() + work.task.timeout_s - asking.waited_s()
@@ -60,7 +63,7 @@ async def in_time(work: Work, asking: Asking, stage: str, function: Callable[[],
             return future.result()
         if not lasts:
             lasts = True
-            work.on_lasting()
+            work.opened.show_stage()
 
 
 async def user_stage(work: Work, asking: Asking, stage: str, function: Callable[[], Any]) -> Any:
@@ -109,7 +112,7 @@ async def run_command(work: Work, progress: Mapping[str, Any], log: logging.Logg
     timeout (its whole process group is then killed), or writes too much."""
     given = _input(work, progress)
     async with away():
-        output, errors, code = await _run(work.task, work.config.root.config, given)
+        output, errors, code = await _run(work.task, work.around.root.config, given)
     if len(output) > MAX_OUTPUT_BYTES:
         raise _failed(work.task, "wrote too much", {"allowed": f"{MAX_OUTPUT_BYTES:,} bytes"})
     complaint = errors.decode(errors="replace").strip()[-_SHOWN_CHARS:]
@@ -132,17 +135,20 @@ def _input(work: Work, progress: Mapping[str, Any]) -> bytes:
     for name, value in seen.artifacts.items():
         trace.read(f"artifact:{name}", "", value)
     trace.read("seed", "", seen.seed)
-    trace.job(work.job)
-    return jsonio.dumps(
-        {
-            "job": work.job,
-            "task": work.task.id,
-            "seed": seen.seed,
-            "artifacts": dict(seen.artifacts),
-            "config": dict(seen.config),
-            **progress,
-        }
-    )
+    trace.job(work.inputs.job)
+    given = {
+        "job": work.inputs.job,
+        "task": work.task.id,
+        "seed": seen.seed,
+        "artifacts": dict(seen.artifacts),
+        "config": dict(seen.config),
+        **progress,
+    }
+    if seen.files:
+        trace.inputs(seen.files)
+        views = [OpenFileView(each, trace, work.around.root) for each in seen.files.values()]
+        given["files"] = {view.name: view.as_json() for view in views}
+    return jsonio.dumps(given)
 
 
 def _failed(

@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from popbuild.base import disk, paths, tree
-from popbuild.base.paths import COMPLETE, CURRENT, FILE_KINDS, REJECTED, SEED, JobFolder, Root
+from popbuild.base.paths import (
+    COMPLETE,
+    CURRENT,
+    FILE_KINDS,
+    PENDING,
+    REJECTED,
+    SEED,
+    JobFolder,
+    Root,
+)
 from popbuild.jobs import job_ids, job_state, promotion, run_log, seals
 from popbuild.jobs.claims import JobLocks
 from popbuild.jobs.open_job import can_be_listed
@@ -71,6 +80,9 @@ _SAID = {
     ),
     LEFT_OVER: ("was left by a command that was killed", "moves it away"),
 }
+
+
+_INPUTS = "-inputs"  # in pending/: files of a seed that waits
 
 
 @dataclass(frozen=True)
@@ -230,6 +242,11 @@ def _left_overs(root: Root, locks: JobLocks) -> Iterator[Ailment]:
             job = _job_of(root, path)
             if job is None or locks.is_free(job):
                 yield Ailment(LEFT_OVER, path, job)
+    for path in tree.old(root.data / PENDING, lambda name: name.endswith(_INPUTS)):
+        job = path.name.removesuffix(_INPUTS)
+        waits = root.pending(job), root.job(CURRENT, job).path / job_state.CLAIMED
+        if locks.is_free(job) and not any(map(disk.stands, waits)):
+            yield Ailment(LEFT_OVER, path, job)
 
 
 def _walk(top: Path, skip: Path) -> Iterator[Path]:

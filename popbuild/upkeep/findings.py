@@ -9,13 +9,14 @@ from typing import Any
 
 from popbuild.base import disk, jsonio, tree
 from popbuild.base.errors import InputError, PopbuildError
-from popbuild.base.paths import COMPLETE, REJECTED, JobFolder, Root, check_name
+from popbuild.base.paths import COMPLETE, REJECTED, JobFolder, Root, check_name, seed_place
 from popbuild.jobs import records
+from popbuild.jobs.input_files import own_inputs
 from popbuild.jobs.records import listed_tasks
 from popbuild.jobs.seed_files import BadSeed, key_problems, read_seed
 from popbuild.jobs.surroundings import Surroundings
 from popbuild.model.config.config import DEFAULT_PIPELINE
-from popbuild.model.problem import Problem
+from popbuild.model.problem import Problem, pointer_of
 from popbuild.model.schema import gate, schemas
 from popbuild.upkeep.ailments import index_gaps
 
@@ -95,6 +96,9 @@ def seed_findings(
         if surroundings is not None:
             problems = key_problems(seed, surroundings.config.environment)
             yield from (Finding(where, problem) for problem in problems)
+            # A seed from elsewhere is read as one of the root's own.
+            place = where if path.is_relative_to(root.path) else seed_place(job or "")
+            surroundings.inputs.find(job or "", seed, place)
             if seed.get("pipeline", DEFAULT_PIPELINE) not in surroundings.config.broken:
                 surroundings.config.pipeline_for(seed)
     except BadSeed as bad:
@@ -132,10 +136,19 @@ def job_findings(
     """What is wrong with a job; `files` are its `job_files`."""
     for path, kind in files:
         yield from findings_in_file(root, path, kind)
+    yield from _in_inputs(root, folder)
     yield from _in_index(root, folder)
     yield from _in_tasks(root, folder)
     if surroundings is not None:
         yield from _in_artifacts(root, folder, surroundings)
+
+
+def _in_inputs(root: Root, folder: JobFolder) -> Iterator[Finding]:
+    """Files that the job's seed names, and that are missing beside it."""
+    for name, place in own_inputs(folder).items() if disk.stands(folder.status) else ():
+        if not disk.is_regular(folder.path / place):
+            at = pointer_of(["files", name])
+            yield Finding(root.show(folder.seed), Problem(f"the file {place} is missing", at))
 
 
 def _in_index(root: Root, folder: JobFolder) -> Iterator[Finding]:

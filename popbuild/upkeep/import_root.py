@@ -14,7 +14,16 @@ from typing import Any
 
 from popbuild.base import disk, paths, tree
 from popbuild.base.errors import InputError, LockedError, PopbuildError
-from popbuild.base.paths import COMPLETE, PENDING, RUNS, JobFolder, Root, pending_place, shown_name
+from popbuild.base.paths import (
+    COMPLETE,
+    PENDING,
+    RUNS,
+    JobFolder,
+    Root,
+    pending_inputs_place,
+    pending_place,
+    shown_name,
+)
 from popbuild.base.redact import redact
 from popbuild.jobs import job_ids, originals, run_log
 from popbuild.jobs.lifecycle import job_lock
@@ -148,8 +157,11 @@ class _Import:
     def _jobs(self) -> dict[str, list[str]]:
         """The jobs of the source, each with its places: directories, and a waiting seed."""
         found: dict[str, list[str]] = {}
-        for name in self._names(PENDING):
+        waiting = self._names(PENDING)
+        for name in waiting:
             job = name.removesuffix("-seed.json")
+            if f"{name.removesuffix('-inputs')}-seed.json" in waiting:
+                continue  # the files of that seed: they come with it
             if job == name:
                 self._leave(f"{DATA}/{PENDING}/{name}", "not a waiting seed: <job>-seed.json")
             else:
@@ -167,9 +179,18 @@ class _Import:
             self._found.there += [place for place in places if place not in missing]
             for place in missing:
                 if place == pending_place(job):
+                    self._inputs(pending_inputs_place(job))
                     self._file(place)
                 else:
                     self._directory(place)
+
+    def _inputs(self, place: str) -> None:
+        """The files of a waiting seed, which are there before the seed is."""
+        came, stands = JobFolder(self._source.place(place)), JobFolder(self._root.path / place)
+        if disk.is_folder(came.path) and not (
+            disk.stands(stands.path) and originals.is_same(came, stands)
+        ):
+            self._directory(place)
 
     def _missing(self, job: str, places: Sequence[str]) -> list[str]:
         """The places of a job to import. InputError where the root has another job of this ID."""

@@ -7,8 +7,9 @@ from typing import Any
 
 from popbuild.base import disk, jsonio
 from popbuild.base.errors import InputError
-from popbuild.base.paths import artifact_place, letter_place
+from popbuild.base.paths import JobFolder, artifact_place, letter_place
 from popbuild.jobs.fingerprint import kind_of, value_digest
+from popbuild.jobs.input_files import own_document, own_inputs
 from popbuild.jobs.records import (
     is_foreign_letter,
     listed_tasks,
@@ -89,16 +90,19 @@ def _check_fingerprint(
     """What the letter says that its task read, against what is in the job. `documents` are the
     job's files that were read already."""
     differing: dict[str, list[str]] = {}
+    inputs = own_inputs(proof.folder)
     for dependency, digest in letter.fingerprint.items():
         kind, _, rest = dependency.partition(":")
         if kind == "file" and digest != jsonio.ABSENT:
             proof.config_files[rest] = proof.evidence.file(rest, digest)
-        read = _value_read(kind, rest, letters)
+        read = _value_read(kind, rest, letters, inputs)
         if read is None:
             continue
         path, pointer = read
         if path not in documents:
-            documents[path] = read_json(proof.folder.path / path)
+            is_input = kind.startswith("input")
+            read_document = own_document if is_input else _json
+            documents[path] = read_document(proof.folder, path)
         value = value_at(documents[path], pointer)
         if digest != (kind_of(value) if kind.endswith("-kind") else value_digest(value)):
             differing.setdefault(path, []).append(pointer or "/")
@@ -111,11 +115,20 @@ def _check_fingerprint(
             proof.altered(path, f"is not what {letter.task} was made from: {where}")
 
 
-def _value_read(kind: str, rest: str, letters: Mapping[str, Letter]) -> tuple[str, str] | None:
+def _json(folder: JobFolder, path: str) -> Any:
+    return read_json(folder.path / path)
+
+
+def _value_read(
+    kind: str, rest: str, letters: Mapping[str, Letter], inputs: Mapping[str, str]
+) -> tuple[str, str] | None:
     """The file and the pointer of a value that a task read; None for a dependency of another kind,
     or an artifact whose letter is gone, which is reported already."""
     if kind in ("seed", "seed-kind"):
         return "seed.json", rest
+    if kind in ("input", "input-kind"):
+        name, _, pointer = rest.partition(":")
+        return (inputs[name], pointer) if name in inputs else None
     if kind not in ("artifact", "artifact-kind"):
         return None
     upstream, _, pointer = rest.partition(":")

@@ -182,7 +182,9 @@ def _item(root: Root, rule: PruneRule, state: str, path: Path) -> Candidate | No
             if not wanted or rule.orphans or rule.kinds:
                 return None
             job = path.name.removesuffix(_ENDING)
-            return Candidate(job, state, path, status.st_mtime, status.st_size)
+            inputs = root.pending_inputs(job)
+            own = _size(inputs) if disk.is_folder(inputs) else 0
+            return Candidate(job, state, path, status.st_mtime, status.st_size + own)
         folder = JobFolder(path)
         is_unwanted = rule.orphans and not job_state.is_orphan(root, folder)
         if is_unwanted or not stat.S_ISDIR(status.st_mode):
@@ -235,6 +237,8 @@ def _drop(
             tree.remove(_previous(root, item.job))
             run_log.removed(root, item.job)
         tree.remove(item.path)
+        if item.state == PENDING:
+            tree.remove(root.pending_inputs(item.job))
         return True
     finally:
         locks.release(item.job)

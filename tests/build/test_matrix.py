@@ -30,6 +30,7 @@ EVERY = bool(os.environ.get("POPBUILD_TEST_EVERY_STEP"))
 STRIDES = {
     "build": 94,
     "rebuild": 134,
+    "files": 230,
     "rejection": 122,
     "retry": 86,
     "prune": 22,

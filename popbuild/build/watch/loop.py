@@ -181,7 +181,7 @@ class _Orchestrator:
             if problem is not None and job not in self._told:
                 self._told.add(job)
                 shown = shown_name(self._root.show(self._root.pending(job)))
-                self._events.note(f"warning: {shown} is left: its name can be no job's: {problem}")
+                self._events.note(f"warning: {shown} is left: no job can have its name: {problem}")
 
     def _hand_out(self) -> None:
         """Give workers jobs while there is room. The others stay, for other orchestrators too."""

@@ -17,6 +17,7 @@ from popbuild.base.file_events import watch_files
 from popbuild.base.paths import CURRENT, PENDING, Root, name_problem
 from popbuild.jobs import job_ids, job_state, promotion, records
 from popbuild.jobs.claims import JobLocks
+from popbuild.model.input_file import is_input_path, named_inputs
 from popbuild.model.status import COMPLETE, REJECTED, RUNNING
 
 _ENDING = "-seed.json"
@@ -127,18 +128,30 @@ class Waiting:
 
 
 class Sources:
-    """The seeds under seeds/, as they were when they were last looked at."""
+    """The seeds under seeds/ and their files, as they were when they were last looked at."""
 
     def __init__(self, root: Root) -> None:
         self._root = root
-        self._marks: dict[str, _Mark | None] = {}
+        self._marks: dict[str, tuple[_Mark | None, ...]] = {}
+        self._files: dict[str, tuple[_Mark | None, list[Path]]] = {}  # by the seed's own mark
 
     def changed(self) -> list[str]:
-        """The jobs whose seed is new or was changed since the last time; at first, all."""
-        marks = {job: disk.stamp(self._root.seed(job)) for job in job_ids.known_seeds(self._root)}
+        """The jobs whose seed, or a file of it, is new or was changed since the last time; at
+        first, all."""
+        marks = {job: self._marks_of(job) for job in job_ids.known_seeds(self._root)}
         found = [job for job, mark in marks.items() if self._marks.get(job) != mark]
         self._marks = marks
         return found
+
+    def _marks_of(self, job: str) -> tuple[_Mark | None, ...]:
+        seed = self._root.seed(job)
+        mark = disk.stamp(seed)
+        last, files = self._files.get(job, (None, []))
+        if mark != last:
+            sources = named_inputs(records.read_json(seed)).values()
+            files = [self._root.path / each for each in sources if is_input_path(each)]
+            self._files[job] = mark, files
+        return (mark, *(disk.stamp(each) for each in files))
 
 
 def _is_object(path: Path) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from popbuild.base import jsonio
 from popbuild.base.errors import ConfigError, InputError, NotOursError, PopbuildError, unknown
 from popbuild.base.paths import Root
+from popbuild.base.redact import Variables
 from popbuild.model.config.documents import ConfigDocuments
 from popbuild.model.config.reader import PIPELINE_FILES, Reader
 from popbuild.model.config.snapshot import Snapshot, take_snapshot
@@ -125,9 +126,9 @@ def read_config(root: Root, environment: Mapping[str, str] | None = None) -> Con
     )
 
 
-def environment_of(root: Root, process: Mapping[str, str]) -> dict[str, str]:
+def environment_of(root: Root, process: Mapping[str, str]) -> Variables:
     """The process's environment, and the variables of the root's `.env` that it lacks."""
-    variables = dict(process)
+    variables = Variables(process)
     if root.environment_file.is_file():
         import dotenv
 

@@ -51,9 +51,21 @@ def parse_text(answer: str) -> Found:
 
 def parse_json(answer: str, kinds: Kinds) -> Found:
     """The JSON document in an answer. Raises NoDocument."""
+    whole = whole_document(answer)
+    if whole is not None:
+        return whole
     kept, notes = _without_reasoning(answer, spans)
     found = find_document(kept.in_place, kinds, is_all=kept.is_sure)
     return Found(found.value, found.warnings, notes)
+
+
+def whole_document(answer: str) -> Found | None:
+    """The document of an answer that is nothing else; None for any other answer."""
+    body = answer.strip(BLANK)
+    if body.startswith(("{", "[")):
+        with contextlib.suppress(InputError):
+            return Found(jsonio.parse(body, "answer"))
+    return None
 
 
 def _without_reasoning(
@@ -73,11 +85,11 @@ def _without_reasoning(
 def find_document(text: str, kinds: Kinds, *, is_all: bool = True) -> Found:
     """The document of an answer without reasoning. Raises NoDocument. If `is_all` is false, what
     was cut as reasoning may have been the beginning of a document."""
+    whole = whole_document(text)
+    if whole is not None:
+        return whole
     body = text.strip(BLANK)
-    if body.startswith(("{", "[")):
-        with contextlib.suppress(InputError):
-            return Found(jsonio.parse(body, "answer"))
-    elif (scalar := one_document(body, kinds)) is not None:
+    if not body.startswith(("{", "[")) and (scalar := one_document(body, kinds)) is not None:
         return Found(scalar[0], _said(scalar[1]))
     scan = _Scan(text, kinds)
     for number in reversed(range(len(scan.pieces))):

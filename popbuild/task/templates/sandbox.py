@@ -16,11 +16,12 @@ import jinja2.utils
 import jinja2.visitor
 
 from popbuild.base.errors import nearest
+from popbuild.task.input_views import FileView
 from popbuild.task.reads import ArrayView, ArtifactsView, ObjectView, plain
 from popbuild.task.templates import bounds, operations
 
 _IN_BRACKETS = "a name with a dash is written in brackets: artifacts['market-analysis']"
-NAMES = ("seed", "artifacts", "config", "variables", "problems", "previous", "cycle")
+NAMES = ("seed", "artifacts", "files", "config", "variables", "problems", "previous", "cycle")
 
 
 class Sandbox(jinja2.sandbox.SandboxedEnvironment):
@@ -201,6 +202,8 @@ class Undefined(jinja2.StrictUndefined):
             return _not_there("there is no", name, NAMES)
         if isinstance(owner, dict | ArtifactsView):
             return _not_there("there is no", name, map(str, owner))
+        if isinstance(owner, FileView):
+            return owner.lack(name)
         if isinstance(owner, ObjectView) and not isinstance(self._undefined_name, str):
             return f"{owner._place} has no key {name}: keys are texts, {name!r}"
         if isinstance(owner, ObjectView):

@@ -97,7 +97,7 @@ class Documents:
             if file.kind == kind and disk.is_regular(file.path)
         ]
 
-    def _document(self, name: str, task: str | None, path: Path, value: Any) -> Document:
+    def _document(self, name: str, task: str | None, path: Path, value: object) -> Document:
         if value is None and name.endswith(".json"):
             value = read_json(path)
         answered = value.get("content") if isinstance(value, dict) and len(value) == 1 else None

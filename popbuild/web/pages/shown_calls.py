@@ -97,7 +97,7 @@ def calls_of(
     root: Root,
     files: Iterable[Path],
     task: tuple[str, str],
-    calls: Any,
+    calls: object,
     log: Iterable[Mapping[str, Any]],
     room: Room,
 ) -> TaskCalls | None:
@@ -186,7 +186,7 @@ def _messages(path: Path, room: Room) -> Iterator[ShownMessage]:
         yield ShownMessage(str(message.get("role", "")), room.text(text, _MAX_CHARS))
 
 
-def _plain(content: Any) -> str:
+def _plain(content: object) -> str:
     parts = content if isinstance(content, list) else [content]
     texts = [each.get("text") if isinstance(each, dict) else each for each in parts]
     return "\n".join(each if isinstance(each, str) else "[not a text]" for each in texts)

@@ -1,0 +1,130 @@
+"""One-off jobs: a seed and its files are copied to pending/, the files first."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from popbuild.base import disk, jsonio, tree
+from popbuild.base.errors import InputError, UsageError
+from popbuild.base.paths import Root, check_name
+from popbuild.build.given_files import GivenFile, below, file_at, is_packed, packed_seed
+from popbuild.jobs import job_ids, lifecycle
+from popbuild.jobs.seed_files import BadSeed, key_problems, read_seed, refuse_bad_seed
+from popbuild.model.clock import run_id
+from popbuild.model.config import config
+from popbuild.model.input_file import (
+    BadInput,
+    document_of,
+    input_name,
+    input_place,
+    named_inputs,
+)
+from popbuild.model.problem import Problem, pointer_of
+from popbuild.query.describe import seed_error
+
+
+def submit(root: Root, path: Path, job: str | None, files: Mapping[str, Path]) -> str:
+    """Queue a one-off job; gives its ID. The path is that of a seed, whose files are the root's, or
+    of a folder or a zip file with a `seed.json` and its files. `files` go with it besides, by the
+    names that they have in the seed."""
+    job = run_id() if job is None else check_name("job", job)
+    given = {name: file_at(each) for name, each in files.items()}
+    with contextlib.ExitStack() as held:
+        own: Mapping[str, GivenFile] = {}
+        try:
+            if is_packed(path):
+                seed, own = held.enter_context(packed_seed(path))
+            else:
+                seed = read_seed(path, str(path))
+        except FileNotFoundError as error:
+            raise UsageError("no such seed file", {"file": error.filename or error}) from None
+        except BadSeed as bad:
+            raise seed_error(bad) from None
+        return queue(root, seed, job, {**own, **given})
+
+
+def queue(
+    root: Root,
+    seed: Mapping[str, Any],
+    job: str | None,
+    files: Mapping[str, GivenFile] | None = None,
+) -> str:
+    """Queue a one-off job from a seed that is valid, as `submit` does; gives its ID."""
+    job = run_id() if job is None else check_name("job", job)
+    environment = config.environment_of(root, os.environ)
+    job_ids.refuse_keys(job, environment)
+    try:
+        seed = _with_files(seed, files or {})
+        if problems := key_problems(seed, environment):
+            raise BadSeed("the seed", problems)
+        if job.casefold() in {each.casefold() for each in job_ids.known_jobs(root)}:
+            raise UsageError(
+                "there is a job with this ID already",
+                {"job": job},
+                hint="choose another ID, or edit its seed and run it",
+            )
+        lifecycle.prepare_root(root)
+        _put_files(root, seed, job, files or {})
+    except BadSeed as bad:
+        raise seed_error(bad) from None
+    data = jsonio.dumps(seed, sort=False)
+    if len(data) > jsonio.MAX_QUEUED_BYTES:  # with the indentation of many levels
+        data = jsonio.compact(seed).encode()
+    disk.write(root.pending(job), data)
+    return job
+
+
+def _with_files(seed: Mapping[str, Any], files: Mapping[str, GivenFile]) -> dict[str, Any]:
+    """The seed with the files that go with it: each is named as it will stand in the job."""
+    if not files:
+        return dict(seed)
+    own = {name: input_place(name, each.where) for name, each in files.items()}
+    found = {**seed, "files": {**named_inputs(seed), **own}}
+    refuse_bad_seed(found, "the seed")
+    return found
+
+
+def _put_files(
+    root: Root, seed: Mapping[str, Any], job: str, files: Mapping[str, GivenFile]
+) -> None:
+    """Copy the files of a seed to pending/<id>-inputs/, where they are durable once it returns.
+    Raises BadSeed for those that cannot be used."""
+    target = root.pending_inputs(job)
+    tree.remove(target)  # of a submit that was killed
+    sources = named_inputs(seed)
+    if not sources:
+        return
+    beside = disk.temporary_beside(target)
+    disk.make_folder(beside)
+    problems = []
+    try:
+        for name, source in sources.items():
+            file = files.get(name) or below(root.path, source)
+            try:
+                _put_file(file, beside / input_name(name, source))
+            except InputError as error:
+                said = f"{file.where}: {error.as_line()}"
+                problems.append(Problem(said, pointer_of(["files", name])))
+        if problems:
+            raise BadSeed("the seed", tuple(problems))
+        disk.sync_folder(beside)
+        tree.rename_new(beside, target)
+    finally:
+        tree.remove(beside)
+
+
+def _put_file(file: GivenFile, target: Path) -> None:
+    """Copy one file. InputError where it cannot be used."""
+    try:
+        file.put(target)
+        document_of(disk.read(target), target.name)
+    except BadInput as bad:
+        raise InputError(str(bad)) from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError("there is no such file") from None
+    except PermissionError as error:
+        raise InputError("cannot be read", {"found": error.strerror}) from None
