@@ -72,9 +72,8 @@ class _Planner:
     _templates: Templates = field(init=False)  # each compiled once, whatever the number of jobs
 
     def __post_init__(self) -> None:
-        private = self.around.root.private
-        self._history = History(read_entries(private / "ledger.jsonl")[0])
-        self._store = Store(private / "store")
+        self._history = History(read_entries(self.around.root.private / "ledger.jsonl")[0])
+        self._store = Store(self.around.root.private / "store")
         self._templates = preview.templates_of(self.around.config)
 
     def job(self, job: Job, tasks: tuple[str, ...] | None) -> PlannedJob:
