@@ -10,11 +10,10 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from popbuild.base import disk, tree
+from popbuild.base import disk, jsonio, tree
 from popbuild.base.paths import FILE_KINDS, JobFolder, file_name_problem, name_problem
 from popbuild.jobs import job_state, originals, records, seals
 from popbuild.jobs.examine import Exam
-from popbuild.jobs.status_bytes import StatusBytes
 from popbuild.model import status as states
 from popbuild.model.clock import timestamp
 from popbuild.model.letter import Letter
@@ -27,7 +26,6 @@ class OpenJob:
     def __init__(self, folder: JobFolder, status: states.Status) -> None:
         self.folder = folder
         self.status = status
-        self._text = StatusBytes()
         self._is_ahead = False  # of the disk, by a stage or the start of a task
         self._is_owed = False  # the start of a task is not written yet
         self._lock = threading.Lock()  # stages write files from their own threads
@@ -72,7 +70,7 @@ class OpenJob:
                     raise
 
     def _write(self, *, sync: bool) -> None:
-        disk.write(self.folder.status, self._text.encoded(self.status), sync=sync)
+        disk.write(self.folder.status, jsonio.dumps(self.status, sort=False), sync=sync)
         self._is_ahead = self._is_owed = False
 
     def catch_up(self, exam: Exam) -> None:
