@@ -252,13 +252,35 @@ class Exam:
         return not any(self.verdicts[name].stale or self.verdicts[name].edited for name in names)
 
 
+def examine_unbuilt(
+    folder: JobFolder, seed: object, pipeline: Pipeline, around: Surroundings, files: InputFiles
+) -> Exam:
+    """The exam of a job without a directory: no file of it is looked for."""
+    samples = records.read_samples(around.root, folder.id)
+    frozen = records.read_frozen(around.root, folder.id)
+    nothing = dict.fromkeys(task.id for task in pipeline.in_order)
+    return Exam(
+        folder,
+        seed,
+        pipeline,
+        around,
+        digests={**nothing},
+        letters={**nothing},
+        verdicts=dict.fromkeys(nothing, staleness.NEVER_BUILT),
+        decisions=dict.fromkeys(task.id for task in pipeline.gated),
+        samples=samples,
+        frozen_from=frozen,
+        files=files,
+        input_places=_places_of(files),
+    )
+
+
 def examine(
     folder: JobFolder, seed: object, pipeline: Pipeline, around: Surroundings, files: InputFiles
 ) -> Exam:
     """Hold a job's directory against today's inputs. Reads; writes nothing."""
     samples = records.read_samples(around.root, folder.id)
     frozen = records.read_frozen(around.root, folder.id)
-    places = tuple(input_place(each.name, each.source) for each in files.values())
     exam = Exam(
         folder,
         seed,
@@ -267,8 +289,12 @@ def examine(
         samples=samples,
         frozen_from=frozen,
         files=files,
-        input_places=places,
+        input_places=_places_of(files),
     )
     for task in pipeline.in_order:
         exam.look(task)
     return exam
+
+
+def _places_of(files: InputFiles) -> tuple[str, ...]:
+    return tuple(input_place(each.name, each.source) for each in files.values())

@@ -64,7 +64,9 @@ class Index:
         if self._now is not None:
             self._rows, self._stale, self._inputs = stamps.read_index(self._path, self._now)
             known = self._rows.keys() | self._stale.keys() | self._unsettled
-            self._meet([job for job in ids if job not in known])
+            # Only complete jobs have rows: any other is examined when its turn comes.
+            complete = {*tree.stems_in(around.root.data / COMPLETE, "")}
+            self._meet([job for job in ids if job in complete and job not in known])
 
     def __enter__(self) -> Self:
         return self

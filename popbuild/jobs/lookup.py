@@ -10,7 +10,7 @@ from popbuild.base import disk, jsonio, paths
 from popbuild.base.errors import ConfigError, InputError, NotOursError
 from popbuild.base.paths import COMPLETE, CURRENT, REJECTED, SEED, JobFolder, Root
 from popbuild.jobs import fingerprint, job_ids, records, row_seeds, staleness
-from popbuild.jobs.examine import Exam, examine
+from popbuild.jobs.examine import Exam, examine, examine_unbuilt
 from popbuild.jobs.input_files import InputFiles
 from popbuild.jobs.job_state import CLAIMED, DAMAGE, damage_of, removed_tasks, standing_state
 from popbuild.jobs.seed_files import BadSeed, key_problems, read_seed
@@ -150,7 +150,7 @@ def find(job: str, around: Surroundings) -> Job:
             return replace(found, state=state, folder=folder, exam=exam, damage=damage)
     if complete is not None:
         return complete
-    nothing = examine(root.job(CURRENT, job), seed, pipeline, around, found.files)
+    nothing = examine_unbuilt(root.job(CURRENT, job), seed, pipeline, around, found.files)
     return replace(found, state=_unbuilt(job, root), exam=nothing)
 
 

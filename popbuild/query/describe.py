@@ -251,7 +251,7 @@ def read_file(job: Job, name: str) -> tuple[ShownFile, bytes]:
 
 def prompt(job: Job, task_name: str) -> list[dict[str, Any]]:
     """The messages that a task's first try would send, rendered now. Makes no call."""
-    from popbuild.query.preview import render_preview
+    from popbuild.query.preview import render_preview, templates_of
 
     task = _pipeline_with(job, task_name).task(task_name)
     assert job.exam is not None
@@ -263,7 +263,7 @@ def prompt(job: Job, task_name: str) -> list[dict[str, Any]]:
             hint=f"doit run {job.id}:{missing[0]}",
         )
     try:
-        return render_preview(job.exam.around.config, job.exam, task)
+        return render_preview(job.exam, task, templates_of(job.exam.around.config))
     except TaskError as error:
         # No task failed and nothing was built: its files cannot be rendered.
         raise ConfigError.of(error) from None

@@ -25,7 +25,10 @@ class ReadTrace:
 
     def read(self, document: str, pointer: str, value: Any) -> None:
         """A value was read; `document` is "seed" or "artifact:<task>"."""
-        self._digests[f"{document}:{pointer}"] = value_digest(value)
+        name = f"{document}:{pointer}"
+        # Documents do not change while they are read, and a template looks before it reads.
+        if name not in self._digests:
+            self._digests[name] = value_digest(value)
 
     def looked(self, document: str, pointer: str, value: Any) -> Any:
         """A template looked at a place: of a container it learned only the kind. Gives a view."""
