@@ -6,22 +6,25 @@ counted. Three kinds of work take turns, so that whatever else the machine does 
 jobs built with `session.run`, as a command does it; the same with `os.fsync` doing nothing; and
 the requests that were just sent, through a bare loop of litellm's calls. The lower quartile over
 the rounds, since a busy neighbour makes every instruction dearer, and the median; a first round
-imports, connects and does not count.
+imports, connects and does not count. At the end it says where a task's CPU goes: disk, JSON, and so
+on.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import helpers
+import where
 
 from popbuild.base.paths import Root
 from popbuild.build import session
@@ -56,6 +59,9 @@ def main() -> None:
     for name, more, less in (("popbuild above litellm", 0, 2), ("syncing", 1, 0)):
         above = [x - y for x, y in zip(cpu[KINDS[more]], cpu[KINDS[less]], strict=True)]
         print(f"{name:<22} {above[0]:15.2f} {above[1]:8.2f}")
+    print("where it goes, not syncing, in a round apart")
+    for part, share in parts(2 * given.jobs):
+        print(f"{part:<22} {share:15.0%}")
 
 
 def measure(size: int, rounds: int) -> dict[str, list[Took]]:
@@ -74,16 +80,34 @@ def measure(size: int, rounds: int) -> dict[str, list[Took]]:
 
 def _round(folder: Path, jobs: list[list[str]]) -> tuple[Took, Took, Took]:
     tasks = len(jobs[0]) * len(helpers.TASKS)
-    fsync = os.fsync
-    os.fsync = lambda file: None
-    try:
+    with _not_syncing():
         unsynced = _measured(lambda: _build(folder, jobs[0]), tasks)
-    finally:
-        os.fsync = fsync
     synced = _measured(lambda: _build(folder, jobs[1]), tasks)
     requests = list(_requests(folder, jobs[1]))
     assert len(requests) == tasks
     return unsynced, synced, _measured(lambda: asyncio.run(_ask_all(requests)), tasks)
+
+
+def parts(size: int) -> list[tuple[str, float]]:
+    """The parts of what so many jobs take, with their shares of the CPU, the largest first."""
+    with helpers.provider() as environment, helpers.root(size + 5) as folder, _not_syncing():
+        os.environ.update(environment)
+        names = sorted(path.stem for path in (folder / "seeds").iterdir())
+        _build(folder, names[:5])
+        with where.sampled() as found:
+            _build(folder, names[5:])
+    total = sum(found.values())
+    return [(part, count / total) for part, count in found.most_common()]
+
+
+@contextlib.contextmanager
+def _not_syncing() -> Iterator[None]:
+    fsync = os.fsync
+    os.fsync = lambda file: None
+    try:
+        yield
+    finally:
+        os.fsync = fsync
 
 
 def _measured(work: Callable[[], None], tasks: int) -> Took:

@@ -393,9 +393,8 @@ def _main(life: socket.socket, listener: socket.socket) -> None:
             _serve_commands(child[0], scripts)
         sys.exit(_command(_begin(*child), scripts))  # type: ignore[arg-type]
     except SystemExit as end:
-        # As the interpreter has it: no code is success, a text is printed and means failure.
-        ending.code = end.code & 0xFF if isinstance(end.code, int) else int(end.code is not None)
-        raise
+        ending.code = exit_code(end.code)
+        sys.exit(ending.code)
     except KeyboardInterrupt:
         ending.code = -signal.SIGINT
         raise

@@ -118,7 +118,7 @@ def template(data: bytes) -> None:
     """A template has a text, a bounded one, or says where it is wrong."""
     source = data.decode(errors="replace")
     templates = Templates(lambda path: source if path == "p.md" else None, {})
-    trace = ReadTrace()
+    trace = ReadTrace(templates.budget)
     variables = {"seed": view(SEED, "seed", "", trace), "config": {"model": "m"}, "cycle": 0}
     try:
         templates.check("p.md")

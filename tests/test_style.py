@@ -153,8 +153,9 @@ IMPORTERS = {
     "watchfiles": {"popbuild.base.file_events"},
     "kreuzberg": {"popbuild.jobs.extract_child"},
     "xllamacpp": {"popbuild.llm.embedded"},
-    # Prompts are rendered in a sandbox of their own, pages from templates of ours.
+    # Prompts are rendered in a sandbox of their own, rows in another, pages from our templates.
     "jinja2": {
+        "popbuild.jobs.row_templates",
         "popbuild.task.templates.render",
         "popbuild.task.templates.sandbox",
         "popbuild.task.templates.syntax",
@@ -165,6 +166,7 @@ IMPORTERS = {
     "uvicorn": {"popbuild.web.connections"},
     "yaml": {"popbuild.model.config.yamlio"},
     "jsonschema": {"popbuild.model.schema.validators"},
+    "orjson": {"popbuild.base.jsonio"},
     "argparse": {"popbuild.base.arguments"},
     "subprocess": set(),
 }

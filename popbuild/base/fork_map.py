@@ -33,7 +33,7 @@ def each(work: Callable[[Any], Any], shares: Sequence[Any]) -> list[Any]:
             os.waitpid(pid, 0)
 
 
-def _start(work: Callable[[Any], Any], share: Any) -> tuple[int, int]:
+def _start(work: Callable[[Any], Any], share: object) -> tuple[int, int]:
     """A copy that works; its process ID, and where its answer can be read."""
     reader, writer = os.pipe()
     # Ctrl-C must not reach a half-made copy, which would go on as the original.

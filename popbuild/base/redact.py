@@ -31,7 +31,7 @@ _KEY_SIGNS = (
 _SHORT_SIGN = re.compile(r"(?:sk|pk|rk)-")
 _DRAWN = re.compile(r"(?=[A-Za-z]*\d)[A-Za-z0-9]{16}")
 _URL_PASSWORD = re.compile(r"://[^\s/:@]*:([^\s/@]+)@")
-_MIN_CHARS = 8  # a shorter value is no key, and might be a word of the text
+_MIN_CHARS = 8  # a shorter value is not a key, and might be a word of the text
 _MIN_KEY_CHARS = 16  # a shorter one may well be a word of a prompt
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _SECRET_WORDS = frozenset(
@@ -125,7 +125,7 @@ def _forms(value: str) -> tuple[str, ...]:
 
 
 def redact_value(
-    value: Any, environment: Mapping[str, str], clean: Callable[..., str] = redact
+    value: object, environment: Mapping[str, str], clean: Callable[..., str] = redact
 ) -> Any:
     """A JSON value with every text in it, names of fields too, as `clean` gives it."""
     whole = "\n".join(_texts(value))  # mostly nothing is found, and one search is enough
@@ -134,7 +134,7 @@ def redact_value(
     return _cleaned(value, lambda text: clean(text, environment))
 
 
-def _texts(value: Any) -> Iterator[str]:
+def _texts(value: object) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
@@ -146,7 +146,7 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(each)
 
 
-def _cleaned(value: Any, clean: Callable[[str], str]) -> Any:
+def _cleaned(value: object, clean: Callable[[str], str]) -> Any:
     if isinstance(value, str):
         return clean(value)
     if isinstance(value, list):

@@ -259,3 +259,13 @@ def first_link(path: str) -> str | None:
             if found is not None:
                 return found
     return None
+
+
+def stems_in(folder: Path, ending: str) -> list[str]:
+    """The names of a folder's files with this ending, without it."""
+    try:
+        with os.scandir(folder) as entries:
+            names = [each.name for each in entries if each.name.endswith(ending)]
+    except FileNotFoundError:
+        return []
+    return [name.removesuffix(ending) for name in names if not name.startswith(".")]

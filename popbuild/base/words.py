@@ -51,7 +51,7 @@ def argument(name: str, value: str, count: str = "", *, help: str, **more: Any) 
 
 
 JSON = flag("--json", help="print JSON")
-ROOT = option("--root", value="DIR", help="the root")
+ROOT = option("--root", value="DIR", help="the root, if not found from here")
 DEBUG = flag("--debug", help="show tracebacks")
 
 

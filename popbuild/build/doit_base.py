@@ -126,7 +126,7 @@ class DoitCommand:
         return super().cmdparser
 
     def help(self: Any) -> Any:
-        if not self._is_ours:
+        if not self._whose([]):
             return super().help()
         from popbuild.base.arguments import parser_of
 

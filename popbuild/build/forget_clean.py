@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from popbuild.base import disk, tree
+from popbuild.base.errors import UsageError
 from popbuild.base.paths import COMPLETE, CURRENT, REJECTED, Root
 from popbuild.jobs import lifecycle, records, run_history, run_log, seals
 from popbuild.jobs.selection import check_not_frozen, check_tasks, select
@@ -44,7 +45,15 @@ def clean(
     """Remove jobs from current/, and with `complete` from complete/; a line for each. That a
     complete job goes on purpose is written down first, so that `verify` does not miss it."""
     missing = run_history.Runs(root).missing(run_log.complete_jobs(root))[0] if complete else []
-    for each in select(root, job, names, missing):
+    selection = select(root, job, names, missing)
+    for each, tasks in selection.items():
+        if tasks is not None:
+            raise UsageError(
+                "clean removes whole jobs",
+                {"found": f"{each}:{tasks[0]}"},
+                hint=f"doit clean {each}; doit forget {each}:{tasks[0]} has the task built again",
+            )
+    for each in selection:
         with lifecycle.job_lock(root, each):
             for state in (CURRENT, COMPLETE) if complete else (CURRENT,):
                 folder = root.job(state, each)

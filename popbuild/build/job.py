@@ -19,7 +19,16 @@ from popbuild.build.finish import finish
 from popbuild.build.job_run import BuildServices, JobRun
 from popbuild.build.nothing_to_do import Options
 from popbuild.build.ready import ReadyTasks
-from popbuild.jobs import job_ids, job_state, lifecycle, lookup, open_job, originals, promotion
+from popbuild.jobs import (
+    job_ids,
+    job_state,
+    lifecycle,
+    lookup,
+    open_job,
+    originals,
+    promotion,
+    row_seeds,
+)
 from popbuild.jobs.examine import Exam
 from popbuild.jobs.extraction import looks_at_files
 from popbuild.jobs.input_files import InputFiles, put_inputs
@@ -243,8 +252,7 @@ def take_up(job: lookup.Job, root: Root) -> tuple[JobFolder, InputFiles]:
             # A copy: the good result stands until a better one passes every gate.
             tree.copy_folder(job.folder.path, current.path)
         elif not root.pending(job.id).exists():
-            data = disk.read(root.seed(job.id), max_bytes=jsonio.MAX_BYTES)
-            disk.write(root.pending(job.id), data)
+            disk.write(root.pending(job.id), _source(job, root))
     originals.keep_original(root, current)
     # Before the seed: from then on the job's own copies answer for what it names.
     files = put_inputs(root, current, job.files)
@@ -254,6 +262,13 @@ def take_up(job: lookup.Job, root: Root) -> tuple[JobFolder, InputFiles]:
     tree.remove(current.path / job_state.CLAIMED)
     tree.remove(root.pending_inputs(job.id))
     return current, files
+
+
+def _source(job: lookup.Job, root: Root) -> bytes:
+    """A job's seed as it waits in pending/: byte for byte as its file, or as its row makes it."""
+    if row_seeds.of_row(root, job.id) is not None:
+        return jsonio.dumps(job.seed, sort=False)
+    return disk.read(root.seed(job.id), max_bytes=jsonio.MAX_BYTES)
 
 
 def _draw_again(exam: Exam, tasks: Iterable[str]) -> None:

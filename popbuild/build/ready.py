@@ -79,7 +79,7 @@ class ReadyTasks:
         self.cut_short: list[str] = []  # by the disk
 
     async def build(self) -> None:
-        """Build until no task is ready. Errors that are no task's own come once all have ended."""
+        """Build until no task is ready. Errors that belong to no task come once all have ended."""
         try:
             while True:
                 self._start()

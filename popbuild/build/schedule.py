@@ -34,10 +34,10 @@ class NeverDecides(FileChangedChecker):  # type: ignore[misc]  # doit has no typ
     def info(self, file_path: str) -> None:
         return None
 
-    def check_modified(self, file_path: str, file_stat: Any, state: Any) -> bool:
+    def check_modified(self, file_path: str, file_stat: object, state: object) -> bool:
         return False
 
-    def get_state(self, dep: str, current_state: Any) -> None:
+    def get_state(self, dep: str, current_state: object) -> None:
         return None
 
 

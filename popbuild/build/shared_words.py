@@ -67,7 +67,7 @@ LIST = Command(
     (
         JOBS,
         flag("--tasks", "--all", dest="subtasks", help="list tasks too, with reasons"),
-        flag("-q", "--quiet", help="list names alone"),
+        flag("-q", "--quiet", help="list only names"),
         JSON,
     ),
     text="List jobs with their state. With --tasks, also each job's tasks and why they are stale.",
@@ -127,10 +127,11 @@ DOIT_COMMANDS = {
             "clean",
             "remove unfinished jobs",
             (
-                JOBS_OR_TASKS,
+                JOBS,
                 flag("-n", "--dry-run", help="only say what would be removed"),
                 flag("--complete", help="remove complete jobs too"),
             ),
+            text="Remove the directories of unfinished jobs. Seeds and stored answers stay.",
             variables=JOB_VARIABLES,
         ),
     )

@@ -13,6 +13,7 @@ from popbuild.base.errors import InputError, UsageError
 from popbuild.base.paths import Root, check_name
 from popbuild.build.given_files import GivenFile, below, file_at, is_packed, packed_seed
 from popbuild.jobs import job_ids, lifecycle
+from popbuild.jobs.row_templates import compiled
 from popbuild.jobs.seed_files import BadSeed, key_problems, read_seed, refuse_bad_seed
 from popbuild.model.clock import run_id
 from popbuild.model.config import config
@@ -24,6 +25,7 @@ from popbuild.model.input_file import (
     named_inputs,
 )
 from popbuild.model.problem import Problem, pointer_of
+from popbuild.model.table import MAX_TABLE_BYTES, TABLE_KINDS, Form, rows_of, table_kind
 from popbuild.query.describe import seed_error
 
 
@@ -45,6 +47,46 @@ def submit(root: Root, path: Path, job: str | None, files: Mapping[str, Path]) -
         except BadSeed as bad:
             raise seed_error(bad) from None
         return queue(root, seed, job, {**own, **given})
+
+
+def submit_table(root: Root, path: Path, name: str | None, pipeline: str | None) -> list[str]:
+    """Queue a one-off job for each row of a table; gives their IDs. `name` is the template of an
+    ID, None for new ones. Nothing is queued if a row is odd, or two have the same ID."""
+    where = str(path)
+    try:
+        rows = rows_of(disk.read(path, max_bytes=MAX_TABLE_BYTES), where, table_kind(where), Form())
+    except FileNotFoundError:
+        raise UsageError("no such file", {"file": where}) from None
+    more = {} if pipeline is None else {"pipeline": pipeline}
+    known = {each.casefold() for each in job_ids.known_jobs(root)}
+    seeds: dict[str, dict[str, Any]] = {}
+    id_of = None if name is None else compiled(name, "--id")
+    for row in rows:
+        at = f"{where}, {row.at}"
+        if row.values is None:
+            raise InputError("a row cannot be read", {"at": at, "found": row.problem})
+        job = run_id()
+        if id_of is not None:
+            try:
+                job = check_name("job", str(id_of(row.values)))
+            except InputError as error:
+                raise InputError(error.message, {**error.values, "at": at}, error.hint) from None
+        if job.casefold() in known:
+            hint = "--id makes an ID of a row: --id 'review-{{ row.id }}'"
+            raise UsageError("there is a job with this ID already", {"job": job, "at": at}, hint)
+        known.add(job.casefold())
+        seeds[job] = {"name": job, **more, "data": row.values}
+    for job, seed in seeds.items():
+        queue(root, seed, job)
+    return list(seeds)
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file that is submitted is a table: a seed is a JSON object."""
+    if path.suffix.lower() == ".json":
+        with contextlib.suppress(OSError, InputError):
+            return disk.read(path, max_bytes=MAX_TABLE_BYTES)[:1024].lstrip().startswith(b"[")
+    return table_kind(str(path)) in TABLE_KINDS and path.suffix.lower() != ".json"
 
 
 def queue(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
 
@@ -16,7 +17,7 @@ from popbuild.jobs.staleness import Verdict
 from popbuild.model import status as states
 from popbuild.model.pipeline import Task
 from popbuild.model.stage_names import STAGES
-from popbuild.task.attempt import NotPassed, Work
+from popbuild.task.attempt import NotPassed, StageLog, Work
 from popbuild.task.cycle import run_task
 from popbuild.task.input_views import OpenFilesView
 from popbuild.task.reads import ReadTrace
@@ -129,42 +130,24 @@ async def _build(run: JobRun, task: Task, verdict: Verdict) -> TaskOutcome:
 def _work(attempt: TaskAttempt) -> Work:
     run, task = attempt.run, attempt.task
     services, opened = run.services, run.opened
-    around = services.around
-    schema, schema_files = around.schema(task)
-    inputs, trace = run.exam.inputs(task), ReadTrace()
-
-    def at_stage(stage: str, cycle: int, waits: bool) -> None:
-        opened.at_stage(task.id, stage)
-        if waits:
-            run.check()  # before it writes, and before anything is bought
-            opened.show_stage()
-        services.events.stage(run.job, task.id, stage, cycle)
-
+    inputs, trace = run.exam.inputs(task), ReadTrace(services.templates.budget)
+    artifacts = {each.artifact: each.id for each in run.exam.pipeline.tasks}
+    views = OpenFilesView(inputs.inputs, trace, services.around.root)
     return Work(
-        job=run.job,
         run=run.id,
         task=task,
-        config=around.config,
-        templates=services.templates,
+        around=services.around,
+        inputs=inputs,
         seen=Seen.of(task, inputs),
-        schema=schema,
-        sent_schema=around.sent_schema(task),
-        schema_files=schema_files,
-        files=Files(
-            opened,
-            task,
-            {each.artifact: each.id for each in run.exam.pipeline.tasks},
-            services.environment,
-            OpenFilesView(inputs.inputs, trace, around.root),
-        ),
+        opened=opened,
+        claims=services.claims,
+        files=Files(opened, task, artifacts, services.environment, views),
+        templates=services.templates,
         calls=services.calls,
         watch=attempt.watch,
-        place=inputs.place,
-        place_of=lambda model: around.place_of(model, task.settings),
         trace=trace,
-        first_sample=inputs.sample,
-        on_stage=at_stage,
-        on_lasting=opened.show_stage,
+        log=StageLog(task.id, services.environment),
+        tell_stage=functools.partial(services.events.stage, run.job, task.id),
     )
 
 

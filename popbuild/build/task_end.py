@@ -109,8 +109,7 @@ class TaskAttempt:
         return TaskSpent(usage, self.watch.worked_ms, refinements)
 
     def _fingerprint(self, work: Work) -> dict[str, str]:
-        inputs = self.run.exam.inputs(self.task)
-        return {**fingerprint.fixed(self.task, inputs), **work.trace.dependencies()}
+        return {**fingerprint.fixed(self.task, work.inputs), **work.trace.dependencies()}
 
     def _letter(self, work: Work, built: Built, ended_at: str, spent: TaskSpent) -> dict[str, Any]:
         of_calls = [warning for call in work.made for warning in call.warnings]
@@ -132,13 +131,13 @@ class TaskAttempt:
                 "calls": [call.as_json() for call in work.made],
                 "usage": spent.usage.as_json(),
                 "refinementAttempts": built.cycles,
-                "validation": work.validation,
+                "validation": work.log.validations,
                 "warnings": list(dict.fromkeys([*of_calls, *work.warnings])),
                 "edited": False,
             }
         )
 
-    def _outputs(self, work: Work, output: Any) -> dict[str, str]:
+    def _outputs(self, work: Work, output: object) -> dict[str, str]:
         """The main artifact's digest by its value, every other's by its bytes."""
         main = self.task.artifact
         found = {
@@ -158,7 +157,7 @@ class TaskAttempt:
     def _write_log(self) -> None:
         if self.work is not None:
             path = self.run.folder.execution_logs(self.task.id)
-            disk.write(path, jsonio.dumps(self.work.log, sort=False), sync=False)
+            disk.write(path, jsonio.dumps(self.work.log.entries, sort=False), sync=False)
 
     def _end_unbuilt(self, state: str, spent: TaskSpent, said: str, **more: Any) -> None:
         self._write_log()

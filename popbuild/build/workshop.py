@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 from popbuild.base.paths import Root
@@ -25,9 +26,9 @@ class Workshop:
         self._condition = threading.Condition()
         self._key: object = None
         self._users = 0
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._builder: Builder | None = None
-        self._end: asyncio.Event | None = None
+        self._loop: asyncio.AbstractEventLoop
+        self._builder: Builder
+        self._end = contextlib.ExitStack()  # ends the builder, and waits until its thread has ended
 
     @contextlib.contextmanager
     def open(
@@ -47,38 +48,32 @@ class Workshop:
                 self._condition.notify_all()
 
     def _build(self, job: str, tasks: tuple[str, ...] | None) -> JobResult:
-        assert self._loop is not None
-        assert self._builder is not None
         building = self._builder.build(job, tasks)
         return asyncio.run_coroutine_threadsafe(building, self._loop).result()
 
     def _renew(self, key: object, root: Root, options: Options, events: Events) -> None:
-        if self._loop is not None and self._end is not None:
-            self._loop.call_soon_threadsafe(self._end.set)
-        self._key = self._loop = self._end = None
+        self._key = None
+        self._end.close()
         around = Surroundings(config.load(root))
-        ready: threading.Event = threading.Event()
-        failure: list[BaseException] = []
+        ready: Future[tuple[Builder, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
         async def serve() -> None:
             try:
                 async with building(around, Fenced(root), options, events) as builder:
                     await builder.prepare()
-                    self._loop, self._builder = asyncio.get_running_loop(), builder
-                    self._end = asyncio.Event()
-                    ready.set()
-                    await self._end.wait()
+                    end = asyncio.Event()
+                    ready.set_result((builder, asyncio.get_running_loop(), end))
+                    await end.wait()
             except BaseException as error:
-                failure.append(error)
+                if not ready.done():
+                    ready.set_exception(error)
                 raise
-            finally:
-                ready.set()
 
         thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
         thread.start()
-        ready.wait()
-        if failure:
-            raise failure[0]
+        self._builder, self._loop, end = ready.result()
+        self._end.callback(thread.join)
+        self._end.callback(self._loop.call_soon_threadsafe, end.set)
         self._key = key
 
 

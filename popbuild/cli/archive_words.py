@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from popbuild.upkeep.archive.write import Archived
 
 OUTPUT = option(
-    "-o", "--output", value="FILE", required=True, help="the archive: FILE.tar.zst, or .age"
+    "-o", "--output", value="FILE", required=True, help="the archive: a name in .tar.zst or .age"
 )
 PLAIN = flag("--plain", help="do not encrypt, though the root has recipients")
 

@@ -6,7 +6,7 @@ from popbuild.cli.options import ONE_JOB, Given, argument, command, print_result
 @command(
     "take what is there as up to date",
     ONE_JOB,
-    argument("tasks", "TASK", "*", help="all if absent"),
+    argument("tasks", "TASK", "*", help="a task; all if absent"),
 )
 def _accept(given: Given) -> int:
     """Take what is there as up to date, without building: for a cosmetic edit of a prompt, or an

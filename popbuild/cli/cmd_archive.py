@@ -13,8 +13,8 @@ _REMOVE = flag("--remove", help="remove the jobs once the archive was read back"
     "write jobs to a file, and remove them if asked", SOME_JOBS, OUTPUT, _REMOVE, PLAIN, IDENTITY
 )
 def _archive(given: Given) -> int:
-    """Write jobs, complete and rejected ones, to a .tar.zst file, and read it back in full. With
-    --remove they are removed then. A name that ends in .age encrypts it to the public keys in
+    """Write complete and rejected jobs to a .tar.zst file, and read it back in full; then --remove
+    removes them. A FILE that ends in .age is encrypted to the public keys in
     pipeline-config/recipients.txt."""
     from popbuild.upkeep.archive import write
 

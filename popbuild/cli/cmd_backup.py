@@ -9,8 +9,8 @@ from popbuild.cli.options import IDENTITY, Given, command, root_of
 @command("write the whole root to a file", OUTPUT, PLAIN, IDENTITY)
 def _backup(given: Given) -> int:
     """Write the whole root to a .tar.zst file, and read it back in full: seeds, samples,
-    configuration, jobs, store and ledger. Not .env. Refused while a job is built. A name that
-    ends in .age encrypts it, as for archive."""
+    configuration, jobs, store and ledger, but not .env. Refused while a job is built. A FILE that
+    ends in .age is encrypted, as by archive."""
     from popbuild.upkeep.archive import write
 
     root, file = root_of(given), Path(given.output)

@@ -66,8 +66,8 @@ def _prune(given: Given) -> int:
     """Drop old answers from the store, the oldest first: those older than an age, then more
     until the rest is small enough. Without --yes it only says what it would drop. What a job in
     any state or a previous result refers to stays, unless --referenced is given."""
+    from popbuild.base.units import parse_size, seconds_of
     from popbuild.cli.text import store_pruning_lines
-    from popbuild.upkeep.amounts import parse_size, seconds_of
     from popbuild.upkeep.share_store import prune_store
 
     pruning = prune_store(

@@ -20,7 +20,7 @@ _JOBS: dict[str, Any] = {
 
 
 @command(
-    "print what completes words in a shell",
+    "print a script that completes words in a shell",
     argument("shell", "SHELL", choices=_SHELLS, help="bash, zsh or fish"),
 )
 def _completion(given: Given) -> int:

@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from popbuild.upkeep.ailments import Ailment
 
 
-@command("find and mend what crashes left behind", flag("--yes", help="mend all of it"))
+@command(
+    "find and mend what crashes left behind", flag("--yes", help="mend everything without asking")
+)
 def _doctor(given: Given) -> int:
-    """Find what crashes and edits by hand left behind and no run mends by itself; say of each what
-    it is and how it is mended. On a terminal it asks before it mends, --yes mends all, and
+    """Find what crashes and edits by hand left behind that no run mends by itself; say what each is
+    and how it is mended. On a terminal it asks before it mends; --yes mends everything;
     otherwise it only reports. It deletes nothing: what must go is moved to .popbuild/doctor/.
     Exits with 1 when something is left to mend."""
     from popbuild.cli.text import checkup_lines

@@ -6,7 +6,7 @@ from popbuild.cli.options import ONE_JOB, Given, argument, command, print_result
 @command(
     "say why tasks are stale, with the differences",
     ONE_JOB,
-    argument("task", "TASK", "?", help="all if absent"),
+    argument("task", "TASK", "?", help="a task; all if absent"),
 )
 def _explain(given: Given) -> int:
     """Say why a job's tasks are stale, in depth: each reason with the difference in the prompt,

@@ -9,11 +9,11 @@ from popbuild.cli.options import ONE_JOB, Given, argument, command, option, prin
     "copy a complete job's final artifact to a path",
     ONE_JOB,
     argument("target", "TARGET", help="a file or a folder"),
-    option("--artifact", value="NAME", help="another artifact than the last task's"),
+    option("--artifact", value="NAME", help="another artifact, not the last task's"),
 )
 def _export(given: Given) -> int:
-    """Copy the final artifact of a complete job to a path: what CI commits. TARGET is a file
-    or a folder. Refuses a job that is not up to date."""
+    """Copy the final artifact of a complete job to a path, for CI to commit it, say. TARGET
+    is a file or a folder. Refuses a job that is not up to date."""
     from popbuild.build import verbs
     from popbuild.query import describe
 

@@ -19,19 +19,19 @@ _FORMATS = ("svg", "mermaid", "dot")
 
 @command(
     "draw a job's or a pipeline's tasks",
-    argument("job", "JOB", "?", help="the job's ID"),
+    argument("job", "JOB", "?", help="a job's ID; a pipeline's tasks if absent"),
     option("--pipeline", value="NAME", help="a pipeline, without states"),
     option(
         "--format",
         value="FORMAT",
         choices=_FORMATS,
-        help="svg, mermaid or dot; else by FILE (svg)",
+        help="svg, mermaid or dot; by FILE's ending if absent (svg)",
     ),
-    option("-o", "--output", value="FILE", help="a file; printed if absent"),
+    option("-o", "--output", value="FILE", help="the file to write; printed if absent"),
 )
 def _graph(given: Given) -> int:
-    """Draw which task needs which: of a job, with the states of its tasks, or of a pipeline,
-    the default one if none is named. Arrows that others imply are left out."""
+    """Draw which task needs which, in a job, with the states of its tasks, or in a pipeline:
+    the default one, or --pipeline. Arrows that others imply are left out."""
     from popbuild.web import svg
     from popbuild.web.pages.html import drawing_style
 

@@ -8,7 +8,7 @@ from popbuild.cli.options import Given, argument, command, flag, print_result, r
 
 @command(
     "copy another program's data folder into the root",
-    argument("folder", "DIR", help="its root, or its pipeline-data/"),
+    argument("folder", "DIR", help="that program's root or its pipeline-data/"),
     flag("--dry-run", help="only say what would be copied"),
 )
 def _import(given: Given) -> int:

@@ -7,11 +7,11 @@ from popbuild.cli.options import Given, argument, command, print_result
 
 @command(
     "make a root with an example",
-    argument("folder", "DIR", "?", default=".", help="where; here if absent"),
+    argument("folder", "DIR", "?", default=".", help="the new root; here if absent"),
 )
 def _init(given: Given) -> int:
     """Make a root: seeds/, pipeline-config/ with the demo's pipeline, pipeline-data/,
-    a dodo.py for doit, and a .gitignore. Runs at once on the embedded model."""
+    a dodo.py for doit, and a .gitignore. It builds at once, on the embedded model."""
     from popbuild.build import new_root
 
     folder = Path(given.root or ".") / given.folder

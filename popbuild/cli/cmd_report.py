@@ -7,7 +7,13 @@ from popbuild.cli.options import JOBS, Given, command, option, root_of
 @command(
     "write one HTML file about jobs",
     JOBS,
-    option("-o", "--output", value="FILE", required=True, help="report.html; - prints it"),
+    option(
+        "-o",
+        "--output",
+        value="FILE",
+        required=True,
+        help="the file to write; - prints it",
+    ),
 )
 def _report(given: Given) -> int:
     """Write a report on jobs as one HTML file that needs nothing else: a table, and of each job

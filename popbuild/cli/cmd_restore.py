@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from popbuild.base.errors import UsageError
-from popbuild.base.units import count
+from popbuild.base.units import count, parse_size
 from popbuild.cli.archive_words import identity_of
 from popbuild.cli.options import (
     IDENTITY,
@@ -24,14 +24,13 @@ from popbuild.cli.options import (
     flag("--force", help="replace complete jobs that have another result"),
     option("--into", value="DIR", help="a new folder, for the root of a backup"),
     IDENTITY,
-    option("--max-size", value="SIZE", help="of all files at most (10GB)"),
+    option("--max-size", value="SIZE", help="what all files may take at most (10GB)"),
 )
 def _restore(given: Given) -> int:
     """Put the jobs of an archive, all or the named ones, back into their places: written beside,
     checked against their seals, then renamed. A job that has another result now is refused;
     --force replaces a complete one and keeps it as a previous result. --into makes a root of a
     backup."""
-    from popbuild.upkeep.amounts import parse_size
     from popbuild.upkeep.archive import restore
 
     file, identity = Path(given.file), identity_of(given)

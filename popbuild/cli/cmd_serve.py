@@ -19,12 +19,12 @@ _PORTS = 65_535
 @command(
     "show jobs in a browser",
     option("--port", value="N", help="where to listen (8710); 0 takes a free one"),
-    option("--host", value="ADDRESS", help="listen beyond 127.0.0.1: see docs"),
+    option("--host", value="ADDRESS", help="listen beyond 127.0.0.1: see docs/serve.md"),
     option(
         "--name",
         value="NAME",
         repeated=True,
-        help="a name under which --host is reached; several are possible",
+        help="a host name by which --host is reached; can be repeated",
     ),
     flag("--open", help="open the page in a browser"),
 )

@@ -12,7 +12,7 @@ def _stop(given: Given) -> int:
     of popbuild watch, which does not build them again by itself. Tasks under way are interrupted,
     as by Ctrl-C; answers that came are kept, and the next run goes on from there. Commands that
     wait for such a job stop waiting. Other jobs go on, and a job that is not being built stays as
-    it is. Exits with 4 where a job is still being built after ten seconds: it stops as soon as it
+    it is. Exits with 4 if a job is still being built after ten seconds: it stops as soon as it
     can."""
     from popbuild.jobs import stop_requests
     from popbuild.query import describe

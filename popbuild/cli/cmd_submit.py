@@ -8,8 +8,9 @@ from popbuild.cli.options import Given, argument, command, option, print_result,
 
 @command(
     "queue a one-off job from a seed file",
-    argument("file", "FILE", help="the seed; or a folder or .zip with seed.json and its files"),
-    option("--id", value="ID", help="the job's ID; a new pl-... one if absent"),
+    argument("file", "FILE", help="the seed; a folder or .zip of seed.json and its files; a table"),
+    option("--id", value="ID", help="the job's ID, of a table a template; pl-... if absent"),
+    option("--pipeline", value="NAME", help="the pipeline of a table's jobs"),
     option(
         "--file",
         dest="files",
@@ -21,10 +22,19 @@ from popbuild.cli.options import Given, argument, command, option, print_result,
 def _submit(given: Given) -> int:
     """Queue a one-off job: the seed is copied to pending/ under a new ID, or under --id, and
     the files that it names with it. A seed under seeds/ needs no submit: its file name is its
-    job's ID."""
-    from popbuild.build.submission import submit
+    job's ID. A table (.csv, .tsv, .jsonl, or .json with an array) gives a job for each row:
+    `submit reviews.csv --pipeline triage --id 'review-{{ row.id }}'`."""
+    from popbuild.build.submission import is_table, submit, submit_table
 
-    job = submit(root_of(given), Path(given.file), given.id, _files(given.files or []))
+    root, path = root_of(given), Path(given.file)
+    if is_table(path):
+        if given.files:
+            raise UsageError("--file is for one seed, and this is a table", {"file": given.file})
+        jobs = submit_table(root, path, given.id, given.pipeline)
+        return print_result(given.json, lambda: {"ids": jobs}, lambda: jobs)
+    if given.pipeline is not None:
+        raise UsageError("--pipeline is for a table: a seed names its own", {"file": given.file})
+    job = submit(root, path, given.id, _files(given.files or []))
     return print_result(given.json, lambda: {"id": job}, lambda: [job])
 
 

@@ -11,10 +11,10 @@ from popbuild.cli.options import JOBS, Given, command, option, root_of
 @command(
     "print how jobs stand as Markdown, for CI",
     JOBS,
-    option("-o", "--output", value="FILE", help="add it to this file's end"),
+    option("-o", "--output", value="FILE", help="append it to this file"),
 )
 def _summary(given: Given) -> int:
-    """Say how jobs stand as Markdown, for the page of a CI run: a table, the problems of those
+    """Print how jobs stand as Markdown, for the page of a CI run: a table, the problems of those
     that did not pass, and a graph. Makes no call."""
     from popbuild.web.pages.report import summary
 

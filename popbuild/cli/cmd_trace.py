@@ -9,8 +9,8 @@ from popbuild.cli.options import Given, argument, command, print_result, root_of
 )
 def _trace(given: Given) -> int:
     """Say where an artifact came from: task, run, model and settings, every call with its
-    tokens and cost, the files of the configuration, what was read of the seed and of the
-    artifacts above, and the same for those. ARTIFACT is a file under pipeline-data/,
+    tokens and cost, the files of the configuration, what it read from the seed and from
+    the artifacts above, and the same for those. ARTIFACT is a file under pipeline-data/,
     <job>/<artifact>, <job>/<task>, or a file that was exported: found by its digest."""
     from popbuild.query.provenance import trace
     from popbuild.query.provenance_text import provenance_lines

@@ -10,7 +10,7 @@ from popbuild.cli.options import Given, argument, command, print_result, root_of
 
 @command(
     "check configuration, seeds and jobs",
-    argument("paths", "PATH", "*", help="everything if absent"),
+    argument("paths", "PATH", "*", help="a file or a folder; everything if absent"),
 )
 def _validate(given: Given) -> int:
     """Check configuration, seeds and jobs in any state against the schemas: the given files

@@ -26,10 +26,10 @@ exit codes:
   6  a budget is used up          130  interrupted
 
 environment:
-  POPBUILD_ROOT         the root, where the working directory does not say it
+  POPBUILD_ROOT         the root, if not found from the working directory
   POPBUILD_MODEL        the model of every task; part of what they depend on
   POPBUILD_LOCAL_MODEL  a GGUF file for local/... models
-  POPBUILD_STORE        use, refresh, only or off, as --store says it
+  POPBUILD_STORE        use, refresh, only or off, as for --store
   POPBUILD_TRIES, POPBUILD_BACKOFF_S, POPBUILD_TIMEOUT_S
                         how often a call is tried, and how patiently (5, 1, 600)
   POPBUILD_PATIENCE_S   how long a call waits for a provider that is down, or
@@ -40,7 +40,7 @@ environment:
   POPBUILD_KEEP_PREVIOUS
                         how many replaced results of a job are kept (1)
   POPBUILD_FILE_MODE    permissions of files, octal (600); folders follow
-  POPBUILD_TOKEN        a token for popbuild serve beside that of each start
+  POPBUILD_TOKEN        one more token for popbuild serve, the same at each start
   POPBUILD_DEBUG        tracebacks, as --debug
   OPENAI_API_KEY, ...   keys, from here or from .env at the root
 

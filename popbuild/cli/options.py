@@ -34,9 +34,9 @@ ONE_JOB = argument("job", "JOB", help="the job's ID")
 SOME_JOBS = argument("names", "JOB", "+", help="a job's ID or a glob")
 PATTERN = argument("job", "JOB", help="a job's ID or a glob")
 ONE_TASK = argument("task", "TASK", help="the task")
-IDENTITY = option("--identity", value="FILE", help="a private key of age; never one in the root")
+IDENTITY = option("--identity", value="FILE", help="an age private key, outside of the root")
 OLDER_THAN = option("--older-than", value="AGE", help="drop what is older: 12h, 30d, 8w")
-MAX_SIZE = option("--max-size", value="SIZE", help="drop until no more is left: 500MB")
+MAX_SIZE = option("--max-size", value="SIZE", help="drop the oldest until this much is left: 500MB")
 REALLY = flag("--yes", help="really drop it")
 
 

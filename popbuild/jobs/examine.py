@@ -12,11 +12,9 @@ from typing import Any
 from popbuild.base import disk, jsonio
 from popbuild.base.paths import COMPLETE, JobFolder
 from popbuild.jobs import fingerprint, records, staleness
-from popbuild.jobs.extraction import ENDING
-from popbuild.jobs.input_files import InputFiles, own_value
+from popbuild.jobs.input_files import InputFiles, own_value, places_in_job
 from popbuild.jobs.surroundings import Surroundings
 from popbuild.model.decision import APPROVED, OPEN, REJECTED, Decision, Question
-from popbuild.model.input_file import input_place
 from popbuild.model.letter import Letter
 from popbuild.model.pipeline import Pipeline, Task
 from popbuild.model.problem import MISSING, Problem, value_at
@@ -44,7 +42,7 @@ class Exam:
     last_seed: Any = None  # what the job's own copy was, where today's seed stands in its place
     _resolved: dict[str, tuple[Any, str]] = field(default_factory=dict)
 
-    def moved(self, folder: JobFolder, last_seed: Any, files: InputFiles) -> Exam:
+    def moved(self, folder: JobFolder, last_seed: object, files: InputFiles) -> Exam:
         """This exam for another directory with the same files, but for its seed and the `files` of
         that. Judges anew only if one of these was changed meanwhile."""
         exam = dataclasses.replace(self, folder=folder, last_seed=last_seed, files=files)
@@ -172,7 +170,7 @@ class Exam:
         schema, _ = self.around.schema(task)
         return gate.judge(value, schema) if schema else ()
 
-    def settle(self, task: Task, value: Any, letter: Letter) -> None:
+    def settle(self, task: Task, value: object, letter: Letter) -> None:
         """Note a task that was built: the tasks below are judged by the new artifact."""
         self.artifacts[task.id] = value
         self.digests[task.id] = jsonio.digest(value)
@@ -253,15 +251,35 @@ class Exam:
         return not any(self.verdicts[name].stale or self.verdicts[name].edited for name in names)
 
 
+def examine_unbuilt(
+    folder: JobFolder, seed: object, pipeline: Pipeline, around: Surroundings, files: InputFiles
+) -> Exam:
+    """The exam of a job without a directory: no file of it is looked for."""
+    samples = records.read_samples(around.root, folder.id)
+    frozen = records.read_frozen(around.root, folder.id)
+    nothing = dict.fromkeys(task.id for task in pipeline.in_order)
+    return Exam(
+        folder,
+        seed,
+        pipeline,
+        around,
+        digests={**nothing},
+        letters={**nothing},
+        verdicts=dict.fromkeys(nothing, staleness.NEVER_BUILT),
+        decisions=dict.fromkeys(task.id for task in pipeline.gated),
+        samples=samples,
+        frozen_from=frozen,
+        files=files,
+        input_places=places_in_job(files),
+    )
+
+
 def examine(
-    folder: JobFolder, seed: Any, pipeline: Pipeline, around: Surroundings, files: InputFiles
+    folder: JobFolder, seed: object, pipeline: Pipeline, around: Surroundings, files: InputFiles
 ) -> Exam:
     """Hold a job's directory against today's inputs. Reads; writes nothing."""
     samples = records.read_samples(around.root, folder.id)
     frozen = records.read_frozen(around.root, folder.id)
-    own = [(input_place(each.name, each.source), each.extraction) for each in files.values()]
-    places = [place for place, _ in own]
-    places += [place + ENDING for place, text in own if text is not None]
     exam = Exam(
         folder,
         seed,
@@ -270,7 +288,7 @@ def examine(
         samples=samples,
         frozen_from=frozen,
         files=files,
-        input_places=tuple(places),
+        input_places=places_in_job(files),
     )
     for task in pipeline.in_order:
         exam.look(task)

@@ -25,7 +25,7 @@ from popbuild.model.letter import is_sealed, seal
 from popbuild.model.pipeline import Pipeline
 
 EXTRACTION_VERSION = 1
-ENDING = ".extracted.json"
+EXTRACTED = ".extracted.json"
 TIMEOUT_S = 180.0
 _MAX_OUTPUT_BYTES = 64 << 20
 _LOOKS_AT_FILES = re.compile(rb"\bfiles\b")

@@ -146,12 +146,12 @@ def _read_from(dependency: str, task: Task, inputs: Inputs) -> tuple[Any, str]:
     return inputs.artifacts.get(upstream, MISSING) if is_needed else MISSING, pointer
 
 
-def value_digest(value: Any) -> str:
+def value_digest(value: object) -> str:
     """The digest of a value, or ABSENT."""
     return jsonio.ABSENT if value is MISSING else jsonio.digest(value)
 
 
-def kind_of(value: Any) -> str:
+def kind_of(value: object) -> str:
     """What a template learns when it tests a value without reading it."""
     if value is MISSING:
         return jsonio.ABSENT

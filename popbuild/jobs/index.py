@@ -21,7 +21,7 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
-from popbuild.base import file_clock, fork_map
+from popbuild.base import file_clock, fork_map, tree
 from popbuild.base.errors import PopbuildError
 from popbuild.base.paths import COMPLETE, CURRENT, PENDING, REJECTED, job_place
 from popbuild.base.read_notes import noting_reads
@@ -64,7 +64,9 @@ class Index:
         if self._now is not None:
             self._rows, self._stale, self._inputs = stamps.read_index(self._path, self._now)
             known = self._rows.keys() | self._stale.keys() | self._unsettled
-            self._meet([job for job in ids if job not in known])
+            # Only complete jobs have rows: any other is examined when its turn comes.
+            complete = {*tree.stems_in(around.root.data / COMPLETE, "")}
+            self._meet([job for job in ids if job in complete and job not in known])
 
     def __enter__(self) -> Self:
         return self
@@ -72,7 +74,7 @@ class Index:
     def __exit__(self, *_error: object) -> None:
         if self._learned and self._now is not None:
             with contextlib.suppress(OSError):  # then the next command examines once more
-                good = set(job_ids.stems_in(self._around.root.data / COMPLETE, ""))
+                good = set(tree.stems_in(self._around.root.data / COMPLETE, ""))
                 rows = {job: row for job, row in self._rows.items() if job in good}
                 stale = {job: each for job, each in self._stale.items() if job in good}
                 inputs = {job: each for job, each in self._inputs.items() if job in good}
@@ -229,10 +231,7 @@ def _unsettled(around: Surroundings) -> frozenset[str]:
     """The jobs that are more than a directory in complete/: a seed waits, a build is under way or
     was rejected, a promotion was cut short, a task is frozen. These are examined."""
     data, notes = around.root.data, around.root.path / job_ids.PROMOTIONS
-    return frozenset(job_ids.stems_in(data / PENDING, "-seed.json")).union(
-        *(
-            job_ids.stems_in(folder, ".json")
-            for folder in (notes, records.frozen_folder(around.root))
-        ),
-        *(job_ids.stems_in(data / state, "") for state in (CURRENT, REJECTED)),
+    return frozenset(tree.stems_in(data / PENDING, "-seed.json")).union(
+        *(tree.stems_in(folder, ".json") for folder in (notes, records.frozen_folder(around.root))),
+        *(tree.stems_in(data / state, "") for state in (CURRENT, REJECTED)),
     )

@@ -18,7 +18,7 @@ from popbuild.base import copies, disk, jsonio, paths, tree
 from popbuild.base.errors import InputError
 from popbuild.base.paths import COMPLETE, CURRENT, PENDING, REJECTED, JobFolder, Root
 from popbuild.base.read_notes import look_of, note_read
-from popbuild.jobs.extraction import ENDING, Extraction, extract, read_extraction
+from popbuild.jobs.extraction import EXTRACTED, Extraction, extract, read_extraction
 from popbuild.jobs.records import read_json
 from popbuild.jobs.seed_files import BadSeed
 from popbuild.model.input_file import (
@@ -99,7 +99,7 @@ class InputReader:
     def _as_extracted(self, job: str, file: InputFile) -> InputFile:
         """A document with its text: as this command extracted it, or as a build of the job did."""
         known = self.extracted.get(file.digest)
-        own = input_place(file.name, file.source) + ENDING
+        own = input_place(file.name, file.source) + EXTRACTED
         for state in (CURRENT, COMPLETE, REJECTED):
             if known is None:
                 place = f"{paths.job_place(state, job)}/{own}"
@@ -180,8 +180,8 @@ _NO_LINKS = "put a file in its place; popbuild follows no links"
 
 def _places(job: str, name: str, source: str, seed_place: str) -> tuple[str, ...]:
     """Where a file may stand, the first first, by where the seed was read."""
-    if seed_place == paths.seed_place(job):
-        return (source,)
+    if seed_place == paths.seed_place(job) or not seed_place.startswith("pipeline-data/"):
+        return (source,)  # of a row, too
     folder, _, file = seed_place.rpartition("/")
     if file == paths.SEED:
         return (f"{folder}/{input_place(name, source)}",)
@@ -217,13 +217,20 @@ def own_document(folder: JobFolder, place: str) -> Any:
         document = document_of(disk.read(folder.at(place), max_bytes=MAX_INPUT_BYTES), place)
     except (OSError, InputError, BadInput):
         return None
-    known = read_extraction(folder.at(place + ENDING), document["digest"])
+    known = read_extraction(folder.at(place + EXTRACTED), document["digest"])
     return {**document, **known.document} if known is not None else document
 
 
 def own_places(folder: JobFolder) -> list[str]:
     """Every file that a job's own copy of its seed lets it have in `inputs/`."""
-    return [each for place in own_inputs(folder).values() for each in (place, place + ENDING)]
+    return [each for place in own_inputs(folder).values() for each in (place, place + EXTRACTED)]
+
+
+def places_in_job(files: InputFiles) -> tuple[str, ...]:
+    """Where these files stand in their job, and what was extracted from them."""
+    own = [(input_place(each.name, each.source), each.extraction) for each in files.values()]
+    texts = [place + EXTRACTED for place, text in own if text is not None]
+    return (*(place for place, _ in own), *texts)
 
 
 def differing_inputs(folder: JobFolder, files: InputFiles) -> list[str]:
@@ -232,7 +239,9 @@ def differing_inputs(folder: JobFolder, files: InputFiles) -> list[str]:
     not."""
     wanted = {input_place(file.name, file.source): file for file in files.values()}
     differing = [place for place, file in wanted.items() if not _holds(folder, place, file)]
-    texts = {place + ENDING: file.extraction for place, file in wanted.items() if file.extraction}
+    texts = {
+        place + EXTRACTED: file.extraction for place, file in wanted.items() if file.extraction
+    }
     for place, text in texts.items():
         own = read_extraction(folder.at(place), text.digest)
         if own is None or own.body["digest"] != text.body["digest"]:
@@ -277,7 +286,7 @@ def put_inputs(root: Root, folder: JobFolder, files: InputFiles) -> dict[str, In
             raise
         differing.remove(place)
     for file in found.values():
-        text = input_place(file.name, file.source) + ENDING
+        text = input_place(file.name, file.source) + EXTRACTED
         if file.extraction is not None and text in differing:
             disk.write(folder.path / text, jsonio.dumps(file.extraction.body, sort=False))
             differing.remove(text)

@@ -11,33 +11,27 @@ from popbuild.base import disk, paths, tree
 from popbuild.base.errors import InputError
 from popbuild.base.paths import COMPLETE, CURRENT, PENDING, REJECTED, RUNS, Root
 from popbuild.base.redact import key_in_name, redact
+from popbuild.jobs import row_seeds
 
 PROMOTIONS = ".popbuild/promotions"  # below a root
 _PLACES = (CURRENT, COMPLETE, REJECTED)
 
 
 def known_seeds(root: Root) -> list[str]:
-    """The IDs of the jobs that have a source under seeds/."""
-    return sorted(stems_in(root.seeds, ".json"))
+    """The IDs of the jobs that have a source under seeds/: a file, or a row of a table."""
+    rows = row_seeds.of_rows(root)
+    tables = row_seeds.table_files(root)
+    files = tree.stems_in(root.seeds, ".json")
+    return sorted({*rows, *(each for each in files if paths.seed_place(each) not in tables)})
 
 
 def known_jobs(root: Root) -> list[str]:
     """The IDs of all jobs of a root: from seeds, and from the four folders."""
-    found = {*stems_in(root.seeds, ".json"), *stems_in(root.data / PENDING, "-seed.json")}
+    found = {*known_seeds(root), *tree.stems_in(root.data / PENDING, "-seed.json")}
     for state in _PLACES:
         with contextlib.suppress(FileNotFoundError), os.scandir(root.data / state) as entries:
             found.update(it.name for it in entries if _is_job(state, it.name) and it.is_dir())
     return sorted(found)
-
-
-def stems_in(folder: Path, ending: str) -> list[str]:
-    """The names of a folder's files with this ending, without it."""
-    try:
-        with os.scandir(folder) as entries:
-            names = [each.name for each in entries if each.name.endswith(ending)]
-    except FileNotFoundError:
-        return []
-    return [name.removesuffix(ending) for name in names if not name.startswith(".")]
 
 
 def _is_job(state: str, name: str) -> bool:
@@ -48,9 +42,10 @@ def is_known(root: Root, job: str) -> bool:
     """Whether there is a job of this ID, without a look at the others."""
     if not job or job.startswith(".") or "/" in job:
         return False
-    if any(
-        disk.stands(root.at(place)) for place in (paths.seed_place(job), paths.pending_place(job))
-    ):
+    source = paths.seed_place(job)
+    if disk.stands(root.at(source)) and source not in row_seeds.table_files(root):
+        return True
+    if disk.stands(root.at(paths.pending_place(job))) or row_seeds.of_row(root, job):
         return True
     states = [state for state in _PLACES if _is_job(state, job)]
     return any(disk.is_folder(root.at(paths.job_place(state, job))) for state in states)
@@ -77,6 +72,9 @@ def alike(root: Root, ids: Collection[str]) -> dict[str, list[str]]:
 
 def place_of(root: Root, job: str) -> str:
     """The file or folder that makes a job known, as a person should read it."""
+    row = row_seeds.of_row(root, job)
+    if row is not None:
+        return paths.shown_name(row.place)
     folders = [root.job(state, job).path for state in _PLACES]
     for path in (root.seed(job), root.pending(job), *folders):
         if disk.stands(path):

@@ -8,6 +8,7 @@ from typing import Any
 
 from popbuild.base import disk
 from popbuild.base.paths import CURRENT, SEED, STATUS, JobFolder, Root, file_name_problem
+from popbuild.jobs import row_seeds
 from popbuild.jobs.claims import JobLocks
 from popbuild.jobs.records import is_foreign, read_json, shown_status
 from popbuild.model import status as states
@@ -75,7 +76,11 @@ def state_in(folder: JobFolder) -> Any:
 
 
 def seed_source(root: Root, job: str, folder: JobFolder | None) -> str | None:
-    """The source of today's seed: its file's name, or SUBMITTED. None for a job without either."""
+    """The source of today's seed: its file's name, that of the table whose row it is, or SUBMITTED.
+    None for a job without any."""
+    row = row_seeds.of_row(root, job)
+    if row is not None:
+        return row.source
     if disk.stands(root.seed(job)):
         return root.seed(job).name
     waits = [root.pending(job), root.job(CURRENT, job).path / CLAIMED]
@@ -83,13 +88,19 @@ def seed_source(root: Root, job: str, folder: JobFolder | None) -> str | None:
 
 
 def is_orphan(root: Root, folder: JobFolder) -> bool:
-    """Whether a job was built from a file under seeds/ that is gone. No where it does not say."""
+    """Whether a job was built from a file under seeds/ that is gone, or from a row. No where it
+    does not say."""
     source = None
     for place in (folder.rejection, folder.status):  # a bad seed never had a status
         body = read_json(place)
         if source is None and isinstance(body, dict):
             source = body.get("source")
-    if not isinstance(source, str) or not source.endswith(".json") or file_name_problem(source):
+    if not isinstance(source, str) or file_name_problem(source):
+        return False
+    if source.endswith(row_seeds.ENDING):
+        gone = row_seeds.of_row(root, folder.id) is None and row_seeds.tells_of(root, source)
+        return gone and not any(map(disk.stands, (root.seed(folder.id), root.pending(folder.id))))
+    if not source.endswith(".json"):
         return False
     places = [root.seeds / source, root.seed(folder.id), root.pending(folder.id)]
     return not any(map(disk.stands, places))

@@ -9,8 +9,8 @@ from typing import Any
 from popbuild.base import disk, jsonio, paths
 from popbuild.base.errors import ConfigError, InputError, NotOursError
 from popbuild.base.paths import COMPLETE, CURRENT, REJECTED, SEED, JobFolder, Root
-from popbuild.jobs import fingerprint, job_ids, records, staleness
-from popbuild.jobs.examine import Exam, examine
+from popbuild.jobs import fingerprint, job_ids, records, row_seeds, staleness
+from popbuild.jobs.examine import Exam, examine, examine_unbuilt
 from popbuild.jobs.input_files import InputFiles
 from popbuild.jobs.job_state import CLAIMED, DAMAGE, damage_of, removed_tasks, standing_state
 from popbuild.jobs.seed_files import BadSeed, key_problems, read_seed
@@ -82,7 +82,7 @@ class Job:
         """The state in a few words: `complete`, `complete, stale: research`, `failed`, …"""
         if self.bad is not None:
             what, problems = self.bad
-            return f"{what}: {problems[0]}"
+            return f"{what}: {self._row}{problems[0]}"
         if self.is_not_ours:
             return f"{self.state}, cannot be built here"
         if self.exam is None or self.folder is None or self.up_to_date:
@@ -117,6 +117,13 @@ class Job:
         return self.exam.questions if asks and self.exam is not None else ()
 
     @property
+    def _row(self) -> str:
+        """Where a bad seed is a row of a table, or all of a table: the place, for a text."""
+        where = "" if self.bad_seed is None else self.bad_seed.where
+        is_known = where in ("", paths.seed_place(self.id)) or not where.startswith("seeds/")
+        return "" if is_known else f"{where}: "
+
+    @property
     def _frozen(self) -> list[str]:
         names = self.exam.frozen if self.exam else ()
         return [f"frozen: {', '.join(names)}"] if names else []
@@ -143,7 +150,7 @@ def find(job: str, around: Surroundings) -> Job:
             return replace(found, state=state, folder=folder, exam=exam, damage=damage)
     if complete is not None:
         return complete
-    nothing = examine(root.job(CURRENT, job), seed, pipeline, around, found.files)
+    nothing = examine_unbuilt(root.job(CURRENT, job), seed, pipeline, around, found.files)
     return replace(found, state=_unbuilt(job, root), exam=nothing)
 
 
@@ -215,6 +222,11 @@ def _todays_seed(job: str, root: Root) -> tuple[dict[str, Any], str]:
     claimed = f"{paths.job_place(CURRENT, job)}/{CLAIMED}"
     own = [f"{paths.job_place(state, job)}/{SEED}" for state in (CURRENT, REJECTED, COMPLETE)]
     limits = {source: jsonio.MAX_BYTES, paths.pending_place(job): jsonio.MAX_QUEUED_BYTES}
+    row = row_seeds.of_row(root, job)
+    if row is not None:
+        if disk.stands(root.at(source)) and source not in row_seeds.table_files(root):
+            raise BadSeed(source, (Problem(f"{row.place} makes a job of the same ID"),))
+        return row.seed(job), row.place
     for place in (*limits, claimed, *own):
         try:
             most = limits.get(place, jsonio.MAX_OWN_BYTES)
@@ -233,7 +245,7 @@ def standing_status(job: Job) -> states.Status | None:
     return states.abandoned(status)
 
 
-def rejection_stands(exam: Exam, rejection: Any) -> str | None:
+def rejection_stands(exam: Exam, rejection: object) -> str | None:
     """The task whose rejection still holds: all its dependencies are as they were, and all above
     it is up to date. None when something changed, so that a run is worth its money."""
     if not isinstance(rejection, dict):

@@ -13,7 +13,7 @@ from popbuild.base.errors import UsageError
 from popbuild.base.paths import COMPLETE, CURRENT, INPUTS, REJECTED, JobFolder, Root
 from popbuild.jobs import originals, records, run_log, seals
 from popbuild.jobs.examine import Exam
-from popbuild.jobs.job_ids import PROMOTIONS, stems_in
+from popbuild.jobs.job_ids import PROMOTIONS
 from popbuild.jobs.job_state import SUBMITTED, state_in
 from popbuild.jobs.seed_files import BadSeed
 from popbuild.model import status as states
@@ -81,7 +81,7 @@ def finish_promotion(root: Root, job: str, kept: int) -> None:
 
 def unfinished_promotions(root: Root) -> list[str]:
     """The jobs that are being promoted, or whose promotion a crash cut short."""
-    return sorted(stems_in(root.path / PROMOTIONS, ".json"))
+    return sorted(tree.stems_in(root.path / PROMOTIONS, ".json"))
 
 
 def is_promotion_unfinished(root: Root, job: str) -> bool:

@@ -106,7 +106,7 @@ def vouches_for(body: dict[str, Any] | None, place: str) -> bool:
     return place in files or any(each.startswith(f"{place}/") for each in files)
 
 
-def intact(body: Any) -> bool:
+def intact(body: object) -> bool:
     """Whether this is a seal as it was written."""
     return (
         isinstance(body, dict)

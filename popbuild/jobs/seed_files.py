@@ -66,7 +66,7 @@ def key_problems(seed: Mapping[str, Any], environment: Mapping[str, str]) -> tup
     return () if found is None else (Problem(f"the name holds {found}", "/name"),)
 
 
-def _looks_valid(seed: Any) -> bool:
+def _looks_valid(seed: object) -> bool:
     """The seed's schema in a few lines: a command with nothing to do does not import jsonschema.
     What this refuses is judged by the schema itself; a test holds the two together."""
     return (
@@ -96,5 +96,5 @@ def _are_files(value: Any) -> bool:
     )
 
 
-def _is_name(value: Any) -> bool:
+def _is_name(value: object) -> bool:
     return isinstance(value, str) and name_problem(value) is None

@@ -51,6 +51,7 @@ class Verdict:
         return "; ".join(self.reasons) or ("edited by hand" if self.edited else "up to date")
 
 
+NEVER_BUILT = Verdict(("never built",))
 DAMAGED = Verdict(("letter damaged or altered",))  # there is a file, but not a letter
 FOREIGN = Verdict(("built by another program",))  # the letter that stands there is not ours
 
@@ -123,7 +124,7 @@ def brief(value: Any) -> str:
     return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 1] + "…"
 
 
-def _both(old: Any, new: Any) -> tuple[str, str]:
+def _both(old: object, new: object) -> tuple[str, str]:
     """Two values that differ, cut so that the place shows where they begin to."""
     texts = [each if isinstance(each, str) else jsonio.compact(each) for each in (old, new)]
     pairs = enumerate(zip(*texts, strict=False))
@@ -149,7 +150,7 @@ def verdict_of(
     artifact that stands there. `stale_upstream` names needed tasks that are themselves to be
     rebuilt; `past` knows the last build's values; `asked` is why a person wants it built."""
     if letter is None:
-        return Verdict(("never built",))
+        return NEVER_BUILT
     now = current(letter.fingerprint, task, inputs)
     found = changes(letter.fingerprint, now, task, inputs, past)
     if asked == FRESH:  # which is why it is at another draw: said once

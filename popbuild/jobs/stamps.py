@@ -18,7 +18,7 @@ from popbuild import __version__
 from popbuild.base import disk, file_clock, jsonio, paths
 from popbuild.base.errors import PopbuildError
 from popbuild.base.paths import COMPLETE, PACKAGE, SEED, STATUS, Root
-from popbuild.jobs import fingerprint
+from popbuild.jobs import fingerprint, row_seeds
 from popbuild.jobs.staleness import Verdict
 from popbuild.jobs.surroundings import Surroundings
 from popbuild.model.pipeline import Pipeline
@@ -68,7 +68,8 @@ def stamp_of(root: Root, job: str, watched: Watched, look: Look, inputs: Iterabl
     """A digest over the stats of a job's files, missing ones included. `inputs` are the places, of
     the root, of the files that its seed names."""
     folder = root.at(paths.job_place(COMPLETE, job))
-    parts = [watched.elsewhere]
+    row = row_seeds.of_row(root, job)  # of its own digest: its table changes with each row
+    parts = [watched.elsewhere, b"" if row is None else row.digest]
     sources = root.at(paths.seed_place(job)), root.at(paths.samples_place(job))
     own = [f"{folder}/{each}" for each in watched.places]
     for path in (*sources, *own, *map(root.at, inputs)):

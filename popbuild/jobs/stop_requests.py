@@ -18,7 +18,7 @@ from typing import Any
 
 from popbuild.base import disk, tree
 from popbuild.base.paths import CURRENT, Root
-from popbuild.jobs import job_ids, job_state
+from popbuild.jobs import job_state
 from popbuild.jobs.claims import JobLocks
 from popbuild.model.status import STOPPED
 
@@ -37,7 +37,7 @@ class Stops:
 
     def asked(self) -> set[str]:
         """The jobs that have a request, by one look."""
-        return set(job_ids.stems_in(self._folder, ""))
+        return set(tree.stems_in(self._folder, ""))
 
     def ask(self, job: str) -> None:
         """Ask the build of a job to stop."""

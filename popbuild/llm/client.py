@@ -251,7 +251,7 @@ def _prices(model: str) -> Mapping[str, Any] | None:
     return info
 
 
-def _cost(model: str, response: Any) -> float | None:
+def _cost(model: str, response: object) -> float | None:
     """US dollars by litellm's price list; a local model costs 0, an unknown one None."""
     if is_local(model):
         return 0.0

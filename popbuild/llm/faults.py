@@ -28,7 +28,7 @@ class Fault:
     retry_after: str | None = None
 
 
-def fault_in(body: Any) -> Fault | None:
+def fault_in(body: object) -> Fault | None:
     """The error in a body, in any form; None without one. A body without a member `error` counts
     only if it calls itself an error: an answer may have a `message` too."""
     if isinstance(body, list):
@@ -45,7 +45,7 @@ def fault_in(body: Any) -> Fault | None:
     return None
 
 
-def fault_of(body: Any) -> Fault | None:
+def fault_of(body: object) -> Fault | None:
     """The error in a body that came with an error status."""
     known = fault_in(body)
     if known is not None or not isinstance(body, Mapping) or not body:
@@ -86,7 +86,7 @@ def _with_raw(text: str, error: Mapping[str, Any]) -> str:
     return f"{text}: {raw}" if isinstance(raw, str) and raw and raw not in text else text
 
 
-def as_object(value: Any) -> Mapping[str, Any]:
+def as_object(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 

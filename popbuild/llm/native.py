@@ -37,7 +37,7 @@ class Said:
         return bool(self.tools) and set(self.tools) == {_JSON_TOOL}
 
 
-def read_native(body: Any) -> Said | None:
+def read_native(body: object) -> Said | None:
     """What a body says, or None for an unknown form."""
     if not isinstance(body, Mapping):
         return None
@@ -169,15 +169,15 @@ _FORMS: tuple[tuple[set[str], Callable[[Mapping[str, Any]], Said]], ...] = (
 # Parts of bodies.
 
 
-def _objects(value: Any) -> list[Mapping[str, Any]]:
+def _objects(value: object) -> list[Mapping[str, Any]]:
     return [each for each in value if isinstance(each, Mapping)] if isinstance(value, list) else []
 
 
-def _text(value: Any) -> str | None:
+def _text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _joined(content: Any) -> str:
+def _joined(content: object) -> str:
     """All the text of a content: a text, or a list of parts. Reasoning is left out."""
     if isinstance(content, str):
         return content
@@ -191,7 +191,7 @@ def _joined(content: Any) -> str:
     return "".join(texts)
 
 
-def _refusal_in(parts: Any) -> str:
+def _refusal_in(parts: object) -> str:
     found = (part.get("refusal") for part in _objects(parts))
     return "".join(each for each in found if isinstance(each, str) and each.strip())
 
@@ -210,7 +210,7 @@ def _text_beside(tools: tuple[str, ...], text: str) -> str | None:
     return None if set(tools) == {_JSON_TOOL} else text
 
 
-def _counts(usage: Any, *names: str) -> tuple[int | None, int | None] | None:
+def _counts(usage: object, *names: str) -> tuple[int | None, int | None] | None:
     """Tokens by their names in a provider's usage; None for what is not a count."""
     if not isinstance(usage, Mapping) or not usage:
         return None

@@ -64,6 +64,7 @@ class Price:
         )
 
 
+@functools.cache
 def price_of(model: str) -> Price | None:
     """The price of a model; 0 for a local one, None where it is unknown."""
     if is_local(model):

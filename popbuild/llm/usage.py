@@ -83,7 +83,7 @@ def _first(usage: Mapping[str, Any], details: str, names: tuple[str, ...]) -> in
     return None
 
 
-def _number(value: Any) -> int | None:
+def _number(value: object) -> int | None:
     """The value if it can be a count."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None

@@ -59,7 +59,7 @@ def in_words(decision: Mapping[str, Any]) -> str:
     return " ".join(printable(text).split())
 
 
-def open_decision(body: Any, task: str) -> Decision | None:
+def open_decision(body: object, task: str) -> Decision | None:
     """The decision in a document; None if it is foreign, altered or of another version."""
     if not isinstance(body, dict) or body.get("formatVersion") != DECISION_VERSION:
         return None

@@ -16,7 +16,7 @@ UNKNOWN_USAGE = {"inputTokens": None, "outputTokens": None, "cost": None}
 NOTHING_SAID: dict[str, Any] = {"state": "unknown", "files": {kind: [] for kind in FILE_KINDS}}
 
 
-def is_built_by_us(entry: Any) -> bool:
+def is_built_by_us(entry: object) -> bool:
     """Whether popbuild wrote how a task ended, with a usage as only popbuild writes it."""
     usage = entry.get("usage") if isinstance(entry, dict) else None
     return isinstance(usage, dict) and "storedCalls" in usage
@@ -49,7 +49,7 @@ def in_shape(body: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _names(files: Any) -> dict[str, list[str]]:
+def _names(files: object) -> dict[str, list[str]]:
     """The files of each kind, without names that lead out of their folder."""
     found = {kind: files.get(kind) if isinstance(files, dict) else None for kind in FILE_KINDS}
     return {
@@ -66,13 +66,13 @@ def _is_plain(name: str) -> bool:
     return name not in ("", ".", "..") and "/" not in name and "\0" not in name
 
 
-def state_of(entry: Any) -> str:
+def state_of(entry: object) -> str:
     """A task's state as written, or `unknown`."""
     state = entry.get("state") if isinstance(entry, dict) else None
     return state if isinstance(state, str) else "unknown"
 
 
-def is_amount(value: Any) -> bool:
+def is_amount(value: object) -> bool:
     """Whether a value can be a count, a time or a cost."""
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _MOST
 
@@ -87,7 +87,7 @@ def task_usage(entry: dict[str, Any]) -> dict[str, Any] | None:
     return None if begins or entry.get("state", "pending") == "pending" else UNKNOWN_USAGE
 
 
-def error_text(error: Any) -> str | None:
+def error_text(error: object) -> str | None:
     """An error as text: ours is a text, other programs' have a message and a stack."""
     if not isinstance(error, dict):
         return error if isinstance(error, str) else None

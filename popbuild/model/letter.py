@@ -219,7 +219,7 @@ def looks_ours(data: bytes) -> bool:
     return sum(name in body and is_mark(body[name]) for name, is_mark in _MARKS.items()) >= _ENOUGH
 
 
-def open_letter(body: Any, task: str) -> Letter | None:
+def open_letter(body: object, task: str) -> Letter | None:
     """The letter in a document; None if it is foreign, altered or of another version."""
     if not isinstance(body, dict) or body.get("formatVersion") != LETTER_VERSION:
         return None

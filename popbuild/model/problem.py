@@ -46,7 +46,7 @@ def parts_of(pointer: str) -> list[str]:
 MISSING: Any = object()  # from `value_at`, if a document has no such place
 
 
-def value_at(document: Any, pointer: str) -> Any:
+def value_at(document: object, pointer: str) -> Any:
     """The value at a JSON Pointer, or MISSING."""
     for part in parts_of(pointer):
         if isinstance(document, dict) and part in document:

@@ -253,7 +253,7 @@ def read_file(job: Job, name: str) -> tuple[ShownFile, bytes]:
 
 def prompt(job: Job, task_name: str) -> list[dict[str, Any]]:
     """The messages that a task's first try would send, rendered now. Makes no call."""
-    from popbuild.query.preview import render_preview
+    from popbuild.query.preview import render_preview, templates_of
 
     task = _pipeline_with(job, task_name).task(task_name)
     assert job.exam is not None
@@ -268,7 +268,7 @@ def prompt(job: Job, task_name: str) -> list[dict[str, Any]]:
     try:
         if looks_at_files(settings, exam.pipeline):
             exam = replace(exam, files=exam.around.inputs.extract(exam.files))
-        return render_preview(settings, exam, task)
+        return render_preview(exam, task, templates_of(settings))
     except BadSeed as bad:
         raise seed_error(bad) from None
     except TaskError as error:

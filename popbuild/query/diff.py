@@ -236,7 +236,7 @@ def _value(data: bytes) -> Any:
         return f"{len(data):,} bytes, {jsonio.digest_bytes(data)}"
 
 
-def compare(before: Any, after: Any, at: tuple[str | int, ...] = ()) -> Iterator[ValueChange]:
+def compare(before: object, after: object, at: tuple[str | int, ...] = ()) -> Iterator[ValueChange]:
     """Every place where two JSON values differ, as deep as their shapes agree."""
     places: list[tuple[str | int, Any, Any]]
     if isinstance(before, dict) and isinstance(after, dict):
@@ -284,7 +284,7 @@ def _change_lines(change: ValueChange) -> Iterator[str]:
             yield f"    {sign} {_shortened(text, max(start, 0))}"
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return "" if value is MISSING else jsonio.compact(value)
 
 

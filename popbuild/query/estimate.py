@@ -6,6 +6,8 @@ An unknown end is infinite: `null` in JSON, "or more" to a person.
 
 from __future__ import annotations
 
+import functools
+import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -140,6 +142,22 @@ def most_tokens(text: str) -> float:
     return len(text.encode()) / _BYTES_A_TOKEN[0]
 
 
+def most_tokens_of_json(value: Any) -> float:
+    """The most tokens that a JSON value may have where it is printed, indented by four: those of
+    `json.dumps(value, indent=4)`, whose encoder of indented text is slow."""
+    line = len(json.dumps(value, separators=(",", ": ")))
+    return (line + _indentation(value, 0)) / _BYTES_A_TOKEN[0]
+
+
+def _indentation(value: Any, depth: int) -> int:
+    """The line ends and spaces by which indented JSON is longer than one line."""
+    if not value or not isinstance(value, dict | list):
+        return 0
+    own = len(value) * (1 + 4 * (depth + 1)) + 1 + 4 * depth
+    parts = value.values() if isinstance(value, dict) else value
+    return own + sum(_indentation(part, depth + 1) for part in parts)
+
+
 def at_most(
     task: Task,
     code: Code,
@@ -170,7 +188,12 @@ def at_most(
 
 def _schema_tokens(schema: Any) -> int:
     """What a response format adds to the input; not every provider counts it."""
-    return 0 if schema is None else tokens.count_tokens([{"content": jsonio.compact(schema)}])
+    return 0 if schema is None else _tokens_in(jsonio.compact(schema))
+
+
+@functools.lru_cache(maxsize=64)  # the same schema for every job
+def _tokens_in(text: str) -> int:
+    return tokens.count_tokens([{"content": text}])
 
 
 def learned(

@@ -106,7 +106,7 @@ def _difference(change: DependencyChange, exam: Exam, objects: Objects) -> tuple
 
 
 def _text(path: str, data: bytes) -> str | None:
-    """A file as it is shown: JSON in one form, since its formatting is no change."""
+    """A file as it is shown: JSON in one form, since formatting does not count."""
     if path.endswith(".json"):
         with contextlib.suppress(InputError):
             return jsonio.dumps(jsonio.loads(data, path), sort=False).decode()
@@ -116,7 +116,7 @@ def _text(path: str, data: bytes) -> str | None:
         return None
 
 
-def _pretty(value: Any) -> str:
+def _pretty(value: object) -> str:
     if isinstance(value, str):
         return value
     return json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True)

@@ -38,9 +38,11 @@ from popbuild.query.estimate import (
     at_most,
     learned,
     most_tokens,
+    most_tokens_of_json,
 )
 from popbuild.query.planned import PlannedJob, PlannedTask, PlanOptions
 from popbuild.query.preview import Code
+from popbuild.task.templates.render import Templates
 
 
 def plan(
@@ -67,11 +69,12 @@ class _Planner:
     _store: Store = field(init=False)
     _sent: dict[str, str] = field(default_factory=dict)  # requests by digest -> who will send it
     _codes: dict[str, Code] = field(default_factory=dict)  # by the task's folder
+    _templates: Templates = field(init=False)  # each compiled once, whatever the number of jobs
 
     def __post_init__(self) -> None:
-        private = self.around.root.private
-        self._history = History(read_entries(private / "ledger.jsonl")[0])
-        self._store = Store(private / "store")
+        self._history = History(read_entries(self.around.root.private / "ledger.jsonl")[0])
+        self._store = Store(self.around.root.private / "store")
+        self._templates = preview.templates_of(self.around.config)
 
     def job(self, job: Job, tasks: tuple[str, ...] | None) -> PlannedJob:
         exam = job.exam
@@ -217,16 +220,14 @@ class _Planner:
         schema, _ = self.around.schema(task)
         document = schema.document if schema and task.answer == "json" else None
         longest = self._longest(exam, task, code)
-        messages = None if task.attach else messages
-        found = at_most(task, code, price, document, messages, longest)
+        found = at_most(task, code, price, document, None if task.attach else messages, longest)
         if code.calls:
             return found, "unknown: its code decides what is asked, and how often"
         return found, "input counted, output at most" if messages else "at most"
 
     def _code(self, task: Task) -> Code:
-        if task.folder not in self._codes:
-            self._codes[task.folder] = preview.code_of(self.around.config, task)
-        return self._codes[task.folder]
+        found = self._codes.get(task.folder) or preview.code_of(self.around.config, task)
+        return self._codes.setdefault(task.folder, found)
 
     def _attempts(self, exam: Exam, task: Task) -> list[Attempt]:
         pipeline = exam.seed.get("pipeline", "")
@@ -246,7 +247,7 @@ class _Planner:
     def _messages(self, exam: Exam, task: Task) -> list[Message] | None:
         """The messages of the task's first call; None if its code decides them."""
         try:
-            return preview.render_preview(exam.around.config, exam, task)
+            return preview.render_preview(exam, task, self._templates)
         except TaskError:
             return None
 
@@ -265,19 +266,18 @@ class _Planner:
         """The most tokens that a task's prompt may have, whichever inputs it prints."""
         if code.boundless or task.attach:  # each provider counts files in its own way
             return math.inf
-        given = most_tokens(json.dumps(exam.seed, indent=4))
+        given = most_tokens_of_json(exam.seed)
         given += sum(most_tokens(json.dumps(file.document)) for file in exam.files.values())
         for name in task.needs:
             upstream = exam.pipeline.task(name)
             if not exam.verdicts[name].stale and name in exam.artifacts:
-                given += most_tokens(json.dumps(exam.artifacts[name], indent=4))
+                given += most_tokens_of_json(exam.artifacts[name])
             elif upstream.command or upstream.stages:
                 return math.inf  # whatever its code makes
             else:
                 given += 2 * answer_limit(upstream, _listed(upstream))
-        snapshot = self.around.config.snapshot
-        paths = (task.path("system.md"), task.path("prompt.md"))
-        own = sum(most_tokens(snapshot.text(path)) for path in paths if path is not None)
+        text, paths = self.around.config.snapshot.text, map(task.path, ("system.md", "prompt.md"))
+        own = sum(most_tokens(text(path)) for path in paths if path is not None)
         return own + len(code.tags) * given
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,13 +33,13 @@ def templates_of(settings: Config) -> Templates:
     )
 
 
-def render_preview(settings: Config, exam: Exam, task: Task) -> list[dict[str, Any]]:
+def render_preview(exam: Exam, task: Task, templates: Templates) -> list[dict[str, Any]]:
     """system.md and prompt.md as the first try would send them.
 
     TaskError for a task whose stages.py makes its messages: code might call a model.
     """
     path = task.path("prompt.md")
-    code = _names_in_code(settings, task)
+    code = _names_in_code(exam.around.config, task)
     for function in ("prompt_templating", "inference"):
         if function in code:
             raise _from_code(task, function)
@@ -48,7 +49,7 @@ def render_preview(settings: Config, exam: Exam, task: Task) -> list[dict[str, A
             {"task": task.id, "missing": f"pipeline-config/{task.folder}/prompt.md"},
             hint=_FROM_CODE,
         )
-    templates, trace = templates_of(settings), ReadTrace()
+    trace = ReadTrace(templates.budget)
     seen = Seen.of(task, exam.inputs(task))
     variables: dict[str, Any] = {
         **documents(seen, trace),
@@ -116,7 +117,7 @@ class Code:
         """Whether code finds problems, whose texts may have any length."""
         return bool(self.functions & _CHECKING)
 
-    @property
+    @functools.cached_property
     def boundless(self) -> bool:
         """Whether the size of its prompts depends on code, or on loops in templates."""
         made = self.functions & {"prompt_templating", "critique", "refine"}
@@ -125,12 +126,18 @@ class Code:
 
     def mentions(self, name: str) -> int:
         """How many tags of its templates have a name."""
-        return sum(bool(re.search(rf"\b{name}\b", tag)) for tag in self.tags)
+        return sum(name in words for words in self._words)
+
+    @functools.cached_property
+    def _words(self) -> list[set[str]]:
+        """The words of each tag."""
+        return [set(_WORD.findall(tag)) for tag in self.tags]
 
 
 _CHECKING = {"parsing", "validate_structure", "validate_quality", "final_validation", "integration"}
 _REPEATING = ("for", "include", "import", "extends", "macro", "block")
 _CALLING = re.compile(r"\bllm(_async)?\b")  # context.llm, by whatever name the context goes
+_WORD = re.compile(r"\w+")
 _TAG = re.compile(r"\{[{%](.*?)[%}]\}", re.DOTALL)
 
 

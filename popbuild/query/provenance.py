@@ -247,7 +247,7 @@ class _Dependencies:
     rest: dict[str, str] = field(default_factory=dict)
 
 
-def _dependencies(letter: Letter, seed: Any, now: Mapping[str, str]) -> _Dependencies:
+def _dependencies(letter: Letter, seed: object, now: Mapping[str, str]) -> _Dependencies:
     found = _Dependencies()
     for dependency, digest in sorted(letter.fingerprint.items()):
         kind, _, name = dependency.partition(":")

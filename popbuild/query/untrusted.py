@@ -43,13 +43,13 @@ def text_in(body: Mapping[str, Any], name: str) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def objects(value: Any) -> list[dict[str, Any]]:
+def objects(value: object) -> list[dict[str, Any]]:
     """The objects of a list, as many as a page can show; none of any other value."""
     found = value[:_MAX_ENTRIES] if isinstance(value, list | tuple) else ()
     return [each for each in found if isinstance(each, dict)]
 
 
-def problems(value: Any) -> tuple[Problem, ...]:
+def problems(value: object) -> tuple[Problem, ...]:
     """The problems of a list that have a message."""
     return tuple(
         Problem(each["message"], text_in(each, "pointer") or "", text_in(each, "schemaPath"))
@@ -58,7 +58,7 @@ def problems(value: Any) -> tuple[Problem, ...]:
     )
 
 
-def usage(value: Any) -> Usage:
+def usage(value: object) -> Usage:
     """A usage; an empty one for any other value."""
     if not isinstance(value, dict):
         return Usage()
@@ -78,7 +78,7 @@ def usage_of_all(values: Iterable[Any]) -> Usage:
     return sum(map(usage, values), Usage())
 
 
-def log_entries(value: Any) -> list[dict[str, Any]]:
+def log_entries(value: object) -> list[dict[str, Any]]:
     """The valid entries of an execution log."""
     return [
         each

@@ -22,7 +22,7 @@ from popbuild.model.problem import Problem
 from popbuild.model.schema import gate, schemas
 from popbuild.model.stage_names import kept_name
 from popbuild.task.attaching import files_to_send
-from popbuild.task.attempt import StageLog, Work
+from popbuild.task.attempt import Work
 from popbuild.task.prompts import as_sent
 
 
@@ -30,9 +30,8 @@ class Asking:
     """The calls of one attempt. `settings` are those that `refine` returned for this cycle,
     `kept_prompt` is the digest of the cycle's messages, `last` the answer that came last."""
 
-    def __init__(self, work: Work, log: StageLog) -> None:
+    def __init__(self, work: Work) -> None:
         self._work = work
-        self._log = log
         self.settings: dict[str, Any] = {}
         self.kept_prompt = ""
         self.last: Answer | None = None
@@ -47,7 +46,7 @@ class Asking:
         return self._waited_s + self._under_way * time.monotonic()
 
     async def ask_from_code(
-        self, given: Sequence[Message] | str, schema: Any, settings: Mapping[str, Any]
+        self, given: Sequence[Message] | str, schema: object, settings: Mapping[str, Any]
     ) -> Answer:
         """A call of stages.py. Its prompt and answer are kept, unless it sends the cycle's kept
         prompt: that answer is what inference returns."""
@@ -58,7 +57,7 @@ class Asking:
             self.check_settings(settings)
             if jsonio.digest(messages) == self.kept_prompt:
                 return await self.ask(messages, schema, settings)
-            task, files, cycle = self._work.task.id, self._work.files, self._log.cycle
+            task, files, cycle = self._work.task.id, self._work.files, self._work.log.cycle
             self._kept[cycle] += 1
             number = self._kept[cycle]
             files.keep(kept_name(task, "prompt", "json", cycle, number), messages)
@@ -70,13 +69,13 @@ class Asking:
             self._waited_s += time.monotonic()
 
     async def ask(
-        self, messages: Sequence[Message], schema: Any, settings: Mapping[str, Any]
+        self, messages: Sequence[Message], schema: object, settings: Mapping[str, Any]
     ) -> Answer:
         """One call. The same request again, in this attempt, asks for another draw."""
         work = self._work
         requests = self._requests(messages, schema, settings)
         pipeline = str(work.seen.seed.get("pipeline", ""))
-        origin = Origin(work.run, work.job, work.task.id, pipeline, self._log.cycle)
+        origin = Origin(work.run, work.inputs.job, work.task.id, pipeline, work.log.cycle)
         with work.watch.call():
             answered = await work.calls.ask_in_order(requests, origin)
         model = answered.request.model
@@ -88,7 +87,7 @@ class Asking:
         return answered.answer
 
     def _requests(
-        self, messages: Sequence[Message], schema: Any, settings: Mapping[str, Any]
+        self, messages: Sequence[Message], schema: object, settings: Mapping[str, Any]
     ) -> list[Request]:
         work = self._work
         merged = {**work.task.settings, **self.settings, **settings}
@@ -109,7 +108,7 @@ class Asking:
             raise self._bad_settings([Problem("a schema is sent as one", by_hand[0])])
         # What is sent is also kept, in the store: it must hold no key.
         sent = jsonio.compact([list(messages), merged, schema])
-        if (name := secret_in(sent, work.config.environment)) is not None:
+        if (name := secret_in(sent, work.environment)) is not None:
             raise TaskError(
                 "a prompt holds a key, so it is not sent",
                 {"task": work.task.id, "variable": name},
@@ -120,15 +119,15 @@ class Asking:
             tuple(messages),
             merged,
             schema,
-            place=work.place,
+            place=work.inputs.place,
             timeout_s=timeout_s or work.task.call_timeout_s,
-            files=files_to_send(list(messages), work.seen, work.config.root),
+            files=files_to_send(list(messages), work.seen, work.around.root),
         )
-        sample = work.first_sample + self._draws[request.digest]
+        sample = work.inputs.sample + self._draws[request.digest]
         self._draws[request.digest] += 1
         first = replace(request, sample=sample) if sample else request
-        others = (replace(first, model=each, place=work.place_of(each)) for each in fallbacks)
-        return [first, *others]
+        places = ((each, work.around.place_of(each, work.task.settings)) for each in fallbacks)
+        return [first, *(replace(first, model=model, place=place) for model, place in places)]
 
     def _note_call(self, request: Request, answer: Answer) -> None:
         used = answer.used
@@ -148,13 +147,13 @@ class Asking:
                 counted=used.is_counted_by_us,
                 cost=answer.cost,
                 duration_ms=answer.duration_ms,
-                stage=self._log.stage,
-                cycle=self._log.cycle,
+                stage=self._work.log.stage,
+                cycle=self._work.log.cycle,
                 warnings=answer.warnings,
             )
         )
         for warning in answer.warnings:
-            self._log.line(warning, "warning")
+            self._work.log.line(warning, "warning")
 
     def gave(self, text: str) -> bool:
         return text in self._by_text
@@ -162,7 +161,7 @@ class Asking:
     def warn(self, text: str, warnings: Sequence[str]) -> None:
         """Note warnings about a text with the call that gave it, and in the log."""
         for warning in warnings:
-            self._log.line(warning, "warning")
+            self._work.log.line(warning, "warning")
         number = self._by_text.get(text)
         if number is None:
             self._work.warnings.extend(warnings)
@@ -181,7 +180,7 @@ class Asking:
             raise self._bad_settings(list({each.pointer: each for each in problems}.values()))
 
     def _bad_settings(self, problems: Sequence[Problem]) -> TaskError:
-        values = self._log.where
+        values = self._work.log.where
         for number, problem in enumerate(problems, 1):
             values[f"setting {number}" if len(problems) > 1 else "setting"] = problem
         return TaskError(
@@ -191,7 +190,7 @@ class Asking:
         )
 
 
-def _as_json(value: Any) -> Any:
+def _as_json(value: object) -> Any:
     """Settings or a schema as JSON says them. Raises TaskError."""
     try:
         return jsonio.normal(value, "settings")

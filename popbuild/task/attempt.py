@@ -10,15 +10,15 @@ from typing import Any
 from popbuild.base.errors import printable
 from popbuild.base.redact import redact
 from popbuild.base.stopwatch import Stopwatch
-from popbuild.jobs.fingerprint import Seen
+from popbuild.jobs.claims import Claims
+from popbuild.jobs.fingerprint import Inputs, Seen
+from popbuild.jobs.open_job import OpenJob
+from popbuild.jobs.surroundings import Surroundings
 from popbuild.llm.calls import Calls
 from popbuild.model.clock import timestamp
-from popbuild.model.config.config import Config
 from popbuild.model.letter import Call
 from popbuild.model.pipeline import Task
-from popbuild.model.place import Place
 from popbuild.model.problem import Problem
-from popbuild.model.schema.schemas import Schema
 from popbuild.model.stage_names import STAGES
 from popbuild.task.reads import ReadTrace
 from popbuild.task.task_files import Files
@@ -29,37 +29,42 @@ _LEVELS = {"failed": "warning", "error": "error"}
 
 @dataclass
 class Work:
-    """`seen` are the documents as they are now; `schema` is None for a task that answers in text,
-    and `sent_schema` is the same schema as a call sends it. `place` is where the task's model
-    answers, `place_of` where any other one does. `watch` measures the task's own work.
+    """`seen` are the documents of `inputs` as they are now. `watch` measures the task's own work.
 
-    `on_stage` hears of every stage that begins: its name, its cycle, and whether it waits for a
-    model or for code that is not ours. `on_lasting` hears of any other stage that takes long
-    enough to be seen. Either may raise to end the task.
+    `tell_stage` is given each stage that begins, and its cycle, for what a person sees: a callable,
+    since printers belong to a room below, and a queue would deliver it after the task's end.
     """
 
-    job: str
     run: str
     task: Task
-    config: Config
-    templates: Templates
+    around: Surroundings
+    inputs: Inputs
     seen: Seen
-    schema: Schema | None
-    sent_schema: Any
-    schema_files: Mapping[str, str]
+    opened: OpenJob
+    claims: Claims
     files: Files
+    templates: Templates
     calls: Calls
     watch: Stopwatch
-    place: Place
-    place_of: Callable[[str], Place]
-    first_sample: int = 0
-    on_stage: Callable[[str, int, bool], None] = lambda stage, cycle, waits: None
-    on_lasting: Callable[[], None] = lambda: None
-    trace: ReadTrace = field(default_factory=ReadTrace)
-    log: list[dict[str, Any]] = field(default_factory=list)
+    trace: ReadTrace
+    log: StageLog
+    tell_stage: Callable[[str, int], None]
     made: list[Call] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)  # about no call: a command's answer, say
-    validation: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        return self.around.config.environment
+
+    def begin(self, stage: str, *, is_foreign: bool) -> None:
+        """Note that a stage begins. Before a model or code that is not ours is asked, FencedError
+        if another worker has the job: nothing more is written or bought."""
+        self.log.stage = stage
+        self.opened.at_stage(self.task.id, stage)
+        if is_foreign:
+            self.claims.check(self.inputs.job)
+            self.opened.show_stage()
+        self.tell_stage(stage, self.log.cycle)
 
 
 @dataclass(frozen=True)
@@ -95,18 +100,21 @@ class RevokedError(Exception):
     """Raised in a stage that outlived its timeout: its context does nothing more."""
 
 
+@dataclass
 class StageLog:
-    """Writes to `work.log` and `work.validation`. Knows the stage and the cycle of the moment."""
+    """The log of an attempt at `task`, as JSON. Knows the stage and the cycle of the moment."""
 
-    def __init__(self, work: Work) -> None:
-        self._work = work
-        self.stage = STAGES[0]
-        self.cycle = 0
+    task: str
+    environment: Mapping[str, str]
+    stage: str = STAGES[0]
+    cycle: int = 0
+    entries: list[dict[str, Any]] = field(default_factory=list)
+    validations: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def where(self) -> dict[str, object]:
         """The task and the stage, for the values of an error."""
-        return {"task": self._work.task.id, "stage": self.stage}
+        return {"task": self.task, "stage": self.stage}
 
     def line(self, message: str, level: str = "info") -> None:
         self._add(self.stage, message, level, {})
@@ -130,7 +138,7 @@ class StageLog:
         self._add(stage, message, _LEVELS.get(outcome, "info"), more)
 
     def validation(self, stage: str, problems: Sequence[Problem]) -> None:
-        self._work.validation.append(
+        self.validations.append(
             {
                 "stage": stage,
                 "cycle": self.cycle,
@@ -144,15 +152,15 @@ class StageLog:
 
     def skip_rest(self, reason: str, until: str | None = None) -> None:
         """An outcome for each stage that has none in this cycle, up to the next one that runs."""
-        seen = {each["stage"] for each in self._work.log if self._is_outcome(each)}
+        seen = {each["stage"] for each in self.entries if self._is_outcome(each)}
         before = STAGES[: STAGES.index(until)] if until else STAGES
         self.skip(reason, *(stage for stage in before if stage not in seen))
 
     def take_back(self, *stages: str) -> None:
         """Drop the outcomes of these stages in this cycle: they run after all."""
-        self._work.log[:] = [
+        self.entries = [
             each
-            for each in self._work.log
+            for each in self.entries
             if not (self._is_outcome(each) and each["stage"] in stages)
         ]
 
@@ -160,19 +168,19 @@ class StageLog:
         return entry["cycle"] == self.cycle and "outcome" in entry
 
     def _add(self, stage: str, message: str, level: str, more: dict[str, Any]) -> None:
-        self._work.log.append(
+        self.entries.append(
             {
                 "timestamp": timestamp(),
                 "level": level,
                 "stage": stage,
                 "cycle": self.cycle,
-                "message": printable(redact(message, self._work.config.environment)),
+                "message": printable(redact(message, self.environment)),
                 **more,
             }
         )
 
 
-def logger_of(work: Work, log: StageLog) -> logging.Logger:
+def logger_of(work: Work) -> logging.Logger:
     """What `context.log` is. It stands outside of Python's hierarchy of loggers, so that its lines
     go to execution-logs.json alone."""
 
@@ -181,7 +189,7 @@ def logger_of(work: Work, log: StageLog) -> logging.Logger:
             if work.files.is_revoked:
                 raise RevokedError("the task outlived its timeout")
             level = record.levelname.lower().replace("critical", "error")
-            log.line(record.getMessage(), level)
+            work.log.line(record.getMessage(), level)
 
     logger = logging.Logger(f"popbuild.{work.task.id}", logging.DEBUG)
     logger.addHandler(Handler())

@@ -12,7 +12,7 @@ from popbuild.llm.request import Answer, Message
 from popbuild.model.problem import MISSING, Problem, value_at
 from popbuild.task import prompts
 from popbuild.task.asking import Asking
-from popbuild.task.attempt import AnswerRejected, RevokedError, StageLog, Work, logger_of
+from popbuild.task.attempt import AnswerRejected, RevokedError, Work, logger_of
 from popbuild.task.prompts import Progress
 from popbuild.task.reads import ReadTrace
 from popbuild.task.returned import Returned
@@ -48,12 +48,12 @@ class Context:
     """One task's context, through all its stages and cycles. Made inside the event loop; its
     methods are called from the threads of stages."""
 
-    def __init__(self, work: Work, log: StageLog, asking: Asking, returned: Returned) -> None:
+    def __init__(self, work: Work, asking: Asking, returned: Returned) -> None:
         self.task = work.task.id
         self.config = copy.deepcopy(dict(work.seen.config))
         self.artifacts = Artifacts(work.seen.artifacts, work.trace)
         self.files = work.files
-        self.log = logger_of(work, log)
+        self.log = logger_of(work)
         self.flags: dict[str, Any] = {}
         self.input: Any = None
         self.variables: dict[str, Any] = {}
@@ -64,20 +64,19 @@ class Context:
         self.problems: list[dict[str, Any]] = []
         self.previous = ""
         self._work = work
-        self._stages = log
         self._asking = asking
         self._returned = returned
         self._loop = asyncio.get_running_loop()
 
     @property
     def cycle(self) -> int:
-        return self._stages.cycle
+        return self._work.log.cycle
 
     @property
     def job(self) -> str:
         """The job's ID; the task then depends on it."""
-        self._work.trace.job(self._work.job)
-        return self._work.job
+        self._work.trace.job(self._work.inputs.job)
+        return self._work.inputs.job
 
     @property
     def seed(self) -> Any:

@@ -17,7 +17,7 @@ from popbuild.model.stage_names import kept_name
 from popbuild.task import prompts, timed, user_code
 from popbuild.task.answer.document import Found, whole_document
 from popbuild.task.asking import Asking
-from popbuild.task.attempt import AnswerRejected, Built, NotPassed, StageLog, Work
+from popbuild.task.attempt import AnswerRejected, Built, NotPassed, Work
 from popbuild.task.context import Context
 from popbuild.task.prompts import as_messages, as_sent, default_messages
 from popbuild.task.returned import Returned
@@ -32,7 +32,7 @@ async def run_task(work: Work) -> Built | NotPassed:
     try:
         return await runner.run()
     except PopbuildError as error:
-        runner.log.skip_rest(f"the task stopped: {error.message}")
+        work.log.skip_rest(f"the task stopped: {error.message}")
         raise
 
 
@@ -40,14 +40,13 @@ class _Runner:
     def __init__(self, work: Work) -> None:
         self._work = work
         self._functions: Mapping[str, Callable[[Any], Any]] = {}
-        self.log = StageLog(work)
-        self._asking = Asking(work, self.log)
-        self._returned = Returned(work, self.log, self._asking)
-        self._context = Context(work, self.log, self._asking, self._returned)
+        self._asking = Asking(work)
+        self._returned = Returned(work, self._asking)
+        self._context = Context(work, self._asking, self._returned)
 
     async def run(self) -> Built | NotPassed:
-        work, log, context = self._work, self.log, self._context
-        for path, digest in work.schema_files.items():
+        work, log, context = self._work, self._work.log, self._context
+        for path, digest in work.around.schema(work.task)[1].items():
             work.trace.file(path, digest)
         if work.task.stages is not None:
             load = functools.partial(user_code.load_user_code, str(work.task.stages))
@@ -66,7 +65,7 @@ class _Runner:
                 await self._refine(no.problems)
 
     async def _refine(self, problems: Sequence[Problem]) -> None:
-        log, context = self.log, self._context
+        log, context = self._work.log, self._context
         log.skip_rest("the gate failed before", until="critique")
         context.problems = [problem.as_json() for problem in problems]
         context.previous = context.answer
@@ -79,7 +78,7 @@ class _Runner:
 
     async def _cycle(self) -> Any:
         """One cycle's output. Raises AnswerRejected, in the stage whose gate failed."""
-        log, context, returned = self.log, self._context, self._returned
+        log, context, returned = self._work.log, self._context, self._returned
         if log.cycle:
             log.skip("done in the first cycle", "ingestion", "preProcessing")
         if self._work.task.command is not None:
@@ -116,18 +115,19 @@ class _Runner:
             lambda: default_messages(work, context.progress(), are_sent=are_sent),
             as_sent if are_sent else as_messages,
         )
-        name = kept_name(work.task.id, "prompt", "json", self.log.cycle)
+        name = kept_name(work.task.id, "prompt", "json", work.log.cycle)
         work.files.keep(name, context.messages)
         self._asking.kept_prompt = jsonio.digest(context.messages)
 
     async def _infer(self) -> str:
-        answer = await self._asking.ask(self._context.messages, self._work.sent_schema, {})
+        schema = self._work.around.sent_schema(self._work.task)
+        answer = await self._asking.ask(self._context.messages, schema, {})
         return answer.text
 
     async def _command(self) -> str:
         context = self._context
         given = {
-            "cycle": self.log.cycle,
+            "cycle": self._work.log.cycle,
             "problems": context.problems,
             "previous": context.previous,
         }
@@ -143,14 +143,14 @@ class _Runner:
         parse = functools.partial(self._returned.parse, answer)
         return await timed.in_time(work, self._asking, "parsing", parse)
 
-    def _take_answer(self, value: Any) -> None:
+    def _take_answer(self, value: object) -> None:
         self._context.answer = self._returned.answer(value)
         self._returned.check_answer(value)
 
     async def _validate(self, stage: str, default: Callable[[], Any]) -> None:
         """A validation stage; its problems end the cycle."""
         await self._run(stage, default, self._returned.no_problems)
-        self.log.validation(stage, ())
+        self._work.log.validation(stage, ())
 
     # Running one stage.
 
@@ -162,10 +162,9 @@ class _Runner:
     ) -> Any:
         """A stage's own function if stages.py has it, else the default. `take` turns what it
         returned into what the next stage gets, or refuses it. Logged once, whatever happens."""
-        log, watch = self.log, self._work.watch
-        log.stage = stage
+        log, watch = self._work.log, self._work.watch
         is_own = stage in self._functions
-        self._work.on_stage(stage, log.cycle, is_own or stage == "inference")
+        self._work.begin(stage, is_foreign=is_own or stage == "inference")
         started_ms = watch.worked_ms
         try:
             result = take(await self._call(stage, default))
@@ -198,19 +197,20 @@ class _Runner:
     def _may_take_long(self, stage: str) -> bool:
         """Templates are foreign input; a schema's patterns may never end."""
         if stage in ("validateStructure", "finalValidation"):
-            return self._work.schema is not None and not self._returned.knows(self._context.output)
+            has_schema = self._work.task.schema is not None
+            return has_schema and not self._returned.knows(self._context.output)
         return stage == "promptTemplating"
 
     def _failed(self, no: AnswerRejected, started_ms: float) -> AnswerRejected:
         """The same without any key, once it is logged: problems stand in the next prompt too."""
-        stage, took_ms = self.log.stage, self._work.watch.worked_ms - started_ms
+        log, took_ms = self._work.log, self._work.watch.worked_ms - started_ms
         masked = tuple(map(self._masked, no.problems))
         message = str(masked[0]) if len(masked) == 1 else f"{len(masked)} problems"
-        self.log.outcome(stage, "failed", message, took_ms, masked)
-        self.log.validation(stage, masked)
+        log.outcome(log.stage, "failed", message, took_ms, masked)
+        log.validation(log.stage, masked)
         return AnswerRejected(*masked, is_final=no.is_final)
 
     def _masked(self, problem: Problem) -> Problem:
-        environment = self._work.config.environment
+        environment = self._work.environment
         message = redact(problem.message, environment)
         return replace(problem, message=message, pointer=redact(problem.pointer, environment))

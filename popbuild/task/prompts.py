@@ -43,11 +43,11 @@ def render(
     """A template of the task's folder, else of pipeline-config/, and the names that it mentions.
     `more` are further variables. Raises TaskError."""
     path, beside = template, f"{work.task.folder}/{template}"
-    if beside in work.config.snapshot.files:
+    if beside in work.around.config.snapshot.files:
         path = beside
     else:
         work.trace.file(beside, jsonio.ABSENT)  # one that appears there comes first
-    if path not in work.config.snapshot.files:
+    if path not in work.around.config.snapshot.files:
         raise TaskError(
             "the task has no such template",
             {"task": work.task.id, "missing": f"pipeline-config/{beside}"},
@@ -117,7 +117,7 @@ def critique(problems: Sequence[Problem]) -> str:
     )
 
 
-def as_messages(value: Any) -> list[Message]:
+def as_messages(value: object) -> list[Message]:
     """Messages from what a stage returned: a text, or a list of objects with role and content."""
     if isinstance(value, str):
         value = [{"role": "user", "content": value}]
@@ -139,7 +139,7 @@ def as_messages(value: Any) -> list[Message]:
     return messages
 
 
-def as_sent(value: Any) -> list[Message]:
+def as_sent(value: object) -> list[Message]:
     """The same, for messages that are sent: they must say something."""
     messages = as_messages(value)
     # A system message says how to answer, not what.
@@ -165,7 +165,7 @@ def _says_nothing(message: Message) -> bool:
     )
 
 
-def _is_message(value: Any) -> bool:
+def _is_message(value: object) -> bool:
     return (
         isinstance(value, dict)
         and isinstance(value.get("role"), str)

@@ -7,24 +7,28 @@ Scalars are always plain values, so nothing leaks past a filter.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from popbuild.base.jsonio import ABSENT
 from popbuild.jobs.fingerprint import LISTED, kind_of, value_digest
 from popbuild.model.problem import MISSING, parts_of, pointer_of, value_at
+from popbuild.task.templates.bounds import RenderBudget
 
 
 class ReadTrace:
     """The dependencies that a task read, by name; see staleness.py for the names."""
 
-    def __init__(self) -> None:
+    def __init__(self, budget: RenderBudget) -> None:
         self._digests: dict[str, str] = {}
-        self.on_copy: Callable[[Any], None] | None = None  # called with each copied value
+        self.budget = budget  # of the templates: copying a value takes time
 
     def read(self, document: str, pointer: str, value: Any) -> None:
         """A value was read; `document` is "seed" or "artifact:<task>"."""
-        self._digests[f"{document}:{pointer}"] = value_digest(value)
+        name = f"{document}:{pointer}"
+        # Documents do not change while they are read, and a template looks before it reads.
+        if name not in self._digests:
+            self._digests[name] = value_digest(value)
 
     def looked(self, document: str, pointer: str, value: Any) -> Any:
         """A template looked at a place: of a container it learned only the kind. Gives a view."""
@@ -107,8 +111,7 @@ class _View:
     def _whole(self) -> Any:
         """A plain copy; the whole value counts as read."""
         self._trace.read(self._document, self._pointer, self._value)
-        if self._trace.on_copy is not None:
-            self._trace.on_copy(self._value)
+        self._trace.budget.walk(self._value)
         return _copied(self._value)
 
     def _at(self, part: str | int) -> Any:

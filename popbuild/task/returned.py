@@ -22,7 +22,7 @@ from popbuild.model.stage_names import kept_name
 from popbuild.task.answer.document import Found, NoDocument, parse_json, parse_text, place
 from popbuild.task.answer.kinds import Kinds
 from popbuild.task.asking import Asking
-from popbuild.task.attempt import AnswerRejected, StageLog, Work
+from popbuild.task.attempt import AnswerRejected, Work
 
 MAX_ANSWER_CHARS = 4 * 1024 * 1024
 _MAX_REFUSAL_CHARS = 500
@@ -35,14 +35,15 @@ class Returned:
     """Takes what the stages of one attempt return. `answer_file` is where the last raw answer is
     kept, as a path in the job."""
 
-    def __init__(self, work: Work, log: StageLog, asking: Asking) -> None:
+    def __init__(self, work: Work, asking: Asking) -> None:
         self._work = work
-        self._log = log
         self._asking = asking
         self.answer_file: str | None = None
+        self._schema, _ = work.around.schema(work.task)
         self._judged: tuple[str, tuple[Problem, ...]] = ("", ())  # the last document's digest
         # The schema as it is sent is one document, in which its references can be looked up.
-        self._kinds = Kinds(work.sent_schema or (work.schema.document if work.schema else None))
+        sent = work.around.sent_schema(work.task)
+        self._kinds = Kinds(sent or (self._schema.document if self._schema else None))
 
     def object(self, value: Any) -> dict[str, Any]:
         if value is None:
@@ -64,7 +65,7 @@ class Returned:
         if half is not None:
             raise TaskError(
                 "a text has half a surrogate pair",
-                {**self._log.where, "found": half},
+                {**self._work.log.where, "found": half},
                 hint="it is half of one character: encode the text with both halves, or drop it",
             )
         return text
@@ -77,7 +78,7 @@ class Returned:
             text = writable(given)
         else:
             text = self.text(value)
-        name = kept_name(self._work.task.id, "answer", "txt", self._log.cycle)
+        name = kept_name(self._work.task.id, "answer", "txt", self._work.log.cycle)
         self._work.files.keep(name, text)
         self.answer_file = f"files/logs/{name}"
         return text
@@ -113,7 +114,7 @@ class Returned:
 
     def _found(self, found: Found, text: str) -> Any:
         for note in found.notes:
-            self._log.line(note)
+            self._work.log.line(note)
         self._asking.warn(text, found.warnings)
         return found.value
 
@@ -121,19 +122,19 @@ class Returned:
         if output is None:
             raise self._wrong(output, "a document")
         try:
-            document = jsonio.normal(output, f"output of {self._log.stage}")
+            document = jsonio.normal(output, f"output of {self._work.log.stage}")
         except InputError:
             raise self._wrong(output, "a JSON document") from None
         # Here, so that the gate judges what will stand on disk, and the letter vouches for it.
-        return redact_value(document, self._work.config.environment)
+        return redact_value(document, self._work.environment)
 
     def judge(self, document: Any) -> list[Problem]:
         """What the gate finds: the same document is judged once, however many stages ask."""
-        if self._work.schema is None:
+        if self._schema is None:
             return []
         digest = jsonio.digest(document)
         if digest != self._judged[0]:
-            self._judged = digest, tuple(gate.judge(document, self._work.schema))
+            self._judged = digest, tuple(gate.judge(document, self._schema))
         return list(self._judged[1])
 
     def knows(self, document: Any) -> bool:
@@ -173,7 +174,7 @@ class Returned:
         found = f"{type(value).__name__} {_REPR.repr(value)}"
         return TaskError(
             "a stage returned the wrong thing",
-            {**self._log.where, "found": found, "allowed": allowed},
+            {**self._work.log.where, "found": found, "allowed": allowed},
         )
 
 

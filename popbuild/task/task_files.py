@@ -47,7 +47,7 @@ class Files:
         self.is_revoked = False  # a stage outlived its timeout: nothing more is written
         self.written: set[tuple[str, str]] = set()
 
-    def write_artifact(self, name: str, value: Any, mode: Mode = "replace") -> None:
+    def write_artifact(self, name: str, value: object, mode: Mode = "replace") -> None:
         """Write a result. The main artifact is written by popbuild itself, from the output."""
         if name.casefold() == self._main.casefold():
             raise TaskError(
@@ -57,7 +57,7 @@ class Files:
             )
         self._write("artifacts", name, value, mode)
 
-    def write_log(self, name: str, value: Any, mode: Mode = "append") -> None:
+    def write_log(self, name: str, value: object, mode: Mode = "append") -> None:
         """Write a log, by default appended to what is there. The logs of prompts and answers are
         written by popbuild itself."""
         if isinstance(name, str) and is_kept_name(name):
@@ -68,7 +68,7 @@ class Files:
             )
         self._write("logs", name, value, mode)
 
-    def write_tmp(self, name: str, value: Any, mode: Mode = "replace") -> None:
+    def write_tmp(self, name: str, value: object, mode: Mode = "replace") -> None:
         """Write something that is not needed after the task."""
         self._write("tmp", name, value, mode)
 
@@ -110,11 +110,11 @@ class Files:
 
     # What follows is the runner's.
 
-    def keep(self, name: str, value: Any) -> None:
+    def keep(self, name: str, value: object) -> None:
         """A prompt or a raw answer, among the task's logs."""
         self._write("logs", name, value, "replace")
 
-    def prepare_main(self, value: Any) -> disk.Prepared:
+    def prepare_main(self, value: object) -> disk.Prepared:
         """The main artifact: sorted, indented, to be durable before the letter vouches for it."""
         with self._place("artifacts", self._main, value) as (path, data):
             return disk.prepare(path, data)
@@ -123,7 +123,7 @@ class Files:
         with self._lock:
             self.is_revoked = True
 
-    def _write(self, kind: str, name: str, value: Any, mode: Mode) -> None:
+    def _write(self, kind: str, name: str, value: object, mode: Mode) -> None:
         if mode not in ("replace", "append"):
             raise TaskError("no such mode", {"mode": mode, "known": "replace, append"})
         with self._place(kind, name, value) as (path, given):
@@ -136,7 +136,7 @@ class Files:
                 disk.write(path, data, sync=kind == "artifacts")
 
     @contextlib.contextmanager
-    def _place(self, kind: str, name: str, value: Any) -> Iterator[tuple[Path, bytes]]:
+    def _place(self, kind: str, name: str, value: object) -> Iterator[tuple[Path, bytes]]:
         """A file's path and bytes, where this task may write it; then it is in the index."""
         try:
             check_file_name(name)
@@ -177,7 +177,7 @@ class Files:
             ) from None
 
 
-def _bytes(value: Any, name: str) -> bytes:
+def _bytes(value: object, name: str) -> bytes:
     if isinstance(value, bytes):
         return value
     if isinstance(value, str):

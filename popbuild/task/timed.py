@@ -63,7 +63,7 @@ async def in_time(work: Work, asking: Asking, stage: str, function: Callable[[],
             return future.result()
         if not lasts:
             lasts = True
-            work.on_lasting()
+            work.opened.show_stage()
 
 
 async def user_stage(work: Work, asking: Asking, stage: str, function: Callable[[], Any]) -> Any:
@@ -112,7 +112,7 @@ async def run_command(work: Work, progress: Mapping[str, Any], log: logging.Logg
     timeout (its whole process group is then killed), or writes too much."""
     given = _input(work, progress)
     async with away():
-        output, errors, code = await _run(work.task, work.config.root.config, given)
+        output, errors, code = await _run(work.task, work.around.root.config, given)
     if len(output) > MAX_OUTPUT_BYTES:
         raise _failed(work.task, "wrote too much", {"allowed": f"{MAX_OUTPUT_BYTES:,} bytes"})
     complaint = errors.decode(errors="replace").strip()[-_SHOWN_CHARS:]
@@ -135,9 +135,9 @@ def _input(work: Work, progress: Mapping[str, Any]) -> bytes:
     for name, value in seen.artifacts.items():
         trace.read(f"artifact:{name}", "", value)
     trace.read("seed", "", seen.seed)
-    trace.job(work.job)
+    trace.job(work.inputs.job)
     given = {
-        "job": work.job,
+        "job": work.inputs.job,
         "task": work.task.id,
         "seed": seen.seed,
         "artifacts": dict(seen.artifacts),
@@ -146,7 +146,7 @@ def _input(work: Work, progress: Mapping[str, Any]) -> bytes:
     }
     if seen.files:
         trace.inputs(seen.files)
-        views = [OpenFileView(each, trace, work.config.root) for each in seen.files.values()]
+        views = [OpenFileView(each, trace, work.around.root) for each in seen.files.values()]
         given["files"] = {view.name: view.as_json() for view in views}
     return jsonio.dumps(given)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ from popbuild.base import disk, jsonio, tree
 from popbuild.base.errors import InputError, PopbuildError
 from popbuild.base.paths import COMPLETE, REJECTED, JobFolder, Root, check_name, seed_place
 from popbuild.jobs import records
-from popbuild.jobs.extraction import ENDING, is_installed, looks_at_files, not_installed
+from popbuild.jobs.extraction import EXTRACTED, is_installed, looks_at_files, not_installed
 from popbuild.jobs.input_files import InputFiles, own_inputs
 from popbuild.jobs.records import listed_tasks
+from popbuild.jobs.row_seeds import RowSeed
 from popbuild.jobs.seed_files import BadSeed, key_problems, read_seed
 from popbuild.jobs.surroundings import Surroundings
 from popbuild.model.config.config import DEFAULT_PIPELINE
@@ -93,13 +95,30 @@ def seed_findings(
     except InputError as error:
         yield Finding(where, Problem(error.as_line()))
     most = jsonio.MAX_QUEUED_BYTES if path.is_relative_to(root.data) else jsonio.MAX_BYTES
+    # A seed from elsewhere is read as one of the root's own.
+    place = where if path.is_relative_to(root.path) else seed_place(job or "")
+    read = functools.partial(read_seed, path, where, max_bytes=most)
+    yield from _seed_findings(where, place, read, job, surroundings)
+
+
+def row_findings(job: str, row: RowSeed, surroundings: Surroundings | None) -> Iterator[Finding]:
+    """What is wrong with the seed that a row makes."""
+    read = functools.partial(row.seed, job)
+    yield from _seed_findings(row.place, row.place, read, job, surroundings)
+
+
+def _seed_findings(
+    where: str,
+    place: str,
+    read: Callable[[], dict[str, Any]],
+    job: str | None,
+    surroundings: Surroundings | None,
+) -> Iterator[Finding]:
     try:
-        seed = read_seed(path, where, max_bytes=most)
+        seed = read()
         if surroundings is not None:
             problems = key_problems(seed, surroundings.config.environment)
             yield from (Finding(where, problem) for problem in problems)
-            # A seed from elsewhere is read as one of the root's own.
-            place = where if path.is_relative_to(root.path) else seed_place(job or "")
             files = surroundings.inputs.find(job or "", seed, place)
             if seed.get("pipeline", DEFAULT_PIPELINE) not in surroundings.config.broken:
                 pipeline = surroundings.config.pipeline_for(seed)
@@ -129,7 +148,7 @@ def job_files(folder: JobFolder, state: str) -> list[tuple[Path, str]]:
     if state == REJECTED:
         # Without a status its seed was rejected: it never became a job.
         files = [*(files if folder.status.exists() else ()), (folder.rejection, "rejection")]
-    texts = [folder.path / (each + ENDING) for each in own_inputs(folder).values()]
+    texts = [folder.path / (each + EXTRACTED) for each in own_inputs(folder).values()]
     files += [(path, "extraction") for path in texts if disk.stands(path)]
     for task in listed_tasks(folder, None):
         ours = [] if records.is_foreign_letter(folder, task) else [(folder.letter(task), "letter")]

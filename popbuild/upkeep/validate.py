@@ -12,7 +12,7 @@ from popbuild.base import disk, tree
 from popbuild.base.errors import NotOursError, PopbuildError, UsageError
 from popbuild.base.paths import COMPLETE, CURRENT, PENDING, REJECTED, JobFolder, Root, shown_name
 from popbuild.base.units import count
-from popbuild.jobs import job_ids
+from popbuild.jobs import job_ids, row_seeds
 from popbuild.jobs.records import is_foreign
 from popbuild.jobs.surroundings import Surroundings
 from popbuild.model.config import config
@@ -25,7 +25,7 @@ from popbuild.query.describe import jobs_of, names_to_ids
 from popbuild.query.preview import template_problems, unusable
 from popbuild.upkeep import findings
 from popbuild.upkeep.archive import age, tarball
-from popbuild.upkeep.findings import Finding, findings_of_error, seed_findings
+from popbuild.upkeep.findings import Finding, findings_of_error, row_findings, seed_findings
 from popbuild.upkeep.misspelt import doubts
 
 
@@ -91,8 +91,12 @@ class _Validator:
     def _sources(self) -> None:
         """Seeds, sample numbers, and seeds that wait."""
         root = self._root
+        tables = row_seeds.table_files(root)
         for path in sorted(root.seeds.glob("*.json")):
-            self._check(path, seed_findings(root, path, path.stem, self._around))
+            if root.show(path) not in tables:
+                self._check(path, seed_findings(root, path, path.stem, self._around))
+        for job, row in sorted(row_seeds.of_rows(root).items()):
+            self._check(root.seeds / row.source, row_findings(job, row, self._around))
         for path in sorted(root.samples("any").parent.glob("*.json")):
             self._check(path, findings.findings_in_file(root, path, "samples"))
         self._found.add(() if self._given else self._alike(), checked=0)
@@ -244,7 +248,9 @@ def check(root: Root, names: Iterable[str] = ()) -> Check:
     frozen: dict[str, tuple[str, ...]] = {}
     for job in jobs_of(root, ids):
         if names:
-            paths += [root.seed(job.id), root.samples(job.id)]
+            row = row_seeds.of_row(root, job.id)
+            source = root.seed(job.id) if row is None else root.seeds / row.source
+            paths += [source, root.samples(job.id)]
             paths += [job.folder.path] if job.folder else []
         if not job.up_to_date:
             stale.append((shown_name(job.id), job.description))  # which says what is frozen

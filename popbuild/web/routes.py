@@ -102,7 +102,7 @@ def _schema(name: str) -> schemas.Schema:
     return schemas.compile_schema(document, f"openapi.json#/components/schemas/{name}")
 
 
-def check_body(operation: Operation, body: Any) -> tuple[Problem, ...]:
+def check_body(operation: Operation, body: object) -> tuple[Problem, ...]:
     """What is wrong with what was sent to an operation."""
     return gate.judge(body, _schema(operation.takes)) if operation.takes else ()
 

@@ -58,7 +58,7 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def reply_json(value: Any, status: int = 200) -> Reply:
+def reply_json(value: object, status: int = 200) -> Reply:
     return Reply(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"), status=status)
 
 

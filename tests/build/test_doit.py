@@ -96,6 +96,9 @@ def test_clean(workspace: Workspace, provider: Provider) -> None:
     """`doit clean` removes unfinished jobs; complete ones need --complete."""
     workspace.doit("run", "first:research")
     assert "would remove" in workspace.doit("clean", "-n").out
+    refused = workspace.doit("clean", "first:research")
+    assert refused.code == 3
+    assert "clean removes whole jobs" in refused.err
     assert workspace.states("first") == ["current"]
     workspace.doit("clean")
     assert workspace.states("first") == []
@@ -117,6 +120,7 @@ def test_refused(workspace: Workspace, provider: Provider, command: str) -> None
     assert f"error: doit {command} means nothing here" in result.err
     assert "hint: " in result.err
     assert not provider.requests
+    assert f"usage: doit {command}" in workspace.doit("help", command).out
 
 
 USAGE = [

@@ -100,7 +100,7 @@ def test_a_name_that_can_be_no_jobs_is_told_and_left(root: Workspace) -> None:
     drop(root, "no good")
     result = root.popbuild("watch", "--once")
     assert result.code == 0
-    assert "pending/no good-seed.json is left: its name can be no job's" in result.out
+    assert "pending/no good-seed.json is left: no job can have its name" in result.out
     assert (pending(root) / "no good-seed.json").exists()
 
 

@@ -18,12 +18,12 @@ from patience import PATIENCE_S
 from provider import Provider, Reply
 from workspace import MODEL, Workspace
 
-from popbuild.base import jsonio
+from popbuild.base import jsonio, units
 from popbuild.base.errors import StoreError
 from popbuild.base.paths import Root
 from popbuild.llm.request import Answer, Request
 from popbuild.llm.store import Store, open_entry
-from popbuild.upkeep import amounts, remote, share_store
+from popbuild.upkeep import remote, share_store
 
 UNPRICED = "openai/a-model-without-a-price"
 TITLED = {
@@ -1098,7 +1098,7 @@ def test_a_wrong_limit_is_a_usage_error(args: list[str], found: str, workspace: 
 )
 def test_sizes_are_read_as_people_write_them(text: str, expected: int) -> None:
     """Powers of 1000, or of 1024 with an i."""
-    assert amounts.parse_size(text) == expected
+    assert units.parse_size(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -1106,4 +1106,4 @@ def test_sizes_are_read_as_people_write_them(text: str, expected: int) -> None:
 )
 def test_ages_are_read_as_people_write_them(text: str, expected: int) -> None:
     """Seconds to weeks."""
-    assert amounts.seconds_of(text) == (expected * 86_400 if text == "2W" else expected)
+    assert units.seconds_of(text) == (expected * 86_400 if text == "2W" else expected)

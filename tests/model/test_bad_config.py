@@ -162,7 +162,7 @@ FILES: dict[str, tuple[Arrange, list[str]]] = {
     ),
     "a registry that is a program": (
         both(unlink("tasks/index.yaml"), write("tasks/index.js", "export default load();")),
-        ["JavaScript that is no plain map", "tasks/index.js", "`research: ./research`"],
+        ["JavaScript that is not a plain map", "tasks/index.js", "`research: ./research`"],
     ),
     "no registry": (unlink("tasks/index.yaml"), ["there is no task registry", "index.yaml"]),
     "a module in the registry": (
@@ -223,7 +223,7 @@ FILES: dict[str, tuple[Arrange, list[str]]] = {
         ["line 1, column 4", "the unknown tag", "python/object"],
     ),
     "a duplicate key": (task_yaml("timeout: 1\ntimeout: 2\n"), ["line 2", "duplicate key"]),
-    "a key that is no text": (task_yaml("1: 2\n"), ["a key must be text, found 1"]),
+    "a key that is not text": (task_yaml("1: 2\n"), ["a key must be text, found 1"]),
     "NaN in YAML": (task_yaml("timeout: .nan\n"), [TASK_YAML, "YAML says what JSON cannot"]),
     "a tab": (task_yaml("config:\n\tx: 1\n"), ["line 2, column 1", "cannot start any token"]),
     "not UTF-8": (write("tasks/research/task.yaml", b"a: \xff\n"), ["not UTF-8", "byte 3"]),
@@ -327,7 +327,7 @@ FILES: dict[str, tuple[Arrange, list[str]]] = {
     ),
     "a pattern that is none": (
         write(SCHEMA, {"properties": {"a": {"pattern": "["}}}),
-        ["#/properties/a/pattern", "'[', which is no regex"],
+        ["#/properties/a/pattern", "'[', which is not a valid regex"],
     ),
     "a reference to nothing": (
         write(SCHEMA, {"$ref": "#/$defs/x"}),

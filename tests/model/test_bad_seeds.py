@@ -33,7 +33,7 @@ SEEDS: dict[str, tuple[bytes, list[str]]] = {
         b'{"name": "x",\n "data": {"a": 1,\n "a": 2}}',
         ["at line 3, column 2: duplicate key 'a'"],
     ),
-    "NaN": (data(b"NaN"), ["at line 2, column 20: NaN, which is no JSON"]),
+    "NaN": (data(b"NaN"), ["at line 2, column 20: NaN, which is not JSON"]),
     "minus infinity": (data(b"-Infinity"), ["at line 2, column 20: -Infinity"]),
     "1e999": (data(b"1e999"), ["at line 2, column 20: 1e999, which is too large a number"]),
     "5,000 digits": (data(b"9" * 5000), ["at line 2, column 20: a number of 5,000 digits"]),

@@ -223,10 +223,11 @@ EARLY = [
 def test_a_bound_acts_before_the_memory_is_spent(kind: str) -> None:
     """A field's width and precision, and an indent, are known before the text is made."""
     templates = Templates(lambda path: TEMPLATES[kind][0], {})
+    trace = ReadTrace(templates.budget)
     tracemalloc.start()
     try:
         with pytest.raises(TaskError, match=TEMPLATES[kind][1][0]):
-            templates.render("prompt.md", {"seed": {"topic": "x"}}, ReadTrace())
+            templates.render("prompt.md", {"seed": {"topic": "x"}}, trace)
         assert tracemalloc.get_traced_memory()[1] < 50_000_000
     finally:
         tracemalloc.stop()

@@ -236,7 +236,7 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
         "is a part",
     ),
     "duplicate keys": (OBJECT, '{"a":1,"a":2}', "duplicate key 'a' at line 1, column 8"),
-    "NaN": (OBJECT, '{"a":NaN}', "NaN, which is no JSON at line 1, column 6"),
+    "NaN": (OBJECT, '{"a":NaN}', "NaN, which is not JSON at line 1, column 6"),
     "too large a number": (OBJECT, '{"a":1e999}', "too large a number"),
     "half a character": (OBJECT, '{"a":"\\ud800"}', "half a surrogate pair"),
     "too deep": (OBJECT, '{"a":' + "[" * 300 + "]" * 300 + "}", "nested too deeply"),

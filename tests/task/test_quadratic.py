@@ -15,9 +15,10 @@ from popbuild.task.templates.render import Templates
 
 def rendered(text: str, data: Any = None) -> str:
     """A template that sees a document's value as `a`."""
-    trace = ReadTrace()
+    templates = Templates({"p.md": text}.get, {})
+    trace = ReadTrace(templates.budget)
     variables = {"a": view(data, "seed", "", trace)}
-    return Templates({"p.md": text}.get, {}).render("p.md", variables, trace)[0]
+    return templates.render("p.md", variables, trace)[0]
 
 
 SUMS: dict[str, tuple[str, Any, str]] = {

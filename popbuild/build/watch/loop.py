@@ -20,7 +20,7 @@ from popbuild.build.nothing_to_do import Options
 from popbuild.build.watch.pool import Pool
 from popbuild.build.watch.waiting import Hearing, Sources, Waiting
 from popbuild.build.watch.worker import Terms
-from popbuild.jobs import job_ids
+from popbuild.jobs import job_ids, row_seeds
 from popbuild.jobs.claims import JobLocks
 from popbuild.jobs.index import Index
 from popbuild.jobs.surroundings import Surroundings
@@ -181,7 +181,7 @@ class _Orchestrator:
             if problem is not None and job not in self._told:
                 self._told.add(job)
                 shown = shown_name(self._root.show(self._root.pending(job)))
-                self._events.note(f"warning: {shown} is left: its name can be no job's: {problem}")
+                self._events.note(f"warning: {shown} is left: no job can have its name: {problem}")
 
     def _hand_out(self) -> None:
         """Give workers jobs while there is room. The others stay, for other orchestrators too."""
@@ -200,6 +200,11 @@ class _Orchestrator:
     def _is_to_be_built(self, job: str) -> bool:
         source, pending = self._root.seed(job), self._root.pending(job)
         if job in self._sources:
+            row = row_seeds.of_row(self._root, job)
+            if row is not None:  # a table that is being written may end in half a row
+                rested = row_seeds.has_rested(self._root, row)
+                self._queue += [] if rested else [job]
+                return rested
             if disk.stands(source):
                 is_whole = self._waiting.is_whole(source)
                 self._queue += [] if is_whole else [job]

@@ -13,7 +13,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from typing import Any
 
 from popbuild.base.errors import PopbuildError, TaskError
 from popbuild.build.events import Events, JobResult
@@ -153,7 +152,7 @@ class Pool:
         except (EOFError, OSError):
             asyncio.get_running_loop().remove_reader(each.connection.fileno())
 
-    def _take(self, each: _Worker, message: Any) -> None:
+    def _take(self, each: _Worker, message: object) -> None:
         match message:
             case Ready():
                 each.ready = True

@@ -15,8 +15,9 @@ from popbuild.base import disk, jsonio, locks
 from popbuild.base.errors import InputError
 from popbuild.base.file_events import watch_files
 from popbuild.base.paths import CURRENT, PENDING, Root, name_problem
-from popbuild.jobs import job_ids, job_state, promotion, records
+from popbuild.jobs import job_ids, job_state, promotion, records, row_seeds
 from popbuild.jobs.claims import JobLocks
+from popbuild.jobs.seed_files import BadSeed
 from popbuild.model.input_file import is_input_path, named_inputs
 from popbuild.model.status import COMPLETE, REJECTED, RUNNING
 
@@ -132,8 +133,8 @@ class Sources:
 
     def __init__(self, root: Root) -> None:
         self._root = root
-        self._marks: dict[str, tuple[_Mark | None, ...]] = {}
-        self._files: dict[str, tuple[_Mark | None, list[Path]]] = {}  # by the seed's own mark
+        self._marks: dict[str, tuple[object, ...]] = {}
+        self._files: dict[str, tuple[object, list[Path]]] = {}  # by the seed's own mark
 
     def changed(self) -> list[str]:
         """The jobs whose seed, or a file of it, is new or was changed since the last time; at
@@ -143,15 +144,22 @@ class Sources:
         self._marks = marks
         return found
 
-    def _marks_of(self, job: str) -> tuple[_Mark | None, ...]:
-        seed = self._root.seed(job)
-        mark = disk.stamp(seed)
+    def _marks_of(self, job: str) -> tuple[object, ...]:
+        seed, row = self._root.seed(job), row_seeds.of_row(self._root, job)
+        mark = disk.stamp(seed) if row is None else row.digest
         last, files = self._files.get(job, (None, []))
         if mark != last:
-            sources = named_inputs(records.read_json(seed)).values()
-            files = [self._root.path / each for each in sources if is_input_path(each)]
+            sources = named_inputs(records.read_json(seed) if row is None else _seed_of(row, job))
+            files = [self._root.path / each for each in sources.values() if is_input_path(each)]
             self._files[job] = mark, files
         return (mark, *(disk.stamp(each) for each in files))
+
+
+def _seed_of(row: row_seeds.RowSeed, job: str) -> dict[str, object]:
+    try:
+        return row.seed(job)
+    except BadSeed:
+        return {}
 
 
 def _is_object(path: Path) -> bool:

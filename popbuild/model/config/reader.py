@@ -98,7 +98,7 @@ class Reader:
         found = plain_map(self._snapshot.text(modules))
         if found is None:
             raise ConfigError(
-                "the task registry is JavaScript that is no plain map of names",
+                "the task registry is JavaScript that is not a plain map of names",
                 {"file": where, "missing": f"pipeline-config/{path}"},
                 hint="nothing of it is run: write tasks/index.yaml beside it, with a line "
                 "`research: ./research` for each task",

@@ -40,7 +40,7 @@ class _Loader(_SafeLoader):  # type: ignore[misc]  # the C loader is chosen at r
                 raise ValueError
             return _SafeLoader.yaml_constructors[node.tag](self, node)
         except (ValueError, LookupError):
-            raise _not_json(f"{node.value[:40]!r}, which is no {kind}", node) from None
+            raise _not_json(f"{node.value[:40]!r}, which is not a valid {kind}", node) from None
 
 
 _YAML = "tag:yaml.org,2002:"

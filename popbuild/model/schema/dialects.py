@@ -99,7 +99,7 @@ def dialect_named(uri: object) -> Dialect | None:
     return _BY_URI.get(rest.removesuffix("#")) if scheme.lower() in ("http", "https") else None
 
 
-def dialect_of(document: Any, default: Dialect, where: str, pointer: str = "") -> Dialect:
+def dialect_of(document: object, default: Dialect, where: str, pointer: str = "") -> Dialect:
     """The draft of a schema. ConfigError for an unknown one."""
     if not isinstance(document, dict) or not isinstance(document.get("$schema"), str):
         return default
@@ -115,7 +115,7 @@ def dialect_of(document: Any, default: Dialect, where: str, pointer: str = "") -
     return found
 
 
-def own_uri(schema: Any, dialect: Dialect) -> str | None:
+def own_uri(schema: object, dialect: Dialect) -> str | None:
     """A schema's own URI, to which its references are relative; None if it has none."""
     if not isinstance(schema, dict) or (dialect.old and "$ref" in schema):
         return None
@@ -142,7 +142,7 @@ def children(schema: Mapping[str, Any], dialect: Dialect) -> Iterator[tuple[str,
 
 
 def inside(
-    schema: Any, dialect: Dialect, where: str, pointer: str = ""
+    schema: object, dialect: Dialect, where: str, pointer: str = ""
 ) -> Iterator[tuple[str, dict[str, Any], Dialect]]:
     """A schema and all schemas in it, each with its JSON Pointer and its draft, which an embedded
     one with its own URI may name itself. ConfigError as from `dialect_of`."""

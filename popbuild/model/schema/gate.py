@@ -26,7 +26,7 @@ _RULES = {
 }
 
 
-def judge(document: Any, schema: Schema) -> tuple[Problem, ...]:
+def judge(document: object, schema: Schema) -> tuple[Problem, ...]:
     """Every violation, each with the JSON Pointer where it stands. Empty means it passes.
 
     At most MAX_PROBLEMS, in the order of their places: a model learns no more from a thousand.
@@ -160,7 +160,7 @@ def _wrong_type(error: Any) -> str:
     return f"must be {article} {wanted}, found {_shown(error.instance)}"
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     text = repr(value)
     if isinstance(value, dict | list) and len(text) > _MAX_VALUE_CHARS:
         return "an object" if isinstance(value, dict) else "an array"

@@ -63,7 +63,7 @@ def _as_python(pattern: str) -> str:
     return "".join(parts)
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: object) -> bool:
     """Whether a value is a number in JSON; in Python, true is one too."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
@@ -85,7 +85,7 @@ def first_again(items: list[Any]) -> tuple[int, int] | None:
     return None
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, list):
@@ -114,7 +114,7 @@ def evaluated(
 
 
 def _in_place(
-    validator: Any, instance: Any, schema: Mapping[str, Any]
+    validator: Any, instance: object, schema: Mapping[str, Any]
 ) -> Iterator[tuple[Any, Any]]:
     """The schemas in a schema that judge the same value and hold, each with its resolver."""
     from referencing.jsonschema import lookup_recursive_ref
@@ -147,7 +147,7 @@ def _holds(validator: Any, instance: Any, schema: Any) -> bool:
 
 
 def _keys_judged(
-    _validator: Any, instance: dict[str, Any], schema: Mapping[str, Any], *, own: bool
+    _validator: object, instance: dict[str, Any], schema: Mapping[str, Any], *, own: bool
 ) -> set[Any]:
     if "additionalProperties" in schema or ("unevaluatedProperties" in schema and not own):
         return set(instance)

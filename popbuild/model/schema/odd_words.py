@@ -27,7 +27,7 @@ _NOTES = frozenset(
 )
 
 
-def warnings(document: Any, dialect: Dialect, where: str) -> Iterator[Problem]:
+def warnings(document: object, dialect: Dialect, where: str) -> Iterator[Problem]:
     """Everything in a valid schema that is ignored, or means something else than it seems to."""
     for pointer, schema, draft in inside(document, dialect, where):
         found = (

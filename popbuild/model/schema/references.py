@@ -36,21 +36,21 @@ def paths_by_uri(documents: Mapping[str, Any], default: Dialect) -> dict[str, st
     return found | {BASE + path: path for path in documents}
 
 
-def base_of(path: str, document: Any, default: Dialect) -> str:
+def base_of(path: str, document: object, default: Dialect) -> str:
     """What relative references in a document are relative to."""
     own = own_uri(document, _draft_of(document, default))
     return whole(BASE + path, own)[0] if own is not None else BASE + path
 
 
-def _draft_of(document: Any, default: Dialect) -> Dialect:
+def _draft_of(document: object, default: Dialect) -> Dialect:
     """The draft of a JSON file, which may not be a schema: many others have a `$schema` too."""
     found = dialect_named(document.get("$schema")) if isinstance(document, dict) else None
     return found or default
 
 
 def whole(base: str, reference: str) -> tuple[str, str]:
-    """A reference as a URI and its fragment. One that is no URI is returned as it stands, and then
-    names nothing."""
+    """A reference as a URI and its fragment. One that is not a URI is returned as it stands, and
+    then names nothing."""
     # A fragment alone is relative to this document, whatever kind of URI it has.
     full = base + reference if reference.startswith("#") else reference
     try:
@@ -77,7 +77,7 @@ class Part:
         return [each for each in found if isinstance(each, str)]
 
 
-def parts(path: str, document: Any, default: Dialect) -> Iterator[Part]:
+def parts(path: str, document: object, default: Dialect) -> Iterator[Part]:
     """Every part of a document, also under unknown keywords, where a reference may lead."""
     dialect = _draft_of(document, default)
     waiting = [("", document, base_of(path, document, default), False)]
@@ -144,7 +144,7 @@ def bundle(path: str, used: Iterable[str], documents: Mapping[str, Any], where: 
     return root
 
 
-def _names(used: Iterable[str], document: Any) -> dict[str, str]:
+def _names(used: Iterable[str], document: object) -> dict[str, str]:
     """A name under the document's `$defs` for each path: its file's, numbered if taken."""
     taken = set(document.get("$defs", ())) if isinstance(document, dict) else set()
     found = {}
@@ -195,7 +195,7 @@ def _moved(
     return document
 
 
-def _pointer(fragment: str, document: Any) -> str | None:
+def _pointer(fragment: str, document: object) -> str | None:
     """A fragment as a JSON Pointer in a URI; None if it leads nowhere."""
     if not fragment or fragment.startswith("/"):
         return fragment if value_at(document, unquote(fragment)) is not MISSING else None

@@ -82,7 +82,7 @@ def for_settings() -> Schema:
     return _ours({"$ref": f"{_COMMON_URI}#/$defs/settings"}, _COMMON)
 
 
-def _ours(document: Any, name: str) -> Schema:
+def _ours(document: object, name: str) -> Schema:
     """A schema of ours, which a test checks: here that would take a third of a small run."""
     where = f"schemas/{name}.schema.json"
     return Schema(document, where, validators.validator(document, _registry(common()), {}))
@@ -93,10 +93,10 @@ def common() -> dict[str, Any]:
     return {f"{_URI}{name}": json.loads(schema_bytes(name)) for name in (_COMMON, "run")}
 
 
-def compile_schema(document: Any, where: str, others: Mapping[str, Any] | None = None) -> Schema:
+def compile_schema(document: object, where: str, others: Mapping[str, Any] | None = None) -> Schema:
     """A schema ready to judge. It may refer to the `others`, by any names, with their own URIs.
 
-    ConfigError if it is not valid, or refers to anything else that is no draft's metaschema:
+    ConfigError if it is not valid, or refers to anything but these and the drafts' metaschemas:
     jsonschema would fetch that from the network while it validates.
     """
     return _compiled("", {"": document, **(others or {})}, lambda path: path or where)
@@ -151,7 +151,7 @@ class _Compilation:
         judge = validators.validator(whole, self._registry, self._drafts)
         return Schema(self._document, self._where(self._path), judge)
 
-    def _check_valid(self, document: Any, dialect: Dialect, where: str) -> None:
+    def _check_valid(self, document: object, dialect: Dialect, where: str) -> None:
         """Check each schema by the metaschema of its own draft."""
         checked = copy.deepcopy(document)
         for _, part, draft in list(inside(checked, dialect, where)):
@@ -165,7 +165,7 @@ class _Compilation:
         if error is not None:
             raise _wrong_schema(error, dialect, where)
 
-    def _look_through(self, schema: Any, dialect: Dialect, resolver: Any, where: str) -> None:
+    def _look_through(self, schema: object, dialect: Dialect, resolver: Any, where: str) -> None:
         """Note the draft of a schema and of all schemas in it, and their references."""
         waiting = [(schema, dialect, resolver)]
         while waiting:
@@ -208,7 +208,7 @@ def _wrong_schema(error: Any, dialect: Dialect, where: str) -> ConfigError:
     if place[-1:] == ["type"] and isinstance(error.instance, str):
         values.update(no_such("type", error.instance, _TYPES))
     elif error.validator == "format":
-        values["found"] = f"{error.instance!r}, which is no {error.validator_value}"
+        values["found"] = f"{error.instance!r}, which is not a valid {error.validator_value}"
     else:
         values["found"] = error.message
     hint = f"it is read as {dialect.name}; $schema names another draft, draft-07 for one"

@@ -35,7 +35,7 @@ def standard() -> referencing.Registry[Any]:
     return found
 
 
-def schema_problem(document: Any, dialect: Dialect) -> Any:
+def schema_problem(document: object, dialect: Dialect) -> Any:
     """The first error of a schema by its draft's metaschema, as jsonschema's; None if it is
     valid."""
     import jsonschema
@@ -64,7 +64,7 @@ def _formats() -> Any:
 
 
 def validator(
-    document: Any, registry: referencing.Registry[Any], drafts: Mapping[int, Dialect]
+    document: object, registry: referencing.Registry[Any], drafts: Mapping[int, Dialect]
 ) -> Validator:
     """A validator for a schema. `drafts` has the draft of each schema that it may reach, by the
     `id` of its object; all others are 2020-12."""
@@ -126,7 +126,7 @@ def _error(message: str, **more: Any) -> Any:
     return jsonschema.ValidationError(message, **more)
 
 
-def _pattern(_validator: Any, pattern: str, instance: Any, _schema: Any) -> Iterator[Any]:
+def _pattern(_validator: object, pattern: str, instance: object, _schema: object) -> Iterator[Any]:
     if not isinstance(instance, str):
         return
     try:
@@ -136,7 +136,7 @@ def _pattern(_validator: Any, pattern: str, instance: Any, _schema: Any) -> Iter
         yield _too_slow(pattern, error)
 
 
-def _format(_validator: Any, name: Any, instance: Any, _schema: Any) -> Iterator[Any]:
+def _format(_validator: object, name: object, instance: Any, _schema: object) -> Iterator[Any]:
     from popbuild.model.schema.text_formats import TEXT_FORMATS
 
     known = TEXT_FORMATS.get(name) if isinstance(instance, str) and isinstance(name, str) else None
@@ -145,7 +145,7 @@ def _format(_validator: Any, name: Any, instance: Any, _schema: Any) -> Iterator
 
 
 def _pattern_properties(
-    validator: Any, patterns: Mapping[str, Any], instance: Any, _schema: Any
+    validator: Any, patterns: Mapping[str, Any], instance: object, _schema: object
 ) -> Iterator[Any]:
     if not isinstance(instance, dict):
         return
@@ -161,7 +161,7 @@ def _pattern_properties(
 
 
 def _additional_properties(
-    validator: Any, allowed: Any, instance: Any, schema: Mapping[str, Any]
+    validator: object, allowed: object, instance: object, schema: Mapping[str, Any]
 ) -> Iterator[Any]:
     if not isinstance(instance, dict):
         return
@@ -179,7 +179,7 @@ def _additional_properties(
 
 
 def _unevaluated_properties(
-    validator: Any, allowed: Any, instance: Any, schema: Mapping[str, Any]
+    validator: object, allowed: object, instance: object, schema: Mapping[str, Any]
 ) -> Iterator[Any]:
     if isinstance(instance, dict):
         seen = keywords.evaluated(validator, instance, schema, own=True)
@@ -188,7 +188,7 @@ def _unevaluated_properties(
 
 
 def _unevaluated_items(
-    validator: Any, allowed: Any, instance: Any, schema: Mapping[str, Any]
+    validator: object, allowed: object, instance: object, schema: Mapping[str, Any]
 ) -> Iterator[Any]:
     if isinstance(instance, list):
         seen = keywords.evaluated(validator, instance, schema, own=True)
@@ -209,19 +209,23 @@ def _rest(validator: Any, allowed: Any, instance: Any, extras: Sequence[Any]) ->
             yield from validator.descend(instance[key], allowed, path=key)
 
 
-def _multiple_of(_validator: Any, divisor: Any, instance: Any, _schema: Any) -> Iterator[Any]:
+def _multiple_of(_validator: object, divisor: Any, instance: Any, _schema: object) -> Iterator[Any]:
     if keywords.is_number(instance) and not keywords.is_multiple(instance, divisor):
         yield _error(f"{instance!r} is not a multiple of {divisor!r}")
 
 
-def _unique_items(_validator: Any, wanted: Any, instance: Any, _schema: Any) -> Iterator[Any]:
+def _unique_items(
+    _validator: object, wanted: object, instance: object, _schema: object
+) -> Iterator[Any]:
     again = keywords.first_again(instance) if wanted and isinstance(instance, list) else None
     if again is not None:
         first, second = again
         yield _error(f"must be unique, but item {second} is item {first} again")
 
 
-def _no_secrets(_validator: Any, _wanted: Any, instance: Any, _schema: Any) -> Iterator[Any]:
+def _no_secrets(
+    _validator: object, _wanted: object, instance: object, _schema: object
+) -> Iterator[Any]:
     """Settings are written to letters, the store and the index: keys must not be among them."""
     waiting: list[tuple[list[str | int], Any]] = [([], instance)]
     while waiting:

@@ -55,7 +55,7 @@ class Kinds:
             name for name, empty in _EMPTY.items() if _takes(self.schema, [empty], self.schema)
         )
 
-    def take(self, value: Any) -> bool:
+    def take(self, value: object) -> bool:
         """Whether a value has a type that the schema takes. An array of numbers is a citation where
         items cannot be numbers; any other item of a wrong type is left to the gate."""
         if type_of(value) not in self.types:
@@ -68,7 +68,7 @@ class Kinds:
         return " or ".join(sorted(self.types)) or "nothing"
 
 
-def type_of(value: Any) -> str:
+def type_of(value: object) -> str:
     """The JSON type of a value."""
     if value is None:
         return "null"
@@ -81,12 +81,12 @@ def type_of(value: Any) -> str:
     return "object" if isinstance(value, dict) else "array"
 
 
-def _takes(schema: Any, value: Any, root: Any, depth: int = 0) -> bool:
+def _takes(schema: object, value: object, root: object, depth: int = 0) -> bool:
     """Whether a schema takes a value, by types and items of arrays alone."""
     if not isinstance(schema, dict) or depth > _MAX_DEPTH:
         return schema is not False
 
-    def fits(other: Any, item: Any = value) -> bool:
+    def fits(other: object, item: object = value) -> bool:
         return _takes(other, item, root, depth + 1)
 
     if type_of(value) not in _named(schema):
@@ -117,7 +117,7 @@ def _named(schema: dict[str, Any]) -> frozenset[str]:
     return found
 
 
-def _target(schema: dict[str, Any], root: Any) -> Any:
+def _target(schema: dict[str, Any], root: object) -> Any:
     """The target of `$ref` in this document; True, which takes anything, without one."""
     reference = schema.get("$ref")
     if not isinstance(reference, str) or not reference.startswith("#"):
@@ -132,7 +132,7 @@ def _list(schema: dict[str, Any], keyword: str) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _keywords(schema: Any) -> set[str]:
+def _keywords(schema: object) -> set[str]:
     """The keywords at the top of a schema, and of what it refers to."""
     found: set[str] = set()
     root = schema

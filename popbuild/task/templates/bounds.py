@@ -38,7 +38,7 @@ class RenderBudget(threading.local):
         self._turns = 0
         self._steps = 0
 
-    def spend(self, value: Any) -> None:
+    def spend(self, value: object) -> None:
         """Count a text, or a container by its length."""
         if isinstance(value, int):
             limit_bits(value.bit_length())  # the next division would take hours
@@ -55,11 +55,11 @@ class RenderBudget(threading.local):
         if self._steps > MAX_STEPS:
             raise TaskError("a template takes too many steps", {"allowed": f"{MAX_STEPS:,} steps"})
 
-    def walk(self, value: Any, times: int = 1) -> None:
+    def walk(self, value: object, times: int = 1) -> None:
         """Count looking at all of a value, `times` times."""
         self.work(steps_of(value, MAX_STEPS - self._steps) * times)
 
-    def look(self, value: Any) -> Any:
+    def look(self, value: object) -> Any:
         """Count a value that is compared in one go, and give it: it may not be larger than a
         prompt."""
         steps = steps_of(value, MAX_PROMPT_CHARS)
@@ -83,7 +83,7 @@ def limit(size: int) -> None:
         )
 
 
-def weigh(value: Any) -> int:
+def weigh(value: object) -> int:
     """About how long a value is as a text. TaskError if that is too long. A list that holds the
     same list twice, which holds a third one twice, … is small in memory and endless as a text:
     hence the walk."""
@@ -110,7 +110,7 @@ def weigh(value: Any) -> int:
     return total
 
 
-def steps_of(value: Any, most: int = MAX_STEPS) -> int:
+def steps_of(value: object, most: int = MAX_STEPS) -> int:
     """The steps to look at all of a value: one for each part, and for some characters of a text.
     Stops counting above `most`."""
     total = 0
@@ -137,7 +137,7 @@ _TEXTS = frozenset({str})
 _SCALARS = frozenset({int, float, bool, type(None)})
 
 
-def printed_text(value: Any) -> str:
+def printed_text(value: object) -> str:
     """A value as it is printed. TaskError for a value, such as a function, whose text is its place
     in memory: that differs in each process."""
     weigh(value)

@@ -29,7 +29,7 @@ _BITS_A_STEP = 100_000  # of two factors, multiplied
 SizeCheck = Callable[..., None]
 
 
-def before_operator(operator: str, left: Any, right: Any) -> int:
+def before_operator(operator: str, left: object, right: object) -> int:
     """Weigh what `left operator right` would make. Gives the steps that it takes."""
     if operator == "*":
         for one, count in ((left, right), (right, left)):
@@ -52,7 +52,9 @@ def before_operator(operator: str, left: Any, right: Any) -> int:
 _SLOW_METHODS = ("rfind", "rindex", "rsplit", "rpartition", "strip", "lstrip", "rstrip")
 
 
-def before_method(owner: Any, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int:
+def before_method(
+    owner: object, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> int:
     """Weigh what a method of a text or a list would make. Gives the steps that it takes."""
     weigh(list(args) + list(kwargs.values()))
     if isinstance(owner, str | bytes):
@@ -77,7 +79,7 @@ def before_method(owner: Any, method: str, args: tuple[Any, ...], kwargs: Mappin
     return 1
 
 
-def before_percent(text: str, values: Any) -> None:
+def before_percent(text: str, values: object) -> None:
     """`text % values`: a width may stand in the text, or be a value where the text has a star."""
     weight = weigh(values)
     if _BIG_NUMBER.search(text):
@@ -89,7 +91,7 @@ def before_percent(text: str, values: Any) -> None:
     limit(len(text) + widths + text.count("%") * weight)
 
 
-def field_size(value: Any, spec: str) -> int:
+def field_size(value: object, spec: str) -> int:
     """The most that `format(value, spec)` makes. TaskError for too large a width."""
     numbers = _NUMBER.findall(spec)
     # More digits than any width has; Python refuses to read thousands of them.
@@ -98,13 +100,13 @@ def field_size(value: Any, spec: str) -> int:
     return sum(map(int, numbers)) + len(spec) + weigh(value)
 
 
-def _width(_text: Any, *given: Any, times: int = 1, **named: Any) -> None:
+def _width(_text: object, *given: Any, times: int = 1, **named: Any) -> None:
     """Weigh a width or a count, under whatever name it is given."""
     numbers = [each for each in (*given, *named.values()) if isinstance(each, int)]
     limit(times * max(numbers, default=0))
 
 
-def _replaced(text: Any, old: Any = "", new: Any = "", *_: Any, **__: Any) -> None:
+def _replaced(text: Any, old: object = "", new: Any = "", *_: Any, **__: Any) -> None:
     if isinstance(text, bytes):
         limit(len(text) * max(len(new), 1))
     else:
@@ -154,19 +156,19 @@ _CHARS_A_SLICE = 16  # take the memory of a list
 _MAX_INDENT = 1_000  # of JSON: it is made once for each level, before anything is counted
 
 
-def _indented(value: Any, width: Any = 4, *_: Any, **__: Any) -> None:
+def _indented(value: object, width: Any = 4, *_: Any, **__: Any) -> None:
     text = str(value)
     step = width if isinstance(width, int) else len(width)
     limit(len(text) + step * (text.count("\n") + 1))
 
 
-def _joined_by(value: Any, d: Any = "", attribute: Any = None) -> None:
+def _joined_by(value: object, d: object = "", attribute: object = None) -> None:
     if isinstance(value, Sized):
         limit(len(value) * len(str(d)))
 
 
 def _wrapped(
-    value: Any, width: Any = 79, _long: Any = True, wrapstring: Any = None, **__: Any
+    value: object, width: object = 79, _long: object = True, wrapstring: Any = None, **__: Any
 ) -> None:
     text = str(value)
     limit(len(text) * (1 + len(wrapstring or "")))
@@ -176,11 +178,11 @@ def _wrapped(
         limit(longest * longest // width // _CHARS_COPIED)
 
 
-def _rounded(_value: Any, precision: Any = 0, *_: Any, **__: Any) -> None:
+def _rounded(_value: object, precision: object = 0, *_: Any, **__: Any) -> None:
     limit_bits(4 * abs(precision) if isinstance(precision, int) else 0)  # ten to its power
 
 
-def _as_json(_value: Any, indent: Any = None) -> None:
+def _as_json(_value: object, indent: object = None) -> None:
     step = len(indent) if isinstance(indent, str) else indent
     if isinstance(step, int) and step > _MAX_INDENT:
         raise TaskError("a template indents JSON too far", {"allowed": f"{_MAX_INDENT:,}"})

@@ -22,7 +22,7 @@ _MAX_READ = 20  # values in an error
 
 
 def nothing_to_send(
-    path: str, trace: ReadTrace, seed: Any, artifacts: Mapping[str, Any]
+    path: str, trace: ReadTrace, seed: object, artifacts: Mapping[str, Any]
 ) -> TaskError:
     """The error of a prompt that renders to nothing, with the values that were read."""
     values: dict[str, object] = {"file": f"pipeline-config/{path}"}
@@ -50,6 +50,7 @@ class Templates:
         self._loader = _Loader(source_of)
         # Without jinja's cache: it would hide includes from the loader, which notes them.
         self._environment = _Environment(loader=self._loader, cache_size=0)
+        self.budget = self._environment.budget
 
     def check(self, path: str) -> None:
         """Raise TaskError if a template cannot be parsed."""
@@ -70,8 +71,7 @@ class Templates:
         file and line for a syntax error, an undefined name, an attempt to leave the sandbox, or
         more text than any prompt needs."""
         loaded = self._loader.start()
-        self._environment.budget.start()
-        trace.on_copy = self._environment.budget.walk
+        self.budget.start()
         chunks: list[str] = []
         size = 0
         try:
@@ -88,7 +88,6 @@ class Templates:
             message, hint = next(each[1:] for each in _RENDER_ERRORS if isinstance(error, each[0]))
             _fail(message, path, _line(error, path), error, hint)
         finally:
-            trace.on_copy = None
             for name in loaded:
                 trace.file(name, self._digests.get(name, ABSENT))
         return "".join(chunks).strip(), set().union(*(self._loader.names(each) for each in loaded))

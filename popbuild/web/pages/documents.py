@@ -11,7 +11,7 @@ from popbuild.base import disk
 from popbuild.base.errors import InputError
 from popbuild.base.jsonio import MAX_BYTES
 from popbuild.base.paths import INPUTS, Root
-from popbuild.jobs.extraction import ENDING
+from popbuild.jobs.extraction import EXTRACTED
 from popbuild.jobs.lookup import Job
 from popbuild.jobs.records import read_json
 from popbuild.model.input_file import media_type
@@ -79,7 +79,11 @@ class Documents:
         """The job's copies of the files of its seed: pictures, the beginnings of texts, and of any
         other that it is there."""
         for file in describe.files_of(self._job) if self._job.folder is not None else ():
-            if file.kind != INPUTS or file.name.endswith(ENDING) or not disk.is_regular(file.path):
+            if (
+                file.kind != INPUTS
+                or file.name.endswith(EXTRACTED)
+                or not disk.is_regular(file.path)
+            ):
                 continue
             what = media_type(file.name).partition("/")[0]
             text = self._room.text(_read(file.path), _MAX_LOG) if what == "text" else None
@@ -113,7 +117,7 @@ class Documents:
             if file.kind == kind and disk.is_regular(file.path)
         ]
 
-    def _document(self, name: str, task: str | None, path: Path, value: Any) -> Document:
+    def _document(self, name: str, task: str | None, path: Path, value: object) -> Document:
         if value is None and name.endswith(".json"):
             value = read_json(path)
         answered = value.get("content") if isinstance(value, dict) and len(value) == 1 else None

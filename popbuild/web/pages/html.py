@@ -104,7 +104,7 @@ def _in_url(value: Any) -> str:
     return urlencode(value, errors="surrogateescape")
 
 
-def _shown(value: Any) -> Any:
+def _shown(value: object) -> Any:
     """Direction marks and invalid text are shown by their codes."""
     if isinstance(value, str) and not isinstance(value, Markup):
         return printable(value)

@@ -98,7 +98,7 @@ def calls_of(
     root: Root,
     files: Iterable[Path],
     task: tuple[str, str],
-    calls: Any,
+    calls: object,
     log: Iterable[Mapping[str, Any]],
     room: Room,
 ) -> TaskCalls | None:
@@ -187,7 +187,7 @@ def _messages(path: Path, room: Room) -> Iterator[ShownMessage]:
         yield ShownMessage(str(message.get("role", "")), room.text(text, _MAX_CHARS))
 
 
-def _plain(content: Any) -> str:
+def _plain(content: object) -> str:
     parts = content if isinstance(content, list) else [content]
     return "\n".join(map(_part, parts))
 

@@ -58,14 +58,14 @@ class Room:
         self._left -= len(shown)
         return Text("…" * (start > 0) + shown, max(len(text) - start - len(shown), 0))
 
-    def tree(self, value: Any) -> Tree:
+    def tree(self, value: object) -> Tree:
         """As much of a JSON value as there is room for."""
         thinned = _Thinned(min(MAX_TEXT, self._left))
         tree = thinned.tree(redact_value(value, self._environment), 0)
         self._left -= thinned.taken
         return tree
 
-    def masked(self, value: Any) -> Any:
+    def masked(self, value: object) -> Any:
         """Dataclasses and JSON with every text masked and cut to a line."""
         texts = list(_texts(value))
         whole = "\n".join(texts)  # one check is enough for most data
@@ -74,7 +74,7 @@ class Room:
             return value
         return self._masked(value)
 
-    def _masked(self, value: Any) -> Any:
+    def _masked(self, value: object) -> Any:
         if isinstance(value, Text | Tree):
             return value
         if isinstance(value, str):
@@ -93,7 +93,7 @@ class Room:
         return text if len(text) <= _MAX_LINE else text[: _MAX_LINE - 1] + "…"
 
 
-def _texts(value: Any) -> Iterator[str]:
+def _texts(value: object) -> Iterator[str]:
     """All texts that are neither masked nor cut yet."""
     if isinstance(value, str):
         yield value
@@ -120,7 +120,7 @@ class _Thinned:
         self._nodes = MAX_NODES
         self.taken = 0
 
-    def tree(self, value: Any, depth: int) -> Tree:
+    def tree(self, value: object, depth: int) -> Tree:
         if isinstance(value, dict | list):
             kind = "object" if isinstance(value, dict) else "array"
             pairs = value.items() if isinstance(value, dict) else enumerate(value)
