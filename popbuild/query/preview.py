@@ -18,7 +18,8 @@ from popbuild.llm.attachments import attached_in, attached_line
 from popbuild.llm.request import Message, message_text
 from popbuild.model.config.config import Config
 from popbuild.model.pipeline import Task
-from popbuild.task.prompts import asked, documents
+from popbuild.task.attaching import asked
+from popbuild.task.input_views import documents
 from popbuild.task.reads import ReadTrace
 from popbuild.task.templates.render import Templates, nothing_to_send
 from popbuild.task.templates.syntax import TemplateSource, template_source

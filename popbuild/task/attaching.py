@@ -65,6 +65,13 @@ def attached_parts(task: Task, seen: Seen, trace: ReadTrace) -> list[dict[str, A
     return parts
 
 
+def asked(task: Task, seen: Seen, trace: ReadTrace, text: str) -> Message:
+    """The user message: a text, and the files that the task attaches."""
+    parts = attached_parts(task, seen, trace)
+    content = [{"type": "text", "text": text}, *parts] if parts else text
+    return {"role": "user", "content": content}
+
+
 def files_to_send(messages: list[Message], seen: Seen, root: Root) -> dict[str, Path]:
     """The files of the parts in messages, by digest. Raises TaskError for one that is not a file of
     the seed: only those are kept with the job."""

@@ -13,13 +13,14 @@ from typing import Any
 from popbuild.base import disk
 from popbuild.base.errors import TaskError
 from popbuild.base.paths import Root
+from popbuild.jobs.fingerprint import Seen
 from popbuild.jobs.input_files import InputFile, InputFiles
 from popbuild.llm.attachments import attached_part
 from popbuild.llm.tokens import count_text
 from popbuild.model.input_file import MAX_INPUT_BYTES
 from popbuild.model.problem import MISSING
 from popbuild.task.chunks import chunks_of
-from popbuild.task.reads import ArtifactsView, ReadTrace
+from popbuild.task.reads import ArtifactsView, ReadTrace, view
 
 _VALUES = ("text", "pages", "title", "media_type", "tokens", "digest")
 
@@ -159,3 +160,13 @@ class OpenFilesView(FilesView):
 
     def _seen(self, file: InputFile) -> FileView:
         return OpenFileView(file, self._trace, self._root)
+
+
+def documents(seen: Seen, trace: ReadTrace) -> dict[str, Any]:
+    """What a template sees of a task's inputs, by the name that it has there."""
+    return {
+        "seed": view(seen.seed, "seed", "", trace),
+        "artifacts": ArtifactsView(seen.artifacts, trace),
+        "files": FilesView(seen.files, trace),
+        "config": dict(seen.config),
+    }

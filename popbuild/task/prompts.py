@@ -11,14 +11,12 @@ from typing import Any
 from popbuild.base import jsonio
 from popbuild.base.errors import InputError, TaskError
 from popbuild.base.texts import is_blank
-from popbuild.jobs.fingerprint import Seen
 from popbuild.llm.request import Message
-from popbuild.model.pipeline import Task
 from popbuild.model.problem import Problem
-from popbuild.task.attaching import attached_parts
+from popbuild.task.attaching import asked
 from popbuild.task.attempt import Work
-from popbuild.task.input_views import FilesView
-from popbuild.task.reads import ArtifactsView, ReadTrace, plain, view
+from popbuild.task.input_views import documents
+from popbuild.task.reads import plain
 from popbuild.task.templates.render import nothing_to_send
 
 MAX_PREVIOUS_CHARS = 200_000  # of a failed answer in the next prompt, where it is paid for again
@@ -62,23 +60,6 @@ def render(
         **{name: plain(value) for name, value in more.items()},
     }
     return work.templates.render(path, variables, work.trace)
-
-
-def documents(seen: Seen, trace: ReadTrace) -> dict[str, Any]:
-    """What a template sees of a task's inputs, by the name that it has there."""
-    return {
-        "seed": view(seen.seed, "seed", "", trace),
-        "artifacts": ArtifactsView(seen.artifacts, trace),
-        "files": FilesView(seen.files, trace),
-        "config": dict(seen.config),
-    }
-
-
-def asked(task: Task, seen: Seen, trace: ReadTrace, text: str) -> Message:
-    """The user message: a text, and the files that the task attaches."""
-    parts = attached_parts(task, seen, trace)
-    content = [{"type": "text", "text": text}, *parts] if parts else text
-    return {"role": "user", "content": content}
 
 
 def default_messages(work: Work, progress: Progress, *, are_sent: bool) -> list[Message]:
