@@ -24,7 +24,7 @@ from popbuild.base.errors import InputError
 from popbuild.base.paths import Root
 from popbuild.base.roots import find_root
 from popbuild.build import submission, verbs
-from popbuild.build.given_files import file_at
+from popbuild.build.given_files import GivenFile, file_at
 from popbuild.jobs import job_ids
 from popbuild.jobs.seed_files import BadSeed, key_problems, seed_of
 from popbuild.model.config.config import load, load_to_read
@@ -138,7 +138,7 @@ class Popbuild:
         self,
         seed: Mapping[str, Any] | bytes,
         job: str | None = None,
-        files: Mapping[str, Path] | None = None,
+        files: Mapping[str, Path | GivenFile] | None = None,
     ) -> str:
         """Queue a job from a seed, or from the bytes of its file; gives its ID. `files` go with it,
         by the names under which prompts read them."""
@@ -146,7 +146,10 @@ class Popbuild:
             valid = _seed(seed)
         except BadSeed as bad:
             raise describe.seed_error(bad) from None
-        given = {name: file_at(path) for name, path in (files or {}).items()}
+        given = {
+            name: file_at(each) if isinstance(each, Path) else each
+            for name, each in (files or {}).items()
+        }
         return submission.queue(self.root, valid, job, given)
 
     def build(

@@ -151,6 +151,7 @@ IMPORTERS = {
     "backports": {"popbuild.upkeep.archive.tarball"},
     "distributed": {"popbuild.build.dask"},
     "watchfiles": {"popbuild.base.file_events"},
+    "kreuzberg": {"popbuild.jobs.extract_child"},
     "xllamacpp": {"popbuild.llm.embedded"},
     # Prompts are rendered in a sandbox of their own, rows in another, pages from our templates.
     "jinja2": {

@@ -4,6 +4,7 @@ directory stands in current/ before its first task starts."""
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from popbuild.jobs import (
     row_seeds,
 )
 from popbuild.jobs.examine import Exam
+from popbuild.jobs.extraction import looks_at_files
 from popbuild.jobs.input_files import InputFiles, put_inputs
 from popbuild.jobs.records import read_json
 from popbuild.jobs.seed_files import BadSeed
@@ -38,6 +40,8 @@ from popbuild.model import status as states
 from popbuild.model.clock import run_id
 from popbuild.model.config.config import DEFAULT_PIPELINE
 from popbuild.model.problem import Problem
+from popbuild.query.describe import seed_error
+from popbuild.task.attaching import attachment_problems
 
 
 @dataclass(eq=False)
@@ -66,10 +70,14 @@ class JobBuild:
         """Make the job up to date. Raises PopbuildError for what is wrong before its first task."""
         # Another command may have built it while this one waited for the lock.
         job = self._look()
+        if self._is_text_needed(job):
+            job = await asyncio.to_thread(self._with_texts, job)
         result = self._nothing_to_build(job)
         if result is not None:
             return result
         assert job.exam is not None
+        for problem in attachment_problems(job.exam.pipeline, job.files):
+            raise problem
         if job.folder is not None:
             _check_edits(job.exam, self.services.options)
         return await self._build_tasks(await self._open(job))
@@ -82,6 +90,21 @@ class JobBuild:
         lifecycle.note_abandoned(self.root, job)  # also where nothing is built
         promotion.finish_promotion(self.root, job, self.services.previous_kept)
         return lookup.find(job, around)
+
+    def _is_text_needed(self, job: lookup.Job) -> bool:
+        """Whether documents of the job were not extracted yet, and its pipeline looks at files."""
+        if job.pipeline is None or not any(each.is_unread for each in job.files.values()):
+            return False
+        return looks_at_files(self.services.around.config, job.pipeline)
+
+    def _with_texts(self, job: lookup.Job) -> lookup.Job:
+        """The job, looked at again with the texts of its documents: they decide what is stale."""
+        try:
+            self.services.around.inputs.extract(job.files)
+        except BadSeed as bad:
+            where = BadSeed(job_ids.place_of(self.root, job.id), bad.problems)
+            return dataclasses.replace(job, bad_seed=where, exam=None)
+        return lookup.find(self.id, self.services.around)
 
     def _nothing_to_build(self, job: lookup.Job) -> JobResult | None:
         """The result for a job that cannot be built, or has no need to be; None for any other."""
@@ -135,11 +158,21 @@ class JobBuild:
         in_current = self.root.job(CURRENT, job.id).path.is_dir() and not job.matches
         goes_on = in_current or job.state == REJECTED
         folder, files = await asyncio.to_thread(take_up, job, self.root)
+        if self._is_text_needed(dataclasses.replace(job, files=files)):
+            files = await asyncio.to_thread(self._texts_again, folder, files)
         opened = open_job.open_job(folder, self.id, run, job.seed, job.pipeline, source)
         exam = job.exam.moved(folder, last_seed, files)
         _draw_again(exam, services.options.fresh)
         partial = self.tasks is not None
         return JobRun(services, run, opened, exam, partial, goes_on, self.started_s)
+
+    def _texts_again(self, folder: JobFolder, files: InputFiles) -> InputFiles:
+        """The job's copies of documents that were changed just before they were copied."""
+        try:
+            files = self.services.around.inputs.extract(files)
+        except BadSeed as bad:
+            raise seed_error(bad) from None
+        return put_inputs(self.root, folder, files)
 
     async def _build_tasks(self, run: JobRun) -> JobResult:
         services, opened = self.services, run.opened

@@ -11,13 +11,14 @@ from popbuild.cli.options import ONE_JOB, ONE_TASK, Given, command, print_result
 def _prompt(given: Given) -> int:
     """Print the messages that a task would send now. Renders the templates; makes no call."""
     from popbuild.query import describe
+    from popbuild.query.preview import message_lines
 
     root = root_of(given)
     messages = describe.prompt(describe.find_job(root, given.job), given.task)
 
     def lines() -> Iterator[str]:
         for number, message in enumerate(messages):
-            content = str(message["content"])
+            content = message_lines(message)
             yield from [""] if number else []
             yield f"--- {message['role']}"
             yield printable(content) if sys.stdout.isatty() else content

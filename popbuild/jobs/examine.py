@@ -12,6 +12,7 @@ from typing import Any
 from popbuild.base import disk, jsonio
 from popbuild.base.paths import COMPLETE, JobFolder
 from popbuild.jobs import fingerprint, records, staleness
+from popbuild.jobs.extraction import ENDING
 from popbuild.jobs.input_files import InputFiles, own_value
 from popbuild.jobs.surroundings import Surroundings
 from popbuild.model.decision import APPROVED, OPEN, REJECTED, Decision, Question
@@ -256,45 +257,37 @@ def examine_unbuilt(
     folder: JobFolder, seed: object, pipeline: Pipeline, around: Surroundings, files: InputFiles
 ) -> Exam:
     """The exam of a job without a directory: no file of it is looked for."""
-    samples = records.read_samples(around.root, folder.id)
-    frozen = records.read_frozen(around.root, folder.id)
-    nothing = dict.fromkeys(task.id for task in pipeline.in_order)
-    return Exam(
-        folder,
-        seed,
-        pipeline,
-        around,
-        digests={**nothing},
-        letters={**nothing},
-        verdicts=dict.fromkeys(nothing, staleness.NEVER_BUILT),
-        decisions=dict.fromkeys(task.id for task in pipeline.gated),
-        samples=samples,
-        frozen_from=frozen,
-        files=files,
-        input_places=_places_of(files),
-    )
+    exam = _exam(folder, seed, pipeline, around, files)
+    for task in pipeline.in_order:
+        exam.digests[task.id] = exam.letters[task.id] = None
+        exam.verdicts[task.id] = staleness.NEVER_BUILT
+        if task.human_gate is not None:
+            exam.decisions[task.id] = None
+    return exam
 
 
 def examine(
     folder: JobFolder, seed: object, pipeline: Pipeline, around: Surroundings, files: InputFiles
 ) -> Exam:
     """Hold a job's directory against today's inputs. Reads; writes nothing."""
-    samples = records.read_samples(around.root, folder.id)
-    frozen = records.read_frozen(around.root, folder.id)
-    exam = Exam(
-        folder,
-        seed,
-        pipeline,
-        around,
-        samples=samples,
-        frozen_from=frozen,
-        files=files,
-        input_places=_places_of(files),
-    )
+    exam = _exam(folder, seed, pipeline, around, files)
     for task in pipeline.in_order:
         exam.look(task)
     return exam
 
 
-def _places_of(files: InputFiles) -> tuple[str, ...]:
-    return tuple(input_place(each.name, each.source) for each in files.values())
+def _exam(
+    folder: JobFolder, seed: object, pipeline: Pipeline, around: Surroundings, files: InputFiles
+) -> Exam:
+    own = [(input_place(each.name, each.source), each.extraction) for each in files.values()]
+    texts = [place + ENDING for place, text in own if text is not None]
+    return Exam(
+        folder,
+        seed,
+        pipeline,
+        around,
+        samples=records.read_samples(around.root, folder.id),
+        frozen_from=records.read_frozen(around.root, folder.id),
+        files=files,
+        input_places=(*(place for place, _ in own), *texts),
+    )

@@ -33,6 +33,7 @@ from popbuild.model.place import NOWHERE, Place
 from popbuild.model.problem import MISSING, value_at
 
 LISTED = "listed"  # of a fallback
+UNREAD = "not extracted yet"  # of a document's text
 STAGES_VERSION = "2"  # raised when a default stage gives another result for the same inputs
 
 
@@ -103,6 +104,8 @@ def resolve(dependency: str, task: Task, inputs: Inputs) -> str:
         return value_digest(sorted(inputs.inputs))
     if kind == "fallback":
         return LISTED if rest in task.fallbacks else jsonio.ABSENT
+    if kind in ("input", "input-kind") and _is_unread(rest, inputs):
+        return UNREAD
     document, pointer = _read_from(dependency, task, inputs)
     known = inputs.resolved.get(dependency)
     if known is not None and known[0] is document:
@@ -111,6 +114,13 @@ def resolve(dependency: str, task: Task, inputs: Inputs) -> str:
     found = kind_of(value) if kind.endswith("-kind") else value_digest(value)
     inputs.resolved[dependency] = document, found
     return found
+
+
+def _is_unread(rest: str, inputs: Inputs) -> bool:
+    """Whether a value of an input file is unknown: its text was not extracted yet."""
+    name, _, pointer = rest.partition(":")
+    file = inputs.inputs.get(name)
+    return file is not None and file.is_unread and pointer not in ("/digest", "/media_type")
 
 
 def value_now(dependency: str, task: Task, inputs: Inputs) -> Any:

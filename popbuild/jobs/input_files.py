@@ -16,8 +16,9 @@ from typing import Any
 
 from popbuild.base import copies, disk, jsonio, paths, tree
 from popbuild.base.errors import InputError
-from popbuild.base.paths import JobFolder, Root
+from popbuild.base.paths import COMPLETE, CURRENT, PENDING, REJECTED, JobFolder, Root
 from popbuild.base.read_notes import look_of, note_read
+from popbuild.jobs.extraction import ENDING, Extraction, extract, read_extraction
 from popbuild.jobs.records import read_json
 from popbuild.jobs.seed_files import BadSeed
 from popbuild.model.input_file import (
@@ -26,6 +27,9 @@ from popbuild.model.input_file import (
     document_of,
     input_name,
     input_place,
+    is_document,
+    may_be_backed_up,
+    media_type,
     named_inputs,
 )
 from popbuild.model.problem import MISSING, Problem, pointer_of, value_at
@@ -44,11 +48,19 @@ class InputFile:
     digest: str
     size_bytes: int
     reader: InputReader = field(repr=False, compare=False)
+    extraction: Extraction | None = field(default=None, repr=False)
 
     @property
     def document(self) -> dict[str, Any]:
-        """What it holds. Raises InputError where it has changed since."""
-        return self.reader.document(self)
+        """What it holds, as far as it was extracted. Raises InputError where it has changed
+        since."""
+        more = {} if self.extraction is None else self.extraction.document
+        return {**self.reader.document(self), **more}
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether its text is not known: nothing was extracted from it yet."""
+        return self.extraction is None and is_document(self.source)
 
     def value(self, pointer: str) -> Any:
         return value_at(self.document, pointer)
@@ -64,6 +76,7 @@ class InputReader:
         self._root = root
         self._known: dict[str, tuple[tuple[int, ...], str]] = {}  # a path's stat and digest
         self._documents: OrderedDict[tuple[str, str], dict[str, Any]] = OrderedDict()
+        self.extracted: dict[str, Extraction] = {}  # by this command, by digest
 
     def find(self, job: str, seed: Any, seed_place: str) -> dict[str, InputFile]:
         """The files of a job's seed, which was read from this place. Raises BadSeed, which names
@@ -74,13 +87,45 @@ class InputReader:
             there = (each for each in places if disk.stands(self._root.at(each)))
             place = next(there, places[-1])
             try:
-                found[name] = self.look(name, source, place)
+                file = self.look(name, source, place)
+                found[name] = self._as_extracted(job, file) if is_document(source) else file
             except InputError as error:
                 said = f"{place}: {error.as_line()}"
                 problems.append(Problem(said, pointer_of(["files", name])))
         if problems:
             raise BadSeed(seed_place, tuple(problems))
         return found
+
+    def _as_extracted(self, job: str, file: InputFile) -> InputFile:
+        """A document with its text: as this command extracted it, or as a build of the job did."""
+        known = self.extracted.get(file.digest)
+        own = input_place(file.name, file.source) + ENDING
+        for state in (CURRENT, COMPLETE, REJECTED):
+            if known is None:
+                place = f"{paths.job_place(state, job)}/{own}"
+                known = read_extraction(self._root.at(place), file.digest)
+        return replace(file, extraction=known)
+
+    def extract(self, files: InputFiles) -> dict[str, InputFile]:
+        """These files with their texts, extracted where they are not known, which `find` knows from
+        now on. Blocks meanwhile. Raises BadSeed, which names each that cannot be read."""
+        problems = []
+        for name, file in files.items():
+            if file.is_unread and file.digest not in self.extracted:
+                kind = media_type(file.source)
+                try:
+                    self.extracted[file.digest] = extract(
+                        self._root.path / file.place, file.digest, kind
+                    )
+                except InputError as error:
+                    said = f"{file.place}: {error.as_line()}"
+                    problems.append(Problem(said, pointer_of(["files", name])))
+        if problems:
+            raise BadSeed("the seed", tuple(problems))
+        return {
+            name: replace(file, extraction=self.extracted[file.digest]) if file.is_unread else file
+            for name, file in files.items()
+        }
 
     def look(self, name: str, source: str, place: str) -> InputFile:
         """A file at a place below the root. InputError where it cannot be used."""
@@ -144,6 +189,13 @@ def _places(job: str, name: str, source: str, seed_place: str) -> tuple[str, ...
     return (f"{paths.pending_inputs_place(job)}/{input_name(name, source)}", source)
 
 
+def named_by_seeds(root: Root) -> set[str]:
+    """The files of the root that seeds name, for a backup."""
+    seeds = [*root.seeds.glob("*.json"), *(root.data / PENDING).glob("*-seed.json")]
+    named = {each for seed in seeds for each in named_inputs(read_json(seed)).values()}
+    return set(filter(may_be_backed_up, named))
+
+
 # A job's own copies.
 
 
@@ -162,17 +214,32 @@ def own_value(folder: JobFolder, name: str, pointer: str) -> Any:
 def own_document(folder: JobFolder, place: str) -> Any:
     """A job's own copy of a file as a document; None where it cannot be read."""
     try:
-        return document_of(disk.read(folder.at(place), max_bytes=MAX_INPUT_BYTES), place)
+        document = document_of(disk.read(folder.at(place), max_bytes=MAX_INPUT_BYTES), place)
     except (OSError, InputError, BadInput):
         return None
+    known = read_extraction(folder.at(place + ENDING), document["digest"])
+    return {**document, **known.document} if known is not None else document
+
+
+def own_places(folder: JobFolder) -> list[str]:
+    """Every file that a job's own copy of its seed lets it have in `inputs/`."""
+    return [each for place in own_inputs(folder).values() for each in (place, place + ENDING)]
 
 
 def differing_inputs(folder: JobFolder, files: InputFiles) -> list[str]:
-    """The places in a job's directory where its own copies are not these files: those to be
-    written, and those that its seed named and this one does not."""
+    """The places in a job's directory where its own copies are not these files, or what was
+    extracted from them: those to be written, and those that its seed named and this one does
+    not."""
     wanted = {input_place(file.name, file.source): file for file in files.values()}
-    gone = [each for each in own_inputs(folder).values() if each not in wanted]
-    return [place for place, file in wanted.items() if not _holds(folder, place, file)] + gone
+    differing = [place for place, file in wanted.items() if not _holds(folder, place, file)]
+    texts = {place + ENDING: file.extraction for place, file in wanted.items() if file.extraction}
+    for place, text in texts.items():
+        own = read_extraction(folder.at(place), text.digest)
+        if own is None or own.body["digest"] != text.body["digest"]:
+            differing.append(place)
+    kept = wanted.keys() | texts.keys()
+    gone = [e for e in own_places(folder) if e not in kept and disk.stands(folder.at(e))]
+    return differing + gone
 
 
 def _holds(folder: JobFolder, place: str, file: InputFile) -> bool:
@@ -198,7 +265,9 @@ def put_inputs(root: Root, folder: JobFolder, files: InputFiles) -> dict[str, In
         disk.make_folder(folder.inputs)
         try:
             copies.put_copy(root.path / file.place, folder.path / place, max_bytes=MAX_INPUT_BYTES)
-            found[name] = file.reader.look(name, file.source, own)
+            copy = file.reader.look(name, file.source, own)
+            same = copy.digest == file.digest
+            found[name] = replace(copy, extraction=file.extraction if same else None)
         except FileNotFoundError:
             raise InputError(
                 "a file of the seed is not there any more", {"file": file.place}
@@ -207,6 +276,11 @@ def put_inputs(root: Root, folder: JobFolder, files: InputFiles) -> dict[str, In
             error.values.setdefault("file", file.place)
             raise
         differing.remove(place)
+    for file in found.values():
+        text = input_place(file.name, file.source) + ENDING
+        if file.extraction is not None and text in differing:
+            disk.write(folder.path / text, jsonio.dumps(file.extraction.body, sort=False))
+            differing.remove(text)
     for place in differing:
         tree.remove(folder.path / place)
     if disk.is_folder(folder.inputs):

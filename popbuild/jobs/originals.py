@@ -10,7 +10,7 @@ from typing import Any
 from popbuild.base import disk, tree
 from popbuild.base.paths import SEED, STATUS, JobFolder, Root
 from popbuild.jobs import records, seals
-from popbuild.jobs.input_files import own_inputs
+from popbuild.jobs.input_files import own_places
 from popbuild.jobs.job_state import CLAIMED
 from popbuild.model.clock import name_stamp
 from popbuild.model.pipeline import Pipeline
@@ -69,7 +69,7 @@ def unowned(folder: JobFolder, pipeline: Pipeline, status: Status | None) -> lis
     """The files of a job's directory that are neither its own nor a task's, as paths in it. Each
     build keeps them. Of another program's files a task has its main artifact alone."""
     ours = status if status is not None and not records.is_foreign(folder) else None
-    inputs = own_inputs(folder).values()
+    inputs = own_places(folder)
     owned = {("artifacts", task.artifact) for task in pipeline.tasks}
     indexed = set(_indexed(ours or {}))
     for name in pipeline.names:

@@ -31,7 +31,9 @@ import litellm.exceptions
 import litellm.utils
 from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
 
+from popbuild.base.errors import ProviderError
 from popbuild.llm import embedded, failures, reading
+from popbuild.llm.attachments import size_bytes, with_bytes
 from popbuild.llm.endpoint import EMBEDDED_MODEL
 from popbuild.llm.request import Answer, Request, is_local
 from popbuild.llm.wire import HttpExchange, Recorder, recorded
@@ -103,6 +105,7 @@ async def send(request: Request, timeout_s: float, limit_bytes: int) -> Answer:
     """One HTTP request, one complete answer of at most so many bytes. Raises TransportError; never
     retries."""
     parameters, warnings = _supported(request)
+    messages = await _messages(request)
     started = time.monotonic()
     # litellm's own timeout starts anew with each byte, so a slow sender could hold a call for ever.
     # The embedded model runs in a thread, which no timeout stops.
@@ -113,7 +116,7 @@ async def send(request: Request, timeout_s: float, limit_bytes: int) -> Answer:
             async with whole:
                 response = await litellm.acompletion(
                     model=request.model,
-                    messages=[dict(message) for message in request.messages],
+                    messages=messages,
                     max_retries=0,
                     num_retries=0,
                     timeout=timeout_s,
@@ -148,6 +151,16 @@ def _without_callbacks() -> Iterator[None]:
         _is_internal_call.reset(token)
 
 
+async def _messages(request: Request) -> list[dict[str, Any]]:
+    """The messages with the bytes of their files."""
+    if not request.files:
+        return [dict(message) for message in request.messages]
+    try:
+        return await asyncio.to_thread(with_bytes, request.messages, request.files)
+    except ProviderError as error:
+        raise failures.TransportError(error) from None
+
+
 def _read(
     request: Request, response: Any, failed: Exception | None, exchange: HttpExchange
 ) -> dict[str, Any]:
@@ -172,6 +185,7 @@ def maximum_cost(request: Request) -> float | None:
     if prices is None:
         return None
     size = sum(len(str(message.get("content", "")).encode()) + 16 for message in request.messages)
+    size += size_bytes(request.files.values())
     given = request.parameters()
     own = given.get("max_tokens") or given.get("max_completion_tokens")
     limit = own or prices.get("max_output_tokens") or prices.get("max_tokens")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-OURS = frozenset({"model", "temperature", "maxTokens", "seed", "timeout", "fallbacks", "strict"})
+OURS = frozenset("model temperature maxTokens seed timeout fallbacks strict accepts".split())
 # The most common ones. A test compares them with litellm's.
 COMMON = frozenset(
     "api_base api_version base_url extra_headers frequency_penalty logit_bias logprobs "

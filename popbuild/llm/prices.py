@@ -91,6 +91,19 @@ def price_of(model: str) -> Price | None:
     )
 
 
+_ABILITIES = {
+    "image": "supports_vision",
+    "pdf": "supports_pdf_input",
+    "audio": "supports_audio_input",
+}
+
+
+def abilities_of(model: str) -> frozenset[str]:
+    """The kinds of files that a model is known to take: image, pdf, audio."""
+    found = _list().get(model) or _list().get(model.partition("/")[2]) or {}
+    return frozenset(kind for kind, name in _ABILITIES.items() if found.get(name))
+
+
 @functools.cache
 def provider_of(model: str) -> str | None:
     """The provider of a model without `<provider>/` in its name, in litellm's words: `anthropic`,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from popbuild.base import jsonio
@@ -45,7 +46,7 @@ class Request:
     """Everything that may change an answer. `settings` are as configured, before litellm drops what
     a model does not know. `sample` counts draws from 0. `place` is where the model answers.
     `timeout_s` is how long an answer may take, None for the command's default: it changes no
-    answer, and no digest."""
+    answer, and no digest. `files` are those that parts of messages stand for, by their digests."""
 
     model: str
     messages: tuple[Message, ...]
@@ -54,6 +55,7 @@ class Request:
     sample: int = 0
     place: Place = NOWHERE
     timeout_s: float | None = None
+    files: Mapping[str, Path] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         # A model writes the members of an object in the order in which its schema has them.

@@ -19,11 +19,14 @@ from popbuild.model.problem import Problem, pointer_of
 
 MAX_INPUT_BYTES = 64 << 20
 MAX_INPUTS = 100  # of one seed
+_RUN_BY_TOOLS = frozenset({"dodo.py", "pyproject.toml", "archive.json"})
 MAX_PATH = 1_000  # characters
 PATH_RULE = (
     "a path below the root with / between its parts, none of which is hidden, empty, . or .., and "
-    "not below pipeline-data/"
+    "not in seeds/, samples/, pipeline-config/ or pipeline-data/"
 )
+# What stands there is not for the author of a seed, who may be a stranger.
+_OWN_FOLDERS = frozenset({"seeds", "samples", "pipeline-config", "pipeline-data"})
 OCTETS = "application/octet-stream"
 _ENDING = re.compile(r"\.[a-z0-9]{1,12}\Z")
 _TEXTS = {
@@ -32,18 +35,38 @@ _TEXTS = {
     ".log": "text/plain",
     ".md": "text/markdown",
     ".markdown": "text/markdown",
+    ".csv": "text/csv",
+    ".tsv": "text/tab-separated-values",
 }
-# Other kinds, each with what such a file begins with.
-_STARTS: dict[str, tuple[str, tuple[bytes, ...]]] = {
-    ".pdf": ("application/pdf", (b"%PDF-",)),
+# Kinds without a text, each with what such a file begins with.
+_MEDIA: dict[str, tuple[str, tuple[bytes, ...]]] = {
     ".png": ("image/png", (b"\x89PNG\r\n\x1a\n",)),
     ".jpg": ("image/jpeg", (b"\xff\xd8\xff",)),
     ".jpeg": ("image/jpeg", (b"\xff\xd8\xff",)),
     ".gif": ("image/gif", (b"GIF87a", b"GIF89a")),
     ".webp": ("image/webp", (b"RIFF",)),
+    ".mp3": ("audio/mpeg", (b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xf2")),
+    ".wav": ("audio/wav", (b"RIFF",)),
 }
+_ZIP = b"PK\x03\x04"
+_OFFICE = "application/vnd.openxmlformats-officedocument"
+# Documents, whose text is extracted (jobs/extraction.py), each with what it begins with.
+_DOCUMENTS: dict[str, tuple[str, tuple[bytes, ...]]] = {
+    ".pdf": ("application/pdf", (b"%PDF-",)),
+    ".docx": (f"{_OFFICE}.wordprocessingml.document", (_ZIP,)),
+    ".xlsx": (f"{_OFFICE}.spreadsheetml.sheet", (_ZIP,)),
+    ".pptx": (f"{_OFFICE}.presentationml.presentation", (_ZIP,)),
+    ".html": ("text/html", (b"",)),
+    ".htm": ("text/html", (b"",)),
+}
+_STARTS = _MEDIA | _DOCUMENTS
 _BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 _HEADING = re.compile(r"^ {0,3}#{1,6}[ \t]+(.+?)[ \t]*#*[ \t]*$", re.MULTILINE)
+
+
+def is_document(place: str) -> bool:
+    """Whether the text of a file has to be extracted, by its path."""
+    return suffix_of(place) in _DOCUMENTS
 
 
 class BadInput(Exception):
@@ -91,8 +114,13 @@ def is_input_path(source: str) -> bool:
     return (
         source.isprintable()
         and not any(part.startswith(".") or not part for part in parts)
-        and parts[0] != "pipeline-data"
+        and parts[0].casefold() not in _OWN_FOLDERS
     )
+
+
+def may_be_backed_up(place: str) -> bool:
+    """Whether a backup may have this file because a seed names it: none that a tool would run."""
+    return is_input_path(place) and place.casefold() not in _RUN_BY_TOOLS
 
 
 def media_type(source: str) -> str:

@@ -37,6 +37,8 @@ class Task:
     `modules` those of the files elsewhere that stages.py imports. `schema` and `stages` are such
     paths, or None. `timeout_s` is a stage's, `call_timeout_s` a call's; None leaves it to the
     command. `fallbacks` are the models to ask, in order, if that of the settings is unavailable.
+    `attach` are files of the seed that go with the prompt, `accepts` the kinds of them that its
+    models take by its own word.
     """
 
     id: str
@@ -52,6 +54,8 @@ class Task:
     command: tuple[str, ...] | None = _said(dependency="command", default=None)
     files: Mapping[str, str] = field(default_factory=dict)
     fallbacks: tuple[str, ...] = ()
+    attach: tuple[str, ...] = _said("/attach", "attach", default=())
+    accepts: tuple[str, ...] = ()
     modules: Mapping[str, str] = field(default_factory=dict)
     human_gate: HumanGate | None = None
 

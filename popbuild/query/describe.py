@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from popbuild.base import disk
 from popbuild.base.errors import ConfigError, InputError, TaskError, UsageError, unknown
-from popbuild.base.paths import COMPLETE, FILE_KINDS, JobFolder, Root
+from popbuild.base.paths import COMPLETE, FILE_KINDS, INPUTS, JobFolder, Root
 from popbuild.jobs import index, job_ids, lookup, originals
 from popbuild.jobs.examine import Exam
+from popbuild.jobs.extraction import looks_at_files
+from popbuild.jobs.input_files import own_places
 from popbuild.jobs.lookup import Job
 from popbuild.jobs.records import is_foreign, listed_tasks, read_decision, shown_status
 from popbuild.jobs.seed_files import BadSeed
@@ -198,8 +200,8 @@ def folder_of(job: Job) -> JobFolder:
 
 @dataclass(frozen=True)
 class ShownFile:
-    """A file of a job. `kind` is artifacts, logs or tmp; tasks for the fixed files of a task; job
-    for the rejection."""
+    """A file of a job. `kind` is artifacts, logs or tmp; tasks for the fixed files of a task;
+    inputs for those that its seed names; job for the rejection."""
 
     kind: str
     name: str
@@ -227,10 +229,11 @@ def files_of(job: Job, task: str | None = None) -> list[ShownFile]:
             names |= dict.fromkeys(sorted(path.name for path in standing))
         found += [ShownFile(kind, name, folder.files(kind) / name) for name in names]
     for each in [task] if task else tasks:
-        own = (folder.output, folder.letter, folder.decision, folder.execution_logs)
-        for path in (place(each) for place in own):
-            if path.exists():
-                found.append(ShownFile("tasks", f"{each}/{path.name}", path))
+        fixed = (folder.output, folder.letter, folder.decision, folder.execution_logs)
+        there = [path for path in (place(each) for place in fixed) if path.exists()]
+        found += [ShownFile("tasks", f"{each}/{path.name}", path) for path in there]
+    inputs = [folder.path / each for each in own_places(folder)] if task is None else []
+    found += [ShownFile(INPUTS, path.name, path) for path in inputs if disk.stands(path)]
     if task is None and folder.rejection.exists():
         found.append(ShownFile("job", "rejection.json", folder.rejection))
     return found
@@ -244,8 +247,7 @@ def read_file(job: Job, name: str) -> tuple[ShownFile, bytes]:
         raise unknown("file", name, {each.name for each in files}, where={"job": job.id})
     if len(found) > 1:
         known = ", ".join(f"{each.kind}/{each.name}" for each in found)
-        values = {"file": name, "job": job.id, "known": known}
-        raise UsageError("two files have this name", values)
+        raise UsageError("two files have this name", {"file": name, "known": known})
     return found[0], disk.read(found[0].path)
 
 
@@ -262,8 +264,13 @@ def prompt(job: Job, task_name: str) -> list[dict[str, Any]]:
             {"job": job.id, "task": task_name, "missing": ", ".join(missing)},
             hint=f"doit run {job.id}:{missing[0]}",
         )
+    exam, settings = job.exam, job.exam.around.config
     try:
-        return render_preview(job.exam, task, templates_of(job.exam.around.config))
+        if looks_at_files(settings, exam.pipeline):
+            exam = replace(exam, files=exam.around.inputs.extract(exam.files))
+        return render_preview(exam, task, templates_of(settings))
+    except BadSeed as bad:
+        raise seed_error(bad) from None
     except TaskError as error:
         # No task failed and nothing was built: its files cannot be rendered.
         raise ConfigError.of(error) from None

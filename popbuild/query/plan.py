@@ -220,7 +220,7 @@ class _Planner:
         schema, _ = self.around.schema(task)
         document = schema.document if schema and task.answer == "json" else None
         longest = self._longest(exam, task, code)
-        found = at_most(task, code, price, document, messages, longest)
+        found = at_most(task, code, price, document, None if task.attach else messages, longest)
         if code.calls:
             return found, "unknown: its code decides what is asked, and how often"
         return found, "input counted, output at most" if messages else "at most"
@@ -264,7 +264,7 @@ class _Planner:
 
     def _longest(self, exam: Exam, task: Task, code: Code) -> float:
         """The most tokens that a task's prompt may have, whichever inputs it prints."""
-        if code.boundless:
+        if code.boundless or task.attach:  # each provider counts files in its own way
             return math.inf
         given = most_tokens_of_json(exam.seed)
         given += sum(most_tokens(json.dumps(file.document)) for file in exam.files.values())

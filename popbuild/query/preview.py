@@ -14,9 +14,11 @@ from popbuild.base.texts import is_blank
 from popbuild.jobs.examine import Exam
 from popbuild.jobs.fingerprint import Seen
 from popbuild.jobs.surroundings import Surroundings
+from popbuild.llm.attachments import attached_in
+from popbuild.llm.request import Message, message_text
 from popbuild.model.config.config import Config
 from popbuild.model.pipeline import Task
-from popbuild.task.prompts import documents
+from popbuild.task.prompts import asked, documents
 from popbuild.task.reads import ReadTrace
 from popbuild.task.templates.render import Templates, nothing_to_send
 from popbuild.task.templates.syntax import TemplateSource, template_source
@@ -71,8 +73,21 @@ def render_preview(exam: Exam, task: Task, templates: Templates) -> list[dict[st
                 raise _from_code(task, "pre_processing")
             if name == path and is_blank(text):
                 raise nothing_to_send(name, trace, seen.seed, seen.artifacts)
-            found.append({"role": role, "content": text})
+            is_asked = name == path
+            message = {"role": role, "content": text}
+            found.append(asked(task, seen, trace, text) if is_asked else message)
     return found
+
+
+def message_lines(message: Message) -> str:
+    """A message as a person reads it: its text, then a line for each file."""
+    if isinstance(message["content"], str):
+        return message["content"]
+    files = [
+        f"[attached: {each['name']}, {each['mediaType']}, {each['digest']}]"
+        for each in attached_in([message])
+    ]
+    return "\n".join([message_text(message), "", *files])
 
 
 _FROM_CODE = "its messages come from code; popbuild show has those of the last run"

@@ -21,6 +21,7 @@ from popbuild.model.letter import Call
 from popbuild.model.problem import Problem
 from popbuild.model.schema import gate, schemas
 from popbuild.model.stage_names import kept_name
+from popbuild.task.attaching import files_to_send
 from popbuild.task.attempt import Work
 from popbuild.task.prompts import as_sent
 
@@ -100,6 +101,7 @@ class Asking:
         # Code that names a model means that one, unless it names fallbacks too.
         own = work.task.fallbacks if model == work.task.model else ()
         fallbacks = merged.pop("fallbacks", own)
+        merged.pop("accepts", None)  # said of a model, not to it
         _as_json(schema)
         merged = effective(merged.items())
         if schema is not None and (by_hand := formats_by_hand(merged)):
@@ -119,6 +121,7 @@ class Asking:
             schema,
             place=work.inputs.place,
             timeout_s=timeout_s or work.task.call_timeout_s,
+            files=files_to_send(list(messages), work.seen, work.around.root),
         )
         sample = work.inputs.sample + self._draws[request.digest]
         self._draws[request.digest] += 1

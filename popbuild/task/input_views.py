@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from popbuild.base import disk
+from popbuild.base.errors import TaskError
 from popbuild.base.paths import Root
 from popbuild.jobs.input_files import InputFile, InputFiles
+from popbuild.llm.attachments import attached_part
 from popbuild.llm.tokens import count_text
 from popbuild.model.input_file import MAX_INPUT_BYTES
 from popbuild.model.problem import MISSING
@@ -71,11 +73,19 @@ class FileView:
     def lack(self, name: str) -> str:
         """Why there is no such attribute, as an error says it."""
         if name in _VALUES:
-            return f"files.{self.name} has no {name}: it is {self._file.value('/media_type')}"
+            kind = self._file.value("/media_type")
+            scan = ", and no page of it has any: a scan?" if self._file.extraction else ""
+            return f"files.{self.name} ({self._file.source}) has no {name}: it is {kind}{scan}"
         return f"files.{self.name} has no {name!r}; known: {', '.join(_VALUES)}, chunks()"
 
     def _value(self, name: str) -> Any:
         document, pointer = f"input:{self.name}", f"/{name}"
+        if self._file.is_unread and name not in ("digest", "media_type"):
+            raise TaskError(
+                "the text of a document was not extracted yet",
+                {"file": self._file.place},
+                hint="a build does that before its first task",
+            )
         value = self._file.value(pointer)
         if isinstance(value, str) and self._trace.knows(document, pointer):
             return value
@@ -127,6 +137,11 @@ class OpenFileView(FileView):
 
     def read(self) -> bytes:
         return disk.read(self.path, max_bytes=MAX_INPUT_BYTES)
+
+    @property
+    def part(self) -> Mapping[str, Any]:
+        """The part of a message that sends it; its bytes are put in when it is sent."""
+        return attached_part(self.name, self.media_type, self.digest)
 
     def as_json(self) -> Mapping[str, Any]:
         """What a command is given."""

@@ -13,7 +13,9 @@ from popbuild.base.errors import InputError, TaskError
 from popbuild.base.texts import is_blank
 from popbuild.jobs.fingerprint import Seen
 from popbuild.llm.request import Message
+from popbuild.model.pipeline import Task
 from popbuild.model.problem import Problem
+from popbuild.task.attaching import attached_parts
 from popbuild.task.attempt import Work
 from popbuild.task.input_views import FilesView
 from popbuild.task.reads import ArtifactsView, ReadTrace, plain, view
@@ -72,6 +74,13 @@ def documents(seen: Seen, trace: ReadTrace) -> dict[str, Any]:
     }
 
 
+def asked(task: Task, seen: Seen, trace: ReadTrace, text: str) -> Message:
+    """The user message: a text, and the files that the task attaches."""
+    parts = attached_parts(task, seen, trace)
+    content = [{"type": "text", "text": text}, *parts] if parts else text
+    return {"role": "user", "content": content}
+
+
 def default_messages(work: Work, progress: Progress, *, are_sent: bool) -> list[Message]:
     """system.md and prompt.md. In a refinement whose templates do not look at the problems, the
     conversation goes on: the failed answer, then the critique."""
@@ -84,7 +93,7 @@ def default_messages(work: Work, progress: Progress, *, are_sent: bool) -> list[
     if are_sent and is_blank(text):
         path = f"{work.task.folder}/prompt.md"
         raise nothing_to_send(path, work.trace, work.seen.seed, work.seen.artifacts)
-    messages.append({"role": "user", "content": text})
+    messages.append(asked(work.task, work.seen, work.trace, text))
     if progress.cycle and not (mentioned | names) & {"problems", "previous"}:
         failed = shown_previous(progress.previous)
         if failed.strip():

@@ -12,7 +12,8 @@ from popbuild.base import disk, jsonio, tree
 from popbuild.base.errors import InputError, PopbuildError
 from popbuild.base.paths import COMPLETE, REJECTED, JobFolder, Root, check_name, seed_place
 from popbuild.jobs import records
-from popbuild.jobs.input_files import own_inputs
+from popbuild.jobs.extraction import ENDING, is_installed, looks_at_files, not_installed
+from popbuild.jobs.input_files import InputFiles, own_inputs
 from popbuild.jobs.records import listed_tasks
 from popbuild.jobs.row_seeds import RowSeed
 from popbuild.jobs.seed_files import BadSeed, key_problems, read_seed
@@ -20,6 +21,7 @@ from popbuild.jobs.surroundings import Surroundings
 from popbuild.model.config.config import DEFAULT_PIPELINE
 from popbuild.model.problem import Problem, pointer_of
 from popbuild.model.schema import gate, schemas
+from popbuild.task.attaching import attachment_problems
 from popbuild.upkeep.ailments import index_gaps
 
 
@@ -117,13 +119,25 @@ def _seed_findings(
         if surroundings is not None:
             problems = key_problems(seed, surroundings.config.environment)
             yield from (Finding(where, problem) for problem in problems)
-            surroundings.inputs.find(job or "", seed, place)
+            files = surroundings.inputs.find(job or "", seed, place)
             if seed.get("pipeline", DEFAULT_PIPELINE) not in surroundings.config.broken:
-                surroundings.config.pipeline_for(seed)
+                pipeline = surroundings.config.pipeline_for(seed)
+                for wrong in attachment_problems(pipeline, files):
+                    yield Finding(where, Problem(wrong.as_line(without=())))
+                if not is_installed() and looks_at_files(surroundings.config, pipeline):
+                    yield from (Finding(where, each) for each in _unreadable(files))
     except BadSeed as bad:
         yield from (Finding(where, problem) for problem in bad.problems)
     except PopbuildError as error:
         yield Finding(where, Problem(error.as_line(), "/pipeline"))
+
+
+def _unreadable(files: InputFiles) -> Iterator[Problem]:
+    """The documents of a seed whose texts need a library that is not installed."""
+    for name, file in files.items():
+        if file.is_unread:
+            said = not_installed(file.place).as_line(without=())
+            yield Problem(said, pointer_of(["files", name]))
 
 
 def job_files(folder: JobFolder, state: str) -> list[tuple[Path, str]]:
@@ -134,6 +148,8 @@ def job_files(folder: JobFolder, state: str) -> list[tuple[Path, str]]:
     if state == REJECTED:
         # Without a status its seed was rejected: it never became a job.
         files = [*(files if folder.status.exists() else ()), (folder.rejection, "rejection")]
+    texts = [folder.path / (each + ENDING) for each in own_inputs(folder).values()]
+    files += [(path, "extraction") for path in texts if disk.stands(path)]
     for task in listed_tasks(folder, None):
         ours = [] if records.is_foreign_letter(folder, task) else [(folder.letter(task), "letter")]
         known = [

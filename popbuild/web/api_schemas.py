@@ -168,10 +168,14 @@ SHAPES: dict[str, Shape] = {
     # Requests.
     "Submission": _said(
         {
-            **fields("", "seed object, text text, id job, build bool"),
+            **fields("", "seed object, text text, id job, build bool, files [GivenFile]"),
             "oneOf": [{"required": ["seed"]}, {"required": ["text"]}],
         },
-        "A seed, or the text of its file, which is read strictly.",
+        "A seed, or the text of its file, which is read strictly; and files that go with it.",
+    ),
+    "GivenFile": _said(
+        fields("name text, file text, base64 text"),
+        "A file for prompts, which read it as `files.<name>`; `file` is its own name.",
     ),
     "Selection": _SELECTION,
     "BuildOrder": {

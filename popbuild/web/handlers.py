@@ -7,17 +7,19 @@ table of jobs.
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import dataclasses
 import json
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from popbuild.base.errors import LockedError, UsageError
 from popbuild.base.paths import name_problem
 from popbuild.build import verbs
+from popbuild.build.given_files import GivenFile, bytes_of_file
 from popbuild.jobs import run_log
 from popbuild.model.pipeline import Task
 from popbuild.query.planned import totals
@@ -64,11 +66,25 @@ async def submit(server: Server, ask: WebRequest) -> Reply:
     if problems:
         error = UsageError("not a valid seed", {}, "fix the problems that are listed")
         raise NotAnswered(422, error, problems)
-    name = await asyncio.to_thread(server.api.submit, given, ask.body.get("id"))
+    files = await asyncio.to_thread(_given_files, ask.body.get("files", ()))
+    name = await asyncio.to_thread(server.api.submit, given, ask.body.get("id"), files)
     await server.eyes.look_at([name])
     if ask.body.get("build"):
         server.builds.start([name])
     return reply_json({"id": name}, 201)
+
+
+def _given_files(sent: Iterable[Mapping[str, str]]) -> dict[str, GivenFile]:
+    """The files of a submission by name."""
+    found = {}
+    for each in sent:
+        try:
+            data = base64.b64decode(each["base64"], validate=True)
+        except ValueError:
+            values = {"file": each["file"]}
+            raise UsageError("the bytes of a file are sent as base64", values) from None
+        found[each["name"]] = bytes_of_file(each["file"], data)
+    return found
 
 
 def files(server: Server, ask: WebRequest) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -11,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import eventually
 from provider import Provider
-from workspace import Workspace
+from workspace import Workspace, watching
+
+from popbuild.model.input_file import may_be_backed_up
 
 REPORT = "# Third quarter\n\nWe sold 40 batteries. {{ seed.data.secret }}\n"
 
@@ -190,7 +194,7 @@ print(json.dumps(sorted(files)))
         ("{{ files.raport.text }}", "there is no 'raport', did you mean 'report'?"),
         ("{{ files.report.txt }}", "files.report has no 'txt'; known: text, pages"),
         ("{{ files.report.chunks(tokens=10, overlap=6) }}", "not a size of chunks"),
-        ("{{ files.photo.text }}", "files.photo has no text: it is image/png"),
+        ("{{ files.photo.text }}", "files.photo (inputs/site.png) has no text: it is image/png"),
     ],
 )
 def test_what_a_file_lacks(filed: Workspace, provider: Provider, prompt: str, told: str) -> None:
@@ -243,6 +247,8 @@ def _with(data: bytes, place: str = "inputs/q3.md") -> Callable[[Workspace], Non
         (".env", None, "not a path that a seed may name"),
         ("inputs//q3.md", None, "not a path that a seed may name"),
         ("pipeline-data/complete/x/seed.json", None, "not a path that a seed may name"),
+        ("seeds/other.json", None, "not a path that a seed may name"),
+        ("Pipeline-Config/pipeline.json", None, "not a path that a seed may name"),
         ("inputs/q4.md", None, "inputs/q4.md: there is no such file"),
         ("inputs/q3.md", _link, "inputs/q3.md: not a regular file: a symbolic link"),
         ("inputs/q3.md", _linked_folder, "inputs/q3.md: below a symbolic link"),
@@ -466,17 +472,83 @@ def test_a_file_that_changes_while_its_job_runs(filed: Workspace, provider: Prov
 
 
 def test_files_travel_with_their_job(filed: Workspace, provider: Provider) -> None:
-    """Into archives and back, by prune, by a copy of the root, by import: nothing is bought."""
+    """Into archives and backups and out again, and away with a prune: nothing is bought."""
     run(filed, "run", "first")
-    calls = len(provider.requests)
+    assert "inputs/report.md" in run(filed, "show", "first", "--json")
+    assert run(filed, "show", "first", "inputs/report.md") == REPORT
     run(filed, "archive", "first", "-o", "first.tar.zst", "--remove")
     assert filed.states("first") == []
     run(filed, "restore", "first.tar.zst")
-    run(filed, "run", "first")
-    run(filed, "verify")
-    run(filed, "backup", "-o", "root.tar.zst", "--plain")
     run(filed, "submit", "seeds/first.json", "--id", "sent")
-    pruned = run(filed, "prune", "pending", "--older-than", "0s", "--yes")
-    assert "sent" in pruned
+    run(filed, "backup", "-o", "root.tar.zst", "--plain")
+    run(filed, "restore", "root.tar.zst", "--into", "again")
+    again = filed.root / "again"
+    assert (again / "inputs/q3.md").read_text() == REPORT
+    assert (again / "pipeline-data/pending/sent-inputs/report.md").read_text() == REPORT
+    for root in (filed.root, again):
+        told = run(filed, "run", "first", "--root", str(root))
+        assert "up to date" in told
+        run(filed, "verify", "--root", str(root))
+    assert "sent" in run(filed, "prune", "pending", "--older-than", "0s", "--yes")
     assert list(filed.root.glob("pipeline-data/pending/*")) == []
-    assert len(provider.requests) == calls
+    assert len(provider.requests) == 3
+
+
+def test_files_are_imported_with_a_waiting_seed(filed: Workspace, provider: Provider) -> None:
+    """Once, and in front of the seed; a job that came with its files is built from them."""
+    other = filed.root.parent / "other"
+    shutil.copytree(filed.root, other)
+    run(filed, "submit", "seeds/first.json", "--id", "sent", "--root", str(other))
+    (filed.root / "seeds/first.json").unlink()
+    shutil.rmtree(other / "seeds")
+    run(filed, "import", str(other))
+    run(filed, "import", str(other))
+    waiting = filed.root / "pipeline-data/pending/sent-inputs/report.md"
+    assert waiting.read_text() == REPORT
+    filed.write("inputs/q3.md", "# Another\n")
+    run(filed, "run", "sent")
+    assert (filed.job("sent") / "inputs/report.md").read_text() == REPORT
+
+
+def test_doctor_finds_files_without_a_seed(filed: Workspace) -> None:
+    """Of a submit that was killed: after an hour, and not while the seed waits or was claimed."""
+    run(filed, "submit", "seeds/first.json", "--id", "sent")
+    left = filed.write("pipeline-data/pending/lost-inputs/report.md", "x").parent
+    assert "lost-inputs" not in run(filed, "doctor")
+    hours = "import time; time.time = lambda now=time.time: now() + 7200"
+    program = (
+        f"{hours}\nfrom popbuild.cli.main import main\nimport sys\nsys.exit(main(sys.argv[1:]))"
+    )
+    found = filed.run("python", "-c", program, "doctor")
+    assert "pending/lost-inputs: was left by a command that was killed" in found.out
+    assert "sent-inputs" not in found.out
+    assert filed.run("python", "-c", program, "doctor", "--yes").code == 0
+    assert not left.exists()
+    run(filed, "run", "sent")
+
+
+def test_an_orchestrator_sees_a_changed_file(filed: Workspace, provider: Provider) -> None:
+    """With --seeds, an edit of a file builds what read it."""
+    with watching(filed, "--seeds") as orchestrator:
+        orchestrator.wait_for("first: complete")
+        filed.write("inputs/q3.md", REPORT.replace("40", "41"))
+        eventually(lambda: "41" in (filed.job("first") / "inputs/report.md").read_text())
+    eventually(lambda: len(provider.requests) == 4)
+
+
+@pytest.mark.parametrize(
+    ("place", "allowed"),
+    [
+        ("inputs/q3.md", True),
+        ("q3.md", True),
+        ("dodo.py", False),
+        ("PyProject.toml", False),
+        ("archive.json", False),
+        (".env", False),
+        ("a/../b", False),
+        ("pipeline-data/x", False),
+    ],
+)
+def test_what_a_backup_may_hold_besides(place: str, allowed: bool) -> None:
+    """Files that seeds name, and nothing that a tool would run or popbuild take for its own."""
+    assert may_be_backed_up(place) is allowed

@@ -73,6 +73,30 @@ def test_a_seed_goes_to_complete(workspace: Workspace, tab: Tab, provider: Provi
     assert len(provider.requests) == 2
 
 
+def test_files_go_with_a_seed(workspace: Workspace, tab: Tab) -> None:
+    """Files that are chosen wait beside the seed; one that is refused is told of."""
+    page = tab.open("/submit")
+    page.get_by_label("name", exact=True).fill("Third quarter")
+    page.get_by_label("data", exact=True).fill('{"topic": "x", "tone": "y"}')
+    page.get_by_label("Job ID; empty for a new one").fill("sent")
+    chosen = page.get_by_label("files (optional)")
+    chosen.set_input_files([{"name": "q3.md", "mimeType": "", "buffer": b"a\0b"}])
+    page.get_by_role("button", name="Submit").click()
+    page.get_by_role("alert").get_by_text("q3.md: not a text").wait_for()
+    files = {"Q3 report.md": b"# Report", "site.png": b"\x89PNG\r\n\x1a\n"}
+    chosen.set_input_files(
+        [{"name": name, "mimeType": "", "buffer": data} for name, data in files.items()]
+    )
+    tab.is_accessible()
+    page.get_by_role("button", name="Submit").click()
+    page.wait_for_url("**/jobs/sent")
+    seed = workspace.read("pipeline-data/pending/sent-seed.json")
+    assert seed["files"] == {"Q3-report": "inputs/Q3-report.md", "site": "inputs/site.png"}
+    waiting = workspace.root / "pipeline-data/pending/sent-inputs"
+    assert (waiting / "Q3-report.md").read_bytes() == b"# Report"
+    assert (waiting / "site.png").read_bytes() == files["site.png"]
+
+
 def test_a_file_is_dropped(workspace: Workspace, tab: Tab) -> None:
     """A seed's file that is dropped on the page is sent as it is; its problems are told."""
     page = tab.open("/submit")

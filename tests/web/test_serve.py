@@ -348,6 +348,24 @@ def test_a_seed_is_submitted(workspace: Workspace, served: Served, provider: Pro
 
 
 @pytest.mark.parametrize(
+    ("file", "told"),
+    [
+        ({"name": "a", "file": "a.md", "base64": "?"}, "the bytes of a file are sent as base64"),
+        ({"name": "a", "file": "a.pdf", "base64": "eA=="}, "not a valid seed"),
+        ({"name": "../a", "file": "a.md", "base64": "eA=="}, "not a valid seed"),
+    ],
+)
+def test_a_file_with_a_seed_is_refused(
+    workspace: Workspace, served: Served, file: dict[str, str], told: str
+) -> None:
+    """One error, and nothing is queued."""
+    seed = {"name": "Sent", "data": {"topic": "x", "tone": "y"}}
+    answer = served.post("/api/v1/jobs", {"seed": seed, "files": [file]})
+    assert (answer.status in (400, 422), answer.json["error"]) == (True, told)
+    assert list((workspace.root / "pipeline-data/pending").iterdir()) == []
+
+
+@pytest.mark.parametrize(
     ("body", "problem"),
     [
         ({"text": '{"name": "x", "data": {}, "name": "y"}'}, ""),
@@ -355,6 +373,7 @@ def test_a_seed_is_submitted(workspace: Workspace, served: Served, provider: Pro
         ({"text": ""}, ""),
         ({"seed": {"name": "", "data": []}}, "/data"),
         ({"seed": {"name": "x", "data": {}, "pipeline": "none"}}, "/pipeline"),
+        ({"seed": {"name": "x", "data": {}, "files": {"a": ".env"}}}, "/files/a"),
     ],
 )
 def test_a_bad_seed_is_refused_with_its_problems(

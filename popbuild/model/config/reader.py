@@ -156,10 +156,12 @@ class Reader:
         if self._model is not None:
             given["model"], fallbacks = self._model, ()  # this model, and no other
         call_timeout_s = given.pop("timeout", None)
+        accepts = tuple(given.pop("accepts", ()))
         return {
             "settings": settings.effective(given.items()),
             "fallbacks": fallbacks,
             "call_timeout_s": call_timeout_s,
+            "accepts": accepts,
         }
 
     def _with_modules(self, task: Task) -> Task:

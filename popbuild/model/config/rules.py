@@ -103,6 +103,12 @@ def check_task(task: Task) -> None:
             {**where, "artifact": ascii(task.artifact), "allowed": problem},
         )
     if task.command is not None:
+        if task.attach:
+            raise ConfigError(
+                "a task that is a command attaches files",
+                where,
+                hint="it is given the paths of all files of the seed",
+            )
         return
     if task.path("prompt.md") is None and task.stages is None:
         close = nearest("prompt.md", [path.split("/")[-1] for path in task.files])

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
 
 STORAGE_FORMATS = tuple(
-    "seed samples pipeline registry task tasks-status output letter decision execution-logs run "
-    "runs-copy rejection seal archive".split()
+    "seed extraction samples pipeline registry task tasks-status output letter decision "
+    "execution-logs run runs-copy rejection seal archive".split()
 )
 _COMMON = "common"  # what several formats share
 _URI = "urn:popbuild:schema:"

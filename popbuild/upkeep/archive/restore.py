@@ -20,6 +20,7 @@ from popbuild.jobs import job_ids, job_state, originals, run_history, run_log, s
 from popbuild.jobs.lifecycle import job_lock, prepare_root
 from popbuild.jobs.promotion import finish_promotion, keep_copy, previous_kept
 from popbuild.model.config.config import environment_of
+from popbuild.model.input_file import may_be_backed_up
 from popbuild.upkeep.archive import age, tarball
 from popbuild.upkeep.archive.tarball import Contents, read_archive
 from popbuild.upkeep.archive.write import ARCHIVED_STATES, BACKED_UP, is_complete, run_line_of
@@ -144,7 +145,8 @@ def _check_kind(file: Path, contents: Contents, kind: str) -> None:
     for place in contents.files:
         # Nothing beside the jobs, where a command would take it for its own.
         parts = place.split("/")
-        if len(parts) == depth or "/".join(parts[:depth]) not in tops:
+        is_outside = len(parts) == depth or "/".join(parts[:depth]) not in tops
+        if is_outside and not (kind == "root" and may_be_backed_up(place)):
             raise InputError(
                 "the archive has a file that belongs to none of its jobs",
                 {"file": file, "path": ascii(place)},

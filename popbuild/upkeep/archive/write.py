@@ -17,13 +17,12 @@ from typing import IO, Any, BinaryIO
 
 from popbuild.base import disk, tree
 from popbuild.base.errors import InputError, UsageError
-from popbuild.base.paths import COMPLETE, PENDING, REJECTED, JobFolder, Root, job_place, shown_name
+from popbuild.base.paths import COMPLETE, REJECTED, JobFolder, Root, job_place, shown_name
 from popbuild.jobs import job_ids, job_state, run_history, run_log, seals
+from popbuild.jobs.input_files import named_by_seeds
 from popbuild.jobs.lifecycle import job_lock
 from popbuild.jobs.promotion import finish_promotion, previous_kept
-from popbuild.jobs.records import read_json
 from popbuild.model.config.config import environment_of
-from popbuild.model.input_file import is_input_path, named_inputs
 from popbuild.upkeep.archive import age, tarball
 from popbuild.upkeep.archive.tarball import Contents, check_archive, is_encrypted
 from popbuild.upkeep.verify import matching_jobs, verify
@@ -135,16 +134,9 @@ def _backed_up(root: Root) -> Iterator[tuple[str, Path]]:
             passing = name == ".popbuild" and parts[0] in _PASSING
             if not passing and "__pycache__" not in parts and not parts[-1].startswith(".tmp-"):
                 yield f"{name}/{place}", path
-    for place in _named_by_seeds(root):
+    for place in named_by_seeds(root):
         if disk.is_regular(root.path / place):
             yield place, root.path / place
-
-
-def _named_by_seeds(root: Root) -> set[str]:
-    """The files of the root that seeds name."""
-    seeds = [*root.seeds.glob("*.json"), *(root.data / PENDING).glob("*-seed.json")]
-    named = {each for seed in seeds for each in named_inputs(read_json(seed)).values()}
-    return {each for each in named if is_input_path(each)}
 
 
 def _archivable(root: Root) -> list[str]:

@@ -186,6 +186,8 @@ document.addEventListener("submit", async (event) => {
   const target = pressed?.dataset.post ?? form.dataset.post;
   if (pressed) pressed.disabled = true;
   try {
+    const files = form.querySelector("[data-files]")?.files ?? [];
+    if (files.length) body.files = await Promise.all([...files].map(packed));
     const answer = await send(target, body, form);
     if (answer) {
       const next = form.dataset.then?.replace("{id}", encodeURIComponent(answer.id ?? ""));
@@ -201,6 +203,18 @@ document.addEventListener("submit", async (event) => {
     }
   }
 });
+
+// A file as the API takes it: named as prompts will read it, its bytes as base64.
+
+function packed(file) {
+  const name = file.name.replace(/\.[^.]*$/, "").replace(/[^A-Za-z0-9_-]+/g, "-");
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve({ name, file: file.name, base64: reader.result.split(",")[1] ?? "" });
+    reader.onerror = () => reject(reader.error);
+    reader.readAsDataURL(file);
+  });
+}
 
 async function send(target, body, form) {
   let said;
