@@ -255,41 +255,35 @@ def examine_unbuilt(
     folder: JobFolder, seed: object, pipeline: Pipeline, around: Surroundings, files: InputFiles
 ) -> Exam:
     """The exam of a job without a directory: no file of it is looked for."""
-    samples = records.read_samples(around.root, folder.id)
-    frozen = records.read_frozen(around.root, folder.id)
-    nothing = dict.fromkeys(task.id for task in pipeline.in_order)
-    return Exam(
-        folder,
-        seed,
-        pipeline,
-        around,
-        digests={**nothing},
-        letters={**nothing},
-        verdicts=dict.fromkeys(nothing, staleness.NEVER_BUILT),
-        decisions=dict.fromkeys(task.id for task in pipeline.gated),
-        samples=samples,
-        frozen_from=frozen,
-        files=files,
-        input_places=places_in_job(files),
-    )
+    exam = _exam(folder, seed, pipeline, around, files)
+    for task in pipeline.in_order:
+        exam.digests[task.id] = exam.letters[task.id] = None
+        exam.verdicts[task.id] = staleness.NEVER_BUILT
+        if task.human_gate is not None:
+            exam.decisions[task.id] = None
+    return exam
 
 
 def examine(
     folder: JobFolder, seed: object, pipeline: Pipeline, around: Surroundings, files: InputFiles
 ) -> Exam:
     """Hold a job's directory against today's inputs. Reads; writes nothing."""
-    samples = records.read_samples(around.root, folder.id)
-    frozen = records.read_frozen(around.root, folder.id)
-    exam = Exam(
+    exam = _exam(folder, seed, pipeline, around, files)
+    for task in pipeline.in_order:
+        exam.look(task)
+    return exam
+
+
+def _exam(
+    folder: JobFolder, seed: object, pipeline: Pipeline, around: Surroundings, files: InputFiles
+) -> Exam:
+    return Exam(
         folder,
         seed,
         pipeline,
         around,
-        samples=samples,
-        frozen_from=frozen,
+        samples=records.read_samples(around.root, folder.id),
+        frozen_from=records.read_frozen(around.root, folder.id),
         files=files,
         input_places=places_in_job(files),
     )
-    for task in pipeline.in_order:
-        exam.look(task)
-    return exam

@@ -97,7 +97,7 @@ def is_orphan(root: Root, folder: JobFolder) -> bool:
             source = body.get("source")
     if not isinstance(source, str) or file_name_problem(source):
         return False
-    if source.endswith(row_seeds.ENDING):
+    if source.endswith(row_seeds.TABLE_ENDING):
         gone = row_seeds.of_row(root, folder.id) is None and row_seeds.tells_of(root, source)
         return gone and not any(map(disk.stands, (root.seed(folder.id), root.pending(folder.id))))
     if not source.endswith(".json"):

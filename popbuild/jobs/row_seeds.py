@@ -19,14 +19,13 @@ from popbuild.base import disk, jsonio, tree
 from popbuild.base.errors import InputError, PopbuildError, no_such
 from popbuild.base.paths import Root, name_problem
 from popbuild.jobs.seed_files import BadSeed, refuse_bad_seed
-from popbuild.model.config.yamlio import yaml_value
 from popbuild.model.problem import Problem
 
 if TYPE_CHECKING:
     from popbuild.jobs.row_templates import Filled
     from popbuild.model.table import Row
 
-ENDING = ".yaml"
+TABLE_ENDING = ".yaml"
 _KEYS = ("rows", "id", "pipeline", "name", "data", "files", "encoding", "delimiter", "quote")
 _OF_SEED = ("pipeline", "name", "data", "files")
 _RESTED_NS = 1_000_000_000
@@ -135,7 +134,7 @@ def _names(root: Root) -> list[str]:
     known = _names_known.get(str(root.seeds))
     if known is not None and known[0] == look:
         return known[1]
-    names = sorted(f"{stem}{ENDING}" for stem in tree.stems_in(root.seeds, ENDING))
+    names = sorted(f"{stem}{TABLE_ENDING}" for stem in tree.stems_in(root.seeds, TABLE_ENDING))
     if rested:
         _names_known[str(root.seeds)] = look, names
     return names
@@ -161,6 +160,9 @@ def _place(root: Root, table: Table) -> list[Path]:
 
 def _whole(root: Root, source: str) -> Table:
     """A table as it stands; one that cannot be used is a job of its name, with the problem."""
+    # Only where a root has tables: a command with nothing to do loads no YAML.
+    from popbuild.model.config.yamlio import yaml_value
+
     where, place = f"seeds/{source}", None
     try:
         data = disk.read(root.seeds / source, max_bytes=jsonio.MAX_BYTES)
@@ -172,7 +174,7 @@ def _whole(root: Root, source: str) -> Table:
     except (PopbuildError, OSError) as error:
         said = error.as_line() if isinstance(error, PopbuildError) else str(error.strerror)
         broken = RowSeed(where, source, said.encode(), {}, None, said)
-        return Table({source.removesuffix(ENDING): broken}, place, broken=True)
+        return Table({source.removesuffix(TABLE_ENDING): broken}, place, broken=True)
 
 
 def _table_place(root: Root, spec: Mapping[str, Any], where: str) -> str:
@@ -219,7 +221,7 @@ def _row_seeds(
         values = row.values or {}
         own = hashlib.blake2b(digest + jsonio.compact(values).encode(), digest_size=16).digest()
         if problem:
-            job = f"{source.removesuffix(ENDING)}-{row.at.replace(' ', '-')}"
+            job = f"{source.removesuffix(TABLE_ENDING)}-{row.at.replace(' ', '-')}"
         each = RowSeed(at, source, own, values, None if problem else fill, problem)
         found[job] = each if job not in found else _twice(found[job], each)
     return found

@@ -81,6 +81,19 @@ def test_adopted_without_a_call(
     assert provider.requests == []
 
 
+def test_adopted_with_todays_seed(
+    foreign: ForeignData, workspace: Workspace, provider: Provider
+) -> None:
+    """The seed may say more since: the job's own copy is what the letters vouch for."""
+    seed = json.loads((place(workspace, foreign.job()) / "seed.json").read_text())
+    seed["data"]["later"] = "a field that was added"
+    workspace.write(f"seeds/{JOB}.json", seed)
+    done(workspace, "accept", JOB)
+    assert workspace.read(f"pipeline-data/complete/{JOB}/seed.json") == seed
+    assert workspace.doit("run", f"job={JOB}").out == f"-- {JOB}  up to date\n"
+    assert provider.requests == []
+
+
 def test_its_cost_is_unknown(foreign: ForeignData, workspace: Workspace) -> None:
     """What another program paid is never told as nothing."""
     place(workspace, foreign.job())

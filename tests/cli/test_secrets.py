@@ -531,3 +531,14 @@ def test_what_a_command_writes_is_its_owners_alone(
 def test_no_key_is_without_a_sign(text: str) -> None:
     """What is looked for at first stands in everything that the pattern would take out."""
     assert redact(text, {}) == _KEY_SHAPED.sub("[key]", text)
+
+
+@pytest.mark.parametrize("name", ["ACMEKEY", "acmetoken", "DB_PASSWORD_PROD", "xApiKeyOfAcme"])
+def test_either_rule_finds_a_secret_variable(name: str) -> None:
+    """The end of a name tells, and so does a word in it."""
+    assert redact("the 0123456789abcdef", {name: "0123456789abcdef"}) == f"the [{name}]"
+
+
+@pytest.mark.parametrize("name", ["HOME", "MONKEYS_OF_ACME", "CACHE_KEY_PATH", "TOKENIZER"])
+def test_what_is_no_secret_variable(name: str) -> None:
+    assert redact("the 0123456789abcdef", {name: "0123456789abcdef"}) == "the 0123456789abcdef"

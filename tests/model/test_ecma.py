@@ -144,3 +144,16 @@ def test_what_is_no_pattern(pattern: str) -> None:
 def test_what_is_one(pattern: str) -> None:
     """What matches by ECMA-262 is a pattern by it too."""
     assert ecma.problem(pattern) is None
+
+
+def test_how_long_a_pattern_may_be() -> None:
+    longest = "a" * ecma._MAX_CHARS
+    assert ecma.problem(longest) is None
+    assert ecma.problem(longest + "a") == f"longer than {ecma._MAX_CHARS:,} characters"
+
+
+def test_what_is_a_slip_in_a_pattern() -> None:
+    """It means something, though hardly what its author thought."""
+    found = ecma.problem(r"[\d-x]")
+    assert found is not None
+    assert found.startswith("a range from or to a set, with - for itself")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import commands
@@ -22,6 +23,7 @@ def test_the_document_names_every_route(workspace: Workspace) -> None:
     assert document["openapi"].startswith("3.1")
     used: set[str] = set()
     _references(document, used)
+    assert all(each["type"] == "array" for each in _with_items(document))
     assert used == {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
 
 
@@ -34,6 +36,18 @@ def _references(value: Any, found: set[str]) -> None:
     elif isinstance(value, list):
         for each in value:
             _references(each, found)
+
+
+def _with_items(value: Any) -> Iterator[dict[str, Any]]:
+    """The schemas that say what items are: without a type, anything else would do as well."""
+    if isinstance(value, dict):
+        if "items" in value and "properties" not in value:
+            yield value
+        for each in value.values():
+            yield from _with_items(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _with_items(each)
 
 
 @pytest.mark.parametrize(("phase", "job"), [("coverage", None), ("fuzzing", "first")])

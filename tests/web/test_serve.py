@@ -26,9 +26,10 @@ def served(workspace: Workspace) -> Iterator[Served]:
 
 def test_a_job_is_as_status_has_it(workspace: Workspace, served: Served) -> None:
     """The API gives the same JSON as `popbuild status --json`, before and after a build."""
-    for _ in range(2):
+    for is_built in (False, True):
         told = served.get("/api/v1/jobs/first").json
         assert [told] == json.loads(workspace.popbuild("status", "first", "--json").out)
+        assert ("Plan a build" in served.get("/jobs/first").text) is not is_built
         assert workspace.popbuild("run", "first").code == 0
     assert told["state"] == "complete"
 
