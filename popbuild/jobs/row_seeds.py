@@ -7,7 +7,9 @@ the whole table is a job of the table's name, so that each command says it.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
 import posixpath
 import time
 from collections.abc import Mapping
@@ -28,7 +30,9 @@ if TYPE_CHECKING:
 TABLE_ENDING = ".yaml"
 _KEYS = ("rows", "id", "pipeline", "name", "data", "files", "encoding", "delimiter", "quote")
 _OF_SEED = ("pipeline", "name", "data", "files")
-_RESTED_NS = 1_000_000_000
+_RESTED_NS = 100_000_000  # ten ticks of a file system's clock
+_WRITTEN_NS = 1_000_000_000  # after which a table is whole, if nothing was written to it
+_KEPT = "index/tables.json"
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ def tells_of(root: Root, source: str) -> bool:
 def has_rested(root: Root, row: RowSeed) -> bool:
     """Whether nothing was written to a row's table, or its YAML file, for a second."""
     path = root.seeds / row.source
-    return _look_at(path, *_place(root, _read(root, row.source)))[1]
+    return _look_at(path, *_place(root, _read(root, row.source)))[1] > _WRITTEN_NS
 
 
 def _twice(one: RowSeed, other: RowSeed) -> RowSeed:
@@ -104,7 +108,7 @@ def _twice(one: RowSeed, other: RowSeed) -> RowSeed:
 
 # What was read is kept until the files change: a command asks for each job. A change within a tick
 # of the clock after another may not show, so only what has rested is kept.
-_Look = tuple[tuple[int, ...] | None, ...]
+_Look = list[list[int]]
 _names_known: dict[str, tuple[_Look, list[str]]] = {}
 _tables_known: dict[str, tuple[_Look, Table]] = {}
 
@@ -113,31 +117,46 @@ def _tables(root: Root) -> list[Table]:
     return [_read(root, name) for name in _names(root)]
 
 
-def _look_at(*paths: Path) -> tuple[_Look, bool]:
-    """The stats of files, and whether all have rested."""
-    found: list[tuple[int, ...] | None] = []
+def _look_at(*paths: Path) -> tuple[_Look, int]:
+    """The stats of files, and for how many nanoseconds none of them was changed."""
+    found: _Look = []
     newest = 0
     for path in paths:
         try:
             it = path.lstat()
         except OSError:
-            found.append(None)
+            found.append([])
             continue
-        found.append((it.st_ino, it.st_size, it.st_mtime_ns, it.st_ctime_ns))
+        found.append([it.st_dev, it.st_ino, it.st_size, it.st_mtime_ns, it.st_ctime_ns])
         newest = max(newest, it.st_ctime_ns)
-    return tuple(found), time.time_ns() - newest > _RESTED_NS
+    return found, time.time_ns() - newest
 
 
 def _names(root: Root) -> list[str]:
-    """The YAML files under seeds/."""
-    look, rested = _look_at(root.seeds)
-    known = _names_known.get(str(root.seeds))
+    """The YAML files under seeds/. A command about one job does not list a hundred thousand: the
+    last one that did wrote down what it found."""
+    look, age_ns = _look_at(root.seeds)
+    known = _names_known.get(str(root.seeds)) or _names_kept(root)
     if known is not None and known[0] == look:
         return known[1]
     names = sorted(f"{stem}{TABLE_ENDING}" for stem in tree.stems_in(root.seeds, TABLE_ENDING))
-    if rested:
+    if age_ns > _RESTED_NS:
         _names_known[str(root.seeds)] = look, names
+        path = root.private / _KEPT
+        with contextlib.suppress(OSError):
+            if root.private.is_dir():
+                disk.make_folder(path.parent)
+                disk.write(path, jsonio.compact([look, names]).encode(), sync=False)
     return names
+
+
+def _names_kept(root: Root) -> tuple[_Look, list[str]] | None:
+    try:
+        look, names = json.loads((root.private / _KEPT).read_bytes())
+    except (OSError, ValueError, TypeError, RecursionError):
+        return None
+    _names_known[str(root.seeds)] = look, names
+    return look, names
 
 
 def _read(root: Root, source: str) -> Table:
@@ -145,11 +164,9 @@ def _read(root: Root, source: str) -> Table:
     known = _tables_known.get(str(path))
     if known is not None and known[0] == _look_at(path, *_place(root, known[1]))[0]:
         return known[1]
-    look, rested = _look_at(path)  # before it is read: a change meanwhile shows
     table = _whole(root, source)
-    if table.place is not None:
-        look, rested = _look_at(path, *_place(root, table))
-    if rested:
+    look, age_ns = _look_at(path, *_place(root, table))
+    if age_ns > _RESTED_NS:  # nor was it changed while it was read
         _tables_known[str(path)] = look, table
     return table
 

@@ -213,6 +213,7 @@ def test_a_killed_build_of_a_row_goes_on(reviews: Workspace) -> None:
     running = reviews.start("popbuild", "run", "review-2")
     reviews.provider.wait_for(2)
     running.kill()
+    running.wait()
     reviews.provider.release()
     reviews.write("seeds/reviews.csv", CSV.replace("really", "truly"))
     assert states(reviews)["review-2"] == "stopped"
