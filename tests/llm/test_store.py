@@ -984,6 +984,9 @@ def test_prune_drops_by_age_what_nothing_refers_to(
     assert f"would drop {found['dropped'][0]}" in said
     assert "1 answer to drop" in said
     assert "nothing was dropped yet: --yes does it" in said
+    none = run(workspace, 0, "cache", "prune", "--older-than", "90d").out
+    assert none.startswith("0 answers to drop")
+    assert "--yes" not in none
     assert workspace.tree() == before
     assert prune(workspace, "--older-than", "41d")["dropped"] == []
     done = prune(workspace, "--older-than", "30d", "--yes")

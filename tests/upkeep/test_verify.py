@@ -94,6 +94,24 @@ def test_proof_and_history_import_nothing_heavy(built: Workspace, words: str) ->
     assert result.code == 0, result.err
 
 
+def test_without_seal_and_status_the_last_run_is_the_result(built: Workspace) -> None:
+    """Both are missed, and nothing more is made of it: neither says which run it was."""
+    (built.job("first") / "seal.json").unlink()
+    (built.job("first") / "tasks-status.json").unlink()
+    said = [each["what"] for each in findings(verify(built, 1, "first"))]
+    assert said
+    assert not any("is not the result" in each for each in said)
+
+
+def test_without_a_seal_the_status_names_the_run(built: Workspace) -> None:
+    (built.job("first") / "seal.json").unlink()
+    path = built.job("first") / "tasks-status.json"
+    status = json.loads(path.read_text())
+    path.write_text(json.dumps({**status, "pipelineId": "pl-2026-01-01T00-00-00-000Z-abcdef"}))
+    said = [each["what"] for each in findings(verify(built, 1, "first"))]
+    assert any(each.startswith("is not the result of its last run") for each in said)
+
+
 def test_a_job_that_is_not_complete_cannot_be_proven(built: Workspace) -> None:
     """A name that means no complete job is a usage error that names those there are."""
     result = built.popbuild("verify", "third")

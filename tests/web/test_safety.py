@@ -131,6 +131,7 @@ def test_the_token_leaves_the_address(served: Served) -> None:
     browser = {"authorization": None, "host": served.page}
     answer = served.get(f"/jobs/first?token={served.token}&a=b", **browser)
     assert (answer.status, answer.headers["location"]) == (303, "/jobs/first?a=b")
+    assert answer.headers["content-type"].startswith("text/plain")
     cookie = answer.headers["set-cookie"]
     assert cookie == f"{served.cookie}; Path=/; HttpOnly; SameSite=Lax"
     assert served.get("/api/v1/jobs", cookie=served.cookie, **browser).status == 200
