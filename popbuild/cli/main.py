@@ -40,7 +40,7 @@ environment:
   POPBUILD_KEEP_PREVIOUS
                         how many replaced results of a job are kept (1)
   POPBUILD_FILE_MODE    permissions of files, octal (600); folders follow
-  POPBUILD_TOKEN        one more token for popbuild serve, the same at each start
+  POPBUILD_TOKEN        a further token for popbuild serve, always the same
   POPBUILD_DEBUG        tracebacks, as --debug
   OPENAI_API_KEY, ...   keys, from here or from .env at the root
 
