@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import sys
 import time
 from collections import Counter
@@ -241,9 +242,7 @@ class Eyes:
                 self._take_rows(line)
             code = await process.wait()
         finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
+            await _end(process)
         if code:
             found = (await said).decode(errors="replace")
             self._say_trouble(PopbuildError("jobs cannot be looked at", {"found": found}))
@@ -267,3 +266,12 @@ class Eyes:
             return  # it was published at an earlier try
         self.trouble = error
         self._hub.publish("trouble", error.as_json())
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        # Not `process.kill`, which reaps one that has just ended: asyncio then says on stderr that
+        # it does not know it.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
+        await process.wait()
