@@ -76,16 +76,26 @@ def submit_table(root: Root, path: Path, name: str | None, pipeline: str | None)
             raise UsageError("there is a job with this ID already", {"job": job, "at": at}, hint)
         known.add(job.casefold())
         seeds[job] = {"name": job, **more, "data": row.values}
-    for job, seed in seeds.items():
-        queue(root, seed, job)
+    environment = config.environment_of(root, os.environ)
+    try:
+        for job, seed in seeds.items():  # all of them, before the first is queued
+            job_ids.refuse_keys(job, environment)
+            refuse_bad_seed(seed, f"the seed of {job}")
+            if problems := key_problems(seed, environment):
+                raise BadSeed(f"the seed of {job}", problems)
+        lifecycle.prepare_root(root)
+        for job, seed in seeds.items():
+            _put_seed(root, seed, job, {})
+    except BadSeed as bad:
+        raise seed_error(bad) from None
     return list(seeds)
 
 
 def is_table(path: Path) -> bool:
     """Whether a file that is submitted is a table: a seed is a JSON object."""
     if path.suffix.lower() == ".json":
-        with contextlib.suppress(OSError, InputError):
-            return disk.read(path, max_bytes=MAX_TABLE_BYTES)[:1024].lstrip().startswith(b"[")
+        with contextlib.suppress(OSError), disk.open_to_read(path) as file:
+            return os.read(file, 1024).lstrip().startswith(b"[")
     return table_kind(str(path)) in TABLE_KINDS and path.suffix.lower() != ".json"
 
 
@@ -110,14 +120,21 @@ def queue(
                 hint="choose another ID, or edit its seed and run it",
             )
         lifecycle.prepare_root(root)
-        _put_files(root, seed, job, files or {})
+        _put_seed(root, seed, job, files or {})
     except BadSeed as bad:
         raise seed_error(bad) from None
+    return job
+
+
+def _put_seed(
+    root: Root, seed: Mapping[str, Any], job: str, files: Mapping[str, GivenFile]
+) -> None:
+    """Put a seed that is checked into pending/, its files first. Raises BadSeed for these."""
+    _put_files(root, seed, job, files)
     data = jsonio.dumps(seed, sort=False)
     if len(data) > jsonio.MAX_QUEUED_BYTES:  # with the indentation of many levels
         data = jsonio.compact(seed).encode()
     disk.write(root.pending(job), data)
-    return job
 
 
 def _with_files(seed: Mapping[str, Any], files: Mapping[str, GivenFile]) -> dict[str, Any]:

@@ -155,6 +155,8 @@ def _names_kept(root: Root) -> tuple[_Look, list[str]] | None:
         look, names = json.loads((root.private / _KEPT).read_bytes())
     except (OSError, ValueError, TypeError, RecursionError):
         return None
+    if not isinstance(names, list) or not all(isinstance(each, str) for each in names):
+        return None
     _names_known[str(root.seeds)] = look, names
     return look, names
 

@@ -246,6 +246,9 @@ def test_submit_a_table(reviews: Workspace) -> None:
     assert refused.code == 3
     assert "line 3" in refused.err
     assert not list((reviews.root / "pipeline-data/pending").iterdir())
+    badly = reviews.popbuild("submit", str(table), "--id", "p-{{ row.id }}", "--pipeline", "a/b")
+    assert (badly.code, "the seed of p-1" in badly.err) == (3, True)
+    assert not list((reviews.root / "pipeline-data/pending").iterdir())
     unknown = reviews.popbuild("submit", str(table), "--id", "q-{{ row.idd }}")
     assert "the row has no column 'idd': did you mean 'id'?" in unknown.err
 
