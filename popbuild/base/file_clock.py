@@ -14,6 +14,9 @@ _REMOTE = frozenset(
     "fuse.gcsfuse fuse.glusterfs fuse.ceph fuse.rclone".split()
 )
 
+_TICKS_NS = 100_000_000  # ten ticks, and mostly more, of the clocks that file systems read
+_COARSE_TICKS_NS = 4_000_000_000  # two of the coarsest: FAT's
+
 
 @dataclass(frozen=True)
 class Moment:
@@ -21,6 +24,13 @@ class Moment:
 
     time_ns: int
     device: int
+
+    def has_passed(self, file: os.stat_result) -> bool:
+        """Whether a file rested for some ticks by then: a later change shows in its times."""
+        # A clock that shows no part of a second finer than 10 ms may well have none.
+        ticks = _TICKS_NS if self.time_ns % 10_000_000 else _COARSE_TICKS_NS
+        # Another file system has its own clock, and this one says nothing about it.
+        return file.st_ctime_ns < self.time_ns - ticks and file.st_dev == self.device
 
 
 def now(folder: Path) -> Moment | None:

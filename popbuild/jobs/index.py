@@ -36,8 +36,6 @@ from popbuild.model.pipeline import Pipeline
 _BYTES_A_JOB = 30_000  # of the index are read in the time that it takes to examine a job
 _JOBS_A_PROCESS = 250  # are worth a process more
 _MAX_REASONS = 4_000  # characters of a stale job's reasons that are kept
-_TICKS_NS = 100_000_000  # ten ticks, and mostly more, of the clocks that file systems read
-_COARSE_TICKS_NS = 4_000_000_000  # two of the coarsest: FAT's
 _UP_TO_DATE = Verdict(())
 
 
@@ -186,13 +184,8 @@ class Index:
 
     def _are_at_rest(self, files: Iterable[os.stat_result | None]) -> bool:
         """Whether these files rested for some ticks: a later change shows in their times."""
-        if self._now is None:
-            return False
-        # A clock that shows no part of a second finer than 10 ms may well have none.
-        ticks = _TICKS_NS if self._now.time_ns % 10_000_000 else _COARSE_TICKS_NS
-        limit, device = self._now.time_ns - ticks, self._now.device
-        # Another file system has its own clock, and this one says nothing about it.
-        return all(it and it.st_ctime_ns < limit and it.st_dev == device for it in files)
+        now = self._now
+        return now is not None and all(it is not None and now.has_passed(it) for it in files)
 
     def _watched_of(self, name: str) -> stamps.Watched | None:
         """What is watched for a pipeline's jobs; None if the pipeline does not exist."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from popbuild.base import disk, jsonio, tree
+from popbuild.base import disk, file_clock, jsonio, tree
 from popbuild.base.errors import InputError, PopbuildError, no_such
 from popbuild.base.paths import Root, name_problem
 from popbuild.jobs.seed_files import BadSeed, refuse_bad_seed
@@ -142,12 +142,17 @@ def _names(root: Root) -> list[str]:
     names = sorted(f"{stem}{TABLE_ENDING}" for stem in tree.stems_in(root.seeds, TABLE_ENDING))
     if age_ns > _RESTED_NS:
         _names_known[str(root.seeds)] = look, names
-        path = root.private / _KEPT
-        with contextlib.suppress(OSError):
-            if root.private.is_dir():
-                disk.make_folder(path.parent)
-                disk.write(path, jsonio.compact([look, names]).encode(), sync=False)
+        with contextlib.suppress(OSError):  # then the next command lists them once more
+            _keep_names(root, look, names)
     return names
+
+
+def _keep_names(root: Root, look: _Look, names: list[str]) -> None:
+    path = root.private / _KEPT
+    # Other commands trust it, so the file system's own clock must say that the folder rested.
+    now = file_clock.now(path.parent) if root.private.is_dir() else None
+    if now is not None and now.has_passed(root.seeds.lstat()):
+        disk.write(path, jsonio.compact([look, names]).encode(), sync=False)
 
 
 def _names_kept(root: Root) -> tuple[_Look, list[str]] | None:
