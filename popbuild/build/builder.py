@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 
 from popbuild.base import stdout_guard
 from popbuild.base.errors import LockedError, PopbuildError
@@ -15,9 +15,11 @@ from popbuild.build.events import Events, JobResult
 from popbuild.build.job import JobBuild
 from popbuild.build.job_run import BuildServices
 from popbuild.build.nothing_to_do import Options
+from popbuild.jobs.build_order import BuildOrder
 from popbuild.jobs.claims import Claims
 from popbuild.jobs.config_archive import Objects
 from popbuild.jobs.promotion import previous_kept
+from popbuild.jobs.selection import Selection
 from popbuild.jobs.stop_requests import LINGER_S, POLL_S, SAID, Stops
 from popbuild.jobs.surroundings import Surroundings
 from popbuild.llm.budget import Spending
@@ -105,29 +107,43 @@ class Builder:
         self._services.broken = broken
         await asyncio.to_thread(Objects(around.root).keep, around.config.snapshot)
 
-    async def build_all(self, selection: Mapping[str, tuple[str, ...] | None]) -> list[JobResult]:
-        """Build jobs, as many at a time as calls may be in flight, early ones first."""
+    async def build_all(self, selection: Selection, order: BuildOrder) -> list[JobResult]:
+        """Build jobs, as many at a time as calls may be in flight, early ones first. One that is
+        over others waits for them, with neither a slot nor its lock."""
         await self.prepare()
         services = self._services
         slots = asyncio.Semaphore(services.calls.patience.in_flight)
+        ended = {job: asyncio.Event() for jobs in order.after.values() for job in jobs}
 
         async def one(job: str, tasks: tuple[str, ...] | None) -> JobResult:
+            for each in order.after.get(job, ()):
+                await ended[each].wait()
             async with slots:
                 if services.stopping:
                     return JobResult(job, "stopped", notes=("not started",))
-                result = await self.build(job, tasks)
-                if result.ends_command(services.options.continue_):
+                result = await self.build(job, tasks, is_named=job not in order.added)
+                if result.ends_command(services.options.continue_ or job in order.left_out):
                     services.stopping = True
                 return result
 
-        return await asyncio.gather(*(one(job, tasks) for job, tasks in selection.items()))
+        async def told(job: str, tasks: tuple[str, ...] | None) -> JobResult:
+            try:
+                return await one(job, tasks)
+            finally:
+                if job in ended:
+                    ended[job].set()
 
-    async def build(self, job: str, tasks: tuple[str, ...] | None) -> JobResult:
-        """Build one job, or only some of its tasks. An expected failure is a result."""
+        return await asyncio.gather(*(told(job, tasks) for job, tasks in selection.items()))
+
+    async def build(
+        self, job: str, tasks: tuple[str, ...] | None, *, is_named: bool = True
+    ) -> JobResult:
+        """Build one job, or only some of its tasks. An expected failure is a result. What is up to
+        date, or is to be drawn again, is built anew only where a person named the job."""
         result = await self._lock(job)
         is_locked = result is None
         try:
-            result = result or await self._build_locked(job, tasks)
+            result = result or await self._build_locked(job, tasks, is_named=is_named)
             self._services.events.job_done(result)
             return result
         finally:
@@ -153,9 +169,11 @@ class Builder:
             return stopped
         return None
 
-    async def _build_locked(self, job: str, tasks: tuple[str, ...] | None) -> JobResult:
+    async def _build_locked(
+        self, job: str, tasks: tuple[str, ...] | None, *, is_named: bool
+    ) -> JobResult:
         self._stops.drop(job)  # a request for the build before this one
-        build = self._under_way[job] = JobBuild(self._services, job, tasks)
+        build = self._under_way[job] = JobBuild(self._services, job, tasks, is_named)
         try:
             async with self._turns.turn():
                 return await build.run()

@@ -26,6 +26,7 @@ from popbuild.build.events import Events, Forwarded, JobResult, shown_by
 from popbuild.build.nothing_to_do import Options
 from popbuild.build.workshop import WORKSHOP
 from popbuild.jobs import lifecycle
+from popbuild.jobs.build_order import BuildOrder
 from popbuild.jobs.claims import Claims, Fenced
 from popbuild.jobs.selection import Selection
 from popbuild.jobs.surroundings import Surroundings
@@ -40,13 +41,18 @@ _AHEAD = 2  # jobs handed out, for each that can be built at a time: workers nev
 
 
 def build_on_cluster(
-    selection: Selection, around: Surroundings, claims: Claims, options: Options, events: Events
+    selection: Selection,
+    order: BuildOrder,
+    around: Surroundings,
+    claims: Claims,
+    options: Options,
+    events: Events,
 ) -> dict[str, JobResult]:
     """Build jobs on the cluster that the options name."""
     with _client(options.cluster or LOCAL_CLUSTER, options.in_flight or _IN_FLIGHT) as client:
         together = sum(client.nthreads().values())
         shared = replace(options, spending_name=secrets.token_hex(4), together=together)
-        return _Coordinator(client, around.root, claims, shared, events).run(selection)
+        return _Coordinator(client, around.root, claims, shared, events, order).run(selection)
 
 
 @contextlib.contextmanager
@@ -81,6 +87,7 @@ class _Coordinator:
     claims: Claims
     options: Options
     events: Events
+    order: BuildOrder
     results: dict[str, JobResult] = field(default_factory=dict)
     futures: dict[distributed.Future[JobResult], str] = field(default_factory=dict)
     said: dict[str, JobResult] = field(default_factory=dict)
@@ -114,6 +121,8 @@ class _Coordinator:
         for job in list(waiting) if not self.stopping else ():
             if room <= 0:
                 return
+            if not all(each in self.results for each in self.order.after.get(job, ())):
+                continue  # it is over these
             if not self.claims.acquire(job):
                 if not self.options.wait:
                     error = errors.LockedError("another command builds this job", {"job": job})
@@ -131,6 +140,7 @@ class _Coordinator:
                 self.options,
                 shown_by(self.events),
                 self._topic,
+                job not in self.order.added,
                 key=f"{self._topic}-{job}",
                 pure=False,
             )
@@ -157,7 +167,8 @@ class _Coordinator:
     def _end(self, result: JobResult) -> None:
         self.results[result.id] = result
         self.events.job_done(result)
-        self.stopping = self.stopping or result.ends_command(self.options.continue_)
+        goes_on = self.options.continue_ or result.id in self.order.left_out
+        self.stopping = self.stopping or result.ends_command(goes_on)
 
     def _tell(self, event: tuple[float, Any]) -> None:
         name, values = pickle.loads(event[1])  # noqa: S301 - from our own workers
@@ -197,6 +208,7 @@ def build_job(
     options: Options,
     told: tuple[str, ...],
     topic: str,
+    is_named: bool,
 ) -> JobResult:
     """Build one job, in this process's event loop. One of Dask's threads waits for it."""
     worker = distributed.get_worker()
@@ -206,6 +218,6 @@ def build_job(
         worker.log_event(topic, pickle.dumps((name, values)))
 
     with WORKSHOP.open(root, shared, Forwarded(send, told), topic) as build:
-        result = build(job, tasks)
+        result = build(job, tasks, is_named)
     send(_ENDED, (result,))
     return result

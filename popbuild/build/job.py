@@ -14,6 +14,7 @@ from popbuild.base import disk, jsonio, tree
 from popbuild.base.errors import FencedError, GateError, PopbuildError, StoppedError
 from popbuild.base.paths import CURRENT, REJECTED, JobFolder, Root
 from popbuild.base.printing import in_our_words
+from popbuild.build import over_jobs
 from popbuild.build.events import JobResult
 from popbuild.build.finish import finish
 from popbuild.build.job_run import BuildServices, JobRun
@@ -51,6 +52,7 @@ class JobBuild:
     services: BuildServices
     id: str
     tasks: tuple[str, ...] | None
+    is_named: bool = True  # else another job is over it, and that one is to be built
     started_s: float = field(default_factory=time.monotonic)
     is_to_stop: bool = False
     building: asyncio.Task[None] | None = None
@@ -58,6 +60,12 @@ class JobBuild:
     @property
     def root(self) -> Root:
         return self.services.around.root
+
+    @property
+    def _is_forced(self) -> bool:
+        """Whether tasks are built that are up to date."""
+        options = self.services.options
+        return self.is_named and (options.always or bool(options.fresh))
 
     def stop(self) -> None:
         """Cancel what is under way, and leave the job stopped. No effect once all tasks ended."""
@@ -115,8 +123,10 @@ class JobBuild:
         if broken is not None:
             path = self._show(job.folder)
             return JobResult(self.id, "stopped", path=path, error=broken, spares_others=True)
-        options = self.services.options
-        if job.exam is None or job.folder is None or options.always or options.fresh:
+        lacking = over_jobs.result_without(job)
+        if lacking is not None:
+            return lacking
+        if job.exam is None or job.folder is None or self._is_forced:
             return None
         if job.up_to_date:
             lifecycle.refresh_seed(self.root, job.folder, job.seed, job.files)
@@ -162,7 +172,7 @@ class JobBuild:
             files = await asyncio.to_thread(self._texts_again, folder, files)
         opened = open_job.open_job(folder, self.id, run, job.seed, job.pipeline, source)
         exam = job.exam.moved(folder, last_seed, files)
-        _draw_again(exam, services.options.fresh)
+        _draw_again(exam, services.options.fresh if self.is_named else ())
         partial = self.tasks is not None
         return JobRun(services, run, opened, exam, partial, goes_on, self.started_s)
 
@@ -179,7 +189,7 @@ class JobBuild:
         reasons = {name: str(each) for name, each in run.exam.verdicts.items() if each.stale}
         services.events.job_started(self.id, run.id, reasons)
         opened.catch_up(run.exam)
-        ready = ReadyTasks(run, self.tasks)
+        ready = ReadyTasks(run, self.tasks, always=services.options.always and self.is_named)
         self.building = asyncio.ensure_future(ready.build())
         if self.is_to_stop:
             self.building.cancel()

@@ -21,7 +21,7 @@ class Options:
     `ask_above` a person is asked first; `unknown_allowed` sends calls without a known price all the
     same. Processes that share a `spending_name` spend from one budget, with `together` calls in
     flight. `store` is the mode that was asked for. `cluster` is a Dask scheduler's address, or
-    `local`."""
+    `local`. With `only`, jobs that others are over are left out unless they are named."""
 
     in_flight: int | None = None
     continue_: bool = False
@@ -37,6 +37,7 @@ class Options:
     spending_name: str | None = None
     together: int | None = None
     cluster: str | None = None
+    only: bool = False
 
 
 def settle_without_building(

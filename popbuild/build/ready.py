@@ -69,9 +69,8 @@ class Dispatch(Runner):  # type: ignore[misc]  # doit has no types
 class ReadyTasks:
     """Builds the tasks of one run. After a failure those under way, which are paid for, end."""
 
-    def __init__(self, run: JobRun, tasks: Collection[str] | None) -> None:
+    def __init__(self, run: JobRun, tasks: Collection[str] | None, *, always: bool) -> None:
         wanted = None if tasks is None else [f"{run.job}:{name}" for name in tasks]
-        always = run.services.options.always
         self._run = run
         self._dispatch = Dispatch(schedule.doit_tasks(run.exam), wanted, always=always)
         self._under_way: dict[asyncio.Task[TaskOutcome], str] = {}

@@ -36,6 +36,7 @@ def build_as_told(
         ask_above=session.dollars("--ask-above", given.ask_above),
         unknown_allowed=given.unknown_cost,
         cluster=given.dask,
+        only=given.only,
     )
     return run_and_print(root, given, variables.get("job"), names, options)
 

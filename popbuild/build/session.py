@@ -16,8 +16,8 @@ from popbuild.base.units import money
 from popbuild.build.events import Events, JobResult
 from popbuild.build.nothing_to_do import Options, settle_without_building
 from popbuild.jobs import job_ids, lifecycle, promotion
+from popbuild.jobs.build_order import BuildOrder, ordered
 from popbuild.jobs.claims import Claims, JobLocks
-from popbuild.jobs.index import Index
 from popbuild.jobs.selection import Selection, check_case, check_rule, check_tasks, select
 from popbuild.jobs.surroundings import Surroundings
 from popbuild.llm.store import choose_mode
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 NO_JOBS = "no jobs: put a seed into seeds/, or popbuild submit one"
 
-_BuildFunction = Callable[[Selection, Surroundings, Claims, Options, Events], dict[str, JobResult]]
+_BuildFunction = Callable[
+    [Selection, BuildOrder, Surroundings, Claims, Options, Events], dict[str, JobResult]
+]
 
 _MAX_DIGITS = 6  # of the number after -n
 _SEVERITY = (errors.FAILED, errors.NOT_STARTED, errors.REJECTED, errors.BUDGET, errors.STOPPED)
@@ -109,17 +111,24 @@ def run(
     with contextlib.closing(events):
         for each in results.values():
             events.job_done(each)
-        if not (options.always or options.fresh):
-            results |= _settle(selection, around, claims, events)
-        rest = {name: tasks for name, tasks in selection.items() if name not in results}
+        whole, order, settled = _settle(selection, around, options, claims, events)
+        results |= settled
+        rest = {name: tasks for name, tasks in whole.items() if name not in results}
         if rest:
-            if is_late and not options.continue_:
+            if order.added or (is_late and not options.continue_):
                 check_case(root, rest)
-            _ask_first(rest, around, options, events, mode)
-            results |= build(rest, around, claims, options, events)
-        _tell_left([results[name] for name in selection], events)
-    ordered = [results[name] for name in chosen]
-    return overall(result.exit_code for result in ordered), ordered
+            _ask_first(rest, around, options, events, mode, order)
+            results |= build(rest, order.of(rest), around, claims, options, events)
+        _tell_left([results[name] for name in whole], events)
+    told = [*chosen, *(each for each in whole if each in order.added)]
+    ordered = [results[name] for name in told if not _is_idle(results[name], order)]
+    counted = (result.exit_code for result in ordered if result.id not in order.silent)
+    return overall(counted), ordered
+
+
+def _is_idle(result: JobResult, order: BuildOrder) -> bool:
+    """Whether a job is not worth a line: no person named it, and it had nothing to do."""
+    return result.id in order.added and result.outcome == "up to date"
 
 
 def open_root(root: Root, events: Events) -> None:
@@ -150,27 +159,31 @@ def overall(codes: Iterable[int]) -> int:
 
 
 def _settle(
-    selection: Selection, around: Surroundings, claims: Claims, events: Events
-) -> dict[str, JobResult]:
-    """The results of the jobs that have nothing to do."""
+    selection: Selection, around: Surroundings, options: Options, claims: Claims, events: Events
+) -> tuple[Selection, BuildOrder, dict[str, JobResult]]:
+    """All jobs of the command in their order, and the results of those that have nothing to do."""
     promotion.previous_kept(around.config.environment)  # refused, whether a job needs it or not
-    results = {}
-    with Index(around, selection) as index:
-        for name, tasks in selection.items():
+    results: dict[str, JobResult] = {}
+    add, is_forced = not options.only, options.always or bool(options.fresh)
+    with ordered(selection, around, add=add, is_forced=is_forced) as (whole, order, index):
+        for name, tasks in whole.items():
+            before = order.after.get(name, ())
+            if (is_forced and name in selection) or any(each not in results for each in before):
+                continue
             settled = settle_without_building(name, around, claims, index, tasks)
             if settled is not None:
                 results[name] = settled
-                events.job_done(settled)
-    return results
+                if not _is_idle(settled, order):
+                    events.job_done(settled)
+    return whole, order, results
 
 
-def _asked(options: Options, mode: str) -> PlanOptions:
+def _asked(options: Options, mode: str, order: BuildOrder) -> PlanOptions:
     """A run's options, for a plan."""
     from popbuild.query.planned import PlanOptions
 
-    return PlanOptions(
-        mode, options.always, options.fresh, options.keep_edits, options.discard_edits
-    )
+    edits = (options.keep_edits, options.discard_edits)
+    return PlanOptions(mode, options.always, options.fresh, *edits, order.added)
 
 
 def plan_run(
@@ -183,11 +196,20 @@ def plan_run(
     around = Surroundings(config.load(root))
     check_tasks(selection, around, options.fresh)
     mode = choose_mode(options.store, around.config.environment)
-    return list(plan(selection, around, _asked(options, mode)))
+    is_forced = options.always or bool(options.fresh)
+    with ordered(selection, around, add=not options.only, is_forced=is_forced) as (whole, order, _):
+        pass
+    planned = plan(whole, around, _asked(options, mode, order))
+    return [each for each in planned if each.id not in order.added or not each.nothing_to_do]
 
 
 def _ask_first(
-    selection: Selection, around: Surroundings, options: Options, events: Events, mode: str
+    selection: Selection,
+    around: Surroundings,
+    options: Options,
+    events: Events,
+    mode: str,
+    order: BuildOrder,
 ) -> None:
     """Show the plan and ask, if it may cost more than `--ask-above`. StoppedError for a no."""
     if options.ask_above is None:
@@ -195,7 +217,7 @@ def _ask_first(
     from popbuild.query.plan import plan
     from popbuild.query.planned import totals
 
-    planned = list(plan(selection, around, _asked(options, mode)))
+    planned = list(plan(selection, around, _asked(options, mode, order)))
     total = totals(task for job in planned for task in job.tasks)
     if not total.unknown and total.cost.high <= options.ask_above:
         return
@@ -242,7 +264,12 @@ def _builder_of(options: Options) -> _BuildFunction:
 
 
 def _build_here(
-    selection: Selection, around: Surroundings, claims: Claims, options: Options, events: Events
+    selection: Selection,
+    order: BuildOrder,
+    around: Surroundings,
+    claims: Claims,
+    options: Options,
+    events: Events,
 ) -> dict[str, JobResult]:
     """The part that may call models, in an event loop."""
     import asyncio
@@ -257,7 +284,7 @@ def _build_here(
                 # started it hears signals.
                 with contextlib.suppress(RuntimeError):
                     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
-            return await builder.build_all(selection)
+            return await builder.build_all(selection, order)
 
     try:
         with no_exit_as_if_done(errors.FAILED):

@@ -19,6 +19,7 @@ WHAT = (
     flag("--keep-edits", help="keep files edited by hand whose task is stale"),
     flag("--discard-edits", help="build files anew that were edited by hand"),
 )
+NAMED_ONLY = flag("--only", help="leave out jobs that others are over, unless they are named")
 IN_FLIGHT = option(
     *("-n", "--process"),
     value="N",
@@ -44,6 +45,7 @@ RUN = Command(
         ),
         *WHAT,
         flag("--no-wait", help="fail if another command builds a job"),
+        NAMED_ONLY,
         option(
             "--dask",
             value="ADDRESS",

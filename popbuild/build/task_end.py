@@ -113,6 +113,7 @@ class TaskAttempt:
 
     def _letter(self, work: Work, built: Built, ended_at: str, spent: TaskSpent) -> dict[str, Any]:
         of_calls = [warning for call in work.made for warning in call.warnings]
+        jobs = work.trace.of_jobs()
         return seal(
             {
                 "formatVersion": LETTER_VERSION,
@@ -134,6 +135,7 @@ class TaskAttempt:
                 "validation": work.log.validations,
                 "warnings": list(dict.fromkeys([*of_calls, *work.warnings])),
                 "edited": False,
+                **({"jobs": jobs} if jobs else {}),
             }
         )
 
@@ -188,4 +190,5 @@ def inputs_digest(run: JobRun, task: Task) -> str:
     files = {name: each.digest for name, each in inputs.inputs.items()}
     # Another try may well be about the fallbacks.
     more = [known, inputs.seed, artifacts, list(task.fallbacks)]
-    return jsonio.digest([*more, files] if files else more)
+    jobs = [{name: group.ids for name, group in inputs.jobs.items()}] if inputs.jobs else []
+    return jsonio.digest([*more, *jobs, files] if files else [*more, *jobs])

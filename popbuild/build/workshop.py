@@ -33,7 +33,7 @@ class Workshop:
     @contextlib.contextmanager
     def open(
         self, root: Path, options: Options, events: Events, topic: str
-    ) -> Iterator[Callable[[str, tuple[str, ...] | None], JobResult]]:
+    ) -> Iterator[Callable[[str, tuple[str, ...] | None, bool], JobResult]]:
         key = root, topic, config.configured(Root(root))
         with self._condition:
             self._condition.wait_for(lambda: self._key == key or not self._users)
@@ -47,8 +47,8 @@ class Workshop:
                 self._users -= 1
                 self._condition.notify_all()
 
-    def _build(self, job: str, tasks: tuple[str, ...] | None) -> JobResult:
-        building = self._builder.build(job, tasks)
+    def _build(self, job: str, tasks: tuple[str, ...] | None, is_named: bool) -> JobResult:
+        building = self._builder.build(job, tasks, is_named=is_named)
         return asyncio.run_coroutine_threadsafe(building, self._loop).result()
 
     def _renew(self, key: object, root: Root, options: Options, events: Events) -> None:

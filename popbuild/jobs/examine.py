@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,12 +11,15 @@ from typing import Any
 from popbuild.base import disk, jsonio
 from popbuild.base.paths import COMPLETE, JobFolder
 from popbuild.jobs import fingerprint, records, staleness
-from popbuild.jobs.input_files import InputFiles, own_value, places_in_job
+from popbuild.jobs.input_files import InputFiles, places_in_job
+from popbuild.jobs.members import Groups, waits_of
+from popbuild.jobs.past import LastBuild
 from popbuild.jobs.surroundings import Surroundings
 from popbuild.model.decision import APPROVED, OPEN, REJECTED, Decision, Question
+from popbuild.model.job_groups import least_share
 from popbuild.model.letter import Letter
 from popbuild.model.pipeline import Pipeline, Task
-from popbuild.model.problem import MISSING, Problem, value_at
+from popbuild.model.problem import MISSING, Problem
 from popbuild.model.schema import gate
 
 
@@ -39,8 +41,17 @@ class Exam:
     frozen_from: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # see read_frozen
     files: InputFiles = field(default_factory=dict)  # of the seed
     input_places: tuple[str, ...] = ()  # of these, in its directory
+    jobs: Groups = field(default_factory=dict)  # that it is over
+    waits: tuple[str, ...] = ()  # why it has to wait for these
     last_seed: Any = None  # what the job's own copy was, where today's seed stands in its place
     _resolved: dict[str, tuple[Any, str]] = field(default_factory=dict)
+
+    def go_on_without(self) -> None:
+        """Judge by the jobs that there are: none is built before this one any more."""
+        if self.waits:
+            self.waits = ()
+            for task in self.pipeline.in_order:
+                self.look(task)
 
     def moved(self, folder: JobFolder, last_seed: object, files: InputFiles) -> Exam:
         """This exam for another directory with the same files, but for its seed and the `files` of
@@ -114,38 +125,18 @@ class Exam:
         return staleness.changes(last, fingerprint.current(last, task, inputs), task, inputs, past)
 
     def _before(self, letter: Letter | None, dependency: str, digest: str) -> Any:
-        """The value that a dependency had at the last build, or MISSING where it is unknown: the
-        job's own copy of its seed, the letter's settings, and the last good result have it."""
-        kind, _, rest = dependency.partition(":")
-        if letter is None:
-            return MISSING
-        if kind == "setting":
-            settings = letter.body.get("configuration")
-            return settings.get(rest, MISSING) if isinstance(settings, dict) else MISSING
-        root, job = self.around.root, self.folder.id
-        kept = self.frozen_from.get(letter.task, {}).get(dependency, MISSING)
-        if fingerprint.value_digest(kept) == digest:
-            return kept
-        last_good = root.job(COMPLETE, job)
-        if kind == "input":
-            name, _, pointer = rest.partition(":")
-            values = (own_value(each, name, pointer) for each in (self.folder, last_good))
-            return next((e for e in values if fingerprint.value_digest(e) == digest), MISSING)
-        if kind == "seed":
-            paths, pointer = [self.folder.seed, last_good.seed], rest
-        elif kind == "artifact":
-            upstream, _, pointer = rest.partition(":")
-            if upstream not in self.pipeline.names:
-                return MISSING
-            paths = [last_good.artifact(self.pipeline.task(upstream).artifact)]
-        else:
-            return MISSING
-        documents = [self.last_seed] if kind == "seed" and self.last_seed is not None else []
-        for document in itertools.chain(documents, map(records.read_json, paths)):
-            value = value_at(document, pointer)
-            if fingerprint.value_digest(value) == digest:
-                return value
-        return MISSING
+        """The value that a dependency had at the last build, or MISSING where it is unknown."""
+        return MISSING if letter is None else self._past.value(letter, dependency, digest)
+
+    @property
+    def _past(self) -> LastBuild:
+        return LastBuild(
+            self.folder,
+            self.around.root.job(COMPLETE, self.folder.id),
+            {task.id: task.artifact for task in self.pipeline.tasks},
+            self.frozen_from,
+            self.last_seed,
+        )
 
     def inputs(self, task: Task) -> fingerprint.Inputs:
         """The inputs of a task, against which its dependencies are resolved."""
@@ -157,6 +148,8 @@ class Exam:
             self.samples.get(task.id, 0),
             self.folder.id,
             self.files,
+            self.jobs,
+            self.waits,
             self._resolved,
         )
 
@@ -252,10 +245,15 @@ class Exam:
 
 
 def examine_unbuilt(
-    folder: JobFolder, seed: object, pipeline: Pipeline, around: Surroundings, files: InputFiles
+    folder: JobFolder,
+    seed: Any,
+    pipeline: Pipeline,
+    around: Surroundings,
+    files: InputFiles,
+    jobs: Groups | None = None,
 ) -> Exam:
     """The exam of a job without a directory: no file of it is looked for."""
-    exam = _exam(folder, seed, pipeline, around, files)
+    exam = _exam(folder, seed, pipeline, around, files, jobs)
     for task in pipeline.in_order:
         exam.digests[task.id] = exam.letters[task.id] = None
         exam.verdicts[task.id] = staleness.NEVER_BUILT
@@ -265,17 +263,27 @@ def examine_unbuilt(
 
 
 def examine(
-    folder: JobFolder, seed: object, pipeline: Pipeline, around: Surroundings, files: InputFiles
+    folder: JobFolder,
+    seed: Any,
+    pipeline: Pipeline,
+    around: Surroundings,
+    files: InputFiles,
+    jobs: Groups | None = None,
 ) -> Exam:
     """Hold a job's directory against today's inputs. Reads; writes nothing."""
-    exam = _exam(folder, seed, pipeline, around, files)
+    exam = _exam(folder, seed, pipeline, around, files, jobs)
     for task in pipeline.in_order:
         exam.look(task)
     return exam
 
 
 def _exam(
-    folder: JobFolder, seed: object, pipeline: Pipeline, around: Surroundings, files: InputFiles
+    folder: JobFolder,
+    seed: Any,
+    pipeline: Pipeline,
+    around: Surroundings,
+    files: InputFiles,
+    jobs: Groups | None,
 ) -> Exam:
     return Exam(
         folder,
@@ -286,4 +294,6 @@ def _exam(
         frozen_from=records.read_frozen(around.root, folder.id),
         files=files,
         input_places=places_in_job(files),
+        jobs=jobs or {},
+        waits=waits_of(jobs, least_share(seed)) if jobs else (),
     )

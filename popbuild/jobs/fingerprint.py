@@ -7,6 +7,9 @@ A fingerprint maps dependencies to digests. Their names are what `explain` print
     artifact:research:/content   a value of an upstream task's main artifact
     input:report:/text           a value of a file that the seed names
     inputs                       which files the seed names, where it asked that
+    jobs:reviews                 which jobs of a group that the seed names are up to date
+    jobs:reviews:/*/seed/data/stars   a value of each of them, by its place in id, seed, artifacts
+    jobs                         which groups there are, where it asked that
     needs                        which tasks it needs, where it asked which artifacts there are
     file:tasks/research/prompt.md   a file under pipeline-config/
     setting:temperature          an effective model setting
@@ -25,12 +28,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from popbuild.base import jsonio
+from popbuild.jobs import members
 from popbuild.jobs.input_files import InputFiles
 from popbuild.model.config.snapshot import is_litter
 from popbuild.model.letter import Fingerprint
 from popbuild.model.pipeline import Task
 from popbuild.model.place import NOWHERE, Place
 from popbuild.model.problem import MISSING, value_at
+from popbuild.model.values import kind_of, value_digest
 
 LISTED = "listed"  # of a fallback
 UNREAD = "not extracted yet"  # of a document's text
@@ -41,8 +46,8 @@ STAGES_VERSION = "2"  # raised when a default stage gives another result for the
 class Inputs:
     """What dependencies are resolved against: the seed, each upstream main artifact that exists,
     the digests of the snapshot by path, where the task's model answers, the number of its first
-    draw, the job's ID, the files of the seed. `resolved` are dependencies on documents that other
-    tasks have too."""
+    draw, the job's ID, the files of the seed, the jobs that it is over, and why it waits for
+    these. `resolved` are dependencies on documents that other tasks have too."""
 
     seed: Any
     artifacts: Mapping[str, Any]
@@ -51,6 +56,8 @@ class Inputs:
     sample: int = 0
     job: str = ""
     inputs: InputFiles = field(default_factory=dict)
+    jobs: members.Groups = field(default_factory=dict)
+    waits: tuple[str, ...] = ()
     resolved: dict[str, tuple[Any, str]] = field(default_factory=dict)
 
 
@@ -63,12 +70,14 @@ class Seen:
     artifacts: Mapping[str, Any]
     config: Mapping[str, Any]
     files: InputFiles = field(default_factory=dict)
+    jobs: members.Groups = field(default_factory=dict)
 
     @staticmethod
     def of(task: Task, inputs: Inputs) -> Seen:
         artifacts = {name: jsonio.in_order(value) for name, value in inputs.artifacts.items()}
         settings = jsonio.in_order(dict(task.settings))
-        return Seen(jsonio.in_order(inputs.seed), artifacts, settings, inputs.inputs)
+        seed = jsonio.in_order(inputs.seed)
+        return Seen(seed, artifacts, settings, inputs.inputs, inputs.jobs)
 
 
 def fixed(task: Task, inputs: Inputs) -> dict[str, str]:
@@ -96,6 +105,14 @@ def resolve(dependency: str, task: Task, inputs: Inputs) -> str:
     kind, _, rest = dependency.partition(":")
     if kind == "file":
         return inputs.files.get(rest, jsonio.ABSENT)
+    if members.is_about_jobs(dependency):
+        return members.resolved(dependency, inputs.jobs)
+    return _resolve_own(dependency, task, inputs)
+
+
+def _resolve_own(dependency: str, task: Task, inputs: Inputs) -> str:
+    """The same of one that is about the job itself."""
+    kind, _, rest = dependency.partition(":")
     if kind == "job":
         return inputs.job
     if kind == "needs":
@@ -146,23 +163,9 @@ def _read_from(dependency: str, task: Task, inputs: Inputs) -> tuple[Any, str]:
     return inputs.artifacts.get(upstream, MISSING) if is_needed else MISSING, pointer
 
 
-def value_digest(value: object) -> str:
-    """The digest of a value, or ABSENT."""
-    return jsonio.ABSENT if value is MISSING else jsonio.digest(value)
-
-
-def kind_of(value: object) -> str:
-    """What a template learns when it tests a value without reading it."""
-    if value is MISSING:
-        return jsonio.ABSENT
-    if isinstance(value, dict):
-        return "object"
-    return "array" if isinstance(value, list) else "scalar"
-
-
-_TRACED = tuple(
+_TRACED = frozenset(
     "seed seed-kind artifact artifact-kind input input-kind inputs needs fallback job".split()
-)
+) | {"jobs", "jobs-kind"}
 
 
 def _is_no_more(dependency: str, task: Task, now: Fingerprint) -> bool:
@@ -177,6 +180,7 @@ def _is_no_more(dependency: str, task: Task, now: Fingerprint) -> bool:
 def current(last: Fingerprint, task: Task, inputs: Inputs) -> dict[str, str]:
     """Today's fingerprint, over the dependencies of `last` and all that are fixed."""
     now = fixed(task, inputs)
+    members.prepare_fields(last, inputs.jobs)
     for dependency in last:
         kind = dependency.partition(":")[0]
         if _is_no_more(dependency, task, now):

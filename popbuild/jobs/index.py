@@ -50,6 +50,7 @@ class Index:
         self._rows: dict[str, str] = {}  # job -> <pipeline>:<the digest of its stamp>
         self._stale: dict[str, stamps.StaleRow] = {}  # as they were at the last look
         self._inputs: stamps.Places = {}  # of jobs whose seeds name files
+        self._known: dict[str, Pipeline | None] = {}
         self._learned = False
         self._met: set[str] = set()  # those whose row was found by this very command
         self._now: file_clock.Moment | None = None
@@ -102,8 +103,11 @@ class Index:
         return lookup.Job(job, COMPLETE, folder, None, pipeline, exam)
 
     def knows(self, job: str) -> Pipeline | None:
-        """The pipeline of a job that is as it was: complete, and up to date. None for any other."""
-        return self._same(job, self._rows.get(job))
+        """The pipeline of a job that is as it was: complete, and up to date. None for any other.
+        Looked at once: a command asks several times."""
+        if job not in self._known:
+            self._known[job] = self._same(job, self._rows.get(job))
+        return self._known[job]
 
     def _same(self, job: str, row: str | None) -> Pipeline | None:
         """The pipeline of a job that is as its row has it."""
@@ -126,7 +130,7 @@ class Index:
             return lookup.find(job, self._around)
         with noting_reads() as seen:
             found = lookup.find(job, self._around)
-            if found.seed is None or found.folder is None:
+            if found.seed is None or found.folder is None or found.jobs:
                 return found
             holds_seed = job_state.holds_seed(found.folder, found.seed)
             holds_all = holds_seed and not differing_inputs(found.folder, found.files)

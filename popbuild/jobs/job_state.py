@@ -6,13 +6,24 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from popbuild.base import disk
-from popbuild.base.paths import CURRENT, SEED, STATUS, JobFolder, Root, file_name_problem
+from popbuild.base import disk, jsonio, paths
+from popbuild.base.paths import (
+    COMPLETE,
+    CURRENT,
+    REJECTED,
+    SEED,
+    STATUS,
+    JobFolder,
+    Root,
+    file_name_problem,
+)
 from popbuild.jobs import row_seeds
 from popbuild.jobs.claims import JobLocks
 from popbuild.jobs.records import is_foreign, read_json, shown_status
+from popbuild.jobs.seed_files import BadSeed, read_seed
 from popbuild.model import status as states
 from popbuild.model.pipeline import Pipeline
+from popbuild.model.problem import Problem
 
 CLAIMED = ".claimed-seed.json"
 SUBMITTED = "submit"  # the source of a job that has none under seeds/
@@ -85,6 +96,29 @@ def seed_source(root: Root, job: str, folder: JobFolder | None) -> str | None:
         return root.seed(job).name
     waits = [root.pending(job), root.job(CURRENT, job).path / CLAIMED]
     return SUBMITTED if folder is None or any(map(disk.stands, waits)) else None
+
+
+def todays_seed(root: Root, job: str) -> tuple[dict[str, Any], str]:
+    """A job's seed and its place: the source under seeds/, else what waits in pending/, else the
+    job's own copy, the newest first: what was claimed, what is built or was rejected since, and the
+    last good result's. Raises BadSeed."""
+    source = paths.seed_place(job)
+    claimed = f"{paths.job_place(CURRENT, job)}/{CLAIMED}"
+    own = [f"{paths.job_place(state, job)}/{SEED}" for state in (CURRENT, REJECTED, COMPLETE)]
+    limits = {source: jsonio.MAX_BYTES, paths.pending_place(job): jsonio.MAX_QUEUED_BYTES}
+    row = row_seeds.of_row(root, job)
+    if row is not None:
+        if disk.stands(root.at(source)) and source not in row_seeds.table_files(root):
+            raise BadSeed(source, (Problem(f"{row.place} makes a job of the same ID"),))
+        return row.seed(job), row.place
+    for place in (*limits, claimed, *own):
+        try:
+            most = limits.get(place, jsonio.MAX_OWN_BYTES)
+            return read_seed(root.at(place), place, max_bytes=most), place
+        except FileNotFoundError:
+            continue
+    what = "the job has no seed.json: put it into seeds/, or move its folder away"
+    raise BadSeed(job, (Problem(what),))
 
 
 def is_orphan(root: Root, folder: JobFolder) -> bool:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from popbuild.base import disk, jsonio, paths
+from popbuild.base import disk, paths
 from popbuild.base.errors import ConfigError, InputError, NotOursError
-from popbuild.base.paths import COMPLETE, CURRENT, REJECTED, SEED, JobFolder, Root
-from popbuild.jobs import fingerprint, job_ids, records, row_seeds, staleness
+from popbuild.base.paths import COMPLETE, CURRENT, REJECTED, JobFolder, Root
+from popbuild.jobs import fingerprint, job_ids, job_state, records, staleness
 from popbuild.jobs.examine import Exam, examine, examine_unbuilt
 from popbuild.jobs.input_files import InputFiles
-from popbuild.jobs.job_state import CLAIMED, DAMAGE, damage_of, removed_tasks, standing_state
-from popbuild.jobs.seed_files import BadSeed, key_problems, read_seed
+from popbuild.jobs.job_state import DAMAGE, damage_of, removed_tasks, standing_state
+from popbuild.jobs.members import OUT_OF_DATE, Group, Groups, Member
+from popbuild.jobs.seed_files import BadSeed, key_problems
 from popbuild.jobs.surroundings import Surroundings
 from popbuild.model import status as states
 from popbuild.model.decision import REJECTED as REFUSED
 from popbuild.model.decision import STAGE as HUMAN_GATE
 from popbuild.model.decision import Question
+from popbuild.model.job_groups import named_groups
 from popbuild.model.pipeline import Pipeline
 from popbuild.model.problem import Problem
 
@@ -33,7 +35,8 @@ class Job:
     with `bad_seed`. `damage` says why its status cannot be used, `removed` which tasks its pipeline
     no longer has: the next build mends both. `bad_name` says why its ID cannot be one, `bad_link`
     which symbolic link it is or holds, `broken` why its pipeline cannot be used. `files` are those
-    that today's seed names."""
+    that today's seed names, `jobs` the groups of other jobs; `cycle` the jobs, this one first, of
+    which each is over the next, and the last over this one."""
 
     id: str
     state: str
@@ -48,6 +51,8 @@ class Job:
     bad_link: str | None = None
     broken: ConfigError | None = None
     files: InputFiles = field(default_factory=dict)
+    jobs: Groups = field(default_factory=dict)
+    cycle: tuple[str, ...] = ()
 
     @property
     def up_to_date(self) -> bool:
@@ -129,11 +134,14 @@ class Job:
         return [f"frozen: {', '.join(names)}"] if names else []
 
 
-def find(job: str, around: Surroundings) -> Job:
+def find(job: str, around: Surroundings, above: tuple[str, ...] = ()) -> Job:
     """Which directory answers for a job, and how it stands: complete/ if it matches the inputs,
-    else current/, rejected/, or complete/ as stale. Writes nothing; reads nothing behind a link."""
+    else current/, rejected/, or complete/ as stale. Writes nothing; reads nothing behind a link.
+    `above` are the jobs over it for which it is looked at, each over the next."""
     root, folders = around.root, _folders(job, around.root)
     found = _inputs_of(job, around, folders)
+    if found.pipeline is not None and named_groups(found.seed):
+        found = _with_jobs(found, around, above)
     seed, pipeline = found.seed, found.pipeline
     if seed is None or pipeline is None:
         return found
@@ -143,15 +151,55 @@ def find(job: str, around: Surroundings) -> Job:
     for place in (CURRENT, REJECTED):
         if place in folders:
             folder = folders[place]
-            exam = examine(folder, seed, pipeline, around, found.files)
+            exam = examine(folder, seed, pipeline, around, found.files, found.jobs)
             state = standing_state(root, folder, place)
             # A claim that was cut short, and a job whose seed was rejected, have no status yet.
             damage = damage_of(folder) if disk.stands(folder.status) else None
             return replace(found, state=state, folder=folder, exam=exam, damage=damage)
     if complete is not None:
         return complete
-    nothing = examine_unbuilt(root.job(CURRENT, job), seed, pipeline, around, found.files)
+    folder = root.job(CURRENT, job)
+    nothing = examine_unbuilt(folder, seed, pipeline, around, found.files, found.jobs)
     return replace(found, state=_unbuilt(job, root), exam=nothing)
+
+
+def _with_jobs(found: Job, around: Surroundings, above: tuple[str, ...]) -> Job:
+    """A job with those that it is over, each looked at. One that is over itself has a bad seed."""
+    chain = (*above, found.id)
+    looked: dict[str, Job] = {}
+    for glob in named_groups(found.seed).values():
+        for each in around.names.matching(glob, found.id):
+            if each in above:
+                return _in_a_cycle(found, chain[chain.index(each) :], around.root)
+            if each not in looked and around.names.has_source(each):
+                looked[each] = find(each, around, chain)
+                if found.id in looked[each].cycle:
+                    return _in_a_cycle(found, looked[each].cycle, around.root)
+    groups = {}
+    for name, glob in named_groups(found.seed).items():
+        own = [looked[e] for e in around.names.matching(glob, found.id) if e in looked]
+        groups[name] = _group(name, glob, own, around.root)
+    return replace(found, jobs=groups)
+
+
+def _in_a_cycle(found: Job, cycle: tuple[str, ...], root: Root) -> Job:
+    way = " -> ".join((*cycle, cycle[0]))
+    bad = BadSeed(
+        job_ids.place_of(root, found.id), (Problem(f"jobs wait for each other: {way}", "/jobs"),)
+    )
+    return replace(found, seed=None, pipeline=None, bad_seed=bad, cycle=cycle)
+
+
+def _group(name: str, glob: str, jobs: Iterable[Job], root: Root) -> Group:
+    members, others = [], {}
+    for each in jobs:
+        if each.up_to_date and each.folder is not None and each.pipeline is not None:
+            members.append(Member(each.id, each.folder, each.pipeline))
+        elif each.bad is not None:
+            others[each.id] = each.bad[0]
+        else:
+            others[each.id] = OUT_OF_DATE if each.state == COMPLETE else each.state
+    return Group(name, glob, root, members, others)
 
 
 def find_inputs(job: str, around: Surroundings) -> Job:
@@ -174,7 +222,7 @@ def _inputs_of(job: str, around: Surroundings, folders: Mapping[str, JobFolder])
     if link is not None:
         return Job(job, first, bad_link=link)
     try:
-        seed, place = _todays_seed(job, root)
+        seed, place = job_state.todays_seed(root, job)
         files = around.inputs.find(job, seed, place)
         if problems := key_problems(seed, around.config.environment):
             raise BadSeed(job_ids.place_of(root, job), problems)
@@ -204,7 +252,7 @@ def _complete(found: Job, folder: JobFolder, around: Surroundings) -> Job:
         found,
         state=COMPLETE,
         folder=folder,
-        exam=examine(folder, found.seed, found.pipeline, around, found.files),
+        exam=examine(folder, found.seed, found.pipeline, around, found.files, found.jobs),
         damage=None if status or records.is_foreign(folder) else DAMAGE,
         removed=removed_tasks(status, found.pipeline) if status else (),
     )
@@ -212,29 +260,6 @@ def _complete(found: Job, folder: JobFolder, around: Surroundings) -> Job:
 
 def _unbuilt(job: str, root: Root) -> str:
     return "pending" if root.pending(job).exists() else "new"
-
-
-def _todays_seed(job: str, root: Root) -> tuple[dict[str, Any], str]:
-    """A job's seed and its place: the source under seeds/, else what waits in pending/, else the
-    job's own copy, the newest first: what was claimed, what is built or was rejected since, and the
-    last good result's."""
-    source = paths.seed_place(job)
-    claimed = f"{paths.job_place(CURRENT, job)}/{CLAIMED}"
-    own = [f"{paths.job_place(state, job)}/{SEED}" for state in (CURRENT, REJECTED, COMPLETE)]
-    limits = {source: jsonio.MAX_BYTES, paths.pending_place(job): jsonio.MAX_QUEUED_BYTES}
-    row = row_seeds.of_row(root, job)
-    if row is not None:
-        if disk.stands(root.at(source)) and source not in row_seeds.table_files(root):
-            raise BadSeed(source, (Problem(f"{row.place} makes a job of the same ID"),))
-        return row.seed(job), row.place
-    for place in (*limits, claimed, *own):
-        try:
-            most = limits.get(place, jsonio.MAX_OWN_BYTES)
-            return read_seed(root.at(place), place, max_bytes=most), place
-        except FileNotFoundError:
-            continue
-    what = "the job has no seed.json: put it into seeds/, or move its folder away"
-    raise BadSeed(job, (Problem(what),))
 
 
 def standing_status(job: Job) -> states.Status | None:

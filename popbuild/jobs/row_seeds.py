@@ -33,6 +33,7 @@ _OF_SEED = ("pipeline", "name", "data", "files")
 _RESTED_NS = 100_000_000  # ten ticks of a file system's clock
 _WRITTEN_NS = 1_000_000_000  # after which a table is whole, if nothing was written to it
 _KEPT = "index/tables.json"
+_Look = list[list[int]]  # the stats of files
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,18 @@ def tells_of(root: Root, source: str) -> bool:
     return not (disk.stands(root.seeds / source) and _read(root, source).broken)
 
 
+def look_at_tables(root: Root) -> tuple[list[tuple[str, bool, _Look]], int]:
+    """What tells whether tables or rows changed, held against an earlier look: each table by its
+    YAML file, whether it is broken, and its stats. And for how many nanoseconds none changed."""
+    found, rested_ns = [], time.time_ns()
+    for source in _names(root):
+        table = _read(root, source)
+        look, age_ns = _look_at(root.seeds / source, *_place(root, table))
+        found.append((source, table.broken, look))
+        rested_ns = min(rested_ns, age_ns)
+    return found, rested_ns
+
+
 def has_rested(root: Root, row: RowSeed) -> bool:
     """Whether nothing was written to a row's table, or its YAML file, for a second."""
     path = root.seeds / row.source
@@ -108,7 +121,6 @@ def _twice(one: RowSeed, other: RowSeed) -> RowSeed:
 
 # What was read is kept until the files change: a command asks for each job. A change within a tick
 # of the clock after another may not show, so only what has rested is kept.
-_Look = list[list[int]]
 _names_known: dict[str, tuple[_Look, list[str]]] = {}
 _tables_known: dict[str, tuple[_Look, Table]] = {}
 

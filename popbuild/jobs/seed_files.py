@@ -11,6 +11,7 @@ from popbuild.base.errors import InputError
 from popbuild.base.paths import NO_DEVICE, name_problem
 from popbuild.base.redact import key_in_name
 from popbuild.model.input_file import MAX_INPUTS, MAX_PATH, input_problems
+from popbuild.model.job_groups import MAX_GLOB, MAX_GROUPS, is_missing_rule
 from popbuild.model.problem import Problem
 from popbuild.model.schema import gate, schemas
 
@@ -75,25 +76,34 @@ def _looks_valid(seed: object) -> bool:
         and 0 < len(seed["name"]) <= 200
         and isinstance(seed.get("data"), dict)
         and ("pipeline" not in seed or _is_name(seed["pipeline"]))
-        and ("files" not in seed or _are_files(seed["files"]))
+        and ("files" not in seed or _are_named(seed["files"], MAX_INPUTS, MAX_PATH))
+        and ("jobs" not in seed or _are_groups(seed))
     )
 
 
 def _devices(seed: Mapping[str, Any]) -> Iterator[Problem]:
-    names = {"/pipeline": seed.get("pipeline"), **{f"/files/{e}": e for e in seed.get("files", {})}}
+    names = {"/pipeline": seed.get("pipeline")}
+    for key in ("files", "jobs"):
+        names |= {f"/{key}/{each}": each for each in seed.get(key, {})}
     for at, name in names.items():
         if name is not None and not _is_name(name):
             yield Problem(f"not a valid name: {NO_DEVICE}", at)
 
 
-def _are_files(value: Any) -> bool:
-    """Whether these look like files; `input_problems` says more of each."""
+def _are_named(value: Any, most: int, longest: int) -> bool:
+    """Whether these are texts by name, as files are; `input_problems` says more of each."""
     return (
         isinstance(value, dict)
-        and len(value) <= MAX_INPUTS
+        and len(value) <= most
         and all(map(_is_name, value))
-        and all(isinstance(each, str) and 0 < len(each) <= MAX_PATH for each in value.values())
+        and all(isinstance(each, str) and 0 < len(each) <= longest for each in value.values())
     )
+
+
+def _are_groups(seed: Mapping[str, Any]) -> bool:
+    """Whether these are the jobs that a seed is over, and what it says of missing ones."""
+    named = _are_named(seed["jobs"], MAX_GROUPS, MAX_GLOB)
+    return named and ("missing" not in seed or is_missing_rule(seed["missing"]))
 
 
 def _is_name(value: object) -> bool:

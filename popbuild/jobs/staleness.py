@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from popbuild.base import jsonio
+from popbuild.jobs import members
 from popbuild.jobs.fingerprint import Inputs, current, value_now
 from popbuild.model.letter import Fingerprint, Letter
 from popbuild.model.pipeline import Task
@@ -102,6 +103,13 @@ def changes(
         if dependency == "endpoint":
             found.append(_endpoint_change(before, after, inputs.place))
             continue
+        if members.is_about_jobs(dependency):
+            whose = members.differing(dependency, past(dependency, before), inputs.jobs)
+            jobs = ":".join(dependency.split(":")[:2]).replace("jobs-kind", "jobs")
+            if not whose and jobs != dependency and last.get(jobs) != now.get(jobs):
+                continue  # of other jobs, which is a reason of its own
+            found.append(DependencyChange(dependency, before, after, note=whose))
+            continue
         if dependency.partition(":")[0].endswith("-kind") or dependency in _LITERAL:
             old, new = (MISSING if each == jsonio.ABSENT else each for each in (before, after))
         else:
@@ -155,7 +163,12 @@ def verdict_of(
     found = changes(letter.fingerprint, now, task, inputs, past)
     if asked == FRESH:  # which is why it is at another draw: said once
         found = tuple(each for each in found if each.dependency != "sample")
-    reasons = [str(each) for each in found]
+    if inputs.waits and any(map(members.is_about_jobs, letter.fingerprint)):
+        # What these jobs will give is not known yet.
+        reasons = [str(each) for each in found if not members.is_about_jobs(each.dependency)]
+        reasons += inputs.waits
+    else:
+        reasons = [str(each) for each in found]
     if letter.refinements > task.refinements:
         reasons.append(f"built with {letter.refinements} refinements, now {task.refinements}")
     if artifact is None:

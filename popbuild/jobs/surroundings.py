@@ -12,6 +12,7 @@ from popbuild.base import jsonio
 from popbuild.base.errors import ConfigError, InputError
 from popbuild.base.paths import Root
 from popbuild.jobs.input_files import InputReader
+from popbuild.jobs.matching import JobNames
 from popbuild.llm.endpoint import ADDRESS_SETTINGS, provider_place, weights_digest
 from popbuild.llm.request import is_local
 from popbuild.model.config.config import Config
@@ -85,6 +86,11 @@ class Surroundings:
         if task.schema not in self._sent:
             self._sent[task.schema] = bundle(task.schema, used, self._json_files, schema.where)
         return self._sent[task.schema]
+
+    @functools.cached_property
+    def names(self) -> JobNames:
+        """The IDs of the root's jobs."""
+        return JobNames(self.root)
 
     @functools.cached_property
     def inputs(self) -> InputReader:

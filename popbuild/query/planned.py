@@ -149,15 +149,17 @@ class PlanOptions:
     fresh: tuple[str, ...] = ()
     keep_edits: bool = False
     discard_edits: bool = False
+    added: frozenset[str] = frozenset()  # jobs that no person named: others are over them
 
     def reasons(self, exam: Exam) -> Iterator[tuple[str, str]]:
         """The tasks of a job to be built whatever their letters say, each with the reason."""
+        is_named = exam.folder.id not in self.added
         for name, verdict in exam.verdicts.items():
-            if name in self.fresh:
+            if is_named and name in self.fresh:
                 yield name, FRESH
             elif self.discard_edits and verdict.edited:
                 yield name, "its edit by hand is discarded"
-            elif self.always and not verdict.edited:
+            elif is_named and self.always and not verdict.edited:
                 yield name, "asked for"
 
 

@@ -11,7 +11,6 @@ from typing import Any
 from popbuild.base import disk, jsonio, tree
 from popbuild.base.errors import InputError, UsageError, no_such
 from popbuild.base.paths import COMPLETE, CURRENT, REJECTED, JobFolder, Root
-from popbuild.jobs.fingerprint import value_digest
 from popbuild.jobs.job_ids import is_known, known_jobs, refuse_links
 from popbuild.jobs.promotion import previous_results
 from popbuild.jobs.records import is_foreign, read_decision, read_frozen, read_json, read_letter
@@ -20,6 +19,7 @@ from popbuild.model.config.snapshot import take_snapshot
 from popbuild.model.letter import Letter
 from popbuild.model.place import OWN
 from popbuild.model.problem import value_at
+from popbuild.model.values import value_digest
 
 _STATES = (COMPLETE, CURRENT, REJECTED)
 

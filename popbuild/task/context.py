@@ -13,6 +13,7 @@ from popbuild.model.problem import MISSING, Problem, value_at
 from popbuild.task import prompts
 from popbuild.task.asking import Asking
 from popbuild.task.attempt import AnswerRejected, RevokedError, Work, logger_of
+from popbuild.task.job_views import GivenJobs
 from popbuild.task.prompts import Progress
 from popbuild.task.reads import ReadTrace
 from popbuild.task.returned import Returned
@@ -53,6 +54,7 @@ class Context:
         self.config = copy.deepcopy(dict(work.seen.config))
         self.artifacts = Artifacts(work.seen.artifacts, work.trace)
         self.files = work.files
+        self.jobs = GivenJobs(work.seen.jobs, work.trace)
         self.log = logger_of(work)
         self.flags: dict[str, Any] = {}
         self.input: Any = None

@@ -20,6 +20,7 @@ from popbuild.llm.tokens import count_text
 from popbuild.model.input_file import MAX_INPUT_BYTES
 from popbuild.model.problem import MISSING
 from popbuild.task.chunks import chunks_of
+from popbuild.task.job_views import GroupsView
 from popbuild.task.reads import ArtifactsView, ReadTrace, view
 
 _VALUES = ("text", "pages", "title", "media_type", "tokens", "digest")
@@ -168,5 +169,6 @@ def documents(seen: Seen, trace: ReadTrace) -> dict[str, Any]:
         "seed": view(seen.seed, "seed", "", trace),
         "artifacts": ArtifactsView(seen.artifacts, trace),
         "files": FilesView(seen.files, trace),
+        "jobs": GroupsView(seen.jobs, trace),
         "config": dict(seen.config),
     }

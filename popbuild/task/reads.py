@@ -11,8 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from popbuild.base.jsonio import ABSENT
-from popbuild.jobs.fingerprint import LISTED, kind_of, value_digest
+from popbuild.jobs.fingerprint import LISTED
+from popbuild.jobs.members import Field, Group, record_of
 from popbuild.model.problem import MISSING, parts_of, pointer_of, value_at
+from popbuild.model.values import kind_of, value_digest
 from popbuild.task.templates.bounds import RenderBudget
 
 
@@ -21,6 +23,7 @@ class ReadTrace:
 
     def __init__(self, budget: RenderBudget) -> None:
         self._digests: dict[str, str] = {}
+        self._groups: dict[str, tuple[Group, dict[Field, dict[int, str]]]] = {}
         self.budget = budget  # of the templates: copying a value takes time
 
     def read(self, document: str, pointer: str, value: Any) -> None:
@@ -47,6 +50,21 @@ class ReadTrace:
         """The task learned which files the seed names."""
         self._digests["inputs"] = value_digest(sorted(names))
 
+    def groups(self, names: Iterable[str]) -> None:
+        """The task learned which groups of other jobs its seed names."""
+        self._digests["jobs"] = value_digest(sorted(names))
+
+    def members(self, group: Group) -> None:
+        """The task learned which jobs a group has."""
+        self._groups.setdefault(group.name, (group, {}))
+
+    def of_member(self, group: Group, number: int, at: Field, value: Any) -> None:
+        """A field of one of them was read, or its kind, which is `value` then."""
+        self.members(group)
+        noted = self._groups[group.name][1].setdefault(at, {})
+        if number not in noted:
+            noted[number] = value if at[1] else value_digest(value)
+
     def knows(self, document: str, pointer: str) -> bool:
         """Whether this value was read before: to digest a long text takes a while."""
         return f"{document}:{pointer}" in self._digests
@@ -66,7 +84,7 @@ class ReadTrace:
         """Everything noted, without what follows from the rest: a value that was read implies that
         the objects around it exist."""
         reads = [key for key in self._digests if "-kind:" not in key]
-        return {
+        own = {
             key: value
             for key, value in self._digests.items()
             if "-kind:" not in key
@@ -75,6 +93,40 @@ class ReadTrace:
                 for each in reads
             )
         }
+        return {**own, **self._over_jobs()}
+
+    def _over_jobs(self) -> dict[str, str]:
+        found = {}
+        for group, columns in self._columns():
+            found[f"jobs:{group.name}"] = value_digest(group.ids)
+            for (pointer, is_kind), column in columns.items():
+                kind = "jobs-kind" if is_kind else "jobs"
+                found[f"{kind}:{group.name}:{pointer}"] = value_digest(column)
+        return found
+
+    def _columns(self) -> Iterator[tuple[Group, dict[Field, list[str]]]]:
+        """The digests of each field that was read over all jobs of a group. Where it was read of
+        some, the others count as they are now: they had no part in what was made."""
+        for group, fields in self._groups.values():
+            size = len(group.members)
+            group.prepare([at for at, noted in fields.items() if len(noted) < size])
+            columns = {
+                at: [noted.get(n) or group.column(at)[n] for n in range(size)]
+                for at, noted in fields.items()
+            }
+            reads = [at[0] for at, each in columns.items() if not at[1] and ABSENT not in each]
+            yield (
+                group,
+                {
+                    at: each
+                    for at, each in columns.items()
+                    if not (at[1] and any(_tells(read, at[0]) for read in reads))
+                },
+            )
+
+    def of_jobs(self) -> dict[str, Any]:
+        """What the letter says of the jobs that were read, by group."""
+        return {group.name: record_of(group, columns) for group, columns in self._columns()}
 
 
 def _tells(read: str, place: str) -> bool:
@@ -86,7 +138,7 @@ def _tells(read: str, place: str) -> bool:
     return read.startswith(place + "/") and not part.isdecimal()
 
 
-_WHERE = {"artifact": "artifacts", "input": "files"}
+_WHERE = {"artifact": "artifacts", "input": "files", "jobs": "jobs"}
 
 
 class _View:

@@ -22,6 +22,7 @@ from popbuild.model.pipeline import Task
 from popbuild.task.asking import Asking
 from popbuild.task.attempt import AnswerRejected, RevokedError, Work
 from popbuild.task.input_views import OpenFileView
+from popbuild.task.job_views import given_jobs
 from popbuild.task.user_code import place_in
 
 T = TypeVar("T")
@@ -148,6 +149,8 @@ def _input(work: Work, progress: Mapping[str, Any]) -> bytes:
         trace.inputs(seen.files)
         views = [OpenFileView(each, trace, work.around.root) for each in seen.files.values()]
         given["files"] = {view.name: view.as_json() for view in views}
+    if seen.jobs:
+        given["jobs"] = given_jobs(seen.jobs, trace)
     return jsonio.dumps(given)
 
 

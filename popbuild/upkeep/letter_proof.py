@@ -8,7 +8,6 @@ from typing import Any
 from popbuild.base import disk, jsonio
 from popbuild.base.errors import InputError
 from popbuild.base.paths import JobFolder, artifact_place, letter_place
-from popbuild.jobs.fingerprint import kind_of, value_digest
 from popbuild.jobs.input_files import own_document, own_inputs
 from popbuild.jobs.records import (
     is_foreign_letter,
@@ -18,6 +17,7 @@ from popbuild.jobs.records import (
 )
 from popbuild.model.letter import Letter
 from popbuild.model.problem import value_at
+from popbuild.model.values import kind_of, value_digest
 from popbuild.upkeep.evidence import bytes_of
 from popbuild.upkeep.proof import JobProof, ProofFinding
 

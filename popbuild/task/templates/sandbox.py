@@ -21,7 +21,7 @@ from popbuild.task.reads import ArrayView, ArtifactsView, ObjectView, plain
 from popbuild.task.templates import bounds, operations
 
 _IN_BRACKETS = "a name with a dash is written in brackets: artifacts['market-analysis']"
-NAMES = ("seed", "artifacts", "files", "config", "variables", "problems", "previous", "cycle")
+NAMES = tuple("seed artifacts files jobs config variables problems previous cycle".split())
 
 
 class Sandbox(jinja2.sandbox.SandboxedEnvironment):

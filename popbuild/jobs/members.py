@@ -1,0 +1,250 @@
+"""The jobs that another one is over, as its tasks see and depend on them.
+
+A group is the list of the jobs that a glob matches and that are up to date, each with `id`, `seed`
+and `artifacts`. A field that was read is digested over all of them, `/*/artifacts/classify/label`,
+by the digests of its values in the jobs' order. Documents are read when they are asked for, and a
+few are kept: ten thousand jobs are not held in memory.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from popbuild.base import jsonio
+from popbuild.base.errors import TaskError
+from popbuild.base.paths import JobFolder, Root
+from popbuild.jobs import job_state, records
+from popbuild.jobs.seed_files import BadSeed
+from popbuild.model import status as states
+from popbuild.model.pipeline import Pipeline
+from popbuild.model.problem import MISSING, parts_of, pointer_of, value_at
+from popbuild.model.values import kind_of, value_digest
+
+_MAX_DOCUMENTS = 64  # that a group keeps in memory
+_SHORT = 12  # digits of a digest that tell whose value differs
+OF_ALL = "/*"  # begins the place of a field over all jobs
+OUT_OF_DATE = "stale"  # the state of a complete job that is not up to date
+# In these states it is not known yet what a job will give.
+_TO_BE_BUILT = frozenset({OUT_OF_DATE, "new", "pending", states.RUNNING, states.WAITING})
+Field = tuple[str, bool]  # a pointer, and whether only the kind of the value there counts
+
+
+@dataclass(frozen=True)
+class Member:
+    """One of the jobs. `folder` is its good result."""
+
+    id: str
+    folder: JobFolder
+    pipeline: Pipeline
+
+
+@dataclass(eq=False)
+class Group:
+    """The jobs of a glob that are up to date, by ID, and the `others` that it matches, each with
+    its state."""
+
+    name: str
+    glob: str
+    root: Root
+    members: Sequence[Member]
+    others: Mapping[str, str]
+    _documents: OrderedDict[tuple[int, str | None], Any] = field(default_factory=OrderedDict)
+    _seen: dict[tuple[int, str | None], str] = field(default_factory=dict)
+    _columns: dict[Field, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def ids(self) -> list[str]:
+        return [each.id for each in self.members]
+
+    @property
+    def to_be_built(self) -> dict[str, str]:
+        """The others that a run would build first, or that wait for a person."""
+        return {job: state for job, state in self.others.items() if state in _TO_BE_BUILT}
+
+    def lacks(self, share: float) -> bool:
+        """Whether too few of the jobs are up to date."""
+        count = len(self.members)
+        return not count or count < share * (count + len(self.others))
+
+    def seen(self, number: int, task: str | None) -> Any:
+        """A member's seed, or a task's artifact, with its keys sorted; MISSING where it has none.
+        TaskError where it is not what it was when it was looked at before."""
+        place = number, task
+        if place in self._documents:
+            self._documents.move_to_end(place)
+            return self._documents[place]
+        value = self._read(number, task)
+        digest = jsonio.ABSENT if value is MISSING else jsonio.digest(value)
+        if self._seen.setdefault(place, digest) != digest:
+            raise TaskError(
+                "a job was built anew while the one over it was built",
+                {"job": self.members[number].id, "matches": self.glob},
+                hint="run the command again",
+            )
+        found = value if value is MISSING else jsonio.in_order(value)
+        self._documents[place] = found
+        while len(self._documents) > _MAX_DOCUMENTS:
+            self._documents.popitem(last=False)
+        return found
+
+    def value(self, number: int, pointer: str) -> Any:
+        """A member's value at a place that begins with OF_ALL, or MISSING: as `seen`."""
+        return self._at(parts_of(pointer)[1:], number, self.seen)
+
+    def column(self, at: Field) -> tuple[str, ...]:
+        """The digests of a field over all members, or of what kind each is."""
+        self.prepare([at])
+        return self._columns[at]
+
+    def prepare(self, fields: Iterable[Field]) -> None:
+        """Compute several columns in one go over the members."""
+        wanted = [each for each in dict.fromkeys(fields) if each not in self._columns]
+        found: dict[Field, list[str]] = {each: [] for each in wanted}
+        for number in range(len(self.members)) if wanted else ():
+            read = functools.cache(self._read)
+            for at in wanted:
+                value = self._at(parts_of(at[0])[1:], number, read)
+                found[at].append(kind_of(value) if at[1] else value_digest(value))
+        self._columns |= {at: tuple(digests) for at, digests in found.items()}
+
+    def _at(self, parts: list[str], number: int, document: Callable[[int, str | None], Any]) -> Any:
+        """The value of a member at a place, of its documents."""
+        member = self.members[number]
+        match parts:
+            case ["id"]:
+                return member.id
+            case ["seed", *rest]:
+                return value_at(document(number, None), pointer_of([*rest]))
+            case ["artifacts", task, *rest]:
+                return value_at(document(number, task), pointer_of([*rest]))
+            case [] | ["artifacts"]:
+                own = {task: document(number, task) for task in member.pipeline.names}
+                there = {task: value for task, value in own.items() if value is not MISSING}
+                whole = {"id": member.id, "seed": document(number, None), "artifacts": there}
+                return there if parts else whole
+        return MISSING
+
+    def _read(self, number: int, task: str | None) -> Any:
+        member = self.members[number]
+        if task is None:
+            try:
+                return job_state.todays_seed(self.root, member.id)[0]
+            except BadSeed:
+                return MISSING
+        if task not in member.pipeline.names:
+            return MISSING
+        value, digest = records.read_artifact(member.folder, member.pipeline.task(task))
+        return MISSING if digest is None else value
+
+
+Groups = Mapping[str, Group]
+
+
+def is_about_jobs(dependency: str) -> bool:
+    return dependency.partition(":")[0] in ("jobs", "jobs-kind")
+
+
+def resolved(dependency: str, groups: Groups) -> str:
+    """Today's digest of a dependency on jobs: `jobs` (which groups there are), `jobs:reviews`
+    (which jobs), `jobs:reviews:/*/seed/data` (a field over all of them), `jobs-kind:…` (its kind).
+    """
+    kind, _, rest = dependency.partition(":")
+    name, _, pointer = rest.partition(":")
+    if not name:
+        return value_digest(sorted(groups))
+    if name not in groups:
+        return jsonio.ABSENT
+    group = groups[name]
+    if not pointer:
+        return value_digest(group.ids)
+    return jsonio.digest(list(group.column((pointer, kind.endswith("-kind")))))
+
+
+def prepare_fields(dependencies: Iterable[str], groups: Groups) -> None:
+    """Compute in one go all that these dependencies need of each group."""
+    for name, fields in _fields_of(dependencies, groups).items():
+        groups[name].prepare(fields)
+
+
+def _fields_of(dependencies: Iterable[str], groups: Groups) -> dict[str, list[Field]]:
+    """The fields of each group that dependencies are about."""
+    fields: dict[str, list[Field]] = {}
+    for dependency in filter(is_about_jobs, dependencies):
+        kind, _, rest = dependency.partition(":")
+        name, _, pointer = rest.partition(":")
+        if name in groups:
+            fields.setdefault(name, [])
+            fields[name] += [(pointer, kind.endswith("-kind"))] if pointer else []
+    return fields
+
+
+# What a letter says of the jobs that its task read.
+
+
+def record_of(group: Group, columns: Mapping[Field, Iterable[str]]) -> dict[str, Any]:
+    """Which jobs a group had, which were left out, and the beginning of the digest of each value
+    that was read: they say later whose differs."""
+    return {
+        "glob": group.glob,
+        "ids": group.ids,
+        "missing": dict(group.others),
+        "fields": {at[0]: _short(each) for at, each in sorted(columns.items()) if not at[1]},
+    }
+
+
+def records_now(dependencies: Iterable[str], groups: Groups) -> dict[str, Any]:
+    """What a letter with these dependencies says of jobs, as they are today."""
+    fields = _fields_of(dependencies, groups)
+    return {
+        name: record_of(groups[name], {at: groups[name].column(at) for at in wanted})
+        for name, wanted in fields.items()
+    }
+
+
+def _short(column: Iterable[str]) -> list[str]:
+    return [each.removeprefix("sha256:")[:_SHORT] for each in column]
+
+
+def differing(dependency: str, record: Any, groups: Groups) -> str:
+    """Which jobs a dependency differs by, as a phrase; empty where the record does not say."""
+    _, _, rest = dependency.partition(":")
+    name, _, pointer = rest.partition(":")
+    record = record.get(name) if isinstance(record, dict) else None
+    if name not in groups or not isinstance(record, dict) or not isinstance(record["ids"], list):
+        return ""
+    group = groups[name]
+    if not pointer:
+        before, now = set(record["ids"]), set(group.ids)
+        changes = {"added": sorted(now - before), "gone": sorted(before - now)}
+        return ", ".join(f"{_names(jobs)} {what}" for what, jobs in changes.items() if jobs)
+    values = dict(zip(record["ids"], record["fields"].get(pointer, ()), strict=False))
+    after = zip(group.ids, _short(group.column((pointer, False))), strict=True)
+    return _names([job for job, each in after if values.get(job, each) != each])
+
+
+def waits_of(groups: Groups, share: float) -> tuple[str, ...]:
+    """Why a job has to wait for those that it is over, or cannot be built without them."""
+    return tuple(filter(None, (_wait_of(group, share) for group in groups.values())))
+
+
+def _wait_of(group: Group, share: float) -> str:
+    lacking = group.others if group.lacks(share) else group.to_be_built
+    about = f"jobs:{group.name}: "
+    if not lacking:
+        return "" if group.members else f"{about}{group.glob} matches no job"
+    states_of = {*lacking.values()}
+    verb = "is" if len(lacking) == 1 else "are"
+    said = states_of.pop() if len(states_of) == 1 else "not up to date"
+    return f"{about}{_names([*lacking])} {verb} {said}"
+
+
+_MAX_NAMED = 3  # jobs in one reason
+
+
+def _names(jobs: Sequence[str]) -> str:
+    more = len(jobs) - _MAX_NAMED
+    return ", ".join(jobs[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
