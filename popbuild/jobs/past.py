@@ -18,7 +18,8 @@ from popbuild.model.values import value_digest
 
 @dataclass(frozen=True)
 class LastBuild:
-    """What is known of a job before. `folder` is what answers for it, `last_good` its last good result; `artifacts`
+    """What is known of a job before. `folder` is what answers for it, `last_good` its last good
+    result; `artifacts`
     are the main ones by task. `frozen_from` has the values of frozen tasks, and `last_seed` is the
     job's own copy of its seed where another one stands in its place."""
 
