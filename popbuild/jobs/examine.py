@@ -17,7 +17,7 @@ from popbuild.jobs.surroundings import Surroundings
 from popbuild.model.decision import APPROVED, OPEN, REJECTED, Decision, Question
 from popbuild.model.letter import Letter
 from popbuild.model.pipeline import Pipeline, Task
-from popbuild.model.problem import MISSING, Problem, value_at
+from popbuild.model.problem import MISSING, Problem, value_read
 from popbuild.model.schema import gate
 
 
@@ -142,7 +142,7 @@ class Exam:
             return MISSING
         documents = [self.last_seed] if kind == "seed" and self.last_seed is not None else []
         for document in itertools.chain(documents, map(records.read_json, paths)):
-            value = value_at(document, pointer)
+            value = value_read(document, pointer)
             if fingerprint.value_digest(value) == digest:
                 return value
         return MISSING

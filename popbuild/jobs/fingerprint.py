@@ -4,6 +4,8 @@ A fingerprint maps dependencies to digests. Their names are what `explain` print
 
     seed:/data/tone              a value of the seed that was read
     seed-kind:/data              only that there is an object, an array, something or nothing
+    seed-length:/data/rows       only how many items a list has
+    seed:/data/rows/*/name       what each item of a list has there, where a template loops over it
     artifact:research:/content   a value of an upstream task's main artifact
     input:report:/text           a value of a file that the seed names
     inputs                       which files the seed names, where it asked that
@@ -30,7 +32,7 @@ from popbuild.model.config.snapshot import is_litter
 from popbuild.model.letter import Fingerprint
 from popbuild.model.pipeline import Task
 from popbuild.model.place import NOWHERE, Place
-from popbuild.model.problem import MISSING, value_at
+from popbuild.model.problem import MISSING, column_at, value_at, value_read
 
 LISTED = "listed"  # of a fallback
 UNREAD = "not extracted yet"  # of a document's text
@@ -104,14 +106,13 @@ def resolve(dependency: str, task: Task, inputs: Inputs) -> str:
         return value_digest(sorted(inputs.inputs))
     if kind == "fallback":
         return LISTED if rest in task.fallbacks else jsonio.ABSENT
-    if kind in ("input", "input-kind") and _is_unread(rest, inputs):
+    if kind.partition("-")[0] == "input" and _is_unread(rest, inputs):
         return UNREAD
     document, pointer = _read_from(dependency, task, inputs)
     known = inputs.resolved.get(dependency)
     if known is not None and known[0] is document:
         return known[1]
-    value = value_at(document, pointer)
-    found = kind_of(value) if kind.endswith("-kind") else value_digest(value)
+    found = read_digest(kind, document, pointer)
     inputs.resolved[dependency] = document, found
     return found
 
@@ -129,21 +130,36 @@ def value_now(dependency: str, task: Task, inputs: Inputs) -> Any:
     if kind == "setting":
         return task.settings.get(rest, MISSING)
     if kind in ("seed", "artifact", "input"):
-        return value_at(*_read_from(dependency, task, inputs))
+        return value_read(*_read_from(dependency, task, inputs))
     return MISSING
 
 
 def _read_from(dependency: str, task: Task, inputs: Inputs) -> tuple[Any, str]:
     """The document that a dependency is a part of, or MISSING, and the pointer to that part."""
     kind, _, pointer = dependency.partition(":")
-    if kind in ("seed", "seed-kind"):
+    kind = kind.partition("-")[0]
+    if kind == "seed":
         return inputs.seed, pointer
     upstream, _, pointer = pointer.partition(":")
-    if kind in ("input", "input-kind"):
+    if kind == "input":
         file = inputs.inputs.get(upstream)
         return MISSING if file is None else file.document, pointer
     is_needed = upstream in task.needs
     return inputs.artifacts.get(upstream, MISSING) if is_needed else MISSING, pointer
+
+
+def read_digest(kind: str, document: object, pointer: str) -> str:
+    """The digest that a dependency on a place of a document has: `kind` is "seed", "seed-kind" or
+    "seed-length", or one of another document."""
+    if kind.endswith("-length"):
+        value = value_at(document, pointer)
+        return str(len(value)) if isinstance(value, list) else jsonio.ABSENT
+    if kind.endswith("-kind"):
+        column = column_at(document, pointer)
+        if column is not None:
+            return value_digest(list(map(kind_of, column)))
+        return kind_of(value_at(document, pointer))
+    return value_digest(value_read(document, pointer))
 
 
 def value_digest(value: object) -> str:
@@ -160,9 +176,9 @@ def kind_of(value: object) -> str:
     return "array" if isinstance(value, list) else "scalar"
 
 
-_TRACED = tuple(
-    "seed seed-kind artifact artifact-kind input input-kind inputs needs fallback job".split()
-)
+DOCUMENTS = ("seed", "artifact", "input")  # what values are read from
+_LEARNED = ("", "-kind", "-length")  # of a value
+_TRACED = (*(a + b for a in DOCUMENTS for b in _LEARNED), "inputs", "needs", "fallback", "job")
 
 
 def _is_no_more(dependency: str, task: Task, now: Fingerprint) -> bool:

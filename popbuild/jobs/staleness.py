@@ -83,7 +83,7 @@ class DependencyChange:
             what, shown = "removed", "" if self.old is MISSING else brief(self.old)
         else:
             known = MISSING not in (self.old, self.new)
-            what, shown = "changed", " → ".join(_both(self.old, self.new)) if known else ""
+            what, shown = "changed", _difference(self) if known else ""
         said = shown or self.note
         return f"{self.dependency} {what}" + (f": {said}" if said else "")
 
@@ -102,7 +102,7 @@ def changes(
         if dependency == "endpoint":
             found.append(_endpoint_change(before, after, inputs.place))
             continue
-        if dependency.partition(":")[0].endswith("-kind") or dependency in _LITERAL:
+        if dependency in _LITERAL or _tells_itself(dependency):
             old, new = (MISSING if each == jsonio.ABSENT else each for each in (before, after))
         else:
             old, new = past(dependency, before), value_now(dependency, task, inputs)
@@ -110,11 +110,37 @@ def changes(
     return tuple(found)
 
 
+def _tells_itself(dependency: str) -> bool:
+    """Whether the fingerprint holds what a template learned of a value in the digest's place."""
+    kind, _, place = dependency.partition(":")
+    return kind.endswith(("-kind", "-length")) and "/*/" not in place
+
+
 def _endpoint_change(before: str, after: str, place: Place) -> DependencyChange:
     """Whether an address was added, removed or changed: to have none is to use the provider's."""
     note = place.since(None if before == jsonio.ABSENT else before)
     before, after = (jsonio.ABSENT if each == OWN else each for each in (before, after))
     return DependencyChange("endpoint", before, after, note=note)
+
+
+def _difference(change: DependencyChange) -> str:
+    """Two values as one phrase; of what the items of a list have, how many differ."""
+    old, new = change.old, change.new
+    if "/*" in change.dependency and _is_column(old) and _is_column(new):
+        if len(old) != len(new):
+            return f"{len(old):,} → {len(new):,} items"
+        differing = [place for place, each in enumerate(old) if each != new[place]]
+        if len(differing) != 1:
+            return f"{len(differing):,} of {len(old):,} items"
+        place = differing[0]
+        shown = _both(*(each[place][0] if each[place] else "nothing" for each in (old, new)))
+        return f"item {place}: {' → '.join(shown)}"
+    return " → ".join(_both(old, new))
+
+
+def _is_column(value: object) -> bool:
+    """Whether a value is what `in_column` gives."""
+    return isinstance(value, list) and all(isinstance(e, list) and len(e) < 2 for e in value)
 
 
 def brief(value: Any) -> str:

@@ -1,8 +1,9 @@
 """What a prompt reads, to the field.
 
 Templates get seed and artifacts as views. A view notes each place that is read, absent ones too.
-Looping over a view, printing it or passing it to a filter reads it whole, and gives plain copies.
-Scalars are always plain values, so nothing leaks past a filter.
+Printing a view reads it whole; so does looping over an object. A loop over a list of objects gives
+views of them: what is read of one counts as read of all. Scalars are always plain values, so
+nothing leaks past a filter.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 from popbuild.base.jsonio import ABSENT
 from popbuild.jobs.fingerprint import LISTED, kind_of, value_digest
-from popbuild.model.problem import MISSING, parts_of, pointer_of, value_at
+from popbuild.model.problem import MISSING, in_column, parts_of, pointer_of, value_at
 from popbuild.task.templates.bounds import RenderBudget
 
 
@@ -23,21 +24,32 @@ class ReadTrace:
         self._digests: dict[str, str] = {}
         self.budget = budget  # of the templates: copying a value takes time
 
-    def read(self, document: str, pointer: str, value: Any) -> None:
-        """A value was read; `document` is "seed" or "artifact:<task>"."""
+    def read(self, document: str, pointer: str, value: Any, items: Items | None = None) -> None:
+        """A value was read; `document` is "seed" or "artifact:<task>". It is one of those that all
+        `items` have there."""
         name = f"{document}:{pointer}"
         # Documents do not change while they are read, and a template looks before it reads.
         if name not in self._digests:
-            self._digests[name] = value_digest(value)
+            found = value
+            if items is not None:
+                found = in_column(items.column(pointer))
+                self.budget.walk(found)
+            self._digests[name] = value_digest(found)
 
-    def looked(self, document: str, pointer: str, value: Any) -> Any:
+    def looked(self, document: str, pointer: str, value: Any, items: Items | None = None) -> Any:
         """A template looked at a place: of a container it learned only the kind. Gives a view."""
-        if isinstance(value, dict | list):
-            kind, colon, task = document.partition(":")
-            self._digests[f"{kind}-kind{colon}{task}:{pointer}"] = kind_of(value)
-        else:
-            self.read(document, pointer, value)
-        return view(value, document, pointer, self)
+        if not isinstance(value, dict | list):
+            self.read(document, pointer, value, items)
+            return value
+        name = _learned("kind", document, pointer)
+        if name not in self._digests:
+            found = None if items is None else list(map(kind_of, items.column(pointer)))
+            self._digests[name] = kind_of(value) if found is None else value_digest(found)
+        return view(value, document, pointer, self, items)
+
+    def counted(self, document: str, pointer: str, items: Sequence[Any]) -> None:
+        """A template learned how many items a list has."""
+        self._digests[_learned("length", document, pointer)] = str(len(items))
 
     def needs(self, tasks: Iterable[str]) -> None:
         """The task learned which artifacts there are: those of all needed tasks."""
@@ -65,25 +77,55 @@ class ReadTrace:
     def dependencies(self) -> dict[str, str]:
         """Everything noted, without what follows from the rest: a value that was read implies that
         the objects around it exist."""
-        reads = [key for key in self._digests if "-kind:" not in key]
+        there = [key for key, digest in self._digests.items() if digest != ABSENT]
         return {
-            key: value
-            for key, value in self._digests.items()
-            if "-kind:" not in key
-            or not any(
-                _tells(each, key.replace("-kind:", ":", 1)) and self._digests[each] != ABSENT
-                for each in reads
-            )
+            key: digest
+            for key, digest in self._digests.items()
+            if _place_of(key) == key or not any(_tells(each, key) for each in there)
         }
 
 
-def _tells(read: str, place: str) -> bool:
-    """Whether a value that was read says which kind of value stands at a place: the same place, or
-    one above it. A number may be an index or a key, so it says nothing."""
+def _learned(what: str, document: str, pointer: str) -> str:
+    """The name of a dependency on what is known of a value without reading it."""
+    kind, colon, task = document.partition(":")
+    return f"{kind}-{what}{colon}{task}:{pointer}"
+
+
+def _place_of(dependency: str) -> str:
+    """The name that reading the value has, of which this may tell only the kind or the length."""
+    kind, colon, rest = dependency.partition(":")
+    return kind.partition("-")[0] + colon + rest
+
+
+def _tells(known: str, learned: str) -> bool:
+    """Whether a dependency on what is there says which kind of value stands at a place, or how many
+    items it has: it is on the same place, or on one below it. A number may be an index or a key, so
+    it says nothing; what all items of a list have says how many there are."""
+    read, place = _place_of(known), _place_of(learned)
+    if "-kind:" in known and "/*/" not in known:
+        return False
     if read == place:
-        return True
+        return known != learned
     part = read.removeprefix(place + "/").partition("/")[0]
-    return read.startswith(place + "/") and not part.isdecimal()
+    is_below = read.startswith(place + "/")
+    return is_below and (part == "*" or ("-kind:" in learned and not part.isdecimal()))
+
+
+class Items:
+    """The items of the list at `pointer`, over which a template loops."""
+
+    __slots__ = ("_below", "_items", "pointer")
+
+    def __init__(self, pointer: str, items: Sequence[Any]) -> None:
+        self.pointer = f"{pointer}/*"
+        self._below = len(self.pointer)
+        self._items = items
+
+    def column(self, pointer: str) -> list[Any]:
+        """What each of them has at a pointer that begins with this one; MISSING where it has
+        nothing."""
+        below = pointer[self._below :]
+        return [value_at(each, below) for each in self._items]
 
 
 _WHERE = {"artifact": "artifacts", "input": "files"}
@@ -92,7 +134,7 @@ _WHERE = {"artifact": "artifacts", "input": "files"}
 class _View:
     """A container in a document that notes what is read from it."""
 
-    __slots__ = ("_document", "_pointer", "_trace", "_value")
+    __slots__ = ("_document", "_items", "_pointer", "_trace", "_value")
 
     @property
     def _place(self) -> str:
@@ -101,23 +143,31 @@ class _View:
         where = f"{_WHERE[kind]}.{task}" if task else kind
         return ".".join([where, *parts_of(self._pointer)])
 
-    def __init__(self, value: Any, document: str, pointer: str, trace: ReadTrace) -> None:
+    def __init__(
+        self,
+        value: Any,
+        document: str,
+        pointer: str,
+        trace: ReadTrace,
+        items: Items | None = None,
+    ) -> None:
         self._value = value
         self._document = document
         self._pointer = pointer
         self._trace = trace
+        self._items = items
 
     # With an underscore: templates must not find what a dict or a list does not have.
     def _whole(self) -> Any:
         """A plain copy; the whole value counts as read."""
-        self._trace.read(self._document, self._pointer, self._value)
+        self._trace.read(self._document, self._pointer, self._value, self._items)
         self._trace.budget.walk(self._value)
         return _copied(self._value)
 
     def _at(self, part: str | int) -> Any:
         pointer = self._pointer + pointer_of([part])
         value = value_at(self._value, pointer_of([part]))
-        return self._trace.looked(self._document, pointer, value)
+        return self._trace.looked(self._document, pointer, value, self._items)
 
     def __len__(self) -> int:
         return len(self._whole())
@@ -135,6 +185,12 @@ class _View:
 
     def __eq__(self, other: object) -> bool:
         return bool(self._whole() == plain(other))
+
+    def __lt__(self, other: object) -> bool:
+        return bool(self._whole() < plain(other))
+
+    def __gt__(self, other: object) -> bool:
+        return bool(self._whole() > plain(other))
 
     __hash__ = None  # type: ignore[assignment]  # like the dict or list that it stands for
 
@@ -205,9 +261,29 @@ class ArtifactsView(ObjectView):
 
 
 class ArrayView(_View, Sequence[Any]):
-    """An array of a document."""
+    """An array of a document. One inside of a loop's item is read whole by a loop over it."""
 
     __slots__ = ()
+
+    def __len__(self) -> int:
+        if self._items is not None:
+            return len(self._whole())
+        self._trace.counted(self._document, self._pointer, self._value)
+        return len(self._value)
+
+    def __bool__(self) -> bool:
+        return len(self) > 0
+
+    def __iter__(self) -> Iterator[Any]:
+        are_objects = all(isinstance(each, dict) for each in self._value)
+        if self._items is not None or not are_objects or not self._value:
+            return iter(self._whole())
+        self._trace.counted(self._document, self._pointer, self._value)
+        self._trace.budget.work(len(self._value))
+        items = Items(self._pointer, self._value)
+        return (
+            view(each, self._document, items.pointer, self._trace, items) for each in self._value
+        )
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, int) and 0 <= index < len(self._value):
@@ -224,12 +300,14 @@ def _copied(value: Any) -> Any:
     return value
 
 
-def view(value: Any, document: str, pointer: str, trace: ReadTrace) -> Any:
+def view(
+    value: Any, document: str, pointer: str, trace: ReadTrace, items: Items | None = None
+) -> Any:
     """A view of a container; a scalar or MISSING is itself."""
     if isinstance(value, dict):
-        return ObjectView(value, document, pointer, trace)
+        return ObjectView(value, document, pointer, trace, items)
     if isinstance(value, list):
-        return ArrayView(value, document, pointer, trace)
+        return ArrayView(value, document, pointer, trace, items)
     return value
 
 

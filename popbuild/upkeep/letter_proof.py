@@ -8,7 +8,7 @@ from typing import Any
 from popbuild.base import disk, jsonio
 from popbuild.base.errors import InputError
 from popbuild.base.paths import JobFolder, artifact_place, letter_place
-from popbuild.jobs.fingerprint import kind_of, value_digest
+from popbuild.jobs.fingerprint import read_digest
 from popbuild.jobs.input_files import own_document, own_inputs
 from popbuild.jobs.records import (
     is_foreign_letter,
@@ -17,7 +17,6 @@ from popbuild.jobs.records import (
     read_letter,
 )
 from popbuild.model.letter import Letter
-from popbuild.model.problem import value_at
 from popbuild.upkeep.evidence import bytes_of
 from popbuild.upkeep.proof import JobProof, ProofFinding
 
@@ -103,8 +102,7 @@ def _check_fingerprint(
             is_input = kind.startswith("input")
             read_document = own_document if is_input else _json
             documents[path] = read_document(proof.folder, path)
-        value = value_at(documents[path], pointer)
-        if digest != (kind_of(value) if kind.endswith("-kind") else value_digest(value)):
+        if digest != read_digest(kind, documents[path], pointer):
             differing.setdefault(path, []).append(pointer or "/")
     for path, pointers in differing.items():
         where = ", ".join(pointers)
@@ -124,12 +122,13 @@ def _value_read(
 ) -> tuple[str, str] | None:
     """The file and the pointer of a value that a task read; None for a dependency of another kind,
     or an artifact whose letter is gone, which is reported already."""
-    if kind in ("seed", "seed-kind"):
+    document = kind.partition("-")[0]
+    if document == "seed":
         return "seed.json", rest
-    if kind in ("input", "input-kind"):
+    if document == "input":
         name, _, pointer = rest.partition(":")
         return (inputs[name], pointer) if name in inputs else None
-    if kind not in ("artifact", "artifact-kind"):
+    if document != "artifact":
         return None
     upstream, _, pointer = rest.partition(":")
     above = letters.get(upstream)

@@ -57,7 +57,6 @@ AGAIN = {
     "index": "{% set b = a|list %}{% for i in b %}{% set _ = b.index(2999) %}{% endfor %}",
     "a slice": "{% set b = a|list %}{% for i in b %}{% set _ = b[i:] %}{% endfor %}",
     "a slice of a view": "{% for i in a %}{% set _ = a[:1] %}{% endfor %}",
-    "a length": "{% for i in a %}{% set _ = a|length %}{% endfor %}",
     "sorted": "{% for i in a %}{% set _ = a|sort %}{% endfor %}",
     "selected": "{{ a|select('in', a|map('string')|list)|list|length }}",
     "rejected": "{% set b = a|list %}{{ b|reject('in', b|reverse|list)|list|length }}",

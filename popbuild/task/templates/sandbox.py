@@ -54,7 +54,7 @@ class Sandbox(jinja2.sandbox.SandboxedEnvironment):
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         # A key wins over a method: `seed.data.items` is the seed's field if it has one.
-        if isinstance(obj, ObjectView) and attribute in obj:
+        if isinstance(obj, ObjectView | dict) and attribute in obj:
             return obj[attribute]
         return super().getattr(obj, attribute)
 
