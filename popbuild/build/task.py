@@ -20,7 +20,7 @@ from popbuild.model.stage_names import STAGES
 from popbuild.task.attempt import NotPassed, StageLog, Work
 from popbuild.task.cycle import run_task
 from popbuild.task.input_views import OpenFilesView
-from popbuild.task.reads import ReadTrace
+from popbuild.task.read_trace import ReadTrace
 from popbuild.task.task_files import Files
 
 T = TypeVar("T")

@@ -20,7 +20,7 @@ from popbuild.model.config.config import Config
 from popbuild.model.pipeline import Task
 from popbuild.task.attaching import asked
 from popbuild.task.input_views import documents
-from popbuild.task.reads import ReadTrace
+from popbuild.task.read_trace import ReadTrace
 from popbuild.task.templates.render import Templates, nothing_to_send
 from popbuild.task.templates.syntax import TemplateSource, template_source
 from popbuild.task.user_code import wrong_stages

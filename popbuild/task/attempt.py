@@ -20,7 +20,7 @@ from popbuild.model.letter import Call
 from popbuild.model.pipeline import Task
 from popbuild.model.problem import Problem
 from popbuild.model.stage_names import STAGES
-from popbuild.task.reads import ReadTrace
+from popbuild.task.read_trace import ReadTrace
 from popbuild.task.task_files import Files
 from popbuild.task.templates.render import Templates
 

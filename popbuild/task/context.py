@@ -14,7 +14,7 @@ from popbuild.task import prompts
 from popbuild.task.asking import Asking
 from popbuild.task.attempt import AnswerRejected, RevokedError, Work, logger_of
 from popbuild.task.prompts import Progress
-from popbuild.task.reads import ReadTrace
+from popbuild.task.read_trace import ReadTrace
 from popbuild.task.returned import Returned
 
 _UNSET = object()

@@ -11,7 +11,8 @@ from workspace import Workspace
 
 from popbuild.jobs.fingerprint import Inputs, resolve
 from popbuild.model.pipeline import Task
-from popbuild.task.reads import ReadTrace, view
+from popbuild.task.read_trace import ReadTrace
+from popbuild.task.reads import view
 from popbuild.task.templates.render import Templates
 
 ROWS: list[dict[str, Any]] = [

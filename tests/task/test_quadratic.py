@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from popbuild.base.errors import TaskError
-from popbuild.task.reads import ReadTrace, view
+from popbuild.task.read_trace import ReadTrace
+from popbuild.task.reads import view
 from popbuild.task.templates import bounds
 from popbuild.task.templates.render import Templates
 

@@ -14,7 +14,7 @@ from popbuild.base.errors import TaskError
 from popbuild.base.jsonio import ABSENT
 from popbuild.jobs.staleness import brief
 from popbuild.model.problem import MISSING, value_at
-from popbuild.task.reads import ReadTrace
+from popbuild.task.read_trace import ReadTrace
 from popbuild.task.templates import bounds
 from popbuild.task.templates.sandbox import Sandbox
 
