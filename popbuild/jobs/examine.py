@@ -157,6 +157,7 @@ class Exam:
             self.samples.get(task.id, 0),
             self.folder.id,
             self.files,
+            fingerprint.item_samples(task, self.samples),
             self._resolved,
         )
 
@@ -168,7 +169,7 @@ class Exam:
         if value is None:
             return (Problem("the file is not valid JSON"),)
         schema, _ = self.around.schema(task)
-        return gate.judge(value, schema) if schema else ()
+        return gate.judge_main(value, schema, of_items=bool(task.foreach))
 
     def settle(self, task: Task, value: object, letter: Letter) -> None:
         """Note a task that was built: the tasks below are judged by the new artifact."""
@@ -182,7 +183,11 @@ class Exam:
         """Let a task draw the sample after its last one; gives its number."""
         letter = self.letters[task.id]
         drawn = [int(call["sample"]) for call in letter.body.get("calls", ())] if letter else []
-        number = max([self.samples.get(task.id, 0), *drawn]) + 1
+        known = (
+            self.samples.get(task.id, 0),
+            *fingerprint.item_samples(task, self.samples).values(),
+        )
+        number = max([*known, *drawn]) + 1
         self.samples = {**self.samples, task.id: number}
         return number
 

@@ -16,6 +16,7 @@ A fingerprint maps dependencies to digests. Their names are what `explain` print
     fallback:openai/gpt-4o       that a model which answered in another's place is to be asked
     endpoint, weights            where the model answers; the file of a local one
     sample                       which draw the task is at, where it is not the first
+    samples                      which draws its items are at, where one was asked for again
     job                          the job's ID, where a stage or a command saw it
     stages                       the version of what popbuild's own stages mean
 """
@@ -43,8 +44,8 @@ STAGES_VERSION = "2"  # raised when a default stage gives another result for the
 class Inputs:
     """What dependencies are resolved against: the seed, each upstream main artifact that exists,
     the digests of the snapshot by path, where the task's model answers, the number of its first
-    draw, the job's ID, the files of the seed. `resolved` are dependencies on documents that other
-    tasks have too."""
+    draw, the job's ID, the files of the seed, the numbers of the draws of its items. `resolved` are
+    dependencies on documents that other tasks have too."""
 
     seed: Any
     artifacts: Mapping[str, Any]
@@ -53,6 +54,7 @@ class Inputs:
     sample: int = 0
     job: str = ""
     inputs: InputFiles = field(default_factory=dict)
+    samples: Mapping[str, int] = field(default_factory=dict)
     resolved: dict[str, tuple[Any, str]] = field(default_factory=dict)
 
 
@@ -90,7 +92,17 @@ def fixed(task: Task, inputs: Inputs) -> dict[str, str]:
         found["weights"] = inputs.place.weights
     if inputs.sample:
         found["sample"] = str(inputs.sample)
+    if inputs.samples:
+        found["samples"] = value_digest(dict(inputs.samples))
     return found
+
+
+def item_samples(task: Task, samples: Mapping[str, int]) -> dict[str, int]:
+    """Which draw the items of a task are at, by key: those that were asked for again. `samples` are
+    those of a job, where an item is `task:key`."""
+    begins = f"{task.id}:"
+    found = samples.items() if task.foreach else ()
+    return {each[len(begins) :]: number for each, number in found if each.startswith(begins)}
 
 
 def resolve(dependency: str, task: Task, inputs: Inputs) -> str:

@@ -190,13 +190,20 @@ def _first_problem(around: Surroundings, task: Task, templates: Templates) -> Co
         for path in filter(None, (task.path("prompt.md"), task.path("system.md"), task.stages)):
             for problem in _problems(around.config, path, templates):
                 return problem
-        return next(unusable(around.config, task), None)
+        return next(unusable(around.config, task, templates), None)
     except ConfigError as error:
         return error
 
 
-def unusable(settings: Config, task: Task) -> Iterator[ConfigError]:
-    """A prompt that always renders to nothing, and stages that cannot be called."""
+def unusable(settings: Config, task: Task, templates: Templates) -> Iterator[ConfigError]:
+    """An expression that cannot be parsed, a prompt that always renders to nothing, and stages that
+    cannot be called."""
+    if task.foreach:
+        try:
+            templates.expressions.compiled(task.foreach)
+        except TaskError as error:
+            where = {"file": f"pipeline-config/{task.folder}/task.yaml", "foreach": task.foreach}
+            yield ConfigError(error.message, {**where, **error.values}, error.hint)
     prompt = task.path("prompt.md")
     if prompt and renders_prompt(settings, task) and template_of(settings, prompt).blank:
         yield ConfigError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from popbuild.base.jsonio import ABSENT
@@ -12,10 +12,12 @@ from popbuild.task.templates.bounds import RenderBudget
 
 
 class ReadTrace:
-    """The dependencies that a task read, by name; see staleness.py for the names."""
+    """The dependencies that a task read, by name; see fingerprint.py for the names. `known` are
+    digests of documents that other traces of the same inputs have too."""
 
-    def __init__(self, budget: RenderBudget) -> None:
+    def __init__(self, budget: RenderBudget, known: dict[str, str] | None = None) -> None:
         self._digests: dict[str, str] = {}
+        self._known = {} if known is None else known
         self.budget = budget  # of the templates: copying a value takes time
 
     def read(self, document: str, pointer: str, value: Any, items: Items | None = None) -> None:
@@ -23,12 +25,16 @@ class ReadTrace:
         `items` have there."""
         name = f"{document}:{pointer}"
         # Documents do not change while they are read, and a template looks before it reads.
-        if name not in self._digests:
+        if name in self._digests:
+            return
+        known = self._known if document != "item" else self._digests
+        if name not in known:
             found = value
             if items is not None:
                 found = in_column(items.column(pointer))
                 self.budget.walk(found)
-            self._digests[name] = value_digest(found)
+            known[name] = value_digest(found)
+        self._digests[name] = known[name]
 
     def looked(self, document: str, pointer: str, value: Any, items: Items | None = None) -> None:
         """A template looked at a place: of a container it learned only the kind."""
@@ -55,6 +61,14 @@ class ReadTrace:
     def knows(self, document: str, pointer: str) -> bool:
         """Whether this value was read before: to digest a long text takes a while."""
         return f"{document}:{pointer}" in self._digests
+
+    def position(self, number: int) -> None:
+        """The task learned where in the list its item stands."""
+        self._digests["position"] = str(number)
+
+    def take(self, dependencies: Mapping[str, str]) -> None:
+        """Note what was found to be a dependency elsewhere."""
+        self._digests.update(dependencies)
 
     def job(self, job: str) -> None:
         self._digests["job"] = job

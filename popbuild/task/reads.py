@@ -199,6 +199,14 @@ def view(
     return value
 
 
+def list_behind(value: object) -> tuple[str, str, list[Any]] | None:
+    """The document and the place of the list that a view stands for, with its items; None for all
+    else, and for a list in an item of another one."""
+    if not isinstance(value, ArrayView) or value._items is not None:
+        return None
+    return value._document, value._pointer, value._value
+
+
 def plain(value: Any) -> Any:
     """The plain value behind a view, read whole."""
     return value._whole() if isinstance(value, _View) else value

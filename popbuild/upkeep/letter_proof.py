@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from popbuild.base import disk, jsonio
 from popbuild.base.errors import InputError
-from popbuild.base.paths import JobFolder, artifact_place, letter_place
+from popbuild.base.paths import JobFolder, artifact_place, items_place, letter_place
 from popbuild.jobs.fingerprint import read_digest
 from popbuild.jobs.input_files import own_document, own_inputs
+from popbuild.jobs.item_receipts import read_receipts
 from popbuild.jobs.records import (
     is_foreign_letter,
     listed_tasks,
@@ -49,10 +50,27 @@ def check_letters(proof: JobProof, letters: Mapping[str, Letter]) -> None:
         _check_outputs(proof, letter)
         _check_fingerprint(proof, letter, letters, documents)
         calls = letter.body.get("calls")
-        for call in calls if isinstance(calls, list) else ():
+        calls = [*calls, *_calls_of_items(proof, letter)] if isinstance(calls, list) else []
+        for call in calls:
             digest = call.get("request") if isinstance(call, dict) else None
             if isinstance(digest, str):
                 proof.answers[digest] = proof.evidence.answer(digest)
+
+
+def _calls_of_items(proof: JobProof, letter: Letter) -> Iterator[Any]:
+    """The calls in the receipts of a task's items, which the letter vouches for by their digest."""
+    said = letter.body.get("items")
+    if not isinstance(said, dict):
+        return
+    path, place = proof.folder.items(letter.task), items_place(letter.task)
+    data = bytes_of(path)
+    if data is None:
+        proof.altered(place, f"is missing: {letter.task} made its artifact of it")
+    elif jsonio.digest_bytes(data) != said.get("digest"):
+        proof.altered(place, f"is not what the letter of {letter.task} says")
+    else:
+        for receipt in read_receipts(path):
+            yield from receipt["calls"]
 
 
 def _check_outputs(proof: JobProof, letter: Letter) -> None:
