@@ -11,7 +11,7 @@ from popbuild.jobs.fingerprint import Inputs, current, value_now
 from popbuild.model.letter import Fingerprint, Letter
 from popbuild.model.pipeline import Task
 from popbuild.model.place import OWN, Place
-from popbuild.model.problem import MISSING
+from popbuild.model.problem import MISSING, column_items
 
 _MAX_SHOWN = 40  # characters of a value in a reason
 _MAX_UPSTREAM = 12  # tasks above that are named, of those that are stale
@@ -125,22 +125,17 @@ def _endpoint_change(before: str, after: str, place: Place) -> DependencyChange:
 
 def _difference(change: DependencyChange) -> str:
     """Two values as one phrase; of what the items of a list have, how many differ."""
-    old, new = change.old, change.new
-    if "/*" in change.dependency and _is_column(old) and _is_column(new):
+    old, new = (column_items(change.dependency, each) for each in (change.old, change.new))
+    if old is not change.old and new is not change.new:
         if len(old) != len(new):
             return f"{len(old):,} → {len(new):,} items"
         differing = [place for place, each in enumerate(old) if each != new[place]]
         if len(differing) != 1:
             return f"{len(differing):,} of {len(old):,} items"
         place = differing[0]
-        shown = _both(*(each[place][0] if each[place] else "nothing" for each in (old, new)))
+        shown = _both(old[place], new[place])
         return f"item {place}: {' → '.join(shown)}"
     return " → ".join(_both(old, new))
-
-
-def _is_column(value: object) -> bool:
-    """Whether a value is what `in_column` gives."""
-    return isinstance(value, list) and all(isinstance(e, list) and len(e) < 2 for e in value)
 
 
 def brief(value: Any) -> str:

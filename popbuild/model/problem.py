@@ -79,6 +79,15 @@ def value_read(document: object, pointer: str) -> Any:
     return value_at(document, pointer) if column is None else in_column(column)
 
 
+def column_items(pointer: str, value: Any) -> Any:
+    """What `value_read` gave for the items of a list, as a plain list, with None where an item had
+    nothing; any other value as it is."""
+    is_column = isinstance(value, list) and all(isinstance(e, list) and len(e) < 2 for e in value)
+    if "/*" not in pointer or not is_column:
+        return value
+    return [each[0] if each else None for each in value]
+
+
 def in_column(values: Iterable[Any]) -> list[list[Any]]:
     """What the items of a list have at one place, as a JSON value."""
     return [[] if value is MISSING else [value] for value in values]

@@ -19,7 +19,9 @@ from popbuild.llm.request import Message, message_text
 from popbuild.model.config.config import Config
 from popbuild.model.pipeline import Task
 from popbuild.task.attaching import asked
+from popbuild.task.attempt import Item
 from popbuild.task.input_views import documents
+from popbuild.task.prompts import item_seen
 from popbuild.task.read_trace import ReadTrace
 from popbuild.task.templates.render import Templates, nothing_to_send
 from popbuild.task.templates.syntax import TemplateSource, template_source
@@ -34,8 +36,10 @@ def templates_of(settings: Config) -> Templates:
     )
 
 
-def render_preview(exam: Exam, task: Task, templates: Templates) -> list[dict[str, Any]]:
-    """system.md and prompt.md as the first try would send them.
+def render_preview(
+    exam: Exam, task: Task, templates: Templates, item: Item | None = None
+) -> list[dict[str, Any]]:
+    """system.md and prompt.md as the first try would send them; of a task with items, about one.
 
     TaskError for a task whose stages.py makes its messages: code might call a model.
     """
@@ -52,13 +56,7 @@ def render_preview(exam: Exam, task: Task, templates: Templates) -> list[dict[st
         )
     trace = ReadTrace(templates.budget)
     seen = Seen.of(task, exam.inputs(task))
-    variables: dict[str, Any] = {
-        **documents(seen, trace),
-        "variables": {},
-        "problems": [],
-        "previous": "",
-        "cycle": 0,
-    }
+    variables = _first_try(seen, trace, item)
     if "pre_processing" in code:
         del variables["variables"]
     found = []
@@ -78,6 +76,12 @@ def render_preview(exam: Exam, task: Task, templates: Templates) -> list[dict[st
             message = {"role": role, "content": text}
             found.append(asked(task, seen, trace, text) if is_asked else message)
     return found
+
+
+def _first_try(seen: Seen, trace: ReadTrace, item: Item | None) -> dict[str, Any]:
+    """What templates see in a task's first cycle."""
+    of_cycle = {"variables": {}, "problems": [], "previous": "", "cycle": 0}
+    return {**documents(seen, trace), **item_seen(item, trace), **of_cycle}
 
 
 def message_lines(message: Message) -> str:

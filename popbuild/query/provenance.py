@@ -19,7 +19,7 @@ from popbuild.llm.store import Store
 from popbuild.model.config.snapshot import take_snapshot
 from popbuild.model.letter import Letter
 from popbuild.model.place import OWN
-from popbuild.model.problem import value_read
+from popbuild.model.problem import column_items, value_read
 
 _STATES = (COMPLETE, CURRENT, REJECTED)
 
@@ -259,7 +259,7 @@ def _dependencies(letter: Letter, seed: object, now: Mapping[str, str]) -> _Depe
             entry: dict[str, Any] = {"pointer": name, "digest": digest}
             value = value_read(seed, name)
             if kind == "seed" and digest != jsonio.ABSENT and value_digest(value) == digest:
-                entry["value"] = value
+                entry["value"] = column_items(name, value)
             found.seed.append(entry)
         elif kind.partition("-")[0] == "input":
             file, _, pointer = name.partition(":")

@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from popbuild.base.errors import PopbuildError
-from popbuild.jobs.fingerprint import current, fixed
 from popbuild.jobs.item_receipts import ItemReceipts, Receipt
 from popbuild.model import status as states
 from popbuild.model.clock import timestamp
@@ -23,7 +22,8 @@ from popbuild.task.asking import Asking
 from popbuild.task.attempt import Built, BuiltItems, Item, NotPassed, StageLog, Work
 from popbuild.task.cycle import Functions, load_functions, run_task
 from popbuild.task.input_views import OpenFilesView
-from popbuild.task.items import Expansion, expand, own_digest
+from popbuild.task.item_plan import ItemPlan
+from popbuild.task.items import Expansion, expand
 from popbuild.task.read_trace import ReadTrace
 
 _AT_ONCE = 64  # items: their calls wait for the limits of their provider
@@ -59,47 +59,23 @@ class _Items:
     functions: Functions
     ended: dict[str, Receipt] = field(default_factory=dict)
     _known: dict[str, str] = field(default_factory=dict)  # digests that items share
-    _holding: dict[str, bool] = field(default_factory=dict)  # by the digest of shared dependencies
 
     def __post_init__(self) -> None:
-        self._task = self.work.task.as_one_item
-        self._inputs = replace(self.work.inputs, sample=0, samples={})
-        self._fixed = fixed(self._task, self._inputs)
+        self._plan = ItemPlan(self.work.task, self.work.inputs, self.receipts)
 
     async def bring_up_to_date(self) -> None:
         work, items = self.work, {item.key: item for item in self.expansion.items}
-        known = ((key, self.receipts.by_key.get(key)) for key in items)
-        self.ended = {
-            key: receipt
-            for key, receipt in known
-            if receipt is not None and self._holds(receipt, items[key])
-        }
+        self.ended = dict(self._plan.standing(items.values()))
         for receipt in self.ended.values():
             work.files.take(receipt.key, receipt.files)
         waiting = [item for key, item in items.items() if key not in self.ended]
         work.log.line(f"{len(items):,} items, {len(waiting):,} of them to run")
         await self._run_all(waiting, len(items))
 
-    def _holds(self, receipt: Receipt, item: Item) -> bool:
-        """Whether an item would end as its receipt says."""
-        if receipt.refinements > self._task.refinements or not self._shared_holds(receipt.shared):
-            return False
-        samples, sample = self.work.inputs.samples, self.work.inputs.sample
-        own = {each: own_digest(each, item, samples, sample) for each in receipt.own}
-        draw = own_digest("sample", item, samples, sample)
-        return own == receipt.own and draw == receipt.own.get("sample", "0")
-
-    def _shared_holds(self, digest: str) -> bool:
-        if digest not in self._holding:
-            last = self.receipts.shared.get(digest)
-            holds = last is not None and current(last, self._task, self._inputs) == last
-            self._holding[digest] = holds
-        return self._holding[digest]
-
     async def _run_all(self, waiting: Iterable[Item], total: int) -> None:
         """Run these items side by side. After a crash no other starts; the first error is raised
         once those under way have ended."""
-        at_once = _AT_ONCE if self._task.command is None else os.cpu_count() or 1
+        at_once = _AT_ONCE if self._plan.task.command is None else os.cpu_count() or 1
         queue, under_way = iter(waiting), set[asyncio.Task[None]]()
         crash: BaseException | None = None
         try:
@@ -158,13 +134,12 @@ class _Items:
 
     def _work_of(self, item: Item) -> Work:
         work = self.work
-        sample = int(own_digest("sample", item, work.inputs.samples, work.inputs.sample))
         trace = ReadTrace(work.trace.budget, self._known)
         views = OpenFilesView(work.inputs.inputs, trace, work.around.root)
         return replace(
             work,
-            task=self._task,
-            inputs=replace(self._inputs, sample=sample),
+            task=self._plan.task,
+            inputs=replace(self._plan.inputs, sample=self._plan.sample(item)),
             files=work.files.of_item(item.key, views),
             watch=type(work.watch)(),
             trace=trace,
@@ -180,14 +155,14 @@ class _Items:
         own = {key: digest for key, digest in found.items() if key.partition(":")[0] in _OWN}
         if work.inputs.sample:
             own["sample"] = str(work.inputs.sample)
-        return self._fixed | {e: d for e, d in found.items() if e not in own}, own
+        return {**self._plan.fixed} | {e: d for e, d in found.items() if e not in own}, own
 
     def note_dependencies(self) -> None:
         """Note for the whole task what all its items depend on."""
         trace, receipts = self.work.trace, self.ended.values()
         for digest in {each.shared for each in receipts}:
             shared = self.receipts.shared[digest]
-            trace.take({key: found for key, found in shared.items() if key not in self._fixed})
+            trace.take({key: found for key, found in shared.items() if key not in self._plan.fixed})
         self.expansion.note(self.work.task, {own for each in receipts for own in each.own}, trace)
 
     def outcome(self) -> Built | NotPassed:

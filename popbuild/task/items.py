@@ -157,13 +157,11 @@ def _places(places: Sequence[int]) -> str:
     return shown + (f" and {len(places) - _MAX_NAMED} more" if len(places) > _MAX_NAMED else "")
 
 
-def own_digest(dependency: str, item: Item, samples: Mapping[str, int], sample: int) -> str:
+def own_digest(dependency: str, item: Item) -> str:
     """Today's digest of a dependency on an item itself."""
     kind, _, pointer = dependency.partition(":")
     if kind == "position":
         return str(item.position)
-    if kind == "sample":
-        return str(max(sample, samples.get(item.key, 0)))
     value = value_at(item.value, pointer)
     if kind == "item-length":
         return str(len(value)) if isinstance(value, list) else jsonio.ABSENT

@@ -378,3 +378,105 @@ def test_a_wrong_expression_is_found_by_validate(
     assert result.code == 1
     assert said in result.out
     assert "tasks/classify/task.yaml" in result.out
+
+
+def test_an_item_is_shown_explained_and_asked_by_its_key(reviews: Workspace) -> None:
+    asked(reviews, ROWS)
+    reviews.seed("all", {"rows": [ROWS[0], {"id": 2, "text": "so bad"}], "tone": "dry"})
+    said = reviews.popbuild("explain", "all").out
+    assert "1 of 2 items to run\n    2: item:/text changed\n" in said
+    found = json.loads(reviews.popbuild("explain", "all", "classify", "--json").out)
+    assert found[0]["items"] == {"count": 2, "toRun": {"2": ["item:/text changed"]}}
+    said = reviews.popbuild("prompt", "all", "classify", "--item", "2").out
+    assert said == "--- user\nClassify in a dry tone: so bad\n"
+    said = reviews.popbuild("prompt", "all", "classify").out
+    assert said == "--- user\nClassify in a dry tone: good\n"
+    shown = json.loads(reviews.popbuild("show", "all", "classify", "--item", "3").out)
+    assert (shown["key"], shown["output"]) == ("3", {"label": "fair"})
+    for command in ("show", "prompt"):
+        result = reviews.popbuild(command, "all", "classify", "--item", "17")
+        assert (result.code, "no such item" in result.err) == (3, True)
+        result = reviews.popbuild(command, "all", "sum", "--item", "1")
+        assert (result.code, "the task has no items" in result.err) == (3, True)
+
+
+def test_retry_draws_again_for_items_that_failed(reviews: Workspace, provider: Provider) -> None:
+    reviews.task("classify", task_yaml={**TASK, "gate": {"refinements": 0, "failed_share": 0.5}})
+    odd = [ROWS[0], {"id": 2, "text": "odd"}, {"id": "a b", "text": "bad"}]
+    asked(reviews, odd)
+    provider.answer = lambda request: Reply('{"label": "fair"}')
+    sent = len(provider.requests)
+    result = reviews.popbuild("retry", "all:classify", "--failed")
+    assert (result.code, "item 2 of classify draws" in result.err) == (0, True)
+    assert len(provider.requests) == sent + 2  # the item, and the sum
+    assert labels(reviews) == ["1 good", "2 fair", "a b bad"]
+    assert reviews.read("samples/all.json") == {"classify:2": 1}
+    assert receipts(reviews)["2"]["calls"][0]["sample"] == 1
+    result = reviews.popbuild("retry", "all:classify", "--failed")
+    assert (result.code, "no item of the task failed" in result.err) == (3, True)
+    # One that passed, by its key.
+    result = reviews.popbuild("retry", "all", "--item", "a b")
+    assert (result.code, "item a b of classify draws" in result.err) == (0, True)
+    assert labels(reviews) == ["1 good", "2 fair", "a b fair"]
+    assert reviews.popbuild("run", "job=all").code == 0
+    assert len(provider.requests) == sent + 4
+    assert reviews.popbuild("verify", "all").code == 0
+    # All of them, above whatever sample an item was at.
+    assert reviews.popbuild("run", "job=all", "fresh=classify").code == 0
+    assert {each["calls"][0]["sample"] for each in receipts(reviews).values()} == {2}
+
+
+def test_retry_of_a_rejected_job_draws_for_its_failed_items(
+    reviews: Workspace, provider: Provider
+) -> None:
+    assert asked(reviews, [ROWS[0], {"id": 2, "text": "odd"}], code=1) == ["good", "odd", "odd"]
+    provider.answer = lambda request: Reply('{"label": "bad"}')
+    sent = len(provider.requests)
+    assert reviews.popbuild("retry", "all").code == 0
+    assert len(provider.requests) == sent + 2
+    assert labels(reviews) == ["1 good", "2 bad"]
+
+
+def planned(workspace: Workspace, task: str = "classify") -> tuple[int, int | None, str]:
+    """The calls of a task that a plan expects, from and to, and the basis of it."""
+    plan = json.loads(workspace.popbuild("plan", "all", "--json").out)
+    found = next(each for each in plan["jobs"][0]["tasks"] if each["task"] == task)
+    return found["calls"]["low"], found["calls"]["high"], found["basis"]
+
+
+def test_a_plan_prices_the_items_that_are_to_be_run(reviews: Workspace) -> None:
+    reviews.seed("all", {"rows": ROWS, "tone": "dry"})
+    low, high, basis = planned(reviews)
+    assert (low, high) == (3, 6)
+    assert basis.startswith("3 of 3 items: ")
+    assert len(asked(reviews, ROWS)) == 4
+    reviews.seed("all", {"rows": [*ROWS, {"id": 4, "text": "bad bad"}], "tone": "dry"})
+    low, high, basis = planned(reviews)
+    assert (low, high) == (1, 2)
+    assert basis.startswith("1 of 4 items: ")
+
+
+def test_a_plan_says_what_it_does_not_know_of_a_list(reviews: Workspace) -> None:
+    reviews.task(
+        "split",
+        "Split",
+        schema={
+            "type": "object",
+            "required": ["parts"],
+            "properties": {"parts": {"type": "array"}},
+        },
+    )
+    settings = {"foreach": "artifacts.split.parts", "max_items": 40}
+    reviews.task("classify", "Classify: {{ item }}", task_yaml=settings)
+    reviews.pipeline(["split", "classify"])
+    assert reviews.provider is not None
+    reviews.provider.answer = lambda request: (
+        Reply('{"parts": ["good", "bad"]}') if request.said("user") == "Split" else answer(request)
+    )
+    reviews.seed("all", {})
+    low, high, basis = planned(reviews)
+    assert (low, high) == (0, 120)
+    assert "at most 40 items (max_items)" in basis
+    assert reviews.popbuild("run", "job=all").code == 0
+    reviews.task("split", "Split once more")
+    assert "at most 40 items (max_items), 2 at the last build" in planned(reviews)[2]
