@@ -18,23 +18,26 @@ from popbuild.base.redact import redact
 from popbuild.base.stopwatch import Stopwatch
 from popbuild.build import job_run
 from popbuild.build.job_run import JobRun, TaskSpent
-from popbuild.jobs import fingerprint, lifecycle, promotion
+from popbuild.jobs import fingerprint, lifecycle, members, promotion
+from popbuild.jobs.item_receipts import ItemReceipts
 from popbuild.model import status as states
 from popbuild.model.clock import timestamp
 from popbuild.model.letter import LETTER_VERSION, Usage, open_letter, seal
 from popbuild.model.pipeline import Task
-from popbuild.task.attempt import Built, NotPassed, Work
+from popbuild.task.attempt import Built, BuiltItems, NotPassed, Work
 
 _MAX_MESSAGE = 500  # characters of problems in a status
 
 
 @dataclass
 class TaskAttempt:
-    """One attempt at one task. `watch` measures the task's own work; `work` collects results."""
+    """One attempt at one task. `watch` measures the task's own work; `work` collects results,
+    and so do `receipts` if it has items."""
 
     run: JobRun
     task: Task
     work: Work | None = None
+    receipts: ItemReceipts | None = None
     watch: Stopwatch = field(default_factory=Stopwatch)
     started_at: str = field(default_factory=timestamp)
 
@@ -48,6 +51,10 @@ class TaskAttempt:
             lifecycle.write_output(folder, task, built.output, run.id)
             self._write_log()
             body = self._letter(work, built, ended_at, spent)
+            if self.receipts is not None and built.items is not None:
+                data = self.receipts.final(built.items.keys)
+                prepared.append(disk.prepare(folder.items(task.id), data))
+                body = with_items(body, built.items, data)
             prepared.append(lifecycle.prepare_letter(folder, task.id, body))
             # No other file is written again once the letter stands.
             others = commits.unsynced(self._unsynced(work))
@@ -113,13 +120,14 @@ class TaskAttempt:
 
     def _letter(self, work: Work, built: Built, ended_at: str, spent: TaskSpent) -> dict[str, Any]:
         of_calls = [warning for call in work.made for warning in call.warnings]
-        jobs = work.trace.of_jobs()
+        made_from = self._fingerprint(work)
+        jobs = members.records_now(made_from, work.inputs.jobs)
         return seal(
             {
                 "formatVersion": LETTER_VERSION,
                 "task": self.task.id,
                 "pipelineId": self.run.id,
-                "fingerprint": self._fingerprint(work),
+                "fingerprint": made_from,
                 "outputs": self._outputs(work, built.output),
                 "files": states.by_kind(work.files.written),
                 "configuration": self.task.configuration,
@@ -181,6 +189,12 @@ class TaskAttempt:
         # What follows is the start of the next task, or the end of the job.
         change = functools.partial(states.move_task, task=task, state=state, **more)
         self.run.opened.change(change, followed=True)
+
+
+def with_items(body: dict[str, Any], items: BuiltItems, data: bytes) -> dict[str, Any]:
+    """A letter that vouches for the receipts of items, which `data` is: they have the calls."""
+    found = {"count": len(items.keys), "failed": items.failed, "digest": jsonio.digest_bytes(data)}
+    return seal({**body, "items": found, "calls": []})
 
 
 def inputs_digest(run: JobRun, task: Task) -> str:

@@ -126,17 +126,12 @@ class Exam:
 
     def _before(self, letter: Letter | None, dependency: str, digest: str) -> Any:
         """The value that a dependency had at the last build, or MISSING where it is unknown."""
-        return MISSING if letter is None else self._past.value(letter, dependency, digest)
-
-    @property
-    def _past(self) -> LastBuild:
-        return LastBuild(
-            self.folder,
-            self.around.root.job(COMPLETE, self.folder.id),
-            {task.id: task.artifact for task in self.pipeline.tasks},
-            self.frozen_from,
-            self.last_seed,
-        )
+        if letter is None:
+            return MISSING
+        last_good = self.around.root.job(COMPLETE, self.folder.id)
+        artifacts = {task.id: task.artifact for task in self.pipeline.tasks}
+        built = LastBuild(self.folder, last_good, artifacts, self.frozen_from, self.last_seed)
+        return built.value(letter, dependency, digest)
 
     def inputs(self, task: Task) -> fingerprint.Inputs:
         """The inputs of a task, against which its dependencies are resolved."""
@@ -148,6 +143,7 @@ class Exam:
             self.samples.get(task.id, 0),
             self.folder.id,
             self.files,
+            fingerprint.item_samples(task, self.samples),
             self.jobs,
             self.waits,
             self._resolved,
@@ -161,7 +157,7 @@ class Exam:
         if value is None:
             return (Problem("the file is not valid JSON"),)
         schema, _ = self.around.schema(task)
-        return gate.judge(value, schema) if schema else ()
+        return gate.judge_main(value, schema, of_items=bool(task.foreach))
 
     def settle(self, task: Task, value: object, letter: Letter) -> None:
         """Note a task that was built: the tasks below are judged by the new artifact."""
@@ -175,7 +171,11 @@ class Exam:
         """Let a task draw the sample after its last one; gives its number."""
         letter = self.letters[task.id]
         drawn = [int(call["sample"]) for call in letter.body.get("calls", ())] if letter else []
-        number = max([self.samples.get(task.id, 0), *drawn]) + 1
+        known = (
+            self.samples.get(task.id, 0),
+            *fingerprint.item_samples(task, self.samples).values(),
+        )
+        number = max([*known, *drawn]) + 1
         self.samples = {**self.samples, task.id: number}
         return number
 

@@ -4,6 +4,8 @@ A fingerprint maps dependencies to digests. Their names are what `explain` print
 
     seed:/data/tone              a value of the seed that was read
     seed-kind:/data              only that there is an object, an array, something or nothing
+    seed-length:/data/rows       only how many items a list has
+    seed:/data/rows/*/name       what each item of a list has there, where a template loops over it
     artifact:research:/content   a value of an upstream task's main artifact
     input:report:/text           a value of a file that the seed names
     inputs                       which files the seed names, where it asked that
@@ -17,6 +19,7 @@ A fingerprint maps dependencies to digests. Their names are what `explain` print
     fallback:openai/gpt-4o       that a model which answered in another's place is to be asked
     endpoint, weights            where the model answers; the file of a local one
     sample                       which draw the task is at, where it is not the first
+    samples                      which draws its items are at, where one was asked for again
     job                          the job's ID, where a stage or a command saw it
     stages                       the version of what popbuild's own stages mean
 """
@@ -34,8 +37,8 @@ from popbuild.model.config.snapshot import is_litter
 from popbuild.model.letter import Fingerprint
 from popbuild.model.pipeline import Task
 from popbuild.model.place import NOWHERE, Place
-from popbuild.model.problem import MISSING, value_at
-from popbuild.model.values import kind_of, value_digest
+from popbuild.model.problem import MISSING, value_read
+from popbuild.model.values import read_digest, value_digest
 
 LISTED = "listed"  # of a fallback
 UNREAD = "not extracted yet"  # of a document's text
@@ -46,8 +49,9 @@ STAGES_VERSION = "2"  # raised when a default stage gives another result for the
 class Inputs:
     """What dependencies are resolved against: the seed, each upstream main artifact that exists,
     the digests of the snapshot by path, where the task's model answers, the number of its first
-    draw, the job's ID, the files of the seed, the jobs that it is over, and why it waits for
-    these. `resolved` are dependencies on documents that other tasks have too."""
+    draw, the job's ID, the files of the seed, the numbers of the draws of its items, the jobs that
+    it is over, and why it waits for these. `resolved` are dependencies on documents that other
+    tasks have too."""
 
     seed: Any
     artifacts: Mapping[str, Any]
@@ -56,6 +60,7 @@ class Inputs:
     sample: int = 0
     job: str = ""
     inputs: InputFiles = field(default_factory=dict)
+    samples: Mapping[str, int] = field(default_factory=dict)
     jobs: members.Groups = field(default_factory=dict)
     waits: tuple[str, ...] = ()
     resolved: dict[str, tuple[Any, str]] = field(default_factory=dict)
@@ -97,7 +102,17 @@ def fixed(task: Task, inputs: Inputs) -> dict[str, str]:
         found["weights"] = inputs.place.weights
     if inputs.sample:
         found["sample"] = str(inputs.sample)
+    if inputs.samples:
+        found["samples"] = value_digest(dict(inputs.samples))
     return found
+
+
+def item_samples(task: Task, samples: Mapping[str, int]) -> dict[str, int]:
+    """Which draw the items of a task are at, by key: those that were asked for again. `samples` are
+    those of a job, where an item is `task:key`."""
+    begins = f"{task.id}:"
+    found = samples.items() if task.foreach else ()
+    return {each[len(begins) :]: number for each, number in found if each.startswith(begins)}
 
 
 def resolve(dependency: str, task: Task, inputs: Inputs) -> str:
@@ -121,14 +136,13 @@ def _resolve_own(dependency: str, task: Task, inputs: Inputs) -> str:
         return value_digest(sorted(inputs.inputs))
     if kind == "fallback":
         return LISTED if rest in task.fallbacks else jsonio.ABSENT
-    if kind in ("input", "input-kind") and _is_unread(rest, inputs):
+    if kind.partition("-")[0] == "input" and _is_unread(rest, inputs):
         return UNREAD
     document, pointer = _read_from(dependency, task, inputs)
     known = inputs.resolved.get(dependency)
     if known is not None and known[0] is document:
         return known[1]
-    value = value_at(document, pointer)
-    found = kind_of(value) if kind.endswith("-kind") else value_digest(value)
+    found = read_digest(kind, document, pointer)
     inputs.resolved[dependency] = document, found
     return found
 
@@ -146,26 +160,30 @@ def value_now(dependency: str, task: Task, inputs: Inputs) -> Any:
     if kind == "setting":
         return task.settings.get(rest, MISSING)
     if kind in ("seed", "artifact", "input"):
-        return value_at(*_read_from(dependency, task, inputs))
+        return value_read(*_read_from(dependency, task, inputs))
     return MISSING
 
 
 def _read_from(dependency: str, task: Task, inputs: Inputs) -> tuple[Any, str]:
     """The document that a dependency is a part of, or MISSING, and the pointer to that part."""
     kind, _, pointer = dependency.partition(":")
-    if kind in ("seed", "seed-kind"):
+    kind = kind.partition("-")[0]
+    if kind == "seed":
         return inputs.seed, pointer
     upstream, _, pointer = pointer.partition(":")
-    if kind in ("input", "input-kind"):
+    if kind == "input":
         file = inputs.inputs.get(upstream)
         return MISSING if file is None else file.document, pointer
     is_needed = upstream in task.needs
     return inputs.artifacts.get(upstream, MISSING) if is_needed else MISSING, pointer
 
 
-_TRACED = frozenset(
-    "seed seed-kind artifact artifact-kind input input-kind inputs needs fallback job".split()
-) | {"jobs", "jobs-kind"}
+DOCUMENTS = ("seed", "artifact", "input")  # what values are read from
+_LEARNED = ("", "-kind", "-length")  # of a value
+_TRACED = (
+    *(a + b for a in (*DOCUMENTS, "jobs") for b in _LEARNED),
+    *("inputs", "needs", "fallback", "job"),
+)
 
 
 def _is_no_more(dependency: str, task: Task, now: Fingerprint) -> bool:

@@ -8,6 +8,7 @@ few are kept: ten thousand jobs are not held in memory.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,7 +23,7 @@ from popbuild.jobs.seed_files import BadSeed
 from popbuild.model import status as states
 from popbuild.model.pipeline import Pipeline
 from popbuild.model.problem import MISSING, parts_of, pointer_of, value_at
-from popbuild.model.values import kind_of, value_digest
+from popbuild.model.values import read_digest, value_digest
 
 _MAX_DOCUMENTS = 64  # that a group keeps in memory
 _SHORT = 12  # digits of a digest that tell whose value differs
@@ -30,7 +31,8 @@ OF_ALL = "/*"  # begins the place of a field over all jobs
 OUT_OF_DATE = "stale"  # the state of a complete job that is not up to date
 # In these states it is not known yet what a job will give.
 _TO_BE_BUILT = frozenset({OUT_OF_DATE, "new", "pending", states.RUNNING, states.WAITING})
-Field = tuple[str, bool]  # a pointer, and whether only the kind of the value there counts
+# "jobs", or "jobs-kind" or "jobs-length" where only that of the value counts, and a pointer.
+Field = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Group:
     members: Sequence[Member]
     others: Mapping[str, str]
     _documents: OrderedDict[tuple[int, str | None], Any] = field(default_factory=OrderedDict)
-    _seen: dict[tuple[int, str | None], str] = field(default_factory=dict)
+    _digests: dict[tuple[int, str | None], str | None] = field(default_factory=dict)
     _columns: dict[Field, tuple[str, ...]] = field(default_factory=dict)
 
     @property
@@ -71,20 +73,12 @@ class Group:
         return not count or count < share * (count + len(self.others))
 
     def seen(self, number: int, task: str | None) -> Any:
-        """A member's seed, or a task's artifact, with its keys sorted; MISSING where it has none.
-        TaskError where it is not what it was when it was looked at before."""
+        """A member's seed, or a task's artifact, with its keys sorted, or MISSING."""
         place = number, task
         if place in self._documents:
             self._documents.move_to_end(place)
             return self._documents[place]
         value = self._read(number, task)
-        digest = jsonio.ABSENT if value is MISSING else jsonio.digest(value)
-        if self._seen.setdefault(place, digest) != digest:
-            raise TaskError(
-                "a job was built anew while the one over it was built",
-                {"job": self.members[number].id, "matches": self.glob},
-                hint="run the command again",
-            )
         found = value if value is MISSING else jsonio.in_order(value)
         self._documents[place] = found
         while len(self._documents) > _MAX_DOCUMENTS:
@@ -93,12 +87,15 @@ class Group:
 
     def value(self, number: int, pointer: str) -> Any:
         """A member's value at a place that begins with OF_ALL, or MISSING: as `seen`."""
-        return self._at(parts_of(pointer)[1:], number, self.seen)
+        return value_at(*self._document(parts_of(pointer)[1:], number, self.seen))
 
     def column(self, at: Field) -> tuple[str, ...]:
-        """The digests of a field over all members, or of what kind each is."""
+        """The digests of a field, one for each member."""
         self.prepare([at])
         return self._columns[at]
+
+    def digest(self, at: Field) -> str:
+        return jsonio.digest(list(self.column(at)))
 
     def prepare(self, fields: Iterable[Field]) -> None:
         """Compute several columns in one go over the members."""
@@ -107,45 +104,56 @@ class Group:
         for number in range(len(self.members)) if wanted else ():
             read = functools.cache(self._read)
             for at in wanted:
-                value = self._at(parts_of(at[0])[1:], number, read)
-                found[at].append(kind_of(value) if at[1] else value_digest(value))
+                document, rest = self._document(parts_of(at[1])[1:], number, read)
+                found[at].append(read_digest(at[0], document, rest))
         self._columns |= {at: tuple(digests) for at, digests in found.items()}
 
-    def _at(self, parts: list[str], number: int, document: Callable[[int, str | None], Any]) -> Any:
-        """The value of a member at a place, of its documents."""
+    def _document(
+        self, parts: list[str], number: int, read: Callable[[int, str | None], Any]
+    ) -> tuple[Any, str]:
+        """The document of a member in which a place is, or MISSING, and the pointer to that."""
         member = self.members[number]
         match parts:
             case ["id"]:
-                return member.id
+                return member.id, ""
             case ["seed", *rest]:
-                return value_at(document(number, None), pointer_of([*rest]))
+                return read(number, None), pointer_of([*rest])
             case ["artifacts", task, *rest]:
-                return value_at(document(number, task), pointer_of([*rest]))
+                return read(number, task), pointer_of([*rest])
             case [] | ["artifacts"]:
-                own = {task: document(number, task) for task in member.pipeline.names}
+                own = {task: read(number, task) for task in member.pipeline.names}
                 there = {task: value for task, value in own.items() if value is not MISSING}
-                whole = {"id": member.id, "seed": document(number, None), "artifacts": there}
-                return there if parts else whole
-        return MISSING
+                whole = {"id": member.id, "seed": read(number, None), "artifacts": there}
+                return (there if parts else whole), ""
+        return MISSING, ""
 
     def _read(self, number: int, task: str | None) -> Any:
+        """A document of a member. TaskError where it is not what it was when it was read before."""
         member = self.members[number]
+        value, digest = MISSING, None
         if task is None:
-            try:
-                return job_state.todays_seed(self.root, member.id)[0]
-            except BadSeed:
-                return MISSING
-        if task not in member.pipeline.names:
-            return MISSING
-        value, digest = records.read_artifact(member.folder, member.pipeline.task(task))
+            with contextlib.suppress(BadSeed):
+                value = job_state.todays_seed(self.root, member.id)[0]
+                digest = jsonio.digest(value)
+        elif task in member.pipeline.names:
+            value, digest = records.read_artifact(member.folder, member.pipeline.task(task))
+        if self._digests.setdefault((number, task), digest) != digest:
+            raise TaskError(
+                "a job was built anew while one that is over it was",
+                {"job": member.id, "matches": self.glob},
+                hint="run the command again",
+            )
         return MISSING if digest is None else value
 
 
 Groups = Mapping[str, Group]
 
 
+_KINDS = ("jobs", "jobs-kind", "jobs-length")  # of dependencies
+
+
 def is_about_jobs(dependency: str) -> bool:
-    return dependency.partition(":")[0] in ("jobs", "jobs-kind")
+    return dependency.partition(":")[0] in _KINDS
 
 
 def resolved(dependency: str, groups: Groups) -> str:
@@ -161,7 +169,7 @@ def resolved(dependency: str, groups: Groups) -> str:
     group = groups[name]
     if not pointer:
         return value_digest(group.ids)
-    return jsonio.digest(list(group.column((pointer, kind.endswith("-kind")))))
+    return group.digest((kind, pointer))
 
 
 def prepare_fields(dependencies: Iterable[str], groups: Groups) -> None:
@@ -178,7 +186,7 @@ def _fields_of(dependencies: Iterable[str], groups: Groups) -> dict[str, list[Fi
         name, _, pointer = rest.partition(":")
         if name in groups:
             fields.setdefault(name, [])
-            fields[name] += [(pointer, kind.endswith("-kind"))] if pointer else []
+            fields[name] += [(kind, pointer)] if pointer else []
     return fields
 
 
@@ -192,7 +200,7 @@ def record_of(group: Group, columns: Mapping[Field, Iterable[str]]) -> dict[str,
         "glob": group.glob,
         "ids": group.ids,
         "missing": dict(group.others),
-        "fields": {at[0]: _short(each) for at, each in sorted(columns.items()) if not at[1]},
+        "fields": {at[1]: _short(each) for at, each in sorted(columns.items()) if at[0] == "jobs"},
     }
 
 
@@ -222,7 +230,7 @@ def differing(dependency: str, record: Any, groups: Groups) -> str:
         changes = {"added": sorted(now - before), "gone": sorted(before - now)}
         return ", ".join(f"{_names(jobs)} {what}" for what, jobs in changes.items() if jobs)
     values = dict(zip(record["ids"], record["fields"].get(pointer, ()), strict=False))
-    after = zip(group.ids, _short(group.column((pointer, False))), strict=True)
+    after = zip(group.ids, _short(group.column(("jobs", pointer))), strict=True)
     return _names([job for job, each in after if values.get(job, each) != each])
 
 

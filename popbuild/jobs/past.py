@@ -12,7 +12,7 @@ from popbuild.jobs.input_files import own_value
 from popbuild.jobs.members import is_about_jobs
 from popbuild.jobs.records import read_json
 from popbuild.model.letter import Letter
-from popbuild.model.problem import MISSING, value_at
+from popbuild.model.problem import MISSING, value_read
 from popbuild.model.values import value_digest
 
 
@@ -50,8 +50,8 @@ class LastBuild:
             yield from (own_value(folder, above, pointer) for folder in folders)
         elif kind == "seed":
             if self.last_seed is not None:
-                yield value_at(self.last_seed, rest)
-            yield from (value_at(read_json(folder.seed), rest) for folder in folders)
+                yield value_read(self.last_seed, rest)
+            yield from (value_read(read_json(folder.seed), rest) for folder in folders)
         elif kind == "artifact" and above in self.artifacts:
             path = self.last_good.artifact(self.artifacts[above])
-            yield value_at(read_json(path), pointer)
+            yield value_read(read_json(path), pointer)

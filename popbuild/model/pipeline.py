@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import graphlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from popbuild.base import jsonio
@@ -38,7 +38,8 @@ class Task:
     paths, or None. `timeout_s` is a stage's, `call_timeout_s` a call's; None leaves it to the
     command. `fallbacks` are the models to ask, in order, if that of the settings is unavailable.
     `attach` are files of the seed that go with the prompt, `accepts` the kinds of them that its
-    models take by its own word.
+    models take by its own word. `foreach` is an expression that gives a list: the stages run once
+    for each of its items, which `key` names; a share of them may fail.
     """
 
     id: str
@@ -55,9 +56,18 @@ class Task:
     files: Mapping[str, str] = field(default_factory=dict)
     fallbacks: tuple[str, ...] = ()
     attach: tuple[str, ...] = _said("/attach", "attach", default=())
+    foreach: str = _said("/foreach", "foreach", default="")
+    key: str = _said("/key", "key", default="")
+    max_items: int = _said("/max_items", default=1000)
+    failed_share: float = _said("/gate/failed_share", "failed_share", default=0.0)
     accepts: tuple[str, ...] = ()
     modules: Mapping[str, str] = field(default_factory=dict)
     human_gate: HumanGate | None = None
+
+    @functools.cached_property
+    def as_one_item(self) -> Task:
+        """What decides about each item of it, without what makes and keeps the list."""
+        return replace(self, foreach="", key="", failed_share=0.0)
 
     @functools.cached_property
     def dependencies(self) -> dict[str, str]:

@@ -26,9 +26,21 @@ from popbuild.task.timed import run_command
 _SHORT_CHARS = 65_536  # of an answer: to read so many as JSON takes no time to speak of
 
 
-async def run_task(work: Work) -> Built | NotPassed:
-    """Run the eleven stages, with refinements. Raises TaskError or ProviderError for a crash."""
-    runner = _Runner(work)
+Functions = Mapping[str, Callable[[Any], Any]]  # of stages.py, by stage
+
+
+async def load_functions(work: Work, asking: Asking) -> Functions:
+    """The stages that the task's own code has."""
+    if work.task.stages is None:
+        return {}
+    load = functools.partial(user_code.load_user_code, str(work.task.stages))
+    return await timed.in_time(work, asking, "import", load)
+
+
+async def run_task(work: Work, stages: Functions | None = None) -> Built | NotPassed:
+    """Run the eleven stages, with refinements. `stages` are those of its code, where that is loaded
+    already. Raises TaskError or ProviderError for a crash."""
+    runner = _Runner(work, stages)
     try:
         return await runner.run()
     except PopbuildError as error:
@@ -37,9 +49,10 @@ async def run_task(work: Work) -> Built | NotPassed:
 
 
 class _Runner:
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, stages: Functions | None) -> None:
         self._work = work
-        self._functions: Mapping[str, Callable[[Any], Any]] = {}
+        self._stages = stages
+        self._functions: Functions = {}
         self._asking = Asking(work)
         self._returned = Returned(work, self._asking)
         self._context = Context(work, self._asking, self._returned)
@@ -48,9 +61,8 @@ class _Runner:
         work, log, context = self._work, self._work.log, self._context
         for path, digest in work.around.schema(work.task)[1].items():
             work.trace.file(path, digest)
-        if work.task.stages is not None:
-            load = functools.partial(user_code.load_user_code, str(work.task.stages))
-            self._functions = await timed.in_time(work, self._asking, "import", load)
+        loaded = self._stages
+        self._functions = await load_functions(work, self._asking) if loaded is None else loaded
         context.input = await self._run("ingestion", lambda: None)
         context.variables = await self._run("preProcessing", dict, self._returned.object)
         while True:

@@ -21,7 +21,8 @@ from popbuild.model.input_file import MAX_INPUT_BYTES
 from popbuild.model.problem import MISSING
 from popbuild.task.chunks import chunks_of
 from popbuild.task.job_views import GroupsView
-from popbuild.task.reads import ArtifactsView, ReadTrace, view
+from popbuild.task.read_trace import ReadTrace
+from popbuild.task.reads import ArtifactsView, view
 
 _VALUES = ("text", "pages", "title", "media_type", "tokens", "digest")
 
@@ -91,10 +92,10 @@ class FileView:
         value = self._file.value(pointer)
         if isinstance(value, str) and self._trace.knows(document, pointer):
             return value
-        found = self._trace.looked(document, pointer, value)
-        if found is MISSING:
+        self._trace.looked(document, pointer, value)
+        if value is MISSING:
             raise AttributeError(self.lack(name))
-        return found
+        return view(value, document, pointer, self._trace)
 
 
 class FilesView(ArtifactsView):

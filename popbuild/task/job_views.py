@@ -11,8 +11,8 @@ from typing import Any
 
 from popbuild.jobs.members import OF_ALL, Group, Groups
 from popbuild.model.problem import MISSING, pointer_of
-from popbuild.model.values import kind_of
-from popbuild.task.reads import ArrayView, ArtifactsView, ObjectView, ReadTrace, plain, view
+from popbuild.task.read_trace import Items, ReadTrace
+from popbuild.task.reads import ArrayView, ArtifactsView, ObjectView, plain, view
 
 
 class MemberTrace(ReadTrace):
@@ -24,16 +24,16 @@ class MemberTrace(ReadTrace):
         self.group = group
         self.number = number
 
-    def read(self, _document: str, pointer: str, value: Any) -> None:
-        self._trace.of_member(self.group, self.number, (pointer, False), value)
+    def read(self, document: str, pointer: str, value: Any, items: Items | None = None) -> None:
+        self._trace.of_members(self.group, ("jobs", pointer))
 
-    def looked(self, document: str, pointer: str, value: Any) -> Any:
-        """A template looked at a place: of a container it learned only the kind. Gives a view."""
-        if isinstance(value, dict | list):
-            self._trace.of_member(self.group, self.number, (pointer, True), kind_of(value))
-        else:
-            self.read(document, pointer, value)
-        return view(value, document, pointer, self)
+    def looked(self, document: str, pointer: str, value: Any, items: Items | None = None) -> None:
+        """A template looked at a place: of a container it learned only the kind."""
+        is_container = isinstance(value, dict | list)
+        self._trace.of_members(self.group, ("jobs-kind" if is_container else "jobs", pointer))
+
+    def counted(self, document: str, pointer: str, items: Sequence[Any]) -> None:
+        self._trace.of_members(self.group, ("jobs-length", pointer))
 
 
 class MemberView(ObjectView):
@@ -74,7 +74,9 @@ class MemberArtifactsView(ObjectView):
 
     def _at(self, part: str | int) -> Any:
         value = self._trace.group.seen(self._trace.number, str(part))
-        return self._trace.looked(self._document, self._pointer + pointer_of([part]), value)
+        pointer = self._pointer + pointer_of([part])
+        self._trace.looked(self._document, pointer, value)
+        return view(value, self._document, pointer, self._trace)
 
     def _whole(self) -> Any:
         self._value = self._trace.group.value(self._trace.number, self._pointer)

@@ -14,8 +14,9 @@ from popbuild.base.errors import TaskError
 from popbuild.base.jsonio import ABSENT
 from popbuild.jobs.staleness import brief
 from popbuild.model.problem import MISSING, value_at
-from popbuild.task.reads import ReadTrace
+from popbuild.task.read_trace import ReadTrace
 from popbuild.task.templates import bounds
+from popbuild.task.templates.expressions import Expressions
 from popbuild.task.templates.sandbox import Sandbox
 
 _MAX_READ = 20  # values in an error
@@ -51,6 +52,7 @@ class Templates:
         # Without jinja's cache: it would hide includes from the loader, which notes them.
         self._environment = _Environment(loader=self._loader, cache_size=0)
         self.budget = self._environment.budget
+        self.expressions = Expressions(self._environment)
 
     def check(self, path: str) -> None:
         """Raise TaskError if a template cannot be parsed."""
