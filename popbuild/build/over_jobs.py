@@ -40,7 +40,7 @@ def _error_of(job: Job, group: Group) -> PopbuildError | None:
         return StoppedError(
             "jobs that this one is over wait for a person",
             {**where, "waiting": _names(waiting)},
-            hint=f"popbuild approve {waiting[0]} <task>, or reject; then run it again",
+            hint=f"popbuild approve {waiting[0]}, or reject it; then run this one again",
         )
     if not group.lacks(least_share(job.seed)):
         return None

@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import hashlib
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
@@ -25,12 +26,14 @@ from popbuild.base import file_clock, fork_map, tree
 from popbuild.base.errors import PopbuildError
 from popbuild.base.paths import COMPLETE, CURRENT, PENDING, REJECTED, job_place
 from popbuild.base.read_notes import noting_reads
-from popbuild.jobs import job_ids, job_state, lookup, records, stamps
+from popbuild.jobs import job_ids, job_state, lookup, records, row_seeds, stamps
 from popbuild.jobs.examine import Exam
 from popbuild.jobs.input_files import differing_inputs
+from popbuild.jobs.seed_files import BadSeed
 from popbuild.jobs.staleness import Verdict
 from popbuild.jobs.surroundings import Surroundings
 from popbuild.model.config.config import DEFAULT_PIPELINE
+from popbuild.model.job_groups import named_groups
 from popbuild.model.pipeline import Pipeline
 
 _BYTES_A_JOB = 30_000  # of the index are read in the time that it takes to examine a job
@@ -50,6 +53,7 @@ class Index:
         self._rows: dict[str, str] = {}  # job -> <pipeline>:<the digest of its stamp>
         self._stale: dict[str, stamps.StaleRow] = {}  # as they were at the last look
         self._inputs: stamps.Places = {}  # of jobs whose seeds name files
+        self._over: stamps.Globs = {}  # of jobs that are over others
         self._known: dict[str, Pipeline | None] = {}
         self._learned = False
         self._met: set[str] = set()  # those whose row was found by this very command
@@ -61,23 +65,29 @@ class Index:
                 self._unsettled = _unsettled(around)
                 self._now = file_clock.now(self._path.parent)
         if self._now is not None:
-            self._rows, self._stale, self._inputs = stamps.read_index(self._path, self._now)
+            self._rows, self._stale, self._inputs, self._over = stamps.read_index(
+                self._path, self._now
+            )
             known = self._rows.keys() | self._stale.keys() | self._unsettled
             # Only complete jobs have rows: any other is examined when its turn comes.
             complete = {*tree.stems_in(around.root.data / COMPLETE, "")}
             self._meet([job for job in ids if job in complete and job not in known])
 
     def __enter__(self) -> Self:
+        self._around.known = self.knows
         return self
 
     def __exit__(self, *_error: object) -> None:
+        self._around.known = self._still_knows
+        self._met.clear()
         if self._learned and self._now is not None:
             with contextlib.suppress(OSError):  # then the next command examines once more
                 good = set(tree.stems_in(self._around.root.data / COMPLETE, ""))
                 rows = {job: row for job, row in self._rows.items() if job in good}
                 stale = {job: each for job, each in self._stale.items() if job in good}
                 inputs = {job: each for job, each in self._inputs.items() if job in good}
-                stamps.write_index(self._path, self._now, rows, stale, inputs)
+                over = {job: each for job, each in self._over.items() if job in good}
+                stamps.write_index(self._path, self._now, rows, stale, inputs, over)
 
     def find(self, job: str) -> lookup.Job:
         """`lookup.find`, but without opening a file of a job that is as it was, nor its seed."""
@@ -106,8 +116,14 @@ class Index:
         """The pipeline of a job that is as it was: complete, and up to date. None for any other.
         Looked at once: a command asks several times."""
         if job not in self._known:
+            self._known[job] = None  # meanwhile: jobs may be over each other
             self._known[job] = self._same(job, self._rows.get(job))
         return self._known[job]
+
+    def _still_knows(self, job: str) -> Pipeline | None:
+        """The same at a later time, at which jobs may have been built."""
+        self._known.clear()
+        return self.knows(job)
 
     def _same(self, job: str, row: str | None) -> Pipeline | None:
         """The pipeline of a job that is as its row has it."""
@@ -119,10 +135,29 @@ class Index:
             return None
         root = self._around.root
         inputs = self._inputs.get(job, ())
+        members = self._members_of(job, self._over.get(job, {}))
+        if members is None:
+            return None
         if job in self._met:
             return watched.pipeline
-        same = stamps.stamp_of(root, job, watched, stamps.stat_at, inputs) == digest
+        same = stamps.stamp_of(root, job, watched, stamps.stat_at, inputs, members) == digest
         return watched.pipeline if same else None
+
+    def _members_of(self, job: str, globs: Mapping[str, str]) -> bytes | None:
+        """A digest over the stamps of the jobs that a job is over, orphans among them; None where
+        one of these is not known. What makes an orphan of a job is in its stamp, too, but for its
+        table."""
+        if not globs:
+            return b""
+        tables, _ = row_seeds.look_at_tables(self._around.root)
+        parts = [name for name, is_broken, _ in tables if is_broken]
+        for name, glob in sorted(globs.items()):
+            parts.append(f"{name}:{glob}")
+            for each in self._around.names.matching(glob, job):
+                if self.knows(each) is None:
+                    return None
+                parts += (each, self._rows[each])
+        return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).digest()
 
     def examine(self, job: str) -> lookup.Job:
         """`lookup.find`. The next command knows a complete job from it whose files are at rest."""
@@ -130,7 +165,7 @@ class Index:
             return lookup.find(job, self._around)
         with noting_reads() as seen:
             found = lookup.find(job, self._around)
-            if found.seed is None or found.folder is None or found.jobs:
+            if found.seed is None or found.folder is None:
                 return found
             holds_seed = job_state.holds_seed(found.folder, found.seed)
             holds_all = holds_seed and not differing_inputs(found.folder, found.files)
@@ -141,10 +176,21 @@ class Index:
         watched = self._watch(name)
         if watched is not None and self._are_at_rest(seen.values()):
             # The stats of what was read, and not of what stands there a moment later.
-            inputs = _input_places(found)
-            stamp = stamps.stamp_of(self._around.root, job, watched, seen.get, inputs)
-            self._keep(job, f"{name}:{stamp}", stale, inputs)
+            inputs, globs = _input_places(found), named_groups(found.seed)
+            members = self._learned_members(job, globs)
+            if members is not None:
+                root = self._around.root
+                stamp = stamps.stamp_of(root, job, watched, seen.get, inputs, members)
+                self._keep(job, f"{name}:{stamp}", stale, inputs, globs)
         return found
+
+    def _learned_members(self, job: str, globs: Mapping[str, str]) -> bytes | None:
+        """`_members_of`, of jobs that were looked at for this one a moment ago."""
+        for glob in globs.values():
+            for each in self._around.names.matching(glob, job):
+                if self.knows(each) is None:
+                    self.examine(each)
+        return self._members_of(job, globs)
 
     def _meet(self, strangers: Sequence[str]) -> None:
         """Examine many unknown jobs on all processors. Complete ones are known from now on."""
@@ -164,21 +210,29 @@ class Index:
         """The rows that these jobs turn out to have, the stale ones, and their files, as JSON."""
         for job in ids:
             # An error is reported when the job's turn comes.
-            with contextlib.suppress(PopbuildError, OSError):
-                self.examine(job)
+            with contextlib.suppress(PopbuildError, OSError, BadSeed):
+                seed, _ = job_state.todays_seed(self._around.root, job)
+                if not named_groups(seed):  # else it is looked at once these are known
+                    self.examine(job)
         rows = {job: self._rows[job] for job in ids if job in self._rows}
         told = {job: self._stale[job] for job in ids if job in self._stale}
         inputs = {job: self._inputs[job] for job in ids if job in self._inputs}
         return rows, stamps.rows_as_json(told), inputs
 
     def _keep(
-        self, job: str, row: str, stale: Mapping[str, Verdict] | None, inputs: list[str]
+        self,
+        job: str,
+        row: str,
+        stale: Mapping[str, Verdict] | None,
+        inputs: list[str],
+        globs: dict[str, str],
     ) -> None:
         """A job that was up to date stays known beside its stale one: an edit may be undone."""
-        if inputs:
-            self._inputs[job] = inputs
-        else:
-            self._inputs.pop(job, None)
+        self._known.pop(job, None)
+        self._inputs.pop(job, None)
+        self._over.pop(job, None)
+        self._inputs |= {job: inputs} if inputs else {}
+        self._over |= {job: globs} if globs else {}
         if stale is not None and self._stale.get(job) != (row, stale):
             self._stale[job] = row, stale
             self._learned = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -166,19 +166,31 @@ def find(job: str, around: Surroundings, above: tuple[str, ...] = ()) -> Job:
 def _with_jobs(found: Job, around: Surroundings, above: tuple[str, ...]) -> Job:
     """A job with those that it is over, each looked at. One that is over itself has a bad seed."""
     chain = (*above, found.id)
-    looked: dict[str, Job] = {}
+    others: dict[str, str] = {}
+    members: dict[str, Member] = {}
     for glob in named_groups(found.seed).values():
         for each in around.names.matching(glob, found.id):
             if each in above:
                 return _in_a_cycle(found, chain[chain.index(each) :], around.root)
-            if each not in looked and around.names.has_source(each):
-                looked[each] = find(each, around, chain)
-                if found.id in looked[each].cycle:
-                    return _in_a_cycle(found, looked[each].cycle, around.root)
+            if each in members or each in others or not around.names.has_source(each):
+                continue
+            pipeline = around.known(each)
+            if pipeline is not None:
+                members[each] = Member(each, around.root.job(COMPLETE, each), pipeline)
+                continue
+            other = find(each, around, chain)
+            if found.id in other.cycle:
+                return _in_a_cycle(found, other.cycle, around.root)
+            if other.up_to_date and other.folder is not None and other.pipeline is not None:
+                members[each] = Member(each, other.folder, other.pipeline)
+            else:
+                others[each] = _state_of_other(other)
     groups = {}
     for name, glob in named_groups(found.seed).items():
-        own = [looked[e] for e in around.names.matching(glob, found.id) if e in looked]
-        groups[name] = _group(name, glob, own, around.root)
+        own = around.names.matching(glob, found.id)
+        there = [members[each] for each in own if each in members]
+        rest = {each: others[each] for each in own if each in others}
+        groups[name] = Group(name, glob, around.root, there, rest)
     return replace(found, jobs=groups)
 
 
@@ -190,16 +202,11 @@ def _in_a_cycle(found: Job, cycle: tuple[str, ...], root: Root) -> Job:
     return replace(found, seed=None, pipeline=None, bad_seed=bad, cycle=cycle)
 
 
-def _group(name: str, glob: str, jobs: Iterable[Job], root: Root) -> Group:
-    members, others = [], {}
-    for each in jobs:
-        if each.up_to_date and each.folder is not None and each.pipeline is not None:
-            members.append(Member(each.id, each.folder, each.pipeline))
-        elif each.bad is not None:
-            others[each.id] = each.bad[0]
-        else:
-            others[each.id] = OUT_OF_DATE if each.state == COMPLETE else each.state
-    return Group(name, glob, root, members, others)
+def _state_of_other(job: Job) -> str:
+    """The state of a job that is not up to date, for one that is over it."""
+    if job.bad is not None:
+        return job.bad[0]
+    return OUT_OF_DATE if job.state == COMPLETE else job.state
 
 
 def find_inputs(job: str, around: Surroundings) -> Job:

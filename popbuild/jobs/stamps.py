@@ -25,7 +25,7 @@ from popbuild.model.pipeline import Pipeline
 
 # Folders of the code that decides what is stale.
 _JUDGES = ("base", "model", "model/config", "model/schema", "llm", "jobs")
-_INDEX_VERSION = 4
+_INDEX_VERSION = 5
 _pack = struct.Struct("=qqqQQ").pack
 
 # A path -> what stands there, None for nothing.
@@ -64,12 +64,20 @@ def stat_at(path: str) -> os.stat_result | None:
         return None
 
 
-def stamp_of(root: Root, job: str, watched: Watched, look: Look, inputs: Iterable[str] = ()) -> str:
+def stamp_of(
+    root: Root,
+    job: str,
+    watched: Watched,
+    look: Look,
+    inputs: Iterable[str] = (),
+    members: bytes = b"",
+) -> str:
     """A digest over the stats of a job's files, missing ones included. `inputs` are the places, of
-    the root, of the files that its seed names."""
+    the root, of the files that its seed names; `members` a digest over the stamps of the jobs that
+    it is over."""
     folder = root.at(paths.job_place(COMPLETE, job))
     row = row_seeds.of_row(root, job)  # of its own digest: its table changes with each row
-    parts = [watched.elsewhere, b"" if row is None else row.digest]
+    parts = [watched.elsewhere, b"" if row is None else row.digest, members]
     sources = root.at(paths.seed_place(job)), root.at(paths.samples_place(job))
     own = [f"{folder}/{each}" for each in watched.places]
     for path in (*sources, *own, *map(root.at, inputs)):
@@ -96,26 +104,25 @@ def _own_code() -> list[Any]:
 
 StaleRow = tuple[str, Mapping[str, Verdict]]  # a row, and the verdict on each task
 Places = dict[str, list[str]]  # of the files that a job's seed names, by the job
+Globs = dict[str, dict[str, str]]  # of the jobs that a job is over, by name, by the job
 
 
 def read_index(
     path: Path, now: file_clock.Moment
-) -> tuple[dict[str, str], dict[str, StaleRow], Places]:
-    """The rows of an index, the verdicts on stale jobs, and the files of seeds; none if it cannot
-    be trusted."""
+) -> tuple[dict[str, str], dict[str, StaleRow], Places, Globs]:
+    """The rows of an index, the verdicts on stale jobs, the files and the jobs that seeds name;
+    none if it cannot be trusted."""
     try:
         digest, _, data = disk.read(path).partition(b"\n")
         if digest.decode() != jsonio.digest_bytes(data):
-            return {}, {}, {}
+            return {}, {}, {}, {}
         body = json.loads(data)
         if body["formatVersion"] != _INDEX_VERSION or body["recorded"] > now.time_ns:
-            return {}, {}, {}
+            return {}, {}, {}, {}
         rows: dict[str, str] = body["jobs"]
-        stale = stale_rows(body["stale"])
-        inputs: Places = body["inputs"]
+        return rows, stale_rows(body["stale"]), body["inputs"], body["over"]
     except (OSError, ValueError, KeyError, TypeError, PopbuildError):
-        return {}, {}, {}
-    return rows, stale, inputs
+        return {}, {}, {}, {}
 
 
 def write_index(
@@ -124,6 +131,7 @@ def write_index(
     rows: Mapping[str, str],
     stale: Mapping[str, StaleRow],
     inputs: Places,
+    over: Globs,
 ) -> None:
     body = {
         "formatVersion": _INDEX_VERSION,
@@ -131,6 +139,7 @@ def write_index(
         "jobs": rows,
         "stale": rows_as_json(stale),
         "inputs": inputs,
+        "over": over,
     }
     data = json.dumps(body, separators=(",", ":")).encode()
     disk.write(path, jsonio.digest_bytes(data).encode() + b"\n" + data, sync=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from popbuild.jobs.matching import JobNames
 from popbuild.llm.endpoint import ADDRESS_SETTINGS, provider_place, weights_digest
 from popbuild.llm.request import is_local
 from popbuild.model.config.config import Config
-from popbuild.model.pipeline import Task
+from popbuild.model.pipeline import Pipeline, Task
 from popbuild.model.place import NOWHERE, Place
 from popbuild.model.problem import Problem
 from popbuild.model.schema import schemas
@@ -28,6 +28,8 @@ class Surroundings:
     """What all tasks of a command share. Each part is computed once."""
 
     config: Config
+    # The pipeline of a job that is known to be complete and up to date without a look at it.
+    known: Callable[[str], Pipeline | None] = lambda _: None
     _places: dict[str, Place] = field(default_factory=dict)
     _schemas: dict[str, tuple[schemas.Schema, dict[str, str]]] = field(default_factory=dict)
     _sent: dict[str, Any] = field(default_factory=dict)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from provider import Provider, Reply, Request
+from provider import Provider, Reply, Request, fail
 from workspace import MODEL, Workspace
 
 LOOP = """\
@@ -170,3 +170,114 @@ def test_jobs_over_jobs_over_jobs(reviews: Workspace, provider: Provider) -> Non
     review(reviews, 3, "good weather")
     run(reviews, "run", "book")
     assert len(provider.requests) == 10
+
+
+def test_jobs_that_cannot_be_built(reviews: Workspace, provider: Provider) -> None:
+    """By default all must be there; `missing` lets the others do; the letter names who lacks."""
+    review(reviews, 3, "worse luck")
+    said = run(reviews, "run", "all", "-c", code=1)
+    assert "jobs that this one is over are not up to date" in said
+    assert "rejected  review-3" in said
+    calls = len(provider.requests)
+    assert calls == 5  # two refinements of the third
+    assert reasons(reviews) == ["never built"]
+    assert "rejected  review-3" in run(reviews, "run", "all", "--only", code=4)
+    over(reviews, missing=0.9)
+    run(reviews, "run", "all", "-c", code=4)
+    assert len(provider.requests) == calls
+    for missing in ("skip", 0.6):
+        over(reviews, missing=missing)
+        for _ in range(2):
+            run(reviews, "run", "all")
+            assert len(provider.requests) == calls + 1
+            assert reasons(reviews) == []
+        missing_ones = reviews.letter("all", "combine")["jobs"]["reviews"]["missing"]
+        assert missing_ones == {"review-3": "rejected"}
+    # One that a person named counts for the exit code, and does not keep the summary from it.
+    assert "up to date" in run(reviews, "run", code=1)
+    over(reviews, missing="fail")
+    assert reasons(reviews) == ["jobs:reviews: review-3 is rejected"]
+    run(reviews, "run", "all", "-c", code=1)
+    review(reviews, 3, "good luck")
+    run(reviews, "run", "all")
+    assert len(provider.requests) == calls + 3
+    assert provider.requests[-1].said("user").startswith("Sum up 3 reviews")
+
+
+def test_a_failed_job_and_a_stopped_one(reviews: Workspace, provider: Provider) -> None:
+    """They are tried again by each run; with `missing` the summary goes on without them."""
+    over(reviews, missing="skip")
+
+    def failing(request: Request) -> Reply:
+        return fail(400) if "bad" in request.said("user") else answer(request)
+
+    provider.answer = failing
+    run(reviews, "run", "all")
+    record = reviews.letter("all", "combine")["jobs"]["reviews"]
+    assert record["ids"] == ["review-1"]
+    assert record["missing"] == {"review-2": "failed"}
+    assert reasons(reviews) == []
+    provider.answer = answer
+    run(reviews, "run", "all")
+    assert reviews.letter("all", "combine")["jobs"]["reviews"]["ids"] == ["review-1", "review-2"]
+
+
+def test_a_job_that_waits_for_a_person(reviews: Workspace, provider: Provider) -> None:
+    """The job over it waits as well, with exit code 4, whatever may be missing."""
+    over(reviews, missing="skip")
+    reviews.task("classify", task_yaml={"gate": {"message": "Fit to print?"}})
+    said = run(reviews, "run", "all", code=4)
+    assert "wait for a person" in said
+    assert len(provider.requests) == 2
+    assert reviews.states("all") == []
+    assert "review-1, review-2" in said
+    run(reviews, "approve", "review-1")
+    run(reviews, "approve", "review-2")
+    run(reviews, "run", "all")
+    assert len(provider.requests) == 3
+
+
+def test_a_circle_of_jobs(reviews: Workspace, provider: Provider) -> None:
+    """Is named by each of them; a job that is over one of them is not in it."""
+    over(reviews, "b", job="a")
+    over(reviews, "c", job="b")
+    over(reviews, "[ac]", job="c")
+    (reviews.root / "seeds/all.json").unlink()
+    over(reviews, "a", job="outside")
+    for job in "abc":
+        said = run(reviews, "run", job, "-c", code=1)
+        assert "jobs wait for each other" in said
+        assert " -> ".join("abcabca"["abc".index(job) :][:4]) in said
+    said = run(reviews, "run", "outside", "-c", code=1)
+    assert "bad seed  a" in said
+    listed = run(reviews, "list")
+    assert listed.count("jobs wait for each other") == 3
+    assert provider.requests == []
+
+
+def test_a_glob_that_matches_nothing(reviews: Workspace, provider: Provider) -> None:
+    """Is an error before anything is bought, whatever may be missing; and so is a bad seed."""
+    over(reviews, "revues-*", missing="skip")
+    said = run(reviews, "run", "all", code=3)
+    assert "no job matches" in said
+    assert "revues-*" in said
+    for bad in ({"jobs": ["review-*"]}, {"jobs": {"a": 1}}, {"missing": 0}, {"missing": "some"}):
+        over(reviews, **bad)
+        assert "not a valid seed" in run(reviews, "run", "all", code=1)
+    over(reviews, job="all")
+    reviews.write("seeds/plain.json", {"name": "p", "data": {"text": "good"}, "missing": 7})
+    run(reviews, "run", "plain")
+    assert len(provider.requests) == 1
+
+
+def test_no_orphan_and_not_itself(reviews: Workspace, provider: Provider) -> None:
+    """A job whose source is gone does not count, one that was submitted does."""
+    over(reviews, "*", missing="skip")
+    seed = {"name": "One", "data": {"text": "good one", "stars": 1}}
+    run(reviews, "submit", str(reviews.write("one.json", seed)))
+    run(reviews, "run", "all")
+    ids = reviews.letter("all", "combine")["jobs"]["reviews"]["ids"]
+    assert ids[1:] == ["review-1", "review-2"]
+    (reviews.root / "seeds/review-2.json").unlink()
+    assert reasons(reviews) == ["jobs:reviews changed: review-2 gone"]
+    assert reviews.states("review-2") == ["complete"]
