@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from provider import Provider
-from workspace import Workspace
+from workspace import MODEL, Workspace
 
 JOBS = ("first", "second", "third")
 TASKS = ("research", "analysis")
@@ -610,3 +610,31 @@ def test_strangers_are_examined_on_all_processors(built: Workspace) -> None:
         found = watched(built, "list", before=before)
         assert (found.out, found.opened) == (right, set(JOBS) if failing else {"first"})
         assert watched(built, "list").opened == set()
+
+
+# --- jobs over jobs ---
+
+
+def test_a_job_over_others_is_known_by_their_stamps(built: Workspace, provider: Provider) -> None:
+    """Neither it nor one over it is opened while no job below has changed; then both are."""
+    folder = "pipeline-config/pipelines/sum"
+    task = {"combine": {"model": MODEL}}
+    body = {"name": "sum", "version": "1", "tasks": ["combine"], "taskConfig": task}
+    built.write(f"{folder}/pipeline.json", body)
+    built.write(f"{folder}/tasks/index.yaml", "combine: ./combine\n")
+    prompt = "{% for job in jobs.all %}{{ job.id }} {{ job.seed.data.topic }}{% endfor %}\n"
+    built.write(f"{folder}/tasks/combine/prompt.md", prompt)
+    for job, glob in {"book": "*[dt]", "all": "book"}.items():
+        seed = {"name": job, "pipeline": "sum", "jobs": {"all": glob}, "data": {"topic": "x"}}
+        built.write(f"seeds/{job}.json", seed)
+    assert built.popbuild("run", "all").code == 0
+    calls = len(provider.requests)
+    rest()
+    assert built.popbuild("list").code == 0
+    for words in ("run", "list", "plan"):
+        assert watched(built, words).opened == set()
+    assert "up to date" in watched(built, "run").out
+    built.seed("first", {"topic": "the first one", "tone": "plain", "more": 1})
+    assert {"first", "book", "all"} <= watched(built, "list").opened
+    assert states(built) == without_index(built)
+    assert len(provider.requests) == calls
