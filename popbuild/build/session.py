@@ -183,7 +183,7 @@ def _asked(options: Options, mode: str, order: BuildOrder) -> PlanOptions:
     from popbuild.query.planned import PlanOptions
 
     edits = (options.keep_edits, options.discard_edits)
-    return PlanOptions(mode, options.always, options.fresh, *edits, order.added)
+    return PlanOptions(mode, options.always, options.fresh, *edits, order.added, options.only)
 
 
 def plan_run(

@@ -4,6 +4,7 @@ from popbuild.base.errors import FAILED, OK
 from popbuild.build.shared_words import RUN
 from popbuild.cli.options import (
     JOBS_OR_TASKS,
+    NAMED_ONLY,
     STORE,
     WHAT,
     Given,
@@ -13,7 +14,7 @@ from popbuild.cli.options import (
 )
 
 
-@command("say what a run would do and cost", JOBS_OR_TASKS, *WHAT, STORE)
+@command("say what a run would do and cost", JOBS_OR_TASKS, *WHAT, NAMED_ONLY, STORE)
 def _plan(given: Given) -> int:
     """Say what a run would do and cost: every task that will run, and every task below it that
     may, with the reasons, how many answers are stored already, and tokens and dollars as a range.
@@ -29,6 +30,7 @@ def _plan(given: Given) -> int:
         keep_edits=given.keep_edits,
         discard_edits=given.discard_edits,
         store=given.store,
+        only=given.only,
         fresh=session.fresh_tasks(variables.get("fresh")),
     )
     jobs = session.plan_run(root, variables.get("job"), names, options)

@@ -16,6 +16,7 @@ from popbuild.build.shared_words import (
     IN_FLIGHT,
     JOBS,
     JOBS_OR_TASKS,
+    NAMED_ONLY,
     STORE,
     UNKNOWN_COST,
     WHAT,
@@ -24,9 +25,9 @@ from popbuild.build.shared_words import (
 # fmt: off
 __all__ = [
     "BUDGET_USD", "IDENTITY", "IN_FLIGHT", "ITEM", "JOBS", "JOBS_OR_TASKS", "MAX_SIZE",
-    "OLDER_THAN", "ONE_JOB", "ONE_TASK", "PATTERN", "REALLY", "SOME_JOBS", "STORE", "UNKNOWN_COST",
-    "WHAT", "Command", "Given", "argument", "command", "flag", "option", "print_frozen",
-    "print_json", "print_lines", "print_result", "root_and_names", "root_of",
+    "NAMED_ONLY", "OLDER_THAN", "ONE_JOB", "ONE_TASK", "PATTERN", "REALLY", "SOME_JOBS", "STORE",
+    "UNKNOWN_COST", "WHAT", "Command", "Given", "argument", "command", "flag", "option",
+    "print_frozen", "print_json", "print_lines", "print_result", "root_and_names", "root_of",
 ]
 # fmt: on
 

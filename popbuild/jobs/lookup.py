@@ -137,7 +137,7 @@ class Job:
 def find(job: str, around: Surroundings, above: tuple[str, ...] = ()) -> Job:
     """Which directory answers for a job, and how it stands: complete/ if it matches the inputs,
     else current/, rejected/, or complete/ as stale. Writes nothing; reads nothing behind a link.
-    `above` are the jobs over it for which it is looked at, each over the next."""
+    `above` are the jobs for which it is looked at, each over the next one."""
     root, folders = around.root, _folders(job, around.root)
     found = _inputs_of(job, around, folders)
     if found.pipeline is not None and named_groups(found.seed):
@@ -181,7 +181,7 @@ def _with_jobs(found: Job, around: Surroundings, above: tuple[str, ...]) -> Job:
             other = find(each, around, chain)
             if found.id in other.cycle:
                 return _in_a_cycle(found, other.cycle, around.root)
-            if other.up_to_date and other.folder is not None and other.pipeline is not None:
+            if other.up_to_date and other.folder and other.pipeline:
                 members[each] = Member(each, other.folder, other.pipeline)
             else:
                 others[each] = _state_of_other(other)
@@ -195,10 +195,8 @@ def _with_jobs(found: Job, around: Surroundings, above: tuple[str, ...]) -> Job:
 
 
 def _in_a_cycle(found: Job, cycle: tuple[str, ...], root: Root) -> Job:
-    way = " -> ".join((*cycle, cycle[0]))
-    bad = BadSeed(
-        job_ids.place_of(root, found.id), (Problem(f"jobs wait for each other: {way}", "/jobs"),)
-    )
+    problem = Problem(f"jobs wait for each other: {' -> '.join((*cycle, cycle[0]))}", "/jobs")
+    bad = BadSeed(job_ids.place_of(root, found.id), (problem,))
     return replace(found, seed=None, pipeline=None, bad_seed=bad, cycle=cycle)
 
 
@@ -206,6 +204,9 @@ def _state_of_other(job: Job) -> str:
     """The state of a job that is not up to date, for one that is over it."""
     if job.bad is not None:
         return job.bad[0]
+    if job.state == REJECTED and job.exam and job.folder:
+        rejection = records.read_json(job.folder.rejection)
+        return REJECTED if rejection_stands(job.exam, rejection) else OUT_OF_DATE
     return OUT_OF_DATE if job.state == COMPLETE else job.state
 
 

@@ -67,10 +67,10 @@ class Group:
         """The others that a run would build first, or that wait for a person."""
         return {job: state for job, state in self.others.items() if state in _TO_BE_BUILT}
 
-    def lacks(self, share: float) -> bool:
-        """Whether too few of the jobs are up to date."""
-        count = len(self.members)
-        return not count or count < share * (count + len(self.others))
+    def lacks(self, share: float, coming: int = 0) -> bool:
+        """Whether too few of the jobs are up to date, or will be, if some more are `coming`."""
+        count = len(self.members) + coming
+        return not count or count < share * (len(self.members) + len(self.others))
 
     def seen(self, number: int, task: str | None) -> Any:
         """A member's seed, or a task's artifact, with its keys sorted, or MISSING."""

@@ -37,6 +37,7 @@ from popbuild.query.estimate import (
     learned,
 )
 from popbuild.query.plan_items import plan_items
+from popbuild.query.plan_jobs import OTHERS, obstacle
 from popbuild.query.planned import PlannedJob, PlannedTask, PlanOptions
 from popbuild.query.preview import Code
 from popbuild.query.prompt_bound import listed_price, longest_prompt
@@ -84,6 +85,8 @@ class _Planner:
             if held is not None:
                 note = f"rejected at {held}, unchanged since: not bought again unless by retry"
                 return PlannedJob(job.id, job.state, note=note)
+        if hopeless := obstacle(exam, only=self.asked.only):
+            return PlannedJob(job.id, job.state, note=hopeless)
         wanted = set(exam.pipeline.names)
         if tasks is not None:
             wanted = set(tasks).union(*(exam.pipeline.upstream(name) for name in tasks))
@@ -145,8 +148,9 @@ class _Planner:
     def _task(self, exam: Exam, task: Task) -> PlannedTask:
         reasons = exam.verdicts[task.id].reasons
         below = [name for name in task.needs if exam.verdicts[name].stale]
+        below += [OTHERS] if exam.waits else []
         # A human gate may hold it back: an approved artifact may come out differently.
-        sure_of_gates = not exam.held_by(task)
+        sure_of_gates = not (exam.held_by(task) or exam.waits)
         will = sure_of_gates and any(not _only_above(reason, below) for reason in reasons)
         sure = will and not self._stopping(exam)
         code, model = self._code(task), task.model

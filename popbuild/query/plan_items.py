@@ -44,6 +44,7 @@ def _known(exam: Exam, task: Task, templates: Templates, stale: Collection[str])
     except TaskError:
         return None
     above = tuple(f"artifact{kind}:{name}:" for name in stale for kind in ("", "-kind", "-length"))
+    above = (*above, "jobs") if exam.waits else above
     document = found.expansion.listed[0] + ":" if found.expansion.listed else ""
     is_open = document.startswith(above) or any(each.startswith(above) for each in found.read)
     return None if is_open else found

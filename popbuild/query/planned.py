@@ -150,6 +150,7 @@ class PlanOptions:
     keep_edits: bool = False
     discard_edits: bool = False
     added: frozenset[str] = frozenset()  # jobs that no person named: others are over them
+    only: bool = False
 
     def reasons(self, exam: Exam) -> Iterator[tuple[str, str]]:
         """The tasks of a job to be built whatever their letters say, each with the reason."""

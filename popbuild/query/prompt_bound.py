@@ -14,6 +14,8 @@ from popbuild.query.preview import Code
 
 def longest_prompt(exam: Exam, task: Task, code: Code) -> float:
     """The most tokens that a task's prompt may have, whichever inputs it prints."""
+    if exam.jobs and code.mentions("jobs"):
+        return math.inf
     if code.boundless or task.attach:  # each provider counts files in its own way
         return math.inf
     given = most_tokens_of_json(exam.seed)

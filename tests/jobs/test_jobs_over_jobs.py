@@ -281,3 +281,40 @@ def test_no_orphan_and_not_itself(reviews: Workspace, provider: Provider) -> Non
     (reviews.root / "seeds/review-2.json").unlink()
     assert reasons(reviews) == ["jobs:reviews changed: review-2 gone"]
     assert reviews.states("review-2") == ["complete"]
+
+
+def planned(workspace: Workspace, *argv: str) -> dict[str, Any]:
+    """What a plan says of each job."""
+    return {
+        each["id"]: each for each in json.loads(run(workspace, "plan", *argv, "--json"))["jobs"]
+    }
+
+
+def test_a_plan_lists_the_jobs_below(reviews: Workspace, provider: Provider) -> None:
+    """They come first; the job over them may run, and its price is open until they are known."""
+    found = planned(reviews, "all")
+    assert [*found] == ["review-1", "review-2", "all"]
+    (task,) = found["all"]["tasks"]
+    assert (task["runs"], task["reasons"]) == ("may", ["never built"])
+    assert task["inputTokens"]["high"] > 100_000
+    assert provider.requests == []
+    assert planned(reviews, "all", "--only")["all"]["note"].startswith("not built: jobs:reviews")
+    run(reviews, "run", "all")
+    assert [*planned(reviews, "all")] == ["all"]
+    assert planned(reviews, "all")["all"]["tasks"] == []
+    review(reviews, 2, "bad weather")
+    found = planned(reviews, "all")
+    assert [*found] == ["review-2", "all"]
+    assert found["all"]["tasks"][0]["runs"] == "may"
+    run(reviews, "run", "review-2")
+    assert planned(reviews, "all")["all"]["tasks"] == []  # it reads the label, which is the same
+    reviews.write("pipeline-config/pipelines/summary/tasks/combine/prompt.md", f"Briefly. {LOOP}")
+    (task,) = planned(reviews, "all")["all"]["tasks"]
+    assert (task["runs"], task["calls"]) == ("will", {"low": 1, "high": 3})
+    calls = len(provider.requests)
+    run(reviews, "run", "all")
+    assert len(provider.requests) == calls + 1
+    review(reviews, 3, "worse luck")
+    run(reviews, "run", "review-3", code=1)
+    said = planned(reviews, "all")["all"]
+    assert (said["note"], said["tasks"]) == ("not built: jobs:reviews: review-3 is rejected", [])
