@@ -12,7 +12,7 @@ import pytest
 from commands import Running
 from patience import eventually
 from provider import Provider, Reply
-from workspace import Workspace, watching
+from workspace import MODEL, Workspace, watching
 
 
 @pytest.fixture
@@ -423,3 +423,36 @@ def test_json_is_a_line_a_job(root: Workspace) -> None:
         ("one", "complete"),
         ("two", "complete"),
     ]
+
+
+# --- jobs over jobs ---
+
+
+def test_a_job_over_others_is_taken_up_when_they_end(root: Workspace, provider: Provider) -> None:
+    """Once none of those is under way or queued; again when one of them ends with something else;
+    jobs that are over each other end the orchestrator's work as they do a run's."""
+    folder = "pipeline-config/pipelines/sum"
+    body = {"name": "sum", "version": "1", "tasks": ["combine"]}
+    body |= {"taskConfig": {"combine": {"model": MODEL}}}
+    root.write(f"{folder}/pipeline.json", body)
+    root.write(f"{folder}/tasks/index.yaml", "combine: ./combine\n")
+    prompt = "All: {% for job in jobs.all %}{{ job.seed.data.topic }} {% endfor %}\n"
+    root.write(f"{folder}/tasks/combine/prompt.md", prompt)
+    for job in ("one", "two"):
+        root.seed(job, {"topic": job})
+    over = {"name": "whole", "pipeline": "sum", "jobs": {"all": "*[!e]"}, "data": {}}
+    root.write("seeds/all.json", {**over, "jobs": {"all": "[ot][nw][eo]"}})
+    assert root.popbuild("watch", "--once", "--seeds").code == 0
+    assert [each.said("user") for each in provider.requests][-1] == "All: one two"
+    assert len(provider.requests) == 5
+    assert root.popbuild("watch", "--once", "--seeds").code == 0
+    assert len(provider.requests) == 5
+    drop(root, "two", topic="three")
+    root.write("seeds/two.json", {"name": "two", "data": {"topic": "three"}})
+    assert root.popbuild("watch", "--once").code == 0
+    assert [each.said("user") for each in provider.requests][-1] == "All: one three"
+    assert len(provider.requests) == 8
+    root.write("seeds/ring.json", {**over, "jobs": {"all": "gnir"}})
+    root.write("seeds/gnir.json", {**over, "jobs": {"all": "ring"}})
+    assert root.popbuild("watch", "--once", "--seeds").code == 1
+    assert len(provider.requests) == 8

@@ -17,6 +17,7 @@ from popbuild.base.paths import Root, name_problem, shown_name
 from popbuild.build import session
 from popbuild.build.events import Events, JobResult, shown_by
 from popbuild.build.nothing_to_do import Options
+from popbuild.build.watch.over_others import OverOthers
 from popbuild.build.watch.pool import Pool
 from popbuild.build.watch.waiting import Hearing, Sources, Waiting
 from popbuild.build.watch.worker import Terms
@@ -85,6 +86,7 @@ class _Orchestrator:
         self._queue: deque[str] = deque()
         self._seeds = Sources(root)
         self._sources: set[str] = set()  # queued since their source under seeds/ may have changed
+        self._over = OverOthers(root)
         self._told: set[str] = set()
         self._codes: list[int] = []
         self._signals = 0
@@ -150,6 +152,7 @@ class _Orchestrator:
         if not (scan or heard.again or self._waiting.unsettled):
             return
         heard.again = heard.all = False
+        self._over.look()
         self._add(self._waiting.seeds())
         if self._settings.seeds and (scan or heard.seeds):
             heard.seeds = False
@@ -192,7 +195,9 @@ class _Orchestrator:
             job = self._queue.popleft()
             if job in building:
                 continue  # looked at again when it ends
-            if self._is_to_be_built(job):
+            if self._over.has_to_wait(job, building, self._queue):
+                self._queue.append(job)
+            elif self._over.take_due(job) or self._is_to_be_built(job):
                 self._pool.build(job)
                 if not self._pool.room:
                     return
@@ -227,6 +232,7 @@ class _Orchestrator:
                 self._refused(report)
 
     def _ended(self, result: JobResult) -> None:
+        self._add_sources(self._over.ended(result))
         from_source = result.id in self._sources
         self._sources.discard(result.id)
         if isinstance(result.error, LockedError):
