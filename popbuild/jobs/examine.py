@@ -129,8 +129,8 @@ class Exam:
         if letter is None:
             return MISSING
         last_good = self.around.root.job(COMPLETE, self.folder.id)
-        artifacts = {task.id: task.artifact for task in self.pipeline.tasks}
-        built = LastBuild(self.folder, last_good, artifacts, self.frozen_from, self.last_seed)
+        known = self.pipeline.artifacts, self.frozen_from, self.last_seed
+        built = LastBuild(self.folder, last_good, *known)
         return built.value(letter, dependency, digest)
 
     def inputs(self, task: Task) -> fingerprint.Inputs:

@@ -176,13 +176,13 @@ def _with_jobs(found: Job, around: Surroundings, above: tuple[str, ...]) -> Job:
                 continue
             pipeline = around.known(each)
             if pipeline is not None:
-                members[each] = Member(each, around.root.job(COMPLETE, each), pipeline)
+                members[each] = Member(each, around.root.job(COMPLETE, each), pipeline.artifacts)
                 continue
             other = find(each, around, chain)
             if found.id in other.cycle:
                 return _in_a_cycle(found, other.cycle, around.root)
             if other.up_to_date and other.folder and other.pipeline:
-                members[each] = Member(each, other.folder, other.pipeline)
+                members[each] = Member(each, other.folder, other.pipeline.artifacts)
             else:
                 others[each] = _state_of_other(other)
     groups = {}

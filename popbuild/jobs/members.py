@@ -21,7 +21,6 @@ from popbuild.base.paths import JobFolder, Root
 from popbuild.jobs import job_state, records
 from popbuild.jobs.seed_files import BadSeed
 from popbuild.model import status as states
-from popbuild.model.pipeline import Pipeline
 from popbuild.model.problem import MISSING, parts_of, pointer_of, value_at
 from popbuild.model.values import read_digest, value_digest
 
@@ -37,11 +36,11 @@ Field = tuple[str, str]
 
 @dataclass(frozen=True)
 class Member:
-    """One of the jobs. `folder` is its good result."""
+    """One of the jobs. `folder` is its good result, `artifacts` are the main ones by task."""
 
     id: str
     folder: JobFolder
-    pipeline: Pipeline
+    artifacts: Mapping[str, str]
 
 
 @dataclass(eq=False)
@@ -121,7 +120,7 @@ class Group:
             case ["artifacts", task, *rest]:
                 return read(number, task), pointer_of([*rest])
             case [] | ["artifacts"]:
-                own = {task: read(number, task) for task in member.pipeline.names}
+                own = {task: read(number, task) for task in member.artifacts}
                 there = {task: value for task, value in own.items() if value is not MISSING}
                 whole = {"id": member.id, "seed": read(number, None), "artifacts": there}
                 return (there if parts else whole), ""
@@ -135,8 +134,8 @@ class Group:
             with contextlib.suppress(BadSeed):
                 value = job_state.todays_seed(self.root, member.id)[0]
                 digest = jsonio.digest(value)
-        elif task in member.pipeline.names:
-            value, digest = records.read_artifact(member.folder, member.pipeline.task(task))
+        elif task in member.artifacts:
+            value, digest = records.read_main(member.folder, member.artifacts[task])
         if self._digests.setdefault((number, task), digest) != digest:
             raise TaskError(
                 "a job was built anew while one that is over it was",
@@ -156,12 +155,19 @@ def is_about_jobs(dependency: str) -> bool:
     return dependency.partition(":")[0] in _KINDS
 
 
+def group_and_pointer(dependency: str) -> tuple[str, str]:
+    """The group that a dependency on jobs is about, and the place in each of them; empty where it
+    is about none."""
+    name, _, pointer = dependency.partition(":")[2].partition(":")
+    return name, pointer
+
+
 def resolved(dependency: str, groups: Groups) -> str:
     """Today's digest of a dependency on jobs: `jobs` (which groups there are), `jobs:reviews`
     (which jobs), `jobs:reviews:/*/seed/data` (a field over all of them), `jobs-kind:…` (its kind).
     """
-    kind, _, rest = dependency.partition(":")
-    name, _, pointer = rest.partition(":")
+    kind = dependency.partition(":")[0]
+    name, pointer = group_and_pointer(dependency)
     if not name:
         return value_digest(sorted(groups))
     if name not in groups:
@@ -182,8 +188,8 @@ def _fields_of(dependencies: Iterable[str], groups: Groups) -> dict[str, list[Fi
     """The fields of each group that dependencies are about."""
     fields: dict[str, list[Field]] = {}
     for dependency in filter(is_about_jobs, dependencies):
-        kind, _, rest = dependency.partition(":")
-        name, _, pointer = rest.partition(":")
+        kind = dependency.partition(":")[0]
+        name, pointer = group_and_pointer(dependency)
         if name in groups:
             fields.setdefault(name, [])
             fields[name] += [(kind, pointer)] if pointer else []
@@ -204,6 +210,14 @@ def record_of(group: Group, columns: Mapping[Field, Iterable[str]]) -> dict[str,
     }
 
 
+def jobs_in(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Which jobs a letter says that its task read, and what of each, as `trace` shows it."""
+    records = body.get("jobs")
+    found = records.items() if isinstance(records, dict) else ()
+    read = {name: {**each, "fields": sorted(each.get("fields", ()))} for name, each in found}
+    return {"jobs": read} if read else {}
+
+
 def records_now(dependencies: Iterable[str], groups: Groups) -> dict[str, Any]:
     """What a letter with these dependencies says of jobs, as they are today."""
     fields = _fields_of(dependencies, groups)
@@ -219,8 +233,7 @@ def _short(column: Iterable[str]) -> list[str]:
 
 def differing(dependency: str, record: Any, groups: Groups) -> str:
     """Which jobs a dependency differs by, as a phrase; empty where the record does not say."""
-    _, _, rest = dependency.partition(":")
-    name, _, pointer = rest.partition(":")
+    name, pointer = group_and_pointer(dependency)
     record = record.get(name) if isinstance(record, dict) else None
     if name not in groups or not isinstance(record, dict) or not isinstance(record["ids"], list):
         return ""
@@ -228,10 +241,10 @@ def differing(dependency: str, record: Any, groups: Groups) -> str:
     if not pointer:
         before, now = set(record["ids"]), set(group.ids)
         changes = {"added": sorted(now - before), "gone": sorted(before - now)}
-        return ", ".join(f"{_names(jobs)} {what}" for what, jobs in changes.items() if jobs)
+        return ", ".join(f"{named_few(jobs)} {what}" for what, jobs in changes.items() if jobs)
     values = dict(zip(record["ids"], record["fields"].get(pointer, ()), strict=False))
     after = zip(group.ids, _short(group.column(("jobs", pointer))), strict=True)
-    return _names([job for job, each in after if values.get(job, each) != each])
+    return named_few([job for job, each in after if values.get(job, each) != each])
 
 
 def waits_of(groups: Groups, share: float) -> tuple[str, ...]:
@@ -247,12 +260,13 @@ def _wait_of(group: Group, share: float) -> str:
     states_of = {*lacking.values()}
     verb = "is" if len(lacking) == 1 else "are"
     said = states_of.pop() if len(states_of) == 1 else "not up to date"
-    return f"{about}{_names([*lacking])} {verb} {said}"
+    return f"{about}{named_few([*lacking])} {verb} {said}"
 
 
 _MAX_NAMED = 3  # jobs in one reason
 
 
-def _names(jobs: Sequence[str]) -> str:
+def named_few(jobs: Sequence[str]) -> str:
+    """The first of these jobs, and how many more there are."""
     more = len(jobs) - _MAX_NAMED
     return ", ".join(jobs[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -60,14 +60,18 @@ def read_decision(folder: JobFolder, task: str) -> Decision | None:
 
 
 def read_artifact(folder: JobFolder, task: Task) -> tuple[Any, str | None]:
+    return read_main(folder, task.artifact)
+
+
+def read_main(folder: JobFolder, name: str) -> tuple[Any, str | None]:
     """A main artifact's value and digest; (None, None) where it is missing. One that is not JSON
     any more, after an edit by hand, has the digest of its bytes."""
     try:
-        data = disk.read(folder.at(paths.artifact_place(task.artifact)))
+        data = disk.read(folder.at(paths.artifact_place(name)))
     except (OSError, InputError):
         return None, None
     try:
-        value = jsonio.loads(data, task.artifact, max_bytes=jsonio.MAX_OWN_BYTES)
+        value = jsonio.loads(data, name, max_bytes=jsonio.MAX_OWN_BYTES)
     except InputError:
         return None, jsonio.digest_bytes(data)
     return value, jsonio.digest(value)

@@ -165,6 +165,11 @@ class Pipeline:
         return tuple(self._by_name)
 
     @functools.cached_property
+    def artifacts(self) -> dict[str, str]:
+        """The main artifact of each task."""
+        return {task.id: task.artifact for task in self.tasks}
+
+    @functools.cached_property
     def in_order(self) -> tuple[Task, ...]:
         """The tasks, each after those that it needs."""
         order = graphlib.TopologicalSorter({task.id: task.needs for task in self.tasks})

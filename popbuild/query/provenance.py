@@ -12,6 +12,7 @@ from popbuild.base import disk, jsonio, tree
 from popbuild.base.errors import InputError, UsageError, no_such
 from popbuild.base.paths import COMPLETE, CURRENT, REJECTED, JobFolder, Root
 from popbuild.jobs.job_ids import is_known, known_jobs, refuse_links
+from popbuild.jobs.members import jobs_in
 from popbuild.jobs.promotion import previous_results
 from popbuild.jobs.records import is_foreign, read_decision, read_frozen, read_json, read_letter
 from popbuild.llm.store import Store
@@ -218,9 +219,7 @@ def _traced(
         "artifact": _main(letter),
         "pipelineId": body.get("pipelineId"),
         **{name: execution.get(name) for name in ("startedAt", "endedAt", "executionTime")},
-        "edited": letter.edited,
-        "adopted": bool(body.get("adopted")),
-        "frozen": frozen,
+        **{"edited": letter.edited, "adopted": bool(body.get("adopted")), "frozen": frozen},
         "decision": _decision(folder, letter),
         "refinementAttempts": letter.refinements,
         "model": settings.pop("model", None),
@@ -232,6 +231,7 @@ def _traced(
         "seed": made_from.seed,
         "inputs": made_from.inputs,
         "artifacts": made_from.artifacts,
+        **jobs_in(body),
     }
     return TracedTask(traced, tuple(dict.fromkeys(each["task"] for each in made_from.artifacts)))
 

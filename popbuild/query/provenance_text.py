@@ -8,6 +8,7 @@ from typing import Any
 
 from popbuild.base import jsonio
 from popbuild.base.units import money, seconds
+from popbuild.jobs.members import named_few
 from popbuild.jobs.staleness import brief
 from popbuild.model.decision import in_words
 from popbuild.model.letter import KINDS, kinds_text
@@ -72,6 +73,15 @@ def _task_lines(task: Mapping[str, Any]) -> Iterator[str]:
         yield from _row("", each["digest"][:_SHOWN])
     for each in task["artifacts"]:
         yield from _row("read", f"{each['pointer'] or '/'} of {each['task']}")
+    yield from _jobs_lines(task.get("jobs", {}))
+
+
+def _jobs_lines(jobs: Mapping[str, Any]) -> Iterator[str]:
+    """The other jobs that the task read, and what of each of them."""
+    for name, each in jobs.items():
+        yield from _row("jobs", f"{name}: {named_few(each['ids'])}")
+        for field in each["fields"]:
+            yield from _row("", f"{field} of each")
 
 
 def _call_lines(call: Mapping[str, Any]) -> Iterator[str]:

@@ -19,6 +19,7 @@ from popbuild.jobs.records import (
 from popbuild.model.letter import Letter
 from popbuild.model.values import read_digest
 from popbuild.upkeep.evidence import bytes_of
+from popbuild.upkeep.jobs_proof import check_jobs
 from popbuild.upkeep.proof import JobProof, ProofFinding
 
 
@@ -49,6 +50,7 @@ def check_letters(proof: JobProof, letters: Mapping[str, Letter]) -> None:
     for letter in letters.values():
         _check_outputs(proof, letter)
         _check_fingerprint(proof, letter, letters, documents)
+        check_jobs(proof, letter)
         calls = letter.body.get("calls")
         calls = [*calls, *_calls_of_items(proof, letter)] if isinstance(calls, list) else []
         for call in calls:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -318,3 +319,68 @@ def test_a_plan_lists_the_jobs_below(reviews: Workspace, provider: Provider) -> 
     run(reviews, "run", "review-3", code=1)
     said = planned(reviews, "all")["all"]
     assert (said["note"], said["tasks"]) == ("not built: jobs:reviews: review-3 is rejected", [])
+
+
+@pytest.mark.slow
+def test_on_a_cluster(reviews: Workspace, provider: Provider) -> None:
+    """A coordinator hands a job out once those that it is over ended, whatever the room."""
+    pytest.importorskip("distributed")
+    result = reviews.popbuild("run", "all", "--dask", "local", "-n", "1")
+    assert result.code == 0, result.out + result.err
+    assert len(provider.requests) == 3
+    run(reviews, "run")
+    assert len(provider.requests) == 3
+
+
+def test_verify_and_trace(reviews: Workspace, provider: Provider) -> None:
+    """What a summary read of each job is proven; one that was rebuilt since makes it stale, and is
+    no alteration. Its letter says which jobs there were."""
+    run(reviews, "run", "all")
+    assert "proven" in run(reviews, "verify", "all")
+    assert "made from" not in run(reviews, "verify", "all")
+    traced = json.loads(run(reviews, "trace", "all/combine", "--json"))["tasks"][0]
+    assert traced["jobs"]["reviews"]["ids"] == ["review-1", "review-2"]
+    assert traced["jobs"]["reviews"]["fields"] == [
+        "/*/artifacts/classify/label",
+        "/*/seed/data/stars",
+    ]
+    said = run(reviews, "trace", "all/combine")
+    assert "review-1, review-2" in said
+    review(reviews, 1, "bad weather")
+    run(reviews, "run", "review-1")
+    said = run(reviews, "verify", "all")
+    assert "combine was made from other results of review-1: /*/artifacts/classify/label" in said
+    letter = reviews.job("all") / "tasks/combine/letter.json"
+    body = json.loads(letter.read_text())
+    body["jobs"]["reviews"]["ids"][0] = "review-9"
+    letter.write_text(json.dumps(body))
+    run(reviews, "verify", "all", code=1)
+
+
+def test_stages_and_commands_see_the_jobs(reviews: Workspace, provider: Provider) -> None:
+    """Stages get plain copies and depend on what they read; a command depends on all of them."""
+    folder = reviews.root / "pipeline-config/pipelines/summary/tasks/combine"
+    (folder / "stages.py").write_text(
+        "def pre_processing(context):\n"
+        "    labels = [job.read('/artifacts/classify/label') for job in context.jobs['reviews']]\n"
+        "    names = [job.id for job in context.jobs['reviews']]\n"
+        "    return {'labels': labels, 'names': names, 'groups': sorted(context.jobs)}\n"
+    )
+    (folder / "prompt.md").write_text("{{ variables.labels }} {{ variables.names }}\n")
+    run(reviews, "run", "all")
+    said = provider.requests[-1].said("user")
+    assert said == "['good', 'bad'] ['review-1', 'review-2']"
+    found = [e for e in reviews.letter("all", "combine")["fingerprint"] if e.startswith("jobs")]
+    assert sorted(found) == ["jobs", "jobs:reviews", "jobs:reviews:/*/artifacts/classify/label"]
+    command = "import json, sys; print(json.dumps(json.load(sys.stdin)['jobs']['reviews']))"
+    settings = {"combine": {"command": [sys.executable, "-c", command]}}
+    body = {"name": "summary", "version": "1", "tasks": ["combine"], "taskConfig": settings}
+    reviews.write("pipeline-config/pipelines/summary/pipeline.json", body)
+    (folder / "stages.py").unlink()
+    run(reviews, "run", "all")
+    made = reviews.artifact("all", "combine")
+    assert [each["id"] for each in made] == ["review-1", "review-2"]
+    assert made[1]["artifacts"]["classify"]["label"] == "bad"
+    assert made[0]["seed"]["data"]["stars"] == 3
+    run(reviews, "run", "all")
+    assert len(provider.requests) == 3
