@@ -15,9 +15,9 @@ from popbuild.base import jsonio
 from popbuild.base.errors import InputError, TaskError
 from popbuild.base.redact import key_in_name
 from popbuild.jobs.fingerprint import Seen, kind_of, value_digest
+from popbuild.model.item import Item
 from popbuild.model.pipeline import Task
 from popbuild.model.problem import MISSING, pointer_of, value_at
-from popbuild.task.attempt import Item
 from popbuild.task.input_views import documents
 from popbuild.task.read_trace import Items, ReadTrace
 from popbuild.task.reads import list_behind, plain
