@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from popbuild.base import roots
 from popbuild.base.paths import Root, shown_name
 from popbuild.jobs import index
 from popbuild.jobs.examine import Exam
+from popbuild.jobs.job_records import files_read
 from popbuild.jobs.lookup import Job
 from popbuild.jobs.selection import Selection, select
 from popbuild.jobs.staleness import Verdict
@@ -72,7 +73,9 @@ def doit_tasks(exam: Exam) -> list[DoitTask]:
     ]
 
 
-def _doit_task(exam: Exam, task: Task, look: Callable[[], Verdict], doc: str) -> DoitTask:
+def _doit_task(
+    exam: Exam, task: Task, look: Callable[[], Verdict], doc: str, of_others: Iterable[str] = ()
+) -> DoitTask:
     folder, job = exam.folder, exam.folder.id
     needed = [exam.pipeline.task(name).artifact for name in task.needs]
     return DoitTask(
@@ -82,6 +85,7 @@ def _doit_task(exam: Exam, task: Task, look: Callable[[], Verdict], doc: str) ->
             str(folder.seed),
             *map(folder.at, exam.input_places),
             *(str(folder.artifact(name)) for name in needed),
+            *of_others,
         ],
         targets=[str(folder.artifact(task.artifact))],
         task_dep=[f"{job}:{name}" for name in task.needs],
@@ -89,6 +93,12 @@ def _doit_task(exam: Exam, task: Task, look: Callable[[], Verdict], doc: str) ->
         io={"capture": False},
         doc=doc,
     )
+
+
+def _others(exam: Exam, task: Task) -> list[str]:
+    """The files of other jobs that a task depends on."""
+    letter = exam.letters.get(task.id)
+    return files_read(exam.jobs, letter.fingerprint if letter else None)
 
 
 def _always(verdict: Verdict) -> Callable[[], Verdict]:
@@ -106,7 +116,9 @@ def listed(job: Job, *, groups_only: bool = False) -> list[DoitTask]:
         verdicts = exam.verdicts
         said += [f"{each}: {verdict}" for each, verdict in verdicts.items() if verdict.stale]
         tasks = [
-            _doit_task(exam, task, _always(verdicts[task.id]), verdicts[task.id].brief)
+            _doit_task(
+                exam, task, _always(verdicts[task.id]), verdicts[task.id].brief, _others(exam, task)
+            )
             for task in exam.pipeline.tasks
         ]
     told: list[tuple[str, ...]] = [(line,) for line in said] or [()]

@@ -18,7 +18,7 @@ from popbuild.base.redact import redact
 from popbuild.base.stopwatch import Stopwatch
 from popbuild.build import job_run
 from popbuild.build.job_run import JobRun, TaskSpent
-from popbuild.jobs import fingerprint, lifecycle, members, promotion
+from popbuild.jobs import fingerprint, job_records, lifecycle, promotion
 from popbuild.jobs.item_receipts import ItemReceipts
 from popbuild.model import status as states
 from popbuild.model.clock import timestamp
@@ -121,7 +121,7 @@ class TaskAttempt:
     def _letter(self, work: Work, built: Built, ended_at: str, spent: TaskSpent) -> dict[str, Any]:
         of_calls = [warning for call in work.made for warning in call.warnings]
         made_from = self._fingerprint(work)
-        jobs = members.records_now(made_from, work.inputs.jobs)
+        jobs = job_records.records_now(made_from, work.inputs.jobs)
         return seal(
             {
                 "formatVersion": LETTER_VERSION,

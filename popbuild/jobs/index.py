@@ -24,11 +24,12 @@ from typing import Any, Self
 
 from popbuild.base import file_clock, fork_map, tree
 from popbuild.base.errors import PopbuildError
-from popbuild.base.paths import COMPLETE, CURRENT, PENDING, REJECTED, job_place
+from popbuild.base.paths import COMPLETE, job_place
 from popbuild.base.read_notes import noting_reads
-from popbuild.jobs import job_ids, job_state, lookup, records, row_seeds, stamps
+from popbuild.jobs import job_ids, job_state, lookup, row_seeds, stamps
 from popbuild.jobs.examine import Exam
 from popbuild.jobs.input_files import differing_inputs
+from popbuild.jobs.members import Group, Groups, Member
 from popbuild.jobs.seed_files import BadSeed
 from popbuild.jobs.staleness import Verdict
 from popbuild.jobs.surroundings import Surroundings
@@ -62,7 +63,7 @@ class Index:
         file = stamps.stat_at(str(self._path))
         if len(ids) > 1 and (file is None or file.st_size <= len(ids) * _BYTES_A_JOB):
             with contextlib.suppress(OSError):
-                self._unsettled = _unsettled(around)
+                self._unsettled = stamps.unsettled_jobs(around.root)
                 self._now = file_clock.now(self._path.parent)
         if self._now is not None:
             self._rows, self._stale, self._inputs, self._over = stamps.read_index(
@@ -110,7 +111,21 @@ class Index:
         places = [each for each in self._inputs.get(job, ()) if each.startswith(own)]
         inputs = tuple(each.removeprefix(own) for each in places)
         exam = Exam(folder, None, pipeline, self._around, verdicts=verdicts, input_places=inputs)
+        exam.jobs = self._groups(job)
         return lookup.Job(job, COMPLETE, folder, None, pipeline, exam)
+
+    def _groups(self, job: str) -> Groups:
+        """The jobs that a job which is as it was is over."""
+        found = {}
+        for name, glob in self._over.get(job, {}).items():
+            names, members = self._around.names, []
+            for each in names.matching(glob, job):
+                pipeline = self.knows(each)
+                if pipeline is not None and names.has_source(each):
+                    folder = self._around.root.job(COMPLETE, each)
+                    members.append(Member(each, folder, pipeline.artifacts))
+            found[name] = Group(name, glob, self._around.root, members, {})
+        return found
 
     def knows(self, job: str) -> Pipeline | None:
         """The pipeline of a job that is as it was: complete, and up to date. None for any other.
@@ -276,13 +291,3 @@ def _stale_verdicts(job: lookup.Job) -> Mapping[str, Verdict] | None:
     verdicts = job.exam.verdicts
     length = sum(len(reason) for each in verdicts.values() for reason in each.reasons)
     return dict(verdicts) if length <= _MAX_REASONS else None
-
-
-def _unsettled(around: Surroundings) -> frozenset[str]:
-    """The jobs that are more than a directory in complete/: a seed waits, a build is under way or
-    was rejected, a promotion was cut short, a task is frozen. These are examined."""
-    data, notes = around.root.data, around.root.path / job_ids.PROMOTIONS
-    return frozenset(tree.stems_in(data / PENDING, "-seed.json")).union(
-        *(tree.stems_in(folder, ".json") for folder in (notes, records.frozen_folder(around.root))),
-        *(tree.stems_in(data / state, "") for state in (CURRENT, REJECTED)),
-    )

@@ -136,7 +136,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """The lines of a file, each with its place in bytes; none if there is no such file."""
     place = 0
     try:
-        with disk.open_to_read(path) as file, os.fdopen(os.dup(file), "rb") as stream:
+        with disk.open_to_read(path) as file, os.fdopen(file, "rb", closefd=False) as stream:
             for line in stream:
                 yield place, line
                 place += len(line)

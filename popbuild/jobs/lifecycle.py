@@ -10,7 +10,7 @@ from typing import Any
 from popbuild.base import disk, jsonio, locks, tree
 from popbuild.base.errors import InputError, LockedError
 from popbuild.base.paths import CURRENT, JobFolder, Root
-from popbuild.jobs import fingerprint, members, records, seals
+from popbuild.jobs import fingerprint, job_records, records, seals
 from popbuild.jobs.claims import JobLocks
 from popbuild.jobs.examine import Exam
 from popbuild.jobs.input_files import InputFiles, differing_inputs, put_inputs
@@ -151,7 +151,7 @@ def reseal_letter(folder: JobFolder, exam: Exam, task: Task, run: str | None, ed
     outputs = {**last.outputs, task.artifact: jsonio.digest(value)}
     body.update(fingerprint=now, outputs=outputs, edited=edited or body.get("edited", False))
     if now != last.fingerprint and exam.jobs:
-        body["jobs"] = members.records_now(now, exam.jobs)
+        body["jobs"] = job_records.records_now(now, exam.jobs)
     if run is not None:
         body["pipelineId"] = run
     changed = [folder.letter(task.id)]

@@ -25,7 +25,6 @@ from popbuild.model.problem import MISSING, parts_of, pointer_of, value_at
 from popbuild.model.values import read_digest, value_digest
 
 _MAX_DOCUMENTS = 64  # that a group keeps in memory
-_SHORT = 12  # digits of a digest that tell whose value differs
 OF_ALL = "/*"  # begins the place of a field over all jobs
 OUT_OF_DATE = "stale"  # the state of a complete job that is not up to date
 # In these states it is not known yet what a job will give.
@@ -60,6 +59,12 @@ class Group:
     @property
     def ids(self) -> list[str]:
         return [each.id for each in self.members]
+
+    @property
+    def count(self) -> str:
+        """How many jobs there are, `2 of 3 jobs`."""
+        there, whole = len(self.members), len(self.members) + len(self.others)
+        return f"{there:,} of {whole:,} jobs" if self.others else f"{there:,} jobs"
 
     @property
     def to_be_built(self) -> dict[str, str]:
@@ -180,11 +185,11 @@ def resolved(dependency: str, groups: Groups) -> str:
 
 def prepare_fields(dependencies: Iterable[str], groups: Groups) -> None:
     """Compute in one go all that these dependencies need of each group."""
-    for name, fields in _fields_of(dependencies, groups).items():
+    for name, fields in fields_of(dependencies, groups).items():
         groups[name].prepare(fields)
 
 
-def _fields_of(dependencies: Iterable[str], groups: Groups) -> dict[str, list[Field]]:
+def fields_of(dependencies: Iterable[str], groups: Groups) -> dict[str, list[Field]]:
     """The fields of each group that dependencies are about."""
     fields: dict[str, list[Field]] = {}
     for dependency in filter(is_about_jobs, dependencies):
@@ -194,57 +199,6 @@ def _fields_of(dependencies: Iterable[str], groups: Groups) -> dict[str, list[Fi
             fields.setdefault(name, [])
             fields[name] += [(kind, pointer)] if pointer else []
     return fields
-
-
-# What a letter says of the jobs that its task read.
-
-
-def record_of(group: Group, columns: Mapping[Field, Iterable[str]]) -> dict[str, Any]:
-    """Which jobs a group had, which were left out, and the beginning of the digest of each value
-    that was read: they say later whose differs."""
-    return {
-        "glob": group.glob,
-        "ids": group.ids,
-        "missing": dict(group.others),
-        "fields": {at[1]: _short(each) for at, each in sorted(columns.items()) if at[0] == "jobs"},
-    }
-
-
-def jobs_in(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Which jobs a letter says that its task read, and what of each, as `trace` shows it."""
-    records = body.get("jobs")
-    found = records.items() if isinstance(records, dict) else ()
-    read = {name: {**each, "fields": sorted(each.get("fields", ()))} for name, each in found}
-    return {"jobs": read} if read else {}
-
-
-def records_now(dependencies: Iterable[str], groups: Groups) -> dict[str, Any]:
-    """What a letter with these dependencies says of jobs, as they are today."""
-    fields = _fields_of(dependencies, groups)
-    return {
-        name: record_of(groups[name], {at: groups[name].column(at) for at in wanted})
-        for name, wanted in fields.items()
-    }
-
-
-def _short(column: Iterable[str]) -> list[str]:
-    return [each.removeprefix("sha256:")[:_SHORT] for each in column]
-
-
-def differing(dependency: str, record: Any, groups: Groups) -> str:
-    """Which jobs a dependency differs by, as a phrase; empty where the record does not say."""
-    name, pointer = group_and_pointer(dependency)
-    record = record.get(name) if isinstance(record, dict) else None
-    if name not in groups or not isinstance(record, dict) or not isinstance(record["ids"], list):
-        return ""
-    group = groups[name]
-    if not pointer:
-        before, now = set(record["ids"]), set(group.ids)
-        changes = {"added": sorted(now - before), "gone": sorted(before - now)}
-        return ", ".join(f"{named_few(jobs)} {what}" for what, jobs in changes.items() if jobs)
-    values = dict(zip(record["ids"], record["fields"].get(pointer, ()), strict=False))
-    after = zip(group.ids, _short(group.column(("jobs", pointer))), strict=True)
-    return named_few([job for job, each in after if values.get(job, each) != each])
 
 
 def waits_of(groups: Groups, share: float) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from popbuild.base import jsonio
-from popbuild.jobs import members
+from popbuild.jobs import job_records, members
 from popbuild.jobs.fingerprint import Inputs, current, value_now
 from popbuild.model.letter import Fingerprint, Letter
 from popbuild.model.pipeline import Task
@@ -104,7 +104,7 @@ def changes(
             found.append(_endpoint_change(before, after, inputs.place))
             continue
         if members.is_about_jobs(dependency):
-            whose = members.differing(dependency, past(dependency, before), inputs.jobs)
+            whose = job_records.differing(dependency, past(dependency, before), inputs.jobs)
             jobs = ":".join(dependency.split(":")[:2]).replace("jobs-kind", "jobs")
             if not whose and jobs != dependency and last.get(jobs) != now.get(jobs):
                 continue  # of other jobs, which is a reason of its own

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from popbuild import __version__
-from popbuild.base import disk, file_clock, jsonio, paths
+from popbuild.base import disk, file_clock, jsonio, paths, tree
 from popbuild.base.errors import PopbuildError
-from popbuild.base.paths import COMPLETE, PACKAGE, SEED, STATUS, Root
-from popbuild.jobs import fingerprint, row_seeds
+from popbuild.base.paths import COMPLETE, CURRENT, PACKAGE, PENDING, REJECTED, SEED, STATUS, Root
+from popbuild.jobs import fingerprint, job_ids, records, row_seeds
 from popbuild.jobs.staleness import Verdict
 from popbuild.jobs.surroundings import Surroundings
 from popbuild.model.pipeline import Pipeline
@@ -161,3 +161,13 @@ def stale_rows(body: Mapping[str, Any]) -> dict[str, StaleRow]:
         }
         found[job] = row, verdicts
     return found
+
+
+def unsettled_jobs(root: Root) -> frozenset[str]:
+    """The jobs that are more than a directory in complete/: a seed waits, a build is under way or
+    was rejected, a promotion was cut short, a task is frozen. These are examined."""
+    data, notes = root.data, root.path / job_ids.PROMOTIONS
+    return frozenset(tree.stems_in(data / PENDING, "-seed.json")).union(
+        *(tree.stems_in(folder, ".json") for folder in (notes, records.frozen_folder(root))),
+        *(tree.stems_in(data / state, "") for state in (CURRENT, REJECTED)),
+    )

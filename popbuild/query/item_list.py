@@ -11,9 +11,9 @@ from popbuild.jobs.examine import Exam
 from popbuild.jobs.fingerprint import Seen
 from popbuild.jobs.item_receipts import ItemReceipts
 from popbuild.jobs.lookup import Job
+from popbuild.model.item import Item
 from popbuild.model.pipeline import Task
 from popbuild.query.describe import folder_of
-from popbuild.task.attempt import Item
 from popbuild.task.item_plan import ItemPlan
 from popbuild.task.items import Expansion, expand
 from popbuild.task.read_trace import ReadTrace

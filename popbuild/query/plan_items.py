@@ -9,12 +9,12 @@ from dataclasses import replace
 from popbuild.base.errors import TaskError
 from popbuild.jobs.examine import Exam
 from popbuild.llm.request import Message
+from popbuild.model.item import Item
 from popbuild.model.pipeline import Task
 from popbuild.query.estimate import NOTHING
 from popbuild.query.item_list import ItemList, list_items
 from popbuild.query.planned import PlannedTask
 from popbuild.query.preview import render_preview
-from popbuild.task.attempt import Item
 from popbuild.task.templates.render import Templates
 
 # Prices one item: its messages, if they are known, and its key.

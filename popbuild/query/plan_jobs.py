@@ -14,7 +14,7 @@ _MAY_COME = frozenset({"stale", "new", "pending", states.RUNNING, states.FAILED,
 def obstacle(exam: Exam, *, only: bool) -> str:
     """Why a run would not build a job, whatever it makes of those below; empty where it may. With
     `only`, it makes nothing of these."""
-    if not exam.jobs:
+    if not exam.jobs or exam.seed is None:  # or as it was at the last look: up to date
         return ""
     share = least_share(exam.seed)
     if only and not any(group.lacks(share) for group in exam.jobs.values()):

@@ -17,11 +17,10 @@ from popbuild.jobs.surroundings import Surroundings
 from popbuild.llm.attachments import attached_in, attached_line
 from popbuild.llm.request import Message, message_text
 from popbuild.model.config.config import Config
+from popbuild.model.item import Item
 from popbuild.model.pipeline import Task
 from popbuild.task.attaching import asked
-from popbuild.task.attempt import Item
-from popbuild.task.input_views import documents
-from popbuild.task.prompts import item_seen
+from popbuild.task.input_views import documents, item_seen
 from popbuild.task.read_trace import ReadTrace
 from popbuild.task.templates.render import Templates, nothing_to_send
 from popbuild.task.templates.syntax import TemplateSource, template_source

@@ -12,7 +12,7 @@ from popbuild.base import disk, jsonio, tree
 from popbuild.base.errors import InputError, UsageError, no_such
 from popbuild.base.paths import COMPLETE, CURRENT, REJECTED, JobFolder, Root
 from popbuild.jobs.job_ids import is_known, known_jobs, refuse_links
-from popbuild.jobs.members import jobs_in
+from popbuild.jobs.job_records import jobs_in
 from popbuild.jobs.promotion import previous_results
 from popbuild.jobs.records import is_foreign, read_decision, read_frozen, read_json, read_letter
 from popbuild.llm.store import Store

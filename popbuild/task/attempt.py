@@ -16,6 +16,7 @@ from popbuild.jobs.open_job import OpenJob
 from popbuild.jobs.surroundings import Surroundings
 from popbuild.llm.calls import Calls
 from popbuild.model.clock import timestamp
+from popbuild.model.item import Item
 from popbuild.model.letter import Call
 from popbuild.model.pipeline import Task
 from popbuild.model.problem import Problem
@@ -25,15 +26,6 @@ from popbuild.task.task_files import Files
 from popbuild.task.templates.render import Templates
 
 _LEVELS = {"failed": "warning", "error": "error"}
-
-
-@dataclass(frozen=True)
-class Item:
-    """An item of a task's list: its key, its value, its place from 0."""
-
-    key: str
-    value: Any
-    position: int
 
 
 @dataclass

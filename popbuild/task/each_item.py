@@ -16,10 +16,11 @@ from popbuild.base.errors import PopbuildError
 from popbuild.jobs.item_receipts import ItemReceipts, Receipt
 from popbuild.model import status as states
 from popbuild.model.clock import timestamp
+from popbuild.model.item import Item
 from popbuild.model.problem import Problem
 from popbuild.task import timed
 from popbuild.task.asking import Asking
-from popbuild.task.attempt import Built, BuiltItems, Item, NotPassed, StageLog, Work
+from popbuild.task.attempt import Built, BuiltItems, NotPassed, StageLog, Work
 from popbuild.task.cycle import Functions, load_functions, run_task
 from popbuild.task.input_views import OpenFilesView
 from popbuild.task.item_plan import ItemPlan

@@ -18,6 +18,7 @@ from popbuild.jobs.input_files import InputFile, InputFiles
 from popbuild.llm.attachments import attached_part
 from popbuild.llm.tokens import count_text
 from popbuild.model.input_file import MAX_INPUT_BYTES
+from popbuild.model.item import Item
 from popbuild.model.problem import MISSING
 from popbuild.task.chunks import chunks_of
 from popbuild.task.job_views import GroupsView
@@ -173,3 +174,12 @@ def documents(seen: Seen, trace: ReadTrace) -> dict[str, Any]:
         "jobs": GroupsView(seen.jobs, trace),
         "config": dict(seen.config),
     }
+
+
+def item_seen(item: Item | None, trace: ReadTrace) -> dict[str, Any]:
+    """What a template sees of the item that its task is run for. Of a text or a number there is no
+    view: it counts as read."""
+    if item is None:
+        return {}
+    trace.looked("item", "", item.value)
+    return {"item": view(item.value, "item", "", trace), "position": item.position}

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from popbuild.jobs.fingerprint import Inputs, current, fixed
 from popbuild.jobs.item_receipts import ItemReceipts, Receipt
 from popbuild.jobs.staleness import changes
+from popbuild.model.item import Item
 from popbuild.model.letter import Fingerprint
 from popbuild.model.pipeline import Task
-from popbuild.task.attempt import Item
 from popbuild.task.items import own_digest
 
 

@@ -15,10 +15,10 @@ from popbuild.base import jsonio
 from popbuild.base.errors import InputError, TaskError
 from popbuild.base.redact import key_in_name
 from popbuild.jobs.fingerprint import Seen
+from popbuild.model.item import Item
 from popbuild.model.pipeline import Task
 from popbuild.model.problem import MISSING, pointer_of, value_at
-from popbuild.model.values import kind_of, value_digest
-from popbuild.task.attempt import Item
+from popbuild.model.values import read_digest
 from popbuild.task.input_views import documents
 from popbuild.task.read_trace import Items, ReadTrace
 from popbuild.task.reads import list_behind, plain
@@ -46,10 +46,11 @@ class Expansion:
         named = _key_pointer(task.key) if task.key else ""
         trace.read(document, items.pointer + named, MISSING, items)
         for own in owns:
-            kind, _, pointer = own.partition(":")
-            if kind == "item-kind":
+            # A list in an item, over which a prompt loops, is read whole.
+            kind, _, pointer = own.partition("/*")[0].partition(":")
+            if kind == "item-kind" and "/*" not in own:
                 trace.looked(document, items.pointer + pointer, {}, items)
-            elif kind in ("item", "item-length"):
+            elif kind in ("item", "item-kind", "item-length"):
                 trace.read(document, items.pointer + pointer, MISSING, items)
 
 
@@ -163,7 +164,4 @@ def own_digest(dependency: str, item: Item) -> str:
     kind, _, pointer = dependency.partition(":")
     if kind == "position":
         return str(item.position)
-    value = value_at(item.value, pointer)
-    if kind == "item-length":
-        return str(len(value)) if isinstance(value, list) else jsonio.ABSENT
-    return kind_of(value) if kind == "item-kind" else value_digest(value)
+    return read_digest(kind, item.value, pointer)

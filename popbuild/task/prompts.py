@@ -14,10 +14,9 @@ from popbuild.base.texts import is_blank
 from popbuild.llm.request import Message
 from popbuild.model.problem import Problem
 from popbuild.task.attaching import asked
-from popbuild.task.attempt import Item, Work
-from popbuild.task.input_views import documents
-from popbuild.task.read_trace import ReadTrace
-from popbuild.task.reads import plain, view
+from popbuild.task.attempt import Work
+from popbuild.task.input_views import documents, item_seen
+from popbuild.task.reads import plain
 from popbuild.task.templates.render import nothing_to_send
 
 MAX_PREVIOUS_CHARS = 200_000  # of a failed answer in the next prompt, where it is paid for again
@@ -65,15 +64,6 @@ def render(
     if work.item is not None and "position" in names:
         work.trace.position(work.item.position)
     return text, names
-
-
-def item_seen(item: Item | None, trace: ReadTrace) -> dict[str, Any]:
-    """What a template sees of the item that its task is run for. Of a text or a number there is no
-    view: it counts as read."""
-    if item is None:
-        return {}
-    trace.looked("item", "", item.value)
-    return {"item": view(item.value, "item", "", trace), "position": item.position}
 
 
 def default_messages(work: Work, progress: Progress, *, are_sent: bool) -> list[Message]:

@@ -10,14 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from popbuild.base.paths import COMPLETE, Root, letter_place
-from popbuild.jobs.members import (
-    Group,
-    Member,
-    differing,
-    group_and_pointer,
-    is_about_jobs,
-    named_few,
-)
+from popbuild.jobs.job_records import differing
+from popbuild.jobs.members import Group, Member, group_and_pointer, is_about_jobs, named_few
 from popbuild.jobs.records import listed_tasks, read_letter
 from popbuild.model.letter import Letter
 from popbuild.model.values import value_digest

@@ -373,14 +373,33 @@ def test_stages_and_commands_see_the_jobs(reviews: Workspace, provider: Provider
     found = [e for e in reviews.letter("all", "combine")["fingerprint"] if e.startswith("jobs")]
     assert sorted(found) == ["jobs", "jobs:reviews", "jobs:reviews:/*/artifacts/classify/label"]
     command = "import json, sys; print(json.dumps(json.load(sys.stdin)['jobs']['reviews']))"
-    settings = {"combine": {"command": [sys.executable, "-c", command]}}
-    body = {"name": "summary", "version": "1", "tasks": ["combine"], "taskConfig": settings}
-    reviews.write("pipeline-config/pipelines/summary/pipeline.json", body)
+    entry = {"combine": {"command": [sys.executable, "-c", command]}}
+    reviews.write("pipeline-config/pipelines/summary/tasks/index.yaml", json.dumps(entry))
     (folder / "stages.py").unlink()
     run(reviews, "run", "all")
-    made = reviews.artifact("all", "combine")
+    made = json.loads(reviews.artifact("all", "combine")["content"])
     assert [each["id"] for each in made] == ["review-1", "review-2"]
     assert made[1]["artifacts"]["classify"]["label"] == "bad"
     assert made[0]["seed"]["data"]["stars"] == 3
     run(reviews, "run", "all")
     assert len(provider.requests) == 3
+
+
+def test_listings_show_the_jobs_below(reviews: Workspace) -> None:
+    """As files of the tasks that read them, and in the graph: the same once the index knows all."""
+    run(reviews, "run", "all")
+    for _ in range(2):
+        told = reviews.doit("list", "--all", "--deps", "all")
+        assert told.code == 0, told
+        below = [line.strip(" -") for line in told.out.splitlines() if "review-" in line]
+        assert sorted(each.split("complete/")[1] for each in below) == [
+            "review-1/files/artifacts/classify-output.json",
+            "review-1/seed.json",
+            "review-2/files/artifacts/classify-output.json",
+            "review-2/seed.json",
+        ]
+    graph = run(reviews, "graph", "all", "--format", "mermaid")
+    assert "jobs: review-*" in graph
+    assert "2 jobs" in graph
+    explained = run(reviews, "explain", "all", "combine")
+    assert "jobs:reviews:/*/artifacts/classify/label" in explained

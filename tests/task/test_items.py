@@ -4,6 +4,7 @@ dependencies changed are run."""
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,10 @@ import pytest
 import yaml
 from provider import Provider, Reply, Request
 from workspace import Workspace
+
+from popbuild.base import jsonio
+from popbuild.llm.tokens import count_text
+from popbuild.task.chunks import batches
 
 SCHEMA = {
     "type": "object",
@@ -480,3 +485,71 @@ def test_a_plan_says_what_it_does_not_know_of_a_list(reviews: Workspace) -> None
     assert reviews.popbuild("run", "job=all").code == 0
     reviews.task("split", "Split once more")
     assert "at most 40 items (max_items), 2 at the last build" in planned(reviews)[2]
+
+
+def test_a_list_in_an_item_that_a_prompt_loops_over(reviews: Workspace) -> None:
+    reviews.task("classify", "Classify: {% for each in item.parts %}{{ each.word }}{% endfor %}")
+    rows = [{"id": 1, "parts": [{"word": "so "}, {"word": "good"}]}, {"id": 2, "parts": []}]
+    rows[1]["parts"] = [{"word": "bad", "note": 1}]
+    assert asked(reviews, rows) == ["bad", "good bad", "so good"]
+    assert receipts(reviews)["1"]["item"].keys() == {"item:/parts/*/word"}
+    rows[1]["parts"] = [{"word": "fair", "note": 1}]
+    assert asked(reviews, rows) == ["fair", "good fair"]
+    rows[1]["parts"] = [{"word": "fair", "note": 2}]  # the list is stale, no item is
+    assert asked(reviews, rows) == []
+    assert reviews.popbuild("verify", "all").code == 0
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_one_item_more_changes_its_batch_and_its_neighbours(seed: int) -> None:
+    draw = random.Random(seed)
+    items = [{"key": f"k{n}", "output": "x" * draw.randint(10, 400)} for n in range(400)]
+    before = batches(items, tokens=500)
+    assert [each for batch in before for each in batch] == items
+    assert all(sum(count_text(jsonio.compact(e)) for e in batch) <= 500 for batch in before)
+    assert len(before) < 200
+    place = draw.randrange(400)
+    more = [*items[:place], {"key": "new", "output": "y" * 100}, *items[place:]]
+    changed = [batch for batch in batches(more, tokens=500) if batch not in before]
+    assert 1 <= len(changed) <= 5
+    edited = [*items[:place], {**items[place], "output": "y"}, *items[place + 1 :]]
+    assert len([batch for batch in batches(edited, tokens=500) if batch not in before]) <= 5
+
+
+def test_batches_are_items_of_a_task_above(reviews: Workspace) -> None:
+    """A map, a reduce of batches, and a reduce of these: one row is one call of each."""
+    reviews.task("classify", "Classify number {{ item.id }}: {{ item.text }}")
+    reviews.task(
+        "parts",
+        "Part: {% for each in item %}{{ each.key }}={{ each.output.label }} {% endfor %}",
+        task_yaml={"foreach": "batches(artifacts.classify.items, tokens=120)", "answer": "text"},
+    )
+    reviews.task(
+        "sum",
+        "Whole: {% for each in artifacts.parts.items %}{{ each.output.content }}\n{% endfor %}",
+    )
+    reviews.pipeline(["classify", "parts", "sum"])
+    rows = [{"id": number, "text": "good"} for number in range(60)]
+    first = asked(reviews, rows)
+    parts = len(reviews.artifact("all", "parts")["items"])
+    assert parts > 5
+    assert len(first) == 60 + parts + 1
+    rows[17]["text"] = "bad"
+    assert len(asked(reviews, rows)) == 3
+    assert asked(reviews, rows) == []
+
+
+def test_a_report_shows_failed_items_first(reviews: Workspace) -> None:
+    reviews.task("classify", task_yaml={**TASK, "gate": {"refinements": 0, "failed_share": 0.5}})
+    asked(reviews, [ROWS[0], {"id": "an <odd> one", "text": "odd"}])
+    assert reviews.popbuild("report", "all", "-o", "page.html").code == 0
+    page = (reviews.root / "page.html").read_text()
+    panel = page[page.index('id="job:all:items"') : page.index('id="job:all:calls"')]
+    assert "2 items, 1 failed" in panel
+    first, second = panel.index("an &lt;odd&gt; one"), panel.index("<bdi>1</bdi>")
+    assert first < second
+    assert "must be one of" in panel
+    assert "Classify in a dry tone: odd" in panel
+    assert "belong to no task" not in page
+    said = reviews.popbuild("status", "all", "--json").out
+    assert json.loads(said)[0]["unowned"] == []

@@ -18,6 +18,7 @@ import jinja2.utils
 import jinja2.visitor
 
 from popbuild.base.errors import nearest
+from popbuild.task.chunks import batches
 from popbuild.task.input_views import FileView
 from popbuild.task.reads import ArrayView, ArtifactsView, ObjectView, plain
 from popbuild.task.templates import bounds, operations
@@ -42,6 +43,7 @@ class Sandbox(jinja2.sandbox.SandboxedEnvironment):
         self.filters["bounded_look"] = jinja2.pass_context(lambda _, value: self.budget.look(value))
         self.filters["bounded_turn"] = jinja2.pass_context(lambda _, chars: self.budget.turn(chars))
         del self.globals["lipsum"]  # a prompt must not be a random text
+        self.globals["batches"] = batches
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> jinja2.nodes.Template:
         return self._checked(super()._parse(source, name, filename), name, filename)
@@ -59,7 +61,7 @@ class Sandbox(jinja2.sandbox.SandboxedEnvironment):
         tree = jinja2.nodes.Template([result], lineno=1)
         tree.set_environment(self)
         code = self.compile(self._checked(tree, None, None))
-        template = self.template_class.from_code(self, code, {})
+        template = self.template_class.from_code(self, code, self.make_globals(None))
         return tree, jinja2.environment.TemplateExpression(template, undefined_to_none=False)
 
     def _checked(

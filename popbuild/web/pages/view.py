@@ -12,6 +12,7 @@ from popbuild.base import disk
 from popbuild.base.errors import PopbuildError
 from popbuild.base.paths import Root, shown_name
 from popbuild.base.units import count, seconds
+from popbuild.jobs.job_records import groups_in
 from popbuild.jobs.lookup import Job, standing_status
 from popbuild.jobs.originals import unowned
 from popbuild.jobs.records import listed_tasks, read_json
@@ -23,9 +24,10 @@ from popbuild.query import describe, untrusted
 from popbuild.web.pages.documents import Document, Documents
 from popbuild.web.pages.panels import JobView, LogRow, TaskView
 from popbuild.web.pages.shown_calls import TaskCalls, calls_of, kept_of
+from popbuild.web.pages.shown_items import TaskItems, items_of
 from popbuild.web.pages.text_budget import Room
 from popbuild.web.pages.why import bad_of, changes_of, origin_of, rejection_of, stale_tasks
-from popbuild.web.svg import Bar, Graph, TimelineRow, graph_of
+from popbuild.web.svg import Bar, Graph, TimelineRow, graph_of, with_others
 
 _MAX_LINES = 200  # that the stages of one task logged
 _LOOKS = 3
@@ -99,6 +101,7 @@ class _Viewer:
             documents=documents,
             documents_left_out=documents_left_out,
             calls=self._told("calls", lambda: tuple(self._calls()), ()),
+            items=self._told("items", lambda: tuple(self._items()), ()),
             questions=job.questions,
             bad=bad_of(self._root, job),
             rejection=self._rejection,
@@ -182,7 +185,13 @@ class _Viewer:
         return entry if self._job.state == entry.get("state") == RUNNING else {}
 
     def graph(self) -> Graph | None:
-        graph: Graph | None = self._room.masked(self._graph(self._tasks()))
+        own = self._graph(self._tasks())
+        exam = self._job.exam
+        if own is not None and exam is not None:
+            built = {name: each for name, each in exam.letters.items() if each is not None}
+            read = {name: groups_in(each.fingerprint) for name, each in built.items()}
+            own = with_others(own, exam.jobs, read)
+        graph: Graph | None = self._room.masked(own)
         return graph
 
     def _graph(self, tasks: Iterable[TaskView]) -> Graph | None:
@@ -191,6 +200,13 @@ class _Viewer:
         states = {task.id: task.mark for task in tasks}
         notes = {task.id: seconds(task.time_ms) for task in tasks if task.time_ms}
         return graph_of(self._job.pipeline, shown_name(self._job.id), states, notes)
+
+    def _items(self) -> Iterator[TaskItems]:
+        job = self._job
+        for task in job.exam.pipeline.tasks if job.exam and job.folder else ():
+            found = items_of(job.folder, task.id, task.label, self._room) if job.folder else None
+            if found is not None:
+                yield found
 
     def _lanes(self, tasks: Iterable[TaskView]) -> Iterator[TimelineRow]:
         for task in tasks:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from popbuild.base.errors import printable
+from popbuild.jobs.members import Group
 from popbuild.model.pipeline import Pipeline
 from popbuild.web.svg import shapes
 from popbuild.web.svg.layers import Edge, Layout, direct, lay_out
@@ -90,6 +91,25 @@ def graph_of(
     )
     edges = tuple((upper, task.id) for task in pipeline.tasks for upper in task.needs)
     return Graph(name or pipeline.name, nodes, edges)
+
+
+def with_others(graph: Graph, jobs: Mapping[str, Group], read: Mapping[str, list[str]]) -> Graph:
+    """The graph of a job that is over others, with each group of these. `read` are the groups that
+    each task read, as far as it was built: of the others, all that need no task read each."""
+    if not jobs:
+        return graph
+    below = {lower for _, lower in graph.edges}
+    tops = [node.id for node in graph.nodes if node.id not in below]
+    nodes = [
+        Node(f"jobs:{name}", f"jobs: {each.glob}", None, each.count) for name, each in jobs.items()
+    ]
+    edges = [
+        (f"jobs:{name}", node.id)
+        for node in graph.nodes
+        for name in read.get(node.id, jobs if node.id in tops else ())
+        if name in jobs
+    ]
+    return Graph(graph.name, (*nodes, *graph.nodes), (*edges, *graph.edges))
 
 
 def svg(graph: Graph, *, link: Callable[[str], str] | None = None, style: str = "") -> str:
