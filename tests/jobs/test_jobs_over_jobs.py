@@ -398,8 +398,22 @@ def test_listings_show_the_jobs_below(reviews: Workspace) -> None:
             "review-2/files/artifacts/classify-output.json",
             "review-2/seed.json",
         ]
-    graph = run(reviews, "graph", "all", "--format", "mermaid")
+    graph = run(reviews, "graph", "all", "--format", "dot")
     assert "jobs: review-*" in graph
     assert "2 jobs" in graph
     explained = run(reviews, "explain", "all", "combine")
     assert "jobs:reviews:/*/artifacts/classify/label" in explained
+
+
+def test_a_task_for_each_job(reviews: Workspace, provider: Provider) -> None:
+    """`foreach` runs a task once for each of them: a job that changed is one call."""
+    folder = reviews.root / "pipeline-config/pipelines/summary/tasks/combine"
+    (folder / "task.yaml").write_text(json.dumps({"foreach": "jobs.reviews", "key": "id"}))
+    (folder / "prompt.md").write_text("Name {{ item.id }}: {{ item.artifacts.classify.label }}\n")
+    run(reviews, "run", "all")
+    assert len(provider.requests) == 4
+    run(reviews, "run", "all")
+    review(reviews, 1, "bad weather")
+    run(reviews, "run", "all")
+    assert len(provider.requests) == 6
+    assert provider.requests[-1].said("user") == "Name review-1: bad"
