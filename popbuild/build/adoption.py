@@ -47,7 +47,7 @@ def adopt(
     assert job.seed is not None
     assert job.pipeline is not None
     assert job.folder is not None
-    exam = examine(job.folder, job.seed, job.pipeline, around, job.files)
+    exam = examine(job.folder, job.seed, job.pipeline, around, job.files, job.jobs)
     tasks = [
         task
         for task in job.pipeline.in_order
@@ -56,7 +56,7 @@ def adopt(
     left = _Left(original, around, _as_told(original))
     left.check(exam, tasks)
     opened = _open(job, original, around)
-    exam = examine(opened.folder, job.seed, job.pipeline, around, job.files)
+    exam = examine(opened.folder, job.seed, job.pipeline, around, job.files, job.jobs)
     opened.catch_up(exam)  # with the letters that a command wrote which was killed
     Objects(around.root).keep(around.config.snapshot)
     for task in tasks:

@@ -82,7 +82,8 @@ def accept(root: Root, name: str, tasks: Iterable[str] = ()) -> list[str]:
         folder = folder_of(job)
         assert job.seed is not None
         assert job.pipeline is not None
-        exam = examine(folder, job.seed, job.pipeline, describe.around(root), job.files)
+        found = describe.around(root)
+        exam = examine(folder, job.seed, job.pipeline, found, job.files, job.jobs)
         wanted = list(tasks) or list(job.pipeline.names)
         for each in wanted:
             require_task(job.pipeline, each, name)

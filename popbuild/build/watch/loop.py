@@ -17,13 +17,13 @@ from popbuild.base.paths import Root, name_problem, shown_name
 from popbuild.build import session
 from popbuild.build.events import Events, JobResult, shown_by
 from popbuild.build.nothing_to_do import Options
-from popbuild.build.watch.over_others import OverOthers
 from popbuild.build.watch.pool import Pool
 from popbuild.build.watch.waiting import Hearing, Sources, Waiting
 from popbuild.build.watch.worker import Terms
 from popbuild.jobs import job_ids, row_seeds
 from popbuild.jobs.claims import JobLocks
 from popbuild.jobs.index import Index
+from popbuild.jobs.over_others import OverOthers
 from popbuild.jobs.surroundings import Surroundings
 from popbuild.model.config import config
 
@@ -32,10 +32,9 @@ _UNSETTLED_S = 0.5  # how soon a seed is looked at again that was not whole
 
 @dataclass(frozen=True)
 class Settings:
-    """How to watch. `workers` are processes, with `in_flight` calls over all of them; calls are
-    waited for `grace_s` at the end. Every `rescan_s` everything is looked at: network file systems
-    give no notice. `once` ends when nothing is left to do; `seeds` builds changes of seeds and
-    configuration."""
+    """How to watch: `workers` processes, with `in_flight` calls over all of them, waited for
+    `grace_s` at the end. Every `rescan_s` everything is looked at: network file systems give no
+    notice. `once` ends when nothing is left; `seeds` builds changes of seeds and configuration."""
 
     workers: int
     in_flight: int
@@ -96,9 +95,8 @@ class _Orchestrator:
         self._configured = ""
 
     async def run(self) -> int:
-        loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._signalled)
+            asyncio.get_running_loop().add_signal_handler(number, self._signalled)
         self._configured = await asyncio.to_thread(config.configured, self._root)
         if self._settings.seeds:
             await self._add_stale(self._seeds.changed())
@@ -152,12 +150,12 @@ class _Orchestrator:
         if not (scan or heard.again or self._waiting.unsettled):
             return
         heard.again = heard.all = False
-        self._over.look()
         self._add(self._waiting.seeds())
         if self._settings.seeds and (scan or heard.seeds):
             heard.seeds = False
             self._add_sources(self._seeds.changed())
         if scan:
+            self._over.look()
             self._next_scan_s = now + self._settings.rescan_s
             self._add(self._waiting.abandoned())
             self._say_ill_named()
@@ -165,7 +163,9 @@ class _Orchestrator:
 
     def _add(self, names: Iterable[str]) -> None:
         known = set(self._queue)
-        self._queue += [job for job in names if job not in known and name_problem(job) is None]
+        new = [job for job in names if job not in known and name_problem(job) is None]
+        self._over.look_at(new)
+        self._queue += new
 
     def _add_sources(self, names: Iterable[str]) -> None:
         found = list(names)
@@ -232,7 +232,8 @@ class _Orchestrator:
                 self._refused(report)
 
     def _ended(self, result: JobResult) -> None:
-        self._add_sources(self._over.ended(result))
+        is_new = result.outcome not in ("up to date", "unchanged")
+        self._add_sources(self._over.ended(result.id) if is_new else ())
         from_source = result.id in self._sources
         self._sources.discard(result.id)
         if isinstance(result.error, LockedError):
@@ -244,7 +245,7 @@ class _Orchestrator:
             if result.exit_code:
                 self._waiting.refuse(pending)
             self._hearing.again = True
-        if from_source and result.outcome in ("up to date", "unchanged"):
+        if from_source and not is_new:
             return
         self._codes.append(result.exit_code)
         self._events.job_done(result)

@@ -20,6 +20,7 @@ from popbuild.base.paths import COMPLETE, CURRENT, PENDING, REJECTED, Root, job_
 from popbuild.base.printing import in_our_words
 from popbuild.base.roots import check_there
 from popbuild.jobs import job_ids, lifecycle
+from popbuild.jobs.over_others import OverOthers
 from popbuild.model.config import config
 from popbuild.model.status import RUNNING
 from popbuild.query.table.event_ring import Hub
@@ -47,6 +48,7 @@ class Eyes:
         self._since: set[str] = set()  # examined since the last full scan began
         self._looks = 0
         self._looked: dict[str, int] = {}  # the number of the look that gave the row
+        self._over = OverOthers(root)
         self._open: Counter[str] = Counter()
         self._marks: dict[str, object] = {}
         self._next_s = 0.0
@@ -190,7 +192,12 @@ class Eyes:
         for name in names - known:
             self._drop(name)
         if known:
-            await self.look_at(known)
+            await self.look_at(await asyncio.to_thread(self._with_those_above, known))
+
+    def _with_those_above(self, jobs: set[str]) -> set[str]:
+        """These jobs, and all that are over one of them."""
+        self._over.look_at(jobs)
+        return jobs.union(*map(self._over.all_above, jobs))
 
     async def _scan_again(self) -> None:
         """Scan everything now, on request, and at intervals while there are followers."""
@@ -219,6 +226,7 @@ class Eyes:
             self.begun.set()
         try:
             await asyncio.to_thread(config.load_to_read, self._root)
+            await asyncio.to_thread(self._over.look)
         except PopbuildError as error:
             self._say_trouble(error)
             return

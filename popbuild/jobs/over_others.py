@@ -1,4 +1,4 @@
-"""Which jobs an orchestrator takes up because a job that they are over ended, and when."""
+"""Which jobs follow where one that they are over changes: for what goes on and hears of changes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Iterable
 
 from popbuild.base import disk
 from popbuild.base.paths import Root
-from popbuild.build.events import JobResult
 from popbuild.jobs import job_ids, job_state, row_seeds
 from popbuild.jobs.seed_files import BadSeed
 from popbuild.model.job_groups import named_groups
@@ -26,22 +25,25 @@ class OverOthers:
     def look(self) -> None:
         """Read the seeds that are new, or were changed."""
         known = job_ids.known_jobs(self._root)
-        rows = row_seeds.of_rows(self._root)
-        for job in known:
+        self.look_at(known)
+        for job in self._globs.keys() - {*known}:
+            del self._globs[job]
+
+    def look_at(self, jobs: Iterable[str]) -> None:
+        """The same of these jobs alone."""
+        for job in jobs:
             mark = disk.stamp(self._root.seed(job)), disk.stamp(self._root.pending(job))
-            if job in rows or self._marks.get(job) == mark:
+            if self._marks.get(job) == mark or row_seeds.of_row(self._root, job) is not None:
                 continue
             self._marks[job] = mark
             self._globs.pop(job, None)
             with contextlib.suppress(BadSeed):
                 globs = named_groups(job_state.todays_seed(self._root, job)[0]).values()
                 self._globs |= {job: tuple(globs)} if globs else {}
-        for job in self._globs.keys() - {*known}:
-            del self._globs[job]
 
-    def ended(self, result: JobResult) -> list[str]:
-        """The jobs that are to be looked at since this one ended."""
-        found = [] if result.outcome in ("up to date", "unchanged") else self.above(result.id)
+    def ended(self, job: str) -> list[str]:
+        """The jobs that are to be built since this one ended with something new."""
+        found = self.above(job)
         self._due.update(found)
         return found
 
@@ -61,13 +63,14 @@ class OverOthers:
         if job not in self._globs:
             return False
         before = {each for jobs in busy for each in jobs if self._is_over(job, each)}
-        return bool(before and before - self._all_above(job))
+        return bool(before and before - self.all_above(job))
 
     def _is_over(self, job: str, other: str) -> bool:
         globs = self._globs.get(job, ())
         return job != other and any(fnmatch.fnmatchcase(other, glob) for glob in globs)
 
-    def _all_above(self, job: str) -> set[str]:
+    def all_above(self, job: str) -> set[str]:
+        """The jobs that are over this one, and over these."""
         found: set[str] = set()
         waiting = [job]
         while waiting:
