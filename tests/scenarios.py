@@ -12,7 +12,7 @@ import harms
 from foreign_data import ARTIFACTS, JOB, ForeignData, example
 from matrix import CANARY, Scenario
 from provider import Reply, Request, default_answer
-from workspace import Workspace
+from workspace import MODEL, Workspace
 
 SCHEMA = {"type": "object", "properties": {"title": {"type": "string"}}, "required": ["title"]}
 
@@ -91,6 +91,27 @@ def _items(workspace: Workspace) -> None:
     workspace.seed("first", {"topics": topics})
     _must(workspace, 0, "run", "first")
     workspace.seed("first", {"topics": [topics[0], *({**e, "topic": "more"} for e in topics[1:])]})
+
+
+def _over_jobs(workspace: Workspace) -> None:
+    """A job over two others, one of which has changed since, and a new one."""
+    _two_tasks(workspace)
+    workspace.task("research", prompt="Research: {{ seed.data.topic }}.\n")
+    workspace.pipeline(["research"])
+    folder = "pipeline-config/pipelines/sum"
+    body = {"name": "sum", "version": "1", "tasks": ["combine"]}
+    body["taskConfig"] = {"combine": {"model": MODEL}}
+    workspace.write(f"{folder}/pipeline.json", body)
+    workspace.write(f"{folder}/tasks/index.yaml", "combine: ./combine\n")
+    each = "{% for job in jobs.parts %}{{ job.artifacts.research.content }}{% endfor %}"
+    workspace.write(f"{folder}/tasks/combine/prompt.md", f"Sum up: {each}\n")
+    seed = {"name": "first", "pipeline": "sum", "jobs": {"parts": "part-*"}, "data": {}}
+    workspace.write("seeds/first.json", seed)
+    for number in (1, 2):
+        workspace.seed(f"part-{number}", {"topic": f"topic {number}"})
+    _must(workspace, 0, "run", "first")
+    workspace.seed("part-2", {"topic": "another topic"})
+    workspace.seed("part-3", {"topic": "a third topic"})
 
 
 def _inputs_whole(workspace: Workspace) -> Iterator[str]:
@@ -232,6 +253,13 @@ SCENARIOS = (
         holds=_inputs_whole,
     ),
     Scenario("items", ("run", "first"), _items, stands=("first",)),
+    Scenario(
+        "over jobs",
+        ("run", "first", "-n", "1"),
+        _over_jobs,
+        jobs=("part-1", "part-2", "part-3", "first"),
+        stands=("part-1", "part-2", "first"),
+    ),
     Scenario("rejection", ("run", "first"), _gated, code=1, answer=_bad_answer),
     Scenario("retry", ("retry", "first"), _rejected, again=_retry_or_run),
     Scenario("approve", ("approve", "first"), _waiting),
