@@ -9,7 +9,7 @@ from typing import Any
 
 from popbuild.base import disk
 from popbuild.base.paths import pending_place, seed_place
-from popbuild.jobs import job_ids, job_state, row_seeds
+from popbuild.jobs import job_ids, job_state
 from popbuild.jobs.index import Index
 from popbuild.jobs.seed_files import BadSeed
 from popbuild.jobs.selection import Selection
@@ -88,8 +88,8 @@ class _Search:
         seed = {} if is_known else _seed_of(self.around, job)
         names, own = self.around.names, []
         for glob in named_groups(seed).values():
-            for each in names.matching(glob, job):
-                is_wanted = each in selection or (self.add and names.has_source(each))
+            for each in (names.with_source if self.add else names.matching)(glob, job):
+                is_wanted = self.add or each in selection
                 if is_wanted and each not in above:  # a circle is found when it is looked at
                     self.visit(each, selection, (*above, job))
                     own.append(each)
@@ -103,8 +103,8 @@ class _Search:
 def _seed_of(around: Surroundings, job: str) -> Mapping[str, Any]:
     """A job's seed; nothing where it cannot be used, which its build reports."""
     root = around.root
-    if row_seeds.of_row(root, job) is not None:
-        return {}  # no table says that a row is over jobs
+    if not job_state.may_be_over(root, job):
+        return {}
     is_given = any(disk.stands(root.at(each)) for each in (seed_place(job), pending_place(job)))
     if not is_given and job_ids.link_of(root, job) is not None:
         return {}

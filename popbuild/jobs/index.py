@@ -39,7 +39,6 @@ from popbuild.model.pipeline import Pipeline
 
 _BYTES_A_JOB = 30_000  # of the index are read in the time that it takes to examine a job
 _JOBS_A_PROCESS = 250  # are worth a process more
-_MAX_REASONS = 4_000  # characters of a stale job's reasons that are kept
 _UP_TO_DATE = Verdict(())
 
 
@@ -66,9 +65,8 @@ class Index:
                 self._unsettled = stamps.unsettled_jobs(around.root)
                 self._now = file_clock.now(self._path.parent)
         if self._now is not None:
-            self._rows, self._stale, self._inputs, self._over = stamps.read_index(
-                self._path, self._now
-            )
+            read = stamps.read_index(self._path, self._now)
+            self._rows, self._stale, self._inputs, self._over = read
             known = self._rows.keys() | self._stale.keys() | self._unsettled
             # Only complete jobs have rows: any other is examined when its turn comes.
             complete = {*tree.stems_in(around.root.data / COMPLETE, "")}
@@ -80,6 +78,7 @@ class Index:
 
     def __exit__(self, *_error: object) -> None:
         self._around.known = self._still_knows
+        self._around.others.clear()
         self._met.clear()
         if self._learned and self._now is not None:
             with contextlib.suppress(OSError):  # then the next command examines once more
@@ -116,15 +115,15 @@ class Index:
 
     def _groups(self, job: str) -> Groups:
         """The jobs that a job which is as it was is over."""
-        found = {}
+        found, root, names = {}, self._around.root, self._around.names
         for name, glob in self._over.get(job, {}).items():
-            names, members = self._around.names, []
-            for each in names.matching(glob, job):
-                pipeline = self.knows(each)
-                if pipeline is not None and names.has_source(each):
-                    folder = self._around.root.job(COMPLETE, each)
-                    members.append(Member(each, folder, pipeline.artifacts))
-            found[name] = Group(name, glob, self._around.root, members, {})
+            known = {each: self.knows(each) for each in names.with_source(glob, job)}
+            members = [
+                Member(each, root.job(COMPLETE, each), pipeline.artifacts, has_own_seed=True)
+                for each, pipeline in known.items()
+                if pipeline is not None
+            ]
+            found[name] = Group(name, glob, root, members, {})
         return found
 
     def knows(self, job: str) -> Pipeline | None:
@@ -169,22 +168,28 @@ class Index:
         for name, glob in sorted(globs.items()):
             parts.append(f"{name}:{glob}")
             for each in self._around.names.matching(glob, job):
-                if self.knows(each) is None:
+                if self.knows(each) is None or each not in self._rows:
                     return None
                 parts += (each, self._rows[each])
         return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).digest()
 
     def examine(self, job: str) -> lookup.Job:
         """`lookup.find`. The next command knows a complete job from it whose files are at rest."""
+        self._learn_of_others(job)
         if self._now is None or job in self._unsettled:
-            return lookup.find(job, self._around)
+            return self._noted(lookup.find(job, self._around))
         with noting_reads() as seen:
             found = lookup.find(job, self._around)
+            self._noted(found)
             if found.seed is None or found.folder is None:
                 return found
             holds_seed = job_state.holds_seed(found.folder, found.seed)
             holds_all = holds_seed and not differing_inputs(found.folder, found.files)
-            stale = None if found.up_to_date else _stale_verdicts(found)
+            if found.up_to_date and holds_all:
+                self._known[job] = found.pipeline
+            is_sound = found.state == COMPLETE and not (found.bad or found.damage or found.removed)
+            is_stale = is_sound and not found.up_to_date
+            stale = stamps.lasting_verdicts(found.exam) if is_stale and found.exam else None
             if stale is None and not (found.up_to_date and holds_all):
                 return found
         name = found.seed.get("pipeline", DEFAULT_PIPELINE)
@@ -192,20 +197,30 @@ class Index:
         if watched is not None and self._are_at_rest(seen.values()):
             # The stats of what was read, and not of what stands there a moment later.
             inputs, globs = _input_places(found), named_groups(found.seed)
-            members = self._learned_members(job, globs)
+            members = self._members_of(job, globs)
             if members is not None:
                 root = self._around.root
                 stamp = stamps.stamp_of(root, job, watched, seen.get, inputs, members)
                 self._keep(job, f"{name}:{stamp}", stale, inputs, globs)
         return found
 
-    def _learned_members(self, job: str, globs: Mapping[str, str]) -> bytes | None:
-        """`_members_of`, of jobs that were looked at for this one a moment ago."""
-        for glob in globs.values():
-            for each in self._around.names.matching(glob, job):
-                if self.knows(each) is None:
-                    self.examine(each)
-        return self._members_of(job, globs)
+    def _learn_of_others(self, job: str) -> None:
+        """Examine the jobs that a job is over before it: then each is looked at once."""
+        if self._now is None or not job_state.may_be_over(self._around.root, job):
+            return
+        self._around.others.setdefault(job, "")  # meanwhile: jobs may be over each other
+        with contextlib.suppress(BadSeed):
+            for glob in named_groups(job_state.todays_seed(self._around.root, job)[0]).values():
+                for each in self._around.names.matching(glob, job):
+                    if self.knows(each) is None and each not in self._around.others:
+                        self.examine(each)
+        self._around.others.pop(job, None)
+
+    def _noted(self, job: lookup.Job) -> lookup.Job:
+        """A job that was looked at, noted for those that are over it."""
+        if not job.up_to_date and not job.cycle:
+            self._around.others[job.id] = lookup.state_of_other(job)
+        return job
 
     def _meet(self, strangers: Sequence[str]) -> None:
         """Examine many unknown jobs on all processors. Complete ones are known from now on."""
@@ -226,8 +241,8 @@ class Index:
         for job in ids:
             # An error is reported when the job's turn comes.
             with contextlib.suppress(PopbuildError, OSError, BadSeed):
-                seed, _ = job_state.todays_seed(self._around.root, job)
-                if not named_groups(seed):  # else it is looked at once these are known
+                # Else it is looked at once these are known.
+                if not job_state.may_be_over(self._around.root, job):
                     self.examine(job)
         rows = {job: self._rows[job] for job in ids if job in self._rows}
         told = {job: self._stale[job] for job in ids if job in self._stale}
@@ -243,7 +258,6 @@ class Index:
         globs: dict[str, str],
     ) -> None:
         """A job that was up to date stays known beside its stale one: an edit may be undone."""
-        self._known.pop(job, None)
         self._inputs.pop(job, None)
         self._over.pop(job, None)
         self._inputs |= {job: inputs} if inputs else {}
@@ -280,14 +294,3 @@ def _input_places(job: lookup.Job) -> list[str]:
     folder = job_place(job.state, job.id)
     own = [f"{folder}/{each}" for each in (job.exam.input_places if job.exam else ())]
     return sorted({*own, *(each.place for each in job.files.values())})
-
-
-def _stale_verdicts(job: lookup.Job) -> Mapping[str, Verdict] | None:
-    """The verdicts on a stale complete job, if its stamp covers all that decided them."""
-    if job.state != COMPLETE or job.exam is None or job.bad or job.damage or job.removed:
-        return None
-    if job.exam.pipeline.gated or job.exam.frozen:
-        return None
-    verdicts = job.exam.verdicts
-    length = sum(len(reason) for each in verdicts.values() for reason in each.reasons)
-    return dict(verdicts) if length <= _MAX_REASONS else None

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from popbuild.base import disk, jsonio, paths
+from popbuild.base.errors import InputError
 from popbuild.base.paths import (
     COMPLETE,
     CURRENT,
@@ -119,6 +120,20 @@ def todays_seed(root: Root, job: str) -> tuple[dict[str, Any], str]:
             continue
     what = "the job has no seed.json: put it into seeds/, or move its folder away"
     raise BadSeed(job, (Problem(what),))
+
+
+def may_be_over(root: Root, job: str) -> bool:
+    """Whether a job may be over others, at a glance: most are not, and there may be many."""
+    if row_seeds.of_row(root, job) is not None:
+        return False  # no table says that
+    own = [f"{paths.job_place(state, job)}/{SEED}" for state in (CURRENT, REJECTED, COMPLETE)]
+    for place in (paths.seed_place(job), paths.pending_place(job), *own):
+        try:
+            data = disk.read(root.at(place), max_bytes=jsonio.MAX_OWN_BYTES)
+        except (OSError, InputError):
+            continue
+        return b'"jobs"' in data or b"\\u" in data
+    return False
 
 
 def is_orphan(root: Root, folder: JobFolder) -> bool:

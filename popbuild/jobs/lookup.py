@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -165,33 +166,33 @@ def find(job: str, around: Surroundings, above: tuple[str, ...] = ()) -> Job:
 
 def _with_jobs(found: Job, around: Surroundings, above: tuple[str, ...]) -> Job:
     """A job with those that it is over, each looked at. One that is over itself has a bad seed."""
-    chain = (*above, found.id)
+    chain, names, globs = (*above, found.id), around.names, named_groups(found.seed)
     others: dict[str, str] = {}
     members: dict[str, Member] = {}
-    for glob in named_groups(found.seed).values():
-        for each in around.names.matching(glob, found.id):
-            if each in above:
-                return _in_a_cycle(found, chain[chain.index(each) :], around.root)
-            if each in members or each in others or not around.names.has_source(each):
-                continue
-            pipeline = around.known(each)
-            if pipeline is not None:
-                members[each] = Member(each, around.root.job(COMPLETE, each), pipeline.artifacts)
-                continue
-            other = find(each, around, chain)
-            if found.id in other.cycle:
-                return _in_a_cycle(found, other.cycle, around.root)
-            if other.up_to_date and other.folder and other.pipeline:
-                members[each] = Member(each, other.folder, other.pipeline.artifacts)
-            else:
-                others[each] = _state_of_other(other)
-    groups = {}
-    for name, glob in named_groups(found.seed).items():
-        own = around.names.matching(glob, found.id)
-        there = [members[each] for each in own if each in members]
-        rest = {each: others[each] for each in own if each in others}
-        groups[name] = Group(name, glob, around.root, there, rest)
-    return replace(found, jobs=groups)
+    below = (names.with_source(glob, found.id) for glob in globs.values())
+    for each in dict.fromkeys(itertools.chain(*below)):
+        if each in above:
+            return _in_a_cycle(found, chain[chain.index(each) :], around.root)
+        pipeline, state = around.known(each), around.others.get(each)
+        if pipeline is not None:
+            at = around.root.job(COMPLETE, each)
+            members[each] = Member(each, at, pipeline.artifacts, has_own_seed=True)
+            continue
+        if state:
+            others[each] = state
+            continue
+        other = find(each, around, chain)
+        if found.id in other.cycle:
+            return _in_a_cycle(found, other.cycle, around.root)
+        if other.up_to_date and other.folder and other.pipeline:
+            members[each] = Member(each, other.folder, other.pipeline.artifacts)
+        else:
+            others[each] = state_of_other(other)
+    groups = (
+        Group.of(name, glob, around.root, names.matching(glob, found.id), members, others)
+        for name, glob in globs.items()
+    )
+    return replace(found, jobs={group.name: group for group in groups})
 
 
 def _in_a_cycle(found: Job, cycle: tuple[str, ...], root: Root) -> Job:
@@ -200,7 +201,7 @@ def _in_a_cycle(found: Job, cycle: tuple[str, ...], root: Root) -> Job:
     return replace(found, seed=None, pipeline=None, bad_seed=bad, cycle=cycle)
 
 
-def _state_of_other(job: Job) -> str:
+def state_of_other(job: Job) -> str:
     """The state of a job that is not up to date, for one that is over it."""
     if job.bad is not None:
         return job.bad[0]

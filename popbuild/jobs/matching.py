@@ -34,9 +34,12 @@ class JobNames:
         found = [each for each in self._ids[first:last] if fits(each) and each != own]
         return [each for each in found if name_problem(each) is None]
 
-    def has_source(self, job: str) -> bool:
-        """Whether there is a file, a row or a submission that a job is built from."""
-        self._renew()
+    def with_source(self, glob: str, own: str) -> list[str]:
+        """Those of them for which there is a file, a row or a submission that they are built from:
+        no orphans."""
+        return [each for each in self.matching(glob, own) if self._has_source(each)]
+
+    def _has_source(self, job: str) -> bool:
         if job in self._with_source:
             return True
         places = (self._root.job(state, job) for state in (CURRENT, COMPLETE, REJECTED))

@@ -8,7 +8,6 @@ few are kept: ten thousand jobs are not held in memory.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,7 +16,7 @@ from typing import Any
 
 from popbuild.base import jsonio
 from popbuild.base.errors import TaskError
-from popbuild.base.paths import JobFolder, Root
+from popbuild.base.paths import SEED, JobFolder, Root
 from popbuild.jobs import job_state, records
 from popbuild.jobs.seed_files import BadSeed
 from popbuild.model import status as states
@@ -35,11 +34,13 @@ Field = tuple[str, str]
 
 @dataclass(frozen=True)
 class Member:
-    """One of the jobs. `folder` is its good result, `artifacts` are the main ones by task."""
+    """One of the jobs. `folder` is its good result, `artifacts` are the main ones by task. With
+    `has_own_seed`, the copy of its seed there is today's."""
 
     id: str
     folder: JobFolder
     artifacts: Mapping[str, str]
+    has_own_seed: bool = False
 
 
 @dataclass(eq=False)
@@ -55,6 +56,20 @@ class Group:
     _documents: OrderedDict[tuple[int, str | None], Any] = field(default_factory=OrderedDict)
     _digests: dict[tuple[int, str | None], str | None] = field(default_factory=dict)
     _columns: dict[Field, tuple[str, ...]] = field(default_factory=dict)
+
+    @staticmethod
+    def of(
+        name: str,
+        glob: str,
+        root: Root,
+        jobs: Iterable[str],
+        members: Mapping[str, Member],
+        others: Mapping[str, str],
+    ) -> Group:
+        """The group of these jobs, of which each is one of `members` or `others`, or an orphan."""
+        jobs = list(jobs)
+        there = [members[each] for each in jobs if each in members]
+        return Group(name, glob, root, there, {e: others[e] for e in jobs if e in others})
 
     @property
     def ids(self) -> list[str]:
@@ -136,9 +151,8 @@ class Group:
         member = self.members[number]
         value, digest = MISSING, None
         if task is None:
-            with contextlib.suppress(BadSeed):
-                value = job_state.todays_seed(self.root, member.id)[0]
-                digest = jsonio.digest(value)
+            value = self._seed(member)
+            digest = None if value is MISSING else jsonio.digest(value)
         elif task in member.artifacts:
             value, digest = records.read_main(member.folder, member.artifacts[task])
         if self._digests.setdefault((number, task), digest) != digest:
@@ -148,6 +162,15 @@ class Group:
                 hint="run the command again",
             )
         return MISSING if digest is None else value
+
+    def _seed(self, member: Member) -> Any:
+        own = records.read_json(member.folder.at(SEED)) if member.has_own_seed else None
+        if own is not None:
+            return own
+        try:
+            return job_state.todays_seed(self.root, member.id)[0]
+        except BadSeed:
+            return MISSING
 
 
 Groups = Mapping[str, Group]

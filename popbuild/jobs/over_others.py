@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from popbuild.base import disk
 from popbuild.base.paths import Root
-from popbuild.jobs import job_ids, job_state, row_seeds
+from popbuild.jobs import job_ids, job_state
 from popbuild.jobs.seed_files import BadSeed
 from popbuild.model.job_groups import named_groups
 
@@ -33,10 +33,12 @@ class OverOthers:
         """The same of these jobs alone."""
         for job in jobs:
             mark = disk.stamp(self._root.seed(job)), disk.stamp(self._root.pending(job))
-            if self._marks.get(job) == mark or row_seeds.of_row(self._root, job) is not None:
+            if self._marks.get(job) == mark:
                 continue
             self._marks[job] = mark
             self._globs.pop(job, None)
+            if not job_state.may_be_over(self._root, job):
+                continue
             with contextlib.suppress(BadSeed):
                 globs = named_groups(job_state.todays_seed(self._root, job)[0]).values()
                 self._globs |= {job: tuple(globs)} if globs else {}

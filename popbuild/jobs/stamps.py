@@ -19,6 +19,7 @@ from popbuild.base import disk, file_clock, jsonio, paths, tree
 from popbuild.base.errors import PopbuildError
 from popbuild.base.paths import COMPLETE, CURRENT, PACKAGE, PENDING, REJECTED, SEED, STATUS, Root
 from popbuild.jobs import fingerprint, job_ids, records, row_seeds
+from popbuild.jobs.examine import Exam
 from popbuild.jobs.staleness import Verdict
 from popbuild.jobs.surroundings import Surroundings
 from popbuild.model.pipeline import Pipeline
@@ -26,6 +27,7 @@ from popbuild.model.pipeline import Pipeline
 # Folders of the code that decides what is stale.
 _JUDGES = ("base", "model", "model/config", "model/schema", "llm", "jobs")
 _INDEX_VERSION = 5
+_MAX_REASONS = 4_000  # characters of a stale job's reasons that are kept
 _pack = struct.Struct("=qqqQQ").pack
 
 # A path -> what stands there, None for nothing.
@@ -171,3 +173,11 @@ def unsettled_jobs(root: Root) -> frozenset[str]:
         *(tree.stems_in(folder, ".json") for folder in (notes, records.frozen_folder(root))),
         *(tree.stems_in(data / state, "") for state in (CURRENT, REJECTED)),
     )
+
+
+def lasting_verdicts(exam: Exam) -> Mapping[str, Verdict] | None:
+    """The verdicts on a stale complete job, if its stamp covers all that decided them."""
+    if exam.pipeline.gated or exam.frozen:
+        return None
+    length = sum(len(reason) for each in exam.verdicts.values() for reason in each.reasons)
+    return dict(exam.verdicts) if length <= _MAX_REASONS else None

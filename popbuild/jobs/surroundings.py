@@ -30,6 +30,8 @@ class Surroundings:
     config: Config
     # The pipeline of a job that is known to be complete and up to date without a look at it.
     known: Callable[[str], Pipeline | None] = lambda _: None
+    # The states of jobs that were looked at a moment ago, and are not up to date.
+    others: dict[str, str] = field(default_factory=dict)
     _places: dict[str, Place] = field(default_factory=dict)
     _schemas: dict[str, tuple[schemas.Schema, dict[str, str]]] = field(default_factory=dict)
     _sent: dict[str, Any] = field(default_factory=dict)
