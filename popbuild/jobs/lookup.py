@@ -167,16 +167,15 @@ def find(job: str, around: Surroundings, above: tuple[str, ...] = ()) -> Job:
 def _with_jobs(found: Job, around: Surroundings, above: tuple[str, ...]) -> Job:
     """A job with those that it is over, each looked at. One that is over itself has a bad seed."""
     chain, names, globs = (*above, found.id), around.names, named_groups(found.seed)
-    others: dict[str, str] = {}
-    members: dict[str, Member] = {}
+    others, members = dict[str, str](), dict[str, Member]()
     below = (names.with_source(glob, found.id) for glob in globs.values())
     for each in dict.fromkeys(itertools.chain(*below)):
         if each in above:
             return _in_a_cycle(found, chain[chain.index(each) :], around.root)
         pipeline, state = around.known(each), around.others.get(each)
         if pipeline is not None:
-            at = around.root.job(COMPLETE, each)
-            members[each] = Member(each, at, pipeline.artifacts, has_own_seed=True)
+            at, artifacts = around.root.job(COMPLETE, each), pipeline.artifacts
+            members[each] = Member(each, at, artifacts, has_own_seed=True)
             continue
         if state:
             others[each] = state
