@@ -156,6 +156,7 @@ IMPORTERS = {
     # Prompts are rendered in a sandbox of their own, rows in another, pages from our templates.
     "jinja2": {
         "popbuild.jobs.row_templates",
+        "popbuild.task.templates.expressions",
         "popbuild.task.templates.render",
         "popbuild.task.templates.sandbox",
         "popbuild.task.templates.syntax",

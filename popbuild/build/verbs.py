@@ -167,7 +167,8 @@ def freeze(root: Root, pattern: str, task: str) -> dict[str, tuple[str, ...]]:
     found = {}
     for job in _all_with_task(root, pattern, task):
         assert job.exam is not None
-        if job.exam.letters[task] is None or job.exam.digests[task] is None:
+        built = job.exam.digests[task] is not None or job.exam.skipped(task)
+        if job.exam.letters[task] is None or not built:
             raise UsageError(
                 "there is nothing to freeze: the task was never built",
                 {"job": job.id, "task": task},
@@ -217,7 +218,12 @@ def _set_frozen(
 def _check_accept(exam: Exam, task: Any) -> None:
     where = {"job": exam.folder.id, "task": task.id, "artifact": task.artifact}
     if exam.digests[task.id] is None:
-        raise InputError("there is nothing to accept", {**where, "missing": task.artifact})
+        skipped = exam.skipped(task.id)
+        raise InputError(
+            "there is nothing to accept",
+            {**where, "missing": task.artifact, **({"skipped": skipped} if skipped else {})},
+            f"doit run {exam.folder.id}:{task.id} decides it anew" if skipped else None,
+        )
     if exam.letters[task.id] is None:
         raise InputError(
             "there is no letter to go by",

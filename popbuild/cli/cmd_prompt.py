@@ -12,9 +12,10 @@ def _prompt(given: Given) -> int:
     """Print the messages that a task would send now. Renders the templates; makes no call."""
     from popbuild.query import describe
     from popbuild.query.preview import message_lines
+    from popbuild.query.prompt_now import prompt_now
 
     root = root_of(given)
-    messages = describe.prompt(describe.find_job(root, given.job), given.task)
+    messages = prompt_now(describe.find_job(root, given.job), given.task)
 
     def lines() -> Iterator[str]:
         for number, message in enumerate(messages):

@@ -11,6 +11,7 @@ A fingerprint maps dependencies to digests. Their names are what `explain` print
     file:tasks/research/prompt.md   a file under pipeline-config/
     setting:temperature          an effective model setting
     answer, output, command      how the task answers, the file it makes, what it runs
+    when                         its condition: the expression
     fallback:openai/gpt-4o       that a model which answered in another's place is to be asked
     endpoint, weights            where the model answers; the file of a local one
     sample                       which draw the task is at, where it is not the first
@@ -41,8 +42,8 @@ STAGES_VERSION = "2"  # raised when a default stage gives another result for the
 class Inputs:
     """What dependencies are resolved against: the seed, each upstream main artifact that exists,
     the digests of the snapshot by path, where the task's model answers, the number of its first
-    draw, the job's ID, the files of the seed. `resolved` are dependencies on documents that other
-    tasks have too."""
+    draw, the job's ID, the files of the seed, the needed tasks that were skipped. `resolved` are
+    dependencies on documents that other tasks have too."""
 
     seed: Any
     artifacts: Mapping[str, Any]
@@ -51,6 +52,7 @@ class Inputs:
     sample: int = 0
     job: str = ""
     inputs: InputFiles = field(default_factory=dict)
+    skipped: tuple[str, ...] = ()
     resolved: dict[str, tuple[Any, str]] = field(default_factory=dict)
 
 
@@ -63,12 +65,14 @@ class Seen:
     artifacts: Mapping[str, Any]
     config: Mapping[str, Any]
     files: InputFiles = field(default_factory=dict)
+    skipped: tuple[str, ...] = ()
 
     @staticmethod
     def of(task: Task, inputs: Inputs) -> Seen:
         artifacts = {name: jsonio.in_order(value) for name, value in inputs.artifacts.items()}
         settings = jsonio.in_order(dict(task.settings))
-        return Seen(jsonio.in_order(inputs.seed), artifacts, settings, inputs.inputs)
+        seed = jsonio.in_order(inputs.seed)
+        return Seen(seed, artifacts, settings, inputs.inputs, inputs.skipped)
 
 
 def fixed(task: Task, inputs: Inputs) -> dict[str, str]:
@@ -91,6 +95,13 @@ def fixed(task: Task, inputs: Inputs) -> dict[str, str]:
     return found
 
 
+def of_skipped(task: Task) -> dict[str, str]:
+    """What a skipped task depends on, besides what its condition read: neither its prompt nor its
+    model decided anything."""
+    said = task.dependencies
+    return {name: said[name] for name in ("when", "output") if name in said}
+
+
 def resolve(dependency: str, task: Task, inputs: Inputs) -> str:
     """Today's digest of a dependency that a run traced."""
     kind, _, rest = dependency.partition(":")
@@ -99,7 +110,7 @@ def resolve(dependency: str, task: Task, inputs: Inputs) -> str:
     if kind == "job":
         return inputs.job
     if kind == "needs":
-        return value_digest(list(task.needs))
+        return value_digest([name for name in task.needs if name not in inputs.skipped])
     if kind == "inputs":
         return value_digest(sorted(inputs.inputs))
     if kind == "fallback":
@@ -174,9 +185,12 @@ def _is_no_more(dependency: str, task: Task, now: Fingerprint) -> bool:
     return is_own and dependency not in now and is_litter(path)
 
 
-def current(last: Fingerprint, task: Task, inputs: Inputs) -> dict[str, str]:
-    """Today's fingerprint, over the dependencies of `last` and all that are fixed."""
-    now = fixed(task, inputs)
+def current(
+    last: Fingerprint, task: Task, inputs: Inputs, *, skipped: bool = False
+) -> dict[str, str]:
+    """Today's fingerprint, over the dependencies of `last` and all that are fixed. `skipped` says
+    that `last` is of a task that its condition left out."""
+    now = of_skipped(task) if skipped else fixed(task, inputs)
     for dependency in last:
         kind = dependency.partition(":")[0]
         if _is_no_more(dependency, task, now):

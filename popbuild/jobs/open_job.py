@@ -109,9 +109,12 @@ def _say_done(status: states.Status, letter: Letter) -> states.Status:
         "usage": letter.body.get("usage"),
         "artifacts": states.LEGACY_ARTIFACTS,
     }
+    if letter.skipped:
+        made = [name for name in states.LEGACY_ARTIFACTS if name != "output.json"]
+        more |= {"artifacts": made, "skipped": True, "reason": letter.skipped}
     status = states.move_task(status, letter.task, "done", **more)
     earlier = _indexed(status, letter.task).difference(letter.files)
-    for kind, name in earlier if letter.files else ():
+    for kind, name in earlier if letter.files or letter.skipped else ():
         status = states.drop_file(status, letter.task, kind, name)
     for kind, name in letter.files:
         owner = states.owner(status, kind, name)

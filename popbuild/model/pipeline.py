@@ -38,7 +38,8 @@ class Task:
     paths, or None. `timeout_s` is a stage's, `call_timeout_s` a call's; None leaves it to the
     command. `fallbacks` are the models to ask, in order, if that of the settings is unavailable.
     `attach` are files of the seed that go with the prompt, `accepts` the kinds of them that its
-    models take by its own word.
+    models take by its own word. `when` is a condition, an expression; where it is false the task
+    is skipped.
     """
 
     id: str
@@ -55,6 +56,7 @@ class Task:
     files: Mapping[str, str] = field(default_factory=dict)
     fallbacks: tuple[str, ...] = ()
     attach: tuple[str, ...] = _said("/attach", "attach", default=())
+    when: str = _said("/when", "when", default="")
     accepts: tuple[str, ...] = ()
     modules: Mapping[str, str] = field(default_factory=dict)
     human_gate: HumanGate | None = None

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from popbuild.base import disk
-from popbuild.base.errors import ConfigError, InputError, TaskError, UsageError, unknown
+from popbuild.base.errors import InputError, UsageError, unknown
 from popbuild.base.paths import COMPLETE, FILE_KINDS, INPUTS, JobFolder, Root
 from popbuild.jobs import index, job_ids, lookup, originals
 from popbuild.jobs.examine import Exam
-from popbuild.jobs.extraction import looks_at_files
 from popbuild.jobs.input_files import own_places
 from popbuild.jobs.lookup import Job
 from popbuild.jobs.records import is_foreign, listed_tasks, read_decision, shown_status
@@ -137,6 +136,8 @@ def _as_judged(job: Job, exam: Exam, task: Task, entry: Mapping[str, Any]) -> di
         "artifact": task.artifact,
         **_what_it_took(entry),
     }
+    if verdict.skipped and said == "done":
+        body |= {"skipped": True, "reason": verdict.skipped}
     if isinstance(entry.get("currentStage"), str) and said == "running" and not killed:
         body["currentStage"] = entry["currentStage"]
     decision = _decision(exam, task) if job.folder else None
@@ -251,48 +252,24 @@ def read_file(job: Job, name: str) -> tuple[ShownFile, bytes]:
     return found[0], disk.read(found[0].path)
 
 
-def prompt(job: Job, task_name: str) -> list[dict[str, Any]]:
-    """The messages that a task's first try would send, rendered now. Makes no call."""
-    from popbuild.query.preview import render_preview, templates_of
-
-    task = _pipeline_with(job, task_name).task(task_name)
-    assert job.exam is not None
-    missing = [name for name in task.needs if name not in job.exam.artifacts]
-    if missing:
-        raise UsageError(
-            "the prompt needs artifacts that are not there yet",
-            {"job": job.id, "task": task_name, "missing": ", ".join(missing)},
-            hint=f"doit run {job.id}:{missing[0]}",
-        )
-    exam, settings = job.exam, job.exam.around.config
-    try:
-        if looks_at_files(settings, exam.pipeline):
-            exam = replace(exam, files=exam.around.inputs.extract(exam.files))
-        return render_preview(exam, task, templates_of(settings))
-    except BadSeed as bad:
-        raise seed_error(bad) from None
-    except TaskError as error:
-        # No task failed and nothing was built: its files cannot be rendered.
-        raise ConfigError.of(error) from None
-
-
 def explain_job(root: Root, name: str, task: str | None = None) -> list[Explanation]:
     """Why a job's tasks, or one of them, are stale, with the differences."""
     from popbuild.query.explain import explain
 
     job = find_job(root, name)
-    names = _pipeline_with(job, task).names
+    names = pipeline_with(job, task).names
     return list(explain(job, names if task is None else [task]))
 
 
 def with_task(root: Root, name: str, task: str | None) -> Job:
     """A usable job, with this task if one is named."""
     job = find_job(root, name)
-    _pipeline_with(job, task)
+    pipeline_with(job, task)
     return job
 
 
-def _pipeline_with(job: Job, task: str | None) -> Pipeline:
+def pipeline_with(job: Job, task: str | None) -> Pipeline:
+    """The pipeline of a usable job, which must have this task if one is named."""
     refuse_bad(job)
     assert job.pipeline is not None
     if task is not None and task not in job.pipeline.names:

@@ -19,6 +19,7 @@ from popbuild.llm.request import Message, message_text
 from popbuild.model.config.config import Config
 from popbuild.model.pipeline import Task
 from popbuild.task.attaching import asked
+from popbuild.task.conditions import check_condition
 from popbuild.task.input_views import documents
 from popbuild.task.reads import ReadTrace
 from popbuild.task.templates.render import Templates, nothing_to_send
@@ -73,7 +74,7 @@ def render_preview(exam: Exam, task: Task, templates: Templates) -> list[dict[st
             if "variables" in names and "pre_processing" in code:
                 raise _from_code(task, "pre_processing")
             if name == path and is_blank(text):
-                raise nothing_to_send(name, trace, seen.seed, seen.artifacts)
+                raise nothing_to_send(name, trace, seen)
             is_asked = name == path
             message = {"role": role, "content": text}
             found.append(asked(task, seen, trace, text) if is_asked else message)
@@ -196,7 +197,13 @@ def _first_problem(around: Surroundings, task: Task, templates: Templates) -> Co
 
 
 def unusable(settings: Config, task: Task) -> Iterator[ConfigError]:
-    """A prompt that always renders to nothing, and stages that cannot be called."""
+    """A prompt that always renders to nothing, stages that cannot be called, and a condition that
+    cannot be evaluated."""
+    if task.when:
+        try:
+            check_condition(task, templates_of(settings).expressions)
+        except TaskError as error:
+            yield ConfigError(error.message, error.values, error.hint)
     prompt = task.path("prompt.md")
     if prompt and renders_prompt(settings, task) and template_of(settings, prompt).blank:
         yield ConfigError(

@@ -76,6 +76,13 @@ class Built:
 
 
 @dataclass(frozen=True)
+class Skipped:
+    """The task's condition is false: no stage ran."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class NotPassed:
     """The last try failed its gate too. `answer` is the log file of the raw answer; `declined` says
     that the provider refuses the request itself, so that no other try can help."""

@@ -1,5 +1,5 @@
 """Runs one task through its eleven stages, and again with what its gate found; the outcome is a
-value: built, or not passed."""
+value: built, not passed, or skipped."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from popbuild.base.errors import PopbuildError
 from popbuild.base.redact import redact
 from popbuild.model.problem import Problem
 from popbuild.model.stage_names import kept_name
-from popbuild.task import prompts, timed, user_code
+from popbuild.task import conditions, prompts, timed, user_code
 from popbuild.task.answer.document import Found, whole_document
 from popbuild.task.asking import Asking
-from popbuild.task.attempt import AnswerRejected, Built, NotPassed, Work
+from popbuild.task.attempt import AnswerRejected, Built, NotPassed, Skipped, Work
 from popbuild.task.context import Context
 from popbuild.task.prompts import as_messages, as_sent, default_messages
 from popbuild.task.returned import Returned
@@ -26,14 +26,21 @@ from popbuild.task.timed import run_command
 _SHORT_CHARS = 65_536  # of an answer: to read so many as JSON takes no time to speak of
 
 
-async def run_task(work: Work) -> Built | NotPassed:
-    """Run the eleven stages, with refinements. Raises TaskError or ProviderError for a crash."""
+async def run_task(work: Work) -> Built | NotPassed | Skipped:
+    """Run the eleven stages, with refinements, unless the task's condition is false. Raises
+    TaskError or ProviderError for a crash."""
     runner = _Runner(work)
     try:
         return await runner.run()
     except PopbuildError as error:
         work.log.skip_rest(f"the task stopped: {error.message}")
         raise
+
+
+def _why_skipped(work: Work) -> str | None:
+    expressions = work.templates.expressions
+    given = (work.task, work.seen, work.trace, expressions, work.environment)
+    return conditions.why_skipped(*given)
 
 
 class _Runner:
@@ -44,8 +51,14 @@ class _Runner:
         self._returned = Returned(work, self._asking)
         self._context = Context(work, self._asking, self._returned)
 
-    async def run(self) -> Built | NotPassed:
+    async def run(self) -> Built | NotPassed | Skipped:
         work, log, context = self._work, self._work.log, self._context
+        if work.task.when:
+            decide = functools.partial(_why_skipped, work)
+            reason = await timed.in_time(work, self._asking, "when", decide)
+            if reason is not None:
+                log.skip_rest(f"skipped: {reason}")
+                return Skipped(reason)
         for path, digest in work.around.schema(work.task)[1].items():
             work.trace.file(path, digest)
         if work.task.stages is not None:

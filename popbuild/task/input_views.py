@@ -166,7 +166,7 @@ def documents(seen: Seen, trace: ReadTrace) -> dict[str, Any]:
     """What a template sees of a task's inputs, by the name that it has there."""
     return {
         "seed": view(seen.seed, "seed", "", trace),
-        "artifacts": ArtifactsView(seen.artifacts, trace),
+        "artifacts": ArtifactsView(seen.artifacts, trace, seen.skipped),
         "files": FilesView(seen.files, trace),
         "config": dict(seen.config),
     }

@@ -7,7 +7,7 @@ Scalars are always plain values, so nothing leaks past a filter.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from popbuild.base.jsonio import ABSENT
@@ -40,7 +40,7 @@ class ReadTrace:
         return view(value, document, pointer, self)
 
     def needs(self, tasks: Iterable[str]) -> None:
-        """The task learned which artifacts there are: those of all needed tasks."""
+        """The task learned which artifacts there are: those of these needed tasks."""
         self._digests["needs"] = value_digest(list(tasks))
 
     def inputs(self, names: Iterable[str]) -> None:
@@ -167,12 +167,16 @@ class ObjectView(_View, Mapping[str, Any]):
 
 
 class ArtifactsView(ObjectView):
-    """The artifacts of the needed tasks by task. Each is a separate document."""
+    """The artifacts of the needed tasks by task. Each is a separate document; `absent` are needed
+    tasks that have none."""
 
-    __slots__ = ()
+    __slots__ = ("absent",)
 
-    def __init__(self, values: Mapping[str, Any], trace: ReadTrace) -> None:
+    def __init__(
+        self, values: Mapping[str, Any], trace: ReadTrace, absent: Collection[str] = ()
+    ) -> None:
         super().__init__(values, "artifacts", "", trace)
+        self.absent = absent
 
     def _note_names(self) -> None:
         self._trace.needs(self._value)
@@ -183,6 +187,9 @@ class ArtifactsView(ObjectView):
     def _at(self, part: str | int) -> Any:
         if part in self._value:
             return self._trace.looked(f"artifact:{part}", "", self._value[part])
+        if part in self.absent:
+            self._trace.read(f"artifact:{part}", "", MISSING)
+            return MISSING
         self._note_names()
         return MISSING
 

@@ -17,7 +17,7 @@ from popbuild.jobs.records import (
     read_letter,
 )
 from popbuild.model.letter import Letter
-from popbuild.model.problem import value_at
+from popbuild.model.problem import MISSING, value_at
 from popbuild.upkeep.evidence import bytes_of
 from popbuild.upkeep.proof import JobProof, ProofFinding
 
@@ -48,6 +48,7 @@ def check_letters(proof: JobProof, letters: Mapping[str, Letter]) -> None:
     documents: dict[str, Any] = {}
     for letter in letters.values():
         _check_outputs(proof, letter)
+        _check_skipped(proof, letter)
         _check_fingerprint(proof, letter, letters, documents)
         calls = letter.body.get("calls")
         for call in calls if isinstance(calls, list) else ():
@@ -84,6 +85,15 @@ def _check_main(proof: JobProof, letter: Letter, path: str, data: bytes, digest:
         proof.note(f"{letter.task} would not pass today's gate: {problem}")
 
 
+def _check_skipped(proof: JobProof, letter: Letter) -> None:
+    """That a task that was skipped left nothing."""
+    main = letter.fingerprint.get("output")
+    if letter.skipped and main is not None and disk.stands(proof.folder.artifact(main)):
+        path = artifact_place(main)
+        if path not in proof.reported:
+            proof.altered(path, f"stands there, and {letter.task} was skipped")
+
+
 def _check_fingerprint(
     proof: JobProof, letter: Letter, letters: Mapping[str, Letter], documents: dict[str, Any]
 ) -> None:
@@ -102,7 +112,8 @@ def _check_fingerprint(
         if path not in documents:
             is_input = kind.startswith("input")
             read_document = own_document if is_input else _json
-            documents[path] = read_document(proof.folder, path)
+            is_absent = kind == "artifact" and letters[rest.partition(":")[0]].skipped
+            documents[path] = MISSING if is_absent else read_document(proof.folder, path)
         value = value_at(documents[path], pointer)
         if digest != (kind_of(value) if kind.endswith("-kind") else value_digest(value)):
             differing.setdefault(path, []).append(pointer or "/")

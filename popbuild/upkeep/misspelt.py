@@ -19,7 +19,7 @@ from popbuild.model.schema.dialects import DEFAULT_DIALECT
 from popbuild.model.schema.references import parts
 from popbuild.query.preview import renders_prompt, template_of, tree_of
 from popbuild.task.templates.sandbox import NAMES
-from popbuild.task.templates.syntax import Reference
+from popbuild.task.templates.syntax import Reference, TemplateSource, template_source
 from popbuild.task.user_code import near_stages
 from popbuild.upkeep.findings import Finding, findings_of_error
 
@@ -33,6 +33,7 @@ def doubts(settings: Config, pipeline: Pipeline, task: Task) -> Iterator[Finding
         yield from _templates(settings, pipeline, task)
         yield from _settings(settings, pipeline, task)
         yield from _strict(settings, task)
+    yield from _condition(pipeline, task)
     yield from _asked_about(task)
 
 
@@ -101,6 +102,19 @@ def _no_template(settings: Config, path: str, reference: Reference) -> ConfigErr
         values["did you mean"] = close
     hint = "a name is looked up beside the template, then from pipeline-config/"
     return ConfigError("a template includes one that is not there", values, hint)
+
+
+def _condition(pipeline: Pipeline, task: Task) -> Iterator[Finding]:
+    """Artifacts that a condition reads, and that the task does not get."""
+    source = template_source(f"{{{{ ({task.when}) }}}}") if task.when else TemplateSource()
+    for named in source.artifacts if set(task.needs) <= set(pipeline.names) else ():
+        if named.name not in task.needs:
+            place = {"file": f"pipeline-config/{task.folder}/{TASK_FILE}", "task": task.id}
+            values = no_such("artifact", named.name, task.needs, where={**place, "when": task.when})
+            there = named.name in pipeline.names and named.name != task.id
+            hint = f"add {named.name} to `needs` in task.yaml" if there else None
+            message = "a condition reads an artifact that the task does not get"
+            yield from findings_of_error(ConfigError(message, values, hint))
 
 
 def _artifacts(

@@ -146,10 +146,15 @@ def printed_text(value: object) -> str:
     if method or (not isinstance(value, Collection) and _PLACE.search(text)):
         raise TaskError(
             "a template prints something that has no text of its own",
-            {"found": _PLACE.sub(">", text)[:_MAX_SHOWN]},
+            {"found": shown(text)},
             hint="a method is called with (), and a filter like `map` ends with `| list`",
         )
     return text
+
+
+def shown(value: object) -> str:
+    """A value that has no text of its own, without its place in memory."""
+    return _PLACE.sub(">", str(value))[:_MAX_SHOWN]
 
 
 def limit_bits(bits: int) -> None:

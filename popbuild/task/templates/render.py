@@ -12,34 +12,42 @@ from jinja2.exceptions import SecurityError
 
 from popbuild.base.errors import TaskError
 from popbuild.base.jsonio import ABSENT
+from popbuild.jobs.fingerprint import Seen
+from popbuild.jobs.input_files import InputFile
 from popbuild.jobs.staleness import brief
 from popbuild.model.problem import MISSING, value_at
 from popbuild.task.reads import ReadTrace
 from popbuild.task.templates import bounds
+from popbuild.task.templates.expressions import Expressions
 from popbuild.task.templates.sandbox import Sandbox
 
 _MAX_READ = 20  # values in an error
 
 
-def nothing_to_send(
-    path: str, trace: ReadTrace, seed: object, artifacts: Mapping[str, Any]
-) -> TaskError:
+def nothing_to_send(path: str, trace: ReadTrace, seen: Seen) -> TaskError:
     """The error of a prompt that renders to nothing, with the values that were read."""
-    values: dict[str, object] = {"file": f"pipeline-config/{path}"}
-    for name in sorted(trace.dependencies()):
-        kind, _, pointer = name.partition(":")
-        document = seed
-        if kind == "artifact":
-            task, _, pointer = pointer.partition(":")
-            document = artifacts.get(task, {})
-        if kind in ("seed", "artifact") and len(values) <= _MAX_READ:
-            value = value_at(document, pointer)
-            values[name] = "absent" if value is MISSING else brief(value)
     return TaskError(
         "a prompt renders to nothing",
-        values,
+        {"file": f"pipeline-config/{path}", **shown_reads(trace, seen)},
         hint="nothing was sent: say in the prompt what to do where these values are empty",
     )
+
+
+def shown_reads(trace: ReadTrace, seen: Seen) -> dict[str, str]:
+    """The values that were read, by their dependencies: the first of many, each in brief."""
+    found: dict[str, str] = {}
+    for name in sorted(trace.dependencies()):
+        kind, _, pointer = name.partition(":")
+        document = seen.seed
+        if kind != "seed":
+            of, _, pointer = pointer.partition(":")
+            documents = {"artifact": seen.artifacts, "input": seen.files}.get(kind, {})
+            document = documents.get(of, MISSING)
+            document = document.document if isinstance(document, InputFile) else document
+        if kind in ("seed", "artifact", "input") and len(found) < _MAX_READ:
+            value = value_at(document, pointer)
+            found[name] = "absent" if value is MISSING else brief(value)
+    return found
 
 
 class Templates:
@@ -51,6 +59,7 @@ class Templates:
         # Without jinja's cache: it would hide includes from the loader, which notes them.
         self._environment = _Environment(loader=self._loader, cache_size=0)
         self.budget = self._environment.budget
+        self.expressions = Expressions(self._environment)
 
     def check(self, path: str) -> None:
         """Raise TaskError if a template cannot be parsed."""

@@ -8,9 +8,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import jinja2
+import jinja2.environment
 import jinja2.filters
 import jinja2.meta
 import jinja2.nodes
+import jinja2.parser
 import jinja2.sandbox
 import jinja2.utils
 import jinja2.visitor
@@ -41,7 +43,27 @@ class Sandbox(jinja2.sandbox.SandboxedEnvironment):
         del self.globals["lipsum"]  # a prompt must not be a random text
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> jinja2.nodes.Template:
-        tree = super()._parse(source, name, filename)
+        return self._checked(super()._parse(source, name, filename), name, filename)
+
+    def expression(
+        self, source: str
+    ) -> tuple[jinja2.nodes.Template, jinja2.environment.TemplateExpression]:
+        """An expression, parsed and compiled. Jinja's own `compile_expression` would leave out our
+        checks and counts."""
+        parser = jinja2.parser.Parser(self, source, state="variable")
+        value = parser.parse_expression()
+        if not parser.stream.eos:
+            parser.fail("there is more than one expression")
+        result = jinja2.nodes.Assign(jinja2.nodes.Name("result", "store"), value, lineno=1)
+        tree = jinja2.nodes.Template([result], lineno=1)
+        tree.set_environment(self)
+        code = self.compile(self._checked(tree, None, None))
+        template = self.template_class.from_code(self, code, {})
+        return tree, jinja2.environment.TemplateExpression(template, undefined_to_none=False)
+
+    def _checked(
+        self, tree: jinja2.nodes.Template, name: str | None, filename: str | None
+    ) -> jinja2.nodes.Template:
         for node in tree.find_all(jinja2.nodes.Filter):
             if node.name in operations.LEFT_OUT:
                 why = f"the filter {node.name!r} is left out: {operations.LEFT_OUT[node.name]}"
@@ -201,7 +223,9 @@ class Undefined(jinja2.StrictUndefined):
         if owner is jinja2.utils.missing:
             return _not_there("there is no", name, NAMES)
         if isinstance(owner, dict | ArtifactsView):
-            return _not_there("there is no", name, map(str, owner))
+            absent = isinstance(owner, ArtifactsView) and name in owner.absent
+            skipped = f"artifacts.{name} is undefined: its task was skipped"
+            return skipped if absent else _not_there("there is no", name, map(str, owner))
         if isinstance(owner, FileView):
             return owner.lack(name)
         if isinstance(owner, ObjectView) and not isinstance(self._undefined_name, str):
