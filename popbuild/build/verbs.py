@@ -36,7 +36,14 @@ def export(root: Root, job: Job, target: Path, artifact: str | None = None) -> P
             {"job": job.id, "state": job.description},
             hint=f"doit run job={job.id}",
         )
-    return _export(job, artifact or job.exam.pipeline.tasks[-1].artifact, target)
+    last = job.exam.pipeline.tasks[-1]
+    if artifact is None and (why := job.exam.skipped(last.id)):
+        raise UsageError(
+            "the job's last task was skipped: it has no artifact",
+            {"job": job.id, "task": last.id, "skipped": why},
+            hint="--artifact names another one",
+        )
+    return _export(job, artifact or last.artifact, target)
 
 
 def _last_artifact(job: Job) -> str:

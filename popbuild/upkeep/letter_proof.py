@@ -7,7 +7,7 @@ from typing import Any
 
 from popbuild.base import disk, jsonio
 from popbuild.base.errors import InputError
-from popbuild.base.paths import JobFolder, artifact_place, letter_place
+from popbuild.base.paths import STATUS, JobFolder, artifact_place, letter_place
 from popbuild.jobs.fingerprint import kind_of, value_digest
 from popbuild.jobs.input_files import own_document, own_inputs
 from popbuild.jobs.records import (
@@ -31,6 +31,9 @@ def read_letters(proof: JobProof, status: Mapping[str, Any]) -> dict[str, Letter
         letter = read_letter(folder, task)
         if letter is not None:
             letters[task] = letter
+            entry = listed.get(task) if isinstance(listed, dict) else None
+            if isinstance(entry, dict) and bool(entry.get("skipped")) != bool(letter.skipped):
+                proof.altered(STATUS, f"says another thing of {task} than its letter: skipped")
             if letter.edited:
                 proof.note(f"{task}: its artifact was edited by hand and accepted")
         elif is_foreign_letter(folder, task):

@@ -25,6 +25,7 @@ from workspace import Workspace
 #   check  needs facts; its stages.py reads facts' title and seed.data.tone by pointer, and imports
 #          helpers/limits.py, which imports helpers/numbers.py, by a call helpers/named.py, and
 #          helpers/extra.py if it is there
+#   maybe  is skipped: its condition asks whether seed.data.mood is "loud"
 #
 # The job `second`, of the pipeline `tools`:
 #
@@ -32,9 +33,17 @@ from workspace import Workspace
 #
 # `facts` answers by its angle and weight alone, whatever else stands in its prompt: what is new in
 # `lead` makes it run, and then stops there. The other answers differ for each request.
-NEEDS = {"lead": [], "list": [], "facts": ["lead"], "check": ["facts"], "tool": [], "more": []}
+NEEDS = {
+    "lead": [],
+    "list": [],
+    "facts": ["lead"],
+    "maybe": [],
+    "check": ["facts"],
+    "tool": [],
+    "more": [],
+}
 
-FIRST = ["lead", "list", "facts", "check"]
+FIRST = ["lead", "list", "facts", "maybe", "check"]
 
 # `runs`: the tasks whose stages run. `asks`: the tasks whose requests reach the provider; a task
 # that runs and does not ask found its answer in the store. `code`: the run's exit code. Below each
@@ -93,6 +102,19 @@ another file in a task's folder            | lead                  |            
     lead: file:tasks/lead/notes.md added
 .pyc appears                               |                       |                       | 0
 editor's backup appears                    |                       |                       | 0
+
+condition, its value is another false one  | maybe                 |                       | 0
+    maybe: seed:/data/mood changed
+condition, its value makes it true         | maybe                 | maybe                 | 0
+    maybe: seed:/data/mood changed
+condition, its expression                  | maybe                 |                       | 0
+    maybe: when changed
+condition is removed                       | maybe                 | maybe                 | 0
+    maybe: when removed
+condition is added, and true               | lead                  |                       | 0
+    lead: when added
+prompt of a skipped task                   |                       |                       | 0
+model of a skipped task                    |                       |                       | 0
 
 model                                      | lead facts            | lead facts            | 0
     lead: setting:model changed
@@ -163,8 +185,8 @@ letter of another task                     | facts                 |            
 
 whole job copied to another root           |                       |                       | 0
 job and its seed renamed                   |                       |                       | 0
-job directory moved by hand: its name      | lead list facts check |                       | 0
-    lead list facts check: never built
+job directory moved by hand: its name      | lead list facts maybe check |                 | 0
+    lead list facts maybe check: never built
 job directory moved by hand: to current/   |                       |                       | 0
 job directory moved by hand: to rejected/  |                       |                       | 0
 file touched                               |                       |                       | 0
@@ -221,6 +243,7 @@ SEED: dict[str, Any] = {
     "angle": "prices",
     "weight": 3,
     "tone": "plain",
+    "mood": "calm",
 }
 FACTS_SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -270,6 +293,8 @@ def write_both_jobs(workspace: Workspace) -> None:
         task_yaml={"needs": ["lead"]},
     )
     workspace.task("check", stages=STAGES, task_yaml={"needs": ["facts"]})
+    mood = {"needs": [], "when": 'seed.data.mood == "loud"'}
+    workspace.task("maybe", prompt="maybe: {{ seed.data.topic }}", task_yaml=mood)
     workspace.pipeline(FIRST)
     workspace.write("pipeline-config/shared/style.md", "Be brief.")
     workspace.write("pipeline-config/shared/other.md", "Be long.")
@@ -484,6 +509,13 @@ CHANGES: dict[str, Change] = {
     "another file in a task's folder": new("tasks/lead/notes.md"),
     ".pyc appears": new("tasks/check/__pycache__/stages.cpython-311.pyc"),
     "editor's backup appears": new("tasks/lead/prompt.md~"),
+    "condition, its value is another false one": seed(mood="quiet"),
+    "condition, its value makes it true": seed(mood="loud"),
+    "condition, its expression": replace("tasks/maybe/task.yaml", "loud", "shrill"),
+    "condition is removed": new("tasks/maybe/task.yaml", "needs: []\n"),
+    "condition is added, and true": new("tasks/lead/task.yaml", "when: 1 < 2\n"),
+    "prompt of a skipped task": replace("tasks/maybe/prompt.md", "maybe:", "maybe: now,"),
+    "model of a skipped task": config("maybe", model="openai/gpt-4.1-mini"),
     "model": config("lead", model="openai/gpt-4.1-mini"),
     "model, by environment": model_by_environment,
     "endpoint": endpoint,

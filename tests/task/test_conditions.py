@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from provider import Provider, Reply, Request
@@ -215,3 +216,215 @@ def test_a_condition_that_fails(
     run(support, "run", "first")
     assert asked(provider) == ["TRIAGE", "Sum"]
     assert "first  up to date" in run(support, "run", "first")
+
+
+def test_what_a_human_gate_asks_of_a_skipped_task(support: Workspace, provider: Provider) -> None:
+    """Nothing: the tasks below go on. Where the task is built, it asks, and waits."""
+    gate = {"when": FAQ, "gate": {"message": "Kind enough?"}}
+    support.task("reply", task_yaml=gate)
+    run(support, "run", "first")
+    assert asked(provider) == ["TRIAGE", "Sum"]
+    out = run(support, "approve", "first", "--task", "reply", code=3)
+    assert "the task was skipped" in out
+    kind(support, "faq")
+    run(support, "run", "first", code=4)
+    assert "waits for a person at reply" in run(support, "plan", "first")
+    run(support, "approve", "first")
+    run(support, "run", "first")
+    assert asked(provider)[2:] == ["TRIAGE", "Reply.", "Sum"]
+    kind(support, "bug")
+    assert "only the promotion" not in run(support, "plan", "first")
+    run(support, "run", "first")
+    assert "first  up to date" in run(support, "run", "first")
+    run(support, "verify")
+
+
+def test_a_plan_knows_what_is_skipped(support: Workspace, provider: Provider) -> None:
+    """From the seed and from artifacts that stand; otherwise the cost is from nothing. What a run
+    then sends is within the plan, and nothing was sent for it."""
+    support.task("reply", task_yaml={"when": "seed.data.kind == 'faq'"})
+    tasks = planned(support)
+    assert tasks["reply"]["basis"].startswith("skipped: when seed.data.kind == 'faq' is false")
+    assert tasks["reply"]["calls"] == {"low": 0, "high": 0}
+    support.task("reply", task_yaml={"when": FAQ})
+    tasks = planned(support)
+    assert tasks["reply"]["runs"] == "may"
+    assert tasks["reply"]["basis"].endswith(f"; only when {FAQ}")
+    assert tasks["reply"]["calls"]["low"] == 0 < tasks["reply"]["calls"]["high"]
+    assert not provider.requests
+    run(support, "run", "first:triage")
+    tasks = planned(support)
+    assert tasks["reply"]["basis"].startswith("skipped: ")
+    assert tasks["summary"]["basis"] == "input counted, output at most"
+    assert tasks["summary"]["runs"] == "will"
+    run(support, "run", "first")
+    assert planned(support) == {}
+
+
+def planned(workspace: Workspace) -> dict[str, dict[str, Any]]:
+    (job,) = json.loads(run(workspace, "plan", "first", "--json"))["jobs"]
+    return {task["task"]: task for task in job["tasks"]}
+
+
+def test_a_plan_sees_past_a_decision_that_stays(support: Workspace) -> None:
+    """The tasks below a skipped one are not planned if it is skipped again."""
+    run(support, "run", "first")
+    support.task("reply", task_yaml={"when": f"{FAQ} or 1 > 2"})
+    assert list(planned(support)) == ["reply"]
+
+
+def test_prompt_trace_show_and_graph(support: Workspace) -> None:
+    """Each command says that there is nothing, and why."""
+    run(support, "run", "first")
+    why = "artifact:triage:/kind is bug"
+    assert why in run(support, "prompt", "first", "reply", code=3)
+    run(support, "prompt", "first", "summary")
+    assert why in run(support, "trace", "first/reply", code=3)
+    out = run(support, "trace", "first/summary")
+    assert "reply: no artifact" in out
+    assert f"reply is skipped: when {FAQ} is false: {why}" in run(support, "show", "first")
+    assert "skipped" in run(support, "graph", "first")
+    page = support.root / "page.html"
+    run(support, "report", "first", "-o", str(page))
+    assert "artifact:triage:/kind is bug" in page.read_text()
+    body = json.loads(run(support, "status", "first", "--json"))[0]["tasks"]["reply"]
+    assert (body["skipped"], why in body["reason"], body["stale"]) == (True, True, False)
+
+
+def test_a_frozen_one_stays_skipped(support: Workspace, provider: Provider) -> None:
+    run(support, "run", "first")
+    run(support, "freeze", "first", "reply")
+    kind(support, "faq")
+    before = len(provider.requests)
+    run(support, "run", "first")
+    assert "Reply." not in asked(provider, before)
+    assert support.status("first")["tasks"]["reply"]["skipped"]
+    assert "frozen, else stale" in run(support, "explain", "first")
+    run(support, "thaw", "first", "reply")
+    run(support, "run", "first")
+    assert "Reply." in asked(provider, before)
+
+
+def test_an_artifact_that_was_put_in_its_place(support: Workspace) -> None:
+    """verify finds it, with and without a seal; run stops at it, and keeps nothing of it unless a
+    person removes it or says so."""
+    run(support, "run", "first")
+    path = support.job("first") / "files/artifacts/reply-output.json"
+    path.write_text('{"content": "Mine."}\n')
+    seal = support.job("first") / "seal.json"
+    assert "reply-output.json" in run(support, "verify", code=1)
+    sealed = seal.read_bytes()
+    seal.unlink()
+    assert "stands there, and reply was skipped" in run(support, "verify", code=1)
+    seal.write_bytes(sealed)
+    out = run(support, "run", "first", code=1)
+    assert "the task was skipped, and has no artifact" in out
+    assert path.exists()
+    run(support, "accept", "first", code=1)
+    run(support, "run", "first", "--keep-edits", code=1)
+    run(support, "run", "first", "--discard-edits")
+    assert not path.exists()
+    run(support, "verify")
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("tasks/reply/letter.json", "kind is bug", "kind is faq"),
+        ("tasks/reply/letter.json", '"skipped": true', '"skipped": false'),
+        ("tasks-status.json", '"skipped": true,', ""),
+        ("files/artifacts/triage-output.json", "bug", "faq"),
+    ],
+)
+def test_an_altered_decision_is_found(support: Workspace, file: str, old: str, new: str) -> None:
+    """With its seal, and without one: by the letter's digest, and by what it read."""
+    run(support, "run", "first")
+    path = support.job("first") / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    assert f"first/{file}" in run(support, "verify", code=1)
+    (support.job("first") / "seal.json").unlink()
+    assert f"first/{file}" in run(support, "verify", code=1)
+
+
+def test_retry_fresh_and_always(support: Workspace, provider: Provider) -> None:
+    """A draw of a skipped task is none: it is decided again, and nothing is sent."""
+    run(support, "run", "first")
+    before = len(provider.requests)
+    run(support, "run", "first", "fresh=reply")
+    run(support, "run", "-a", "first")
+    assert len(provider.requests) == before
+    assert support.status("first")["tasks"]["reply"]["skipped"]
+
+
+def test_a_command_is_skipped_as_well(support: Workspace, provider: Provider) -> None:
+    """And a command below a skipped task gets no artifact of it."""
+    support.write(
+        "pipeline-config/tasks/index.yaml",
+        "triage: ./triage\nreply: {command: [echo, hello]}\n"
+        "summary: {command: [python3, -c, 'import json, sys; "
+        'print(sorted(json.load(sys.stdin)["artifacts"]))\']}\n',
+    )
+    run(support, "run", "first")
+    assert support.artifact("first", "summary") == {"content": "['triage']"}
+    kind(support, "faq")
+    run(support, "run", "first")
+    assert support.artifact("first", "summary") == {"content": "['reply', 'triage']"}
+
+
+def test_the_last_task_of_a_job(support: Workspace, provider: Provider) -> None:
+    """A pipeline all of whose tasks are skipped is complete, and sends nothing."""
+    for task in ("triage", "reply", "summary"):
+        support.task(task, task_yaml={"when": "seed.data.kind == 'none'"})
+    run(support, "run", "first")
+    assert not provider.requests
+    assert support.runs()[-1]["finalArtifacts"] == []
+    assert "first  up to date" in run(support, "run", "first")
+    out = run(support, "export", "first", "out.json", code=3)
+    assert "skipped" in out
+
+
+def test_many_jobs_are_known_by_the_index(support: Workspace, provider: Provider) -> None:
+    """Jobs with skipped tasks are not opened again, and listings say which they are."""
+    for number in range(3):
+        support.seed(f"job-{number}", {"kind": "bug", "note": "a"})
+    run(support, "run")
+    run(support, "list")  # the index learns them
+    before = len(provider.requests)
+    for _ in range(2):
+        assert run(support, "list").count("skipped: reply") == 4
+        assert run(support, "run").count("up to date") == 4
+    assert len(provider.requests) == before
+
+
+def test_a_condition_on_a_skipped_task(support: Workspace, provider: Provider) -> None:
+    """Absence is a value too: a task for where another one was left out."""
+    support.task("summary", task_yaml={"when": "artifacts.reply is not defined"})
+    run(support, "run", "first")
+    assert asked(provider) == ["TRIAGE", "Sum"]
+    kind(support, "faq")
+    run(support, "run", "first")
+    assert asked(provider)[2:] == ["TRIAGE", "Reply."]
+    reason = support.status("first")["tasks"]["summary"]["reason"]
+    assert reason == "when artifacts.reply is not defined is false"
+    assert "first  up to date" in run(support, "run", "first")
+
+
+def test_keys_are_masked_in_a_reason(support: Workspace) -> None:
+    """A reason stands in a letter, where no key may be."""
+    key = "sk-canary-7f3a91c5d2e84b06"
+    kind(support, "bug", note=f"use {key}")
+    support.task("triage", prompt='TRIAGE {"kind": "bug", "note": "a"}')
+    support.task("reply", task_yaml={"when": "seed.data.note == 'x'"})
+    result = support.popbuild("run", "first", env={"OTHER_API_KEY": key})
+    assert result.code == 0, result
+    assert key not in (support.job("first") / "tasks/reply/letter.json").read_text()
+    assert key not in (support.job("first") / "tasks/reply/execution-logs.json").read_text()
+
+
+def test_an_orchestrator_skips(support: Workspace, provider: Provider) -> None:
+    run(support, "submit", "seeds/first.json", "--id", "sent")
+    run(support, "watch", "--once")
+    assert asked(provider) == ["TRIAGE", "Sum"]
+    assert support.status("sent")["tasks"]["reply"]["skipped"]
