@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,12 +11,13 @@ from typing import Any
 from popbuild.base import disk, jsonio
 from popbuild.base.paths import COMPLETE, JobFolder
 from popbuild.jobs import fingerprint, records, staleness
-from popbuild.jobs.input_files import InputFiles, own_value, places_in_job
+from popbuild.jobs.input_files import InputFiles, places_in_job
+from popbuild.jobs.past_values import PastValues
 from popbuild.jobs.surroundings import Surroundings
 from popbuild.model.decision import APPROVED, OPEN, REJECTED, Decision, Question
 from popbuild.model.letter import Letter
 from popbuild.model.pipeline import Pipeline, Task
-from popbuild.model.problem import MISSING, Problem, value_at
+from popbuild.model.problem import MISSING, Problem
 from popbuild.model.schema import gate
 
 
@@ -110,38 +110,13 @@ class Exam:
         return staleness.changes(letter.fingerprint, now, task, inputs, past)
 
     def _before(self, letter: Letter | None, dependency: str, digest: str) -> Any:
-        """The value that a dependency had at the last build, or MISSING where it is unknown: the
-        job's own copy of its seed, the letter's settings, and the last good result have it."""
-        kind, _, rest = dependency.partition(":")
+        """The value that a dependency had at the last build, or MISSING where it is unknown."""
         if letter is None:
             return MISSING
-        if kind == "setting":
-            settings = letter.body.get("configuration")
-            return settings.get(rest, MISSING) if isinstance(settings, dict) else MISSING
-        root, job = self.around.root, self.folder.id
-        kept = self.frozen_from.get(letter.task, {}).get(dependency, MISSING)
-        if fingerprint.value_digest(kept) == digest:
-            return kept
-        last_good = root.job(COMPLETE, job)
-        if kind == "input":
-            name, _, pointer = rest.partition(":")
-            values = (own_value(each, name, pointer) for each in (self.folder, last_good))
-            return next((e for e in values if fingerprint.value_digest(e) == digest), MISSING)
-        if kind == "seed":
-            paths, pointer = [self.folder.seed, last_good.seed], rest
-        elif kind == "artifact":
-            upstream, _, pointer = rest.partition(":")
-            if upstream not in self.pipeline.names:
-                return MISSING
-            paths = [last_good.artifact(self.pipeline.task(upstream).artifact)]
-        else:
-            return MISSING
-        documents = [self.last_seed] if kind == "seed" and self.last_seed is not None else []
-        for document in itertools.chain(documents, map(records.read_json, paths)):
-            value = value_at(document, pointer)
-            if fingerprint.value_digest(value) == digest:
-                return value
-        return MISSING
+        last_good = self.around.root.job(COMPLETE, self.folder.id)
+        kept = self.frozen_from.get(letter.task, {})
+        past = PastValues(self.folder, last_good, self.pipeline, kept, self.last_seed)
+        return past.value(letter, dependency, digest)
 
     def inputs(self, task: Task) -> fingerprint.Inputs:
         """The inputs of a task, against which its dependencies are resolved."""
@@ -156,6 +131,7 @@ class Exam:
             self.folder.id,
             self.files,
             skipped,
+            self.around.config.filters,
             self._resolved,
         )
 

@@ -27,6 +27,7 @@ from typing import Any
 
 from popbuild.base import jsonio
 from popbuild.jobs.input_files import InputFiles
+from popbuild.model.config.rules import FILTERS_FILE
 from popbuild.model.config.snapshot import is_litter
 from popbuild.model.letter import Fingerprint
 from popbuild.model.pipeline import Task
@@ -53,6 +54,7 @@ class Inputs:
     job: str = ""
     inputs: InputFiles = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
+    filters: Mapping[str, str] = field(default_factory=dict)
     resolved: dict[str, tuple[Any, str]] = field(default_factory=dict)
 
 
@@ -191,6 +193,8 @@ def current(
     """Today's fingerprint, over the dependencies of `last` and all that are fixed. `skipped` says
     that `last` is of a task that its condition left out."""
     now = of_skipped(task) if skipped else fixed(task, inputs)
+    if f"file:{FILTERS_FILE}" in last:  # a module that it comes to import counts as added
+        now.update({f"file:{path}": digest for path, digest in inputs.filters.items()})
     for dependency in last:
         kind = dependency.partition(":")[0]
         if _is_no_more(dependency, task, now):

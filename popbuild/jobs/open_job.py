@@ -76,8 +76,11 @@ class OpenJob:
     def catch_up(self, exam: Exam) -> None:
         """Mark tasks as done whose letter was written just before a crash: the letter decides."""
         for task, letter in exam.letters.items():
-            done = self.status["tasks"][task]["state"] == "done"
-            if letter is not None and not done and not exam.verdicts[task].stale:
+            if letter is None or exam.verdicts[task].stale:
+                continue
+            entry = self.status["tasks"][task]
+            same = bool(entry.get("skipped")) == bool(letter.skipped)
+            if entry["state"] != "done" or not same:
                 self.change(functools.partial(_say_done, letter=letter))
 
     def leave(self, state: str, error: str) -> None:

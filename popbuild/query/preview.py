@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,9 @@ from popbuild.jobs.surroundings import Surroundings
 from popbuild.llm.attachments import attached_in, attached_line
 from popbuild.llm.request import Message, message_text
 from popbuild.model.config.config import Config
+from popbuild.model.config.rules import FILTERS_FILE
 from popbuild.model.pipeline import Task
+from popbuild.query.aside import Aside
 from popbuild.task.attaching import asked
 from popbuild.task.conditions import check_condition
 from popbuild.task.input_views import documents
@@ -25,14 +27,25 @@ from popbuild.task.reads import ReadTrace
 from popbuild.task.templates.render import Templates, nothing_to_send
 from popbuild.task.templates.syntax import TemplateSource, template_source
 from popbuild.task.user_code import wrong_stages
+from popbuild.task.user_filters import UserFilters, declared
 
 
-def templates_of(settings: Config) -> Templates:
-    """The templates of a configuration."""
+def templates_of(settings: Config, *, in_build: bool = False) -> Templates:
+    """The templates of a configuration. In a build its code is importable, and runs within the
+    timeouts of tasks."""
     snapshot = settings.snapshot
+    own = None
+    if FILTERS_FILE in snapshot.files:
+        source = snapshot.files[FILTERS_FILE].decode(errors="replace")
+        run = _directly if in_build else Aside(settings)
+        own = UserFilters(source, settings.filters, run)
     return Templates(
-        lambda path: snapshot.text(path) if path in snapshot.files else None, snapshot.digests
+        lambda path: snapshot.text(path) if path in snapshot.files else None, snapshot.digests, own
     )
+
+
+def _directly(function: Callable[[], Any]) -> Any:
+    return function()
 
 
 def render_preview(exam: Exam, task: Task, templates: Templates) -> list[dict[str, Any]]:
@@ -107,12 +120,13 @@ class Code:
 
     `functions` are those that stages.py defines or imports; `calls` says that it, or a module that
     it imports, may call a model itself; `tags` are the texts in the braces of system.md and
-    prompt.md.
+    prompt.md; `filters` are the names that filters.py declares.
     """
 
     functions: frozenset[str] = frozenset()
     calls: bool = False
     tags: tuple[str, ...] = ()
+    filters: tuple[str, ...] = ()
 
     @property
     def checks(self) -> bool:
@@ -124,7 +138,7 @@ class Code:
         """Whether the size of its prompts depends on code, or on loops in templates."""
         made = self.functions & {"prompt_templating", "critique", "refine"}
         given = "pre_processing" in self.functions and self.mentions("variables")
-        return bool(made or given or any(map(self.mentions, _REPEATING)))
+        return bool(made or given or any(map(self.mentions, (*_REPEATING, *self.filters))))
 
     def mentions(self, name: str) -> int:
         """How many tags of its templates have a name."""
@@ -148,14 +162,16 @@ def code_of(settings: Config, task: Task) -> Code:
     snapshot = settings.snapshot
     paths = (task.path("system.md"), task.path("prompt.md"))
     tags = tuple(tag for path in paths if path for tag in _TAG.findall(snapshot.text(path)))
+    source = snapshot.files.get(FILTERS_FILE, b"").decode(errors="replace")
+    filters = tuple(declared(source).filters)
     if task.stages is None:
-        return Code(tags=tags)
+        return Code(tags=tags, filters=filters)
     functions = frozenset(_names_in_code(settings, task))
     files = {task.stages, *task.modules, *(path for path in task.files if path.endswith(".py"))}
     calls = "inference" in functions or any(
         _CALLING.search(snapshot.files[path].decode(errors="replace")) for path in files
     )
-    return Code(functions, calls, tags)
+    return Code(functions, calls, tags, filters)
 
 
 def _names_in_code(settings: Config, task: Task) -> set[str]:

@@ -83,6 +83,8 @@ def why_skipped(
     masked. Raises TaskError for a condition that fails, with what it read until then; NotKnownYet
     where it asks for the artifact of a task that is `unknown`."""
     check_condition(task, expressions)
+    for path, digest in expressions.compiled(task.when).files.items():
+        trace.file(path, digest)
     views = documents(seen, trace) | {"artifacts": _Pending(seen, trace, unknown)}
     try:
         if holds(task.when, {name: views[name] for name in IN_CONDITIONS}, expressions):

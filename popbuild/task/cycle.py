@@ -54,6 +54,7 @@ class _Runner:
     async def run(self) -> Built | NotPassed | Skipped:
         work, log, context = self._work, self._work.log, self._context
         if work.task.when:
+            work.begin(log.stage, is_foreign=True)  # the expression may run filters.py
             decide = functools.partial(_why_skipped, work)
             reason = await timed.in_time(work, self._asking, "when", decide)
             if reason is not None:

@@ -12,7 +12,7 @@ from popbuild.base.errors import ConfigError, PopbuildError, nearest, no_such
 from popbuild.jobs.surroundings import Surroundings
 from popbuild.llm import known
 from popbuild.model.config.config import Config
-from popbuild.model.config.rules import TASK_FILE
+from popbuild.model.config.rules import FILTERS_FILE, TASK_FILE
 from popbuild.model.config.settings import STRICT
 from popbuild.model.pipeline import Pipeline, Task
 from popbuild.model.schema.dialects import DEFAULT_DIALECT
@@ -21,6 +21,7 @@ from popbuild.query.preview import renders_prompt, template_of, tree_of
 from popbuild.task.templates.sandbox import NAMES
 from popbuild.task.templates.syntax import Reference, TemplateSource, template_source
 from popbuild.task.user_code import near_stages
+from popbuild.task.user_filters import declared, redefined
 from popbuild.upkeep.findings import Finding, findings_of_error
 
 _OF_JINJA = frozenset({"caller", "kwargs", "loop", "self", "super", "varargs"})
@@ -35,6 +36,21 @@ def doubts(settings: Config, pipeline: Pipeline, task: Task) -> Iterator[Finding
         yield from _strict(settings, task)
     yield from _condition(pipeline, task)
     yield from _asked_about(task)
+
+
+def wrong_filters(settings: Config) -> Iterator[Finding]:
+    """What is wrong with filters.py itself. Unknown names are found where they are used."""
+    source = settings.snapshot.files.get(FILTERS_FILE)
+    if source is None:
+        return
+    own = declared(source.decode(errors="replace"))
+    if own.problem:
+        found = {"file": f"pipeline-config/{FILTERS_FILE}", "found": own.problem}
+        yield from findings_of_error(ConfigError("Python cannot read this", found))
+    for function, line in redefined(own):
+        where = {**_place(FILTERS_FILE, line), "found": function}
+        message = "a function has the name of a filter or a test of Jinja, and never runs"
+        yield from findings_of_error(ConfigError(message, where, "choose another name"))
 
 
 def _stages(settings: Config, task: Task) -> Iterator[Finding]:

@@ -19,7 +19,8 @@ from workspace import Workspace
 # The job `first`:
 #
 #   lead   prints seed.data.topic, tests seed.data.deadline, which is absent; has a system message
-#   list   loops over seed.data.points; includes shared/style.md, and shared/extra.md if it is there
+#   list   loops over seed.data.points; includes shared/style.md, and shared/extra.md if there;
+#          uses a filter of filters.py, which imports helpers/marks.py
 #   facts  needs lead; prints all of seed.data.audience, angle and weight, and lead's text; has a
 #          schema that refers to shared/title.schema.json; answers with a title and a weight
 #   check  needs facts; its stages.py reads facts' title and seed.data.tone by pointer, and imports
@@ -89,6 +90,14 @@ included template                          | list                  | list       
 included template was missing, it appears  | list                  | list                  | 0
     list: file:shared/extra.md added
 template that nobody includes              |                       |                       | 0
+filters.py, the same result                | list                  |                       | 0
+    list: file:filters.py changed
+filters.py, another result                 | list                  | list                  | 0
+    list: file:filters.py changed
+module that filters.py imports             | list                  | list                  | 0
+    list: file:helpers/marks.py changed
+filters.py comes to import another module  | list                  |                       | 0
+    list: file:filters.py changed; file:helpers/unused.py added
 system message                             | lead facts            | lead facts            | 0
     lead: file:tasks/lead/system.md changed
 schema                                     | facts                 | facts                 | 0
@@ -271,6 +280,9 @@ def prompt_templating(context):
 """
 
 
+FILTERS = "from helpers.marks import MARK\n\n\ndef marked(text):\n    return text + MARK\n"
+
+
 def write_both_jobs(workspace: Workspace) -> None:
     workspace.seed("first", SEED)
     workspace.task(
@@ -281,7 +293,7 @@ def write_both_jobs(workspace: Workspace) -> None:
     )
     workspace.task(
         "list",
-        prompt="list: {% for point in seed.data.points %}{{ point }}, {% endfor %}"
+        prompt="list: {% for point in seed.data.points %}{{ point | marked }}, {% endfor %}"
         '{% include "shared/style.md" %}{% include "shared/extra.md" ignore missing %}',
         task_yaml={"needs": []},
     )
@@ -303,6 +315,8 @@ def write_both_jobs(workspace: Workspace) -> None:
     workspace.write("pipeline-config/helpers/numbers.py", "TEN = 10\n")
     workspace.write("pipeline-config/helpers/named.py", 'HOW = "briefly"\n')
     workspace.write("pipeline-config/helpers/unused.py", "X = 1\n")
+    workspace.write("pipeline-config/helpers/marks.py", 'MARK = "*"\n')
+    workspace.write("pipeline-config/filters.py", FILTERS)
     tools = "pipeline-config/pipelines/tools"
     workspace.write("seeds/second.json", {"name": "2", "pipeline": "tools", "data": {"n": 1}})
     workspace.write(f"{tools}/pipeline.json", {"name": "tools", "tasks": ["tool"]})
@@ -498,6 +512,12 @@ CHANGES: dict[str, Change] = {
     "included template": replace("shared/style.md", "brief", "kind"),
     "included template was missing, it appears": new("shared/extra.md", "Be kind."),
     "template that nobody includes": replace("shared/other.md", "long", "kind"),
+    "filters.py, the same result": replace("filters.py", "def ", "# Hm.\ndef "),
+    "filters.py, another result": replace("filters.py", "text + MARK", "MARK + text"),
+    "module that filters.py imports": replace("helpers/marks.py", "*", "+"),
+    "filters.py comes to import another module": replace(
+        "filters.py", "from", "from helpers import unused\nfrom"
+    ),
     "system message": replace("tasks/lead/system.md", "one", "half a"),
     "schema": new("tasks/facts/output.schema.json", {**FACTS_SCHEMA, "description": "Facts."}),
     "schema formatting": schema_formatting,

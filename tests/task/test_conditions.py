@@ -179,7 +179,7 @@ def test_a_skipped_artifact_that_is_read_all_the_same(support: Workspace) -> Non
         ("artifact.triage.kind", "did you mean: artifacts"),
         ("config.temperature > 1", "known: artifacts, files, seed"),
         ("artifacts.triag.kind == 1", "a condition reads an artifact that the task does not get"),
-        ("seed.data | no_such", "No filter named 'no_such'"),
+        ("seed.data | no_such", "there is no filter 'no_such'"),
     ],
 )
 def test_validate_finds_a_condition_that_cannot_work(

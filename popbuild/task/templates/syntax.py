@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import jinja2
 import jinja2.meta
@@ -21,6 +22,17 @@ from popbuild.base.texts import is_blank
 _PARSER = jinja2.Environment(  # noqa: S701 - parses, and renders nothing
     finalize=jinja2.pass_context(lambda _, value: value)
 )
+
+
+class _AnyName(dict[str, Any]):
+    """Knows every name, those of filters.py too: an unknown one is found where a template is
+    compiled."""
+
+    def get(self, _name: str, _default: object = None) -> object:
+        return _AnyName
+
+
+_PARSER.filters = _PARSER.tests = _AnyName()
 _OPTIONAL_TESTS = ("defined", "undefined")
 _OPTIONAL_FILTERS = ("default", "d")
 _METHODS = ("get", "items", "keys", "values")  # of an object, unless a task has the name
