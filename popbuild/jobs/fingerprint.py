@@ -36,6 +36,7 @@ from popbuild.model.problem import MISSING, value_at
 
 LISTED = "listed"  # of a fallback
 UNREAD = "not extracted yet"  # of a document's text
+_KNOWN_OF_UNREAD = ("/digest", "/media_type")
 STAGES_VERSION = "2"  # raised when a default stage gives another result for the same inputs
 
 
@@ -117,7 +118,8 @@ def resolve(dependency: str, task: Task, inputs: Inputs) -> str:
         return value_digest(sorted(inputs.inputs))
     if kind == "fallback":
         return LISTED if rest in task.fallbacks else jsonio.ABSENT
-    if kind in ("input", "input-kind") and _is_unread(rest, inputs):
+    is_there = kind == "input-kind" and rest.endswith(":")  # which needs no text
+    if kind in ("input", "input-kind") and not is_there and _is_unread(rest, inputs):
         return UNREAD
     document, pointer = _read_from(dependency, task, inputs)
     known = inputs.resolved.get(dependency)
@@ -133,7 +135,7 @@ def _is_unread(rest: str, inputs: Inputs) -> bool:
     """Whether a value of an input file is unknown: its text was not extracted yet."""
     name, _, pointer = rest.partition(":")
     file = inputs.inputs.get(name)
-    return file is not None and file.is_unread and pointer not in ("/digest", "/media_type")
+    return file is not None and file.is_unread and pointer not in _KNOWN_OF_UNREAD
 
 
 def value_now(dependency: str, task: Task, inputs: Inputs) -> Any:

@@ -113,6 +113,7 @@ class FilesView(ArtifactsView):
 
     def _at(self, part: str | int) -> Any:
         if part in self._value:
+            self._trace.looked(f"input:{part}", "", self._value[part].document)
             return self._seen(self._value[part])
         self._note_names()
         return MISSING

@@ -196,7 +196,7 @@ def test_validate_finds_a_condition_that_cannot_work(
     [
         ("artifacts.triage.sort == 1", "'sort'"),
         ("seed.data.kind > 1", "not supported between"),
-        ("artifacts.triage.kind.upper", "is called with ()"),
+        ("artifacts.triage.kind.upper", "has no value of its own"),
         ("seed.__class__", "leave the sandbox"),
         ("[1] * 10 ** 9", "too large"),
     ],
@@ -428,3 +428,52 @@ def test_an_orchestrator_skips(support: Workspace, provider: Provider) -> None:
     run(support, "watch", "--once")
     assert asked(provider) == ["TRIAGE", "Sum"]
     assert support.status("sent")["tasks"]["reply"]["skipped"]
+
+
+def test_a_file_of_the_seed_decides(support: Workspace, provider: Provider) -> None:
+    """That a seed names a file, and what it says; in prompts that it does is a dependency too."""
+    when = "files.report is defined"
+    support.task("reply", task_yaml={"needs": [], "when": when}, prompt="Reply.")
+    support.task(
+        "summary",
+        prompt="Sum up{% if files.report is defined %} with a report{% endif %}.",
+        task_yaml={"needs": []},
+    )
+    seed = {"name": "first", "data": {"kind": "bug", "note": "a"}}
+    support.write("inputs/q3.md", "We sold 40.\n")
+    named = {**seed, "files": {"report": "inputs/q3.md"}}
+    support.write("seeds/first.json", named)
+    run(support, "run", "first")
+    assert "Sum up with a report." in [each.said("user") for each in provider.requests]
+    assert "skipped" not in support.status("first")["tasks"]["reply"]
+    support.write("inputs/q3.md", "We sold 41.\n")
+    assert "first  up to date" in run(support, "run", "first")  # neither read what it says
+    support.write("seeds/first.json", seed)
+    run(support, "run", "first")
+    assert support.status("first")["tasks"]["reply"]["skipped"]
+    assert provider.requests[-1].said("user") == "Sum up."
+    support.write("seeds/first.json", {**named, "files": {"other": "inputs/q3.md"}})
+    run(support, "run", "first")
+    assert support.status("first")["tasks"]["reply"]["skipped"]
+    support.task("reply", task_yaml={"needs": [], "when": "'41' in files.other.text"})
+    run(support, "run", "first")
+    support.write("inputs/q3.md", "We sold 42.\n")
+    run(support, "run", "first")
+    reason = support.status("first")["tasks"]["reply"]["reason"]
+    assert (
+        reason == "when '41' in files.other.text is false: input:other:/text is \"We sold 42.\\n\""
+    )
+
+
+@pytest.mark.parametrize(
+    "when", ["seed.data.tags | select('eq', 'x')", "seed.data.tags | map('upper')", "range"]
+)
+def test_a_condition_without_a_value(support: Workspace, when: str) -> None:
+    """A filter that gives its items one by one is true whatever it has: refused."""
+    support.seed("first", {"kind": "bug", "note": "a", "tags": []})
+    support.task("reply", task_yaml={"when": when})
+    out = run(support, "run", "first", code=2)
+    assert "has no value of its own" in out
+    support.task("reply", task_yaml={"when": f"({when}) | list" if "|" in when else "range(0)"})
+    run(support, "run", "first")
+    assert support.status("first")["tasks"]["reply"]["skipped"]

@@ -66,7 +66,7 @@ class Sandbox(jinja2.sandbox.SandboxedEnvironment):
         tree = jinja2.nodes.Template([result], lineno=1)
         tree.set_environment(self)
         code = self.compile(self._checked(tree, None, None))
-        template = self.template_class.from_code(self, code, {})
+        template = self.template_class.from_code(self, code, self.make_globals(None))
         return tree, jinja2.environment.TemplateExpression(template, undefined_to_none=False)
 
     def own_files(self, tree: jinja2.nodes.Template) -> dict[str, str]:
