@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from foreign_data import ARTIFACTS, JOB, TASKS, ForeignData
 from provider import Provider, Reply, Request
 from workspace import Workspace
 
@@ -477,3 +479,36 @@ def test_a_condition_without_a_value(support: Workspace, when: str) -> None:
     support.task("reply", task_yaml={"when": f"({when}) | list" if "|" in when else "range(0)"})
     run(support, "run", "first")
     assert support.status("first")["tasks"]["reply"]["skipped"]
+
+
+def test_a_job_that_another_program_built(workspace: Workspace, tmp_path: Path) -> None:
+    """What it made is adopted, and a run decides about the task that made nothing: no call."""
+    for task in TASKS:
+        prompt = f"{task}: {{{{ seed.data.topic }}}}\n"
+        workspace.task(task, prompt=prompt, task_yaml={"artifact": ARTIFACTS[task]})
+    last = {"artifact": ARTIFACTS["formatting"], "when": "seed.data.topic == 'none'"}
+    workspace.task("formatting", task_yaml=last)
+    workspace.pipeline(TASKS)
+    (workspace.root / "seeds/first.json").unlink()
+    ForeignData(tmp_path / "demo").job()
+    shutil.copytree(tmp_path / f"demo/pipeline-data/complete/{JOB}", workspace.job(JOB))
+    for name in (f"files/artifacts/{ARTIFACTS['formatting']}", "tasks/formatting/output.json"):
+        (workspace.job(JOB) / name).unlink()
+    assert "is missing" in run(workspace, "accept", JOB, code=1)
+    run(workspace, "accept", JOB, *TASKS[:-1])
+    run(workspace, "run", JOB)
+    assert workspace.provider is not None
+    assert not workspace.provider.requests
+    assert workspace.status(JOB)["tasks"]["formatting"]["skipped"]
+    assert "up to date" in run(workspace, "run", JOB)
+    run(workspace, "verify")
+
+
+def test_an_archive_has_the_reason(support: Workspace, provider: Provider) -> None:
+    """A job with a skipped task comes back from an archive up to date."""
+    run(support, "run", "first")
+    run(support, "archive", "first", "-o", "job.tar.zst", "--remove")
+    run(support, "restore", "job.tar.zst")
+    assert "first  up to date" in run(support, "run", "first")
+    run(support, "verify")
+    assert len(provider.requests) == 2
