@@ -79,7 +79,7 @@ class TaskAttempt:
         # After a loss of power, an artifact that came back would look like an edit by hand.
         await asyncio.to_thread(disk.sync_folder, folder.files("artifacts"))
         self._write_log()
-        body = self._letter(work, ended_at, spent, **said)
+        body = self._letter(work, ended_at, spent, configuration={}, **said)
         prepared = lifecycle.prepare_letter(folder, task.id, body)
         others = commits.unsynced(self._unsynced(work))
         await run.services.calls.commits.add((others, prepared))

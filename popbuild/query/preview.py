@@ -205,7 +205,7 @@ def _first_problem(around: Surroundings, task: Task, templates: Templates) -> Co
     try:
         around.sent_schema(task)
         for path in filter(None, (task.path("prompt.md"), task.path("system.md"), task.stages)):
-            for problem in _problems(around.config, path, templates):
+            for problem in template_errors(around.config, path, templates):
                 return problem
         return next(unusable(around.config, task), None)
     except ConfigError as error:
@@ -257,10 +257,11 @@ def template_problems(settings: Config, task: Task) -> Iterator[ConfigError]:
     """Syntax errors in the templates and Python files of a task."""
     templates = templates_of(settings)
     for path in task.files:
-        yield from _problems(settings, path, templates)
+        yield from template_errors(settings, path, templates)
 
 
-def _problems(settings: Config, path: str, templates: Templates) -> Iterator[ConfigError]:
+def template_errors(settings: Config, path: str, templates: Templates) -> Iterator[ConfigError]:
+    """What is wrong with the syntax of a template or a Python file."""
     try:
         if path.endswith(".md"):
             templates.check(path)

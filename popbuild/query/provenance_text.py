@@ -73,7 +73,8 @@ def _task_lines(task: Mapping[str, Any]) -> Iterator[str]:
         yield from _row("input", f"{each['pointer']} of {each['file']}")
         yield from _row("", each["digest"][:_SHOWN])
     for each in task["artifacts"]:
-        yield from _row("read", f"{each['pointer'] or '/'} of {each['task']}")
+        absent = "  (absent)" if each["digest"] == jsonio.ABSENT else ""
+        yield from _row("read", f"{each['pointer'] or '/'} of {each['task']}{absent}")
 
 
 def _call_lines(call: Mapping[str, Any]) -> Iterator[str]:

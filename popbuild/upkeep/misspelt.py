@@ -17,7 +17,13 @@ from popbuild.model.config.settings import STRICT
 from popbuild.model.pipeline import Pipeline, Task
 from popbuild.model.schema.dialects import DEFAULT_DIALECT
 from popbuild.model.schema.references import parts
-from popbuild.query.preview import renders_prompt, template_of, tree_of
+from popbuild.query.preview import (
+    renders_prompt,
+    template_errors,
+    template_of,
+    templates_of,
+    tree_of,
+)
 from popbuild.task.templates.sandbox import NAMES
 from popbuild.task.templates.syntax import Reference, TemplateSource, template_source
 from popbuild.task.user_code import near_stages
@@ -80,6 +86,7 @@ def _templates(settings: Config, pipeline: Pipeline, task: Task) -> Iterator[Fin
         around, missing = _with_included(settings, path)
         yield from missing
         yield from _artifacts(settings, pipeline, task, around)
+        yield from _filters(settings, around)
         if name in by_default and name not in code:
             yield from _names(settings, around)
     system = task.path("system.md")
@@ -148,6 +155,24 @@ def _artifacts(
             values = no_such("artifact", named.name, task.needs, where=where)
             hint = f"add {named.name} to `needs` in task.yaml" if there else None
             yield from findings_of_error(ConfigError(message, values, hint))
+
+
+def _filters(settings: Config, templates: list[str]) -> Iterator[Finding]:
+    """Unknown filters and tests where Jinja would look for them only once it comes by: under an
+    `if`. All others are errors of syntax."""
+    given = templates_of(settings)
+    for path in templates:
+        source = template_of(settings, path)
+        kinds = zip(("filter", "test"), (source.filters, source.tests), given.known, strict=True)
+        wrong = [
+            (k, each, known) for k, used, known in kinds for each in used if each.name not in known
+        ]
+        if wrong and not any(template_errors(settings, path, given)):
+            for kind, named, known in wrong:
+                values: dict[str, object] = {**_place(path, named.line), kind: named.name}
+                if close := nearest(named.name, known):
+                    values["did you mean"] = close
+                yield from findings_of_error(ConfigError(f"there is no such {kind}", values))
 
 
 def _names(settings: Config, templates: list[str]) -> Iterator[Finding]:

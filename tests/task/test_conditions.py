@@ -512,3 +512,18 @@ def test_an_archive_has_the_reason(support: Workspace, provider: Provider) -> No
     assert "first  up to date" in run(support, "run", "first")
     run(support, "verify")
     assert len(provider.requests) == 2
+
+
+@pytest.mark.slow
+def test_a_cluster_skips_by_a_test_of_ones_own(support: Workspace, provider: Provider) -> None:
+    """Workers have filters.py, and their skipped tasks are shown as they are skipped."""
+    code = 'def is_faq(found):\n    return found["kind"] == "faq"\n'
+    support.write("pipeline-config/filters.py", code)
+    support.task("reply", task_yaml={"when": "artifacts.triage is faq"})
+    support.seed("second", {"kind": "faq", "note": "a"})
+    out = run(support, "run", "--dask", "local")
+    assert "first:reply  skipped: when artifacts.triage is faq is false" in out
+    assert asked(provider).count("Reply.") == 1
+    assert support.status("first")["tasks"]["reply"]["skipped"]
+    assert "skipped" not in support.status("second")["tasks"]["reply"]
+    assert run(support, "run").count("up to date") == 2

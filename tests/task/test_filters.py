@@ -234,6 +234,7 @@ def test_values_are_copies(root: Workspace, provider: Provider) -> None:
         ("{{ seed.name | shot }}", FILTERS, "there is no filter 'shot': did you mean 'shout'?"),
         ("{{ seed.name is urgnt }}", FILTERS, "there is no test 'urgnt': did you mean 'urgent'?"),
         ("{{ seed.name | uper }}", FILTERS, "there is no filter 'uper': did you mean 'upper'?"),
+        ("x{% if seed.name %}{{ seed.name | shot }}{% endif %}", FILTERS, "did you mean: shout"),
         ("{{ seed.name | _helper }}", FILTERS, "there is no filter '_helper'"),
         ("{{ seed.name | sub }}", "from re import sub\n", "there is no filter 'sub'"),
         ("{{ seed.name | now }}", "def now():\n    return 1\n", "it takes no value"),
@@ -249,7 +250,8 @@ def test_validate_names_unknown_filters(
     root.task("plain", prompt=prompt)
     root.write("pipeline-config/filters.py", code)
     assert found in run(root, "validate", code=1)
-    assert found in run(root, "run", "first", code=3)
+    if "{% if" not in prompt:
+        assert found in run(root, "run", "first", code=3)
     assert not provider.requests
 
 

@@ -67,6 +67,11 @@ class Templates:
         self.budget = self._environment.budget
         self.expressions = Expressions(self._environment)
 
+    @property
+    def known(self) -> tuple[set[str], set[str]]:
+        """The names of filters and those of tests."""
+        return self._environment.known
+
     def check(self, path: str) -> None:
         """Raise TaskError if a template cannot be parsed."""
         self._loader.start()

@@ -80,6 +80,11 @@ class Sandbox(jinja2.sandbox.SandboxedEnvironment):
             names.add(given.value if isinstance(given, jinja2.nodes.Const) else _ANY)
         return dict(self.own.files) if names & {*self.own.names, _ANY} else {}
 
+    @property
+    def known(self) -> tuple[set[str], set[str]]:
+        """The names of filters and those of tests, without our own for the compiler."""
+        return {each for each in self.filters if not each.startswith("bounded_")}, {*self.tests}
+
     def syntax_error(self, error: jinja2.TemplateError) -> str:
         """What is wrong, with the nearest name where it is an unknown filter or test."""
         said = str(error.message)
@@ -87,8 +92,7 @@ class Sandbox(jinja2.sandbox.SandboxedEnvironment):
         if unknown is None:
             return said
         kind, name = unknown.groups()
-        known = self.filters if kind == "filter" else self.tests
-        close = nearest(name, [each for each in known if not each.startswith("bounded_")])
+        close = nearest(name, self.known[kind == "test"])
         more = f"did you mean {close!r}?" if close else ""
         if self.own is not None:
             unfit = self.own.declared.unfit.get(name)
