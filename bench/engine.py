@@ -80,28 +80,28 @@ def measure(size: int, rounds: int) -> dict[str, list[Took]]:
 
 def _round(folder: Path, jobs: list[list[str]]) -> tuple[Took, Took, Took]:
     tasks = len(jobs[0]) * len(helpers.TASKS)
-    with _not_syncing():
-        unsynced = _measured(lambda: _build(folder, jobs[0]), tasks)
-    synced = _measured(lambda: _build(folder, jobs[1]), tasks)
+    with not_syncing():
+        unsynced = measured(lambda: build(folder, jobs[0]), tasks)
+    synced = measured(lambda: build(folder, jobs[1]), tasks)
     requests = list(_requests(folder, jobs[1]))
     assert len(requests) == tasks
-    return unsynced, synced, _measured(lambda: asyncio.run(_ask_all(requests)), tasks)
+    return unsynced, synced, measured(lambda: asyncio.run(ask_all(requests)), tasks)
 
 
 def parts(size: int) -> list[tuple[str, float]]:
     """The parts of what so many jobs take, with their shares of the CPU, the largest first."""
-    with helpers.provider() as environment, helpers.root(size + 5) as folder, _not_syncing():
+    with helpers.provider() as environment, helpers.root(size + 5) as folder, not_syncing():
         os.environ.update(environment)
         names = sorted(path.stem for path in (folder / "seeds").iterdir())
-        _build(folder, names[:5])
+        build(folder, names[:5])
         with where.sampled() as found:
-            _build(folder, names[5:])
+            build(folder, names[5:])
     total = sum(found.values())
     return [(part, count / total) for part, count in found.most_common()]
 
 
 @contextlib.contextmanager
-def _not_syncing() -> Iterator[None]:
+def not_syncing() -> Iterator[None]:
     fsync = os.fsync
     os.fsync = lambda file: None
     try:
@@ -110,7 +110,7 @@ def _not_syncing() -> Iterator[None]:
         os.fsync = fsync
 
 
-def _measured(work: Callable[[], None], tasks: int) -> Took:
+def measured(work: Callable[[], None], tasks: int) -> Took:
     cpu, wall = time.process_time(), time.perf_counter()
     work()
     wall = time.perf_counter() - wall
@@ -120,10 +120,10 @@ def _measured(work: Callable[[], None], tasks: int) -> Took:
     return Took(cpu / tasks * 1000, wall / tasks * 1000)
 
 
-def _build(folder: Path, names: list[str]) -> None:
+def build(folder: Path, names: list[str], calls_a_job: int = len(helpers.TASKS)) -> None:
     code, results = session.run(Root(folder), None, names, Options(in_flight=IN_FLIGHT))
     calls = sum(result.usage.calls for result in results)
-    if code or calls != len(names) * len(helpers.TASKS):
+    if code or calls != len(names) * calls_a_job:
         raise SystemExit(f"exit code {code}, {calls} calls: this measured something else")
 
 
@@ -132,13 +132,18 @@ def _requests(folder: Path, names: Iterable[str]) -> Iterable[Request]:
     for name in names:
         for task in helpers.TASKS:
             letter = folder / "pipeline-data/complete" / name / "tasks" / task / "letter.json"
-            digest = json.loads(letter.read_bytes())["calls"][0]["request"].removeprefix("sha256:")
-            stored = folder / ".popbuild/store" / digest[:2] / f"{digest[2:]}.json"
-            body = json.loads(stored.read_bytes())["request"]
-            yield Request(body["model"], tuple(body["messages"]), body["settings"], body["schema"])
+            yield stored_request(folder, json.loads(letter.read_bytes())["calls"][0]["request"])
 
 
-async def _ask_all(requests: list[Request]) -> None:
+def stored_request(folder: Path, digest: str) -> Request:
+    """A request that was sent, from the store."""
+    digest = digest.removeprefix("sha256:")
+    stored = folder / ".popbuild/store" / digest[:2] / f"{digest[2:]}.json"
+    body = json.loads(stored.read_bytes())["request"]
+    return Request(body["model"], tuple(body["messages"]), body["settings"], body["schema"])
+
+
+async def ask_all(requests: list[Request]) -> None:
     from popbuild.llm import client  # sets litellm up as popbuild does
 
     slots = asyncio.Semaphore(IN_FLIGHT)

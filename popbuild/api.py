@@ -23,7 +23,7 @@ from popbuild.base import jsonio
 from popbuild.base.errors import InputError
 from popbuild.base.paths import Root
 from popbuild.base.roots import find_root
-from popbuild.build import submission, verbs
+from popbuild.build import draws, submission, verbs
 from popbuild.build.given_files import GivenFile, file_at
 from popbuild.jobs import job_ids
 from popbuild.jobs.seed_files import BadSeed, key_problems, seed_of
@@ -79,7 +79,9 @@ class Popbuild:
 
     def explain(self, job: str, task: str | None = None) -> list[Explanation]:
         """Why a job's tasks, or one of them, are stale, with what changed."""
-        return describe.explain_job(self.root, job, task)
+        from popbuild.query.explain import explain_job
+
+        return explain_job(self.root, job, task)
 
     def diff(self, job: str, against: int = 1) -> Difference:
         """What the last rebuild of a complete job changed, or its last `against` rebuilds."""
@@ -180,10 +182,11 @@ class Popbuild:
         )
         return session.run(self.root, None, names, options, events)[1]
 
-    def retry(self, job: str) -> list[JobResult]:
-        """Build a rejected job with another sample for the task that rejected it."""
-        verbs.retry(self.root, job)
-        return self.build(job)
+    def retry(self, job: str, *, failed: bool = False, item: str | None = None) -> list[JobResult]:
+        """Build a rejected job with another sample for the task that rejected it. `job` may be
+        `job:task`, of a task with items: those that failed, or one, then draw again."""
+        draws.retry(self.root, job, failed=failed, item=item)
+        return self.build(job.partition(":")[0])
 
     def approve(
         self,

@@ -178,11 +178,12 @@ class _Injector:
 
         def opened_as_stream(path: Any, mode: str = "r", *arguments: Any, **keywords: Any) -> Any:
             with self._once() as first:
-                if first and set(mode) & set("wax+") and not isinstance(path, int):
+                writes = first and set(mode) & set("wax+")
+                if writes and not isinstance(path, int):
                     place = self._of_path(path)
                     if place is not None:
                         self._meet("open", place)
-                if first and isinstance(path, int) and self._of_file(path) and "b" in mode:
+                if writes and isinstance(path, int) and self._of_file(path) and "b" in mode:
                     # Its writes are made in C: here by a function that can be broken.
                     return io.BufferedWriter(_Raw(path, mode))
                 return io_open(path, mode, *arguments, **keywords)

@@ -31,7 +31,8 @@ from popbuild.model.schema import gate, schemas
 from popbuild.model.schema.references import bundle
 from popbuild.task.answer.document import NoDocument, parse_json, parse_text
 from popbuild.task.answer.kinds import Kinds
-from popbuild.task.reads import ReadTrace, view
+from popbuild.task.read_trace import ReadTrace
+from popbuild.task.reads import view
 from popbuild.task.templates.render import Templates
 from popbuild.upkeep.archive import tarball
 

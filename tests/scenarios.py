@@ -105,6 +105,22 @@ def _files(workspace: Workspace) -> None:
     workspace.write("inputs/q3.md", "# Third quarter\n\nWe sold 41.\n")
 
 
+def _items(workspace: Workspace) -> None:
+    """A task over three items, of which two have changed since, and one that reads all of them."""
+    workspace.task(
+        "research",
+        prompt="Research: {{ item.topic }}.\n",
+        task_yaml={"foreach": "seed.data.topics", "key": "id"},
+    )
+    each = "{{ artifacts.research.items | map(attribute='output.content') | join }}"
+    workspace.task("analysis", prompt=f"Analysis of: {each}\n")
+    workspace.pipeline(["research", "analysis"])
+    topics = [{"id": name, "topic": f"the {name}"} for name in ("sun", "wind", "rain")]
+    workspace.seed("first", {"topics": topics})
+    _must(workspace, 0, "run", "first")
+    workspace.seed("first", {"topics": [topics[0], *({**e, "topic": "more"} for e in topics[1:])]})
+
+
 def _inputs_whole(workspace: Workspace) -> Iterator[str]:
     """A job that has its seed has the files of it, each as it was at one moment."""
     for seed in workspace.root.glob("pipeline-data/*/[!.]*/seed.json"):
@@ -251,6 +267,7 @@ SCENARIOS = (
         holds=_artifact_or_reason,
     ),
     Scenario("skip no more", ("run", "first"), _skipped, holds=_artifact_or_reason),
+    Scenario("items", ("run", "first"), _items, stands=("first",)),
     Scenario("rejection", ("run", "first"), _gated, code=1, answer=_bad_answer),
     Scenario("retry", ("retry", "first"), _rejected, again=_retry_or_run),
     Scenario("approve", ("approve", "first"), _waiting),

@@ -101,6 +101,10 @@ def letter_place(task: str) -> str:
     return f"tasks/{task}/letter.json"
 
 
+def items_place(task: str) -> str:
+    return f"tasks/{task}/items.jsonl"
+
+
 def decision_place(task: str) -> str:
     return f"tasks/{task}/decision.json"
 
@@ -154,6 +158,9 @@ class JobFolder(_Folder):
 
     def letter(self, task: str) -> Path:
         return self.path / letter_place(task)
+
+    def items(self, task: str) -> Path:
+        return self.path / items_place(task)
 
     def decision(self, task: str) -> Path:
         return self.path / decision_place(task)

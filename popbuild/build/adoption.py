@@ -146,8 +146,10 @@ class _Left:
                 value = jsonio.loads(value.encode(), task.artifact)
             except (InputError, UnicodeEncodeError):
                 return MISSING
-        fits = schema is not None and value is not MISSING and not gate.judge(value, schema)
-        return value if fits else MISSING
+        if schema is None or value is MISSING:
+            return MISSING
+        problems = gate.judge_main(value, schema, of_items=bool(task.foreach))
+        return MISSING if problems else value
 
     def _is_as_it_was(self, folder: JobFolder, task: Task) -> bool:
         """Whether an artifact is the other program's byte for byte, and not half of a build's."""

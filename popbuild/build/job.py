@@ -275,7 +275,7 @@ def _draw_again(exam: Exam, tasks: Iterable[str]) -> None:
     """Let these tasks draw the sample after their last one."""
     for name in tasks:
         number = exam.draw_again(exam.pipeline.task(name))
-        lifecycle.set_sample(exam.around.root, exam.folder.id, name, number)
+        lifecycle.set_samples(exam.around.root, exam.folder.id, {name: number})
         exam.asked[name] = FRESH
         for task in exam.pipeline.in_order:
             exam.look(task)

@@ -13,14 +13,16 @@ from popbuild.build.job_run import JobRun, TaskOutcome, TaskSkipped, TaskSpent, 
 from popbuild.build.task_end import TaskAttempt, inputs_digest
 from popbuild.jobs import lifecycle
 from popbuild.jobs.fingerprint import Seen
+from popbuild.jobs.item_receipts import ItemReceipts
 from popbuild.jobs.staleness import Verdict
 from popbuild.model import status as states
 from popbuild.model.pipeline import Task
 from popbuild.model.stage_names import STAGES
 from popbuild.task.attempt import NotPassed, Skipped, StageLog, Work
 from popbuild.task.cycle import run_task
+from popbuild.task.each_item import run_items
 from popbuild.task.input_views import OpenFilesView
-from popbuild.task.reads import ReadTrace
+from popbuild.task.read_trace import ReadTrace
 from popbuild.task.task_files import Files
 
 T = TypeVar("T")
@@ -123,7 +125,9 @@ async def _build(run: JobRun, task: Task, verdict: Verdict) -> TaskOutcome:
     try:
         work = attempt.work = _work(attempt)
         with attempt.watch.measures():
-            outcome = await run_task(work)
+            outcome = await (
+                run_items(work, _receipts(attempt)) if task.foreach else run_task(work)
+            )
         run.check()
     except errors.FencedError:
         raise
@@ -139,6 +143,16 @@ async def _build(run: JobRun, task: Task, verdict: Verdict) -> TaskOutcome:
     if isinstance(outcome, Skipped):
         return await _to_its_end(attempt.keep_skipped(work, outcome))
     return await _to_its_end(attempt.keep_built(work, outcome))
+
+
+def _receipts(attempt: TaskAttempt) -> ItemReceipts:
+    """The receipts of the task's items, from earlier builds."""
+    run, task = attempt.run, attempt.task.id
+    receipts = ItemReceipts(run.folder.items(task), task, run.services.environment)
+    if run.services.options.always:
+        receipts.forget()
+    attempt.receipts = receipts
+    return receipts
 
 
 def _work(attempt: TaskAttempt) -> Work:

@@ -20,23 +20,26 @@ from popbuild.base.stopwatch import Stopwatch
 from popbuild.build import job_run
 from popbuild.build.job_run import JobRun, TaskSpent
 from popbuild.jobs import fingerprint, lifecycle, promotion
+from popbuild.jobs.item_receipts import ItemReceipts
 from popbuild.model import status as states
 from popbuild.model.clock import timestamp
 from popbuild.model.letter import LETTER_VERSION, Usage, open_letter, seal
 from popbuild.model.pipeline import Task
 from popbuild.model.problem import MISSING
-from popbuild.task.attempt import Built, NotPassed, Skipped, Work
+from popbuild.task.attempt import Built, BuiltItems, NotPassed, Skipped, Work
 
 _MAX_MESSAGE = 500  # characters of problems in a status
 
 
 @dataclass
 class TaskAttempt:
-    """One attempt at one task. `watch` measures the task's own work; `work` collects results."""
+    """One attempt at one task. `watch` measures the task's own work; `work` collects results,
+    and so do `receipts` if it has items."""
 
     run: JobRun
     task: Task
     work: Work | None = None
+    receipts: ItemReceipts | None = None
     watch: Stopwatch = field(default_factory=Stopwatch)
     started_at: str = field(default_factory=timestamp)
 
@@ -51,6 +54,10 @@ class TaskAttempt:
             self._write_log()
             outputs = self._outputs(work, built.output)
             body = self._letter(work, ended_at, spent, outputs=outputs)
+            if self.receipts is not None and built.items is not None:
+                data = self.receipts.final(built.items.keys)
+                prepared.append(disk.prepare(folder.items(task.id), data))
+                body = with_items(body, built.items, data)
             prepared.append(lifecycle.prepare_letter(folder, task.id, body))
             # No other file is written again once the letter stands.
             others = commits.unsynced(self._unsynced(work))
@@ -74,7 +81,11 @@ class TaskAttempt:
         spent, ended_at = self._spent(), timestamp()
         said: dict[str, Any] = {"skipped": True, "reason": skipped.reason}
         run.opened.drop_old_files(task.id, ())
-        for path in (folder.artifact(task.artifact), folder.output(task.id)):
+        for path in (
+            folder.artifact(task.artifact),
+            folder.output(task.id),
+            folder.items(task.id),
+        ):
             tree.remove(path)
         # After a loss of power, an artifact that came back would look like an edit by hand.
         await asyncio.to_thread(disk.sync_folder, folder.files("artifacts"))
@@ -210,6 +221,12 @@ class TaskAttempt:
         # What follows is the start of the next task, or the end of the job.
         change = functools.partial(states.move_task, task=task, state=state, **more)
         self.run.opened.change(change, followed=True)
+
+
+def with_items(body: dict[str, Any], items: BuiltItems, data: bytes) -> dict[str, Any]:
+    """A letter that vouches for the receipts of items, which `data` is: they have the calls."""
+    found = {"count": len(items.keys), "failed": items.failed, "digest": jsonio.digest_bytes(data)}
+    return seal({**body, "items": found, "calls": []})
 
 
 def inputs_digest(run: JobRun, task: Task) -> str:

@@ -1,4 +1,4 @@
-"""What commands change for a person: retries, frozen tasks, exported artifacts."""
+"""What commands change for a person: accepted and frozen tasks, exported artifacts."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from popbuild.base import disk, jsonio
+from popbuild.base import disk
 from popbuild.base.errors import GateError, InputError, UsageError, no_such
-from popbuild.base.paths import COMPLETE, CURRENT, REJECTED, Root
+from popbuild.base.paths import COMPLETE, Root
 from popbuild.build import adoption
-from popbuild.jobs import job_state, lifecycle, promotion, records
+from popbuild.jobs import lifecycle, promotion, records
 from popbuild.jobs.examine import Exam, examine
 from popbuild.jobs.lookup import Job
 from popbuild.jobs.selection import require_task, select
-from popbuild.model import status as states
 from popbuild.model.config import config
 from popbuild.query import describe
 from popbuild.query.describe import files_of, find_job, folder_of, refuse_bad
@@ -76,58 +75,6 @@ def hand_over(target: Path, data: bytes) -> None:
     if not target.parent.is_dir():
         raise UsageError("no such folder", {"folder": target.parent})
     disk.write(target, data, sync=False)
-
-
-def retry(root: Root, name: str) -> tuple[str, str]:
-    """Let the rejected task draw a new sample at the next run, or a task that failed again and
-    again be tried once more. Gives the task, and what it does now."""
-    task, rejection = check_retry(root, name)
-    if rejection is None:
-        with lifecycle.job_lock(root, name):
-            path = root.job(CURRENT, name).status
-            status = states.without_failures(records.read_json(path))
-            disk.write(path, jsonio.dumps(status, sort=False))
-        return task, "is tried again"
-    with lifecycle.job_lock(root, name):
-        calls = [call for call in rejection.get("calls", ()) if isinstance(call, dict)]
-        drawn = [records.read_samples(root, name).get(task, 0), *(call["sample"] for call in calls)]
-        # A dependency like any other: the rejection does not hold the task back any more.
-        lifecycle.set_sample(root, name, task, max(drawn) + 1)
-    return task, "draws another sample"
-
-
-def check_retry(root: Root, name: str) -> tuple[str, dict[str, Any] | None]:
-    """The task that `retry` is about, and the job's rejection, if any. UsageError for others."""
-    job = find_job(root, name)
-    if job.is_not_ours:
-        refuse_bad(job)
-    rejection = records.read_json(root.job(REJECTED, name).rejection)
-    failed = _failed_again(root, name)
-    if rejection is None and failed is not None:
-        return failed, None
-    if not isinstance(rejection, dict):
-        raise UsageError(
-            "the job is not rejected",
-            {"job": name, "state": job.description},
-            hint=f"popbuild reject {name} says no to what waits; then retry draws another sample"
-            if job.questions
-            else f"doit run job={name} goes on with a job that failed or stopped",
-        )
-    task = rejection.get("task")
-    if not isinstance(task, str):
-        raise UsageError(
-            "the seed was rejected, not a task",
-            {"job": name},
-            hint=f"mend the seed, then doit run job={name}",
-        )
-    return task, rejection
-
-
-def _failed_again(root: Root, name: str) -> str | None:
-    """The task of a job in current/ that failed in a row, or None."""
-    status = job_state.read_status(root.job(CURRENT, name))
-    entries = status["tasks"] if status else {}
-    return next((task for task, entry in entries.items() if "failures" in entry), None)
 
 
 def accept(root: Root, name: str, tasks: Iterable[str] = ()) -> list[str]:

@@ -12,10 +12,9 @@ def _explain(given: Given) -> int:
     """Say why a job's tasks are stale, in depth: each reason with the difference in the prompt,
     the schema, the seed or the setting. With a task, also everything that its artifact depends
     on."""
-    from popbuild.query import describe
-    from popbuild.query.explain import explain_lines
+    from popbuild.query.explain import explain_job, explain_lines
 
-    found = describe.explain_job(root_of(given), given.job, given.task)
+    found = explain_job(root_of(given), given.job, given.task)
     return print_result(
         given.json,
         lambda: [each.as_json() for each in found],

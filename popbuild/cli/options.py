@@ -23,7 +23,7 @@ from popbuild.build.shared_words import (
 
 # fmt: off
 __all__ = [
-    "BUDGET_USD", "IDENTITY", "IN_FLIGHT", "JOBS", "JOBS_OR_TASKS", "MAX_SIZE",
+    "BUDGET_USD", "IDENTITY", "IN_FLIGHT", "ITEM", "JOBS", "JOBS_OR_TASKS", "MAX_SIZE",
     "OLDER_THAN", "ONE_JOB", "ONE_TASK", "PATTERN", "REALLY", "SOME_JOBS", "STORE", "UNKNOWN_COST",
     "WHAT", "Command", "Given", "argument", "command", "flag", "option", "print_frozen",
     "print_json", "print_lines", "print_result", "root_and_names", "root_of",
@@ -34,6 +34,7 @@ ONE_JOB = argument("job", "JOB", help="the job's ID")
 SOME_JOBS = argument("names", "JOB", "+", help="a job's ID or a glob")
 PATTERN = argument("job", "JOB", help="a job's ID or a glob")
 ONE_TASK = argument("task", "TASK", help="the task")
+ITEM = option("--item", value="KEY", help="one item of a task with foreach, by its key")
 IDENTITY = option("--identity", value="FILE", help="an age private key, outside of the root")
 OLDER_THAN = option("--older-than", value="AGE", help="drop what is older: 12h, 30d, 8w")
 MAX_SIZE = option("--max-size", value="SIZE", help="drop the oldest until this much is left: 500MB")

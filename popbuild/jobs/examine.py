@@ -130,6 +130,7 @@ class Exam:
             self.samples.get(task.id, 0),
             self.folder.id,
             self.files,
+            fingerprint.item_samples(task, self.samples),
             skipped,
             self.around.config.filters,
             self._resolved,
@@ -150,7 +151,7 @@ class Exam:
         if value is None:
             return (Problem("the file is not valid JSON"),)
         schema, _ = self.around.schema(task)
-        return gate.judge(value, schema) if schema else ()
+        return gate.judge_main(value, schema, of_items=bool(task.foreach))
 
     def settle(self, task: Task, value: object, letter: Letter) -> None:
         """Note a task that was built, or skipped (its value is MISSING), for the tasks below."""
@@ -169,7 +170,11 @@ class Exam:
         """Let a task draw the sample after its last one; gives its number."""
         letter = self.letters[task.id]
         drawn = [int(call["sample"]) for call in letter.body.get("calls", ())] if letter else []
-        number = max([self.samples.get(task.id, 0), *drawn]) + 1
+        known = (
+            self.samples.get(task.id, 0),
+            *fingerprint.item_samples(task, self.samples).values(),
+        )
+        number = max([*known, *drawn]) + 1
         self.samples = {**self.samples, task.id: number}
         return number
 

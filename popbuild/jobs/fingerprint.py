@@ -4,6 +4,8 @@ A fingerprint maps dependencies to digests. Their names are what `explain` print
 
     seed:/data/tone              a value of the seed that was read
     seed-kind:/data              only that there is an object, an array, something or nothing
+    seed-length:/data/rows       only how many items a list has
+    seed:/data/rows/*/name       what each item of a list has there, where a template loops over it
     artifact:research:/content   a value of an upstream task's main artifact
     input:report:/text           a value of a file that the seed names
     inputs                       which files the seed names, where it asked that
@@ -15,6 +17,7 @@ A fingerprint maps dependencies to digests. Their names are what `explain` print
     fallback:openai/gpt-4o       that a model which answered in another's place is to be asked
     endpoint, weights            where the model answers; the file of a local one
     sample                       which draw the task is at, where it is not the first
+    samples                      which draws its items are at, where one was asked for again
     job                          the job's ID, where a stage or a command saw it
     stages                       the version of what popbuild's own stages mean
 """
@@ -32,7 +35,7 @@ from popbuild.model.config.snapshot import is_litter
 from popbuild.model.letter import Fingerprint
 from popbuild.model.pipeline import Task
 from popbuild.model.place import NOWHERE, Place
-from popbuild.model.problem import MISSING, value_at
+from popbuild.model.problem import MISSING, column_at, value_at, value_read
 
 LISTED = "listed"  # of a fallback
 UNREAD = "not extracted yet"  # of a document's text
@@ -44,7 +47,8 @@ STAGES_VERSION = "2"  # raised when a default stage gives another result for the
 class Inputs:
     """What dependencies are resolved against: the seed, each upstream main artifact that exists,
     the digests of the snapshot by path, where the task's model answers, the number of its first
-    draw, the job's ID, the files of the seed, the needed tasks that were skipped. `resolved` are
+    draw, the job's ID, the files of the seed, the numbers of the draws of its items, the needed
+    tasks that were skipped, the files of filters.py. `resolved` are
     dependencies on documents that other tasks have too."""
 
     seed: Any
@@ -54,6 +58,7 @@ class Inputs:
     sample: int = 0
     job: str = ""
     inputs: InputFiles = field(default_factory=dict)
+    samples: Mapping[str, int] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
     filters: Mapping[str, str] = field(default_factory=dict)
     resolved: dict[str, tuple[Any, str]] = field(default_factory=dict)
@@ -95,6 +100,8 @@ def fixed(task: Task, inputs: Inputs) -> dict[str, str]:
         found["weights"] = inputs.place.weights
     if inputs.sample:
         found["sample"] = str(inputs.sample)
+    if inputs.samples:
+        found["samples"] = value_digest(dict(inputs.samples))
     return found
 
 
@@ -103,6 +110,14 @@ def of_skipped(task: Task) -> dict[str, str]:
     model decided anything."""
     said = task.dependencies
     return {name: said[name] for name in ("when", "output") if name in said}
+
+
+def item_samples(task: Task, samples: Mapping[str, int]) -> dict[str, int]:
+    """Which draw the items of a task are at, by key: those that were asked for again. `samples` are
+    those of a job, where an item is `task:key`."""
+    begins = f"{task.id}:"
+    found = samples.items() if task.foreach else ()
+    return {each[len(begins) :]: number for each, number in found if each.startswith(begins)}
 
 
 def resolve(dependency: str, task: Task, inputs: Inputs) -> str:
@@ -119,14 +134,13 @@ def resolve(dependency: str, task: Task, inputs: Inputs) -> str:
     if kind == "fallback":
         return LISTED if rest in task.fallbacks else jsonio.ABSENT
     is_there = kind == "input-kind" and rest.endswith(":")  # which needs no text
-    if kind in ("input", "input-kind") and not is_there and _is_unread(rest, inputs):
+    if kind.partition("-")[0] == "input" and not is_there and _is_unread(rest, inputs):
         return UNREAD
     document, pointer = _read_from(dependency, task, inputs)
     known = inputs.resolved.get(dependency)
     if known is not None and known[0] is document:
         return known[1]
-    value = value_at(document, pointer)
-    found = kind_of(value) if kind.endswith("-kind") else value_digest(value)
+    found = read_digest(kind, document, pointer)
     inputs.resolved[dependency] = document, found
     return found
 
@@ -144,21 +158,36 @@ def value_now(dependency: str, task: Task, inputs: Inputs) -> Any:
     if kind == "setting":
         return task.settings.get(rest, MISSING)
     if kind in ("seed", "artifact", "input"):
-        return value_at(*_read_from(dependency, task, inputs))
+        return value_read(*_read_from(dependency, task, inputs))
     return MISSING
 
 
 def _read_from(dependency: str, task: Task, inputs: Inputs) -> tuple[Any, str]:
     """The document that a dependency is a part of, or MISSING, and the pointer to that part."""
     kind, _, pointer = dependency.partition(":")
-    if kind in ("seed", "seed-kind"):
+    kind = kind.partition("-")[0]
+    if kind == "seed":
         return inputs.seed, pointer
     upstream, _, pointer = pointer.partition(":")
-    if kind in ("input", "input-kind"):
+    if kind == "input":
         file = inputs.inputs.get(upstream)
         return MISSING if file is None else file.document, pointer
     is_needed = upstream in task.needs
     return inputs.artifacts.get(upstream, MISSING) if is_needed else MISSING, pointer
+
+
+def read_digest(kind: str, document: object, pointer: str) -> str:
+    """The digest that a dependency on a place of a document has: `kind` is "seed", "seed-kind" or
+    "seed-length", or one of another document."""
+    if kind.endswith("-length"):
+        value = value_at(document, pointer)
+        return str(len(value)) if isinstance(value, list) else jsonio.ABSENT
+    if kind.endswith("-kind"):
+        column = column_at(document, pointer)
+        if column is not None:
+            return value_digest(list(map(kind_of, column)))
+        return kind_of(value_at(document, pointer))
+    return value_digest(value_read(document, pointer))
 
 
 def value_digest(value: object) -> str:
@@ -175,9 +204,9 @@ def kind_of(value: object) -> str:
     return "array" if isinstance(value, list) else "scalar"
 
 
-_TRACED = tuple(
-    "seed seed-kind artifact artifact-kind input input-kind inputs needs fallback job".split()
-)
+DOCUMENTS = ("seed", "artifact", "input")  # what values are read from
+_LEARNED = ("", "-kind", "-length")  # of a value
+_TRACED = (*(a + b for a in DOCUMENTS for b in _LEARNED), "inputs", "needs", "fallback", "job")
 
 
 def _is_no_more(dependency: str, task: Task, now: Fingerprint) -> bool:

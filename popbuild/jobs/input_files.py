@@ -32,7 +32,7 @@ from popbuild.model.input_file import (
     media_type,
     named_inputs,
 )
-from popbuild.model.problem import MISSING, Problem, pointer_of, value_at
+from popbuild.model.problem import MISSING, Problem, pointer_of, value_at, value_read
 
 _MAX_DOCUMENTS = 16  # that a command keeps in memory
 
@@ -208,7 +208,7 @@ def own_inputs(folder: JobFolder) -> dict[str, str]:
 def own_value(folder: JobFolder, name: str, pointer: str) -> Any:
     """A value of a job's own copy of a file, or MISSING."""
     place = own_inputs(folder).get(name)
-    return MISSING if place is None else value_at(own_document(folder, place), pointer)
+    return MISSING if place is None else value_read(own_document(folder, place), pointer)
 
 
 def own_document(folder: JobFolder, place: str) -> Any:

@@ -171,7 +171,8 @@ def set_frozen(root: Root, job: str, tasks: Mapping[str, Mapping[str, Any]]) -> 
         tree.remove(path)
 
 
-def set_sample(root: Root, job: str, task: str, sample: int) -> None:
-    """Note which draw a task is at. Each job has its own file, which the job's lock guards."""
+def set_samples(root: Root, job: str, samples: Mapping[str, int]) -> None:
+    """Note which draw these tasks, and items as `task:key`, are at. Each job has its own file,
+    which the job's lock guards."""
     disk.make_folder(root.samples(job).parent)
-    disk.write(root.samples(job), jsonio.dumps({**records.read_samples(root, job), task: sample}))
+    disk.write(root.samples(job), jsonio.dumps({**records.read_samples(root, job), **samples}))

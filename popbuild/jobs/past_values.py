@@ -13,7 +13,7 @@ from popbuild.jobs.fingerprint import value_digest
 from popbuild.jobs.input_files import own_value
 from popbuild.model.letter import Letter
 from popbuild.model.pipeline import Pipeline
-from popbuild.model.problem import MISSING, value_at
+from popbuild.model.problem import MISSING, value_read
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class PastValues:
             return MISSING
         documents = [self.last_seed] if kind == "seed" and self.last_seed is not None else []
         for document in itertools.chain(documents, map(records.read_json, paths)):
-            value = value_at(document, pointer)
+            value = value_read(document, pointer)
             if value_digest(value) == digest:
                 return value
         return MISSING

@@ -11,7 +11,7 @@ from popbuild.jobs.fingerprint import Inputs, current, value_now
 from popbuild.model.letter import Fingerprint, Letter
 from popbuild.model.pipeline import Task
 from popbuild.model.place import OWN, Place
-from popbuild.model.problem import MISSING
+from popbuild.model.problem import MISSING, column_items
 
 _MAX_SHOWN = 40  # characters of a value in a reason
 _MAX_UPSTREAM = 12  # tasks above that are named, of those that are stale
@@ -87,7 +87,7 @@ class DependencyChange:
             what, shown = "removed", "" if self.old is MISSING else brief(self.old)
         else:
             known = MISSING not in (self.old, self.new)
-            what, shown = "changed", " → ".join(_both(self.old, self.new)) if known else ""
+            what, shown = "changed", _difference(self) if known else ""
         said = shown or self.note
         return f"{self.dependency} {what}" + (f": {said}" if said else "")
 
@@ -106,7 +106,7 @@ def changes(
         if dependency == "endpoint":
             found.append(_endpoint_change(before, after, inputs.place))
             continue
-        if dependency.partition(":")[0].endswith("-kind") or dependency in _LITERAL:
+        if dependency in _LITERAL or _tells_itself(dependency):
             old, new = (MISSING if each == jsonio.ABSENT else each for each in (before, after))
         else:
             old, new = past(dependency, before), value_now(dependency, task, inputs)
@@ -114,11 +114,32 @@ def changes(
     return tuple(found)
 
 
+def _tells_itself(dependency: str) -> bool:
+    """Whether the fingerprint holds what a template learned of a value in the digest's place."""
+    kind, _, place = dependency.partition(":")
+    return kind.endswith(("-kind", "-length")) and "/*/" not in place
+
+
 def _endpoint_change(before: str, after: str, place: Place) -> DependencyChange:
     """Whether an address was added, removed or changed: to have none is to use the provider's."""
     note = place.since(None if before == jsonio.ABSENT else before)
     before, after = (jsonio.ABSENT if each == OWN else each for each in (before, after))
     return DependencyChange("endpoint", before, after, note=note)
+
+
+def _difference(change: DependencyChange) -> str:
+    """Two values as one phrase; of what the items of a list have, how many differ."""
+    old, new = (column_items(change.dependency, each) for each in (change.old, change.new))
+    if old is not change.old and new is not change.new:
+        if len(old) != len(new):
+            return f"{len(old):,} → {len(new):,} items"
+        differing = [place for place, each in enumerate(old) if each != new[place]]
+        if len(differing) != 1:
+            return f"{len(differing):,} of {len(old):,} items"
+        place = differing[0]
+        shown = _both(old[place], new[place])
+        return f"item {place}: {' → '.join(shown)}"
+    return " → ".join(_both(old, new))
 
 
 def brief(value: Any) -> str:

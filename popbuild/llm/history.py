@@ -9,13 +9,14 @@ from typing import Any
 _KEPT = 50  # attempts a task and model: older ones had another prompt
 _PARTS = {"task", "model", "run", "job"}
 _Key = tuple[str, str, str]  # pipeline, task, model
-_Build = tuple[str, str]  # run, job
+_Build = tuple[str, str, str]  # run, job, item
 
 
 @dataclass
 class Attempt:
-    """The bought calls of one build of a task: their tokens of input and of output. `cached`,
-    `written` and `reasoning` are shares of them, for each call whose provider says so.
+    """The bought calls of one build of a task, or of one of its items: their tokens of input and of
+    output. `cached`, `written` and `reasoning` are shares of them, for each call whose provider
+    says so.
 
     `cycles` counts from 1; `first_calls` are those of the first cycle; `refined_input` is the
     longest input of a later one. `first` is the first call's input in tokens, and its messages in
@@ -88,7 +89,7 @@ class History:
                 if start is None:
                     continue
                 key = start.get("pipeline", ""), start["task"], start["model"]
-                build = start["run"], start["job"]
+                build = start["run"], start["job"], start.get("item", "")
                 attempt = found.setdefault(key, {}).setdefault(build, Attempt())
                 models.setdefault((*key[:2], *build), set()).add(start["model"])
                 if _has_tokens(entry):

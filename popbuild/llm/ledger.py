@@ -25,13 +25,15 @@ from popbuild.model.clock import timestamp
 
 @dataclass(frozen=True)
 class Origin:
-    """Which run, job, task and pipeline a call belongs to; its cycle, 0 for the first try."""
+    """Which run, job, task and pipeline a call belongs to; its cycle, 0 for the first try; the key
+    of the item that it is about, if the task has items."""
 
     run: str
     job: str
     task: str
     pipeline: str = ""
     cycle: int = 0
+    item: str = ""
 
 
 class Ledger:
@@ -60,6 +62,7 @@ class Ledger:
             task=origin.task,
             pipeline=origin.pipeline,
             cycle=origin.cycle,
+            **({"item": origin.item} if origin.item else {}),
             command=self.command,
             inputBytes=size_of(request.messages),
             cost=maximum,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,3 +56,38 @@ def value_at(document: object, pointer: str) -> Any:
         else:
             return MISSING
     return document
+
+
+def column_at(document: object, pointer: str) -> list[Any] | None:
+    """What each item of a list has at a place, MISSING where it has none, for a pointer such as
+    `/rows/*/name`; None for a pointer to one value: an object may have a key `*`."""
+    if "/*" not in pointer:
+        return None
+    parts = parts_of(pointer)
+    for place, part in enumerate(parts):
+        items = value_at(document, pointer_of([*parts[:place]])) if part == "*" else None
+        if isinstance(items, list):
+            rest = pointer_of([*parts[place + 1 :]])
+            return [value_at(each, rest) for each in items]
+    return None
+
+
+def value_read(document: object, pointer: str) -> Any:
+    """The value at a pointer, or MISSING. For the items of a list, `/rows/*/name`, it is the list
+    of what each has there: `[name]`, or `[]` where it has nothing."""
+    column = column_at(document, pointer)
+    return value_at(document, pointer) if column is None else in_column(column)
+
+
+def column_items(pointer: str, value: Any) -> Any:
+    """What `value_read` gave for the items of a list, as a plain list, with None where an item had
+    nothing; any other value as it is."""
+    is_column = isinstance(value, list) and all(isinstance(e, list) and len(e) < 2 for e in value)
+    if "/*" not in pointer or not is_column:
+        return value
+    return [each[0] if each else None for each in value]
+
+
+def in_column(values: Iterable[Any]) -> list[list[Any]]:
+    """What the items of a list have at one place, as a JSON value."""
+    return [[] if value is MISSING else [value] for value in values]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from popbuild.base import disk
 from popbuild.base.errors import InputError, UsageError, unknown
@@ -23,9 +23,6 @@ from popbuild.model.config import config
 from popbuild.model.decision import Decision
 from popbuild.model.foreign_status import NOTHING_SAID, error_text, is_amount, state_of, task_usage
 from popbuild.model.pipeline import Pipeline, Task
-
-if TYPE_CHECKING:
-    from popbuild.query.explain import Explanation
 
 _MOVES = 4  # of a job, while it is read once
 
@@ -230,7 +227,7 @@ def files_of(job: Job, task: str | None = None) -> list[ShownFile]:
             names |= dict.fromkeys(sorted(path.name for path in standing))
         found += [ShownFile(kind, name, folder.files(kind) / name) for name in names]
     for each in [task] if task else tasks:
-        fixed = (folder.output, folder.letter, folder.decision, folder.execution_logs)
+        fixed = (folder.output, folder.letter, folder.items, folder.decision, folder.execution_logs)
         there = [path for path in (place(each) for place in fixed) if path.exists()]
         found += [ShownFile("tasks", f"{each}/{path.name}", path) for path in there]
     inputs = [folder.path / each for each in own_places(folder)] if task is None else []
@@ -250,15 +247,6 @@ def read_file(job: Job, name: str) -> tuple[ShownFile, bytes]:
         known = ", ".join(f"{each.kind}/{each.name}" for each in found)
         raise UsageError("two files have this name", {"file": name, "known": known})
     return found[0], disk.read(found[0].path)
-
-
-def explain_job(root: Root, name: str, task: str | None = None) -> list[Explanation]:
-    """Why a job's tasks, or one of them, are stale, with the differences."""
-    from popbuild.query.explain import explain
-
-    job = find_job(root, name)
-    names = pipeline_with(job, task).names
-    return list(explain(job, names if task is None else [task]))
 
 
 def with_task(root: Root, name: str, task: str | None) -> Job:

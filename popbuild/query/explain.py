@@ -6,20 +6,25 @@ import contextlib
 import difflib
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from popbuild.base import jsonio
-from popbuild.base.errors import InputError
+from popbuild.base.errors import InputError, TaskError
+from popbuild.base.paths import Root, shown_name
 from popbuild.jobs.config_archive import Objects
 from popbuild.jobs.examine import Exam
 from popbuild.jobs.lookup import Job
 from popbuild.jobs.staleness import DependencyChange, Verdict, brief
 from popbuild.model.pipeline import Task
-from popbuild.model.problem import MISSING
+from popbuild.model.problem import MISSING, column_items
+from popbuild.query.describe import find_job, pipeline_with
+from popbuild.query.item_list import list_items
+from popbuild.query.preview import templates_of
 
 _DIGEST = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}$")
+_MAX_ITEMS = 20  # that are named; --json has them all
 _MAX_DIFFERENCE = 40  # lines of one difference; --json has them all
 
 
@@ -35,13 +40,15 @@ class Reason:
 @dataclass(frozen=True)
 class Explanation:
     """A task: its verdict, every reason, and each dependency with its digest. `built` is the time
-    and the run of its build, or None."""
+    and the run of its build, or None; `items` are those of its list that are to be run, each with
+    its reasons, of how many, or None where it has no list or that is not known yet."""
 
     task: str
     verdict: Verdict
     reasons: tuple[Reason, ...]
     dependencies: tuple[tuple[str, str], ...]
     built: tuple[str, str] | None
+    items: tuple[Mapping[str, tuple[str, ...]], int] | None = None
 
     @property
     def state(self) -> str:
@@ -64,7 +71,19 @@ class Explanation:
             ],
             "built": self.built and {"at": self.built[0], "pipelineId": self.built[1]},
             "dependencies": dict(self.dependencies),
+            **({} if self.items is None else {"items": self._items()}),
         }
+
+    def _items(self) -> dict[str, Any]:
+        waiting, count = self.items or ({}, 0)
+        return {"count": count, "toRun": {key: list(found) for key, found in waiting.items()}}
+
+
+def explain_job(root: Root, name: str, task: str | None = None) -> list[Explanation]:
+    """Why a job's tasks, or one of them, are stale, with the differences."""
+    job = find_job(root, name)
+    names = pipeline_with(job, task).names
+    return list(explain(job, names if task is None else [task]))
 
 
 def explain(job: Job, tasks: Iterable[str]) -> Iterator[Explanation]:
@@ -89,7 +108,16 @@ def _explain(exam: Exam, task: Task) -> Explanation:
         execution = letter.body.get("execution", {})
         built = (str(execution.get("endedAt", "")), str(letter.body.get("pipelineId", "")))
     dependencies = tuple(sorted(letter.fingerprint.items())) if letter else ()
-    return Explanation(task.id, verdict, reasons, dependencies, built)
+    items = _items(exam, task) if task.foreach and verdict.stale else None
+    return Explanation(task.id, verdict, reasons, dependencies, built, items)
+
+
+def _items(exam: Exam, task: Task) -> tuple[Mapping[str, tuple[str, ...]], int] | None:
+    try:
+        found = list_items(exam, task, templates_of(exam.around.config))
+    except TaskError:
+        return None  # an artifact above is missing, or the build will say what is wrong
+    return found.waiting(), len(found.distinct)
 
 
 def _difference(change: DependencyChange, exam: Exam, objects: Objects) -> tuple[str, ...]:
@@ -100,7 +128,7 @@ def _difference(change: DependencyChange, exam: Exam, objects: Objects) -> tuple
         return () if old is None else _lines(_text(path, old), _text(path, new))
     if MISSING in (change.old, change.new):
         return ()
-    texts = _pretty(change.old), _pretty(change.new)
+    texts = tuple(_pretty(column_items(change.dependency, e)) for e in (change.old, change.new))
     if (brief(change.old), brief(change.new)) == texts:
         return ()  # the reason shows both
     return _lines(*texts)
@@ -139,6 +167,13 @@ def explain_lines(explanations: Iterable[Explanation], *, dependencies: bool) ->
             yield from (f"    {line}" for line in reason.difference[:_MAX_DIFFERENCE])
             if len(reason.difference) > _MAX_DIFFERENCE:
                 yield f"    … {len(reason.difference) - _MAX_DIFFERENCE} more lines"
+        if each.items is not None:
+            waiting, count = each.items
+            yield f"  {len(waiting):,} of {count:,} items to run"
+            shown = list(waiting.items())[:_MAX_ITEMS]
+            yield from (f"    {shown_name(key)}: {'; '.join(found)}" for key, found in shown)
+            if len(waiting) > _MAX_ITEMS:
+                yield f"    … {len(waiting) - _MAX_ITEMS:,} more"
         if each.verdict.as_built:
             yield f"  to see it as it was built: {each.verdict.as_built}"
         if each.built is not None:

@@ -10,7 +10,7 @@ from popbuild.base import jsonio
 from popbuild.jobs.fingerprint import value_digest
 from popbuild.model.letter import Letter
 from popbuild.model.place import OWN
-from popbuild.model.problem import value_at
+from popbuild.model.problem import column_items, value_read
 
 
 @dataclass(frozen=True)
@@ -34,16 +34,16 @@ def made_from_of(letter: Letter, seed: object, now: Mapping[str, str]) -> MadeFr
             same = now.get(name, jsonio.ABSENT) == digest
             today = "same" if same else "changed" if name in now else "removed"
             found.files.append({"path": name, "digest": digest, "today": today})
-        elif kind in ("seed", "seed-kind"):
+        elif kind.partition("-")[0] == "seed":
             entry: dict[str, Any] = {"pointer": name, "digest": digest}
-            value = value_at(seed, name)
+            value = value_read(seed, name)
             if kind == "seed" and digest != jsonio.ABSENT and value_digest(value) == digest:
-                entry["value"] = value
+                entry["value"] = column_items(name, value)
             found.seed.append(entry)
-        elif kind in ("input", "input-kind"):
+        elif kind.partition("-")[0] == "input":
             file, _, pointer = name.partition(":")
             found.inputs.append({"file": file, "pointer": pointer, "digest": digest})
-        elif kind in ("artifact", "artifact-kind"):
+        elif kind.partition("-")[0] == "artifact":
             upstream, _, pointer = name.partition(":")
             found.artifacts.append({"task": upstream, "pointer": pointer, "digest": digest})
         elif kind in ("command", "endpoint", "weights") and digest != OWN:

@@ -8,8 +8,7 @@ None, never 0.
 
 from __future__ import annotations
 
-import json
-import math
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -23,7 +22,7 @@ from popbuild.jobs.records import read_json
 from popbuild.jobs.surroundings import Surroundings
 from popbuild.llm.history import Attempt, History
 from popbuild.llm.ledger import read_entries
-from popbuild.llm.prices import Price, price_of
+from popbuild.llm.prices import Price
 from popbuild.llm.request import Message, Request
 from popbuild.llm.store import OFF, ONLY, REFRESH, Store
 from popbuild.model.pipeline import Task
@@ -33,14 +32,13 @@ from popbuild.query.estimate import (
     NOTHING,
     Estimate,
     TokenShares,
-    answer_limit,
     at_most,
     learned,
-    most_tokens,
-    most_tokens_of_json,
 )
+from popbuild.query.plan_items import plan_items
 from popbuild.query.planned import PlannedJob, PlannedTask, PlanOptions
 from popbuild.query.preview import Code
+from popbuild.query.prompt_bound import listed_price, longest_prompt
 from popbuild.query.reached import may_pass, only_above, open_condition, sure_skips
 from popbuild.task.templates.render import Templates
 
@@ -67,7 +65,8 @@ class _Planner:
     asked: PlanOptions
     _history: History = field(init=False)
     _store: Store = field(init=False)
-    _sent: dict[str, str] = field(default_factory=dict)  # requests by digest -> who will send it
+    # Requests by digest -> the task and the item that will send it.
+    _sent: dict[str, tuple[str, str]] = field(default_factory=dict)
     _codes: dict[str, Code] = field(default_factory=dict)  # by the task's folder
     _templates: Templates = field(init=False)  # each compiled once, whatever the number of jobs
 
@@ -157,21 +156,39 @@ class _Planner:
         if task.command is not None or (model is None and not code.calls):
             basis = "a command: its calls are its own" if task.command else "no model to call"
             return PlannedTask(task.id, will, reasons, 0, *(NOTHING,) * 4, basis + undecided)
-        messages = None if below else self._messages(exam, task)
+        if task.foreach:
+            price = functools.partial(self._asks, exam, task, code, sure, will)
+            found = plan_items(exam, task, self._templates, below, price)
+        else:
+            messages = None if below else self._messages(exam, task)
+            found = self._asks(exam, task, code, sure, will, messages)
+        return replace(found, will=will, reasons=reasons, basis=found.basis + undecided)
+
+    def _asks(
+        self,
+        exam: Exam,
+        task: Task,
+        code: Code,
+        sure: bool,
+        will: bool,
+        messages: list[Message] | None,
+        item: str = "",
+    ) -> PlannedTask:
+        """A task, or an item of it, that asks with these messages, if they are known."""
         digest = stored = None
-        if messages is not None and model is not None:
-            request = self._request(exam, task, model, messages)
+        if messages is not None and task.model is not None:
+            request = self._request(exam, task, task.model, messages, item)
             digest = request.digest
             stored = int(any(self._store.peek(each) for each in request.digests))
         if self.asked.mode == ONLY:
             lacking = will and stored == 0
             basis = "nothing may be sent" if lacking else "nothing is sent"
-            return PlannedTask(task.id, will, reasons, stored, *(NOTHING,) * 4, basis, lacking)
+            return PlannedTask(task.id, will, (), stored, *(NOTHING,) * 4, basis, lacking)
         if self.asked.mode in (REFRESH, OFF):
             stored = 0  # in these modes stored answers are not served
         sends = digest if sure and not stored else None
-        priced = self._priced(exam, task, code, messages, sends, sure=sure, stored=stored)
-        return replace(priced, will=will, reasons=reasons, basis=priced.basis + undecided)
+        sender = None if sends is None else self._sender(sends, f"{exam.folder.id}:{task.id}", item)
+        return self._priced(exam, task, code, messages, sender, sure=sure, stored=stored)
 
     def _priced(
         self,
@@ -179,15 +196,13 @@ class _Planner:
         task: Task,
         code: Code,
         messages: list[Message] | None,
-        sends: str | None,
+        sender: str | None,
         *,
         sure: bool,
         stored: int | None,
     ) -> PlannedTask:
-        """A task's calls and their cost. `sends` is the request that it will send, if known; `sure`
-        says that it will run."""
+        """A task's calls and their cost. `sender` asks the same; `sure` says that it will run."""
         estimate, basis = self._estimate(exam, task, code, messages)
-        sender = None if sends is None else self._sender(sends, exam, task)
         if stored:
             estimate = estimate.without_first()
         if sender is not None:
@@ -215,14 +230,14 @@ class _Planner:
         self, exam: Exam, task: Task, code: Code, messages: list[Message] | None
     ) -> tuple[Estimate, str]:
         """A task's calls if no answer is stored, and the basis of the estimate."""
-        attempts, price = self._attempts(exam, task), _listed(task)
+        attempts, price = self._attempts(exam, task), listed_price(task)
         if attempts:
             builds = f"{len(attempts)} build{'s' * (len(attempts) != 1)}"
             basis = f"input counted, the rest from {builds}" if messages else f"from {builds}"
             return learned(attempts, task, code, price, messages), basis
         schema, _ = self.around.schema(task)
         document = schema.document if schema and task.answer == "json" else None
-        longest = self._longest(exam, task, code)
+        longest = longest_prompt(exam, task, code)
         found = at_most(task, code, price, document, None if task.attach else messages, longest)
         if code.calls:
             return found, "unknown: its code decides what is asked, and how often"
@@ -239,13 +254,14 @@ class _Planner:
     def _price(self, exam: Exam, task: Task) -> Price | None:
         """The price of the task's model; None also if its code asked other models too."""
         asks_others = any(each.others for each in self._attempts(exam, task))
-        return None if asks_others else _listed(task)
+        return None if asks_others else listed_price(task)
 
-    def _sender(self, digest: str, exam: Exam, task: Task) -> str | None:
-        """The planned task that will send this request first: another one, or this."""
-        this = f"{exam.folder.id}:{task.id}"
+    def _sender(self, digest: str, task: str, item: str) -> str | None:
+        """The planned task that will send this request first, if it is another one or does so for
+        another item."""
+        this = task, item
         sender = self._sent.setdefault(digest, this)
-        return None if sender == this else sender
+        return None if sender == this else sender[0]
 
     def _messages(self, exam: Exam, task: Task) -> list[Message] | None:
         """The messages of the task's first call; None if its code decides them."""
@@ -254,36 +270,15 @@ class _Planner:
         except TaskError:
             return None
 
-    def _request(self, exam: Exam, task: Task, model: str, messages: list[Message]) -> Request:
+    def _request(
+        self, exam: Exam, task: Task, model: str, messages: list[Message], item: str
+    ) -> Request:
         inputs = exam.inputs(task)
         return Request(
             model,
             tuple(messages),
             {key: value for key, value in task.settings.items() if key != "model"},
             self.around.sent_schema(task),
-            inputs.sample,
+            max(inputs.sample, inputs.samples.get(item, 0)),
             inputs.place,
         )
-
-    def _longest(self, exam: Exam, task: Task, code: Code) -> float:
-        """The most tokens that a task's prompt may have, whichever inputs it prints."""
-        if code.boundless or task.attach:  # each provider counts files in its own way
-            return math.inf
-        given = most_tokens_of_json(exam.seed)
-        given += sum(most_tokens(json.dumps(file.document)) for file in exam.files.values())
-        for name in task.needs:
-            upstream = exam.pipeline.task(name)
-            if not exam.verdicts[name].stale and name in exam.artifacts:
-                given += most_tokens_of_json(exam.artifacts[name])
-            elif upstream.command or upstream.stages:
-                return math.inf  # whatever its code makes
-            else:
-                given += 2 * answer_limit(upstream, _listed(upstream))
-        text, paths = self.around.config.snapshot.text, map(task.path, ("system.md", "prompt.md"))
-        own = sum(most_tokens(text(path)) for path in paths if path is not None)
-        return own + len(code.tags) * given
-
-
-def _listed(task: Task) -> Price | None:
-    """The listed price of a task's model."""
-    return price_of(task.model) if task.model else None

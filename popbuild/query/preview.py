@@ -18,12 +18,13 @@ from popbuild.llm.attachments import attached_in, attached_line
 from popbuild.llm.request import Message, message_text
 from popbuild.model.config.config import Config
 from popbuild.model.config.rules import FILTERS_FILE
+from popbuild.model.item import Item
 from popbuild.model.pipeline import Task
 from popbuild.query.aside import Aside
 from popbuild.task.attaching import asked
 from popbuild.task.conditions import check_condition
-from popbuild.task.input_views import documents
-from popbuild.task.reads import ReadTrace
+from popbuild.task.input_views import documents, item_seen
+from popbuild.task.read_trace import ReadTrace
 from popbuild.task.templates.render import Templates, nothing_to_send
 from popbuild.task.templates.syntax import TemplateSource, template_source
 from popbuild.task.user_code import wrong_stages
@@ -48,8 +49,10 @@ def _directly(function: Callable[[], Any]) -> Any:
     return function()
 
 
-def render_preview(exam: Exam, task: Task, templates: Templates) -> list[dict[str, Any]]:
-    """system.md and prompt.md as the first try would send them.
+def render_preview(
+    exam: Exam, task: Task, templates: Templates, item: Item | None = None
+) -> list[dict[str, Any]]:
+    """system.md and prompt.md as the first try would send them; of a task with items, about one.
 
     TaskError for a task whose stages.py makes its messages: code might call a model.
     """
@@ -66,13 +69,7 @@ def render_preview(exam: Exam, task: Task, templates: Templates) -> list[dict[st
         )
     trace = ReadTrace(templates.budget)
     seen = Seen.of(task, exam.inputs(task))
-    variables: dict[str, Any] = {
-        **documents(seen, trace),
-        "variables": {},
-        "problems": [],
-        "previous": "",
-        "cycle": 0,
-    }
+    variables = _first_try(seen, trace, item)
     if "pre_processing" in code:
         del variables["variables"]
     found = []
@@ -92,6 +89,12 @@ def render_preview(exam: Exam, task: Task, templates: Templates) -> list[dict[st
             message = {"role": role, "content": text}
             found.append(asked(task, seen, trace, text) if is_asked else message)
     return found
+
+
+def _first_try(seen: Seen, trace: ReadTrace, item: Item | None) -> dict[str, Any]:
+    """What templates see in a task's first cycle."""
+    of_cycle = {"variables": {}, "problems": [], "previous": "", "cycle": 0}
+    return {**documents(seen, trace), **item_seen(item, trace), **of_cycle}
 
 
 def message_lines(message: Message) -> str:
@@ -207,17 +210,23 @@ def _first_problem(around: Surroundings, task: Task, templates: Templates) -> Co
         for path in filter(None, (task.path("prompt.md"), task.path("system.md"), task.stages)):
             for problem in template_errors(around.config, path, templates):
                 return problem
-        return next(unusable(around.config, task), None)
+        return next(unusable(around.config, task, templates), None)
     except ConfigError as error:
         return error
 
 
-def unusable(settings: Config, task: Task) -> Iterator[ConfigError]:
-    """A prompt that always renders to nothing, stages that cannot be called, and a condition that
-    cannot be evaluated."""
+def unusable(settings: Config, task: Task, templates: Templates) -> Iterator[ConfigError]:
+    """An expression that cannot be parsed, a prompt that always renders to nothing, and stages that
+    cannot be called."""
+    if task.foreach:
+        try:
+            templates.expressions.compiled(task.foreach)
+        except TaskError as error:
+            where = {"file": f"pipeline-config/{task.folder}/task.yaml", "foreach": task.foreach}
+            yield ConfigError(error.message, {**where, **error.values}, error.hint)
     if task.when:
         try:
-            check_condition(task, templates_of(settings).expressions)
+            check_condition(task, templates.expressions, of_items=bool(task.foreach))
         except TaskError as error:
             yield ConfigError(error.message, error.values, error.hint)
     prompt = task.path("prompt.md")

@@ -8,26 +8,31 @@ from popbuild.base.errors import TaskError
 from popbuild.jobs.examine import Exam
 from popbuild.jobs.fingerprint import Seen
 from popbuild.model.decision import APPROVED
+from popbuild.model.item import Item
 from popbuild.model.letter import Letter
 from popbuild.model.pipeline import Task
 from popbuild.model.problem import MISSING
 from popbuild.query.estimate import NOTHING
 from popbuild.query.planned import PlannedTask
-from popbuild.task.conditions import NotKnownYet, condition_text, why_skipped
-from popbuild.task.reads import ReadTrace
+from popbuild.task.conditions import NotKnownYet, condition_text, is_about_items, why_skipped
+from popbuild.task.read_trace import ReadTrace
 from popbuild.task.templates.render import Templates
 
 
 def would_skip(
-    exam: Exam, task: Task, templates: Templates, unknown: Collection[str] = ()
+    exam: Exam,
+    task: Task,
+    templates: Templates,
+    unknown: Collection[str] = (),
+    item: Item | None = None,
 ) -> str | None:
-    """Why a task would be skipped, by the artifacts that stand; None where it would not. Raises
-    NotKnownYet where that depends on a task whose artifact is `unknown`, TaskError for a condition
-    that fails."""
-    if not task.when:
+    """Why a task, or an item of it, would be skipped, by the artifacts that stand; None where it
+    would not. Raises NotKnownYet where that depends on a task whose artifact is `unknown`,
+    TaskError for a condition that fails."""
+    if not task.when or is_about_items(task, templates.expressions) != (item is not None):
         return None
     given = Seen.of(task, exam.inputs(task)), ReadTrace(templates.budget), templates.expressions
-    return why_skipped(task, *given, exam.around.config.environment, unknown=unknown)
+    return why_skipped(task, *given, exam.around.config.environment, item=item, unknown=unknown)
 
 
 def sure_skips(exam: Exam, wanted: Collection[str], templates: Templates) -> dict[str, PlannedTask]:

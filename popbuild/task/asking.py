@@ -75,7 +75,8 @@ class Asking:
         work = self._work
         requests = self._requests(messages, schema, settings)
         pipeline = str(work.seen.seed.get("pipeline", ""))
-        origin = Origin(work.run, work.inputs.job, work.task.id, pipeline, work.log.cycle)
+        item = work.item.key if work.item is not None else ""
+        origin = Origin(work.run, work.inputs.job, work.task.id, pipeline, work.log.cycle, item)
         with work.watch.call():
             answered = await work.calls.ask_in_order(requests, origin)
         model = answered.request.model

@@ -18,7 +18,7 @@ from popbuild.llm.prices import abilities_of
 from popbuild.llm.request import Message
 from popbuild.model.input_file import media_type
 from popbuild.model.pipeline import Pipeline, Task
-from popbuild.task.reads import ReadTrace
+from popbuild.task.read_trace import ReadTrace
 
 
 def attachment_problems(pipeline: Pipeline, files: InputFiles) -> Iterator[ConfigError]:

@@ -16,11 +16,12 @@ from popbuild.jobs.open_job import OpenJob
 from popbuild.jobs.surroundings import Surroundings
 from popbuild.llm.calls import Calls
 from popbuild.model.clock import timestamp
+from popbuild.model.item import Item
 from popbuild.model.letter import Call
 from popbuild.model.pipeline import Task
 from popbuild.model.problem import Problem
 from popbuild.model.stage_names import STAGES
-from popbuild.task.reads import ReadTrace
+from popbuild.task.read_trace import ReadTrace
 from popbuild.task.task_files import Files
 from popbuild.task.templates.render import Templates
 
@@ -33,6 +34,7 @@ class Work:
 
     `tell_stage` is given each stage that begins, and its cycle, for what a person sees: a callable,
     since printers belong to a room below, and a queue would deliver it after the task's end.
+    `item` is the one that this attempt is about, if the task runs once for each of a list.
     """
 
     run: str
@@ -49,6 +51,7 @@ class Work:
     trace: ReadTrace
     log: StageLog
     tell_stage: Callable[[str, int], None]
+    item: Item | None = None
     made: list[Call] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)  # about no call: a command's answer, say
 
@@ -60,24 +63,36 @@ class Work:
         """Note that a stage begins. Before a model or code that is not ours is asked, FencedError
         if another worker has the job: nothing more is written or bought."""
         self.log.stage = stage
-        self.opened.at_stage(self.task.id, stage)
+        if self.item is None:
+            self.opened.at_stage(self.task.id, stage)
         if is_foreign:
             self.claims.check(self.inputs.job)
             self.opened.show_stage()
-        self.tell_stage(stage, self.log.cycle)
+        if self.item is None:
+            self.tell_stage(stage, self.log.cycle)
+
+
+@dataclass(frozen=True)
+class BuiltItems:
+    """The items of which an output was put together: their keys in order, and how many failed."""
+
+    keys: tuple[str, ...]
+    failed: int
 
 
 @dataclass(frozen=True)
 class Built:
-    """The task's output passed every gate. `cycles` counts the refinements that it took."""
+    """The task's output passed every gate. `cycles` counts the refinements that it took; of a task
+    with items, those of the item that took most."""
 
     output: Any
     cycles: int
+    items: BuiltItems | None = None
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """The task's condition is false: no stage ran."""
+    """The condition is false, of the task or of the item: no stage ran."""
 
     reason: str
 

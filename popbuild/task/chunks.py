@@ -12,11 +12,14 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from popbuild.base import jsonio
 from popbuild.base.errors import TaskError
 from popbuild.llm.tokens import count_text
+from popbuild.task.reads import plain
 
 _LEAST = 4  # no piece is smaller than this part of the largest, if there is another boundary
 _MAX_CHARS = 400  # of a segment: a sentence that never ends is cut between words
@@ -29,9 +32,9 @@ _GAP = re.compile(r"\s+")
 
 
 @dataclass(frozen=True)
-class _Segment:
-    """A sentence, or a part of one: its text, its tokens, and the rank of the boundary before it,
-    the lowest of which is cut at first."""
+class Segment:
+    """What is not cut: a sentence or a part of one, or an item of a list. Its tokens, and the rank
+    of the boundary before it, the lowest of which is cut at first."""
 
     text: str
     tokens: int
@@ -48,7 +51,7 @@ def chunks_of(text: str, tokens: int, overlap: int) -> tuple[str, ...]:
             {"tokens": tokens, "overlap": overlap, "allowed": "overlap at most half of tokens"},
         )
     segments = list(_segments(text))
-    pieces = sorted(_cut(segments, tokens - overlap))
+    pieces = cut(segments, tokens - overlap)
     found = []
     for first, end in pieces:
         start = first
@@ -60,8 +63,13 @@ def chunks_of(text: str, tokens: int, overlap: int) -> tuple[str, ...]:
     return tuple(filter(None, found))
 
 
-def _cut(segments: list[_Segment], most: int) -> Iterator[tuple[int, int]]:
-    """The pieces, each as the number of its first segment and of that behind its last."""
+def cut(segments: Sequence[Segment], most: int) -> list[tuple[int, int]]:
+    """The pieces in order, each of at most so many tokens unless it is one segment: the number of
+    its first segment and of that behind its last."""
+    return sorted(_pieces(segments, most))
+
+
+def _pieces(segments: Sequence[Segment], most: int) -> Iterator[tuple[int, int]]:
     before = [0]
     for each in segments:
         before.append(before[-1] + each.tokens)
@@ -79,13 +87,13 @@ def _cut(segments: list[_Segment], most: int) -> Iterator[tuple[int, int]]:
         waiting += [(first, place), (place, end)]
 
 
-def _segments(text: str) -> Iterator[_Segment]:
+def _segments(text: str) -> Iterator[Segment]:
     for level, block in _blocks(text):
         for number, sentence in enumerate(_parts(block, _ENDS)):
             for part, piece in enumerate(_short(sentence)):
                 rank = level if not number + part else _WORD if part else _SENTENCE
                 digest = hashlib.blake2b(piece.strip().encode(), digest_size=8).digest()
-                yield _Segment(piece, count_text(piece), (rank, digest))
+                yield Segment(piece, count_text(piece), (rank, digest))
 
 
 def _blocks(text: str) -> Iterator[tuple[int, str]]:
@@ -129,3 +137,23 @@ def _short(sentence: str) -> Iterator[str]:
         return
     for word in _parts(sentence, _GAP):
         yield from (word[at : at + _MAX_CHARS] for at in range(0, len(word), _MAX_CHARS))
+
+
+def batches(items: object, tokens: int = 6000) -> list[list[Any]]:
+    """A list in pieces of at most so many tokens of JSON, with boundaries before items whose keys
+    have low digests: one item more or less changes its own batch and at most its neighbours. An
+    item is known by its `key`, else by all of it. Raises TaskError for what is no list."""
+    items = plain(items)
+    if not isinstance(items, list) or not isinstance(tokens, int) or tokens < 1:
+        raise TaskError(
+            "not a list to be put into batches",
+            {"found": f"{type(items).__name__}, tokens={tokens!r}"},
+            hint="batches(artifacts.classify.items, tokens=6000)",
+        )
+    segments = []
+    for item in items:
+        text = jsonio.compact(item)
+        key = item["key"] if isinstance(item, dict) and "key" in item else item
+        digest = hashlib.blake2b(jsonio.compact(key).encode(), digest_size=8).digest()
+        segments.append(Segment(text, count_text(text), (0, digest)))
+    return [items[first:end] for first, end in cut(segments, tokens)]

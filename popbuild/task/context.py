@@ -15,7 +15,7 @@ from popbuild.task import prompts
 from popbuild.task.asking import Asking
 from popbuild.task.attempt import AnswerRejected, RevokedError, Work, logger_of
 from popbuild.task.prompts import Progress
-from popbuild.task.reads import ReadTrace
+from popbuild.task.read_trace import ReadTrace
 from popbuild.task.returned import Returned
 
 _UNSET = object()
@@ -89,6 +89,26 @@ class Context:
         self._check()
         self._work.trace.read("seed", "", self._work.seen.seed)
         return copy.deepcopy(self._work.seen.seed)
+
+    @property
+    def item(self) -> Any:
+        """A plain copy of the item that the task is run for; None without `foreach`. The item then
+        depends on all of it."""
+        self._check()
+        item = self._work.item
+        if item is None:
+            return None
+        self._work.trace.read("item", "", item.value)
+        return copy.deepcopy(item.value)
+
+    @property
+    def position(self) -> int | None:
+        """The item's place in the list, from 0; the item then depends on it."""
+        item = self._work.item
+        if item is None:
+            return None
+        self._work.trace.position(item.position)
+        return item.position
 
     def read(self, pointer: str, task: str | None = None, default: Any = _UNSET) -> Any:
         """One value of the seed, or of a needed task's artifact; the task depends on just that. A

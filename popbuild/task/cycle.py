@@ -26,10 +26,22 @@ from popbuild.task.timed import run_command
 _SHORT_CHARS = 65_536  # of an answer: to read so many as JSON takes no time to speak of
 
 
-async def run_task(work: Work) -> Built | NotPassed | Skipped:
-    """Run the eleven stages, with refinements, unless the task's condition is false. Raises
-    TaskError or ProviderError for a crash."""
-    runner = _Runner(work)
+Functions = Mapping[str, Callable[[Any], Any]]  # of stages.py, by stage
+
+
+async def load_functions(work: Work, asking: Asking) -> Functions:
+    """The stages that the task's own code has."""
+    if work.task.stages is None:
+        return {}
+    load = functools.partial(user_code.load_user_code, str(work.task.stages))
+    return await timed.in_time(work, asking, "import", load)
+
+
+async def run_task(work: Work, stages: Functions | None = None) -> Built | NotPassed | Skipped:
+    """Run the eleven stages, with refinements, unless the task's condition is false. `stages` are
+    those of its code, where that is loaded already. Raises TaskError or ProviderError for a
+    crash."""
+    runner = _Runner(work, stages)
     try:
         return await runner.run()
     except PopbuildError as error:
@@ -37,34 +49,41 @@ async def run_task(work: Work) -> Built | NotPassed | Skipped:
         raise
 
 
-def _why_skipped(work: Work) -> str | None:
-    expressions = work.templates.expressions
-    given = (work.task, work.seen, work.trace, expressions, work.environment)
-    return conditions.why_skipped(*given)
+async def decide(work: Work, asking: Asking) -> Skipped | None:
+    """Whether the task's condition leaves it out, or leaves this item of it out. Raises TaskError
+    where that cannot be decided."""
+    task, expressions = work.task, work.templates.expressions
+    if not task.when:
+        return None
+    if conditions.is_about_items(task, expressions) != (work.item is not None):
+        return None  # each item is asked, or all of them were
+    work.begin(work.log.stage, is_foreign=True)  # the expression may run filters.py
+    given = task, work.seen, work.trace, expressions, work.environment
+    look = functools.partial(conditions.why_skipped, *given, item=work.item)
+    reason = await timed.in_time(work, asking, "when", look)
+    if reason is None:
+        return None
+    work.log.skip_rest(f"skipped: {reason}")
+    return Skipped(reason)
 
 
 class _Runner:
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, stages: Functions | None) -> None:
         self._work = work
-        self._functions: Mapping[str, Callable[[Any], Any]] = {}
+        self._stages = stages
+        self._functions: Functions = {}
         self._asking = Asking(work)
         self._returned = Returned(work, self._asking)
         self._context = Context(work, self._asking, self._returned)
 
     async def run(self) -> Built | NotPassed | Skipped:
         work, log, context = self._work, self._work.log, self._context
-        if work.task.when:
-            work.begin(log.stage, is_foreign=True)  # the expression may run filters.py
-            decide = functools.partial(_why_skipped, work)
-            reason = await timed.in_time(work, self._asking, "when", decide)
-            if reason is not None:
-                log.skip_rest(f"skipped: {reason}")
-                return Skipped(reason)
+        if (skipped := await decide(work, self._asking)) is not None:
+            return skipped
         for path, digest in work.around.schema(work.task)[1].items():
             work.trace.file(path, digest)
-        if work.task.stages is not None:
-            load = functools.partial(user_code.load_user_code, str(work.task.stages))
-            self._functions = await timed.in_time(work, self._asking, "import", load)
+        loaded = self._stages
+        self._functions = await load_functions(work, self._asking) if loaded is None else loaded
         context.input = await self._run("ingestion", lambda: None)
         context.variables = await self._run("preProcessing", dict, self._returned.object)
         while True:

@@ -18,9 +18,11 @@ from popbuild.jobs.input_files import InputFile, InputFiles
 from popbuild.llm.attachments import attached_part
 from popbuild.llm.tokens import count_text
 from popbuild.model.input_file import MAX_INPUT_BYTES
+from popbuild.model.item import Item
 from popbuild.model.problem import MISSING
 from popbuild.task.chunks import chunks_of
-from popbuild.task.reads import ArtifactsView, ReadTrace, view
+from popbuild.task.read_trace import ReadTrace
+from popbuild.task.reads import ArtifactsView, view
 
 _VALUES = ("text", "pages", "title", "media_type", "tokens", "digest")
 
@@ -90,10 +92,10 @@ class FileView:
         value = self._file.value(pointer)
         if isinstance(value, str) and self._trace.knows(document, pointer):
             return value
-        found = self._trace.looked(document, pointer, value)
-        if found is MISSING:
+        self._trace.looked(document, pointer, value)
+        if value is MISSING:
             raise AttributeError(self.lack(name))
-        return found
+        return view(value, document, pointer, self._trace)
 
 
 class FilesView(ArtifactsView):
@@ -171,3 +173,12 @@ def documents(seen: Seen, trace: ReadTrace) -> dict[str, Any]:
         "files": FilesView(seen.files, trace),
         "config": dict(seen.config),
     }
+
+
+def item_seen(item: Item | None, trace: ReadTrace) -> dict[str, Any]:
+    """What a template sees of the item that its task is run for. Of a text or a number there is no
+    view: it counts as read."""
+    if item is None:
+        return {}
+    trace.looked("item", "", item.value)
+    return {"item": view(item.value, "item", "", trace), "position": item.position}

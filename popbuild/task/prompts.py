@@ -15,7 +15,7 @@ from popbuild.llm.request import Message
 from popbuild.model.problem import Problem
 from popbuild.task.attaching import asked
 from popbuild.task.attempt import Work
-from popbuild.task.input_views import documents
+from popbuild.task.input_views import documents, item_seen
 from popbuild.task.reads import plain
 from popbuild.task.templates.render import nothing_to_send
 
@@ -53,13 +53,17 @@ def render(
         )
     variables = {
         **documents(work.seen, work.trace),
+        **item_seen(work.item, work.trace),
         "variables": progress.variables,
         "problems": progress.problems,
         "previous": shown_previous(progress.previous),
         "cycle": progress.cycle,
         **{name: plain(value) for name, value in more.items()},
     }
-    return work.templates.render(path, variables, work.trace)
+    text, names = work.templates.render(path, variables, work.trace)
+    if work.item is not None and "position" in names:
+        work.trace.position(work.item.position)
+    return text, names
 
 
 def default_messages(work: Work, progress: Progress, *, are_sent: bool) -> list[Message]:

@@ -1,90 +1,18 @@
 """What a prompt reads, to the field.
 
 Templates get seed and artifacts as views. A view notes each place that is read, absent ones too.
-Looping over a view, printing it or passing it to a filter reads it whole, and gives plain copies.
-Scalars are always plain values, so nothing leaks past a filter.
+Printing a view reads it whole; so does looping over an object. A loop over a list of objects gives
+views of them: what is read of one counts as read of all. Scalars are always plain values, so
+nothing leaks past a filter.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from popbuild.base.jsonio import ABSENT
-from popbuild.jobs.fingerprint import LISTED, kind_of, value_digest
 from popbuild.model.problem import MISSING, parts_of, pointer_of, value_at
-from popbuild.task.templates.bounds import RenderBudget
-
-
-class ReadTrace:
-    """The dependencies that a task read, by name; see staleness.py for the names."""
-
-    def __init__(self, budget: RenderBudget) -> None:
-        self._digests: dict[str, str] = {}
-        self.budget = budget  # of the templates: copying a value takes time
-
-    def read(self, document: str, pointer: str, value: Any) -> None:
-        """A value was read; `document` is "seed" or "artifact:<task>"."""
-        name = f"{document}:{pointer}"
-        # Documents do not change while they are read, and a template looks before it reads.
-        if name not in self._digests:
-            self._digests[name] = value_digest(value)
-
-    def looked(self, document: str, pointer: str, value: Any) -> Any:
-        """A template looked at a place: of a container it learned only the kind. Gives a view."""
-        if isinstance(value, dict | list):
-            kind, colon, task = document.partition(":")
-            self._digests[f"{kind}-kind{colon}{task}:{pointer}"] = kind_of(value)
-        else:
-            self.read(document, pointer, value)
-        return view(value, document, pointer, self)
-
-    def needs(self, tasks: Iterable[str]) -> None:
-        """The task learned which artifacts there are: those of these needed tasks."""
-        self._digests["needs"] = value_digest(list(tasks))
-
-    def inputs(self, names: Iterable[str]) -> None:
-        """The task learned which files the seed names."""
-        self._digests["inputs"] = value_digest(sorted(names))
-
-    def knows(self, document: str, pointer: str) -> bool:
-        """Whether this value was read before: to digest a long text takes a while."""
-        return f"{document}:{pointer}" in self._digests
-
-    def job(self, job: str) -> None:
-        self._digests["job"] = job
-
-    def file(self, path: str, digest: str) -> None:
-        """A file under pipeline-config/ was used, or looked for."""
-        self._digests[f"file:{path}"] = digest
-
-    def fallback(self, model: str) -> None:
-        """A model answered that is asked only because the task lists it."""
-        self._digests[f"fallback:{model}"] = LISTED
-
-    def dependencies(self) -> dict[str, str]:
-        """Everything noted, without what follows from the rest: a value that was read implies that
-        the objects around it exist."""
-        reads = [key for key in self._digests if "-kind:" not in key]
-        return {
-            key: value
-            for key, value in self._digests.items()
-            if "-kind:" not in key
-            or not any(
-                _tells(each, key.replace("-kind:", ":", 1)) and self._digests[each] != ABSENT
-                for each in reads
-            )
-        }
-
-
-def _tells(read: str, place: str) -> bool:
-    """Whether a value that was read says which kind of value stands at a place: the same place, or
-    one above it. A number may be an index or a key, so it says nothing."""
-    if read == place:
-        return True
-    part = read.removeprefix(place + "/").partition("/")[0]
-    return read.startswith(place + "/") and not part.isdecimal()
-
+from popbuild.task.read_trace import Items, ReadTrace
 
 _WHERE = {"artifact": "artifacts", "input": "files"}
 
@@ -92,7 +20,7 @@ _WHERE = {"artifact": "artifacts", "input": "files"}
 class _View:
     """A container in a document that notes what is read from it."""
 
-    __slots__ = ("_document", "_pointer", "_trace", "_value")
+    __slots__ = ("_document", "_items", "_pointer", "_trace", "_value")
 
     @property
     def _place(self) -> str:
@@ -101,23 +29,32 @@ class _View:
         where = f"{_WHERE[kind]}.{task}" if task else kind
         return ".".join([where, *parts_of(self._pointer)])
 
-    def __init__(self, value: Any, document: str, pointer: str, trace: ReadTrace) -> None:
+    def __init__(
+        self,
+        value: Any,
+        document: str,
+        pointer: str,
+        trace: ReadTrace,
+        items: Items | None = None,
+    ) -> None:
         self._value = value
         self._document = document
         self._pointer = pointer
         self._trace = trace
+        self._items = items
 
     # With an underscore: templates must not find what a dict or a list does not have.
     def _whole(self) -> Any:
         """A plain copy; the whole value counts as read."""
-        self._trace.read(self._document, self._pointer, self._value)
+        self._trace.read(self._document, self._pointer, self._value, self._items)
         self._trace.budget.walk(self._value)
         return _copied(self._value)
 
     def _at(self, part: str | int) -> Any:
         pointer = self._pointer + pointer_of([part])
         value = value_at(self._value, pointer_of([part]))
-        return self._trace.looked(self._document, pointer, value)
+        self._trace.looked(self._document, pointer, value, self._items)
+        return view(value, self._document, pointer, self._trace, self._items)
 
     def __len__(self) -> int:
         return len(self._whole())
@@ -135,6 +72,12 @@ class _View:
 
     def __eq__(self, other: object) -> bool:
         return bool(self._whole() == plain(other))
+
+    def __lt__(self, other: object) -> bool:
+        return bool(self._whole() < plain(other))
+
+    def __gt__(self, other: object) -> bool:
+        return bool(self._whole() > plain(other))
 
     __hash__ = None  # type: ignore[assignment]  # like the dict or list that it stands for
 
@@ -186,7 +129,8 @@ class ArtifactsView(ObjectView):
 
     def _at(self, part: str | int) -> Any:
         if part in self._value:
-            return self._trace.looked(f"artifact:{part}", "", self._value[part])
+            self._trace.looked(f"artifact:{part}", "", self._value[part])
+            return view(self._value[part], f"artifact:{part}", "", self._trace)
         if part in self.absent:
             self._trace.read(f"artifact:{part}", "", MISSING)
             return MISSING
@@ -212,9 +156,29 @@ class ArtifactsView(ObjectView):
 
 
 class ArrayView(_View, Sequence[Any]):
-    """An array of a document."""
+    """An array of a document. One inside of a loop's item is read whole by a loop over it."""
 
     __slots__ = ()
+
+    def __len__(self) -> int:
+        if self._items is not None:
+            return len(self._whole())
+        self._trace.counted(self._document, self._pointer, self._value)
+        return len(self._value)
+
+    def __bool__(self) -> bool:
+        return len(self) > 0
+
+    def __iter__(self) -> Iterator[Any]:
+        are_objects = all(isinstance(each, dict) for each in self._value)
+        if self._items is not None or not are_objects or not self._value:
+            return iter(self._whole())
+        self._trace.counted(self._document, self._pointer, self._value)
+        self._trace.budget.work(len(self._value))
+        items = Items(self._pointer, self._value)
+        return (
+            view(each, self._document, items.pointer, self._trace, items) for each in self._value
+        )
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, int) and 0 <= index < len(self._value):
@@ -231,13 +195,23 @@ def _copied(value: Any) -> Any:
     return value
 
 
-def view(value: Any, document: str, pointer: str, trace: ReadTrace) -> Any:
+def view(
+    value: Any, document: str, pointer: str, trace: ReadTrace, items: Items | None = None
+) -> Any:
     """A view of a container; a scalar or MISSING is itself."""
     if isinstance(value, dict):
-        return ObjectView(value, document, pointer, trace)
+        return ObjectView(value, document, pointer, trace, items)
     if isinstance(value, list):
-        return ArrayView(value, document, pointer, trace)
+        return ArrayView(value, document, pointer, trace, items)
     return value
+
+
+def list_behind(value: object) -> tuple[str, str, list[Any]] | None:
+    """The document and the place of the list that a view stands for, with its items; None for all
+    else, and for a list in an item of another one."""
+    if not isinstance(value, ArrayView) or value._items is not None:
+        return None
+    return value._document, value._pointer, value._value
 
 
 def plain(value: Any) -> Any:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,7 +26,8 @@ class Files:
     In a new attempt the first append to a file replaces what an earlier attempt left there:
     otherwise a rebuilt log would hold both. Keys are taken out of every text; the main artifact
     comes without any. `artifacts` are the main artifacts of the pipeline, each with its task: they
-    belong to their tasks from the start. `inputs` are the files of the seed.
+    belong to their tasks from the start. `inputs` are the files of the seed. Of an item of a task
+    with `foreach`, prompts and answers are kept here, for its receipt.
     """
 
     def __init__(
@@ -46,6 +48,9 @@ class Files:
         self._lock = threading.Lock()
         self.is_revoked = False  # a stage outlived its timeout: nothing more is written
         self.written: set[tuple[str, str]] = set()
+        self._item: str | None = None
+        self._of_items: dict[tuple[str, str], str] = {}  # the item that wrote each file
+        self._kept: dict[str, object] = {}
 
     def write_artifact(self, name: str, value: object, mode: Mode = "replace") -> None:
         """Write a result. The main artifact is written by popbuild itself, from the output."""
@@ -112,7 +117,31 @@ class Files:
 
     def keep(self, name: str, value: object) -> None:
         """A prompt or a raw answer, among the task's logs."""
-        self._write("logs", name, value, "replace")
+        if self._item is None:
+            self._write("logs", name, value, "replace")
+        else:
+            self._kept[name] = value
+
+    def of_item(self, key: str, inputs: Mapping[str, Any]) -> Files:
+        """The same for one item, which may write no file of another."""
+        files = copy.copy(self)
+        files._item, files._inputs = key, inputs
+        files.written, files._kept, files.is_revoked = set(), {}, False
+        return files
+
+    def take(self, key: str, files: Iterable[tuple[str, str]]) -> None:
+        """Count these files of an item among those of the task."""
+        with self._lock:
+            for kind, name in files:
+                self.written.add((kind, name))
+                self._of_items[kind, name.casefold()] = key
+
+    def kept_of_item(self) -> dict[str, list[object]]:
+        """The prompts and the answers of an item, in the order in which they were kept."""
+        return {
+            f"{what}s": [value for name, value in self._kept.items() if f"-{what}-" in name]
+            for what in ("prompt", "answer")
+        }
 
     def prepare_main(self, value: object) -> disk.Prepared:
         """The main artifact: sorted, indented, to be durable before the letter vouches for it."""
@@ -153,6 +182,17 @@ class Files:
                     "this file belongs to another task",
                     {"file": f"files/{kind}/{name}", "task": self._task, "belongs to": owner},
                 )
+            other = self._of_items.get((kind, name.casefold()), self._item)
+            if other != self._item:
+                raise TaskError(
+                    "two items write the same file",
+                    {
+                        "task": self._task,
+                        "file": f"files/{kind}/{name}",
+                        "items": f"{other}, {self._item}",
+                    },
+                    hint="put something of the item into the name",
+                )
             for other_kind, other in self.written:
                 if other_kind == kind and other != name and other.casefold() == name.casefold():
                     raise TaskError(
@@ -163,6 +203,8 @@ class Files:
             yield self._folder.files(kind) / name, data
             if (kind, name) not in self.written:
                 self.written.add((kind, name))
+                if self._item is not None:
+                    self._of_items[kind, name.casefold()] = self._item
                 self._opened.add_file(self._task, kind, name)
 
     def _read(self, kind: str, name: str) -> str:

@@ -147,6 +147,10 @@ def _input(work: Work, progress: Mapping[str, Any]) -> bytes:
         "config": dict(seen.config),
         **progress,
     }
+    if work.item is not None:
+        trace.read("item", "", work.item.value)
+        trace.position(work.item.position)
+        given.update(item=work.item.value, position=work.item.position)
     if seen.files:
         trace.inputs(seen.files)
         views = [OpenFileView(each, trace, work.around.root) for each in seen.files.values()]

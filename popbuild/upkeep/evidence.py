@@ -80,7 +80,7 @@ class Evidence:
 
         try:
             schema = self._schema(path, frozenset(files.items()))
-            problems = gate.judge(artifact, schema) if schema is not None else ()
+            problems = gate.judge_main(artifact, schema, of_items="items" in letter.body)
         except PopbuildError as error:
             return error.as_line(without=())
         more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""

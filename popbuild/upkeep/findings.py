@@ -171,6 +171,9 @@ def job_findings(
     """What is wrong with a job; `files` are its `job_files`."""
     for path, kind in files:
         yield from findings_in_file(root, path, kind)
+    for task in listed_tasks(folder, None):
+        if folder.items(task).exists():
+            yield from findings_in_lines(root, folder.items(task), "items")
     yield from _in_inputs(root, folder)
     yield from _in_index(root, folder)
     yield from _in_tasks(root, folder)
@@ -247,7 +250,7 @@ def _in_artifacts(root: Root, folder: JobFolder, surroundings: Surroundings) -> 
         except PopbuildError:
             continue  # reported with the schema
         as_built = letter.outputs.get(task.artifact) == digest and not letter.edited
-        for problem in gate.judge(value, schema) if schema is not None else ():
+        for problem in gate.judge_main(value, schema, of_items=bool(task.foreach)):
             message = f"would not pass today's gate: {problem.message}"
             shown = replace(problem, message=message) if as_built else problem
             yield Finding(where, shown, is_warning=as_built)

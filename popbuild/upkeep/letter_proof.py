@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from popbuild.base import disk, jsonio
 from popbuild.base.errors import InputError
-from popbuild.base.paths import STATUS, JobFolder, artifact_place, letter_place
-from popbuild.jobs.fingerprint import kind_of, value_digest
+from popbuild.base.paths import STATUS, JobFolder, artifact_place, items_place, letter_place
+from popbuild.jobs.fingerprint import read_digest
 from popbuild.jobs.input_files import own_document, own_inputs
+from popbuild.jobs.item_receipts import read_receipts
 from popbuild.jobs.records import (
     is_foreign_letter,
     listed_tasks,
@@ -17,7 +18,7 @@ from popbuild.jobs.records import (
     read_letter,
 )
 from popbuild.model.letter import Letter
-from popbuild.model.problem import MISSING, value_at
+from popbuild.model.problem import MISSING
 from popbuild.upkeep.evidence import bytes_of
 from popbuild.upkeep.proof import JobProof, ProofFinding
 
@@ -54,10 +55,27 @@ def check_letters(proof: JobProof, letters: Mapping[str, Letter]) -> None:
         _check_skipped(proof, letter)
         _check_fingerprint(proof, letter, letters, documents)
         calls = letter.body.get("calls")
-        for call in calls if isinstance(calls, list) else ():
+        calls = [*calls, *_calls_of_items(proof, letter)] if isinstance(calls, list) else []
+        for call in calls:
             digest = call.get("request") if isinstance(call, dict) else None
             if isinstance(digest, str):
                 proof.answers[digest] = proof.evidence.answer(digest)
+
+
+def _calls_of_items(proof: JobProof, letter: Letter) -> Iterator[Any]:
+    """The calls in the receipts of a task's items, which the letter vouches for by their digest."""
+    said = letter.body.get("items")
+    if not isinstance(said, dict):
+        return
+    path, place = proof.folder.items(letter.task), items_place(letter.task)
+    data = bytes_of(path)
+    if data is None:
+        proof.altered(place, f"is missing: {letter.task} made its artifact of it")
+    elif jsonio.digest_bytes(data) != said.get("digest"):
+        proof.altered(place, f"is not what the letter of {letter.task} says")
+    else:
+        for receipt in read_receipts(path):
+            yield from receipt["calls"]
 
 
 def _check_outputs(proof: JobProof, letter: Letter) -> None:
@@ -117,8 +135,7 @@ def _check_fingerprint(
             read_document = own_document if is_input else _json
             is_absent = kind == "artifact" and letters[rest.partition(":")[0]].skipped
             documents[path] = MISSING if is_absent else read_document(proof.folder, path)
-        value = value_at(documents[path], pointer)
-        if digest != (kind_of(value) if kind.endswith("-kind") else value_digest(value)):
+        if digest != read_digest(kind, documents[path], pointer):
             differing.setdefault(path, []).append(pointer or "/")
     for path, pointers in differing.items():
         where = ", ".join(pointers)
@@ -138,12 +155,13 @@ def _value_read(
 ) -> tuple[str, str] | None:
     """The file and the pointer of a value that a task read; None for a dependency of another kind,
     or an artifact whose letter is gone, which is reported already."""
-    if kind in ("seed", "seed-kind"):
+    document = kind.partition("-")[0]
+    if document == "seed":
         return "seed.json", rest
-    if kind in ("input", "input-kind"):
+    if document == "input":
         name, _, pointer = rest.partition(":")
         return (inputs[name], pointer) if name in inputs else None
-    if kind not in ("artifact", "artifact-kind"):
+    if document != "artifact":
         return None
     upstream, _, pointer = rest.partition(":")
     above = letters.get(upstream)

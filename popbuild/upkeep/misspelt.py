@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from popbuild.base.errors import ConfigError, PopbuildError, nearest, no_such
+from popbuild.base.errors import ConfigError, PopbuildError, TaskError, nearest, no_such
 from popbuild.jobs.surroundings import Surroundings
 from popbuild.llm import known
 from popbuild.model.config.config import Config
@@ -24,12 +24,13 @@ from popbuild.query.preview import (
     templates_of,
     tree_of,
 )
-from popbuild.task.templates.sandbox import NAMES
+from popbuild.task.templates.sandbox import NAMES, OF_ITEMS
 from popbuild.task.templates.syntax import Reference, TemplateSource, template_source
 from popbuild.task.user_code import near_stages
 from popbuild.task.user_filters import declared, redefined
 from popbuild.upkeep.findings import Finding, findings_of_error
 
+_OF_LISTS = ("seed", "artifacts", "files", "config")  # what `foreach` may read
 _OF_JINJA = frozenset({"caller", "kwargs", "loop", "self", "super", "varargs"})
 
 
@@ -42,6 +43,28 @@ def doubts(settings: Config, pipeline: Pipeline, task: Task) -> Iterator[Finding
         yield from _strict(settings, task)
     yield from _condition(pipeline, task)
     yield from _asked_about(task)
+    yield from _foreach(settings, pipeline, task)
+
+
+def _foreach(settings: Config, pipeline: Pipeline, task: Task) -> Iterator[Finding]:
+    """The expression that gives a task's items: its syntax, its names, the artifacts it reads."""
+    if not task.foreach:
+        return
+    where = {"file": f"pipeline-config/{task.folder}/{TASK_FILE}", "foreach": task.foreach}
+    try:
+        names = templates_of(settings).expressions.compiled(task.foreach).names
+    except TaskError:
+        return  # reported already
+    for name in sorted(names.difference(_OF_LISTS)):
+        values = no_such("name", name, _OF_LISTS, where=where)
+        yield from findings_of_error(
+            ConfigError("an expression uses a name that nothing gives", values)
+        )
+    for named in template_source("{{ " + task.foreach + " }}").artifacts:
+        if named.name not in task.needs and set(task.needs) <= set(pipeline.names):
+            values = no_such("artifact", named.name, task.needs, where=where)
+            message = "an expression reads an artifact that the task does not get"
+            yield from findings_of_error(ConfigError(message, values))
 
 
 def wrong_filters(settings: Config) -> Iterator[Finding]:
@@ -88,7 +111,7 @@ def _templates(settings: Config, pipeline: Pipeline, task: Task) -> Iterator[Fin
         yield from _artifacts(settings, pipeline, task, around)
         yield from _filters(settings, around)
         if name in by_default and name not in code:
-            yield from _names(settings, around)
+            yield from _names(settings, task, around)
     system = task.path("system.md")
     if system and "system.md" in by_default and template_of(settings, system).blank:
         where = {"file": f"pipeline-config/{system}"}
@@ -175,13 +198,14 @@ def _filters(settings: Config, templates: list[str]) -> Iterator[Finding]:
                 yield from findings_of_error(ConfigError(f"there is no such {kind}", values))
 
 
-def _names(settings: Config, templates: list[str]) -> Iterator[Finding]:
+def _names(settings: Config, task: Task, templates: list[str]) -> Iterator[Finding]:
     sources = {path: template_of(settings, path) for path in templates}
-    given = {*NAMES, *_OF_JINJA}.union(*(each.sets for each in sources.values()))
+    known = (*NAMES, *(OF_ITEMS if task.foreach else ()))
+    given = {*known, *_OF_JINJA}.union(*(each.sets for each in sources.values()))
     for path, source in sources.items():
         for named in source.undeclared:
             if named.name not in given:
-                values = no_such("name", named.name, NAMES, where=_place(path, named.line))
+                values = no_such("name", named.name, known, where=_place(path, named.line))
                 yield from findings_of_error(
                     ConfigError("a template uses a name that nothing gives", values)
                 )

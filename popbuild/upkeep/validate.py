@@ -22,7 +22,7 @@ from popbuild.model.pipeline import Pipeline, Task
 from popbuild.model.problem import Problem
 from popbuild.model.schema import gate, schemas
 from popbuild.query.describe import jobs_of, names_to_ids
-from popbuild.query.preview import template_problems, unusable
+from popbuild.query.preview import template_problems, templates_of, unusable
 from popbuild.upkeep import findings
 from popbuild.upkeep.archive import age, tarball
 from popbuild.upkeep.findings import Finding, findings_of_error, row_findings, seed_findings
@@ -184,6 +184,7 @@ def _tasks(settings: Config) -> Iterator[tuple[Pipeline, Task]]:
 def _in_tasks(settings: Config) -> Iterator[Finding]:
     """Schemas that do not compile, templates and code that do not parse."""
     around = Surroundings(settings)
+    templates = templates_of(settings)
     tasks: dict[str, Task] = {}
     for _, task in _tasks(settings):
         tasks.setdefault(task.folder, task)  # pipelines may share it
@@ -195,7 +196,11 @@ def _in_tasks(settings: Config) -> Iterator[Finding]:
                 yield Finding(f"pipeline-config/{path}", problem, is_warning=True)
         except PopbuildError as error:
             errors.append(error)
-        for each in (*errors, *template_problems(settings, task), *unusable(settings, task)):
+        for each in (
+            *errors,
+            *template_problems(settings, task),
+            *unusable(settings, task, templates),
+        ):
             yield from findings_of_error(each)
 
 

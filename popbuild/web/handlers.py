@@ -18,7 +18,7 @@ from typing import Any
 
 from popbuild.base.errors import LockedError, UsageError
 from popbuild.base.paths import name_problem
-from popbuild.build import verbs
+from popbuild.build import draws
 from popbuild.build.given_files import GivenFile, bytes_of_file
 from popbuild.jobs import run_log
 from popbuild.model.pipeline import Task
@@ -169,7 +169,7 @@ async def build(server: Server, ask: WebRequest) -> Reply:
 
 
 async def retry(server: Server, ask: WebRequest) -> Reply:
-    await asyncio.to_thread(verbs.check_retry, server.root, ask.job)
+    await asyncio.to_thread(draws.check_retry, server.root, ask.job)
     _check_can_be_built(server, ask.job)
     return _started(server.builds.retry(ask.job))
 

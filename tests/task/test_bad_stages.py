@@ -13,7 +13,7 @@ from refusals import KEY, RUNS, nothing_leaked, refused
 from workspace import Workspace
 
 from popbuild.base.errors import TaskError
-from popbuild.task.reads import ReadTrace
+from popbuild.task.read_trace import ReadTrace
 from popbuild.task.templates.render import Templates
 
 PROMPT = "pipeline-config/tasks/research/prompt.md"

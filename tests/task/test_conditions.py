@@ -198,7 +198,7 @@ def test_validate_finds_a_condition_that_cannot_work(
     [
         ("artifacts.triage.sort == 1", "'sort'"),
         ("seed.data.kind > 1", "not supported between"),
-        ("artifacts.triage.kind.upper", "has no value of its own"),
+        ("artifacts.triage.kind.upper", "is called with ()"),
         ("seed.__class__", "leave the sandbox"),
         ("[1] * 10 ** 9", "too large"),
     ],
@@ -475,7 +475,7 @@ def test_a_condition_without_a_value(support: Workspace, when: str) -> None:
     support.seed("first", {"kind": "bug", "note": "a", "tags": []})
     support.task("reply", task_yaml={"when": when})
     out = run(support, "run", "first", code=2)
-    assert "has no value of its own" in out
+    assert "has no value of its own" in out or "gives a function" in out
     support.task("reply", task_yaml={"when": f"({when}) | list" if "|" in when else "range(0)"})
     run(support, "run", "first")
     assert support.status("first")["tasks"]["reply"]["skipped"]
@@ -527,3 +527,117 @@ def test_a_cluster_skips_by_a_test_of_ones_own(support: Workspace, provider: Pro
     assert support.status("first")["tasks"]["reply"]["skipped"]
     assert "skipped" not in support.status("second")["tasks"]["reply"]
     assert run(support, "run").count("up to date") == 2
+
+
+ROWS = [{"id": "a", "stars": 5, "text": "Good."}, {"id": "b", "stars": 1, "text": "Bad."}]
+
+
+@pytest.fixture
+def reviews(support: Workspace) -> Workspace:
+    """`triage` runs for each row of the seed, and `summary` loops over what it made."""
+    rows(support, *ROWS)
+    support.write("pipeline-config/tasks/triage/output.schema.json", {"type": "object"})
+    (support.root / "pipeline-config/tasks/triage/output.schema.json").unlink()
+    support.task(
+        "triage",
+        prompt="Row {{ item.text }}",
+        task_yaml={"foreach": "seed.data.rows", "key": "id", "when": "item.stars < 4"},
+    )
+    support.task(
+        "summary",
+        prompt="Sum{% for each in artifacts.triage.items %} {{ each.output.content }}{% endfor %}",
+        task_yaml={"needs": ["triage"]},
+    )
+    support.pipeline(["triage", "summary"])
+    return support
+
+
+def rows(workspace: Workspace, *given: dict[str, Any], **more: Any) -> None:
+    workspace.seed("first", {"rows": list(given), **more})
+
+
+def said(provider: Provider, since: int = 0) -> list[str]:
+    return sorted(each.said("user") for each in provider.requests[since:])
+
+
+def test_a_condition_about_an_item_filters(reviews: Workspace, provider: Provider) -> None:
+    """Items of which it is false are left out of the artifact and cost nothing, with a receipt that
+    says why; one that comes to hold runs alone."""
+    (task,) = [each for each in planned(reviews).values() if each["task"] == "triage"]
+    assert task["calls"]["low"] == 1
+    run(reviews, "run", "first")
+    assert said(provider) == ["Row Bad.", "Sum Said: Row Bad."]
+    assert [each["key"] for each in reviews.artifact("first", "triage")["items"]] == ["b"]
+    path = reviews.job("first") / "tasks/triage/items.jsonl"
+    (skipped,) = [
+        each for each in map(json.loads, path.read_text().splitlines()) if "skipped" in each
+    ]
+    assert skipped["reason"] == "when item.stars < 4 is false: item:/stars is 5"
+    assert skipped["item"].keys() == {"item:/stars"}
+    assert "first  up to date" in run(reviews, "run", "first")
+    run(reviews, "verify")
+    run(reviews, "validate")
+    before = len(provider.requests)
+    rows(reviews, {**ROWS[0], "text": "Great."}, ROWS[1])
+    run(reviews, "run", "first")
+    assert said(provider, before) == []  # a skipped one does not depend on its text
+    rows(reviews, {**ROWS[0], "stars": 3}, ROWS[1])
+    run(reviews, "run", "first")
+    assert said(provider, before) == ["Row Good.", "Sum Said: Row Good. Said: Row Bad."]
+    rows(reviews, *({**each, "stars": 5} for each in ROWS))
+    before = len(provider.requests)
+    run(reviews, "run", "first")
+    assert said(provider, before) == ["Sum"]
+    assert reviews.artifact("first", "triage") == {"failed": [], "items": []}
+    assert "first  up to date" in run(reviews, "run", "first")
+
+
+def test_the_prompt_of_an_item_that_is_left_out(reviews: Workspace, provider: Provider) -> None:
+    assert "item:/stars is 5" in run(reviews, "prompt", "first", "triage", "--item", "a", code=3)
+    assert "Row Bad." in run(reviews, "prompt", "first", "triage")
+    run(reviews, "run", "first")
+    reviews.task("triage", prompt="Review {{ item.text }}")
+    out = run(reviews, "explain", "first", "triage")
+    assert "1 of 2 items to run" in out  # the skipped one is not about its prompt
+    run(reviews, "run", "first")
+    assert "Review Bad." in said(provider)
+
+
+def test_a_condition_about_all_items(reviews: Workspace, provider: Provider) -> None:
+    """One that names no item is asked once, and skips the task."""
+    triage = {"foreach": "seed.data.rows", "key": "id", "when": "seed.data.on is defined"}
+    reviews.task("triage", task_yaml=triage)
+    reviews.task("summary", prompt="Sum {{ artifacts | list }}")
+    run(reviews, "run", "first")
+    assert said(provider) == ["Sum []"]
+    assert reviews.status("first")["tasks"]["triage"]["skipped"]
+    rows(reviews, *ROWS, on=1)
+    run(reviews, "run", "first")
+    assert said(provider, 1) == ["Row Bad.", "Row Good.", "Sum ['triage']"]
+    rows(reviews, *ROWS)
+    run(reviews, "run", "first")
+    assert not (reviews.job("first") / "tasks/triage/items.jsonl").exists()
+    assert "first  up to date" in run(reviews, "run", "first")
+    run(reviews, "verify")
+
+
+def test_a_condition_that_fails_for_an_item(reviews: Workspace, provider: Provider) -> None:
+    """The error names the item, and what was read of it."""
+    rows(reviews, ROWS[1], {"id": "c", "text": "No stars."})
+    out = run(reviews, "run", "first", code=2)
+    assert "'stars'" in out
+    assert "item" in out
+    assert "c" in out
+    reviews.task("triage", task_yaml={"foreach": "seed.data.rows", "when": "itm.stars < 4"})
+    assert "did you mean: item" in run(reviews, "validate", code=1)
+
+
+def test_a_place_in_the_list(reviews: Workspace, provider: Provider) -> None:
+    """`position` is a dependency of the decision where it is asked for."""
+    triage = {"foreach": "seed.data.rows", "key": "id", "when": "position == 0"}
+    reviews.task("triage", task_yaml=triage)
+    run(reviews, "run", "first")
+    assert said(provider) == ["Row Good.", "Sum Said: Row Good."]
+    rows(reviews, *reversed(ROWS))
+    run(reviews, "run", "first")
+    assert said(provider, 2) == ["Row Bad.", "Sum Said: Row Bad."]

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from popbuild.base.errors import TaskError
-from popbuild.task.reads import ReadTrace, view
+from popbuild.task.read_trace import ReadTrace
+from popbuild.task.reads import view
 from popbuild.task.templates import bounds
 from popbuild.task.templates.render import Templates
 
@@ -57,7 +58,6 @@ AGAIN = {
     "index": "{% set b = a|list %}{% for i in b %}{% set _ = b.index(2999) %}{% endfor %}",
     "a slice": "{% set b = a|list %}{% for i in b %}{% set _ = b[i:] %}{% endfor %}",
     "a slice of a view": "{% for i in a %}{% set _ = a[:1] %}{% endfor %}",
-    "a length": "{% for i in a %}{% set _ = a|length %}{% endfor %}",
     "sorted": "{% for i in a %}{% set _ = a|sort %}{% endfor %}",
     "selected": "{{ a|select('in', a|map('string')|list)|list|length }}",
     "rejected": "{% set b = a|list %}{{ b|reject('in', b|reverse|list)|list|length }}",

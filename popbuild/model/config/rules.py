@@ -103,6 +103,12 @@ def check_task(task: Task) -> None:
             "not a valid file name for an artifact",
             {**where, "artifact": ascii(task.artifact), "allowed": problem},
         )
+    if task.failed_share and not task.foreach:
+        raise ConfigError(
+            "a share of items may fail, of a task without items",
+            {**where, "at": "/gate/failed_share"},
+            hint="`foreach` names the list of the items",
+        )
     if task.command is not None:
         if task.attach:
             raise ConfigError(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from popbuild.base.errors import nearest
@@ -55,6 +57,28 @@ def judge(document: object, schema: Schema) -> tuple[Problem, ...]:
         rest = f"{len(unique) - MAX_PROBLEMS}" + (" or more" if len(errors) >= _MAX_ERRORS else "")
         unique = [*unique[:MAX_PROBLEMS], Problem(f"and {rest} further problems")]
     return tuple(unique)
+
+
+def judge_main(document: object, schema: Schema | None, *, of_items: bool) -> tuple[Problem, ...]:
+    """The problems of a task's main artifact; `of_items`, where it holds the outputs of items, each
+    of which the schema is for."""
+    if not of_items:
+        return () if schema is None else judge(document, schema)
+    items = document.get("items") if isinstance(document, dict) else None
+    if not isinstance(items, list) or not all(_is_entry(each) for each in items):
+        return (Problem('not the outputs of items: {"items": [{"key", "output"}], "failed": []}'),)
+    if schema is None:
+        return ()
+    found = (
+        replace(problem, pointer=f"/items/{place}/output{problem.pointer}")
+        for place, each in enumerate(items)
+        for problem in judge(each["output"], schema)
+    )
+    return tuple(itertools.islice(found, MAX_PROBLEMS))
+
+
+def _is_entry(value: object) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("key"), str) and "output" in value
 
 
 def _leaves(error: Any) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,6 @@ import jinja2.meta
 from jinja2.exceptions import SecurityError
 
 from popbuild.base.errors import TaskError
-from popbuild.task.input_views import FileView
 from popbuild.task.templates.bounds import shown
 from popbuild.task.templates.sandbox import Sandbox
 
@@ -22,10 +21,6 @@ _ERRORS: dict[type[Exception], tuple[str, str | None]] = {
     ),
     SecurityError: ("an expression tried to leave the sandbox", None),
 }
-
-
-# Not a generator, which is true whatever comes out of it, nor a function.
-_VALUES = (str, int, float, type(None), Mapping, Sequence, Set, FileView)
 
 
 @dataclass(frozen=True)
@@ -75,10 +70,10 @@ class Expressions:
         except Exception as error:
             message, hint = _ERRORS.get(type(error), ("an expression failed", None))
             raise TaskError(message, {"found": str(error) or type(error).__name__}, hint) from None
-        if not isinstance(value, _VALUES):
+        if callable(value):
             raise TaskError(
-                "an expression gives something that has no value of its own",
+                "an expression gives a function",
                 {"found": shown(value)},
-                hint="a method is called with (), and a filter like `map` ends with `| list`",
+                hint="a method is called with (): seed.data.get('urgent')",
             )
         return value

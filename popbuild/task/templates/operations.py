@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sized
 from typing import Any
 
 from popbuild.base.errors import TaskError
+from popbuild.task.reads import plain
 from popbuild.task.templates.bounds import (
     CHARS_A_STEP,
     MAX_PROMPT_CHARS,
@@ -140,7 +141,7 @@ def summed(values: Iterable[Any], start: Any) -> Any:
     if not isinstance(start, list | tuple):
         return sum(values, start)
     kind, found = (list, list(start)) if isinstance(start, list) else (tuple, list(start))
-    for each in values:
+    for each in map(plain, values):
         if not isinstance(each, kind):
             return start + each  # raises the right error
         found.extend(each)

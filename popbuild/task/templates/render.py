@@ -15,8 +15,9 @@ from popbuild.base.jsonio import ABSENT
 from popbuild.jobs.fingerprint import Seen
 from popbuild.jobs.input_files import InputFile
 from popbuild.jobs.staleness import brief
+from popbuild.model.item import Item
 from popbuild.model.problem import MISSING, value_at
-from popbuild.task.reads import ReadTrace
+from popbuild.task.read_trace import ReadTrace
 from popbuild.task.templates import bounds
 from popbuild.task.templates.expressions import Expressions
 from popbuild.task.templates.sandbox import Sandbox
@@ -34,18 +35,18 @@ def nothing_to_send(path: str, trace: ReadTrace, seen: Seen) -> TaskError:
     )
 
 
-def shown_reads(trace: ReadTrace, seen: Seen) -> dict[str, str]:
+def shown_reads(trace: ReadTrace, seen: Seen, item: Item | None = None) -> dict[str, str]:
     """The values that were read, by their dependencies: the first of many, each in brief."""
     found: dict[str, str] = {}
     for name in sorted(trace.dependencies()):
         kind, _, pointer = name.partition(":")
-        document = seen.seed
-        if kind != "seed":
+        document = seen.seed if kind == "seed" else MISSING if item is None else item.value
+        if kind not in ("seed", "item"):
             of, _, pointer = pointer.partition(":")
             documents = {"artifact": seen.artifacts, "input": seen.files}.get(kind, {})
             document = documents.get(of, MISSING)
             document = document.document if isinstance(document, InputFile) else document
-        if kind in ("seed", "artifact", "input") and len(found) < _MAX_READ:
+        if kind in ("seed", "artifact", "input", "item") and len(found) < _MAX_READ:
             value = value_at(document, pointer)
             found[name] = "absent" if value is MISSING else brief(value)
     return found

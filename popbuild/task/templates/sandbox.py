@@ -19,6 +19,7 @@ import jinja2.utils
 import jinja2.visitor
 
 from popbuild.base.errors import nearest
+from popbuild.task.chunks import batches
 from popbuild.task.input_views import FileView
 from popbuild.task.reads import ArrayView, ArtifactsView, ObjectView, plain
 from popbuild.task.templates import bounds, operations
@@ -28,6 +29,7 @@ _UNKNOWN = re.compile(r"No (filter|test) named '(.*?)'")
 _ANY = "*"  # a name that is computed
 _IN_BRACKETS = "a name with a dash is written in brackets: artifacts['market-analysis']"
 NAMES = ("seed", "artifacts", "files", "config", "variables", "problems", "previous", "cycle")
+OF_ITEMS = ("item", "position")  # where a task has foreach
 
 
 class Sandbox(jinja2.sandbox.SandboxedEnvironment):
@@ -49,6 +51,7 @@ class Sandbox(jinja2.sandbox.SandboxedEnvironment):
         self.filters["bounded_look"] = jinja2.pass_context(lambda _, value: self.budget.look(value))
         self.filters["bounded_turn"] = jinja2.pass_context(lambda _, chars: self.budget.turn(chars))
         del self.globals["lipsum"]  # a prompt must not be a random text
+        self.globals["batches"] = batches
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> jinja2.nodes.Template:
         return self._checked(super()._parse(source, name, filename), name, filename)
@@ -116,7 +119,7 @@ class Sandbox(jinja2.sandbox.SandboxedEnvironment):
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         # A key wins over a method: `seed.data.items` is the seed's field if it has one.
-        if isinstance(obj, ObjectView) and attribute in obj:
+        if isinstance(obj, ObjectView | dict) and attribute in obj:
             return obj[attribute]
         return super().getattr(obj, attribute)
 
