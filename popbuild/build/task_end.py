@@ -233,7 +233,7 @@ def inputs_digest(run: JobRun, task: Task) -> str:
     """What failures in a row are counted for: another try makes sense once this has changed."""
     inputs = run.exam.inputs(task)
     known, artifacts = fingerprint.fixed(task, inputs), dict(inputs.artifacts)
-    files = {name: each.digest for name, each in inputs.inputs.items()}
+    files = {name: each.digest for name, each in inputs.inputs.items()} | dict(inputs.filters)
     # Another try may well be about the fallbacks.
     more = [known, inputs.seed, artifacts, list(task.fallbacks)]
     return jsonio.digest([*more, files] if files else more)
