@@ -115,6 +115,8 @@ async def _build(run: JobRun, task: Task, verdict: Verdict) -> TaskOutcome:
     disk.make_folder(run.folder.task(task.id))
     # Before the task starts: half-done work must not look like an edit by hand.
     tree.remove(run.folder.letter(task.id))
+    if not task.foreach:
+        tree.remove(run.folder.items(task.id))  # from when it had items
     run.opened.start(
         lambda each: states.at_stage(
             states.move_task(each, task.id, "running", startedAt=attempt.started_at),

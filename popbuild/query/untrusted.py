@@ -43,6 +43,12 @@ def text_in(body: Mapping[str, Any], name: str) -> str | None:
     return found if isinstance(found, str) else None
 
 
+def list_in(body: Mapping[str, Any], name: str) -> list[Any]:
+    """A list in an object; empty for anything else."""
+    value = body.get(name)
+    return value if isinstance(value, list) else []
+
+
 def objects(value: object) -> list[dict[str, Any]]:
     """The objects of a list, as many as a page can show; none of any other value."""
     found = value[:_MAX_ENTRIES] if isinstance(value, list | tuple) else ()

@@ -537,3 +537,19 @@ def test_batches_are_items_of_a_task_above(reviews: Workspace) -> None:
     rows[17]["text"] = "bad"
     assert len(asked(reviews, rows)) == 3
     assert asked(reviews, rows) == []
+
+
+def test_a_report_shows_failed_items_first(reviews: Workspace) -> None:
+    reviews.task("classify", task_yaml={**TASK, "gate": {"refinements": 0, "failed_share": 0.5}})
+    asked(reviews, [ROWS[0], {"id": "an <odd> one", "text": "odd"}])
+    assert reviews.popbuild("report", "all", "-o", "page.html").code == 0
+    page = (reviews.root / "page.html").read_text()
+    panel = page[page.index('id="job:all:items"') : page.index('id="job:all:calls"')]
+    assert "2 items, 1 failed" in panel
+    first, second = panel.index("an &lt;odd&gt; one"), panel.index("<bdi>1</bdi>")
+    assert first < second
+    assert "must be one of" in panel
+    assert "Classify in a dry tone: odd" in panel
+    assert "belong to no task" not in page
+    said = reviews.popbuild("status", "all", "--json").out
+    assert json.loads(said)[0]["unowned"] == []

@@ -18,6 +18,7 @@ from popbuild.query.diff import TaskChange
 from popbuild.query.provenance import TracedTask
 from popbuild.web.pages.documents import Document
 from popbuild.web.pages.shown_calls import TaskCalls
+from popbuild.web.pages.shown_items import TaskItems
 from popbuild.web.pages.text_budget import Text
 from popbuild.web.svg import Graph, TimelineRow
 
@@ -177,6 +178,7 @@ class JobView:
     logged: tuple[LogRow, ...]
     logs: tuple[Document, ...]
     logs_left_out: int
+    items: tuple[TaskItems, ...]
     unowned: tuple[str, ...]  # files of no task, as paths in its directory
     unowned_left_out: int
     notes: tuple[str, ...]

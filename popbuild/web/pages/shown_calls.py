@@ -180,6 +180,11 @@ def _messages(path: Path, room: Room) -> Iterator[ShownMessage]:
     if not isinstance(body, list):
         yield ShownMessage("", room.text(_text(path) or "", _MAX_CHARS))
         return
+    yield from shown_messages(body, room)
+
+
+def shown_messages(body: Iterable[Any], room: Room) -> Iterator[ShownMessage]:
+    """The messages of a prompt, as it was kept."""
     for each in body:
         message = each if isinstance(each, dict) else {"content": each}
         content = message.get("content")

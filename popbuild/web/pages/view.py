@@ -23,6 +23,7 @@ from popbuild.query import describe, untrusted
 from popbuild.web.pages.documents import Document, Documents
 from popbuild.web.pages.panels import JobView, LogRow, TaskView
 from popbuild.web.pages.shown_calls import TaskCalls, calls_of, kept_of
+from popbuild.web.pages.shown_items import TaskItems, items_of
 from popbuild.web.pages.text_budget import Room
 from popbuild.web.pages.why import bad_of, changes_of, origin_of, rejection_of, stale_tasks
 from popbuild.web.svg import Bar, Graph, TimelineRow, graph_of
@@ -99,6 +100,7 @@ class _Viewer:
             documents=documents,
             documents_left_out=documents_left_out,
             calls=self._told("calls", lambda: tuple(self._calls()), ()),
+            items=self._told("items", lambda: tuple(self._items()), ()),
             questions=job.questions,
             bad=bad_of(self._root, job),
             rejection=self._rejection,
@@ -194,6 +196,13 @@ class _Viewer:
         states = {task.id: task.mark for task in tasks}
         notes = {task.id: seconds(task.time_ms) for task in tasks if task.time_ms}
         return graph_of(self._job.pipeline, shown_name(self._job.id), states, notes)
+
+    def _items(self) -> Iterator[TaskItems]:
+        job = self._job
+        for task in job.exam.pipeline.tasks if job.exam and job.folder else ():
+            found = items_of(job.folder, task.id, task.label, self._room) if job.folder else None
+            if found is not None:
+                yield found
 
     def _lanes(self, tasks: Iterable[TaskView]) -> Iterator[TimelineRow]:
         for task in tasks:
