@@ -577,6 +577,8 @@ def test_a_condition_about_an_item_filters(reviews: Workspace, provider: Provide
     assert "first  up to date" in run(reviews, "run", "first")
     run(reviews, "verify")
     run(reviews, "validate")
+    run(reviews, "report", "first", "-o", "page.html")
+    assert "when item.stars &lt; 4 is false" in (reviews.root / "page.html").read_text()
     before = len(provider.requests)
     rows(reviews, {**ROWS[0], "text": "Great."}, ROWS[1])
     run(reviews, "run", "first")
