@@ -25,7 +25,8 @@ _MASKED = ("problems", "prompts", "answers", "log", "warnings")  # may hold keys
 
 @dataclass(frozen=True)
 class Receipt:
-    """How an item ended: its output, or, if it `failed`, the problems of its last try.
+    """How an item ended: its output; if it `failed`, the problems of its last try; or that it was
+    `skipped`.
 
     `own` are its dependencies on the item itself, `shared` is the digest of all others. `files` are
     those that its stages wrote. The rest stands in its line: `place` and `size` in bytes.
@@ -35,6 +36,7 @@ class Receipt:
     own: Fingerprint
     shared: str
     failed: bool
+    skipped: bool
     refinements: int
     files: tuple[tuple[str, str], ...]
     place: int
@@ -76,6 +78,7 @@ class ItemReceipts:
             body["item"],
             body["shared"],
             "problems" in body,
+            "skipped" in body,
             body["refinementAttempts"],
             files,
             place,

@@ -13,6 +13,7 @@ from popbuild.model.config import python_imports, settings
 from popbuild.model.config.documents import ConfigDocuments, not_valid
 from popbuild.model.config.javascript_map import plain_map, task_folder
 from popbuild.model.config.rules import (
+    FILTERS_FILE,
     TASK_FILE,
     TaskEntry,
     check_ours,
@@ -163,6 +164,14 @@ class Reader:
             "call_timeout_s": call_timeout_s,
             "accepts": accepts,
         }
+
+    def filters(self) -> dict[str, str]:
+        """The digests of filters.py and of what it imports, by path; none without it."""
+        if FILTERS_FILE not in self._snapshot.files:
+            return {}
+        files, names_in = self._snapshot.files, self._documents.names_in
+        paths = python_imports.imported_files(FILTERS_FILE, files, names_in)
+        return {path: self._snapshot.digests[path] for path in paths}
 
     def _with_modules(self, task: Task) -> Task:
         """The task with the modules elsewhere that its stages.py imports."""

@@ -13,6 +13,7 @@ from popbuild.model.pipeline import Task, find_cycle
 from popbuild.model.problem import pointer_of
 
 TASK_FILE = "task.yaml"
+FILTERS_FILE = "filters.py"  # filters and tests for the templates of all pipelines
 _OURS = (TASK_FILE, "prompt.md", "stages.py", "system.md", "output.schema.json")
 
 
