@@ -310,9 +310,15 @@ def test_an_altered_receipt_is_found(reviews: Workspace) -> None:
     said = reviews.popbuild("verify", "all")
     assert said.code == 1
     assert "tasks/classify/items.jsonl" in said.out
+    # It counts for nothing: its item is run again, from the store, where another one changed.
+    assert asked(reviews, [*ROWS[:2], {"id": 3, "text": "so bad"}]) == ["good bad bad", "so bad"]
+    assert labels(reviews) == ["1 good", "2 bad", "3 bad"]
+    assert reviews.popbuild("verify", "all").code == 0
     path.write_text("{torn")
     assert reviews.popbuild("verify", "all").code == 1
     assert reviews.popbuild("validate").code == 1
+    odd = ["[]", '{"key": 1}', '{"shared": 1, "fingerprint": []}', '{"key": "2", "item": 3}']
+    path.write_text("\n".join(['{"formatVersion":1,"task":"classify"}', *odd, ""]))
     assert asked(reviews, [*ROWS[1:], ROWS[0]]) == ["bad fair good"]  # answers are stored
     assert reviews.popbuild("verify", "all").code == 0
 
