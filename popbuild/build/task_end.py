@@ -236,4 +236,8 @@ def inputs_digest(run: JobRun, task: Task) -> str:
     files = {name: each.digest for name, each in inputs.inputs.items()} | dict(inputs.filters)
     # Another try may well be about the fallbacks.
     more = [known, inputs.seed, artifacts, list(task.fallbacks)]
-    return jsonio.digest([*more, files] if files else more)
+    more += [files] if files else []
+    if task.foreach:  # or once more items ended than then
+        receipts = disk.stamp(run.folder.items(task.id))
+        more.append(receipts and receipts[1])
+    return jsonio.digest(more)
