@@ -47,7 +47,7 @@ def adopt(
     assert job.seed is not None
     assert job.pipeline is not None
     assert job.folder is not None
-    exam = examine(job.folder, job.seed, job.pipeline, around, job.files, job.jobs)
+    exam = examine(job.folder, job.seed, job.pipeline, around, job.names)
     tasks = [
         task
         for task in job.pipeline.in_order
@@ -56,7 +56,7 @@ def adopt(
     left = _Left(original, around, _as_told(original))
     left.check(exam, tasks)
     opened = _open(job, original, around)
-    exam = examine(opened.folder, job.seed, job.pipeline, around, job.files, job.jobs)
+    exam = examine(opened.folder, job.seed, job.pipeline, around, job.names)
     opened.catch_up(exam)  # with the letters that a command wrote which was killed
     Objects(around.root).keep(around.config.snapshot)
     for task in tasks:

@@ -34,6 +34,7 @@ from popbuild.jobs.examine import Exam
 from popbuild.jobs.extraction import looks_at_files
 from popbuild.jobs.input_files import InputFiles, put_inputs
 from popbuild.jobs.records import read_json
+from popbuild.jobs.rejections import rejection_stands
 from popbuild.jobs.seed_files import BadSeed
 from popbuild.jobs.staleness import FRESH
 from popbuild.jobs.stop_requests import SAID
@@ -132,7 +133,7 @@ class JobBuild:
             lifecycle.refresh_seed(self.root, job.folder, job.seed, job.files)
             return JobResult(self.id, "up to date", path=self._show(job.folder))
         rejection: Any = read_json(job.folder.rejection) if job.state == REJECTED else None
-        stands = lookup.rejection_stands(job.exam, rejection)
+        stands = rejection_stands(job.exam, rejection)
         if stands is None:
             return None
         lifecycle.refresh_seed(self.root, job.folder, job.seed, job.files)

@@ -12,8 +12,8 @@ from popbuild.base import disk, jsonio
 from popbuild.base.paths import COMPLETE, JobFolder
 from popbuild.jobs import fingerprint, records, staleness
 from popbuild.jobs.input_files import InputFiles, places_in_job
-from popbuild.jobs.members import Groups, waits_of
-from popbuild.jobs.past import LastBuild
+from popbuild.jobs.members import Groups, SeedNames, waits_of
+from popbuild.jobs.past_values import PastValues
 from popbuild.jobs.surroundings import Surroundings
 from popbuild.model.decision import APPROVED, OPEN, REJECTED, Decision, Question
 from popbuild.model.job_groups import least_share
@@ -67,11 +67,7 @@ class Exam:
     def look(self, task: Task) -> staleness.Verdict:
         """Read a task's letter and artifact anew, and say whether it must run."""
         value, digest = records.read_artifact(self.folder, task)
-        if digest is not None:
-            self.artifacts[task.id] = value
-        else:
-            self.artifacts.pop(task.id, None)
-        self.digests[task.id] = digest
+        self._hold(task, value, digest)
         letter = self.letters[task.id] = records.read_letter(self.folder, task.id)
         if task.human_gate is not None:
             self.decisions[task.id] = records.read_decision(self.folder, task.id)
@@ -121,36 +117,47 @@ class Exam:
         letter, inputs = self.last_letter(task), self.inputs(task)
         if letter is None:
             return ()
-        last, past = letter.fingerprint, functools.partial(self._before, letter)
-        return staleness.changes(last, fingerprint.current(last, task, inputs), task, inputs, past)
+        now, past = staleness.now_of(letter, task, inputs), functools.partial(self._before, letter)
+        return staleness.changes(letter.fingerprint, now, task, inputs, past)
 
     def _before(self, letter: Letter | None, dependency: str, digest: str) -> Any:
         """The value that a dependency had at the last build, or MISSING where it is unknown."""
         if letter is None:
             return MISSING
         last_good = self.around.root.job(COMPLETE, self.folder.id)
-        known = self.pipeline.artifacts, self.frozen_from, self.last_seed
-        built = LastBuild(self.folder, last_good, *known)
-        return built.value(letter, dependency, digest)
+        kept = self.frozen_from.get(letter.task, {})
+        past = PastValues(self.folder, last_good, self.pipeline, kept, self.last_seed)
+        return past.value(letter, dependency, digest)
 
     def inputs(self, task: Task) -> fingerprint.Inputs:
         """The inputs of a task, against which its dependencies are resolved."""
+        skipped = tuple(name for name in task.needs if self.skipped(name))
+        there = [name for name in task.needs if name in self.artifacts and name not in skipped]
         return fingerprint.Inputs(
             self.seed,
-            {name: self.artifacts[name] for name in task.needs if name in self.artifacts},
+            {name: self.artifacts[name] for name in there},
             self.around.config.snapshot.digests,
             self.around.model_place(task),
             self.samples.get(task.id, 0),
             self.folder.id,
             self.files,
             fingerprint.item_samples(task, self.samples),
+            skipped,
+            self.around.config.filters,
             self.jobs,
             self.waits,
             self._resolved,
         )
 
+    def skipped(self, task: str) -> str:
+        """Why a task has no artifact, as its letter says; empty where it was not skipped."""
+        return letter.skipped if (letter := self.letters.get(task)) else ""
+
     def judge(self, task: Task) -> tuple[Problem, ...]:
         """The problems of a main artifact as it stands; none if it passes its gate."""
+        if skipped := self.skipped(task.id):
+            stray = Problem(f"the task was skipped, and has no artifact: {skipped}")
+            return () if self.digests[task.id] is None else (stray,)
         if self.digests[task.id] is None or task.id not in self.artifacts:
             return (Problem("the artifact is missing"),)
         value = self.artifacts[task.id]
@@ -160,12 +167,17 @@ class Exam:
         return gate.judge_main(value, schema, of_items=bool(task.foreach))
 
     def settle(self, task: Task, value: object, letter: Letter) -> None:
-        """Note a task that was built: the tasks below are judged by the new artifact."""
-        self.artifacts[task.id] = value
-        self.digests[task.id] = jsonio.digest(value)
+        """Note a task that was built, or skipped (its value is MISSING), for the tasks below."""
+        self._hold(task, value, None if value is MISSING else jsonio.digest(value))
         self.letters[task.id] = letter
-        self.verdicts[task.id] = staleness.Verdict(())
+        self.verdicts[task.id] = staleness.Verdict((), skipped=letter.skipped)
         self.asked.pop(task.id, None)
+
+    def _hold(self, task: Task, value: object, digest: str | None) -> None:
+        self.artifacts.pop(task.id, None)
+        self.digests[task.id] = digest
+        if digest is not None:
+            self.artifacts[task.id] = value
 
     def draw_again(self, task: Task) -> int:
         """Let a task draw the sample after its last one; gives its number."""
@@ -200,10 +212,10 @@ class Exam:
     def standing(self, task: Task) -> str | None:
         """What a person said about a task's artifacts as they stand: approved, rejected, or open
         where no person did. None without a human gate, and while the task is to be built."""
-        if task.human_gate is None or self.digests.get(task.id) is None:
+        if task.human_gate is None or self.verdicts[task.id].stale:
             return None
-        if self.verdicts[task.id].stale:
-            return None
+        if self.digests.get(task.id) is None:  # a skipped one has nothing to look at
+            return APPROVED if self.skipped(task.id) else None
         decision = self.decisions.get(task.id)
         if decision is None or not decision.holds_for(self.decided_about(task)):
             return OPEN
@@ -245,15 +257,10 @@ class Exam:
 
 
 def examine_unbuilt(
-    folder: JobFolder,
-    seed: Any,
-    pipeline: Pipeline,
-    around: Surroundings,
-    files: InputFiles,
-    jobs: Groups | None = None,
+    folder: JobFolder, seed: Any, pipeline: Pipeline, around: Surroundings, named: SeedNames
 ) -> Exam:
     """The exam of a job without a directory: no file of it is looked for."""
-    exam = _exam(folder, seed, pipeline, around, files, jobs)
+    exam = _exam(folder, seed, pipeline, around, named)
     for task in pipeline.in_order:
         exam.digests[task.id] = exam.letters[task.id] = None
         exam.verdicts[task.id] = staleness.NEVER_BUILT
@@ -263,27 +270,17 @@ def examine_unbuilt(
 
 
 def examine(
-    folder: JobFolder,
-    seed: Any,
-    pipeline: Pipeline,
-    around: Surroundings,
-    files: InputFiles,
-    jobs: Groups | None = None,
+    folder: JobFolder, seed: Any, pipeline: Pipeline, around: Surroundings, named: SeedNames
 ) -> Exam:
     """Hold a job's directory against today's inputs. Reads; writes nothing."""
-    exam = _exam(folder, seed, pipeline, around, files, jobs)
+    exam = _exam(folder, seed, pipeline, around, named)
     for task in pipeline.in_order:
         exam.look(task)
     return exam
 
 
 def _exam(
-    folder: JobFolder,
-    seed: Any,
-    pipeline: Pipeline,
-    around: Surroundings,
-    files: InputFiles,
-    jobs: Groups | None,
+    folder: JobFolder, seed: Any, pipeline: Pipeline, around: Surroundings, named: SeedNames
 ) -> Exam:
     return Exam(
         folder,
@@ -292,8 +289,8 @@ def _exam(
         around,
         samples=records.read_samples(around.root, folder.id),
         frozen_from=records.read_frozen(around.root, folder.id),
-        files=files,
-        input_places=places_in_job(files),
-        jobs=jobs or {},
-        waits=waits_of(jobs, least_share(seed)) if jobs else (),
+        files=named.files,
+        input_places=places_in_job(named.files),
+        jobs=named.jobs,
+        waits=waits_of(named.jobs, least_share(seed)) if named.jobs else (),
     )

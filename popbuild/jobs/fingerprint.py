@@ -16,6 +16,7 @@ A fingerprint maps dependencies to digests. Their names are what `explain` print
     file:tasks/research/prompt.md   a file under pipeline-config/
     setting:temperature          an effective model setting
     answer, output, command      how the task answers, the file it makes, what it runs
+    when                         its condition: the expression
     fallback:openai/gpt-4o       that a model which answered in another's place is to be asked
     endpoint, weights            where the model answers; the file of a local one
     sample                       which draw the task is at, where it is not the first
@@ -33,6 +34,7 @@ from typing import Any
 from popbuild.base import jsonio
 from popbuild.jobs import members
 from popbuild.jobs.input_files import InputFiles
+from popbuild.model.config.rules import FILTERS_FILE
 from popbuild.model.config.snapshot import is_litter
 from popbuild.model.letter import Fingerprint
 from popbuild.model.pipeline import Task
@@ -42,6 +44,7 @@ from popbuild.model.values import read_digest, value_digest
 
 LISTED = "listed"  # of a fallback
 UNREAD = "not extracted yet"  # of a document's text
+_KNOWN_OF_UNREAD = ("/digest", "/media_type")
 STAGES_VERSION = "2"  # raised when a default stage gives another result for the same inputs
 
 
@@ -49,9 +52,9 @@ STAGES_VERSION = "2"  # raised when a default stage gives another result for the
 class Inputs:
     """What dependencies are resolved against: the seed, each upstream main artifact that exists,
     the digests of the snapshot by path, where the task's model answers, the number of its first
-    draw, the job's ID, the files of the seed, the numbers of the draws of its items, the jobs that
-    it is over, and why it waits for these. `resolved` are dependencies on documents that other
-    tasks have too."""
+    draw, the job's ID, the files of the seed, the numbers of the draws of its items, the needed
+    tasks that were skipped, the files of filters.py, the jobs that it is over, and why it waits for
+    these. `resolved` are dependencies on documents that other tasks have too."""
 
     seed: Any
     artifacts: Mapping[str, Any]
@@ -61,6 +64,8 @@ class Inputs:
     job: str = ""
     inputs: InputFiles = field(default_factory=dict)
     samples: Mapping[str, int] = field(default_factory=dict)
+    skipped: tuple[str, ...] = ()
+    filters: Mapping[str, str] = field(default_factory=dict)
     jobs: members.Groups = field(default_factory=dict)
     waits: tuple[str, ...] = ()
     resolved: dict[str, tuple[Any, str]] = field(default_factory=dict)
@@ -75,6 +80,7 @@ class Seen:
     artifacts: Mapping[str, Any]
     config: Mapping[str, Any]
     files: InputFiles = field(default_factory=dict)
+    skipped: tuple[str, ...] = ()
     jobs: members.Groups = field(default_factory=dict)
 
     @staticmethod
@@ -82,7 +88,8 @@ class Seen:
         artifacts = {name: jsonio.in_order(value) for name, value in inputs.artifacts.items()}
         settings = jsonio.in_order(dict(task.settings))
         seed = jsonio.in_order(inputs.seed)
-        return Seen(seed, artifacts, settings, inputs.inputs, inputs.jobs)
+        own = (inputs.inputs, inputs.skipped, inputs.jobs)
+        return Seen(seed, artifacts, settings, *own)
 
 
 def fixed(task: Task, inputs: Inputs) -> dict[str, str]:
@@ -105,6 +112,13 @@ def fixed(task: Task, inputs: Inputs) -> dict[str, str]:
     if inputs.samples:
         found["samples"] = value_digest(dict(inputs.samples))
     return found
+
+
+def of_skipped(task: Task) -> dict[str, str]:
+    """What a skipped task depends on, besides what its condition read: neither its prompt nor its
+    model decided anything."""
+    said = task.dependencies
+    return {name: said[name] for name in ("when", "output") if name in said}
 
 
 def item_samples(task: Task, samples: Mapping[str, int]) -> dict[str, int]:
@@ -131,12 +145,13 @@ def _resolve_own(dependency: str, task: Task, inputs: Inputs) -> str:
     if kind == "job":
         return inputs.job
     if kind == "needs":
-        return value_digest(list(task.needs))
+        return value_digest([name for name in task.needs if name not in inputs.skipped])
     if kind == "inputs":
         return value_digest(sorted(inputs.inputs))
     if kind == "fallback":
         return LISTED if rest in task.fallbacks else jsonio.ABSENT
-    if kind.partition("-")[0] == "input" and _is_unread(rest, inputs):
+    is_there = kind == "input-kind" and rest.endswith(":")  # which needs no text
+    if kind.partition("-")[0] == "input" and not is_there and _is_unread(rest, inputs):
         return UNREAD
     document, pointer = _read_from(dependency, task, inputs)
     known = inputs.resolved.get(dependency)
@@ -151,7 +166,7 @@ def _is_unread(rest: str, inputs: Inputs) -> bool:
     """Whether a value of an input file is unknown: its text was not extracted yet."""
     name, _, pointer = rest.partition(":")
     file = inputs.inputs.get(name)
-    return file is not None and file.is_unread and pointer not in ("/digest", "/media_type")
+    return file is not None and file.is_unread and pointer not in _KNOWN_OF_UNREAD
 
 
 def value_now(dependency: str, task: Task, inputs: Inputs) -> Any:
@@ -195,9 +210,14 @@ def _is_no_more(dependency: str, task: Task, now: Fingerprint) -> bool:
     return is_own and dependency not in now and is_litter(path)
 
 
-def current(last: Fingerprint, task: Task, inputs: Inputs) -> dict[str, str]:
-    """Today's fingerprint, over the dependencies of `last` and all that are fixed."""
-    now = fixed(task, inputs)
+def current(
+    last: Fingerprint, task: Task, inputs: Inputs, *, skipped: bool = False
+) -> dict[str, str]:
+    """Today's fingerprint, over the dependencies of `last` and all that are fixed. `skipped` says
+    that `last` is of a task that its condition left out."""
+    now = of_skipped(task) if skipped else fixed(task, inputs)
+    if f"file:{FILTERS_FILE}" in last:  # a module that it comes to import counts as added
+        now.update({f"file:{path}": digest for path, digest in inputs.filters.items()})
     members.prepare_fields(last, inputs.jobs)
     for dependency in last:
         kind = dependency.partition(":")[0]

@@ -1,8 +1,8 @@
 """Which complete jobs are as they were at the last look: `.popbuild/index/jobs.json`.
 
 The index has the stamps (`stamps.py`) of jobs that were found complete and up to date: a job with
-the same stamp still is. It also has the stamps and verdicts of complete jobs that are stale, for
-listings. A doubt costs a look, and never gives a wrong answer:
+the same stamp still is. It also has the stamps and verdicts of complete jobs that are stale, or
+have skipped tasks, for listings. A doubt costs a look, and never gives a wrong answer:
 
 - A file that is written to, or replaced, has another inode or another time of change, which cannot
   be set. Two edits within one tick of the clock may have the same times, so a stamp is kept only of
@@ -51,7 +51,7 @@ class Index:
         self._path = around.root.private / "index" / "jobs.json"
         self._watch = functools.cache(self._watched_of)
         self._rows: dict[str, str] = {}  # job -> <pipeline>:<the digest of its stamp>
-        self._stale: dict[str, stamps.StaleRow] = {}  # as they were at the last look
+        self._stale: dict[str, stamps.StaleRow] = {}  # and those with skipped tasks, as they were
         self._inputs: stamps.Places = {}  # of jobs whose seeds name files
         self._over: stamps.Globs = {}  # of jobs that are over others
         self._known: dict[str, Pipeline | None] = {}
@@ -188,9 +188,8 @@ class Index:
             if found.up_to_date and holds_all:
                 self._known[job] = found.pipeline
             is_sound = found.state == COMPLETE and not (found.bad or found.damage or found.removed)
-            is_stale = is_sound and not found.up_to_date
-            stale = stamps.lasting_verdicts(found.exam) if is_stale and found.exam else None
-            if stale is None and not (found.up_to_date and holds_all):
+            told = stamps.told_verdicts(found.exam) if is_sound and found.exam else None
+            if told is None and not (found.up_to_date and holds_all):
                 return found
         name = found.seed.get("pipeline", DEFAULT_PIPELINE)
         watched = self._watch(name)
@@ -201,7 +200,11 @@ class Index:
             if members is not None:
                 root = self._around.root
                 stamp = stamps.stamp_of(root, job, watched, seen.get, inputs, members)
-                self._keep(job, f"{name}:{stamp}", stale, inputs, globs)
+                row = f"{name}:{stamp}"
+                self._keep(job, row if found.up_to_date and holds_all else None, inputs, globs)
+                if told is not None and self._stale.get(job) != (row, told):
+                    self._stale[job] = row, told
+                    self._learned = True
         return found
 
     def _learn_of_others(self, job: str) -> None:
@@ -249,23 +252,14 @@ class Index:
         inputs = {job: self._inputs[job] for job in ids if job in self._inputs}
         return rows, stamps.rows_as_json(told), inputs
 
-    def _keep(
-        self,
-        job: str,
-        row: str,
-        stale: Mapping[str, Verdict] | None,
-        inputs: list[str],
-        globs: dict[str, str],
-    ) -> None:
-        """A job that was up to date stays known beside its stale one: an edit may be undone."""
+    def _keep(self, job: str, row: str | None, inputs: list[str], globs: dict[str, str]) -> None:
+        """The row of a job that is up to date. It stays known beside that of the stale job: an edit
+        may be undone."""
         self._inputs.pop(job, None)
         self._over.pop(job, None)
         self._inputs |= {job: inputs} if inputs else {}
         self._over |= {job: globs} if globs else {}
-        if stale is not None and self._stale.get(job) != (row, stale):
-            self._stale[job] = row, stale
-            self._learned = True
-        elif stale is None and self._rows.get(job) != row:
+        if row is not None and self._rows.get(job) != row:
             self._rows[job] = row
             self._learned = True
 

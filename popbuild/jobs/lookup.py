@@ -10,16 +10,15 @@ from typing import Any
 from popbuild.base import disk, paths
 from popbuild.base.errors import ConfigError, InputError, NotOursError
 from popbuild.base.paths import COMPLETE, CURRENT, REJECTED, JobFolder, Root
-from popbuild.jobs import fingerprint, job_ids, job_state, records, staleness
+from popbuild.jobs import job_ids, job_state, records, staleness
 from popbuild.jobs.examine import Exam, examine, examine_unbuilt
 from popbuild.jobs.input_files import InputFiles
 from popbuild.jobs.job_state import DAMAGE, damage_of, removed_tasks, standing_state
-from popbuild.jobs.members import OUT_OF_DATE, Group, Groups, Member
+from popbuild.jobs.members import OUT_OF_DATE, Group, Groups, Member, SeedNames
+from popbuild.jobs.rejections import rejection_stands
 from popbuild.jobs.seed_files import BadSeed, key_problems
 from popbuild.jobs.surroundings import Surroundings
 from popbuild.model import status as states
-from popbuild.model.decision import REJECTED as REFUSED
-from popbuild.model.decision import STAGE as HUMAN_GATE
 from popbuild.model.decision import Question
 from popbuild.model.job_groups import named_groups
 from popbuild.model.pipeline import Pipeline
@@ -61,6 +60,10 @@ class Job:
         return self.matches and whole
 
     @property
+    def names(self) -> SeedNames:
+        return SeedNames(self.files, self.jobs)
+
+    @property
     def matches(self) -> bool:
         """Whether all its artifacts are as today's inputs want them, and promoted."""
         return self.state == COMPLETE and self.exam is not None and self.exam.up_to_date()
@@ -92,7 +95,7 @@ class Job:
         if self.is_not_ours:
             return f"{self.state}, cannot be built here"
         if self.exam is None or self.folder is None or self.up_to_date:
-            return ", ".join([self.state, *self._frozen])
+            return ", ".join([self.state, *self._skipped, *self._frozen])
         asked = self.questions
         held = {each.id for each in self.exam.pipeline.tasks if self.exam.held_by(each)}
         changed = [
@@ -108,7 +111,8 @@ class Job:
             "no longer its task": self.removed,
         }
         parts += [f"{what}: {', '.join(names)}" for what, names in lists.items() if names]
-        return ", ".join([*parts, *filter(None, [self.damage]), *self._frozen])
+        more = [*filter(None, [self.damage]), *self._skipped, *self._frozen]
+        return ", ".join([*parts, *more])
 
     @property
     def as_built(self) -> tuple[str, ...]:
@@ -128,6 +132,12 @@ class Job:
         where = "" if self.bad_seed is None else self.bad_seed.where
         is_known = where in ("", paths.seed_place(self.id)) or not where.startswith("seeds/")
         return "" if is_known else f"{where}: "
+
+    @property
+    def _skipped(self) -> list[str]:
+        verdicts = self.exam.verdicts.items() if self.exam else ()
+        names = [name for name, each in verdicts if each.skipped and not each.stale]
+        return [f"skipped: {', '.join(names)}"] if names else []
 
     @property
     def _frozen(self) -> list[str]:
@@ -152,7 +162,7 @@ def find(job: str, around: Surroundings, above: tuple[str, ...] = ()) -> Job:
     for place in (CURRENT, REJECTED):
         if place in folders:
             folder = folders[place]
-            exam = examine(folder, seed, pipeline, around, found.files, found.jobs)
+            exam = examine(folder, seed, pipeline, around, found.names)
             state = standing_state(root, folder, place)
             # A claim that was cut short, and a job whose seed was rejected, have no status yet.
             damage = damage_of(folder) if disk.stands(folder.status) else None
@@ -160,7 +170,7 @@ def find(job: str, around: Surroundings, above: tuple[str, ...] = ()) -> Job:
     if complete is not None:
         return complete
     folder = root.job(CURRENT, job)
-    nothing = examine_unbuilt(folder, seed, pipeline, around, found.files, found.jobs)
+    nothing = examine_unbuilt(folder, seed, pipeline, around, found.names)
     return replace(found, state=_unbuilt(job, root), exam=nothing)
 
 
@@ -260,7 +270,7 @@ def _complete(found: Job, folder: JobFolder, around: Surroundings) -> Job:
         found,
         state=COMPLETE,
         folder=folder,
-        exam=examine(folder, found.seed, found.pipeline, around, found.files, found.jobs),
+        exam=examine(folder, found.seed, found.pipeline, around, found.names),
         damage=None if status or records.is_foreign(folder) else DAMAGE,
         removed=removed_tasks(status, found.pipeline) if status else (),
     )
@@ -276,25 +286,3 @@ def standing_status(job: Job) -> states.Status | None:
     if status is None or job.state != states.STOPPED or status.get("state") != states.RUNNING:
         return status
     return states.abandoned(status)
-
-
-def rejection_stands(exam: Exam, rejection: object) -> str | None:
-    """The task whose rejection still holds: all its dependencies are as they were, and all above
-    it is up to date. None when something changed, so that a run is worth its money."""
-    if not isinstance(rejection, dict):
-        return None
-    name = rejection.get("task")
-    last = rejection.get("fingerprint")
-    if name not in exam.pipeline.names or not isinstance(last, dict):
-        return None
-    task = exam.pipeline.task(name)
-    if rejection.get("stage") == HUMAN_GATE:
-        return task.id if exam.standing(task) == REFUSED else None
-    if not exam.up_to_date(exam.pipeline.upstream(name)):
-        return None
-    inputs = exam.inputs(task)
-    if staleness.changes(last, fingerprint.current(last, task, inputs), task, inputs):
-        return None
-    if "declinedBy" in rejection:  # by these models; one that was added since may well answer
-        return task.id if rejection["declinedBy"] == [task.model, *task.fallbacks] else None
-    return task.id if rejection.get("refinementAttempts", 0) >= task.refinements else None

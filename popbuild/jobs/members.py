@@ -18,6 +18,7 @@ from popbuild.base import jsonio
 from popbuild.base.errors import TaskError
 from popbuild.base.paths import SEED, JobFolder, Root
 from popbuild.jobs import job_state, records
+from popbuild.jobs.input_files import InputFiles
 from popbuild.jobs.seed_files import BadSeed
 from popbuild.model import status as states
 from popbuild.model.problem import MISSING, parts_of, pointer_of, value_at
@@ -174,6 +175,14 @@ class Group:
 
 
 Groups = Mapping[str, Group]
+
+
+@dataclass(frozen=True)
+class SeedNames:
+    """What a seed names beside its data: files, and other jobs."""
+
+    files: InputFiles = field(default_factory=dict)
+    jobs: Groups = field(default_factory=dict)
 
 
 _KINDS = ("jobs", "jobs-kind", "jobs-length")  # of dependencies

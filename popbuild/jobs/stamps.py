@@ -149,17 +149,21 @@ def write_index(
 
 def rows_as_json(stale: Mapping[str, StaleRow]) -> dict[str, Any]:
     return {
-        job: (row, {name: (it.reasons, it.edited, it.as_built) for name, it in verdicts.items()})
+        job: (row, {name: _verdict_as_json(it) for name, it in verdicts.items()})
         for job, (row, verdicts) in stale.items()
     }
+
+
+def _verdict_as_json(verdict: Verdict) -> tuple[Any, ...]:
+    return verdict.reasons, verdict.edited, verdict.as_built, verdict.skipped
 
 
 def stale_rows(body: Mapping[str, Any]) -> dict[str, StaleRow]:
     found: dict[str, StaleRow] = {}
     for job, (row, told) in body.items():
         verdicts = {
-            name: Verdict(tuple(reasons), edited=edited, as_built=as_built)
-            for name, (reasons, edited, as_built) in told.items()
+            name: Verdict(tuple(reasons), edited=edited, as_built=as_built, skipped=skipped)
+            for name, (reasons, edited, as_built, skipped) in told.items()
         }
         found[job] = row, verdicts
     return found
@@ -175,9 +179,12 @@ def unsettled_jobs(root: Root) -> frozenset[str]:
     )
 
 
-def lasting_verdicts(exam: Exam) -> Mapping[str, Verdict] | None:
-    """The verdicts on a stale complete job, if its stamp covers all that decided them."""
+def told_verdicts(exam: Exam) -> Mapping[str, Verdict] | None:
+    """The verdicts on a complete job that is stale or has skipped tasks, if its stamp covers all
+    that decided them."""
     if exam.pipeline.gated or exam.frozen:
+        return None
+    if exam.up_to_date() and not any(each.skipped for each in exam.verdicts.values()):
         return None
     length = sum(len(reason) for each in exam.verdicts.values() for reason in each.reasons)
     return dict(exam.verdicts) if length <= _MAX_REASONS else None
