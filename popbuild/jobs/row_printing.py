@@ -27,6 +27,11 @@ def digest_of_table(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=32).hexdigest()
 
 
+def said_by_rust(error: BaseException) -> str:
+    """What a library says, without the words of Rust around it."""
+    return _OF_RUST.sub("", str(error))[:300] or type(error).__name__
+
+
 def print_rows(path: str, sheet: str, rows: Callable[[bytes, str], Iterable[Row]]) -> None:
     """Print what `rows` makes of a file's bytes; this process is limited from here on."""
     limit_memory(MAX_TABLE_MEMORY_BYTES, _MAX_CPU_S)
@@ -38,8 +43,7 @@ def print_rows(path: str, sheet: str, rows: Callable[[bytes, str], Iterable[Row]
     except InputError as error:
         end |= error.as_json()
     except BaseException as error:  # a panic in Rust is no Exception
-        found = _OF_RUST.sub("", str(error))[:300] or type(error).__name__
-        end |= InputError("a table cannot be read", {"found": found}).as_json()
+        end |= InputError("a table cannot be read", {"found": said_by_rust(error)}).as_json()
     _print(end)
 
 

@@ -127,6 +127,7 @@ def test_columns_of_every_kind(tmp_path: Path) -> None:
         "bool": column([True, None], "bool"),
         "date": column([20_455, None], "int32").cast(kinds.date32()),
         "time": column([1_767_323_040_000_000, None], "int64").cast(kinds.timestamp("us")),
+        "uuid": column([b"\xff" * 16, None], "binary", 16),
         "utf-8": column([b"caf\xc3\xa9", None], "binary"),
         "list": arro3.core.list_array(column([0, 2, 2], "int32"), column([1, 2], "int64")),
     }
@@ -139,6 +140,7 @@ def test_columns_of_every_kind(tmp_path: Path) -> None:
         "bool": True,
         "date": "2026-01-02",
         "time": "2026-01-02T03:04:00",
+        "uuid": "ffffffff-ffff-ffff-ffff-ffffffffffff",
         "utf-8": "café",
         "list": [1, 2],
     }
