@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import documents
 import harms
 from foreign_data import ARTIFACTS, JOB, ForeignData, example
 from matrix import CANARY, Scenario
@@ -91,6 +92,20 @@ def _items(workspace: Workspace) -> None:
     workspace.seed("first", {"topics": topics})
     _must(workspace, 0, "run", "first")
     workspace.seed("first", {"topics": [topics[0], *({**e, "topic": "more"} for e in topics[1:])]})
+
+
+def _rows(workspace: Workspace) -> None:
+    """A table in which a row that was built has changed, one is odd by now, one is new, and one is
+    gone; and a workbook of which a row has changed."""
+    _two_tasks(workspace)
+    workspace.write("seeds/more.yaml", 'rows: more.xlsx\nid: "{{ row.id }}"\n')
+    workspace.write("seeds/more.xlsx", documents.workbook({"S": [["id", "topic"], ["cell", 1]]}))
+    (workspace.root / "seeds/first.json").unlink()
+    workspace.write("seeds/topics.yaml", 'rows: topics.csv\nid: "{{ row.id }}"\n')
+    workspace.write("seeds/topics.csv", "id,topic\nfirst,sun\nodd,rain\ngone,ice\n")
+    _must(workspace, 0, "run")
+    workspace.write("seeds/topics.csv", "id,topic\nodd,rain,2\nnew,fog\nfirst,wind\n")
+    workspace.write("seeds/more.xlsx", documents.workbook({"S": [["id", "topic"], ["cell", 2]]}))
 
 
 def _inputs_whole(workspace: Workspace) -> Iterator[str]:
@@ -232,6 +247,14 @@ SCENARIOS = (
         holds=_inputs_whole,
     ),
     Scenario("items", ("run", "first"), _items, stands=("first",)),
+    Scenario(
+        "rows",
+        ("run", "-c", "-n", "1"),
+        _rows,
+        jobs=("first", "new", "odd", "gone", "cell"),
+        code=1,  # of the row that is odd
+        stands=("first", "odd", "gone", "cell"),
+    ),
     Scenario("rejection", ("run", "first"), _gated, code=1, answer=_bad_answer),
     Scenario("retry", ("retry", "first"), _rejected, again=_retry_or_run),
     Scenario("approve", ("approve", "first"), _waiting),

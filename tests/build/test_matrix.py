@@ -32,6 +32,7 @@ STRIDES = {
     "rebuild": 134,
     "files": 230,
     "items": 134,
+    "rows": 230,
     "rejection": 122,
     "retry": 86,
     "prune": 22,
