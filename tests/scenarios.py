@@ -6,6 +6,7 @@ refuses to make it again.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 
 import documents
@@ -55,6 +56,33 @@ def _waiting(workspace: Workspace) -> None:
     _two_tasks(workspace)
     workspace.task("research", task_yaml={"gate": {"message": "Is this fit to print?"}})
     _must(workspace, 4, "run", "first")
+
+
+def _conditioned(workspace: Workspace, first: str, then: str) -> None:
+    """`analysis` is built or skipped by the mood of the seed, which has changed since."""
+    _two_tasks(workspace)
+    workspace.task("analysis", task_yaml={"when": 'seed.data.mood == "loud"'})
+    for mood in (first, then):
+        workspace.seed("first", {"topic": "grid batteries", "mood": mood})
+        if mood == first:
+            _must(workspace, 0, "run", "first")
+
+
+def _to_be_skipped(workspace: Workspace) -> None:
+    _conditioned(workspace, "loud", "calm")
+
+
+def _skipped(workspace: Workspace) -> None:
+    _conditioned(workspace, "calm", "loud")
+
+
+def _artifact_or_reason(workspace: Workspace) -> Iterator[str]:
+    """A letter stands for an artifact or for a reason why there is none."""
+    for letter in workspace.root.glob("pipeline-data/*/[!.]*/tasks/analysis/letter.json"):
+        job = letter.parent.parent.parent
+        there = (job / "files/artifacts/analysis-output.json").exists()
+        if there == ("skipped" in json.loads(letter.read_bytes())):
+            yield f"a letter that is not about what stands there: {letter}"
 
 
 def _submitted(workspace: Workspace) -> None:
@@ -246,6 +274,14 @@ SCENARIOS = (
         stands=("first",),
         holds=_inputs_whole,
     ),
+    Scenario(
+        "skip",
+        ("run", "first"),
+        _to_be_skipped,
+        stands=("first",),
+        holds=_artifact_or_reason,
+    ),
+    Scenario("skip no more", ("run", "first"), _skipped, holds=_artifact_or_reason),
     Scenario("items", ("run", "first"), _items, stands=("first",)),
     Scenario(
         "rows",

@@ -162,6 +162,7 @@ IMPORTERS = {
         "popbuild.task.templates.render",
         "popbuild.task.templates.sandbox",
         "popbuild.task.templates.syntax",
+        "popbuild.task.user_filters",
         "popbuild.web.pages.html",
     },
     "markdown_it": {"popbuild.web.pages.html"},

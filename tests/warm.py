@@ -120,14 +120,6 @@ class _Build:
         self._report.close()
         return self.returncode
 
-    def send_signal(self, number: int) -> None:
-        if self.returncode is not None:
-            raise ProcessLookupError
-        os.kill(self.pid, number)
-
-    def kill(self) -> None:
-        self.send_signal(9)
-
     async def _number(self) -> int:
         self._report.setblocking(False)
         data = await asyncio.get_running_loop().sock_recv(self._report, NUMBER.size)

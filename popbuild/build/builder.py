@@ -59,7 +59,7 @@ async def building(
         claims,
         options,
         events,
-        preview.templates_of(around.config),
+        preview.templates_of(around.config, in_build=True),
         previous_kept(environment),
     )
     timeouts_s = [task.timeout_s for each in pipelines.values() for task in each.tasks]

@@ -103,6 +103,9 @@ class Events:
         self, job: str, task: str, usage: Usage, duration_ms: float, refinements: int
     ) -> None: ...
 
+    def task_skipped(self, job: str, task: str, reason: str) -> None:
+        """Its condition is false."""
+
     def task_kept(self, job: str, task: str) -> None: ...
 
     def task_frozen(self, job: str, task: str) -> None:

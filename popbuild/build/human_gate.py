@@ -155,6 +155,11 @@ def _chosen(job: Job, exam: Exam, said: str, name: str | None) -> Task:
                 hint="a gate with a message, in its task.yaml, makes one",
             )
         standing = exam.standing(gated[name])
+        if exam.skipped(name) and not exam.verdicts[name].stale:
+            raise UsageError(
+                "there is nothing to decide about: the task was skipped",
+                {**where, "task": name, "skipped": exam.skipped(name)},
+            )
         if standing is None and job.state != COMPLETE:
             raise UsageError(
                 "there is nothing to decide about yet: the task is to be built",
@@ -177,6 +182,8 @@ def _candidates(job: Job, exam: Exam, said: str) -> list[str]:
     """The tasks that an answer without a name may be for, the likeliest first."""
     by_standing: dict[str | None, list[str]] = {OPEN: [], APPROVED: [], REJECTED: []}
     for task in exam.pipeline.gated:
+        if exam.skipped(task.id):
+            continue
         by_standing.setdefault(exam.standing(task), []).append(task.id)
     # Asked under its lock, a job that was about to go on is said to run.
     opened = [] if job.state in (COMPLETE, states.REJECTED) else by_standing[OPEN]

@@ -111,6 +111,9 @@ class Plain(Events):
         refined = f", {refinements} refinement{'s' * (refinements > 1)}" if refinements else ""
         self.line(f"   {job}:{task}  {seconds(duration_ms)}, {used(usage)}{refined}")
 
+    def task_skipped(self, job: str, task: str, reason: str) -> None:
+        self.line(fit_line(f"   {job}:{task}  skipped: ", reason))
+
     def task_kept(self, job: str, task: str) -> None:
         self.line(f"   {job}:{task}  kept as edited by hand")
 
@@ -231,6 +234,11 @@ class Terminal(Plain):
         with self._lock:
             self._running.pop((job, task), None)
         super().task_failed(job, task, message)
+
+    def task_skipped(self, job: str, task: str, reason: str) -> None:
+        with self._lock:
+            self._running.pop((job, task), None)
+        super().task_skipped(job, task, reason)
 
     def close(self) -> None:
         super().close()

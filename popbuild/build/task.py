@@ -18,7 +18,7 @@ from popbuild.jobs.staleness import Verdict
 from popbuild.model import status as states
 from popbuild.model.pipeline import Task
 from popbuild.model.stage_names import STAGES
-from popbuild.task.attempt import NotPassed, StageLog, Work
+from popbuild.task.attempt import NotPassed, Skipped, StageLog, Work
 from popbuild.task.cycle import run_task
 from popbuild.task.each_item import run_items
 from popbuild.task.input_views import OpenFilesView
@@ -55,7 +55,19 @@ async def build_task(run: JobRun, task: Task) -> TaskOutcome:
 
 
 async def _keep_edit(run: JobRun, task: Task, verdict: Verdict) -> TaskOutcome:
-    """An artifact was edited by hand: it stands, unless its task is stale as well."""
+    """An artifact was edited by hand: it stands, unless its task is stale as well, or was
+    skipped."""
+    if verdict.skipped:
+        return _wait_for_a_person(
+            run,
+            task,
+            "an artifact stands where its task was skipped",
+            {
+                "artifact": run.services.around.root.show(run.folder.artifact(task.artifact)),
+                "skipped": verdict.skipped,
+            },
+            "move the file away, or --discard-edits removes it",
+        )
     if verdict.stale and not run.services.options.keep_edits:
         artifact = run.services.around.root.show(run.folder.artifact(task.artifact))
         return _wait_for_a_person(
@@ -130,6 +142,8 @@ async def _build(run: JobRun, task: Task, verdict: Verdict) -> TaskOutcome:
         return await _to_its_end(asyncio.to_thread(attempt.fail, ours))
     if isinstance(outcome, NotPassed):
         return await _to_its_end(asyncio.to_thread(attempt.reject, work, outcome))
+    if isinstance(outcome, Skipped):
+        return await _to_its_end(attempt.keep_skipped(work, outcome))
     return await _to_its_end(attempt.keep_built(work, outcome))
 
 

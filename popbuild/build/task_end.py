@@ -6,13 +6,14 @@ and must get it back from the event loop, which costs more than a small write.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from popbuild import __version__
-from popbuild.base import commits, disk, jsonio
+from popbuild.base import commits, disk, jsonio, tree
 from popbuild.base.errors import PopbuildError, StoppedError
 from popbuild.base.redact import redact
 from popbuild.base.stopwatch import Stopwatch
@@ -24,7 +25,8 @@ from popbuild.model import status as states
 from popbuild.model.clock import timestamp
 from popbuild.model.letter import LETTER_VERSION, Usage, open_letter, seal
 from popbuild.model.pipeline import Task
-from popbuild.task.attempt import Built, BuiltItems, NotPassed, Work
+from popbuild.model.problem import MISSING
+from popbuild.task.attempt import Built, BuiltItems, NotPassed, Skipped, Work
 
 _MAX_MESSAGE = 500  # characters of problems in a status
 
@@ -50,7 +52,8 @@ class TaskAttempt:
             run.opened.drop_old_files(task.id, work.files.written)
             lifecycle.write_output(folder, task, built.output, run.id)
             self._write_log()
-            body = self._letter(work, built, ended_at, spent)
+            outputs = self._outputs(work, built.output)
+            body = self._letter(work, ended_at, spent, outputs=outputs)
             if self.receipts is not None and built.items is not None:
                 data = self.receipts.final(built.items.keys)
                 prepared.append(disk.prepare(folder.items(task.id), data))
@@ -70,6 +73,32 @@ class TaskAttempt:
         run.services.events.task_done(
             run.job, task.id, spent.usage, spent.execution_ms, spent.refinements
         )
+        return job_run.TaskBuilt(task.id, spent)
+
+    async def keep_skipped(self, work: Work, skipped: Skipped) -> job_run.TaskBuilt:
+        """The task's condition is false: what earlier builds made goes, and a letter says why."""
+        run, task, folder = self.run, self.task, self.run.folder
+        spent, ended_at = self._spent(), timestamp()
+        said: dict[str, Any] = {"skipped": True, "reason": skipped.reason}
+        run.opened.drop_old_files(task.id, ())
+        for path in (
+            folder.artifact(task.artifact),
+            folder.output(task.id),
+            folder.items(task.id),
+        ):
+            tree.remove(path)
+        # After a loss of power, an artifact that came back would look like an edit by hand.
+        await asyncio.to_thread(disk.sync_folder, folder.files("artifacts"))
+        self._write_log()
+        body = self._letter(work, ended_at, spent, configuration={}, **said)
+        prepared = lifecycle.prepare_letter(folder, task.id, body)
+        others = commits.unsynced(self._unsynced(work))
+        await run.services.calls.commits.add((others, prepared))
+        receipt = open_letter(body, task.id)
+        assert receipt is not None
+        run.exam.settle(task, MISSING, receipt)
+        self._end("done", spent, endedAt=ended_at, **said)
+        run.services.events.task_skipped(run.job, task.id, skipped.reason)
         return job_run.TaskBuilt(task.id, spent)
 
     def reject(self, work: Work, outcome: NotPassed) -> job_run.TaskRejected:
@@ -118,15 +147,20 @@ class TaskAttempt:
     def _fingerprint(self, work: Work) -> dict[str, str]:
         return {**fingerprint.fixed(self.task, work.inputs), **work.trace.dependencies()}
 
-    def _letter(self, work: Work, built: Built, ended_at: str, spent: TaskSpent) -> dict[str, Any]:
+    def _letter(self, work: Work, ended_at: str, spent: TaskSpent, **more: Any) -> dict[str, Any]:
+        """The letter of an attempt that passed its gate, with `outputs`, or that was skipped, with
+        its reason."""
         of_calls = [warning for call in work.made for warning in call.warnings]
+        found = self._fingerprint(work)
+        if "skipped" in more:
+            found = {**fingerprint.of_skipped(self.task), **work.trace.dependencies()}
         return seal(
             {
                 "formatVersion": LETTER_VERSION,
                 "task": self.task.id,
                 "pipelineId": self.run.id,
-                "fingerprint": self._fingerprint(work),
-                "outputs": self._outputs(work, built.output),
+                "fingerprint": found,
+                "outputs": {},
                 "files": states.by_kind(work.files.written),
                 "configuration": self.task.configuration,
                 "execution": {
@@ -137,10 +171,11 @@ class TaskAttempt:
                 },
                 "calls": [call.as_json() for call in work.made],
                 "usage": spent.usage.as_json(),
-                "refinementAttempts": built.cycles,
+                "refinementAttempts": spent.refinements,
                 "validation": work.log.validations,
                 "warnings": list(dict.fromkeys([*of_calls, *work.warnings])),
                 "edited": False,
+                **more,
             }
         )
 
@@ -198,7 +233,11 @@ def inputs_digest(run: JobRun, task: Task) -> str:
     """What failures in a row are counted for: another try makes sense once this has changed."""
     inputs = run.exam.inputs(task)
     known, artifacts = fingerprint.fixed(task, inputs), dict(inputs.artifacts)
-    files = {name: each.digest for name, each in inputs.inputs.items()}
+    files = {name: each.digest for name, each in inputs.inputs.items()} | dict(inputs.filters)
     # Another try may well be about the fallbacks.
     more = [known, inputs.seed, artifacts, list(task.fallbacks)]
-    return jsonio.digest([*more, files] if files else more)
+    more += [files] if files else []
+    if task.foreach:  # or once more items ended than then
+        receipts = disk.stamp(run.folder.items(task.id))
+        more.append(receipts and receipts[1])
+    return jsonio.digest(more)

@@ -35,7 +35,14 @@ def export(root: Root, job: Job, target: Path, artifact: str | None = None) -> P
             {"job": job.id, "state": job.description},
             hint=f"doit run job={job.id}",
         )
-    return _export(job, artifact or job.exam.pipeline.tasks[-1].artifact, target)
+    last = job.exam.pipeline.tasks[-1]
+    if artifact is None and (why := job.exam.skipped(last.id)):
+        raise UsageError(
+            "the job's last task was skipped: it has no artifact",
+            {"job": job.id, "task": last.id, "skipped": why},
+            hint="--artifact names another one",
+        )
+    return _export(job, artifact or last.artifact, target)
 
 
 def _last_artifact(job: Job) -> str:
@@ -114,7 +121,8 @@ def freeze(root: Root, pattern: str, task: str) -> dict[str, tuple[str, ...]]:
     found = {}
     for job in _all_with_task(root, pattern, task):
         assert job.exam is not None
-        if job.exam.letters[task] is None or job.exam.digests[task] is None:
+        built = job.exam.digests[task] is not None or job.exam.skipped(task)
+        if job.exam.letters[task] is None or not built:
             raise UsageError(
                 "there is nothing to freeze: the task was never built",
                 {"job": job.id, "task": task},
@@ -164,7 +172,12 @@ def _set_frozen(
 def _check_accept(exam: Exam, task: Any) -> None:
     where = {"job": exam.folder.id, "task": task.id, "artifact": task.artifact}
     if exam.digests[task.id] is None:
-        raise InputError("there is nothing to accept", {**where, "missing": task.artifact})
+        skipped = exam.skipped(task.id)
+        raise InputError(
+            "there is nothing to accept",
+            {**where, "missing": task.artifact, **({"skipped": skipped} if skipped else {})},
+            f"doit run {exam.folder.id}:{task.id} decides it anew" if skipped else None,
+        )
     if exam.letters[task.id] is None:
         raise InputError(
             "there is no letter to go by",

@@ -61,6 +61,9 @@ def _show(given: Given) -> int:
         for file in files:
             size = f"{file.path.stat().st_size:,}" if file.path.exists() else "missing"
             yield f"{file.kind:<9}  {size:>9}  {shown_name(file.name)}"
+        for name, verdict in job.exam.verdicts.items() if job.exam else ():
+            if verdict.skipped and not verdict.stale and given.name in (None, name):
+                yield f"{name} is skipped: {verdict.skipped}"
         frozen = [
             each for each in (job.exam.frozen if job.exam else ()) if given.name in (None, each)
         ]

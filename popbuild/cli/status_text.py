@@ -56,6 +56,8 @@ def _numbers(task: Mapping[str, Any]) -> Iterator[str]:
 def _remarks(job: Job, name: str, task: Mapping[str, Any], indent: str) -> Iterator[str]:
     for reason in task["reasons"]:
         yield fit_line(f"{indent}stale: ", reason)
+    if task.get("skipped") and not task["frozen"]:
+        yield fit_line(f"{indent}skipped: ", task["reason"])
     if task["frozen"]:
         yield f"{indent}{job.exam.verdicts[name] if job.exam else 'frozen'}"
     if task["edited"]:

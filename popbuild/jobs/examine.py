@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,12 +11,13 @@ from typing import Any
 from popbuild.base import disk, jsonio
 from popbuild.base.paths import COMPLETE, JobFolder
 from popbuild.jobs import fingerprint, records, staleness
-from popbuild.jobs.input_files import InputFiles, own_value, places_in_job
+from popbuild.jobs.input_files import InputFiles, places_in_job
+from popbuild.jobs.past_values import PastValues
 from popbuild.jobs.surroundings import Surroundings
 from popbuild.model.decision import APPROVED, OPEN, REJECTED, Decision, Question
 from popbuild.model.letter import Letter
 from popbuild.model.pipeline import Pipeline, Task
-from popbuild.model.problem import MISSING, Problem, value_read
+from popbuild.model.problem import MISSING, Problem
 from popbuild.model.schema import gate
 
 
@@ -56,11 +56,7 @@ class Exam:
     def look(self, task: Task) -> staleness.Verdict:
         """Read a task's letter and artifact anew, and say whether it must run."""
         value, digest = records.read_artifact(self.folder, task)
-        if digest is not None:
-            self.artifacts[task.id] = value
-        else:
-            self.artifacts.pop(task.id, None)
-        self.digests[task.id] = digest
+        self._hold(task, value, digest)
         letter = self.letters[task.id] = records.read_letter(self.folder, task.id)
         if task.human_gate is not None:
             self.decisions[task.id] = records.read_decision(self.folder, task.id)
@@ -110,59 +106,45 @@ class Exam:
         letter, inputs = self.last_letter(task), self.inputs(task)
         if letter is None:
             return ()
-        last, past = letter.fingerprint, functools.partial(self._before, letter)
-        return staleness.changes(last, fingerprint.current(last, task, inputs), task, inputs, past)
+        now, past = staleness.now_of(letter, task, inputs), functools.partial(self._before, letter)
+        return staleness.changes(letter.fingerprint, now, task, inputs, past)
 
     def _before(self, letter: Letter | None, dependency: str, digest: str) -> Any:
-        """The value that a dependency had at the last build, or MISSING where it is unknown: the
-        job's own copy of its seed, the letter's settings, and the last good result have it."""
-        kind, _, rest = dependency.partition(":")
+        """The value that a dependency had at the last build, or MISSING where it is unknown."""
         if letter is None:
             return MISSING
-        if kind == "setting":
-            settings = letter.body.get("configuration")
-            return settings.get(rest, MISSING) if isinstance(settings, dict) else MISSING
-        root, job = self.around.root, self.folder.id
-        kept = self.frozen_from.get(letter.task, {}).get(dependency, MISSING)
-        if fingerprint.value_digest(kept) == digest:
-            return kept
-        last_good = root.job(COMPLETE, job)
-        if kind == "input":
-            name, _, pointer = rest.partition(":")
-            values = (own_value(each, name, pointer) for each in (self.folder, last_good))
-            return next((e for e in values if fingerprint.value_digest(e) == digest), MISSING)
-        if kind == "seed":
-            paths, pointer = [self.folder.seed, last_good.seed], rest
-        elif kind == "artifact":
-            upstream, _, pointer = rest.partition(":")
-            if upstream not in self.pipeline.names:
-                return MISSING
-            paths = [last_good.artifact(self.pipeline.task(upstream).artifact)]
-        else:
-            return MISSING
-        documents = [self.last_seed] if kind == "seed" and self.last_seed is not None else []
-        for document in itertools.chain(documents, map(records.read_json, paths)):
-            value = value_read(document, pointer)
-            if fingerprint.value_digest(value) == digest:
-                return value
-        return MISSING
+        last_good = self.around.root.job(COMPLETE, self.folder.id)
+        kept = self.frozen_from.get(letter.task, {})
+        past = PastValues(self.folder, last_good, self.pipeline, kept, self.last_seed)
+        return past.value(letter, dependency, digest)
 
     def inputs(self, task: Task) -> fingerprint.Inputs:
         """The inputs of a task, against which its dependencies are resolved."""
+        skipped = tuple(name for name in task.needs if self.skipped(name))
+        there = [name for name in task.needs if name in self.artifacts and name not in skipped]
         return fingerprint.Inputs(
             self.seed,
-            {name: self.artifacts[name] for name in task.needs if name in self.artifacts},
+            {name: self.artifacts[name] for name in there},
             self.around.config.snapshot.digests,
             self.around.model_place(task),
             self.samples.get(task.id, 0),
             self.folder.id,
             self.files,
             fingerprint.item_samples(task, self.samples),
+            skipped,
+            self.around.config.filters,
             self._resolved,
         )
 
+    def skipped(self, task: str) -> str:
+        """Why a task has no artifact, as its letter says; empty where it was not skipped."""
+        return letter.skipped if (letter := self.letters.get(task)) else ""
+
     def judge(self, task: Task) -> tuple[Problem, ...]:
         """The problems of a main artifact as it stands; none if it passes its gate."""
+        if skipped := self.skipped(task.id):
+            stray = Problem(f"the task was skipped, and has no artifact: {skipped}")
+            return () if self.digests[task.id] is None else (stray,)
         if self.digests[task.id] is None or task.id not in self.artifacts:
             return (Problem("the artifact is missing"),)
         value = self.artifacts[task.id]
@@ -172,12 +154,17 @@ class Exam:
         return gate.judge_main(value, schema, of_items=bool(task.foreach))
 
     def settle(self, task: Task, value: object, letter: Letter) -> None:
-        """Note a task that was built: the tasks below are judged by the new artifact."""
-        self.artifacts[task.id] = value
-        self.digests[task.id] = jsonio.digest(value)
+        """Note a task that was built, or skipped (its value is MISSING), for the tasks below."""
+        self._hold(task, value, None if value is MISSING else jsonio.digest(value))
         self.letters[task.id] = letter
-        self.verdicts[task.id] = staleness.Verdict(())
+        self.verdicts[task.id] = staleness.Verdict((), skipped=letter.skipped)
         self.asked.pop(task.id, None)
+
+    def _hold(self, task: Task, value: object, digest: str | None) -> None:
+        self.artifacts.pop(task.id, None)
+        self.digests[task.id] = digest
+        if digest is not None:
+            self.artifacts[task.id] = value
 
     def draw_again(self, task: Task) -> int:
         """Let a task draw the sample after its last one; gives its number."""
@@ -212,10 +199,10 @@ class Exam:
     def standing(self, task: Task) -> str | None:
         """What a person said about a task's artifacts as they stand: approved, rejected, or open
         where no person did. None without a human gate, and while the task is to be built."""
-        if task.human_gate is None or self.digests.get(task.id) is None:
+        if task.human_gate is None or self.verdicts[task.id].stale:
             return None
-        if self.verdicts[task.id].stale:
-            return None
+        if self.digests.get(task.id) is None:  # a skipped one has nothing to look at
+            return APPROVED if self.skipped(task.id) else None
         decision = self.decisions.get(task.id)
         if decision is None or not decision.holds_for(self.decided_about(task)):
             return OPEN

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import itertools
 import json
 import re
 from collections.abc import Mapping
@@ -101,7 +102,8 @@ def looks_at_files(config: Config, pipeline: Pipeline) -> bool:
     texts = (
         files.get(each, b"") for each in {*shared, *own} if not each.endswith((".yaml", ".yml"))
     )
-    return any(map(_LOOKS_AT_FILES.search, texts))
+    conditions = (task.when.encode() for task in pipeline.tasks)
+    return any(map(_LOOKS_AT_FILES.search, itertools.chain(texts, conditions)))
 
 
 def extract(path: Path, digest: str, media_type: str) -> Extraction:

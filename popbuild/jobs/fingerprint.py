@@ -13,6 +13,7 @@ A fingerprint maps dependencies to digests. Their names are what `explain` print
     file:tasks/research/prompt.md   a file under pipeline-config/
     setting:temperature          an effective model setting
     answer, output, command      how the task answers, the file it makes, what it runs
+    when                         its condition: the expression
     fallback:openai/gpt-4o       that a model which answered in another's place is to be asked
     endpoint, weights            where the model answers; the file of a local one
     sample                       which draw the task is at, where it is not the first
@@ -29,6 +30,7 @@ from typing import Any
 
 from popbuild.base import jsonio
 from popbuild.jobs.input_files import InputFiles
+from popbuild.model.config.rules import FILTERS_FILE
 from popbuild.model.config.snapshot import is_litter
 from popbuild.model.letter import Fingerprint
 from popbuild.model.pipeline import Task
@@ -37,6 +39,7 @@ from popbuild.model.problem import MISSING, column_at, value_at, value_read
 
 LISTED = "listed"  # of a fallback
 UNREAD = "not extracted yet"  # of a document's text
+_KNOWN_OF_UNREAD = ("/digest", "/media_type")
 STAGES_VERSION = "2"  # raised when a default stage gives another result for the same inputs
 
 
@@ -44,7 +47,8 @@ STAGES_VERSION = "2"  # raised when a default stage gives another result for the
 class Inputs:
     """What dependencies are resolved against: the seed, each upstream main artifact that exists,
     the digests of the snapshot by path, where the task's model answers, the number of its first
-    draw, the job's ID, the files of the seed, the numbers of the draws of its items. `resolved` are
+    draw, the job's ID, the files of the seed, the numbers of the draws of its items, the needed
+    tasks that were skipped, the files of filters.py. `resolved` are
     dependencies on documents that other tasks have too."""
 
     seed: Any
@@ -55,6 +59,8 @@ class Inputs:
     job: str = ""
     inputs: InputFiles = field(default_factory=dict)
     samples: Mapping[str, int] = field(default_factory=dict)
+    skipped: tuple[str, ...] = ()
+    filters: Mapping[str, str] = field(default_factory=dict)
     resolved: dict[str, tuple[Any, str]] = field(default_factory=dict)
 
 
@@ -67,12 +73,14 @@ class Seen:
     artifacts: Mapping[str, Any]
     config: Mapping[str, Any]
     files: InputFiles = field(default_factory=dict)
+    skipped: tuple[str, ...] = ()
 
     @staticmethod
     def of(task: Task, inputs: Inputs) -> Seen:
         artifacts = {name: jsonio.in_order(value) for name, value in inputs.artifacts.items()}
         settings = jsonio.in_order(dict(task.settings))
-        return Seen(jsonio.in_order(inputs.seed), artifacts, settings, inputs.inputs)
+        seed = jsonio.in_order(inputs.seed)
+        return Seen(seed, artifacts, settings, inputs.inputs, inputs.skipped)
 
 
 def fixed(task: Task, inputs: Inputs) -> dict[str, str]:
@@ -97,6 +105,13 @@ def fixed(task: Task, inputs: Inputs) -> dict[str, str]:
     return found
 
 
+def of_skipped(task: Task) -> dict[str, str]:
+    """What a skipped task depends on, besides what its condition read: neither its prompt nor its
+    model decided anything."""
+    said = task.dependencies
+    return {name: said[name] for name in ("when", "output") if name in said}
+
+
 def item_samples(task: Task, samples: Mapping[str, int]) -> dict[str, int]:
     """Which draw the items of a task are at, by key: those that were asked for again. `samples` are
     those of a job, where an item is `task:key`."""
@@ -113,12 +128,13 @@ def resolve(dependency: str, task: Task, inputs: Inputs) -> str:
     if kind == "job":
         return inputs.job
     if kind == "needs":
-        return value_digest(list(task.needs))
+        return value_digest([name for name in task.needs if name not in inputs.skipped])
     if kind == "inputs":
         return value_digest(sorted(inputs.inputs))
     if kind == "fallback":
         return LISTED if rest in task.fallbacks else jsonio.ABSENT
-    if kind.partition("-")[0] == "input" and _is_unread(rest, inputs):
+    is_there = kind == "input-kind" and rest.endswith(":")  # which needs no text
+    if kind.partition("-")[0] == "input" and not is_there and _is_unread(rest, inputs):
         return UNREAD
     document, pointer = _read_from(dependency, task, inputs)
     known = inputs.resolved.get(dependency)
@@ -133,7 +149,7 @@ def _is_unread(rest: str, inputs: Inputs) -> bool:
     """Whether a value of an input file is unknown: its text was not extracted yet."""
     name, _, pointer = rest.partition(":")
     file = inputs.inputs.get(name)
-    return file is not None and file.is_unread and pointer not in ("/digest", "/media_type")
+    return file is not None and file.is_unread and pointer not in _KNOWN_OF_UNREAD
 
 
 def value_now(dependency: str, task: Task, inputs: Inputs) -> Any:
@@ -202,9 +218,14 @@ def _is_no_more(dependency: str, task: Task, now: Fingerprint) -> bool:
     return is_own and dependency not in now and is_litter(path)
 
 
-def current(last: Fingerprint, task: Task, inputs: Inputs) -> dict[str, str]:
-    """Today's fingerprint, over the dependencies of `last` and all that are fixed."""
-    now = fixed(task, inputs)
+def current(
+    last: Fingerprint, task: Task, inputs: Inputs, *, skipped: bool = False
+) -> dict[str, str]:
+    """Today's fingerprint, over the dependencies of `last` and all that are fixed. `skipped` says
+    that `last` is of a task that its condition left out."""
+    now = of_skipped(task) if skipped else fixed(task, inputs)
+    if f"file:{FILTERS_FILE}" in last:  # a module that it comes to import counts as added
+        now.update({f"file:{path}": digest for path, digest in inputs.filters.items()})
     for dependency in last:
         kind = dependency.partition(":")[0]
         if _is_no_more(dependency, task, now):

@@ -1,8 +1,8 @@
 """Which complete jobs are as they were at the last look: `.popbuild/index/jobs.json`.
 
 The index has the stamps (`stamps.py`) of jobs that were found complete and up to date: a job with
-the same stamp still is. It also has the stamps and verdicts of complete jobs that are stale, for
-listings. A doubt costs a look, and never gives a wrong answer:
+the same stamp still is. It also has the stamps and verdicts of complete jobs that are stale, or
+have skipped tasks, for listings. A doubt costs a look, and never gives a wrong answer:
 
 - A file that is written to, or replaced, has another inode or another time of change, which cannot
   be set. Two edits within one tick of the clock may have the same times, so a stamp is kept only of
@@ -48,7 +48,7 @@ class Index:
         self._path = around.root.private / "index" / "jobs.json"
         self._watch = functools.cache(self._watched_of)
         self._rows: dict[str, str] = {}  # job -> <pipeline>:<the digest of its stamp>
-        self._stale: dict[str, stamps.StaleRow] = {}  # as they were at the last look
+        self._stale: dict[str, stamps.StaleRow] = {}  # and those with skipped tasks, as they were
         self._inputs: stamps.Places = {}  # of jobs whose seeds name files
         self._learned = False
         self._met: set[str] = set()  # those whose row was found by this very command
@@ -130,8 +130,8 @@ class Index:
                 return found
             holds_seed = job_state.holds_seed(found.folder, found.seed)
             holds_all = holds_seed and not differing_inputs(found.folder, found.files)
-            stale = None if found.up_to_date else _stale_verdicts(found)
-            if stale is None and not (found.up_to_date and holds_all):
+            told = _told_verdicts(found)
+            if told is None and not (found.up_to_date and holds_all):
                 return found
         name = found.seed.get("pipeline", DEFAULT_PIPELINE)
         watched = self._watch(name)
@@ -139,7 +139,11 @@ class Index:
             # The stats of what was read, and not of what stands there a moment later.
             inputs = _input_places(found)
             stamp = stamps.stamp_of(self._around.root, job, watched, seen.get, inputs)
-            self._keep(job, f"{name}:{stamp}", stale, inputs)
+            row = f"{name}:{stamp}"
+            self._keep(job, row if found.up_to_date and holds_all else None, inputs)
+            if told is not None and self._stale.get(job) != (row, told):
+                self._stale[job] = row, told
+                self._learned = True
         return found
 
     def _meet(self, strangers: Sequence[str]) -> None:
@@ -167,18 +171,14 @@ class Index:
         inputs = {job: self._inputs[job] for job in ids if job in self._inputs}
         return rows, stamps.rows_as_json(told), inputs
 
-    def _keep(
-        self, job: str, row: str, stale: Mapping[str, Verdict] | None, inputs: list[str]
-    ) -> None:
-        """A job that was up to date stays known beside its stale one: an edit may be undone."""
+    def _keep(self, job: str, row: str | None, inputs: list[str]) -> None:
+        """The row of a job that is up to date. It stays known beside that of the stale job: an edit
+        may be undone."""
         if inputs:
             self._inputs[job] = inputs
         else:
             self._inputs.pop(job, None)
-        if stale is not None and self._stale.get(job) != (row, stale):
-            self._stale[job] = row, stale
-            self._learned = True
-        elif stale is None and self._rows.get(job) != row:
+        if row is not None and self._rows.get(job) != row:
             self._rows[job] = row
             self._learned = True
 
@@ -209,13 +209,16 @@ def _input_places(job: lookup.Job) -> list[str]:
     return sorted({*own, *(each.place for each in job.files.values())})
 
 
-def _stale_verdicts(job: lookup.Job) -> Mapping[str, Verdict] | None:
-    """The verdicts on a stale complete job, if its stamp covers all that decided them."""
+def _told_verdicts(job: lookup.Job) -> Mapping[str, Verdict] | None:
+    """The verdicts on a complete job that is stale or has skipped tasks, if its stamp covers all
+    that decided them."""
     if job.state != COMPLETE or job.exam is None or job.bad or job.damage or job.removed:
         return None
     if job.exam.pipeline.gated or job.exam.frozen:
         return None
     verdicts = job.exam.verdicts
+    if job.up_to_date and not any(each.skipped for each in verdicts.values()):
+        return None
     length = sum(len(reason) for each in verdicts.values() for reason in each.reasons)
     return dict(verdicts) if length <= _MAX_REASONS else None
 

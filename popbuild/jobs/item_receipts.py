@@ -1,9 +1,9 @@
 """The receipts of a task's items: `tasks/<task>/items.jsonl`, which the task's letter vouches for.
 
 A line is added when an item ends, so that a killed build has those of all that ended. The last line
-about a key counts, and a torn one does not. Dependencies that many items share stand in a line of
-their own, before the first receipt that names them. Once all items ended, the file is written anew
-with one receipt for each.
+about a key counts; one that is torn or altered does not. Dependencies that many items share have a
+line of their own, before the first receipt that names them. Once all items ended, the file is
+written anew with one receipt for each.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 from popbuild.base import disk, jsonio
 from popbuild.base.redact import redact_value
-from popbuild.model.letter import Fingerprint
+from popbuild.model.letter import Fingerprint, is_sealed, seal
 
 ITEMS_VERSION = 1
 _MASKED = ("problems", "prompts", "answers", "log", "warnings")  # may hold keys
@@ -25,7 +25,8 @@ _MASKED = ("problems", "prompts", "answers", "log", "warnings")  # may hold keys
 
 @dataclass(frozen=True)
 class Receipt:
-    """How an item ended: its output, or, if it `failed`, the problems of its last try.
+    """How an item ended: its output; if it `failed`, the problems of its last try; or that it was
+    `skipped`.
 
     `own` are its dependencies on the item itself, `shared` is the digest of all others. `files` are
     those that its stages wrote. The rest stands in its line: `place` and `size` in bytes.
@@ -35,6 +36,7 @@ class Receipt:
     own: Fingerprint
     shared: str
     failed: bool
+    skipped: bool
     refinements: int
     files: tuple[tuple[str, str], ...]
     place: int
@@ -64,9 +66,9 @@ class ItemReceipts:
             if not place and body != self._header:
                 self._end = 0
                 return  # of another version
-            if "fingerprint" in body:
+            if "fingerprint" in body and body.get("shared") == jsonio.digest(body["fingerprint"]):
                 self.shared[body["shared"]] = body["fingerprint"]
-            elif "key" in body:
+            elif _is_receipt(body):
                 self._note(body, place, len(line))
 
     def _note(self, body: Mapping[str, Any], place: int, size: int) -> None:
@@ -76,6 +78,7 @@ class ItemReceipts:
             body["item"],
             body["shared"],
             "problems" in body,
+            "skipped" in body,
             body["refinementAttempts"],
             files,
             place,
@@ -91,7 +94,7 @@ class ItemReceipts:
             self.shared[digest] = dict(shared)
             before.append({"shared": digest, "fingerprint": dict(shared)})
         said = {name: body[name] for name in _MASKED if name in body}
-        body = {**body, **redact_value(said, self._environment), "shared": digest}
+        body = seal({**body, **redact_value(said, self._environment), "shared": digest})
         head, line = b"".join(map(_line, before)), _line(body)
         self._append(head + line)
         self._note(body, self._end - len(line), len(line))
@@ -129,7 +132,12 @@ class ItemReceipts:
 def read_receipts(path: Path) -> Iterator[dict[str, Any]]:
     """The receipts in a file, as they were written."""
     bodies = (_opened(line) for _, line in _lines(path))
-    return (body for body in bodies if body is not None and "key" in body)
+    return (body for body in bodies if body is not None and _is_receipt(body))
+
+
+def _is_receipt(body: dict[str, Any]) -> bool:
+    """Whether a line is a receipt as it was written: an altered one says nothing."""
+    return "key" in body and is_sealed(body)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:

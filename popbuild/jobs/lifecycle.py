@@ -10,7 +10,7 @@ from typing import Any
 from popbuild.base import disk, jsonio, locks, tree
 from popbuild.base.errors import InputError, LockedError
 from popbuild.base.paths import CURRENT, JobFolder, Root
-from popbuild.jobs import fingerprint, records, seals
+from popbuild.jobs import records, seals, staleness
 from popbuild.jobs.claims import JobLocks
 from popbuild.jobs.examine import Exam
 from popbuild.jobs.input_files import InputFiles, differing_inputs, put_inputs
@@ -144,7 +144,7 @@ def reseal_letter(folder: JobFolder, exam: Exam, task: Task, run: str | None, ed
     last, value = exam.letters[task.id], exam.artifacts[task.id]
     assert last is not None
     body = dict(last.body)
-    now = fingerprint.current(last.fingerprint, task, exam.inputs(task))
+    now = staleness.now_of(last, task, exam.inputs(task))
     if run is not None and exam.verdicts[task.id].frozen:
         # What it was made from stays what it was: thawed, it is as stale as before.
         now = dict(last.fingerprint)

@@ -86,7 +86,7 @@ class Job:
         if self.is_not_ours:
             return f"{self.state}, cannot be built here"
         if self.exam is None or self.folder is None or self.up_to_date:
-            return ", ".join([self.state, *self._frozen])
+            return ", ".join([self.state, *self._skipped, *self._frozen])
         asked = self.questions
         held = {each.id for each in self.exam.pipeline.tasks if self.exam.held_by(each)}
         changed = [
@@ -102,7 +102,8 @@ class Job:
             "no longer its task": self.removed,
         }
         parts += [f"{what}: {', '.join(names)}" for what, names in lists.items() if names]
-        return ", ".join([*parts, *filter(None, [self.damage]), *self._frozen])
+        more = [*filter(None, [self.damage]), *self._skipped, *self._frozen]
+        return ", ".join([*parts, *more])
 
     @property
     def as_built(self) -> tuple[str, ...]:
@@ -122,6 +123,12 @@ class Job:
         where = "" if self.bad_seed is None else self.bad_seed.where
         is_known = where in ("", paths.seed_place(self.id)) or not where.startswith("seeds/")
         return "" if is_known else f"{where}: "
+
+    @property
+    def _skipped(self) -> list[str]:
+        verdicts = self.exam.verdicts.items() if self.exam else ()
+        names = [name for name, each in verdicts if each.skipped and not each.stale]
+        return [f"skipped: {', '.join(names)}"] if names else []
 
     @property
     def _frozen(self) -> list[str]:

@@ -76,8 +76,11 @@ class OpenJob:
     def catch_up(self, exam: Exam) -> None:
         """Mark tasks as done whose letter was written just before a crash: the letter decides."""
         for task, letter in exam.letters.items():
-            done = self.status["tasks"][task]["state"] == "done"
-            if letter is not None and not done and not exam.verdicts[task].stale:
+            if letter is None or exam.verdicts[task].stale:
+                continue
+            entry = self.status["tasks"][task]
+            same = bool(entry.get("skipped")) == bool(letter.skipped)
+            if entry["state"] != "done" or not same:
                 self.change(functools.partial(_say_done, letter=letter))
 
     def leave(self, state: str, error: str) -> None:
@@ -109,9 +112,12 @@ def _say_done(status: states.Status, letter: Letter) -> states.Status:
         "usage": letter.body.get("usage"),
         "artifacts": states.LEGACY_ARTIFACTS,
     }
+    if letter.skipped:
+        made = [name for name in states.LEGACY_ARTIFACTS if name != "output.json"]
+        more |= {"artifacts": made, "skipped": True, "reason": letter.skipped}
     status = states.move_task(status, letter.task, "done", **more)
     earlier = _indexed(status, letter.task).difference(letter.files)
-    for kind, name in earlier if letter.files else ():
+    for kind, name in earlier if letter.files or letter.skipped else ():
         status = states.drop_file(status, letter.task, kind, name)
     for kind, name in letter.files:
         owner = states.owner(status, kind, name)

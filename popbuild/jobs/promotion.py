@@ -234,7 +234,7 @@ def run_line(
         "tasks": names,
         "totalExecutionTime": round(execution_ms, 2),
         "totalRefinementAttempts": refinements,
-        "finalArtifacts": names,
+        "finalArtifacts": [name for name in names if not exam.skipped(name)],
         "built": list(built),
         **({"earlier": earlier} if earlier else {}),
         "usage": ended["usage"],

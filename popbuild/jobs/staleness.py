@@ -16,7 +16,7 @@ from popbuild.model.problem import MISSING, column_items
 _MAX_SHOWN = 40  # characters of a value in a reason
 _MAX_UPSTREAM = 12  # tasks above that are named, of those that are stale
 # Of these a fingerprint holds the value itself in the digest's place.
-_LITERAL = ("answer", "output", "stages", "sample", "job")
+_LITERAL = ("answer", "output", "stages", "sample", "job", "when")
 FRESH = "a fresh sample was asked for"
 
 
@@ -24,12 +24,14 @@ FRESH = "a fresh sample was asked for"
 class Verdict:
     """Whether a task must run, with every reason why; whether its artifact was edited by hand.
     `held` are the reasons why a frozen task would have to run, None for any other. `as_built` says
-    how to look at it as it was built, where another environment is a reason."""
+    how to look at it as it was built, where another environment is a reason. `skipped` says why its
+    condition left it out, when that was decided last."""
 
     reasons: tuple[str, ...]
     edited: bool = False
     held: tuple[str, ...] | None = None
     as_built: str = ""
+    skipped: str = ""
 
     @property
     def stale(self) -> bool:
@@ -48,7 +50,9 @@ class Verdict:
     def __str__(self) -> str:
         if self.held is not None:
             return f"frozen, else stale: {'; '.join(self.held)}" if self.held else "frozen"
-        return "; ".join(self.reasons) or ("edited by hand" if self.edited else "up to date")
+        if self.reasons or self.edited:
+            return "; ".join(self.reasons) or "edited by hand"
+        return f"skipped: {self.skipped}" if self.skipped else "up to date"
 
 
 NEVER_BUILT = Verdict(("never built",))
@@ -156,6 +160,11 @@ def _both(old: object, new: object) -> tuple[str, str]:
     return brief("…" + texts[0][start:]), brief("…" + texts[1][start:])
 
 
+def now_of(letter: Letter, task: Task, inputs: Inputs) -> dict[str, str]:
+    """Today's fingerprint, to be held against a letter's."""
+    return current(letter.fingerprint, task, inputs, skipped=bool(letter.skipped))
+
+
 def verdict_of(
     task: Task,
     letter: Letter | None,
@@ -172,14 +181,14 @@ def verdict_of(
     rebuilt; `past` knows the last build's values; `asked` is why a person wants it built."""
     if letter is None:
         return NEVER_BUILT
-    now = current(letter.fingerprint, task, inputs)
+    now = now_of(letter, task, inputs)
     found = changes(letter.fingerprint, now, task, inputs, past)
     if asked == FRESH:  # which is why it is at another draw: said once
         found = tuple(each for each in found if each.dependency != "sample")
     reasons = [str(each) for each in found]
     if letter.refinements > task.refinements:
         reasons.append(f"built with {letter.refinements} refinements, now {task.refinements}")
-    if artifact is None:
+    if artifact is None and not letter.skipped:
         reasons.append("artifact missing")
     reasons.extend(f"upstream {name} is stale" for name in stale_upstream[:_MAX_UPSTREAM])
     if len(stale_upstream) > _MAX_UPSTREAM:
@@ -189,9 +198,9 @@ def verdict_of(
     as_built = ""
     if any(each.dependency == "endpoint" for each in found):
         as_built = inputs.place.as_built(letter.fingerprint.get("endpoint"))
-    if frozen and artifact is not None:
-        return Verdict((), edited, tuple(reasons), as_built)
-    return Verdict(tuple(reasons), edited, as_built=as_built)
+    if frozen and (artifact is not None or letter.skipped):
+        return Verdict((), edited, tuple(reasons), as_built, letter.skipped)
+    return Verdict(tuple(reasons), edited, as_built=as_built, skipped=letter.skipped)
 
 
 def unfinished(verdict: Verdict) -> Verdict:

@@ -25,7 +25,7 @@ from popbuild.model.pipeline import Pipeline
 
 # Folders of the code that decides what is stale.
 _JUDGES = ("base", "model", "model/config", "model/schema", "llm", "jobs")
-_INDEX_VERSION = 4
+_INDEX_VERSION = 5
 _pack = struct.Struct("=qqqQQ").pack
 
 # A path -> what stands there, None for nothing.
@@ -138,17 +138,21 @@ def write_index(
 
 def rows_as_json(stale: Mapping[str, StaleRow]) -> dict[str, Any]:
     return {
-        job: (row, {name: (it.reasons, it.edited, it.as_built) for name, it in verdicts.items()})
+        job: (row, {name: _verdict_as_json(it) for name, it in verdicts.items()})
         for job, (row, verdicts) in stale.items()
     }
+
+
+def _verdict_as_json(verdict: Verdict) -> tuple[Any, ...]:
+    return verdict.reasons, verdict.edited, verdict.as_built, verdict.skipped
 
 
 def stale_rows(body: Mapping[str, Any]) -> dict[str, StaleRow]:
     found: dict[str, StaleRow] = {}
     for job, (row, told) in body.items():
         verdicts = {
-            name: Verdict(tuple(reasons), edited=edited, as_built=as_built)
-            for name, (reasons, edited, as_built) in told.items()
+            name: Verdict(tuple(reasons), edited=edited, as_built=as_built, skipped=skipped)
+            for name, (reasons, edited, as_built, skipped) in told.items()
         }
         found[job] = row, verdicts
     return found

@@ -167,7 +167,8 @@ def _known_sum(one: int | None, other: int | None) -> int | None:
 class Letter:
     """`outputs` are the digests of the task's artifacts by file name: the main one's by its value,
     others' by their bytes. `files` are the kind and the name of each file that the task made; old
-    letters have none. `body` is the whole document with its own digest."""
+    letters have none. `skipped` says why the task has no artifact, and is empty where it has one.
+    `body` is the whole document with its own digest."""
 
     task: str
     fingerprint: Fingerprint
@@ -175,6 +176,7 @@ class Letter:
     refinements: int
     edited: bool = False
     files: tuple[tuple[str, str], ...] = ()
+    skipped: str = ""
     body: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -233,6 +235,7 @@ def open_letter(body: object, task: str) -> Letter | None:
             int(body["refinementAttempts"]),
             bool(body.get("edited", False)),
             tuple((kind, name) for kind, names in body.get("files", {}).items() for name in names),
+            str(body["reason"]) if body.get("skipped") else "",
             body,
         )
     except (KeyError, TypeError, ValueError, AttributeError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import graphlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from popbuild.base import jsonio
 from popbuild.model.problem import MISSING, value_at
 
+_NAMES_ITEM = re.compile(r"\b(item|position)\b")
 MAX_REFINEMENTS = 2  # storage format, "Job Failure": max 2 attempts
 
 
@@ -38,8 +40,9 @@ class Task:
     paths, or None. `timeout_s` is a stage's, `call_timeout_s` a call's; None leaves it to the
     command. `fallbacks` are the models to ask, in order, if that of the settings is unavailable.
     `attach` are files of the seed that go with the prompt, `accepts` the kinds of them that its
-    models take by its own word. `foreach` is an expression that gives a list: the stages run once
-    for each of its items, which `key` names; a share of them may fail.
+    models take by its own word. `when` is a condition, an expression; where it is false the task
+    is skipped. `foreach` is an expression that gives a list: the stages run once for each of its
+    items, which `key` names; a share of them may fail.
     """
 
     id: str
@@ -56,6 +59,7 @@ class Task:
     files: Mapping[str, str] = field(default_factory=dict)
     fallbacks: tuple[str, ...] = ()
     attach: tuple[str, ...] = _said("/attach", "attach", default=())
+    when: str = _said("/when", "when", default="")
     foreach: str = _said("/foreach", "foreach", default="")
     key: str = _said("/key", "key", default="")
     max_items: int = _said("/max_items", default=1000)
@@ -66,8 +70,10 @@ class Task:
 
     @functools.cached_property
     def as_one_item(self) -> Task:
-        """What decides about each item of it, without what makes and keeps the list."""
-        return replace(self, foreach="", key="", failed_share=0.0)
+        """What decides about each item of it, without what makes and keeps the list, and without a
+        condition that is about all of them."""
+        when = self.when if _NAMES_ITEM.search(self.when) else ""
+        return replace(self, foreach="", key="", failed_share=0.0, when=when)
 
     @functools.cached_property
     def dependencies(self) -> dict[str, str]:

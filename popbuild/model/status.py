@@ -90,7 +90,7 @@ def move_task(status: Status, task: str, state: str, **more: Any) -> Status:
     if state not in _TASK_MOVES[entry["state"]]:
         raise ValueError(f"task {task} cannot go from {entry['state']} to {state}")
     entry = {**entry, "state": state}
-    for key in ("abandoned", "currentStage"):
+    for key in ("abandoned", "currentStage", "skipped", "reason"):
         entry.pop(key, None)
     if status.get("current") == task:
         status = _at(status, None)

@@ -133,6 +133,8 @@ def _as_judged(job: Job, exam: Exam, task: Task, entry: Mapping[str, Any]) -> di
         "artifact": task.artifact,
         **_what_it_took(entry),
     }
+    if verdict.skipped and said == "done":
+        body |= {"skipped": True, "reason": verdict.skipped}
     if isinstance(entry.get("currentStage"), str) and said == "running" and not killed:
         body["currentStage"] = entry["currentStage"]
     decision = _decision(exam, task) if job.folder else None
@@ -255,6 +257,7 @@ def with_task(root: Root, name: str, task: str | None) -> Job:
 
 
 def pipeline_with(job: Job, task: str | None) -> Pipeline:
+    """The pipeline of a usable job, which must have this task if one is named."""
     refuse_bad(job)
     assert job.pipeline is not None
     if task is not None and task not in job.pipeline.names:

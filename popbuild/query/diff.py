@@ -59,8 +59,8 @@ class ArtifactChange:
 
 @dataclass(frozen=True)
 class TaskChange:
-    """What happened to a task: rebuilt, kept, edited (by hand, and kept), added or removed. The
-    usages are those of its last build, then and now, or None."""
+    """What happened to a task: rebuilt, skipped, kept, edited (by hand, and kept), added or
+    removed. The usages are those of its last build, then and now, or None."""
 
     task: str
     outcome: str
@@ -185,6 +185,7 @@ def _tasks(before: JobFolder, after: JobFolder, frozen: Container[str]) -> Itera
             outcome = "kept"
         else:
             outcome = "edited" if new is not None and new.edited else "rebuilt"
+            outcome = "skipped" if new is not None and new.skipped else outcome
         yield TaskChange(name, outcome, _usage_of(old), _usage_of(new), name in frozen)
 
 
@@ -262,7 +263,8 @@ def _outcome(change: TaskChange) -> str:
     if change.outcome == "edited":
         return "edited by hand, and kept"
     then = f" (before: {_usage(change.before)})" if change.before is not None else ""
-    return f"{change.outcome}: {_usage(change.after)}{then}"
+    took = "" if change.outcome == "skipped" else f": {_usage(change.after)}"
+    return f"{change.outcome}{took}{then}"
 
 
 def _usage(usage: Mapping[str, Any]) -> str:

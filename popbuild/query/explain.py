@@ -65,6 +65,7 @@ class Explanation:
             "stale": self.verdict.stale,
             "edited": self.verdict.edited,
             "frozen": self.verdict.frozen,
+            **({"skipped": self.verdict.skipped} if self.verdict.skipped else {}),
             "reasons": [
                 {"reason": each.text, "difference": list(each.difference)} for each in self.reasons
             ],
@@ -176,7 +177,8 @@ def explain_lines(explanations: Iterable[Explanation], *, dependencies: bool) ->
         if each.verdict.as_built:
             yield f"  to see it as it was built: {each.verdict.as_built}"
         if each.built is not None:
-            yield f"  built {each.built[0]} by {each.built[1]}"
+            done = "decided" if each.verdict.skipped else "built"
+            yield f"  {done} {each.built[0]} by {each.built[1]}"
         if dependencies:
             yield f"  depends on {len(each.dependencies)}:"
             for name, digest in each.dependencies:

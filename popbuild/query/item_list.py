@@ -9,7 +9,7 @@ from typing import Any
 from popbuild.base.errors import UsageError, no_such
 from popbuild.jobs.examine import Exam
 from popbuild.jobs.fingerprint import Seen
-from popbuild.jobs.item_receipts import ItemReceipts
+from popbuild.jobs.item_receipts import ItemReceipts, Receipt
 from popbuild.jobs.lookup import Job
 from popbuild.model.item import Item
 from popbuild.model.pipeline import Task
@@ -56,11 +56,18 @@ class ItemList:
             yield {
                 "key": item.key,
                 "position": item.position,
-                "state": "new" if receipt is None else "failed" if receipt.failed else "done",
+                "state": _state(receipt),
                 "reasons": list(self.plan.reasons(item)),
                 "problems": body.get("problems", []),
                 "refinementAttempts": body.get("refinementAttempts", 0),
+                **({"reason": body["reason"]} if "skipped" in body else {}),
             }
+
+
+def _state(receipt: Receipt | None) -> str:
+    if receipt is None:
+        return "new"
+    return "skipped" if receipt.skipped else "failed" if receipt.failed else "done"
 
 
 def list_items(exam: Exam, task: Task, templates: Templates) -> ItemList:

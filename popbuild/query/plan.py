@@ -9,7 +9,7 @@ None, never 0.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from popbuild.base.errors import TaskError
@@ -25,7 +25,6 @@ from popbuild.llm.ledger import read_entries
 from popbuild.llm.prices import Price
 from popbuild.llm.request import Message, Request
 from popbuild.llm.store import OFF, ONLY, REFRESH, Store
-from popbuild.model.decision import APPROVED
 from popbuild.model.pipeline import Task
 from popbuild.model.status import RUNNING
 from popbuild.query import preview
@@ -40,6 +39,7 @@ from popbuild.query.plan_items import plan_items
 from popbuild.query.planned import PlannedJob, PlannedTask, PlanOptions
 from popbuild.query.preview import Code
 from popbuild.query.prompt_bound import listed_price, longest_prompt
+from popbuild.query.reached import may_pass, only_above, open_condition, sure_skips
 from popbuild.task.templates.render import Templates
 
 
@@ -88,6 +88,7 @@ class _Planner:
         if tasks is not None:
             wanted = set(tasks).union(*(exam.pipeline.upstream(name) for name in tasks))
         self._apply(exam)
+        skipped = sure_skips(exam, wanted, self._templates)
         stopping = [name for name in self._stopping(exam) if name in wanted]
         note = f"stops at {', '.join(stopping)}: edited by hand and stale" if stopping else ""
         frozen = [name for name in exam.pipeline.names if exam.verdicts[name].held]
@@ -99,9 +100,9 @@ class _Planner:
         if not note and job.state == RUNNING:
             note = "another command builds it just now: this is what it has not done yet"
         planned = tuple(
-            self._task(exam, task)
+            skipped.get(task.id) or self._task(exam, task)
             for task in exam.pipeline.in_order
-            if task.id in wanted and exam.verdicts[task.id].stale
+            if task.id in skipped or (task.id in wanted and exam.verdicts[task.id].stale)
             if exam.pipeline.upstream(task.id).isdisjoint(gates)
             if not (exam.verdicts[task.id].edited and self.asked.keep_edits)
         )
@@ -131,7 +132,7 @@ class _Planner:
         """The tasks at whose human gates a run waits; it does not reach those below."""
         if job.up_to_date and not self._forced:
             return []
-        return [task.id for task in exam.pipeline.gated if not _may_pass(exam, task)]
+        return [task.id for task in exam.pipeline.gated if not may_pass(exam, task)]
 
     def _stopping(self, exam: Exam) -> list[str]:
         """The tasks at which a run stops and asks a person, before it builds anything."""
@@ -147,19 +148,21 @@ class _Planner:
         below = [name for name in task.needs if exam.verdicts[name].stale]
         # A human gate may hold it back: an approved artifact may come out differently.
         sure_of_gates = not exam.held_by(task)
-        will = sure_of_gates and any(not _only_above(reason, below) for reason in reasons)
+        undecided = open_condition(exam, task, self._templates)
+        is_stale = any(not only_above(reason, below) for reason in reasons)
+        will = is_stale and sure_of_gates and not undecided
         sure = will and not self._stopping(exam)
         code, model = self._code(task), task.model
         if task.command is not None or (model is None and not code.calls):
             basis = "a command: its calls are its own" if task.command else "no model to call"
-            return PlannedTask(task.id, will, reasons, 0, *(NOTHING,) * 4, basis)
+            return PlannedTask(task.id, will, reasons, 0, *(NOTHING,) * 4, basis + undecided)
         if task.foreach:
             price = functools.partial(self._asks, exam, task, code, sure, will)
             found = plan_items(exam, task, self._templates, below, price)
         else:
             messages = None if below else self._messages(exam, task)
             found = self._asks(exam, task, code, sure, will, messages)
-        return replace(found, will=will, reasons=reasons)
+        return replace(found, will=will, reasons=reasons, basis=found.basis + undecided)
 
     def _asks(
         self,
@@ -279,17 +282,3 @@ class _Planner:
             max(inputs.sample, inputs.samples.get(item, 0)),
             inputs.place,
         )
-
-
-def _may_pass(exam: Exam, task: Task) -> bool:
-    """Whether tasks below a human gate may be built without a further decision: the artifact was
-    approved, and a rebuild may give it again."""
-    standing, decision = exam.standing(task), exam.decisions.get(task.id)
-    if standing is None and exam.verdicts[task.id].stale:
-        return decision is not None and decision.decision == APPROVED
-    return standing == APPROVED
-
-
-def _only_above(reason: str, stale: Iterable[str]) -> bool:
-    """Whether a reason is about an artifact that will be rebuilt, and may come out the same."""
-    return reason.startswith(("upstream ", *(f"artifact:{name}:" for name in stale)))

@@ -15,6 +15,8 @@ from popbuild.query.estimate import NOTHING
 from popbuild.query.item_list import ItemList, list_items
 from popbuild.query.planned import PlannedTask
 from popbuild.query.preview import render_preview
+from popbuild.query.reached import would_skip
+from popbuild.task.conditions import is_about_items
 from popbuild.task.templates.render import Templates
 
 # Prices one item: its messages, if they are known, and its key.
@@ -30,9 +32,14 @@ def plan_items(
         return _unknown(exam, task, price)
     if stale:  # what the items are asked may change
         keys = [item.key for item in found.distinct]
-        return _sum([price(None, key) for key in keys], f"{len(keys):,} items", task)
+        planned = _sum([price(None, key) for key in keys], f"{len(keys):,} items", task)
+        return _or_nothing(planned) if _filters(task, templates) else planned
     waiting = found.waiting()
-    items = [item for item in found.distinct if item.key in waiting]
+    items = [
+        item
+        for item in found.distinct
+        if item.key in waiting and not _is_left_out(exam, task, templates, item)
+    ]
     priced = [price(_messages(exam, task, templates, item), item.key) for item in items]
     return _sum(priced, f"{len(items):,} of {len(found.distinct):,} items", task)
 
@@ -54,6 +61,28 @@ def _messages(exam: Exam, task: Task, templates: Templates, item: Item) -> list[
         return render_preview(exam, task, templates, item)
     except TaskError:
         return None
+
+
+def _filters(task: Task, templates: Templates) -> bool:
+    return bool(task.when) and is_about_items(task, templates.expressions)
+
+
+def _is_left_out(exam: Exam, task: Task, templates: Templates, item: Item) -> bool:
+    try:
+        return would_skip(exam, task, templates, item=item) is not None
+    except TaskError:
+        return False  # it may be sent, as far as is known
+
+
+def _or_nothing(planned: PlannedTask) -> PlannedTask:
+    """The same, if its condition may leave all items out."""
+    return replace(
+        planned,
+        calls=planned.calls.from_nothing(),
+        input_tokens=planned.input_tokens.from_nothing(),
+        output_tokens=planned.output_tokens.from_nothing(),
+        cost=planned.cost and planned.cost.from_nothing(),
+    )
 
 
 def _unknown(exam: Exam, task: Task, price: PriceItem) -> PlannedTask:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,22 +17,36 @@ from popbuild.jobs.surroundings import Surroundings
 from popbuild.llm.attachments import attached_in, attached_line
 from popbuild.llm.request import Message, message_text
 from popbuild.model.config.config import Config
+from popbuild.model.config.rules import FILTERS_FILE
 from popbuild.model.item import Item
 from popbuild.model.pipeline import Task
+from popbuild.query.aside import Aside
 from popbuild.task.attaching import asked
+from popbuild.task.conditions import check_condition
 from popbuild.task.input_views import documents, item_seen
 from popbuild.task.read_trace import ReadTrace
 from popbuild.task.templates.render import Templates, nothing_to_send
 from popbuild.task.templates.syntax import TemplateSource, template_source
 from popbuild.task.user_code import wrong_stages
+from popbuild.task.user_filters import UserFilters, declared
 
 
-def templates_of(settings: Config) -> Templates:
-    """The templates of a configuration."""
+def templates_of(settings: Config, *, in_build: bool = False) -> Templates:
+    """The templates of a configuration. In a build its code is importable, and runs within the
+    timeouts of tasks."""
     snapshot = settings.snapshot
+    own = None
+    if FILTERS_FILE in snapshot.files:
+        source = snapshot.files[FILTERS_FILE].decode(errors="replace")
+        run = _directly if in_build else Aside(settings)
+        own = UserFilters(source, settings.filters, run)
     return Templates(
-        lambda path: snapshot.text(path) if path in snapshot.files else None, snapshot.digests
+        lambda path: snapshot.text(path) if path in snapshot.files else None, snapshot.digests, own
     )
+
+
+def _directly(function: Callable[[], Any]) -> Any:
+    return function()
 
 
 def render_preview(
@@ -70,7 +84,7 @@ def render_preview(
             if "variables" in names and "pre_processing" in code:
                 raise _from_code(task, "pre_processing")
             if name == path and is_blank(text):
-                raise nothing_to_send(name, trace, seen.seed, seen.artifacts)
+                raise nothing_to_send(name, trace, seen)
             is_asked = name == path
             message = {"role": role, "content": text}
             found.append(asked(task, seen, trace, text) if is_asked else message)
@@ -109,12 +123,13 @@ class Code:
 
     `functions` are those that stages.py defines or imports; `calls` says that it, or a module that
     it imports, may call a model itself; `tags` are the texts in the braces of system.md and
-    prompt.md.
+    prompt.md; `filters` are the names that filters.py declares.
     """
 
     functions: frozenset[str] = frozenset()
     calls: bool = False
     tags: tuple[str, ...] = ()
+    filters: tuple[str, ...] = ()
 
     @property
     def checks(self) -> bool:
@@ -126,7 +141,7 @@ class Code:
         """Whether the size of its prompts depends on code, or on loops in templates."""
         made = self.functions & {"prompt_templating", "critique", "refine"}
         given = "pre_processing" in self.functions and self.mentions("variables")
-        return bool(made or given or any(map(self.mentions, _REPEATING)))
+        return bool(made or given or any(map(self.mentions, (*_REPEATING, *self.filters))))
 
     def mentions(self, name: str) -> int:
         """How many tags of its templates have a name."""
@@ -150,14 +165,16 @@ def code_of(settings: Config, task: Task) -> Code:
     snapshot = settings.snapshot
     paths = (task.path("system.md"), task.path("prompt.md"))
     tags = tuple(tag for path in paths if path for tag in _TAG.findall(snapshot.text(path)))
+    source = snapshot.files.get(FILTERS_FILE, b"").decode(errors="replace")
+    filters = tuple(declared(source).filters)
     if task.stages is None:
-        return Code(tags=tags)
+        return Code(tags=tags, filters=filters)
     functions = frozenset(_names_in_code(settings, task))
     files = {task.stages, *task.modules, *(path for path in task.files if path.endswith(".py"))}
     calls = "inference" in functions or any(
         _CALLING.search(snapshot.files[path].decode(errors="replace")) for path in files
     )
-    return Code(functions, calls, tags)
+    return Code(functions, calls, tags, filters)
 
 
 def _names_in_code(settings: Config, task: Task) -> set[str]:
@@ -191,7 +208,7 @@ def _first_problem(around: Surroundings, task: Task, templates: Templates) -> Co
     try:
         around.sent_schema(task)
         for path in filter(None, (task.path("prompt.md"), task.path("system.md"), task.stages)):
-            for problem in _problems(around.config, path, templates):
+            for problem in template_errors(around.config, path, templates):
                 return problem
         return next(unusable(around.config, task, templates), None)
     except ConfigError as error:
@@ -207,6 +224,11 @@ def unusable(settings: Config, task: Task, templates: Templates) -> Iterator[Con
         except TaskError as error:
             where = {"file": f"pipeline-config/{task.folder}/task.yaml", "foreach": task.foreach}
             yield ConfigError(error.message, {**where, **error.values}, error.hint)
+    if task.when:
+        try:
+            check_condition(task, templates.expressions, of_items=bool(task.foreach))
+        except TaskError as error:
+            yield ConfigError(error.message, error.values, error.hint)
     prompt = task.path("prompt.md")
     if prompt and renders_prompt(settings, task) and template_of(settings, prompt).blank:
         yield ConfigError(
@@ -244,10 +266,11 @@ def template_problems(settings: Config, task: Task) -> Iterator[ConfigError]:
     """Syntax errors in the templates and Python files of a task."""
     templates = templates_of(settings)
     for path in task.files:
-        yield from _problems(settings, path, templates)
+        yield from template_errors(settings, path, templates)
 
 
-def _problems(settings: Config, path: str, templates: Templates) -> Iterator[ConfigError]:
+def template_errors(settings: Config, path: str, templates: Templates) -> Iterator[ConfigError]:
+    """What is wrong with the syntax of a template or a Python file."""
     try:
         if path.endswith(".md"):
             templates.check(path)

@@ -11,15 +11,13 @@ from typing import Any
 from popbuild.base import disk, jsonio, tree
 from popbuild.base.errors import InputError, UsageError, no_such
 from popbuild.base.paths import COMPLETE, CURRENT, REJECTED, JobFolder, Root
-from popbuild.jobs.fingerprint import value_digest
 from popbuild.jobs.job_ids import is_known, known_jobs, refuse_links
 from popbuild.jobs.promotion import previous_results
 from popbuild.jobs.records import is_foreign, read_decision, read_frozen, read_json, read_letter
 from popbuild.llm.store import Store
 from popbuild.model.config.snapshot import take_snapshot
 from popbuild.model.letter import Letter
-from popbuild.model.place import OWN
-from popbuild.model.problem import column_items, value_read
+from popbuild.query.made_from import made_from_of
 
 _STATES = (COMPLETE, CURRENT, REJECTED)
 
@@ -159,6 +157,9 @@ def _named(root: Root, job: str, name: str) -> _Found:
         if folder.path.is_dir():
             letters = _letters(folder)
             if name in letters:  # a task: its main artifact
+                if skipped := letters[name].skipped:
+                    values = {"job": job, "task": name, "skipped": skipped}
+                    raise UsageError("the task was skipped: it has no artifact", values)
                 name = _main(letters[name]) or name
             if disk.is_regular(folder.artifact(name)):
                 return _Found(job, folder, name)
@@ -212,7 +213,7 @@ def _traced(
     body = letter.body
     execution = body.get("execution") or {}
     settings = dict(body.get("configuration") or {})
-    made_from = _dependencies(letter, read_json(folder.seed), now)
+    made_from = made_from_of(letter, read_json(folder.seed), now)
     traced = {
         "task": letter.task,
         "artifact": _main(letter),
@@ -221,6 +222,7 @@ def _traced(
         "edited": letter.edited,
         "adopted": bool(body.get("adopted")),
         "frozen": frozen,
+        "skipped": letter.skipped or None,
         "decision": _decision(folder, letter),
         "refinementAttempts": letter.refinements,
         "model": settings.pop("model", None),
@@ -234,42 +236,6 @@ def _traced(
         "artifacts": made_from.artifacts,
     }
     return TracedTask(traced, tuple(dict.fromkeys(each["task"] for each in made_from.artifacts)))
-
-
-@dataclass(frozen=True)
-class _Dependencies:
-    """The dependencies in a fingerprint by kind, as `trace --json` shows them."""
-
-    files: list[dict[str, Any]] = field(default_factory=list)
-    seed: list[dict[str, Any]] = field(default_factory=list)
-    inputs: list[dict[str, Any]] = field(default_factory=list)
-    artifacts: list[dict[str, Any]] = field(default_factory=list)
-    rest: dict[str, str] = field(default_factory=dict)
-
-
-def _dependencies(letter: Letter, seed: object, now: Mapping[str, str]) -> _Dependencies:
-    found = _Dependencies()
-    for dependency, digest in sorted(letter.fingerprint.items()):
-        kind, _, name = dependency.partition(":")
-        if kind == "file":
-            same = now.get(name, jsonio.ABSENT) == digest
-            today = "same" if same else "changed" if name in now else "removed"
-            found.files.append({"path": name, "digest": digest, "today": today})
-        elif kind.partition("-")[0] == "seed":
-            entry: dict[str, Any] = {"pointer": name, "digest": digest}
-            value = value_read(seed, name)
-            if kind == "seed" and digest != jsonio.ABSENT and value_digest(value) == digest:
-                entry["value"] = column_items(name, value)
-            found.seed.append(entry)
-        elif kind.partition("-")[0] == "input":
-            file, _, pointer = name.partition(":")
-            found.inputs.append({"file": file, "pointer": pointer, "digest": digest})
-        elif kind.partition("-")[0] == "artifact":
-            upstream, _, pointer = name.partition(":")
-            found.artifacts.append({"task": upstream, "pointer": pointer, "digest": digest})
-        elif kind in ("command", "endpoint", "weights") and digest != OWN:
-            found.rest[kind] = digest
-    return found
 
 
 def _decision(folder: JobFolder, letter: Letter) -> dict[str, Any] | None:

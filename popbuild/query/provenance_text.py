@@ -38,10 +38,12 @@ def provenance_lines(found: Provenance) -> Iterator[str]:
 
 
 def _task_lines(task: Mapping[str, Any]) -> Iterator[str]:
-    yield f"{task['task']}: {task['artifact']}"
+    yield f"{task['task']}: {'no artifact' if task['skipped'] else task['artifact']}"
+    if task["skipped"]:
+        yield from _row("skipped", task["skipped"])
     if task["endedAt"]:
         took = f", in {seconds(task['executionTime'])}" if task["executionTime"] else ""
-        yield from _row("built", f"{task['endedAt']}{took}")
+        yield from _row("decided" if task["skipped"] else "built", f"{task['endedAt']}{took}")
     if task["pipelineId"]:
         yield from _row("run", task["pipelineId"])
     for name, said in _REMARKS.items():
@@ -71,7 +73,8 @@ def _task_lines(task: Mapping[str, Any]) -> Iterator[str]:
         yield from _row("input", f"{each['pointer']} of {each['file']}")
         yield from _row("", each["digest"][:_SHOWN])
     for each in task["artifacts"]:
-        yield from _row("read", f"{each['pointer'] or '/'} of {each['task']}")
+        absent = "  (absent)" if each["digest"] == jsonio.ABSENT else ""
+        yield from _row("read", f"{each['pointer'] or '/'} of {each['task']}{absent}")
 
 
 def _call_lines(call: Mapping[str, Any]) -> Iterator[str]:

@@ -97,7 +97,7 @@ class Asking:
             raise TaskError(
                 "the task has no model",
                 {"task": work.task.id},
-                hint='set "model" in taskConfig, in task.yaml under config, or POPBUILD_MODEL',
+                hint='set "model" under defaults in pipeline.json, or POPBUILD_MODEL',
             )
         # Code that names a model means that one, unless it names fallbacks too.
         own = work.task.fallbacks if model == work.task.model else ()

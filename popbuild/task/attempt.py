@@ -91,6 +91,13 @@ class Built:
 
 
 @dataclass(frozen=True)
+class Skipped:
+    """The condition is false, of the task or of the item: no stage ran."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class NotPassed:
     """The last try failed its gate too. `answer` is the log file of the raw answer; `declined` says
     that the provider refuses the request itself, so that no other try can help."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from popbuild.base.errors import TaskError, no_such, printable
+from popbuild.jobs.fingerprint import Seen
 from popbuild.llm.request import Answer, Message
 from popbuild.model.problem import MISSING, Problem, value_at
 from popbuild.task import prompts
@@ -22,13 +23,17 @@ _UNSET = object()
 
 class Artifacts(Mapping[str, Any]):
     """The main artifacts of the needed tasks by task, as plain copies. A task depends on each
-    whole document that it gets."""
+    whole document that it gets. Tasks that were skipped have none."""
 
-    def __init__(self, values: Mapping[str, Any], trace: ReadTrace) -> None:
-        self._values = values
+    def __init__(self, seen: Seen, trace: ReadTrace) -> None:
+        self._values = seen.artifacts
+        self._skipped = seen.skipped
         self._trace = trace
 
     def __getitem__(self, task: str) -> Any:
+        if task in self._skipped:
+            self._trace.read(f"artifact:{task}", "", MISSING)
+            raise KeyError(f"{task} was skipped")
         if task not in self._values:
             self._trace.needs(self._values)
             raise KeyError(f"{task} is not among the needed tasks: {', '.join(self._values)}")
@@ -51,7 +56,7 @@ class Context:
     def __init__(self, work: Work, asking: Asking, returned: Returned) -> None:
         self.task = work.task.id
         self.config = copy.deepcopy(dict(work.seen.config))
-        self.artifacts = Artifacts(work.seen.artifacts, work.trace)
+        self.artifacts = Artifacts(work.seen, work.trace)
         self.files = work.files
         self.log = logger_of(work)
         self.flags: dict[str, Any] = {}
@@ -110,10 +115,12 @@ class Context:
         missing value gives `default`, or a TaskError that names the place."""
         self._check()
         seen = self._work.seen
-        if task is not None and task not in seen.artifacts:
+        if task is not None and task not in (*seen.artifacts, *seen.skipped):
             raise TaskError("not a needed task", no_such("task", task, seen.artifacts))
         document, name = (
-            (seen.seed, "seed") if task is None else (seen.artifacts[task], f"artifact:{task}")
+            (seen.seed, "seed")
+            if task is None
+            else (seen.artifacts.get(task, MISSING), f"artifact:{task}")
         )
         value = value_at(document, pointer)
         self._work.trace.read(name, pointer, value)

@@ -1,5 +1,5 @@
 """Runs one task through its eleven stages, and again with what its gate found; the outcome is a
-value: built, or not passed."""
+value: built, not passed, or skipped."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from popbuild.base.errors import PopbuildError
 from popbuild.base.redact import redact
 from popbuild.model.problem import Problem
 from popbuild.model.stage_names import kept_name
-from popbuild.task import prompts, timed, user_code
+from popbuild.task import conditions, prompts, timed, user_code
 from popbuild.task.answer.document import Found, whole_document
 from popbuild.task.asking import Asking
-from popbuild.task.attempt import AnswerRejected, Built, NotPassed, Work
+from popbuild.task.attempt import AnswerRejected, Built, NotPassed, Skipped, Work
 from popbuild.task.context import Context
 from popbuild.task.prompts import as_messages, as_sent, default_messages
 from popbuild.task.returned import Returned
@@ -37,15 +37,34 @@ async def load_functions(work: Work, asking: Asking) -> Functions:
     return await timed.in_time(work, asking, "import", load)
 
 
-async def run_task(work: Work, stages: Functions | None = None) -> Built | NotPassed:
-    """Run the eleven stages, with refinements. `stages` are those of its code, where that is loaded
-    already. Raises TaskError or ProviderError for a crash."""
+async def run_task(work: Work, stages: Functions | None = None) -> Built | NotPassed | Skipped:
+    """Run the eleven stages, with refinements, unless the task's condition is false. `stages` are
+    those of its code, where that is loaded already. Raises TaskError or ProviderError for a
+    crash."""
     runner = _Runner(work, stages)
     try:
         return await runner.run()
     except PopbuildError as error:
         work.log.skip_rest(f"the task stopped: {error.message}")
         raise
+
+
+async def decide(work: Work, asking: Asking) -> Skipped | None:
+    """Whether the task's condition leaves it out, or leaves this item of it out. Raises TaskError
+    where that cannot be decided."""
+    task, expressions = work.task, work.templates.expressions
+    if not task.when:
+        return None
+    if conditions.is_about_items(task, expressions) != (work.item is not None):
+        return None  # each item is asked, or all of them were
+    work.begin(work.log.stage, is_foreign=True)  # the expression may run filters.py
+    given = task, work.seen, work.trace, expressions, work.environment
+    look = functools.partial(conditions.why_skipped, *given, item=work.item)
+    reason = await timed.in_time(work, asking, "when", look)
+    if reason is None:
+        return None
+    work.log.skip_rest(f"skipped: {reason}")
+    return Skipped(reason)
 
 
 class _Runner:
@@ -57,8 +76,10 @@ class _Runner:
         self._returned = Returned(work, self._asking)
         self._context = Context(work, self._asking, self._returned)
 
-    async def run(self) -> Built | NotPassed:
+    async def run(self) -> Built | NotPassed | Skipped:
         work, log, context = self._work, self._work.log, self._context
+        if (skipped := await decide(work, self._asking)) is not None:
+            return skipped
         for path, digest in work.around.schema(work.task)[1].items():
             work.trace.file(path, digest)
         loaded = self._stages

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from popbuild.base.errors import PopbuildError
+from popbuild.jobs.fingerprint import of_skipped
 from popbuild.jobs.item_receipts import ItemReceipts, Receipt
 from popbuild.model import status as states
 from popbuild.model.clock import timestamp
@@ -20,8 +21,8 @@ from popbuild.model.item import Item
 from popbuild.model.problem import Problem
 from popbuild.task import timed
 from popbuild.task.asking import Asking
-from popbuild.task.attempt import Built, BuiltItems, NotPassed, StageLog, Work
-from popbuild.task.cycle import Functions, load_functions, run_task
+from popbuild.task.attempt import Built, BuiltItems, NotPassed, Skipped, StageLog, Work
+from popbuild.task.cycle import Functions, decide, load_functions, run_task
 from popbuild.task.input_views import OpenFilesView
 from popbuild.task.item_plan import ItemPlan
 from popbuild.task.items import Expansion, expand
@@ -32,10 +33,12 @@ _MAX_PROBLEMS = 20  # items that a rejection names
 _OWN = ("item", "item-kind", "item-length", "position", "sample")  # kinds of dependencies
 
 
-async def run_items(work: Work, receipts: ItemReceipts) -> Built | NotPassed:
-    """Bring all items up to date. Raises TaskError or ProviderError where one crashes: those under
-    way, which are paid for, end first."""
+async def run_items(work: Work, receipts: ItemReceipts) -> Built | NotPassed | Skipped:
+    """Bring all items up to date, unless the task's condition is false. Raises TaskError or
+    ProviderError where one crashes: those under way, which are paid for, end first."""
     asking = Asking(work)
+    if (skipped := await decide(work, asking)) is not None:
+        return skipped
     work.begin("inference", is_foreign=True)
     look = functools.partial(
         expand, work.task, work.seen, work.trace, work.templates, work.environment
@@ -111,11 +114,11 @@ class _Items:
         finally:
             self.work.made.extend(work.made)
             self.work.warnings.extend(work.warnings)
-        shared, own = self._dependencies(work)
+        shared, own = self._dependencies(work, isinstance(outcome, Skipped))
         body = {
             "key": item.key,
             "item": own,
-            "refinementAttempts": outcome.cycles,
+            "refinementAttempts": 0 if isinstance(outcome, Skipped) else outcome.cycles,
             "calls": [call.as_json() for call in work.made],
             **work.files.kept_of_item(),
             "files": states.by_kind(work.files.written),
@@ -127,6 +130,8 @@ class _Items:
         }
         if isinstance(outcome, Built):
             body["output"] = outcome.output
+        elif isinstance(outcome, Skipped):
+            body |= {"skipped": True, "reason": outcome.reason}
         else:
             body["problems"] = [each.as_json() for each in outcome.problems]
             body["stage"] = outcome.stage
@@ -150,13 +155,14 @@ class _Items:
             item=item,
         )
 
-    def _dependencies(self, work: Work) -> tuple[dict[str, str], dict[str, str]]:
+    def _dependencies(self, work: Work, skipped: bool) -> tuple[dict[str, str], dict[str, str]]:
         """What an item shares with others, and what it depends on of its own."""
         found = work.trace.dependencies()
         own = {key: digest for key, digest in found.items() if key.partition(":")[0] in _OWN}
         if work.inputs.sample:
             own["sample"] = str(work.inputs.sample)
-        return {**self._plan.fixed} | {e: d for e, d in found.items() if e not in own}, own
+        fixed = of_skipped(self._plan.task) if skipped else self._plan.fixed
+        return {**fixed} | {e: d for e, d in found.items() if e not in own}, own
 
     def note_dependencies(self) -> None:
         """Note for the whole task what all its items depend on."""
@@ -168,7 +174,8 @@ class _Items:
 
     def outcome(self) -> Built | NotPassed:
         """The artifact, or the problems of more failed items than the task allows."""
-        task, keys = self.work.task, [item.key for item in self.expansion.items]
+        task, all_keys = self.work.task, [item.key for item in self.expansion.items]
+        keys = [key for key in all_keys if not self.ended[key].skipped]
         failed = [key for key in dict.fromkeys(keys) if self.ended[key].failed]
         cycles = max((each.refinements for each in self.ended.values()), default=0)
         counts = sum(self.ended[key].failed for key in keys)
@@ -187,7 +194,7 @@ class _Items:
             ],
             "failed": [{"key": key, "problems": bodies[key]["problems"]} for key in failed],
         }
-        return Built(output, cycles, BuiltItems(tuple(keys), len(failed)))
+        return Built(output, cycles, BuiltItems(tuple(all_keys), len(failed)))
 
     def _said(self, key: str) -> Problem:
         first, *rest = self.receipts.body(self.ended[key])["problems"]

@@ -115,6 +115,7 @@ class FilesView(ArtifactsView):
 
     def _at(self, part: str | int) -> Any:
         if part in self._value:
+            self._trace.looked(f"input:{part}", "", self._value[part].document)
             return self._seen(self._value[part])
         self._note_names()
         return MISSING
@@ -168,7 +169,7 @@ def documents(seen: Seen, trace: ReadTrace) -> dict[str, Any]:
     """What a template sees of a task's inputs, by the name that it has there."""
     return {
         "seed": view(seen.seed, "seed", "", trace),
-        "artifacts": ArtifactsView(seen.artifacts, trace),
+        "artifacts": ArtifactsView(seen.artifacts, trace, seen.skipped),
         "files": FilesView(seen.files, trace),
         "config": dict(seen.config),
     }

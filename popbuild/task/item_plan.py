@@ -38,7 +38,7 @@ class ItemPlan:
         receipt = self.receipts.by_key.get(item.key)
         if receipt is None:
             return ("never run",)
-        found = list(self._shared_reasons(receipt.shared))
+        found = list(self._shared_reasons(receipt))
         if receipt.refinements > self.task.refinements:
             took, allowed = receipt.refinements, self.task.refinements
             found.append(f"took {took} refinements, now {allowed}")
@@ -51,12 +51,13 @@ class ItemPlan:
             found.append("a fresh sample was asked for")
         return tuple(found)
 
-    def _shared_reasons(self, digest: str) -> tuple[str, ...]:
+    def _shared_reasons(self, receipt: Receipt) -> tuple[str, ...]:
+        digest = receipt.shared
         if digest not in self._of_shared:
             last = self.receipts.shared.get(digest)
             self._of_shared[digest] = ("receipt damaged",)
             if last is not None:
-                now = current(last, self.task, self.inputs)
+                now = current(last, self.task, self.inputs, skipped=receipt.skipped)
                 differing = changes(last, now, self.task, self.inputs)
                 self._of_shared[digest] = tuple(map(str, differing))
         return self._of_shared[digest]

@@ -63,6 +63,8 @@ def expand(
         found = templates.expressions.value_of(task.foreach, documents(seen, trace))
     except TaskError as error:
         raise TaskError(error.message, {**where, **error.values}, error.hint) from None
+    for path, digest in templates.expressions.compiled(task.foreach).files.items():
+        trace.file(path, digest)
     listed = None
     behind = list_behind(found)
     if behind is not None:

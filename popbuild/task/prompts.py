@@ -77,7 +77,7 @@ def default_messages(work: Work, progress: Progress, *, are_sent: bool) -> list[
     text, names = render(work, "prompt.md", progress, {})
     if are_sent and is_blank(text):
         path = f"{work.task.folder}/prompt.md"
-        raise nothing_to_send(path, work.trace, work.seen.seed, work.seen.artifacts)
+        raise nothing_to_send(path, work.trace, work.seen)
     messages.append(asked(work.task, work.seen, work.trace, text))
     if progress.cycle and not (mentioned | names) & {"problems", "previous"}:
         failed = shown_previous(progress.previous)

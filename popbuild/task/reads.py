@@ -8,7 +8,7 @@ nothing leaks past a filter.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from popbuild.model.problem import MISSING, parts_of, pointer_of, value_at
@@ -110,12 +110,16 @@ class ObjectView(_View, Mapping[str, Any]):
 
 
 class ArtifactsView(ObjectView):
-    """The artifacts of the needed tasks by task. Each is a separate document."""
+    """The artifacts of the needed tasks by task. Each is a separate document; `absent` are needed
+    tasks that have none."""
 
-    __slots__ = ()
+    __slots__ = ("absent",)
 
-    def __init__(self, values: Mapping[str, Any], trace: ReadTrace) -> None:
+    def __init__(
+        self, values: Mapping[str, Any], trace: ReadTrace, absent: Collection[str] = ()
+    ) -> None:
         super().__init__(values, "artifacts", "", trace)
+        self.absent = absent
 
     def _note_names(self) -> None:
         self._trace.needs(self._value)
@@ -127,6 +131,9 @@ class ArtifactsView(ObjectView):
         if part in self._value:
             self._trace.looked(f"artifact:{part}", "", self._value[part])
             return view(self._value[part], f"artifact:{part}", "", self._trace)
+        if part in self.absent:
+            self._trace.read(f"artifact:{part}", "", MISSING)
+            return MISSING
         self._note_names()
         return MISSING
 

@@ -19,6 +19,7 @@ from popbuild.base.errors import PopbuildError, TaskError, shown_error
 from popbuild.base.fair_turns import away
 from popbuild.base.threads import abandon, start_daemon
 from popbuild.model.pipeline import Task
+from popbuild.model.problem import MISSING
 from popbuild.task.asking import Asking
 from popbuild.task.attempt import AnswerRejected, RevokedError, Work
 from popbuild.task.input_views import OpenFileView
@@ -134,6 +135,8 @@ def _input(work: Work, progress: Mapping[str, Any]) -> bytes:
     trace.needs(seen.artifacts)
     for name, value in seen.artifacts.items():
         trace.read(f"artifact:{name}", "", value)
+    for name in seen.skipped:
+        trace.read(f"artifact:{name}", "", MISSING)
     trace.read("seed", "", seen.seed)
     trace.job(work.inputs.job)
     given = {

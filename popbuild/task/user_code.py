@@ -89,20 +89,31 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         exec(code, module.__dict__)  # noqa: S102 - it is the user's own code
 
 
-def load_user_code(path: str) -> dict[str, Callable[[Any], Any]]:
-    """The functions of a stages.py by stage. Raises TaskError if it cannot be imported, or has a
-    public function that is nearly, but not, a stage's name."""
-    name = path.removesuffix(".py").replace("/", ".")
+def module_name(path: str) -> str:
+    """The dotted name of a Python file below pipeline-config/."""
+    return path.removesuffix(".py").replace("/", ".")
+
+
+def imported(path: str, message: str, where: str = "file") -> ModuleType:
+    """The module of a Python file below pipeline-config/. Raises TaskError with this message, and
+    the place in the code as the value of `where`."""
     try:
-        module = importlib.import_module(name)
+        return importlib.import_module(module_name(path))
     except PopbuildError:
         raise
     except BaseException as error:  # also `sys.exit()` at the top of a module
         raise TaskError(
-            "a task's code cannot be imported",
-            {"file": place_in(error, path), "found": shown_error(error)},
+            message,
+            {where: place_in(error, path), "found": shown_error(error)},
             hint="--debug shows the traceback",
         ) from error
+
+
+def load_user_code(path: str) -> dict[str, Callable[[Any], Any]]:
+    """The functions of a stages.py by stage. Raises TaskError if it cannot be imported, or has a
+    public function that is nearly, but not, a stage's name."""
+    name = module_name(path)
+    module = imported(path, "a task's code cannot be imported")
     found = {}
     for stage, function in FUNCTIONS.items():
         if not hasattr(module, function):

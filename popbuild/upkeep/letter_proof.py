@@ -7,7 +7,7 @@ from typing import Any
 
 from popbuild.base import disk, jsonio
 from popbuild.base.errors import InputError
-from popbuild.base.paths import JobFolder, artifact_place, items_place, letter_place
+from popbuild.base.paths import STATUS, JobFolder, artifact_place, items_place, letter_place
 from popbuild.jobs.fingerprint import read_digest
 from popbuild.jobs.input_files import own_document, own_inputs
 from popbuild.jobs.item_receipts import read_receipts
@@ -18,6 +18,7 @@ from popbuild.jobs.records import (
     read_letter,
 )
 from popbuild.model.letter import Letter
+from popbuild.model.problem import MISSING
 from popbuild.upkeep.evidence import bytes_of
 from popbuild.upkeep.proof import JobProof, ProofFinding
 
@@ -31,6 +32,9 @@ def read_letters(proof: JobProof, status: Mapping[str, Any]) -> dict[str, Letter
         letter = read_letter(folder, task)
         if letter is not None:
             letters[task] = letter
+            entry = listed.get(task) if isinstance(listed, dict) else None
+            if isinstance(entry, dict) and bool(entry.get("skipped")) != bool(letter.skipped):
+                proof.altered(STATUS, f"says another thing of {task} than its letter: skipped")
             if letter.edited:
                 proof.note(f"{task}: its artifact was edited by hand and accepted")
         elif is_foreign_letter(folder, task):
@@ -48,6 +52,7 @@ def check_letters(proof: JobProof, letters: Mapping[str, Letter]) -> None:
     documents: dict[str, Any] = {}
     for letter in letters.values():
         _check_outputs(proof, letter)
+        _check_skipped(proof, letter)
         _check_fingerprint(proof, letter, letters, documents)
         calls = letter.body.get("calls")
         calls = [*calls, *_calls_of_items(proof, letter)] if isinstance(calls, list) else []
@@ -101,6 +106,15 @@ def _check_main(proof: JobProof, letter: Letter, path: str, data: bytes, digest:
         proof.note(f"{letter.task} would not pass today's gate: {problem}")
 
 
+def _check_skipped(proof: JobProof, letter: Letter) -> None:
+    """That a task that was skipped left nothing."""
+    main = letter.fingerprint.get("output")
+    if letter.skipped and main is not None and disk.stands(proof.folder.artifact(main)):
+        path = artifact_place(main)
+        if path not in proof.reported:
+            proof.altered(path, f"stands there, and {letter.task} was skipped")
+
+
 def _check_fingerprint(
     proof: JobProof, letter: Letter, letters: Mapping[str, Letter], documents: dict[str, Any]
 ) -> None:
@@ -119,7 +133,8 @@ def _check_fingerprint(
         if path not in documents:
             is_input = kind.startswith("input")
             read_document = own_document if is_input else _json
-            documents[path] = read_document(proof.folder, path)
+            is_absent = kind == "artifact" and letters[rest.partition(":")[0]].skipped
+            documents[path] = MISSING if is_absent else read_document(proof.folder, path)
         if digest != read_digest(kind, documents[path], pointer):
             differing.setdefault(path, []).append(pointer or "/")
     for path, pointers in differing.items():

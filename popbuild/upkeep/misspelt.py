@@ -12,15 +12,22 @@ from popbuild.base.errors import ConfigError, PopbuildError, TaskError, nearest,
 from popbuild.jobs.surroundings import Surroundings
 from popbuild.llm import known
 from popbuild.model.config.config import Config
-from popbuild.model.config.rules import TASK_FILE
+from popbuild.model.config.rules import FILTERS_FILE, TASK_FILE
 from popbuild.model.config.settings import STRICT
 from popbuild.model.pipeline import Pipeline, Task
 from popbuild.model.schema.dialects import DEFAULT_DIALECT
 from popbuild.model.schema.references import parts
-from popbuild.query.preview import renders_prompt, template_of, templates_of, tree_of
+from popbuild.query.preview import (
+    renders_prompt,
+    template_errors,
+    template_of,
+    templates_of,
+    tree_of,
+)
 from popbuild.task.templates.sandbox import NAMES, OF_ITEMS
-from popbuild.task.templates.syntax import Reference, template_source
+from popbuild.task.templates.syntax import Reference, TemplateSource, template_source
 from popbuild.task.user_code import near_stages
+from popbuild.task.user_filters import declared, redefined
 from popbuild.upkeep.findings import Finding, findings_of_error
 
 _OF_LISTS = ("seed", "artifacts", "files", "config")  # what `foreach` may read
@@ -34,6 +41,7 @@ def doubts(settings: Config, pipeline: Pipeline, task: Task) -> Iterator[Finding
         yield from _templates(settings, pipeline, task)
         yield from _settings(settings, pipeline, task)
         yield from _strict(settings, task)
+    yield from _condition(pipeline, task)
     yield from _asked_about(task)
     yield from _foreach(settings, pipeline, task)
 
@@ -57,6 +65,21 @@ def _foreach(settings: Config, pipeline: Pipeline, task: Task) -> Iterator[Findi
             values = no_such("artifact", named.name, task.needs, where=where)
             message = "an expression reads an artifact that the task does not get"
             yield from findings_of_error(ConfigError(message, values))
+
+
+def wrong_filters(settings: Config) -> Iterator[Finding]:
+    """What is wrong with filters.py itself. Unknown names are found where they are used."""
+    source = settings.snapshot.files.get(FILTERS_FILE)
+    if source is None:
+        return
+    own = declared(source.decode(errors="replace"))
+    if own.problem:
+        found = {"file": f"pipeline-config/{FILTERS_FILE}", "found": own.problem}
+        yield from findings_of_error(ConfigError("Python cannot read this", found))
+    for function, line in redefined(own):
+        where = {**_place(FILTERS_FILE, line), "found": function}
+        message = "a function has the name of a filter or a test of Jinja, and never runs"
+        yield from findings_of_error(ConfigError(message, where, "choose another name"))
 
 
 def _stages(settings: Config, task: Task) -> Iterator[Finding]:
@@ -86,6 +109,7 @@ def _templates(settings: Config, pipeline: Pipeline, task: Task) -> Iterator[Fin
         around, missing = _with_included(settings, path)
         yield from missing
         yield from _artifacts(settings, pipeline, task, around)
+        yield from _filters(settings, around)
         if name in by_default and name not in code:
             yield from _names(settings, task, around)
     system = task.path("system.md")
@@ -126,6 +150,19 @@ def _no_template(settings: Config, path: str, reference: Reference) -> ConfigErr
     return ConfigError("a template includes one that is not there", values, hint)
 
 
+def _condition(pipeline: Pipeline, task: Task) -> Iterator[Finding]:
+    """Artifacts that a condition reads, and that the task does not get."""
+    source = template_source(f"{{{{ ({task.when}) }}}}") if task.when else TemplateSource()
+    for named in source.artifacts if set(task.needs) <= set(pipeline.names) else ():
+        if named.name not in task.needs:
+            place = {"file": f"pipeline-config/{task.folder}/{TASK_FILE}", "task": task.id}
+            values = no_such("artifact", named.name, task.needs, where={**place, "when": task.when})
+            there = named.name in pipeline.names and named.name != task.id
+            hint = f"add {named.name} to `needs` in task.yaml" if there else None
+            message = "a condition reads an artifact that the task does not get"
+            yield from findings_of_error(ConfigError(message, values, hint))
+
+
 def _artifacts(
     settings: Config, pipeline: Pipeline, task: Task, templates: list[str]
 ) -> Iterator[Finding]:
@@ -141,6 +178,24 @@ def _artifacts(
             values = no_such("artifact", named.name, task.needs, where=where)
             hint = f"add {named.name} to `needs` in task.yaml" if there else None
             yield from findings_of_error(ConfigError(message, values, hint))
+
+
+def _filters(settings: Config, templates: list[str]) -> Iterator[Finding]:
+    """Unknown filters and tests where Jinja would look for them only once it comes by: under an
+    `if`. All others are errors of syntax."""
+    given = templates_of(settings)
+    for path in templates:
+        source = template_of(settings, path)
+        kinds = zip(("filter", "test"), (source.filters, source.tests), given.known, strict=True)
+        wrong = [
+            (k, each, known) for k, used, known in kinds for each in used if each.name not in known
+        ]
+        if wrong and not any(template_errors(settings, path, given)):
+            for kind, named, known in wrong:
+                values: dict[str, object] = {**_place(path, named.line), kind: named.name}
+                if close := nearest(named.name, known):
+                    values["did you mean"] = close
+                yield from findings_of_error(ConfigError(f"there is no such {kind}", values))
 
 
 def _names(settings: Config, task: Task, templates: list[str]) -> Iterator[Finding]:

@@ -26,7 +26,7 @@ from popbuild.query.preview import template_problems, templates_of, unusable
 from popbuild.upkeep import findings
 from popbuild.upkeep.archive import age, tarball
 from popbuild.upkeep.findings import Finding, findings_of_error, row_findings, seed_findings
-from popbuild.upkeep.misspelt import doubts
+from popbuild.upkeep.misspelt import doubts, wrong_filters
 
 
 @dataclass
@@ -167,6 +167,7 @@ def config_findings(
     for error in problems:
         yield from findings_of_error(error, is_warning=isinstance(error, NotOursError) and not ours)
     yield from _in_tasks(settings)
+    yield from wrong_filters(settings)
     # Each once, though pipelines share tasks.
     doubtful = (doubts(settings, each, task) for each, task in _tasks(settings))
     yield from dict.fromkeys(itertools.chain.from_iterable(doubtful))

@@ -125,7 +125,7 @@ SHAPES: dict[str, Shape] = {
         "label text, state text, stale bool?, edited bool, frozen bool, reasons [text], "
         "artifact text?, attempts count, executionTime number, refinementAttempts count, "
         "usage object?",
-        "currentStage text",
+        "currentStage text, skipped bool, reason text",
         open_=True,
         error={"type": ["string", "object", "null"]},
     ),

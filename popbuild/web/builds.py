@@ -281,8 +281,10 @@ class Builds:
 
 
 def _signal(process: asyncio.subprocess.Process, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        process.send_signal(number)
+    # Not `send_signal`, which reaps one that has just ended: asyncio then does not know how.
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, number)
 
 
 def _all_of(file: IO[bytes]) -> bytes:

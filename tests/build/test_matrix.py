@@ -31,6 +31,7 @@ STRIDES = {
     "build": 94,
     "rebuild": 134,
     "files": 230,
+    "skip": 150,
     "items": 134,
     "rows": 230,
     "rejection": 122,

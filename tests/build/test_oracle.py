@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -78,23 +78,45 @@ SEED_PARTS = [
 
 
 def artifact_parts(task: str, is_json: bool) -> list[Part]:
+    """Of an artifact that may not be there: its task may be skipped."""
     names = ["title", "score"] if is_json else ["content"]
-    one = [Part(f"{{{{ artifacts.{task}.{n} }}}}", (("artifacts", task, n),)) for n in names]
-    return [*one, Part(f"{{{{ artifacts.{task} }}}}", (("artifacts", task),))]
+    there = f"{{% if artifacts.{task} is defined %}}{{{{ artifacts.{task}"
+    one = [
+        Part(f"{there}.{n} }}}}{{% else %}}none{{% endif %}}", (("artifacts", task, n),))
+        for n in names
+    ]
+    return [*one, Part(f"{there} }}}}{{% else %}}none{{% endif %}}", (("artifacts", task),))]
+
+
+# Conditions: expressions, and the places that each reads.
+SEED_CONDITIONS = [
+    of_seed("seed.data.other == 'x'", "other"),
+    of_seed("seed.data.optional is defined", "optional"),
+    of_seed("seed.data.list", "list"),
+]
+
+
+def artifact_conditions(task: str, is_json: bool) -> list[Part]:
+    name, value = ("title", "title 0") if is_json else ("content", "word 0")
+    there = f"artifacts.{task} is defined"
+    place = ("artifacts", task, name)
+    return [Part(f"{there} and artifacts.{task}.{name} != '{value}'", (place,))]
 
 
 @dataclass(frozen=True)
 class Task:
-    """`prompts` are the versions that edits choose among."""
+    """`prompts` and `conditions` are the versions that edits choose among."""
 
     name: str
     needs: tuple[str, ...]
     is_json: bool
     prompts: tuple[tuple[Part, ...], ...]
+    conditions: tuple[Part | None, ...]
 
 
 # A kind, and what it is about: ("field", name, value), ("prompt", task, version),
-# ("temperature", task, value), ("shared", text), ("artifact", task), ("letter", task).
+# ("condition", task, version), ("temperature", task, value), ("shared", text), ("artifact", task),
+# ("letter", task).
 Edit = tuple[Any, ...]
 
 
@@ -116,7 +138,10 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         prompt = st.lists(st.sampled_from(parts), min_size=1, max_size=3).map(tuple)
         prompts = draw(st.lists(prompt, min_size=2, max_size=3))
         names = tuple(each.name for each in needs)
-        tasks.append(Task(f"t{number}", names, draw(st.booleans()), tuple(prompts)))
+        above = (artifact_conditions(each.name, each.is_json) for each in needs)
+        asked = [*SEED_CONDITIONS, *itertools.chain.from_iterable(above)]
+        conditions = tuple(draw(st.sampled_from([None, None, *asked])) for _ in range(2))
+        tasks.append(Task(f"t{number}", names, draw(st.booleans()), tuple(prompts), conditions))
     everyone = st.sampled_from([each.name for each in tasks])
     edits = st.one_of(
         *(st.tuples(st.just("field"), st.just(n), st.sampled_from(v)) for n, v in FIELDS.items()),
@@ -124,6 +149,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
             st.tuples(st.just("prompt"), st.just(each.name), st.integers(0, len(each.prompts) - 1))
             for each in tasks
         ),
+        st.tuples(st.just("condition"), everyone, st.integers(0, 1)),
         st.tuples(st.just("temperature"), everyone, st.sampled_from(TEMPERATURES)),
         st.tuples(st.just("shared"), st.sampled_from(SHARED)),
         st.tuples(st.sampled_from(["artifact", "letter"]), everyone),
@@ -172,9 +198,11 @@ class Oracle:
     data: dict[str, Any]
     prompts: dict[str, tuple[Part, ...]]
     temperatures: dict[str, float | None]
+    conditions: dict[str, Part | None]
     shared: str = SHARED[0]
     bought: set[str] = field(default_factory=set)
     made_from: dict[str, str] = field(default_factory=dict)
+    skipped: set[str] = field(default_factory=set)
 
     def apply(self, edit: Edit) -> None:
         match edit:
@@ -182,10 +210,14 @@ class Oracle:
                 self.data[name] = value
             case ("prompt", name, version):
                 self.prompts[name] = self._task(name).prompts[version]
+            case ("condition", name, version):
+                self.conditions[name] = self._task(name).conditions[version]
             case ("temperature", name, value):
                 self.temperatures[name] = value
             case ("shared", text):
                 self.shared = text
+            case ("artifact", name) if name in self.skipped:
+                pass  # there is none
             case ("artifact" | "letter", name):
                 self.made_from.pop(name, None)
             case _:
@@ -204,8 +236,18 @@ class Oracle:
         and the artifacts after it."""
         documents = {"seed": in_order(self.seed), "artifacts": {}, "shared": self.shared}
         runs, asks = [], []
+        self.skipped.clear()
         for task in self.tasks:
-            made_from = self._made_from(task, documents)
+            condition = self.conditions[task.name]
+            decided = self._values(condition.reads if condition else (), documents)
+            if condition is not None and not self._holds(condition.text, documents):
+                self.skipped.add(task.name)
+                skip = key("skipped", condition.text, decided)
+                if self.made_from.get(task.name) != skip:
+                    self.made_from[task.name] = skip
+                    runs.append(task.name)
+                continue
+            made_from = key(condition and condition.text, decided, self._made_from(task, documents))
             request = self._request(task, documents)
             if self.made_from.get(task.name) != made_from:
                 self.made_from[task.name] = made_from
@@ -222,8 +264,17 @@ class Oracle:
         paths = {path for part in self.prompts[task.name] for path in part.reads}
         if ("shared",) in paths and "other" in self.shared:
             paths.add(("seed", "data", "other"))
-        values = {".".join(path): value_at(documents, path) for path in paths}
+        values = self._values(paths, documents)
         return key(self.template(task), self.temperatures[task.name], values)
+
+    @staticmethod
+    def _values(paths: Iterable[Path_], documents: Mapping[str, Any]) -> dict[str, Any]:
+        return {".".join(path): value_at(documents, path) for path in paths}
+
+    @staticmethod
+    def _holds(expression: str, documents: Mapping[str, Any]) -> bool:
+        environment = jinja2.Environment(undefined=jinja2.StrictUndefined)  # noqa: S701 - no web page
+        return bool(environment.compile_expression(expression)(documents))
 
     def _request(self, task: Task, documents: Mapping[str, Any]) -> tuple[Any, Any, Any]:
         files = jinja2.DictLoader({"shared.md": self.shared})
@@ -261,13 +312,17 @@ def write(oracle: Oracle, workspace: Workspace) -> None:
             task.name,
             prompt=oracle.template(task),
             schema=SCHEMA if task.is_json else None,
-            task_yaml={"needs": list(task.needs)},
+            task_yaml={"needs": list(task.needs), **when(oracle.conditions[task.name])},
         )
     temperatures = {
         name: {} if value is None else {"temperature": value}
         for name, value in oracle.temperatures.items()
     }
     workspace.pipeline([task.name for task in oracle.tasks], temperatures)
+
+
+def when(condition: Part | None) -> dict[str, str]:
+    return {} if condition is None else {"when": condition.text}
 
 
 def delete(edit: Edit, workspace: Workspace) -> None:
@@ -362,6 +417,7 @@ def follow(scenario: Scenario, workspace: Workspace, builds: Builds, folder: Pat
         dict(scenario.data),
         {task.name: task.prompts[0] for task in scenario.tasks},
         {task.name: None for task in scenario.tasks},
+        {task.name: task.conditions[0] for task in scenario.tasks},
     )
     for number, step in enumerate(((), *scenario.steps)):
         note(f"step {number}: {step}")
@@ -380,7 +436,8 @@ def follow(scenario: Scenario, workspace: Workspace, builds: Builds, folder: Pat
         with Workspace(folder / f"clean-{number}", workspace.provider) as clean:
             write(oracle, clean)
             store = ".popbuild/store"
-            shutil.copytree(workspace.root / store, clean.root / store)
+            if (workspace.root / store).exists():  # not before a task asked
+                shutil.copytree(workspace.root / store, clean.root / store)
             assert builds.build(clean) == sorted(task.name for task in scenario.tasks)
             assert artifacts(clean) == made
         assert len(sent()) == len(asks)

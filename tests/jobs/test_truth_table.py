@@ -20,12 +20,14 @@ from workspace import Workspace
 # The job `first`:
 #
 #   lead   prints seed.data.topic, tests seed.data.deadline, which is absent; has a system message
-#   list   loops over seed.data.points; includes shared/style.md, and shared/extra.md if it is there
+#   list   loops over seed.data.points; includes shared/style.md, and shared/extra.md if there;
+#          uses a filter of filters.py, which imports helpers/marks.py
 #   facts  needs lead; prints all of seed.data.audience, angle and weight, and lead's text; has a
 #          schema that refers to shared/title.schema.json; answers with a title and a weight
 #   check  needs facts; its stages.py reads facts' title and seed.data.tone by pointer, and imports
 #          helpers/limits.py, which imports helpers/numbers.py, by a call helpers/named.py, and
 #          helpers/extra.py if it is there
+#   maybe  is skipped: its condition asks whether seed.data.mood is "loud"
 #
 # The job `second`, of the pipeline `tools`:
 #
@@ -33,9 +35,17 @@ from workspace import Workspace
 #
 # `facts` answers by its angle and weight alone, whatever else stands in its prompt: what is new in
 # `lead` makes it run, and then stops there. The other answers differ for each request.
-NEEDS = {"lead": [], "list": [], "facts": ["lead"], "check": ["facts"], "tool": [], "more": []}
+NEEDS = {
+    "lead": [],
+    "list": [],
+    "facts": ["lead"],
+    "maybe": [],
+    "check": ["facts"],
+    "tool": [],
+    "more": [],
+}
 
-FIRST = ["lead", "list", "facts", "check"]
+FIRST = ["lead", "list", "facts", "maybe", "check"]
 
 # `runs`: the tasks whose stages run. `asks`: the tasks whose requests reach the provider; a task
 # that runs and does not ask found its answer in the store. `code`: the run's exit code. Below each
@@ -89,6 +99,14 @@ included template                          | list                  | list       
 included template was missing, it appears  | list                  | list                  | 0
     list: file:shared/extra.md added
 template that nobody includes              |                       |                       | 0
+filters.py, the same result                | list                  |                       | 0
+    list: file:filters.py changed
+filters.py, another result                 | list                  | list                  | 0
+    list: file:filters.py changed
+module that filters.py imports             | list                  | list                  | 0
+    list: file:helpers/marks.py changed
+filters.py comes to import another module  | list                  |                       | 0
+    list: file:filters.py changed; file:helpers/unused.py added
 system message                             | lead facts            | lead facts            | 0
     lead: file:tasks/lead/system.md changed
 schema                                     | facts                 | facts                 | 0
@@ -102,6 +120,19 @@ another file in a task's folder            | lead                  |            
     lead: file:tasks/lead/notes.md added
 .pyc appears                               |                       |                       | 0
 editor's backup appears                    |                       |                       | 0
+
+condition, its value is another false one  | maybe                 |                       | 0
+    maybe: seed:/data/mood changed
+condition, its value makes it true         | maybe                 | maybe                 | 0
+    maybe: seed:/data/mood changed
+condition, its expression                  | maybe                 |                       | 0
+    maybe: when changed
+condition is removed                       | maybe                 | maybe                 | 0
+    maybe: when removed
+condition is added, and true               | lead                  |                       | 0
+    lead: when added
+prompt of a skipped task                   |                       |                       | 0
+model of a skipped task                    |                       |                       | 0
 
 model                                      | lead facts            | lead facts            | 0
     lead: setting:model changed
@@ -172,8 +203,8 @@ letter of another task                     | facts                 |            
 
 whole job copied to another root           |                       |                       | 0
 job and its seed renamed                   |                       |                       | 0
-job directory moved by hand: its name      | lead list facts check |                       | 0
-    lead list facts check: never built
+job directory moved by hand: its name      | lead list facts maybe check |                 | 0
+    lead list facts maybe check: never built
 job directory moved by hand: to current/   |                       |                       | 0
 job directory moved by hand: to rejected/  |                       |                       | 0
 file touched                               |                       |                       | 0
@@ -230,6 +261,7 @@ SEED: dict[str, Any] = {
     "angle": "prices",
     "weight": 3,
     "tone": "plain",
+    "mood": "calm",
 }
 FACTS_SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -257,6 +289,9 @@ def prompt_templating(context):
 """
 
 
+FILTERS = "from helpers.marks import MARK\n\n\ndef marked(text):\n    return text + MARK\n"
+
+
 def write_both_jobs(workspace: Workspace) -> None:
     workspace.seed("first", SEED)
     workspace.task(
@@ -267,7 +302,7 @@ def write_both_jobs(workspace: Workspace) -> None:
     )
     workspace.task(
         "list",
-        prompt="list: {% for point in seed.data.points %}{{ point }}, {% endfor %}"
+        prompt="list: {% for point in seed.data.points %}{{ point | marked }}, {% endfor %}"
         '{% include "shared/style.md" %}{% include "shared/extra.md" ignore missing %}',
         task_yaml={"needs": []},
     )
@@ -279,6 +314,8 @@ def write_both_jobs(workspace: Workspace) -> None:
         task_yaml={"needs": ["lead"]},
     )
     workspace.task("check", stages=STAGES, task_yaml={"needs": ["facts"]})
+    mood = {"needs": [], "when": 'seed.data.mood == "loud"'}
+    workspace.task("maybe", prompt="maybe: {{ seed.data.topic }}", task_yaml=mood)
     workspace.pipeline(FIRST)
     workspace.write("pipeline-config/shared/style.md", "Be brief.")
     workspace.write("pipeline-config/shared/other.md", "Be long.")
@@ -287,6 +324,8 @@ def write_both_jobs(workspace: Workspace) -> None:
     workspace.write("pipeline-config/helpers/numbers.py", "TEN = 10\n")
     workspace.write("pipeline-config/helpers/named.py", 'HOW = "briefly"\n')
     workspace.write("pipeline-config/helpers/unused.py", "X = 1\n")
+    workspace.write("pipeline-config/helpers/marks.py", 'MARK = "*"\n')
+    workspace.write("pipeline-config/filters.py", FILTERS)
     tools = "pipeline-config/pipelines/tools"
     workspace.write("seeds/second.json", {"name": "2", "pipeline": "tools", "data": {"n": 1}})
     workspace.write(f"{tools}/pipeline.json", {"name": "tools", "tasks": ["tool"]})
@@ -361,14 +400,12 @@ def as_row(*before: str, **fields: Any) -> Change:
 def as_row_of_a_workbook(workspace: Workspace) -> None:
     """With the lists and objects made of cells."""
     as_row()(workspace)
-    names = ["topic", "note", "who", "level", "angle", "weight", "tone"]
-    cells = ["grid batteries", "x", "engineers", "expert", "prices", 3, "plain"]
-    workspace.write("seeds/table.xlsx", documents.workbook({"S": [names, cells]}))
-    data = {name: f"{{{{ row.{name} }}}}" for name in SEED}
-    data |= {
-        "points": SEED["points"],
-        "audience": {n: f"{{{{ row.{n} }}}}" for n in SEED["audience"]},
-    }
+    plain = {name: value for name, value in SEED.items() if isinstance(value, str | int)}
+    cells = plain | SEED["audience"]
+    workspace.write("seeds/table.xlsx", documents.workbook({"S": [list(cells), [*cells.values()]]}))
+    own = {name: f"{{{{ row.{name} }}}}" for name in cells}
+    data = {name: own[name] for name in plain}
+    data |= {"points": SEED["points"], "audience": {name: own[name] for name in SEED["audience"]}}
     spec = {"rows": "table.xlsx", "id": "first", "data": data}
     workspace.write("seeds/table.yaml", json.dumps(spec))
 
@@ -517,6 +554,12 @@ CHANGES: dict[str, Change] = {
     "included template": replace("shared/style.md", "brief", "kind"),
     "included template was missing, it appears": new("shared/extra.md", "Be kind."),
     "template that nobody includes": replace("shared/other.md", "long", "kind"),
+    "filters.py, the same result": replace("filters.py", "def ", "# Hm.\ndef "),
+    "filters.py, another result": replace("filters.py", "text + MARK", "MARK + text"),
+    "module that filters.py imports": replace("helpers/marks.py", "*", "+"),
+    "filters.py comes to import another module": replace(
+        "filters.py", "from", "from helpers import unused\nfrom"
+    ),
     "system message": replace("tasks/lead/system.md", "one", "half a"),
     "schema": new("tasks/facts/output.schema.json", {**FACTS_SCHEMA, "description": "Facts."}),
     "schema formatting": schema_formatting,
@@ -528,6 +571,13 @@ CHANGES: dict[str, Change] = {
     "another file in a task's folder": new("tasks/lead/notes.md"),
     ".pyc appears": new("tasks/check/__pycache__/stages.cpython-311.pyc"),
     "editor's backup appears": new("tasks/lead/prompt.md~"),
+    "condition, its value is another false one": seed(mood="quiet"),
+    "condition, its value makes it true": seed(mood="loud"),
+    "condition, its expression": replace("tasks/maybe/task.yaml", "loud", "shrill"),
+    "condition is removed": new("tasks/maybe/task.yaml", "needs: []\n"),
+    "condition is added, and true": new("tasks/lead/task.yaml", "when: 1 < 2\n"),
+    "prompt of a skipped task": replace("tasks/maybe/prompt.md", "maybe:", "maybe: now,"),
+    "model of a skipped task": config("maybe", model="openai/gpt-4.1-mini"),
     "model": config("lead", model="openai/gpt-4.1-mini"),
     "model, by environment": model_by_environment,
     "endpoint": endpoint,

@@ -278,7 +278,7 @@ FILES: dict[str, tuple[Arrange, list[str]]] = {
         write("tasks/research/task.yaml", "files: [../seeds/first.json]\n"),
         ["a task names a file that is not there", "a path below pipeline-config/"],
     ),
-    "no model": (pipeline(model=None), ["a task has no model", "taskConfig", "POPBUILD_MODEL"]),
+    "no model": (pipeline(model=None), ["a task has no model", "defaults", "POPBUILD_MODEL"]),
     "a prompt misspelt": (
         lambda workspace: (workspace.root / CONFIG / "tasks/research/prompt.md").rename(
             workspace.root / CONFIG / "tasks/research/promt.md"
@@ -304,7 +304,7 @@ FILES: dict[str, tuple[Arrange, list[str]]] = {
     ),
     "a filter that is none": (
         write("tasks/analysis/prompt.md", "{{ seed|uper }}"),
-        ["a template has a syntax error", "analysis/prompt.md, line 1", "No filter named 'uper'"],
+        ["a template has a syntax error", "analysis/prompt.md, line 1", "there is no filter 'uper'"],
     ),
     "a filter that is another each time": (
         write("tasks/analysis/prompt.md", "One.\n{{ seed.data.list|random }}"),

@@ -4,6 +4,7 @@ dependencies changed are run."""
 from __future__ import annotations
 
 import json
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from accounts import Accounts
 from provider import Provider, Reply, Request
 from workspace import Workspace
 
@@ -18,6 +20,7 @@ from popbuild.base import jsonio
 from popbuild.llm.tokens import count_text
 from popbuild.task.chunks import batches
 
+EVERY = bool(os.environ.get("POPBUILD_TEST_EVERY_STEP"))
 SCHEMA = {
     "type": "object",
     "required": ["label"],
@@ -268,6 +271,38 @@ def receipts_so_far(workspace: Workspace) -> dict[str, Any]:
         return {}
 
 
+@pytest.mark.slow
+def test_killed_at_many_moments_nothing_settled_is_sent_again(
+    reviews: Workspace, provider: Provider
+) -> None:
+    """Kills, each some calls after the last: what was in the store then is never asked again."""
+    rows = [{"id": number, "text": f"{number} good"} for number in range(80)]
+    reviews.seed("all", {"rows": rows, "tone": "dry"})
+    reviews.pipeline(["classify", "sum"], limits={"openai": {"inFlight": 3}})
+    draw, kills = random.Random(5), 20 if EVERY else 6
+    for _ in range(kills):
+        settled = prompts_stored(reviews)
+        sent = len(provider.requests)
+        with reviews.start("popbuild", "run", "job=all") as running:
+            provider.kill_at(sent + draw.randint(4, 7), lambda it=running: it.pid)  # type: ignore[misc]
+            assert running.wait().code == -9
+        again = [each.messages[0]["content"] for each in provider.requests[sent:]]
+        assert settled.isdisjoint(again)
+    settled = prompts_stored(reviews)
+    sent = len(provider.requests)
+    assert reviews.popbuild("run", "job=all").code == 0
+    assert settled.isdisjoint(each.messages[0]["content"] for each in provider.requests[sent:])
+    assert labels(reviews) == [f"{number} good" for number in range(80)]
+    assert list(Accounts(reviews.root, provider.requests).wrong(3 * kills)) == []
+    assert reviews.popbuild("verify", "all").code == 0
+
+
+def prompts_stored(workspace: Workspace) -> set[str]:
+    paths = workspace.root.glob(".popbuild/store/*/*.json")
+    bodies = (json.loads(path.read_bytes()) for path in paths)
+    return {body["request"]["messages"][0]["content"] for body in bodies}
+
+
 def test_an_altered_receipt_is_found(reviews: Workspace) -> None:
     asked(reviews, ROWS)
     path = reviews.job("all") / "tasks/classify/items.jsonl"
@@ -275,9 +310,15 @@ def test_an_altered_receipt_is_found(reviews: Workspace) -> None:
     said = reviews.popbuild("verify", "all")
     assert said.code == 1
     assert "tasks/classify/items.jsonl" in said.out
+    # It counts for nothing: its item is run again, from the store, where another one changed.
+    assert asked(reviews, [*ROWS[:2], {"id": 3, "text": "so bad"}]) == ["good bad bad", "so bad"]
+    assert labels(reviews) == ["1 good", "2 bad", "3 bad"]
+    assert reviews.popbuild("verify", "all").code == 0
     path.write_text("{torn")
     assert reviews.popbuild("verify", "all").code == 1
     assert reviews.popbuild("validate").code == 1
+    odd = ["[]", '{"key": 1}', '{"shared": 1, "fingerprint": []}', '{"key": "2", "item": 3}']
+    path.write_text("\n".join(['{"formatVersion":1,"task":"classify"}', *odd, ""]))
     assert asked(reviews, [*ROWS[1:], ROWS[0]]) == ["bad fair good"]  # answers are stored
     assert reviews.popbuild("verify", "all").code == 0
 

@@ -22,13 +22,15 @@ DEFAULT_PIPELINE = ""  # the name of the pipeline that lies directly in pipeline
 @dataclass(frozen=True)
 class Config:
     """`environment` is the process's with the root's `.env` below it; its keys are written nowhere.
-    `broken` are the pipelines that cannot be used, each with its first error."""
+    `broken` are the pipelines that cannot be used, each with its first error, `filters` the digests
+    of filters.py and of what it imports."""
 
     root: Root
     snapshot: Snapshot
     pipelines: Mapping[str, Pipeline]
     environment: Mapping[str, str]
     broken: Mapping[str, ConfigError] = field(default_factory=dict)
+    filters: Mapping[str, str] = field(default_factory=dict)
 
     def pipeline_for(self, seed: Mapping[str, Any]) -> Pipeline:
         """The pipeline that a seed names, else the default one. ConfigError for one that cannot be
@@ -119,10 +121,11 @@ def read_config(root: Root, environment: Mapping[str, str] | None = None) -> Con
                 hint="popbuild init makes a root with an example",
             )
         )
+    filters = reader.filters()
     documents.save_index()
     problems = [*for_all, *(error for each in found.values() for error in each)]
     return ConfigReading(
-        Config(root, snapshot, whole, variables, broken), in_part, for_all, problems
+        Config(root, snapshot, whole, variables, broken, filters), in_part, for_all, problems
     )
 
 

@@ -13,6 +13,7 @@ from popbuild.model.config import python_imports, settings
 from popbuild.model.config.documents import ConfigDocuments, not_valid
 from popbuild.model.config.javascript_map import plain_map, task_folder
 from popbuild.model.config.rules import (
+    FILTERS_FILE,
     TASK_FILE,
     TaskEntry,
     check_ours,
@@ -51,6 +52,7 @@ class Reader:
         document = self._documents.read(path, "pipeline")
         where = f"pipeline-config/{path}"
         entries = task_entries(document, where)
+        self._refuse(document.get("defaults", {}), path, "/defaults", "pipeline")
         registry, registered = self._registry(folder)
         tasks: list[Task] = []
         for number, entry in enumerate(entries):
@@ -137,7 +139,7 @@ class Reader:
             "artifact": f"{name}-output.json",
             "answer": "json" if f"{folder}/output.schema.json" in files else "text",
             **said_of_task(own),
-            **self._settings({**config, **entry.settings}, command),
+            **self._settings({**config, **entry.settings}, command, entry.defaults),
         }
         gate = own.get("gate", {})
         if "message" in gate:
@@ -147,8 +149,16 @@ class Reader:
         check_task(task)
         return self._with_modules(task)
 
-    def _settings(self, given: dict[str, Any], command: tuple[str, ...] | None) -> dict[str, Any]:
-        """What a task's merged settings say, by the names of its fields."""
+    def _settings(
+        self,
+        given: dict[str, Any],
+        command: tuple[str, ...] | None,
+        defaults: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        """What a task's merged settings say, by the names of its fields. The pipeline's `defaults`
+        are for models: a command is given its own settings alone."""
+        if command is None:
+            given = {**defaults, **given}
         # Neither a setting of a request nor a dependency of the first model's answer.
         fallbacks = tuple(given.pop("fallbacks", ()))
         if command is not None:  # it gets its settings as they are, and may use them as it likes
@@ -163,6 +173,14 @@ class Reader:
             "call_timeout_s": call_timeout_s,
             "accepts": accepts,
         }
+
+    def filters(self) -> dict[str, str]:
+        """The digests of filters.py and of what it imports, by path; none without it."""
+        if FILTERS_FILE not in self._snapshot.files:
+            return {}
+        files, names_in = self._snapshot.files, self._documents.names_in
+        paths = python_imports.imported_files(FILTERS_FILE, files, names_in)
+        return {path: self._snapshot.digests[path] for path in paths}
 
     def _with_modules(self, task: Task) -> Task:
         """The task with the modules elsewhere that its stages.py imports."""

@@ -13,17 +13,20 @@ from popbuild.model.pipeline import Task, find_cycle
 from popbuild.model.problem import pointer_of
 
 TASK_FILE = "task.yaml"
+FILTERS_FILE = "filters.py"  # filters and tests for the templates of all pipelines
 _OURS = (TASK_FILE, "prompt.md", "stages.py", "system.md", "output.schema.json")
 
 
 @dataclass(frozen=True)
 class TaskEntry:
-    """A task as a pipeline names it; `place` points to its settings in the pipeline's file."""
+    """A task as a pipeline names it; `place` points to its settings in the pipeline's file, and
+    `defaults` are those of all its tasks."""
 
     id: str
     label: str
     settings: Mapping[str, Any]
     place: str
+    defaults: Mapping[str, Any]
 
 
 def check_unique(kind: str, names: Iterable[str], where: str) -> None:
@@ -46,12 +49,12 @@ def check_unique(kind: str, names: Iterable[str], where: str) -> None:
 
 def task_entries(document: Mapping[str, Any], where: str) -> list[TaskEntry]:
     """The tasks of a pipeline, given as names or as objects."""
-    by_name = document.get("taskConfig", {})
+    by_name, defaults = document.get("taskConfig", {}), document.get("defaults", {})
     entries = []
     for number, task in enumerate(document["tasks"]):
         if isinstance(task, str):
             place = pointer_of(["taskConfig", task])
-            entries.append(TaskEntry(task, task, by_name.get(task, {}), place))
+            entries.append(TaskEntry(task, task, by_name.get(task, {}), place, defaults))
         else:
             place = f"/tasks/{number}/config"
             if task["id"] in by_name:
@@ -61,7 +64,7 @@ def task_entries(document: Mapping[str, Any], where: str) -> list[TaskEntry]:
                     hint="taskConfig goes with tasks as names",
                 )
             label = task.get("name", task["id"])
-            entries.append(TaskEntry(task["id"], label, task.get("config", {}), place))
+            entries.append(TaskEntry(task["id"], label, task.get("config", {}), place, defaults))
     names = [entry.id for entry in entries]
     check_unique("task", names, where)
     for name in by_name:
@@ -125,7 +128,7 @@ def check_task(task: Task) -> None:
         raise ConfigError(
             "a task has no model",
             {**where, "missing": "model"},
-            hint='set "model" in taskConfig, in task.yaml under config, or POPBUILD_MODEL',
+            hint='set "model" under defaults in pipeline.json, or POPBUILD_MODEL',
         )
     if task.schema is not None and task.answer == "json":
         check_format(task.settings, {**where, "schema": f"pipeline-config/{task.schema}"})

@@ -25,10 +25,12 @@ _ERRORS: dict[type[Exception], tuple[str, str | None]] = {
 
 @dataclass(frozen=True)
 class Expression:
-    """A compiled expression, and the names that it takes from outside."""
+    """A compiled expression, the names that it takes from outside, and the digests of the files of
+    filters.py, if it uses them."""
 
     evaluate: Callable[..., Any]
     names: frozenset[str]
+    files: Mapping[str, str]
 
 
 class Expressions:
@@ -44,13 +46,15 @@ class Expressions:
             try:
                 tree, evaluate = self._environment.expression(source)
             except jinja2.TemplateSyntaxError as error:
-                found = {"found": error.message}
-                raise TaskError("an expression has a syntax error", found) from None
+                found = self._environment.syntax_error(error)
+                found = found.replace("end of template", "end of the expression")
+                raise TaskError("an expression has a syntax error", {"found": found}) from None
             except Exception as error:  # Python has limits too: nesting, digits
-                found = {"found": str(error) or type(error).__name__}
-                raise TaskError("an expression cannot be compiled", found) from None
+                found = str(error) or type(error).__name__
+                raise TaskError("an expression cannot be compiled", {"found": found}) from None
             names = jinja2.meta.find_undeclared_variables(tree) - self._environment.globals.keys()
-            self._compiled[source] = Expression(evaluate, frozenset(names))
+            own = self._environment.own_files(tree)
+            self._compiled[source] = Expression(evaluate, frozenset(names), own)
         return self._compiled[source]
 
     def value_of(self, source: str, variables: Mapping[str, Any]) -> Any:

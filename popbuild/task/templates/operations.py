@@ -210,6 +210,10 @@ LEFT_OUT = {
 }
 
 
+# Filters that are given the name of a filter or a test.
+TAKE_NAMES = frozenset("map select reject selectattr rejectattr".split())
+
+
 def bounded(filters: Mapping[str, Callable[..., Any]], budget: RenderBudget) -> dict[str, Any]:
     """Filters by name, each of which weighs its inputs and counts its result. A filter that gets
     the environment too says so by an attribute, which is kept."""

@@ -12,47 +12,66 @@ from jinja2.exceptions import SecurityError
 
 from popbuild.base.errors import TaskError
 from popbuild.base.jsonio import ABSENT
+from popbuild.jobs.fingerprint import Seen
+from popbuild.jobs.input_files import InputFile
 from popbuild.jobs.staleness import brief
+from popbuild.model.item import Item
 from popbuild.model.problem import MISSING, value_at
 from popbuild.task.read_trace import ReadTrace
 from popbuild.task.templates import bounds
 from popbuild.task.templates.expressions import Expressions
 from popbuild.task.templates.sandbox import Sandbox
+from popbuild.task.user_filters import UserFilters
 
 _MAX_READ = 20  # values in an error
 
 
-def nothing_to_send(
-    path: str, trace: ReadTrace, seed: object, artifacts: Mapping[str, Any]
-) -> TaskError:
+def nothing_to_send(path: str, trace: ReadTrace, seen: Seen) -> TaskError:
     """The error of a prompt that renders to nothing, with the values that were read."""
-    values: dict[str, object] = {"file": f"pipeline-config/{path}"}
-    for name in sorted(trace.dependencies()):
-        kind, _, pointer = name.partition(":")
-        document = seed
-        if kind == "artifact":
-            task, _, pointer = pointer.partition(":")
-            document = artifacts.get(task, {})
-        if kind in ("seed", "artifact") and len(values) <= _MAX_READ:
-            value = value_at(document, pointer)
-            values[name] = "absent" if value is MISSING else brief(value)
     return TaskError(
         "a prompt renders to nothing",
-        values,
+        {"file": f"pipeline-config/{path}", **shown_reads(trace, seen)},
         hint="nothing was sent: say in the prompt what to do where these values are empty",
     )
+
+
+def shown_reads(trace: ReadTrace, seen: Seen, item: Item | None = None) -> dict[str, str]:
+    """The values that were read, by their dependencies: the first of many, each in brief."""
+    found: dict[str, str] = {}
+    for name in sorted(trace.dependencies()):
+        kind, _, pointer = name.partition(":")
+        document = seen.seed if kind == "seed" else MISSING if item is None else item.value
+        if kind not in ("seed", "item"):
+            of, _, pointer = pointer.partition(":")
+            documents = {"artifact": seen.artifacts, "input": seen.files}.get(kind, {})
+            document = documents.get(of, MISSING)
+            document = document.document if isinstance(document, InputFile) else document
+        if kind in ("seed", "artifact", "input", "item") and len(found) < _MAX_READ:
+            value = value_at(document, pointer)
+            found[name] = "absent" if value is MISSING else brief(value)
+    return found
 
 
 class Templates:
     """The templates of one snapshot, each compiled once."""
 
-    def __init__(self, source_of: Callable[[str], str | None], digests: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        source_of: Callable[[str], str | None],
+        digests: Mapping[str, str],
+        own: UserFilters | None = None,
+    ) -> None:
         self._digests = digests
         self._loader = _Loader(source_of)
         # Without jinja's cache: it would hide includes from the loader, which notes them.
-        self._environment = _Environment(loader=self._loader, cache_size=0)
+        self._environment = _Environment(own, loader=self._loader, cache_size=0)
         self.budget = self._environment.budget
         self.expressions = Expressions(self._environment)
+
+    @property
+    def known(self) -> tuple[set[str], set[str]]:
+        """The names of filters and those of tests."""
+        return self._environment.known
 
     def check(self, path: str) -> None:
         """Raise TaskError if a template cannot be parsed."""
@@ -60,11 +79,18 @@ class Templates:
         try:
             self._environment.get_template(path)
         except jinja2.TemplateSyntaxError as error:
-            _fail("a template has a syntax error", error.name or path, error.lineno, error)
+            self._fail_to_parse(path, error)
         except RecursionError as error:
             _fail("a template is nested too deeply", path, None, error)
         except Exception as error:  # Python has limits too: nested blocks, digits
             _fail("a template cannot be compiled", path, None, error)
+
+    def _fail_to_parse(self, path: str, error: jinja2.TemplateSyntaxError) -> NoReturn:
+        found = {
+            "file": _place(error.name or path, error.lineno),
+            "found": self._environment.syntax_error(error),
+        }
+        raise TaskError("a template has a syntax error", found) from None
 
     def render(
         self, path: str, variables: Mapping[str, Any], trace: ReadTrace
@@ -85,13 +111,15 @@ class Templates:
             error.values.setdefault("file", _place(path, _line(error, path)))
             raise
         except jinja2.TemplateSyntaxError as error:
-            _fail("a template has a syntax error", error.name or path, error.lineno, error)
+            self._fail_to_parse(path, error)
         except Exception as error:
             message, hint = next(each[1:] for each in _RENDER_ERRORS if isinstance(error, each[0]))
             _fail(message, path, _line(error, path), error, hint)
         finally:
             for name in loaded:
                 trace.file(name, self._digests.get(name, ABSENT))
+                for own, digest in self._loader.own_files(name).items():
+                    trace.file(own, digest)
         return "".join(chunks).strip(), set().union(*(self._loader.names(each) for each in loaded))
 
 
@@ -152,7 +180,7 @@ class _Loader(jinja2.BaseLoader):
 
     def __init__(self, source_of: Callable[[str], str | None]) -> None:
         self._source_of = source_of
-        self._compiled: dict[str, tuple[Any, set[str]]] = {}
+        self._compiled: dict[str, tuple[Any, set[str], dict[str, str]]] = {}
         self._thread = threading.local()  # tasks render at the same time
 
     def start(self) -> list[str]:
@@ -171,6 +199,10 @@ class _Loader(jinja2.BaseLoader):
     def names(self, path: str) -> set[str]:
         return self._compiled[path][1] if path in self._compiled else set()
 
+    def own_files(self, path: str) -> dict[str, str]:
+        """The digests of the files of filters.py, if this template uses them."""
+        return self._compiled[path][2] if path in self._compiled else {}
+
     def load(
         self, environment: jinja2.Environment, name: str, globals: Any = None
     ) -> jinja2.Template:
@@ -181,6 +213,7 @@ class _Loader(jinja2.BaseLoader):
         if source is not None:
             tree = environment.parse(source, name, name)
             code = environment.compile(source, name, name)
-            self._compiled[name] = code, jinja2.meta.find_undeclared_variables(tree)
+            own = environment.own_files(tree) if isinstance(environment, Sandbox) else {}
+            self._compiled[name] = code, jinja2.meta.find_undeclared_variables(tree), own
         code = self._compiled[name][0]
         return environment.template_class.from_code(environment, code, globals or {})

@@ -4,6 +4,7 @@ errors that say which names exist."""
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -22,7 +23,10 @@ from popbuild.task.chunks import batches
 from popbuild.task.input_views import FileView
 from popbuild.task.reads import ArrayView, ArtifactsView, ObjectView, plain
 from popbuild.task.templates import bounds, operations
+from popbuild.task.user_filters import UserFilters
 
+_UNKNOWN = re.compile(r"No (filter|test) named '(.*?)'")
+_ANY = "*"  # a name that is computed
 _IN_BRACKETS = "a name with a dash is written in brackets: artifacts['market-analysis']"
 NAMES = ("seed", "artifacts", "files", "config", "variables", "problems", "previous", "cycle")
 OF_ITEMS = ("item", "position")  # where a task has foreach
@@ -31,13 +35,17 @@ OF_ITEMS = ("item", "position")  # where a task has foreach
 class Sandbox(jinja2.sandbox.SandboxedEnvironment):
     intercepted_binops = frozenset({"*", "+", "%", "**", "//", "/"})
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, own: UserFilters | None = None, **options: Any) -> None:
         super().__init__(undefined=Undefined, **options)
+        self.own = own
         self.budget = bounds.RenderBudget()
         self.finalize = self._printed
         self.policies["json.dumps_function"] = self._dump
-        self.filters = operations.bounded({**self.filters, "sum": _sum}, self.budget)
-        self.tests = operations.counting_tests(self.tests, self.budget)
+        filters, tests = {**self.filters, "sum": _sum}, self.tests
+        if own is not None:  # what Jinja has keeps its meaning, which old letters go by
+            filters, tests = {**own.filters(), **filters}, {**own.tests(), **tests}
+        self.filters = operations.bounded(filters, self.budget)
+        self.tests = operations.counting_tests(tests, self.budget)
         self.filters["bounded_concat"] = self._concat
         # With the context, or the compiler would run it once, for a constant.
         self.filters["bounded_look"] = jinja2.pass_context(lambda _, value: self.budget.look(value))
@@ -63,6 +71,38 @@ class Sandbox(jinja2.sandbox.SandboxedEnvironment):
         code = self.compile(self._checked(tree, None, None))
         template = self.template_class.from_code(self, code, self.make_globals(None))
         return tree, jinja2.environment.TemplateExpression(template, undefined_to_none=False)
+
+    def own_files(self, tree: jinja2.nodes.Template) -> dict[str, str]:
+        """The digests of the files of filters.py, if a template uses any of its names."""
+        if self.own is None:
+            return {}
+        nodes = list(tree.find_all((jinja2.nodes.Filter, jinja2.nodes.Test)))
+        names = {each.name for each in nodes}
+        by_name = [each for each in nodes if each.name in operations.TAKE_NAMES]
+        for given in (arg for each in by_name for arg in each.args):  # map("short")
+            names.add(given.value if isinstance(given, jinja2.nodes.Const) else _ANY)
+        return dict(self.own.files) if names & {*self.own.names, _ANY} else {}
+
+    @property
+    def known(self) -> tuple[set[str], set[str]]:
+        """The names of filters and those of tests, without our own for the compiler."""
+        return {each for each in self.filters if not each.startswith("bounded_")}, {*self.tests}
+
+    def syntax_error(self, error: jinja2.TemplateError) -> str:
+        """What is wrong, with the nearest name where it is an unknown filter or test."""
+        said = str(error.message)
+        unknown = _UNKNOWN.match(said)
+        if unknown is None:
+            return said
+        kind, name = unknown.groups()
+        close = nearest(name, self.known[kind == "test"])
+        more = f"did you mean {close!r}?" if close else ""
+        if self.own is not None:
+            unfit = self.own.declared.unfit.get(name)
+            more = f"{name!r} in pipeline-config/filters.py is none: {unfit}" if unfit else more
+            wrong = self.own.declared.problem
+            more = f"pipeline-config/filters.py cannot be read, {wrong}" if wrong else more
+        return f"there is no {kind} {name!r}" + (f": {more}" if more else "")
 
     def _checked(
         self, tree: jinja2.nodes.Template, name: str | None, filename: str | None
@@ -226,7 +266,9 @@ class Undefined(jinja2.StrictUndefined):
         if owner is jinja2.utils.missing:
             return _not_there("there is no", name, NAMES)
         if isinstance(owner, dict | ArtifactsView):
-            return _not_there("there is no", name, map(str, owner))
+            absent = isinstance(owner, ArtifactsView) and name in owner.absent
+            skipped = f"artifacts.{name} is undefined: its task was skipped"
+            return skipped if absent else _not_there("there is no", name, map(str, owner))
         if isinstance(owner, FileView):
             return owner.lack(name)
         if isinstance(owner, ObjectView) and not isinstance(self._undefined_name, str):

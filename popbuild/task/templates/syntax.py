@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import jinja2
 import jinja2.meta
@@ -21,6 +22,17 @@ from popbuild.base.texts import is_blank
 _PARSER = jinja2.Environment(  # noqa: S701 - parses, and renders nothing
     finalize=jinja2.pass_context(lambda _, value: value)
 )
+
+
+class _AnyName(dict[str, Any]):
+    """Knows every name, those of filters.py too: an unknown one is found where a template is
+    compiled."""
+
+    def get(self, _name: str, _default: object = None) -> object:
+        return _AnyName
+
+
+_PARSER.filters = _PARSER.tests = _AnyName()
 _OPTIONAL_TESTS = ("defined", "undefined")
 _OPTIONAL_FILTERS = ("default", "d")
 _METHODS = ("get", "items", "keys", "values")  # of an object, unless a task has the name
@@ -47,13 +59,16 @@ class Reference:
 class TemplateSource:
     """`artifacts` are the tasks whose artifact the template needs, `undeclared` the names that it
     neither sets nor tests, `sets` those that it sets for included templates. `blank` says that it
-    renders to nothing, whatever it reads."""
+    renders to nothing, whatever it reads. `filters` and `tests` are the names that it uses, none
+    where it asks itself which there are."""
 
     templates: tuple[Reference, ...] = ()
     artifacts: tuple[Named, ...] = ()
     undeclared: tuple[Named, ...] = ()
     sets: frozenset[str] = frozenset()
     blank: bool = False
+    filters: tuple[Named, ...] = ()
+    tests: tuple[Named, ...] = ()
 
 
 @functools.lru_cache(maxsize=256)
@@ -78,7 +93,14 @@ def template_source(text: str) -> TemplateSource:
         ),
         sets,
         not _says_something(tree),
+        tuple(_used(tree, nodes.Filter)),
+        tuple(_used(tree, nodes.Test)),
     )
+
+
+def _used(tree: nodes.Template, kind: type[nodes.Filter | nodes.Test]) -> Iterator[Named]:
+    if not any(each.name in ("filter", "test") for each in tree.find_all(nodes.Test)):
+        yield from (Named(each.name, each.lineno) for each in tree.find_all(kind))
 
 
 class _Names(jinja2.meta.TrackingCodeGenerator):

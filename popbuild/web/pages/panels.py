@@ -40,6 +40,7 @@ class TaskView:
     reasons: tuple[str, ...]
     edited: bool
     frozen: bool
+    skipped: str  # why its condition left it out
     started: str | None  # when, if it runs
     stage: str | None  # which it is at, if it runs
     decision: Mapping[str, Any] | None  # of a person at its human gate

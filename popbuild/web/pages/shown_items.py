@@ -20,11 +20,12 @@ _MAX_CHARS = 4 * 1024  # of a prompt, and of an answer
 @dataclass(frozen=True)
 class ShownItem:
     """An item by its receipt: its last prompt and answer. Without problems it passed its gate, and
-    `output` is its document."""
+    `output` is its document; `skipped` says why it was left out."""
 
     key: str
     refinements: int
     problems: tuple[Problem, ...]
+    skipped: str
     output: Tree | None
     prompt: tuple[ShownMessage, ...]
     answer: Text | None
@@ -60,6 +61,7 @@ def _item(body: Mapping[str, Any], room: Room) -> ShownItem:
         key=str(body["key"]),
         refinements=int(untrusted.number_in(body.get("refinementAttempts"))),
         problems=untrusted.problems(body.get("problems")),
+        skipped=str(body.get("reason", "")),
         output=room.tree(body["output"]) if "output" in body else None,
         prompt=tuple(shown_messages(messages, room)),
         answer=room.text(str(answers[-1]), _MAX_CHARS) if answers else None,

@@ -162,6 +162,7 @@ class _Viewer:
             reasons=tuple(said["reasons"]),
             edited=said["edited"],
             frozen=said["frozen"],
+            skipped=said.get("reason", ""),
             started=untrusted.text_in(self._runs(name), "startedAt"),
             stage=untrusted.text_in(said, "currentStage"),
             decision=said.get("decision"),
@@ -176,7 +177,9 @@ class _Viewer:
             return "waiting"
         if said["frozen"]:
             return "frozen"
-        return "stale" if state == "done" and said["stale"] else state
+        if state == "done" and said["stale"]:
+            return "stale"
+        return "skipped" if said.get("skipped") else state
 
     def _runs(self, task: str) -> Mapping[str, Any]:
         """The status of a task that runs; empty for any other."""

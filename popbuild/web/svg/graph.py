@@ -24,6 +24,7 @@ MARKS = {
     "stale": "~",
     "waiting": "?",
     "frozen": "=",
+    "skipped": "-",
 }
 _LABEL_PX, _NOTE_PX = 15.0, 13.0
 _HIGH, _BETWEEN, _MARGIN, _PADDING = 52.0, 34.0, 6.0, 14.0
