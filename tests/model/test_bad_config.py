@@ -304,7 +304,11 @@ FILES: dict[str, tuple[Arrange, list[str]]] = {
     ),
     "a filter that is none": (
         write("tasks/analysis/prompt.md", "{{ seed|uper }}"),
-        ["a template has a syntax error", "analysis/prompt.md, line 1", "there is no filter 'uper'"],
+        [
+            "a template has a syntax error",
+            "analysis/prompt.md, line 1",
+            "there is no filter 'uper'",
+        ],
     ),
     "a filter that is another each time": (
         write("tasks/analysis/prompt.md", "One.\n{{ seed.data.list|random }}"),
