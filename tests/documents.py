@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 _HEAD = '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>'
 _OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
@@ -141,6 +143,78 @@ def xlsx(*rows: Iterable[str]) -> bytes:
         "xl/worksheets/sheet1.xml": _HEAD + worksheet,
     }
     return _package("xl/workbook.xml", "spreadsheetml.sheet", parts)
+
+
+@dataclass(frozen=True)
+class Formula:
+    """A cell with a formula, and its value at the last time that it was computed."""
+
+    text: str
+    cached: str
+
+
+def workbook(
+    sheets: Mapping[str, Sequence[Sequence[object]]],
+    *,
+    merged: str = "",
+    hidden: Collection[str] = (),
+    is_bomb: bool = False,
+) -> bytes:
+    """A workbook whose cells have types: texts, numbers, booleans, dates, formulas, or none at all.
+    `merged` are cells of each sheet. A bomb has one more cell, in the last row and column."""
+    space = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
+    far = "<row r='1048576'><c r='XFD1048576'><v>1</v></c></row>" if is_bomb else ""
+    last = f"<mergeCells count='1'><mergeCell ref='{merged}'/></mergeCells>" if merged else ""
+    parts: dict[str, str | Iterable[bytes]] = {
+        f"xl/worksheets/sheet{number}.xml": f"{_HEAD}<worksheet {space}><sheetData>"
+        + "".join(f"<row r='{y}'>{_cells(y, row)}</row>" for y, row in enumerate(rows, 1))
+        + f"{far}</sheetData>{last}</worksheet>"
+        for number, rows in enumerate(sheets.values(), 1)
+    }
+    listed = "".join(
+        f'<sheet name="{name}" sheetId="{n}" r:id="r{n}"'
+        f"{' state=' + chr(34) + 'hidden' + chr(34) if name in hidden else ''}/>"
+        for n, name in enumerate(sheets, 1)
+    )
+    dates = (
+        '<cellXfs count="2"><xf numFmtId="0"/><xf numFmtId="22" applyNumberFormat="1"/></cellXfs>'
+    )
+    parts |= {
+        "xl/workbook.xml": f'{_HEAD}<workbook {space} xmlns:r="{_OFFICE}">'
+        f"<sheets>{listed}</sheets></workbook>",
+        "xl/styles.xml": f"{_HEAD}<styleSheet {space}>{dates}</styleSheet>",
+        "xl/_rels/workbook.xml.rels": _relations(
+            *(f"worksheets/sheet{n}.xml" for n, _ in enumerate(sheets, 1)), "styles.xml"
+        ),
+    }
+    return _package("xl/workbook.xml", "spreadsheetml.sheet", parts)
+
+
+def _cells(y: int, row: Sequence[object]) -> str:
+    return "".join(_cell(f"{chr(64 + x)}{y}", each) for x, each in enumerate(row, 1))
+
+
+def _cell(place: str, value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return f"<c r='{place}' t='b'><v>{value:d}</v></c>"
+        case int() | float():
+            return f"<c r='{place}'><v>{value}</v></c>"
+        case datetime():
+            days = (value - datetime(1899, 12, 30)) / timedelta(days=1)
+            return f"<c r='{place}' s='1'><v>{days}</v></c>"
+        case Formula():
+            return f"<c r='{place}' t='str'><f>{value.text}</f><v>{value.cached}</v></c>"
+    return f"<c r='{place}' t='inlineStr'><is><t>{value}</t></is></c>"
+
+
+def encrypted_workbook() -> bytes:
+    """As much of one as says that it is: the container's mark, and the name of its part."""
+    return bytes.fromhex("d0cf11e0a1b11ae1").ljust(512, b"\0") + "EncryptedPackage".encode(
+        "utf-16-le"
+    )
 
 
 def pptx(*texts: str) -> bytes:

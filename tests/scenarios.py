@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 
+import documents
 import harms
 from foreign_data import ARTIFACTS, JOB, ForeignData, example
 from matrix import CANARY, Scenario
@@ -140,6 +141,20 @@ def _over_jobs(workspace: Workspace) -> None:
     _must(workspace, 0, "run", "first")
     workspace.seed("part-2", {"topic": "another topic"})
     workspace.seed("part-3", {"topic": "a third topic"})
+
+
+def _rows(workspace: Workspace) -> None:
+    """A table in which a row that was built has changed, one is odd by now, one is new, and one is
+    gone; and a workbook of which a row has changed."""
+    _two_tasks(workspace)
+    workspace.write("seeds/more.yaml", 'rows: more.xlsx\nid: "{{ row.id }}"\n')
+    workspace.write("seeds/more.xlsx", documents.workbook({"S": [["id", "topic"], ["cell", 1]]}))
+    (workspace.root / "seeds/first.json").unlink()
+    workspace.write("seeds/topics.yaml", 'rows: topics.csv\nid: "{{ row.id }}"\n')
+    workspace.write("seeds/topics.csv", "id,topic\nfirst,sun\nodd,rain\ngone,ice\n")
+    _must(workspace, 0, "run")
+    workspace.write("seeds/topics.csv", "id,topic\nodd,rain,2\nnew,fog\nfirst,wind\n")
+    workspace.write("seeds/more.xlsx", documents.workbook({"S": [["id", "topic"], ["cell", 2]]}))
 
 
 def _inputs_whole(workspace: Workspace) -> Iterator[str]:
@@ -295,6 +310,14 @@ SCENARIOS = (
         _over_jobs,
         jobs=("part-1", "part-2", "part-3", "first"),
         stands=("part-1", "part-2", "first"),
+    ),
+    Scenario(
+        "rows",
+        ("run", "-c", "-n", "1"),
+        _rows,
+        jobs=("first", "new", "odd", "gone", "cell"),
+        code=1,  # of the row that is odd
+        stands=("first", "odd", "gone", "cell"),
     ),
     Scenario("rejection", ("run", "first"), _gated, code=1, answer=_bad_answer),
     Scenario("retry", ("retry", "first"), _rejected, again=_retry_or_run),

@@ -152,6 +152,8 @@ IMPORTERS = {
     "distributed": {"popbuild.build.dask"},
     "watchfiles": {"popbuild.base.file_events"},
     "kreuzberg": {"popbuild.jobs.extract_child"},
+    "python_calamine": {"popbuild.jobs.workbook_child"},
+    "arro3": {"popbuild.jobs.parquet_child"},
     "xllamacpp": {"popbuild.llm.embedded"},
     # Prompts are rendered in a sandbox of their own, rows in another, pages from our templates.
     "jinja2": {

@@ -45,11 +45,21 @@ def run_limited(
     module: ModuleType, arguments: Sequence[str], *, timeout_s: float, max_output_bytes: int
 ) -> Ended:
     """Run a module as a program, to its end or to a limit; its whole process group is then killed.
-    Blocks; must not be called on an event loop's thread."""
+    Blocks, also an event loop whose thread it is called on."""
     argv = (sys.executable, "-m", module.__name__, *arguments)
     import asyncio  # most commands run nothing, and this takes longer than all the rest
 
-    return asyncio.run(_run(argv, timeout_s, max_output_bytes))
+    def run() -> Ended:
+        return asyncio.run(_run(argv, timeout_s, max_output_bytes))
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return run()
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as pool:  # a thread has one event loop at most
+        return pool.submit(run).result()
 
 
 async def _run(argv: Sequence[str], timeout_s: float, max_output_bytes: int) -> Ended:

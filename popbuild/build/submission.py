@@ -15,6 +15,7 @@ from popbuild.build.given_files import GivenFile, below, file_at, is_packed, pac
 from popbuild.jobs import job_ids, lifecycle
 from popbuild.jobs.row_templates import compiled
 from popbuild.jobs.seed_files import BadSeed, key_problems, read_seed, refuse_bad_seed
+from popbuild.jobs.table_rows import read_rows
 from popbuild.model.clock import run_id
 from popbuild.model.config import config
 from popbuild.model.input_file import (
@@ -25,7 +26,7 @@ from popbuild.model.input_file import (
     named_inputs,
 )
 from popbuild.model.problem import Problem, pointer_of
-from popbuild.model.table import MAX_TABLE_BYTES, TABLE_KINDS, Form, rows_of, table_kind
+from popbuild.model.table import TABLE_KINDS, Form, table_kind
 from popbuild.query.describe import seed_error
 
 
@@ -54,7 +55,7 @@ def submit_table(root: Root, path: Path, name: str | None, pipeline: str | None)
     ID, None for new ones. Nothing is queued if a row is odd, or two have the same ID."""
     where = str(path)
     try:
-        rows = rows_of(disk.read(path, max_bytes=MAX_TABLE_BYTES), where, table_kind(where), Form())
+        rows = read_rows(path, where, Form())
     except FileNotFoundError:
         raise UsageError("no such file", {"file": where}) from None
     more = {} if pipeline is None else {"pipeline": pipeline}

@@ -22,8 +22,8 @@ from popbuild.cli.options import Given, argument, command, option, print_result,
 def _submit(given: Given) -> int:
     """Queue a one-off job: the seed is copied to pending/ under a new ID, or under --id, and
     the files that it names with it. A seed under seeds/ needs no submit: its file name is its
-    job's ID. A table (.csv, .tsv, .jsonl, or .json with an array) gives a job for each row:
-    `submit reviews.csv --pipeline triage --id 'review-{{ row.id }}'`."""
+    job's ID. A table (.csv, .tsv, .jsonl, .xlsx, .parquet, or .json with an array) gives a job
+    for each row: `submit reviews.csv --pipeline triage --id 'review-{{ row.id }}'`."""
     from popbuild.build.submission import is_table, submit, submit_table
 
     root, path = root_of(given), Path(given.file)

@@ -28,11 +28,12 @@ if TYPE_CHECKING:
     from popbuild.model.table import Row
 
 TABLE_ENDING = ".yaml"
-_KEYS = ("rows", "id", "pipeline", "name", "data", "files", "encoding", "delimiter", "quote")
 _OF_SEED = ("pipeline", "name", "data", "files")
+_OF_FORM = ("encoding", "delimiter", "quote", "sheet")
+_KEYS = ("rows", "id", *_OF_SEED, *_OF_FORM)
 _RESTED_NS = 100_000_000  # ten ticks of a file system's clock
 _WRITTEN_NS = 1_000_000_000  # after which a table is whole, if nothing was written to it
-_KEPT = "index/tables.json"
+_KEPT, _KEPT_ROWS = "index/tables.json", "index/tables"
 _Look = list[list[int]]  # the stats of files
 
 
@@ -73,10 +74,15 @@ class Table:
 def of_rows(root: Root) -> dict[str, RowSeed]:
     """The jobs that rows make, by ID. Two rows of the same ID make one job, with that problem."""
     found: dict[str, RowSeed] = {}
-    for table in _tables(root):
+    tables = {name: _read(root, name) for name in _names(root)}
+    for table in tables.values():
         for job, each in table.jobs.items():
             other = found.get(job)
             found[job] = each if other is None else _twice(each, other)
+    if disk.stands(root.private / _KEPT_ROWS):
+        from popbuild.jobs.table_rows import drop_kept
+
+        drop_kept(root.private / _KEPT_ROWS, {name: each.place for name, each in tables.items()})
     return found
 
 
@@ -238,20 +244,21 @@ def _row_seeds(
 ) -> dict[str, RowSeed]:
     # Imported here: most roots have no table.
     from popbuild.jobs.row_templates import compiled
-    from popbuild.model.table import MAX_TABLE_BYTES, TABLE_KINDS, Form, rows_of, table_kind
+    from popbuild.jobs.table_rows import kept_rows, read_rows
+    from popbuild.model.table import TABLE_KINDS, Form, table_kind
 
-    kind = table_kind(place)
-    if kind not in TABLE_KINDS:
+    if table_kind(place) not in TABLE_KINDS:
         raise InputError("not a table", {"rows": place, "allowed": ", ".join(TABLE_KINDS)})
-    form = Form(spec.get("encoding"), spec.get("delimiter"), spec.get("quote", '"'))
+    form = Form(**{key: spec[key] for key in _OF_FORM if key in spec})
+    kept = kept_rows(root.private / _KEPT_ROWS, source)
     try:
-        data = disk.read(root.path / place, max_bytes=MAX_TABLE_BYTES)
+        rows = read_rows(root.path / place, place, form, kept)
     except FileNotFoundError:
         raise InputError("there is no such table", {"rows": place}) from None
     fill = compiled({key: spec[key] for key in _OF_SEED if key in spec}, "")
     name_of = compiled(spec["id"], "id")
     found: dict[str, RowSeed] = {}
-    for row in rows_of(data, place, kind, form):
+    for row in rows:
         job, problem = _job_of(row, name_of)
         at = f"{place}, {row.at}"
         values = row.values or {}

@@ -1,5 +1,5 @@
 """Tables: the rows of a CSV, TSV, JSON Lines or JSON file, each with the place where it stands.
-Reads no files.
+Reads no files. Workbooks and Parquet files become rows in processes of their own.
 
 A row that is odd, such as one with too many fields, is an error of its own: the others are whole.
 """
@@ -11,7 +11,7 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,8 @@ from popbuild.base import jsonio
 from popbuild.base.errors import InputError
 
 MAX_TABLE_BYTES = 256 * 1024 * 1024
-TABLE_KINDS = ("csv", "tsv", "jsonl", "json")
+CONVERTED_KINDS = ("xlsx", "parquet")
+TABLE_KINDS = ("csv", "tsv", "jsonl", "json", *CONVERTED_KINDS)
 DELIMITERS = (",", ";", "\t", "|")
 # With a mark of its own, a file says how it is encoded.
 _MARKS = (
@@ -40,11 +41,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Form:
-    """How a table is written, where its author says it: else it is found."""
+    """How a table is written, where its author says it: else it is found. An empty `sheet` is the
+    first one."""
 
     encoding: str | None = None
     delimiter: str | None = None
     quote: str = '"'
+    sheet: str = ""
 
 
 def table_kind(name: str) -> str:
@@ -53,8 +56,8 @@ def table_kind(name: str) -> str:
 
 
 def rows_of(data: bytes, where: str, kind: str, form: Form) -> list[Row]:
-    """All rows of a table of one of TABLE_KINDS. Raises InputError for what is no single row's
-    fault."""
+    """All rows of a table of one of TABLE_KINDS that is a text. Raises InputError for what is no
+    single row's fault."""
     text = _text(data, where, form.encoding)
     zero = text.find("\0")
     if zero >= 0:
@@ -88,18 +91,23 @@ def _separated(text: str, where: str, kind: str, form: Form) -> Iterator[Row]:
     delimiter = form.delimiter or ("\t" if kind == "tsv" else _delimiter(text, form.quote))
     records = _records(text, where, delimiter, form.quote)
     line, names = next(records, (1, []))
-    if not any(names):
-        raise InputError("a table has no header", {"file": where})
-    twice = [name for name, times in Counter(names).items() if times > 1]
-    if twice:
-        values = {"file": where, "at": f"line {line}", "columns": ", ".join(map(repr, twice))}
-        raise InputError("a table names a column twice", values)
+    refuse_header(names, where, f"line {line}")
     for line, fields in records:
         at = f"line {line}"
         if len(fields) == len(names):
             yield Row(at, dict(zip(names, fields, strict=True)))
         else:
             yield Row(at, None, f"it has {len(fields)} fields, and the header {len(names)}")
+
+
+def refuse_header(names: Sequence[str], where: str, at: str) -> None:
+    """InputError where the names of a table's columns are none, or not each its own."""
+    if not any(names):
+        raise InputError("a table has no header", {"file": where})
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
+        values = {"file": where, "at": at, "columns": ", ".join(map(repr, twice))}
+        raise InputError("a table names a column twice", values)
 
 
 def _records(text: str, where: str, delimiter: str, quote: str) -> Iterator[tuple[int, list[str]]]:

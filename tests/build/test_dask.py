@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from patience import PATIENCE_S
 from provider import Provider
-from workspace import Workspace
+from workspace import MODEL, Workspace
 
 from popbuild.base.errors import FencedError
 from popbuild.base.paths import Root
@@ -140,6 +140,50 @@ def test_workers_of_ones_own(root: Workspace, provider: Provider) -> None:
     assert root.popbuild("run").code == 0
     assert len(root.runs()) == 24
     assert len(provider.requests) == 48
+
+
+def test_files_and_items_on_workers(workspace: Workspace, provider: Provider) -> None:
+    """A worker copies a seed's file into its job, and asks about each item once; after a change of
+    both, only for what reads the file, and for the item that changed."""
+    workspace.task("research", prompt="Report: {{ files.report.text }}\n")
+    workspace.pipeline(["research"])
+    workspace.write("inputs/q3.md", "We sold 40.")
+    filed = {"name": "filed", "files": {"report": "inputs/q3.md"}, "data": {}}
+    workspace.write("seeds/first.json", filed)
+    many = "pipeline-config/pipelines/many"
+    models = {task: {"model": MODEL} for task in ("each", "all")}
+    body = {"name": "many", "tasks": list(models), "taskConfig": models}
+    workspace.write(f"{many}/pipeline.json", body)
+    workspace.write(f"{many}/tasks/index.yaml", "each: ./each\nall: ./all\n")
+    workspace.write(f"{many}/tasks/each/task.yaml", "foreach: seed.data.topics\nkey: id\n")
+    workspace.write(f"{many}/tasks/each/prompt.md", "Item: {{ item.id }}, {{ item.text }}")
+    joined = "{{ artifacts.each.items | map(attribute='key') | join(', ') }}"
+    workspace.write(f"{many}/tasks/all/prompt.md", f"All: {joined}")
+    topics = [{"id": f"t{number}", "text": "old"} for number in range(5)]
+    items = {"name": "items", "pipeline": "many", "data": {"topics": topics}}
+    workspace.write("seeds/items.json", items)
+    assert _dask_asks(workspace, provider) == {
+        "Report: We sold 40.": 1,
+        **{f"Item: t{number}, old": 1 for number in range(5)},
+        "All: t0, t1, t2, t3, t4": 1,
+    }
+    assert _dask_asks(workspace, provider) == {}
+    assert (workspace.job("first") / "inputs/report.md").read_text() == "We sold 40."
+
+    workspace.write("inputs/q3.md", "We sold 41.")
+    topics[2]["text"] = "new"
+    workspace.write("seeds/items.json", items)
+    assert _dask_asks(workspace, provider) == {"Report: We sold 41.": 1, "Item: t2, new": 1}
+    assert _dask_asks(workspace, provider) == {}
+    assert workspace.popbuild("verify").code == 0
+
+
+def _dask_asks(workspace: Workspace, provider: Provider) -> Counter[str]:
+    """What all jobs ask on workers of their own."""
+    before = asked(provider)
+    result = workspace.popbuild("run", "--dask", "local")
+    assert result.code == 0, result.out + result.err
+    return asked(provider) - before
 
 
 @pytest.mark.parametrize("tool", ["popbuild", "doit"])

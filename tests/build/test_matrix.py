@@ -34,6 +34,7 @@ STRIDES = {
     "skip": 150,
     "items": 134,
     "over jobs": 230,
+    "rows": 230,
     "rejection": 122,
     "retry": 86,
     "prune": 22,

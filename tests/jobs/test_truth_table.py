@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import documents
 import pytest
 from commands import Result
 from provider import Provider, Reply, Request, default_answer
@@ -75,6 +76,14 @@ seed field read by pointer                 | check                 | check      
 seed formatting                            |                       |                       | 0
 seed formatting, then a rebuild            | facts                 |                       | 0
     facts: never built
+seed becomes a row of the same values      |                       |                       | 0
+seed becomes a row, field printed          | lead facts            | lead facts            | 0
+    lead: seed:/data/topic changed
+seed becomes a row, field not printed      |                       |                       | 0
+seed becomes a row, a field's type         | facts                 | facts                 | 0
+    facts: seed:/data/weight changed
+seed becomes a row of a workbook           |                       |                       | 0
+row among others that are odd              |                       |                       | 1
 
 upstream value read                        | facts check           | facts check           | 0
     facts: seed:/data/angle changed
@@ -374,6 +383,33 @@ def new(path: str, content: object = "x") -> Change:
     return change
 
 
+def as_row(*before: str, **fields: Any) -> Change:
+    """The seed as a row of JSON Lines, with other fields, below lines `before` it."""
+
+    def change(workspace: Workspace) -> None:
+        (workspace.root / "seeds/first.json").unlink()
+        row = json.dumps({"id": "first", **SEED, **fields})
+        workspace.write("seeds/table.jsonl", "\n".join([*before, row]))
+        data = {name: f"{{{{ row.{name} }}}}" for name in SEED}
+        spec = {"rows": "table.jsonl", "id": "{{ row.id }}", "data": data}
+        workspace.write("seeds/table.yaml", json.dumps(spec))
+
+    return change
+
+
+def as_row_of_a_workbook(workspace: Workspace) -> None:
+    """With the lists and objects made of cells."""
+    as_row()(workspace)
+    plain = {name: value for name, value in SEED.items() if isinstance(value, str | int)}
+    cells = plain | SEED["audience"]
+    workspace.write("seeds/table.xlsx", documents.workbook({"S": [list(cells), [*cells.values()]]}))
+    own = {name: f"{{{{ row.{name} }}}}" for name in cells}
+    data = {name: own[name] for name in plain}
+    data |= {"points": SEED["points"], "audience": {name: own[name] for name in SEED["audience"]}}
+    spec = {"rows": "table.xlsx", "id": "first", "data": data}
+    workspace.write("seeds/table.yaml", json.dumps(spec))
+
+
 def seed_formatting(workspace: Workspace) -> None:
     seed = workspace.read("seeds/first.json")
     for each in ("audience", None):
@@ -505,6 +541,12 @@ CHANGES: dict[str, Change] = {
     "seed field read by pointer": seed(tone="formal"),
     "seed formatting": seed_formatting,
     "seed formatting, then a rebuild": seed_formatting_then_a_rebuild,
+    "seed becomes a row of the same values": as_row(),
+    "seed becomes a row, field printed": as_row(topic="wind"),
+    "seed becomes a row, field not printed": as_row(note="still nobody"),
+    "seed becomes a row, a field's type": as_row(weight=3.0),
+    "seed becomes a row of a workbook": as_row_of_a_workbook,
+    "row among others that are odd": as_row("{", "[1]"),
     "upstream value read": seed(angle="costs"),
     "upstream value not read": seed(weight=4),
     "prompt": replace("tasks/lead/prompt.md", "lead:", "lead: today,"),
@@ -635,7 +677,7 @@ def test_what_a_change_makes_run(row: Row, copied: Workspace) -> None:
     if row.code == 0:
         states = {line.split(maxsplit=2)[2] for line in again.out.splitlines()}
         assert states == {"up to date"}
-        for path in (copied.root / "seeds").iterdir():
+        for path in (copied.root / "seeds").glob("*.json"):
             job = copied.job(path.stem)
             assert same(json.loads((job / "seed.json").read_bytes()), json.loads(path.read_bytes()))
 

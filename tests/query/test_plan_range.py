@@ -57,13 +57,14 @@ PROMPTS = ["Write of {{ seed.data.topic }}.", "Write of {{ seed.data.topic }}, a
 @dataclass(frozen=True)
 class Scenario:
     """`kinds` are those of the tasks, each after the last. A step is several edits, a plan and a
-    run; `failing` of twelve answers have no form."""
+    run; `failing` of twelve answers have no form. Seeds are files, or `rows` of a table."""
 
     kinds: tuple[str, ...]
     models: tuple[str, ...]
     limited: bool
     failing: int
     steps: tuple[tuple[tuple[Any, ...], ...], ...]
+    rows: bool
 
 
 EDITS = st.one_of(
@@ -82,6 +83,7 @@ SCENARIOS = st.builds(
     st.booleans(),
     st.integers(0, 6),
     st.lists(st.lists(EDITS, min_size=1, max_size=3).map(tuple), min_size=3, max_size=6).map(tuple),
+    st.booleans(),
 )
 
 
@@ -135,8 +137,13 @@ class Follower:
 
     def write(self) -> None:
         scenario, names = self.scenario, [f"t{number}" for number in range(3)]
-        for job, data in self.seeds.items():
-            self.workspace.seed(job, data)
+        if scenario.rows:
+            rows = [{"id": job, **data} for job, data in self.seeds.items()]
+            self.workspace.write("seeds/jobs.jsonl", "\n".join(map(json.dumps, rows)))
+            self.workspace.write("seeds/jobs.yaml", 'rows: jobs.jsonl\nid: "{{ row.id }}"\n')
+        else:
+            for job, data in self.seeds.items():
+                self.workspace.seed(job, data)
         for number, (name, kind) in enumerate(zip(names, scenario.kinds, strict=True)):
             above = "".join(f"\n{{{{ artifacts.{each} }}}}" for each in names[:number])
             self.workspace.task(
