@@ -19,6 +19,7 @@ from popbuild.jobs.row_seeds import RowSeed
 from popbuild.jobs.seed_files import BadSeed, key_problems, read_seed
 from popbuild.jobs.surroundings import Surroundings
 from popbuild.model.config.config import DEFAULT_PIPELINE
+from popbuild.model.job_groups import named_groups
 from popbuild.model.problem import Problem, pointer_of
 from popbuild.model.schema import gate, schemas
 from popbuild.task.attaching import attachment_problems
@@ -119,6 +120,10 @@ def _seed_findings(
         if surroundings is not None:
             problems = key_problems(seed, surroundings.config.environment)
             yield from (Finding(where, problem) for problem in problems)
+            for name, glob in named_groups(seed).items():
+                if not surroundings.names.with_source(glob, job or ""):
+                    said = f"{glob} matches no job"
+                    yield Finding(where, Problem(said, pointer_of(["jobs", name])))
             files = surroundings.inputs.find(job or "", seed, place)
             if seed.get("pipeline", DEFAULT_PIPELINE) not in surroundings.config.broken:
                 pipeline = surroundings.config.pipeline_for(seed)

@@ -262,6 +262,7 @@ def test_a_glob_that_matches_nothing(reviews: Workspace, provider: Provider) -> 
     said = run(reviews, "run", "all", code=3)
     assert "no job matches" in said
     assert "revues-*" in said
+    assert "/jobs/reviews: revues-* matches no job" in run(reviews, "validate", code=1)
     for bad in ({"jobs": ["review-*"]}, {"jobs": {"a": 1}}, {"missing": 0}, {"missing": "some"}):
         over(reviews, **bad)
         assert "not a valid seed" in run(reviews, "run", "all", code=1)
@@ -417,3 +418,22 @@ def test_a_task_for_each_job(reviews: Workspace, provider: Provider) -> None:
     run(reviews, "run", "all")
     assert len(provider.requests) == 6
     assert provider.requests[-1].said("user") == "Name review-1: bad"
+
+
+def test_a_job_that_is_rebuilt_meanwhile(reviews: Workspace, provider: Provider) -> None:
+    """A job that is read once more after it was built anew is an error, and not a mixture; what was
+    paid for is kept, and the next run goes on with what stands there."""
+    folder = reviews.root / "pipeline-config/pipelines/summary/tasks/combine"
+    (folder / "stages.py").write_text(
+        "def critique(context):\n"
+        "    context.jobs['reviews'][0].artifacts\n"
+        "    return 'Again.'\n"
+        "def validate_quality(context):\n"
+        "    return [] if context.cycle else [{'message': 'Once more.'}]\n"
+    )
+    run(reviews, "run", "review-1", "review-2")
+    path = reviews.job("review-1") / "files/artifacts/classify-output.json"
+    provider.at(3, lambda _: path.write_text(path.read_text().replace("none", "some")))
+    said = run(reviews, "run", "all", "--only", code=2)
+    assert "a job was built anew while one that is over it was" in said
+    assert len(provider.requests) == 3
