@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -85,3 +86,25 @@ def test_a_real_rejection(tmp_path: Path) -> None:
         answers = workspace.tree(".popbuild/store")
         assert workspace.doit("run").code == 1
         assert workspace.tree(".popbuild/store") == answers
+
+
+def test_the_second_demo(tmp_path: Path) -> None:
+    """A document in pieces and a PDF, as demo/reviews has them; a sentence that changes is one
+    piece and what stands above it."""
+    with Workspace(tmp_path) as workspace:
+        shutil.rmtree(workspace.root)
+        for part in ("seeds", "inputs", "pipeline-config"):
+            shutil.copytree(CHECKOUT / "demo/reviews" / part, workspace.root / part)
+        run = ("run", "job=workshop", "--json")
+        assert workspace.popbuild(*run, timeout_s=900).code == 0
+        letter = workspace.letter("workshop", "advice")
+        assert letter["items"]["count"] == letter["usage"]["calls"] == 3
+        assert len(workspace.artifact("workshop", "leaflet")["content"]) > 40
+        before = workspace.tree("pipeline-data")
+        assert workspace.popbuild(*run).code == 0
+        assert workspace.tree("pipeline-data") == before
+        handbook = workspace.root / "inputs/handbook.md"
+        handbook.write_text(handbook.read_text().replace("takes five hours", "takes six hours"))
+        assert workspace.popbuild(*run, timeout_s=900).code == 0
+        assert workspace.letter("workshop", "advice")["usage"]["calls"] == 1
+        assert workspace.popbuild("verify").code == 0
