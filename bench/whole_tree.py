@@ -54,7 +54,7 @@ def beside_plain_doit(jobs: int, rounds: int) -> dict[str, Timed]:
         helpers.provider() as environment,
         _tree(1, environment) as one,
         _tree(jobs, environment) as many,
-        _plain_tree(jobs) as plain,
+        plain_tree(jobs) as plain,
     ):
         job = ("doit", "run", f"job={_JOB}")
         commands: dict[str, Command] = {
@@ -128,7 +128,7 @@ def _tree(jobs: int, environment: Mapping[str, str]) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _plain_tree(jobs: int) -> Iterator[Path]:
+def plain_tree(jobs: int) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="popbuild-bench-") as folder:
         plain = Path(folder)
         others.write_seeds(plain, jobs)
