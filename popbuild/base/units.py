@@ -41,7 +41,7 @@ def seconds(duration_ms: float) -> str:
 def fit_line(head: str, text: str) -> str:
     """A line of 80 columns; a longer text is cut, to 30 characters at least."""
     room = max(80 - len(head), 30)
-    return head + (text if len(text) <= room else text[: room - 1] + "…")
+    return head + (text if len(text) <= room else text[: room - 1].rstrip(" …") + "…")
 
 
 def count(number: int, name: str) -> str:
