@@ -8,7 +8,7 @@ from popbuild.base import errors
 from popbuild.base.errors import PopbuildError, StoppedError
 from popbuild.build.events import JobResult
 from popbuild.jobs.lookup import Job
-from popbuild.jobs.members import Group
+from popbuild.jobs.members import Group, named_few
 from popbuild.model import status as states
 from popbuild.model.job_groups import least_share
 
@@ -39,7 +39,7 @@ def _error_of(job: Job, group: Group) -> PopbuildError | None:
     if waiting:
         return StoppedError(
             "jobs that this one is over wait for a person",
-            {**where, "waiting": _names(waiting)},
+            {**where, "waiting": named_few(waiting, _MAX_NAMED)},
             hint=f"popbuild approve {waiting[0]}, or reject it; then run this one again",
         )
     if not group.lacks(least_share(job.seed)):
@@ -55,9 +55,4 @@ def _by_state(others: Mapping[str, str]) -> dict[str, object]:
     found: dict[str, list[str]] = {}
     for job, state in others.items():
         found.setdefault(state, []).append(job)
-    return {state: _names(jobs) for state, jobs in found.items()}
-
-
-def _names(jobs: list[str]) -> str:
-    more = len(jobs) - _MAX_NAMED
-    return ", ".join(jobs[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return {state: named_few(jobs, _MAX_NAMED) for state, jobs in found.items()}

@@ -8,7 +8,6 @@ written anew with one receipt for each.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 
 from popbuild.base import disk, jsonio
 from popbuild.base.redact import redact_value
+from popbuild.jobs.run_log import json_of
 from popbuild.model.letter import Fingerprint, is_sealed, seal
 
 ITEMS_VERSION = 1
@@ -60,7 +60,7 @@ class ItemReceipts:
         for place, line in _lines(self._path):
             self._end = place + len(line)
             self._is_torn = not line.endswith(b"\n")
-            body = None if self._is_torn else _opened(line)
+            body = None if self._is_torn else json_of(line)
             if body is None:
                 continue
             if not place and body != self._header:
@@ -111,7 +111,7 @@ class ItemReceipts:
     def body(self, receipt: Receipt) -> dict[str, Any]:
         """A receipt as it was written, with its output or its problems."""
         with disk.open_to_read(self._path) as file:
-            return _opened(os.pread(file, receipt.size, receipt.place)) or {}
+            return json_of(os.pread(file, receipt.size, receipt.place)) or {}
 
     def forget(self) -> None:
         """Take no receipt for what it says: all items run."""
@@ -131,7 +131,7 @@ class ItemReceipts:
 
 def read_receipts(path: Path) -> Iterator[dict[str, Any]]:
     """The receipts in a file, as they were written."""
-    bodies = (_opened(line) for _, line in _lines(path))
+    bodies = (json_of(line) for _, line in _lines(path))
     return (body for body in bodies if body is not None and _is_receipt(body))
 
 
@@ -154,11 +154,3 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 def _line(body: object) -> bytes:
     return jsonio.compact(body).encode() + b"\n"
-
-
-def _opened(line: bytes) -> dict[str, Any] | None:
-    try:
-        body = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return body if isinstance(body, dict) else None

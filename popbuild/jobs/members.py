@@ -252,7 +252,7 @@ def _wait_of(group: Group, share: float) -> str:
 _MAX_NAMED = 3  # jobs in one reason
 
 
-def named_few(jobs: Sequence[str]) -> str:
-    """The first of these jobs, and how many more there are."""
-    more = len(jobs) - _MAX_NAMED
-    return ", ".join(jobs[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
+def named_few(jobs: Sequence[str], most: int = _MAX_NAMED) -> str:
+    """The first of these jobs, at most so many, and how many more there are."""
+    more = len(jobs) - most
+    return ", ".join(jobs[:most]) + (f" and {more} more" if more > 0 else "")

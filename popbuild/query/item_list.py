@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from popbuild.base.errors import UsageError, no_such
 from popbuild.jobs.examine import Exam
 from popbuild.jobs.fingerprint import Seen
-from popbuild.jobs.item_receipts import ItemReceipts, Receipt
+from popbuild.jobs.item_receipts import ItemReceipts
 from popbuild.jobs.lookup import Job
 from popbuild.model.item import Item
 from popbuild.model.pipeline import Task
@@ -46,28 +46,6 @@ class ItemList:
             if each.key == key:
                 return each
         raise no_item(key, task, [each.key for each in self.distinct])
-
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """Each item as JSON: its key and place, whether and why it is to be run, how it ended."""
-        receipts = self.plan.receipts
-        for item in self.distinct:
-            receipt = receipts.by_key.get(item.key)
-            body = {} if receipt is None else receipts.body(receipt)
-            yield {
-                "key": item.key,
-                "position": item.position,
-                "state": _state(receipt),
-                "reasons": list(self.plan.reasons(item)),
-                "problems": body.get("problems", []),
-                "refinementAttempts": body.get("refinementAttempts", 0),
-                **({"reason": body["reason"]} if "skipped" in body else {}),
-            }
-
-
-def _state(receipt: Receipt | None) -> str:
-    if receipt is None:
-        return "new"
-    return "skipped" if receipt.skipped else "failed" if receipt.failed else "done"
 
 
 def list_items(exam: Exam, task: Task, templates: Templates) -> ItemList:

@@ -36,14 +36,27 @@ class MemberTrace(ReadTrace):
         self._trace.of_members(self.group, ("jobs-length", pointer))
 
 
-class MemberView(ObjectView):
-    """One job: `id`, `seed` and `artifacts`."""
+class _MemberObject(ObjectView):
+    """An object of a job that is put together once all of it is read."""
 
     __slots__ = ()
     _trace: MemberTrace
 
+    def __init__(self, trace: MemberTrace, pointer: str) -> None:
+        super().__init__({}, f"jobs:{trace.group.name}", pointer, trace)
+
+    def _whole(self) -> Any:
+        self._value = self._trace.group.value(self._trace.number, self._pointer)
+        return super()._whole()
+
+
+class MemberView(_MemberObject):
+    """One job: `id`, `seed` and `artifacts`."""
+
+    __slots__ = ()
+
     def __init__(self, trace: MemberTrace) -> None:
-        super().__init__({}, f"jobs:{trace.group.name}", OF_ALL, trace)
+        super().__init__(trace, OF_ALL)
 
     def _at(self, part: str | int) -> Any:
         group, number = self._trace.group, self._trace.number
@@ -55,32 +68,23 @@ class MemberView(ObjectView):
             return MemberArtifactsView(self._trace)
         return MISSING
 
-    def _whole(self) -> Any:
-        self._value = self._trace.group.value(self._trace.number, self._pointer)
-        return super()._whole()
-
     def __iter__(self) -> Iterator[str]:
         return iter(("id", "seed", "artifacts"))
 
 
-class MemberArtifactsView(ObjectView):
+class MemberArtifactsView(_MemberObject):
     """The main artifacts of a job by task."""
 
     __slots__ = ()
-    _trace: MemberTrace
 
     def __init__(self, trace: MemberTrace) -> None:
-        super().__init__({}, f"jobs:{trace.group.name}", f"{OF_ALL}/artifacts", trace)
+        super().__init__(trace, f"{OF_ALL}/artifacts")
 
     def _at(self, part: str | int) -> Any:
         value = self._trace.group.seen(self._trace.number, str(part))
         pointer = self._pointer + pointer_of([part])
         self._trace.looked(self._document, pointer, value)
         return view(value, self._document, pointer, self._trace)
-
-    def _whole(self) -> Any:
-        self._value = self._trace.group.value(self._trace.number, self._pointer)
-        return super()._whole()
 
 
 class GroupView(ArrayView):

@@ -543,7 +543,7 @@ CHANGES: dict[str, Change] = {
     "seed formatting, then a rebuild": seed_formatting_then_a_rebuild,
     "seed becomes a row of the same values": as_row(),
     "seed becomes a row, field printed": as_row(topic="wind"),
-    "seed becomes a row, field not printed": as_row(note="still nobody"),
+    "seed becomes a row, field not printed": as_row(note="another"),
     "seed becomes a row, a field's type": as_row(weight=3.0),
     "seed becomes a row of a workbook": as_row_of_a_workbook,
     "row among others that are odd": as_row("{", "[1]"),
