@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import random
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -43,6 +44,25 @@ def make_folder(path: Path) -> None:
 def stands(path: str | Path) -> bool:
     """Whether anything has this name, a dangling link included."""
     return os.path.lexists(path)
+
+
+def look(path: str, folder: int | None = None) -> os.stat_result | None:
+    """The stat of what has this name, a link itself; None if nothing has."""
+    try:
+        return os.lstat(path, dir_fd=folder)
+    except OSError:
+        return None
+
+
+@contextlib.contextmanager
+def looking_below(folder: Path) -> Iterator[Callable[[str], os.stat_result | None]]:
+    """Inside, `look` for places below a folder. It is held open, so that for many files the system
+    does not walk to the folder each time: a fourth of what a look costs."""
+    held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield functools.partial(look, folder=held)
+    finally:
+        os.close(held)
 
 
 def is_folder(path: str | Path) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TextIO
 
 from popbuild.base.errors import FAILED, INTERRUPTED, OK, PopbuildError, shown_error
-from popbuild.base.redact import redact
+from popbuild.base.redact import Variables, redact
 
 _ROOM = "make room there and run it again: nothing is bought twice"
 _ACCESS = "popbuild must be able to read and write there; then run it again"
@@ -43,7 +43,7 @@ def print_json(value: object, *, lines: bool = False) -> None:
 
 
 def print_lines(lines: Iterable[str]) -> None:
-    environment = dict(os.environ)  # which decodes every variable whenever it is read
+    environment = Variables(os.environ)  # which are decoded, and searched for secrets, once
     for line in lines:
         print(redact(line, environment))
 

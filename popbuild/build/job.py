@@ -277,7 +277,7 @@ def take_up(job: lookup.Job, root: Root) -> tuple[JobFolder, InputFiles]:
 
 def _source(job: lookup.Job, root: Root) -> bytes:
     """A job's seed as it waits in pending/: byte for byte as its file, or as its row makes it."""
-    if row_seeds.of_row(root, job.id) is not None:
+    if row_seeds.source_of_row(root, job.id) is not None:
         return jsonio.dumps(job.seed, sort=False)
     return disk.read(root.seed(job.id), max_bytes=jsonio.MAX_BYTES)
 

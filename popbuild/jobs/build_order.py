@@ -83,9 +83,10 @@ class _Search:
         """Note a job, behind those that it is over."""
         if job in self.order:
             return
-        # Of a job that is known to be up to date, so are those that it is over.
-        is_known = self.index is not None and self.index.knows(job)
-        seed = {} if is_known else _seed_of(self.around, job)
+        if self.index is not None and self.index.knows(job):
+            self.order[job] = None  # as are those that it is over
+            return
+        seed = _seed_of(self.around, job)
         names, own = self.around.names, []
         for glob in named_groups(seed).values():
             for each in (names.with_source if self.add else names.matching)(glob, job):

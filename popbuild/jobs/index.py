@@ -22,7 +22,7 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
-from popbuild.base import file_clock, fork_map, tree
+from popbuild.base import disk, file_clock, fork_map, tree
 from popbuild.base.errors import PopbuildError
 from popbuild.base.paths import COMPLETE, job_place
 from popbuild.base.read_notes import noting_reads
@@ -59,7 +59,9 @@ class Index:
         self._met: set[str] = set()  # those whose row was found by this very command
         self._now: file_clock.Moment | None = None
         self._unsettled: frozenset[str] = frozenset()
-        file = stamps.stat_at(str(self._path))
+        self._moment: stamps.OneMoment | None = None  # in which the command looks at all jobs
+        self._held = contextlib.ExitStack()
+        file = disk.look(str(self._path))
         if len(ids) > 1 and (file is None or file.st_size <= len(ids) * _BYTES_A_JOB):
             with contextlib.suppress(OSError):
                 self._unsettled = stamps.unsettled_jobs(around.root)
@@ -74,10 +76,15 @@ class Index:
 
     def __enter__(self) -> Self:
         self._around.known = self.knows
+        if self._rows or self._stale:
+            look = self._held.enter_context(disk.looking_below(self._around.root.path))
+            self._moment = stamps.OneMoment(self._around.root, look)
         return self
 
     def __exit__(self, *_error: object) -> None:
         self._around.known = self._still_knows
+        self._moment = None
+        self._held.close()
         self._around.others.clear()
         self._met.clear()
         if self._learned and self._now is not None:
@@ -135,7 +142,7 @@ class Index:
         return self._known[job]
 
     def _still_knows(self, job: str) -> Pipeline | None:
-        """The same at a later time, at which jobs may have been built."""
+        """The same at a later time, at which jobs may have been built, and tables changed."""
         self._known.clear()
         return self.knows(job)
 
@@ -154,8 +161,12 @@ class Index:
             return None
         if job in self._met:
             return watched.pipeline
-        same = stamps.stamp_of(root, job, watched, stamps.stat_at, inputs, members) == digest
-        return watched.pipeline if same else None
+        if self._moment is not None:
+            stats = self._moment.stats_of(job, watched, inputs)
+        else:
+            own = row_seeds.digest_of_row(root, job)
+            stats = stamps.stats_of(job, watched, inputs, own, lambda at: disk.look(root.at(at)))
+        return watched.pipeline if stamps.stamp_of(watched, stats, members) == digest else None
 
     def _members_of(self, job: str, globs: Mapping[str, str]) -> bytes | None:
         """A digest over the stamps of the jobs that a job is over, orphans among them; None where
@@ -178,6 +189,7 @@ class Index:
         self._learn_of_others(job)
         if self._now is None or job in self._unsettled:
             return self._noted(lookup.find(job, self._around))
+        row = row_seeds.digest_of_row(self._around.root, job)
         with noting_reads() as seen:
             found = lookup.find(job, self._around)
             self._noted(found)
@@ -193,17 +205,18 @@ class Index:
                 return found
         name = found.seed.get("pipeline", DEFAULT_PIPELINE)
         watched = self._watch(name)
-        if watched is not None and self._are_at_rest(seen.values()):
+        is_same_row = row_seeds.digest_of_row(self._around.root, job) == row
+        if watched is not None and is_same_row and self._are_at_rest(seen.values()):
             # The stats of what was read, and not of what stands there a moment later.
-            inputs, globs = _input_places(found), named_groups(found.seed)
+            inputs, globs = found.all_input_places, named_groups(found.seed)
             members = self._members_of(job, globs)
             if members is not None:
-                root = self._around.root
-                stamp = stamps.stamp_of(root, job, watched, seen.get, inputs, members)
-                row = f"{name}:{stamp}"
-                self._keep(job, row if found.up_to_date and holds_all else None, inputs, globs)
-                if told is not None and self._stale.get(job) != (row, told):
-                    self._stale[job] = row, told
+                at = self._around.root.at
+                stats = stamps.stats_of(job, watched, inputs, row, lambda each: seen.get(at(each)))
+                known = f"{name}:{stamps.stamp_of(watched, stats, members)}"
+                self._keep(job, known if found.up_to_date and holds_all else None, inputs, globs)
+                if told is not None and self._stale.get(job) != (known, told):
+                    self._stale[job] = known, told
                     self._learned = True
         return found
 
@@ -281,10 +294,3 @@ def find_all(names: Collection[str], around: Surroundings) -> Iterator[lookup.Jo
         for name in names:
             job = index.show(name)
             yield dataclasses.replace(job, bad_name=bad[name]) if name in bad else job
-
-
-def _input_places(job: lookup.Job) -> list[str]:
-    """Where the files of a job's seed stand: what was read, and the job's own copies."""
-    folder = job_place(job.state, job.id)
-    own = [f"{folder}/{each}" for each in (job.exam.input_places if job.exam else ())]
-    return sorted({*own, *(each.place for each in job.files.values())})

@@ -19,7 +19,7 @@ _PLACES = (CURRENT, COMPLETE, REJECTED)
 
 def known_seeds(root: Root) -> list[str]:
     """The IDs of the jobs that have a source under seeds/: a file, or a row of a table."""
-    rows = row_seeds.of_rows(root)
+    rows = row_seeds.digests_of_rows(root)
     tables = row_seeds.table_files(root)
     files = tree.stems_in(root.seeds, ".json")
     return sorted({*rows, *(each for each in files if paths.seed_place(each) not in tables)})
@@ -45,7 +45,7 @@ def is_known(root: Root, job: str) -> bool:
     source = paths.seed_place(job)
     if disk.stands(root.at(source)) and source not in row_seeds.table_files(root):
         return True
-    if disk.stands(root.at(paths.pending_place(job))) or row_seeds.of_row(root, job):
+    if disk.stands(root.at(paths.pending_place(job))) or row_seeds.source_of_row(root, job):
         return True
     states = [state for state in _PLACES if _is_job(state, job)]
     return any(disk.is_folder(root.at(paths.job_place(state, job))) for state in states)

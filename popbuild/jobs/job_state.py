@@ -22,6 +22,7 @@ from popbuild.jobs import row_seeds
 from popbuild.jobs.claims import JobLocks
 from popbuild.jobs.records import is_foreign, read_json, shown_status
 from popbuild.jobs.seed_files import BadSeed, read_seed
+from popbuild.jobs.table_seeds import TABLE_ENDING
 from popbuild.model import status as states
 from popbuild.model.pipeline import Pipeline
 from popbuild.model.problem import Problem
@@ -90,9 +91,9 @@ def state_in(folder: JobFolder) -> Any:
 def seed_source(root: Root, job: str, folder: JobFolder | None) -> str | None:
     """The source of today's seed: its file's name, that of the table whose row it is, or SUBMITTED.
     None for a job without any."""
-    row = row_seeds.of_row(root, job)
-    if row is not None:
-        return row.source
+    source = row_seeds.source_of_row(root, job)
+    if source is not None:
+        return source
     if disk.stands(root.seed(job)):
         return root.seed(job).name
     waits = [root.pending(job), root.job(CURRENT, job).path / CLAIMED]
@@ -124,7 +125,7 @@ def todays_seed(root: Root, job: str) -> tuple[dict[str, Any], str]:
 
 def may_be_over(root: Root, job: str) -> bool:
     """Whether a job may be over others, at a glance: most are not, and there may be many."""
-    if row_seeds.of_row(root, job) is not None:
+    if row_seeds.source_of_row(root, job) is not None:
         return False  # no table says that
     own = [f"{paths.job_place(state, job)}/{SEED}" for state in (CURRENT, REJECTED, COMPLETE)]
     for place in (paths.seed_place(job), paths.pending_place(job), *own):
@@ -146,8 +147,8 @@ def is_orphan(root: Root, folder: JobFolder) -> bool:
             source = body.get("source")
     if not isinstance(source, str) or file_name_problem(source):
         return False
-    if source.endswith(row_seeds.TABLE_ENDING):
-        gone = row_seeds.of_row(root, folder.id) is None and row_seeds.tells_of(root, source)
+    if source.endswith(TABLE_ENDING):
+        gone = row_seeds.source_of_row(root, folder.id) is None and row_seeds.tells_of(root, source)
         return gone and not any(map(disk.stands, (root.seed(folder.id), root.pending(folder.id))))
     if not source.endswith(".json"):
         return False

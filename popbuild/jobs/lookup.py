@@ -69,6 +69,13 @@ class Job:
         return self.state == COMPLETE and self.exam is not None and self.exam.up_to_date()
 
     @property
+    def all_input_places(self) -> list[str]:
+        """Where the files of its seed stand below the root: what was read, and its own copies."""
+        folder = paths.job_place(self.state, self.id)
+        own = [f"{folder}/{each}" for each in (self.exam.input_places if self.exam else ())]
+        return sorted({*own, *(each.place for each in self.files.values())})
+
+    @property
     def bad(self) -> tuple[str, tuple[Problem, ...]] | None:
         """Why the job cannot be built: a BAD_ word and its problems. None where it can."""
         if self.bad_name is not None:

@@ -3,34 +3,31 @@ that decides: configuration, addresses, popbuild itself. The index's file keeps 
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from popbuild import __version__
 from popbuild.base import disk, file_clock, jsonio, paths, tree
 from popbuild.base.errors import PopbuildError
-from popbuild.base.paths import COMPLETE, CURRENT, PACKAGE, PENDING, REJECTED, SEED, STATUS, Root
+from popbuild.base.paths import COMPLETE, CURRENT, PENDING, REJECTED, SEED, STATUS, Root
 from popbuild.jobs import fingerprint, job_ids, records, row_seeds
 from popbuild.jobs.examine import Exam
+from popbuild.jobs.own_code import own_code
 from popbuild.jobs.staleness import Verdict
 from popbuild.jobs.surroundings import Surroundings
 from popbuild.model.pipeline import Pipeline
 
-# Folders of the code that decides what is stale.
-_JUDGES = ("base", "model", "model/config", "model/schema", "llm", "jobs")
 _INDEX_VERSION = 5
 _MAX_REASONS = 4_000  # characters of a stale job's reasons that are kept
 _pack = struct.Struct("=qqqQQ").pack
 
-# A path -> what stands there, None for nothing.
+# A place of the root -> what stands there, None for nothing.
 Look = Callable[[str], os.stat_result | None]
 
 
@@ -49,7 +46,7 @@ def watched_of(around: Surroundings, pipeline: Pipeline) -> Watched:
         places += [paths.letter_place(task.id), paths.artifact_place(task.artifact)]
     elsewhere = jsonio.digest(
         [
-            _own_code(),
+            own_code(),
             fingerprint.STAGES_VERSION,
             [dataclasses.asdict(task) for task in pipeline.tasks],
             [dataclasses.astuple(around.model_place(task)) for task in pipeline.tasks],
@@ -59,49 +56,54 @@ def watched_of(around: Surroundings, pipeline: Pipeline) -> Watched:
     return Watched(pipeline, tuple(places), elsewhere.encode())
 
 
-def stat_at(path: str) -> os.stat_result | None:
-    try:
-        return os.lstat(path)
-    except OSError:
-        return None
+@dataclass(frozen=True)
+class Stats:
+    """What is there of a job: the digest of the row that makes it, and the stats of its files, None
+    for one that is missing. A row has a digest of its own, since its table changes with each."""
+
+    row: bytes
+    files: Sequence[os.stat_result | None]
 
 
-def stamp_of(
-    root: Root,
-    job: str,
-    watched: Watched,
-    look: Look,
-    inputs: Iterable[str] = (),
-    members: bytes = b"",
-) -> str:
-    """A digest over the stats of a job's files, missing ones included. `inputs` are the places, of
-    the root, of the files that its seed names; `members` a digest over the stamps of the jobs that
-    it is over."""
-    folder = root.at(paths.job_place(COMPLETE, job))
-    row = row_seeds.of_row(root, job)  # of its own digest: its table changes with each row
-    parts = [watched.elsewhere, b"" if row is None else row.digest, members]
-    sources = root.at(paths.seed_place(job)), root.at(paths.samples_place(job))
-    own = [f"{folder}/{each}" for each in watched.places]
-    for path in (*sources, *own, *map(root.at, inputs)):
-        it = look(path)
+def stats_of(job: str, watched: Watched, inputs: Iterable[str], row: bytes, look: Look) -> Stats:
+    """The stats of a job's files, each at a look. `inputs` are the places of those that its seed
+    names."""
+    folder = paths.job_place(COMPLETE, job)
+    own = (f"{folder}/{each}" for each in watched.places)
+    places = (paths.seed_place(job), paths.samples_place(job), *own, *inputs)
+    return Stats(row, [look(each) for each in places])
+
+
+class OneMoment:
+    """The jobs of a root as they are found from one moment on: what all of them have is looked at
+    once, the tables, and the folders in which most jobs of rows have no file."""
+
+    def __init__(self, root: Root, look: Look) -> None:
+        self._look = look
+        self._rows = row_seeds.digests_of_rows(root)
+        self._seeds = frozenset(tree.stems_in(root.seeds, ".json"))
+        self._samples = frozenset(tree.stems_in(root.samples("any").parent, ".json"))
+
+    def stats_of(self, job: str, watched: Watched, inputs: Iterable[str]) -> Stats:
+        """`stats_of` a job in this moment."""
+        look, folder = self._look, paths.job_place(COMPLETE, job)
+        seed = look(paths.seed_place(job)) if job in self._seeds else None
+        samples = look(paths.samples_place(job)) if job in self._samples else None
+        own = [look(f"{folder}/{each}") for each in watched.places]
+        return Stats(self._rows.get(job, b""), [seed, samples, *own, *map(look, inputs)])
+
+
+def stamp_of(watched: Watched, stats: Stats, members: bytes = b"") -> str:
+    """A digest over what is there of a job. `members` is one over the stamps of the jobs that it is
+    over."""
+    parts = [watched.elsewhere, stats.row, members]
+    for it in stats.files:
         parts.append(
             b"missing"
             if it is None
             else _pack(it.st_size, it.st_mtime_ns, it.st_ctime_ns, it.st_ino, it.st_dev)
         )
     return hashlib.blake2b(b"".join(parts), digest_size=16).hexdigest()
-
-
-def _own_code() -> list[Any]:
-    """popbuild itself: another version of it may judge otherwise, and so may another edit of it."""
-    found = []
-    with contextlib.suppress(OSError):  # not installed as files
-        for folder in _JUDGES:
-            for each in os.scandir(PACKAGE / folder):
-                if each.name.endswith(".py"):
-                    status = each.stat()
-                    found.append((f"{folder}/{each.name}", status.st_size, status.st_mtime_ns))
-    return [__version__, sorted(found)]
 
 
 StaleRow = tuple[str, Mapping[str, Verdict]]  # a row, and the verdict on each task

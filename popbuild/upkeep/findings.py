@@ -15,9 +15,9 @@ from popbuild.jobs import records
 from popbuild.jobs.extraction import EXTRACTED, is_installed, looks_at_files, not_installed
 from popbuild.jobs.input_files import InputFiles, own_inputs
 from popbuild.jobs.records import listed_tasks
-from popbuild.jobs.row_seeds import RowSeed
 from popbuild.jobs.seed_files import BadSeed, key_problems, read_seed
 from popbuild.jobs.surroundings import Surroundings
+from popbuild.jobs.table_seeds import RowSeed
 from popbuild.model.config.config import DEFAULT_PIPELINE
 from popbuild.model.job_groups import named_groups
 from popbuild.model.problem import Problem, pointer_of

@@ -511,7 +511,7 @@ def test_the_weights_count(built: Workspace) -> None:
 
 def test_another_version_of_popbuild_looks_itself(built: Workspace) -> None:
     """What another version found says nothing about what this one would."""
-    newer = "from popbuild.jobs import stamps; stamps.__version__ = '999'"
+    newer = "from popbuild.jobs import own_code; own_code.__version__ = '999'"
     assert watched(built, "list", before=newer).opened == set(JOBS)
     stages = "from popbuild.jobs import fingerprint; fingerprint.STAGES_VERSION = '999'"
     assert "stale: research, analysis" in watched(built, "list", before=stages).out

@@ -18,6 +18,7 @@ from popbuild.base.paths import CURRENT, PENDING, Root, name_problem
 from popbuild.jobs import job_ids, job_state, promotion, records, row_seeds
 from popbuild.jobs.claims import JobLocks
 from popbuild.jobs.seed_files import BadSeed
+from popbuild.jobs.table_seeds import RowSeed
 from popbuild.model.input_file import is_input_path, named_inputs
 from popbuild.model.status import COMPLETE, REJECTED, RUNNING
 
@@ -155,7 +156,7 @@ class Sources:
         return (mark, *(disk.stamp(each) for each in files))
 
 
-def _seed_of(row: row_seeds.RowSeed, job: str) -> dict[str, object]:
+def _seed_of(row: RowSeed, job: str) -> dict[str, object]:
     try:
         return row.seed(job)
     except BadSeed:
