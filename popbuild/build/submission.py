@@ -50,12 +50,15 @@ def submit(root: Root, path: Path, job: str | None, files: Mapping[str, Path]) -
         return queue(root, seed, job, {**own, **given})
 
 
-def submit_table(root: Root, path: Path, name: str | None, pipeline: str | None) -> list[str]:
+def submit_table(
+    root: Root, path: Path, name: str | None, pipeline: str | None, sheet: str = ""
+) -> list[str]:
     """Queue a one-off job for each row of a table; gives their IDs. `name` is the template of an
-    ID, None for new ones. Nothing is queued if a row is odd, or two have the same ID."""
+    ID, None for new ones; `sheet` is one of a workbook, empty for the first. Nothing is queued if a
+    row is odd, or two have the same ID."""
     where = str(path)
     try:
-        rows = read_rows(path, where, Form())
+        rows = read_rows(path, where, Form(sheet=sheet))
     except FileNotFoundError:
         raise UsageError("no such file", {"file": where}) from None
     more = {} if pipeline is None else {"pipeline": pipeline}

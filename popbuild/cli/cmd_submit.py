@@ -11,6 +11,7 @@ from popbuild.cli.options import Given, argument, command, option, print_result,
     argument("file", "FILE", help="the seed; a folder or .zip of seed.json and its files; a table"),
     option("--id", value="ID", help="the job's ID, of a table a template; pl-... if absent"),
     option("--pipeline", value="NAME", help="the pipeline of a table's jobs"),
+    option("--sheet", value="NAME", help="the sheet of a workbook; the first if absent"),
     option(
         "--file",
         dest="files",
@@ -30,10 +31,14 @@ def _submit(given: Given) -> int:
     if is_table(path):
         if given.files:
             raise UsageError("--file is for one seed, and this is a table", {"file": given.file})
-        jobs = submit_table(root, path, given.id, given.pipeline)
+        if given.sheet == "":
+            raise UsageError("--sheet names no sheet", {"file": given.file})
+        jobs = submit_table(root, path, given.id, given.pipeline, given.sheet or "")
         return print_result(given.json, lambda: {"ids": jobs}, lambda: jobs)
     if given.pipeline is not None:
         raise UsageError("--pipeline is for a table: a seed names its own", {"file": given.file})
+    if given.sheet is not None:
+        raise UsageError("--sheet is for a workbook, and this is a seed", {"file": given.file})
     job = submit(root, path, given.id, _files(given.files or []))
     return print_result(given.json, lambda: {"id": job}, lambda: [job])
 

@@ -324,6 +324,32 @@ def test_submit_a_workbook(reviews: Workspace) -> None:
     assert not (reviews.root / KEPT).parent.exists()
 
 
+def test_submit_a_sheet(reviews: Workspace) -> None:
+    """The one that is named, hidden or not; nothing is queued where there is none of this name."""
+    other = [["id", "text", "stars"], [7, "Other", 2]]
+    book = documents.workbook({"Reviews": REVIEWS, "Old ones": other}, hidden={"Old ones"})
+    path = str(reviews.write("queue.xlsx", book))
+    for sheet, said in (
+        ("Old one", "did you mean Old ones known Old ones, Reviews"),
+        ("x", "known Old ones, Reviews"),
+        ("", "--sheet names no sheet"),
+    ):
+        refused = reviews.popbuild("submit", path, "--sheet", sheet)
+        assert refused.code == 3
+        assert said in " ".join(refused.err.split()), refused.err
+    csv = str(reviews.write("queue.csv", "id,text,stars\n1,Good,5\n"))
+    refused = reviews.popbuild("submit", csv, "--sheet", "Reviews")
+    assert (refused.code, "only a workbook has sheets" in refused.err) == (3, True)
+    seed = str(reviews.write("seed.json", {"name": "one", "data": {}}))
+    refused = reviews.popbuild("submit", seed, "--sheet", "Reviews")
+    assert (refused.code, "--sheet is for a workbook" in refused.err) == (3, True)
+    assert json.loads(reviews.popbuild("list", "--json").out) == []
+    queued = reviews.popbuild("submit", path, "--sheet", "Old ones", "--id", "q-{{ row.id }}")
+    assert (queued.code, queued.out) == (0, "q-7\n")
+    assert prompts(reviews, "run", "job=q-*") == ["Triage Other, 2"]
+    assert prompts(reviews, "run", "job=q-*") == []
+
+
 def test_a_workbook_is_read_on_the_thread_of_an_event_loop(tmp_path: Path) -> None:
     """As where a table changes under a command that runs."""
 
