@@ -456,3 +456,75 @@ def test_a_job_over_others_is_taken_up_when_they_end(root: Workspace, provider: 
     root.write("seeds/gnir.json", {**over, "jobs": {"all": "ring"}})
     assert root.popbuild("watch", "--once", "--seeds").code == 1
     assert len(provider.requests) == 8
+
+
+def over(root: Workspace, **more: object) -> None:
+    """A job `all` over `one` and `two`, whose seeds are there."""
+    folder = "pipeline-config/pipelines/sum"
+    body = {"name": "sum", "version": "1", "tasks": ["combine"]}
+    root.write(f"{folder}/pipeline.json", body | {"taskConfig": {"combine": {"model": MODEL}}})
+    root.write(f"{folder}/tasks/index.yaml", "combine: ./combine\n")
+    prompt = "All: {% for job in jobs.all %}{{ job.seed.data.topic }} {% endfor %}\n"
+    root.write(f"{folder}/tasks/combine/prompt.md", prompt)
+    for job in ("one", "two"):
+        root.seed(job, {"topic": job})
+    seed = {"name": "whole", "pipeline": "sum", "jobs": {"all": "[ot][nw][eo]"}, "data": {}}
+    root.write("seeds/all.json", seed | more)
+
+
+def summaries(provider: Provider) -> list[str]:
+    said = [request.said("user") for request in provider.requests]
+    return [each.strip() for each in said if each.startswith("All:")]
+
+
+@pytest.mark.parametrize("is_heard", [True, False])
+def test_a_job_over_others_that_another_command_built(
+    is_heard: bool, root: Workspace, provider: Provider
+) -> None:
+    """It is taken up once the last of them has ended, by notice or, where a file system gives none,
+    by a look; again when one is built anew, and not when nothing is."""
+    over(root)
+    env = (
+        {} if is_heard else {"WATCHFILES_FORCE_POLLING": "1", "WATCHFILES_POLL_DELAY_MS": "600000"}
+    )
+    rescan = "600" if is_heard else "0.1"
+    with watching(root, "--rescan", rescan, env=env) as orchestrator:
+        orchestrator.wait_for("watching pipeline-data/pending")
+        assert root.popbuild("run", "one").code == 0
+        assert root.popbuild("run", "two").code == 0
+        eventually(lambda: root.states("all") == ["complete"])
+        assert summaries(provider) == ["All: one two"]
+        assert root.popbuild("run", "one", "two").code == 0
+        root.seed("two", {"topic": "three"})
+        assert root.popbuild("run", "two").code == 0
+        eventually(lambda: summaries(provider) == ["All: one two", "All: one three"])
+        eventually(lambda: root.popbuild("check", "all").code == 0)
+        orchestrator.terminate()
+        ended = orchestrator.wait()
+    assert ended.code == 0
+    assert "stopped" not in ended.out + ended.err
+    assert root.popbuild("run").code == 0
+    assert summaries(provider) == ["All: one two", "All: one three"]
+
+
+def test_a_job_over_others_waits_for_another_command(root: Workspace, provider: Provider) -> None:
+    """While that builds one of them, even where the job could do without it."""
+    for topic in ("one", "another", "one"):  # the last from the store
+        root.seed("one", {"topic": topic})
+        if topic == "another" or not provider.requests:
+            assert root.popbuild("run", "one").code == 0
+    over(root, missing="skip")
+    with watching(root, "--rescan", "0.1") as orchestrator:
+        orchestrator.wait_for("watching pipeline-data/pending")
+        provider.hold()
+        with root.start("popbuild", "run", "two") as other:
+            provider.wait_for(5)
+            assert root.popbuild("run", "one").code == 0
+            drop(root, "later", topic="one")
+            eventually(lambda: root.states("later") == ["complete"])
+            provider.release()
+            assert other.wait().code == 0
+        eventually(lambda: root.states("all") == ["complete"])
+        orchestrator.terminate()
+        assert orchestrator.wait().code == 0
+    assert summaries(provider) == ["All: one two"]

@@ -17,14 +17,12 @@ from popbuild.base.paths import Root, name_problem, shown_name
 from popbuild.build import session
 from popbuild.build.events import Events, JobResult, shown_by
 from popbuild.build.nothing_to_do import Options
+from popbuild.build.watch.jobs_above import JobsAbove
 from popbuild.build.watch.pool import Pool
-from popbuild.build.watch.waiting import Hearing, Sources, Waiting
+from popbuild.build.watch.waiting import Hearing, Sources, Waiting, not_up_to_date
 from popbuild.build.watch.worker import Terms
 from popbuild.jobs import job_ids, row_seeds
 from popbuild.jobs.claims import JobLocks
-from popbuild.jobs.index import Index
-from popbuild.jobs.over_others import OverOthers
-from popbuild.jobs.surroundings import Surroundings
 from popbuild.model.config import config
 
 _UNSETTLED_S = 0.5  # how soon a seed is looked at again that was not whole
@@ -85,7 +83,7 @@ class _Orchestrator:
         self._queue: deque[str] = deque()
         self._seeds = Sources(root)
         self._sources: set[str] = set()  # queued since their source under seeds/ may have changed
-        self._over = OverOthers(root)
+        self._over = JobsAbove(root, self._waiting)
         self._told: set[str] = set()
         self._codes: list[int] = []
         self._signals = 0
@@ -147,6 +145,12 @@ class _Orchestrator:
         """Look for work where something was heard, and everywhere once in a while."""
         now, heard = time.monotonic(), self._hearing
         scan = heard.all or now >= self._next_scan_s
+        if scan:
+            self._over.look()
+        if scan or heard.ended:
+            names = None if scan else heard.ended
+            self._add_sources(self._over.ended_elsewhere(names, self._pool.jobs))
+            heard.ended.clear()
         if not (scan or heard.again or self._waiting.unsettled):
             return
         heard.again = heard.all = False
@@ -155,7 +159,6 @@ class _Orchestrator:
             heard.seeds = False
             self._add_sources(self._seeds.changed())
         if scan:
-            self._over.look()
             self._next_scan_s = now + self._settings.rescan_s
             self._add(self._waiting.abandoned())
             self._say_ill_named()
@@ -175,7 +178,7 @@ class _Orchestrator:
     async def _add_stale(self, names: list[str]) -> None:
         """Add all but those that the index knows to be unchanged. Their builds look again."""
         with contextlib.suppress(PopbuildError, OSError):  # workers will tell
-            names = await asyncio.to_thread(_changed, self._root, names)
+            names = await asyncio.to_thread(not_up_to_date, self._root, names)
         self._add_sources(names)
 
     def _say_ill_named(self) -> None:
@@ -233,7 +236,8 @@ class _Orchestrator:
 
     def _ended(self, result: JobResult) -> None:
         is_new = result.outcome not in ("up to date", "unchanged")
-        self._add_sources(self._over.ended(result.id) if is_new else ())
+        self._add_sources(self._over.ended(result, is_new=is_new))
+        is_told = self._over.is_to_be_told(result)
         from_source = result.id in self._sources
         self._sources.discard(result.id)
         if isinstance(result.error, LockedError):
@@ -245,7 +249,7 @@ class _Orchestrator:
             if result.exit_code:
                 self._waiting.refuse(pending)
             self._hearing.again = True
-        if from_source and not is_new:
+        if (from_source and not is_new) or not is_told:
             return
         self._codes.append(result.exit_code)
         self._events.job_done(result)
@@ -292,9 +296,3 @@ class _Orchestrator:
         self._pool.renew()
         if self._settings.seeds:
             await self._add_stale(job_ids.known_seeds(self._root))
-
-
-def _changed(root: Root, names: list[str]) -> list[str]:
-    """The jobs that are not complete and up to date with the configuration of just now."""
-    with Index(Surroundings(config.load(root)), names) as index:
-        return [job for job in names if not index.knows(job)]

@@ -17,8 +17,11 @@ from popbuild.base.file_events import watch_files
 from popbuild.base.paths import CURRENT, PENDING, Root, name_problem
 from popbuild.jobs import job_ids, job_state, promotion, records, row_seeds
 from popbuild.jobs.claims import JobLocks
+from popbuild.jobs.index import Index
 from popbuild.jobs.seed_files import BadSeed
+from popbuild.jobs.surroundings import Surroundings
 from popbuild.jobs.table_seeds import RowSeed
+from popbuild.model.config import config
 from popbuild.model.input_file import is_input_path, named_inputs
 from popbuild.model.status import COMPLETE, REJECTED, RUNNING
 
@@ -98,6 +101,13 @@ class Waiting:
         self._refused.pop(path, None)
         return True
 
+    def under_way(self) -> Iterator[str]:
+        """The jobs that processes are building, this one's workers among them."""
+        with contextlib.suppress(FileNotFoundError):
+            for path in (self._root.data / CURRENT).iterdir():
+                if name_problem(path.name) is None and not self._locks.is_free(path.name):
+                    yield path.name
+
     def abandoned(self) -> Iterator[str]:
         """The jobs whose build died."""
         names = set(promotion.unfinished_promotions(self._root))
@@ -163,6 +173,12 @@ def _seed_of(row: RowSeed, job: str) -> dict[str, object]:
         return {}
 
 
+def not_up_to_date(root: Root, names: list[str]) -> list[str]:
+    """The jobs that are not complete and up to date with the configuration of just now."""
+    with Index(Surroundings(config.load(root)), names) as index:
+        return [job for job in names if not index.knows(job)]
+
+
 def _is_object(path: Path) -> bool:
     try:
         return isinstance(json.loads(disk.read(path, max_bytes=jsonio.MAX_QUEUED_BYTES)), dict)
@@ -173,7 +189,8 @@ def _is_object(path: Path) -> bool:
 @dataclass
 class Hearing:
     """What to look at, since something changed there: `again` what waits, `seeds` seeds/ as well,
-    `all` everything. `woken` is set with each. Must be made inside an event loop."""
+    `all` everything, `ended` jobs of these names in complete/ and rejected/. `woken` is set with
+    each. Must be made inside an event loop."""
 
     root: Root
     with_seeds: bool
@@ -183,6 +200,7 @@ class Hearing:
 
     def __post_init__(self) -> None:
         self.woken = asyncio.Event()
+        self.ended: set[str] = set()
 
     @property
     def watched(self) -> list[str]:
@@ -193,6 +211,7 @@ class Hearing:
     async def listening(self) -> AsyncIterator[None]:
         """Inside, changes are noted."""
         tasks = [asyncio.create_task(self._listen(folder)) for folder in self._folders()]
+        tasks.append(asyncio.create_task(self._listen_to_ends()))
         try:
             yield
         finally:
@@ -211,3 +230,11 @@ class Hearing:
             self.seeds = self.seeds or folder == self.root.seeds
             self.all = self.all or folder == self.root.config
             self.woken.set()
+
+    async def _listen_to_ends(self) -> None:
+        folders = [self.root.data / state for state in (COMPLETE, REJECTED)]
+        async for changed in watch_files(folders, below=False):
+            names = {Path(path).name for path in changed}
+            self.ended |= {name for name in names if name_problem(name) is None}
+            if self.ended:
+                self.woken.set()

@@ -1,0 +1,83 @@
+"""The jobs over others that an orchestrator takes up as these end, here or elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Collection, Iterable
+
+from popbuild.base.paths import COMPLETE, REJECTED, Root, job_place
+from popbuild.build.events import JobResult
+from popbuild.build.watch.waiting import Waiting
+from popbuild.jobs.over_others import OverOthers
+
+_Inodes = dict[tuple[str, str], int]  # of directories, by state and job
+
+
+class JobsAbove:
+    """The jobs over others, and which of them are due."""
+
+    def __init__(self, root: Root, waiting: Waiting) -> None:
+        self._waiting = waiting
+        self._over = OverOthers(root)
+        self._ends = EndedJobs(root)
+        self._by_others: set[str] = set()  # due since another command built one below
+        self.look, self.look_at = self._over.look, self._over.look_at
+        self.take_due = self._over.take_due
+
+    def has_to_wait(self, job: str, *busy: Iterable[str]) -> bool:
+        """Whether a job that it is over comes first: one of the `busy`, or one that another process
+        builds."""
+        return self._over.has_to_wait(job, *busy, self._waiting.under_way())
+
+    def ended_elsewhere(self, jobs: Collection[str] | None, own: Collection[str]) -> list[str]:
+        """The jobs that are due since one of these, or of all, ended. Not those of our own that are
+        built: their results tell."""
+        ended = [job for job in self._ends.since(jobs) if job not in own]
+        found = [above for job in ended for above in self._over.ended(job)]
+        self._by_others.update(found)
+        return found
+
+    def ended(self, result: JobResult, *, is_new: bool) -> list[str]:
+        """The jobs that are due since our build of one ended."""
+        self._ends.since([result.id])
+        return self._over.ended(result.id) if is_new else []
+
+    def is_to_be_told(self, result: JobResult) -> bool:
+        """Whether the end of a job is worth a word: not where jobs below are still to be built by
+        another command. The next of them that ends is heard."""
+        is_by_others = result.id in self._by_others
+        self._by_others.discard(result.id)
+        return not (is_by_others and result.spares_others)
+
+
+class EndedJobs:
+    """The jobs in complete/ and rejected/, as they were when they were last looked at. A promotion
+    puts another directory in the place of the old one, which is still there at that moment."""
+
+    def __init__(self, root: Root) -> None:
+        self._root = root
+        self._inodes = self._all()
+
+    def since(self, jobs: Collection[str] | None = None) -> list[str]:
+        """The jobs, of these or of all, that ended since they were last looked at."""
+        now = self._all() if jobs is None else self._of(jobs)
+        found = {at[1] for at, inode in now.items() if self._inodes.get(at) != inode}
+        self._inodes = now if jobs is None else self._inodes | now
+        return sorted(found)
+
+    def _all(self) -> _Inodes:
+        found: _Inodes = {}
+        for state in (COMPLETE, REJECTED):
+            folder = self._root.data / state
+            with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+                found |= {(state, each.name): each.inode() for each in entries}
+        return found
+
+    def _of(self, jobs: Collection[str]) -> _Inodes:
+        found: _Inodes = {}
+        for state in (COMPLETE, REJECTED):
+            for job in jobs:
+                with contextlib.suppress(FileNotFoundError):
+                    found[state, job] = os.lstat(self._root.at(job_place(state, job))).st_ino
+        return found
