@@ -148,7 +148,9 @@ class _Import:
         complete = [each for each in places if each.startswith(f"{DATA}/{COMPLETE}/")]
         jobs = [JobFolder(self._source.place(place)) for place in complete]
         made = {digest: job.id for job in jobs if (digest := import_source.digest_in(job.seed))}
-        seeds = [place for place in self._found.imported if place.startswith(f"{SEEDS}/")]
+        own = {paths.seed_place(job.id) for job in jobs}  # of another root of ours
+        imported = [place for place in self._found.imported if place not in own]
+        seeds = [place for place in imported if place.startswith(f"{SEEDS}/")]
         digests = {place: import_source.digest_in(self._source.place(place)) for place in seeds}
         return {place: made[digest] for place, digest in digests.items() if digest in made}
 
