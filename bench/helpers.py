@@ -25,6 +25,8 @@ _SCHEMA = {
     "required": ["summary", "score"],
     "additionalProperties": False,
 }
+# An installed package has its bytecode: the first round of each command writes ours.
+_ENVIRONMENT = {k: each for k, each in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
 _SERVER = """\
 from provider import Provider, Reply, default_answer
 with Provider() as p:
@@ -128,7 +130,7 @@ def run(command: Sequence[str], cwd: Path, environment: Mapping[str, str] | None
         done = subprocess.run(
             [*_LAUNCHER, times.name, SCRIPTS / command[0], *command[1:]],
             cwd=cwd,
-            env={**os.environ, **(environment or {})},
+            env={**_ENVIRONMENT, **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

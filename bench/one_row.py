@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 from collections import Counter
@@ -43,7 +42,7 @@ def main() -> None:
         }.items():
             texts |= change
             _table(root, texts)
-            environment = {**os.environ, **provider.environment()}
+            environment = provider.environment()
             counts, times = [], []
             for _ in range(2):
                 before = len(provider.requests)

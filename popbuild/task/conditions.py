@@ -25,6 +25,12 @@ from popbuild.task.templates.sandbox import OF_ITEMS
 
 # What an expression sees. Not `config`: a skipped task does not depend on its settings.
 IN_CONDITIONS = ("seed", "artifacts", "files")
+_HINTS = {
+    # A plan would decide by those that are there before it, and the run by others.
+    "jobs": "a condition is decided before the jobs that its own is over are built; "
+    "a prompt, foreach and stages see them",
+    "config": "a task that is skipped does not depend on its settings",
+}
 _IN_BRACES = "an expression stands without braces: when: artifacts.triage.kind == 'faq'"
 # Not a generator, which is true whatever comes out of it, nor a function.
 _VALUES = (str, int, float, type(None), Mapping, Sequence, Set, FileView)
@@ -82,7 +88,8 @@ def check_condition(task: Task, expressions: Expressions, *, of_items: bool) -> 
     known = (*IN_CONDITIONS, *(OF_ITEMS if of_items else ()))
     for name in sorted(names.difference(known)):
         values = no_such("name", name, known, where=_where(task))
-        raise TaskError("an expression uses a name that nothing gives", values)
+        what = "an expression uses a name that nothing gives"
+        raise TaskError(what, values, _HINTS.get(name))
 
 
 def is_about_items(task: Task, expressions: Expressions) -> bool:
