@@ -24,7 +24,7 @@ from popbuild.task.templates.render import shown_reads
 from popbuild.task.templates.sandbox import OF_ITEMS
 
 # What an expression sees. Not `config`: a skipped task does not depend on its settings.
-IN_CONDITIONS = ("seed", "artifacts", "files")
+IN_CONDITIONS = ("seed", "artifacts", "files", "vars")
 _HINTS = {
     # A plan would decide by those that are there before it, and the run by others.
     "jobs": "a condition is decided before the jobs that its own is over are built; "
