@@ -10,8 +10,9 @@ before the run:
 
 `runs` are the tasks whose stages run, `asks` those whose requests reach the provider; one that
 runs and does not ask found its answer in the store. Of a task over items, `rate-2` runs the item
-with the key 2, and a prompt that begins with `rate-bad:` asks as `rate-bad`. `code` is the run's exit
-code. That a task below a stale one is stale as well is left out, and checked all the same.
+with the key 2, and a prompt that begins with `rate-bad:` asks as `rate-bad`. `code` is the exit
+code of the run. That a task below a stale one is stale as well is left out, and checked all the
+same.
 """
 
 from __future__ import annotations
@@ -244,7 +245,8 @@ def told(table: Table, status: Result) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for job in json.loads(status.out):
         for task, body in job["tasks"].items():
-            assert body["stale"] == bool(body["reasons"])
+            # Of a seed that cannot be read it is unknown, null, and no reason is given.
+            assert bool(body["stale"]) == bool(body["reasons"])
             name = table.name(job["id"], task)
             found.setdefault(name, []).extend(body["reasons"])
             found[name] += ["edited by hand"] if body["edited"] else []
@@ -288,5 +290,10 @@ def logs(table: Table, workspace: Workspace) -> set[tuple[str, bytes]]:
 
 def asked(table: Table, provider: Provider, since: int) -> list[str]:
     """What the provider was asked, by the beginnings of the prompts."""
-    said = (each.said("user").partition(":")[0] for each in provider.requests[since:])
-    return table.in_order(said)
+    return table.in_order(_text(each).partition(":")[0] for each in provider.requests[since:])
+
+
+def _text(request: Request) -> str:
+    """The text of a prompt, beside which files may be attached."""
+    content = request.messages[-1]["content"]
+    return content if isinstance(content, str) else next(e["text"] for e in content if "text" in e)
