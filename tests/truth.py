@@ -9,14 +9,15 @@ before the run:
         lead: seed:/data/topic changed
 
 `runs` are the tasks whose stages run, `asks` those whose requests reach the provider; one that
-runs and does not ask found its answer in the store. Of a task over items, `rate-2` runs the item
-with the key 2, and a prompt that begins with `rate-bad:` asks as `rate-bad`. `code` is the exit
-code of the run. That a task below a stale one is stale as well is left out, and checked all the
-same.
+runs and does not ask found its answer in the store. Of a task over items, `rate-1,2` runs the items
+with these keys, and prompts that begin with `rate-bad:` and `rate-odd:` ask as `rate-bad,odd`.
+`code` is the exit code of the run. That a task below a stale one is stale as well is left out, and
+checked all the same.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -54,12 +55,15 @@ class Row:
 @dataclass(frozen=True)
 class Table:
     """`needs` are all tasks in their order, each with those that it needs. `name` is what the table
-    calls a task of a job."""
+    calls a task of a job, `key` what it calls an item. `items_of` is a job of
+    which `explain` says beforehand which items will run."""
 
     rows: list[Row]
     changes: Mapping[str, Change]
     needs: Mapping[str, list[str]]
     name: Callable[[str, str], str] = lambda job, task: task
+    key: Callable[[str], str] = lambda key: key
+    items_of: str = ""
 
     def __post_init__(self) -> None:
         assert [row.change for row in self.rows] == list(self.changes)
@@ -86,8 +90,15 @@ def _rows(lines: list[str]) -> Iterator[Row]:
         reasons: dict[str, list[str]] = {}
         while lines and lines[0].startswith(" "):
             tasks, _, given = lines.pop(0).strip().partition(": ")
-            reasons.update((task, given.split("; ")) for task in tasks.split())
-        yield Row(change, runs.split(), asks.split(), int(code), reasons)
+            for task in tasks.split():
+                reasons.setdefault(task, []).extend(given.split("; "))
+        yield Row(change, _names(runs), _names(asks), int(code), reasons)
+
+
+def _names(cell: str) -> list[str]:
+    """`sum rate-1,2` as three names."""
+    groups = (each.partition("-") for each in cell.split())
+    return [f"{task}{dash}{item}" for task, dash, items in groups for item in items.split(",")]
 
 
 # --- the roots ---
@@ -208,9 +219,13 @@ def follow(table: Table, row: Row, workspace: Workspace) -> None:
     calls, before = len(provider.requests), logs(table, workspace)
     assert_reasons(table, row, told(table, popbuild(workspace, around, "status", "--json")))
     assert (logs(table, workspace), asked(table, provider, calls)) == (before, [])
+    if table.items_of and row.code == 0:
+        told_of = popbuild(workspace, around, "explain", table.items_of, "--json")
+        items = [each for each in row.runs if each not in table.needs]
+        assert table.in_order(foretold(table, told_of)) == items
     result = popbuild(workspace, around, "run")
     assert result.code == row.code, result.out + result.err
-    assert table.in_order(task for task, _ in logs(table, workspace) - before) == row.runs
+    assert ran(table, logs(table, workspace) - before) == row.runs
     assert asked(table, provider, calls) == row.asks
     calls, before = len(provider.requests), logs(table, workspace)
     again = popbuild(workspace, around, "run")
@@ -253,6 +268,14 @@ def told(table: Table, status: Result) -> dict[str, list[str]]:
     return {task: reasons for task, reasons in found.items() if reasons}
 
 
+def foretold(table: Table, explained: Result) -> Iterator[str]:
+    """The items that are to be run."""
+    assert explained.code == 0, explained.err
+    for each in json.loads(explained.out):
+        for key in each.get("items", {}).get("toRun", {}):
+            yield f"{each['task']}-{table.key(key)}"
+
+
 def assert_reasons(table: Table, row: Row, told: Mapping[str, list[str]]) -> None:
     """The table's reasons, and for the tasks below a stale one that it is. What follows a reason
     after a colon, the difference say, is left to tests of its own."""
@@ -282,10 +305,24 @@ def logs(table: Table, workspace: Workspace) -> set[tuple[str, bytes]]:
         if path.name == "execution-logs.json":
             found.add((name, path.read_bytes()))
         elif path.name == "items.jsonl":
-            lines = path.read_bytes().splitlines()
-            keys = ((json.loads(line).get("key"), line) for line in lines)
-            found |= {(f"{name}-{key}", line) for key, line in keys if key is not None}
+            found |= {(f"{name}-{table.key(key)}", line) for key, line in _receipts(path)}
     return found
+
+
+def _receipts(path: Path) -> Iterator[tuple[str, bytes]]:
+    """The receipts in a file with their keys. One that is torn is none."""
+    for line in path.read_bytes().splitlines():
+        with contextlib.suppress(json.JSONDecodeError):
+            body = json.loads(line)
+            if "key" in body:
+                yield body["key"], line
+
+
+def ran(table: Table, logs: Iterable[tuple[str, bytes]]) -> list[str]:
+    """The tasks that ran, by their new logs. One of which items ran goes without saying."""
+    names = [name for name, _ in logs]
+    of_items = {each.rpartition("-")[0] for each in names if each not in table.needs}
+    return table.in_order(each for each in names if each not in of_items)
 
 
 def asked(table: Table, provider: Provider, since: int) -> list[str]:
