@@ -20,8 +20,8 @@ from workspace import MODEL, Workspace
 #   ids   over review_*: prints their IDs alone
 #   top   over all: prints its text
 #
-# At first there is no review_3, and no `other`, which no job is over. The label is "+" for "good" and
-# "fine", "-" for "bad", and for "odd" one that the schema does not have.
+# At first there is no review_3, and no `other`, which no job is over. The label is "+" for "good"
+# and "fine", "-" for "bad", and for "odd" one that the schema does not have.
 JOBS = ["review_1", "review_2", "review_3", "other", "all", "ids", "top"]
 TEXT = """
 change                              | runs                 | asks                 | code
