@@ -177,6 +177,7 @@ class TaskAttempt:
                 "warnings": list(dict.fromkeys([*of_calls, *work.warnings])),
                 "edited": False,
                 **({"jobs": jobs} if jobs else {}),
+                **({"vars": read} if (read := fingerprint.vars_read(found, self.task)) else {}),
                 **more,
             }
         )

@@ -109,7 +109,7 @@ class Exam:
         return {
             dependency: value
             for dependency, value in found.items()
-            if value is not MISSING and dependency.startswith(("seed:", "artifact:", "input:"))
+            if value is not MISSING and dependency.partition(":")[0] in fingerprint.DOCUMENTS
         }
 
     def changes(self, task: Task) -> tuple[staleness.DependencyChange, ...]:

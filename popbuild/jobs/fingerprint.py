@@ -7,6 +7,7 @@ A fingerprint maps dependencies to digests. Their names are what `explain` print
     seed-length:/data/rows       only how many items a list has
     seed:/data/rows/*/name       what each item of a list has there, where a template loops over it
     artifact:research:/content   a value of an upstream task's main artifact
+    vars:/tone                   a value of the pipeline's vars
     input:report:/text           a value of a file that the seed names
     inputs                       which files the seed names, where it asked that
     jobs:reviews                 which jobs of a group that the seed names are up to date
@@ -79,6 +80,7 @@ class Seen:
     seed: Any
     artifacts: Mapping[str, Any]
     config: Mapping[str, Any]
+    vars: Mapping[str, Any] = field(default_factory=dict)
     files: InputFiles = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
     jobs: members.Groups = field(default_factory=dict)
@@ -89,7 +91,7 @@ class Seen:
         settings = jsonio.in_order(dict(task.settings))
         seed = jsonio.in_order(inputs.seed)
         own = (inputs.inputs, inputs.skipped, inputs.jobs)
-        return Seen(seed, artifacts, settings, *own)
+        return Seen(seed, artifacts, settings, jsonio.in_order(dict(task.vars)), *own)
 
 
 def fixed(task: Task, inputs: Inputs) -> dict[str, str]:
@@ -174,9 +176,17 @@ def value_now(dependency: str, task: Task, inputs: Inputs) -> Any:
     kind, _, rest = dependency.partition(":")
     if kind == "setting":
         return task.settings.get(rest, MISSING)
-    if kind in ("seed", "artifact", "input"):
+    if kind in DOCUMENTS:
         return value_read(*_read_from(dependency, task, inputs))
     return MISSING
+
+
+def vars_read(fingerprint: Fingerprint, task: Task) -> dict[str, Any]:
+    """The values of the pipeline's vars that a task read, by pointer: they stand nowhere else once
+    they change."""
+    pointers = (name.removeprefix("vars:") for name in fingerprint if name.startswith("vars:"))
+    found = {pointer: value_read(task.vars, pointer) for pointer in pointers}
+    return {pointer: value for pointer, value in found.items() if value is not MISSING}
 
 
 def _read_from(dependency: str, task: Task, inputs: Inputs) -> tuple[Any, str]:
@@ -185,6 +195,8 @@ def _read_from(dependency: str, task: Task, inputs: Inputs) -> tuple[Any, str]:
     kind = kind.partition("-")[0]
     if kind == "seed":
         return inputs.seed, pointer
+    if kind == "vars":
+        return task.vars, pointer
     upstream, _, pointer = pointer.partition(":")
     if kind == "input":
         file = inputs.inputs.get(upstream)
@@ -193,7 +205,7 @@ def _read_from(dependency: str, task: Task, inputs: Inputs) -> tuple[Any, str]:
     return inputs.artifacts.get(upstream, MISSING) if is_needed else MISSING, pointer
 
 
-DOCUMENTS = ("seed", "artifact", "input")  # what values are read from
+DOCUMENTS = ("seed", "artifact", "input", "vars")  # what values are read from
 _LEARNED = ("", "-kind", "-length")  # of a value
 _TRACED = (
     *(a + b for a in (*DOCUMENTS, "jobs") for b in _LEARNED),

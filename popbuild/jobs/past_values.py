@@ -16,6 +16,8 @@ from popbuild.model.pipeline import Pipeline
 from popbuild.model.problem import MISSING, value_read
 from popbuild.model.values import value_digest
 
+_IN_LETTERS = {"setting": "configuration", "vars": "vars"}
+
 
 @dataclass(frozen=True)
 class PastValues:
@@ -30,13 +32,13 @@ class PastValues:
 
     def value(self, letter: Letter, dependency: str, digest: str) -> Any:
         """The value with this digest, or MISSING where it is unknown: the job's own copy of its
-        seed, the letter's settings, and the last good result have it."""
+        seed, the letter's settings and vars, and the last good result have it."""
         kind, _, rest = dependency.partition(":")
         if is_about_jobs(dependency):  # what the letter says of these
             return letter.body.get("jobs", MISSING)
-        if kind == "setting":
-            settings = letter.body.get("configuration")
-            return settings.get(rest, MISSING) if isinstance(settings, dict) else MISSING
+        if kind in _IN_LETTERS:
+            said = letter.body.get(_IN_LETTERS[kind])
+            return said.get(rest, MISSING) if isinstance(said, dict) else MISSING
         kept = self.kept.get(dependency, MISSING)
         if value_digest(kept) == digest:
             return kept

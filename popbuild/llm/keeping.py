@@ -131,15 +131,19 @@ class Keeping:
             self._reserve.free(paid.held)
 
     async def _put(self, paid: _Paid) -> None:
-        """Store and settle; as long as the disk is full, give up reserved room and try again."""
+        """Store and settle; as long as the disk is full, give up reserved room and try again. One
+        write carries many answers: where it fails, the room that one of them gives up may do for
+        all, and each tries again before it gives up more."""
         while True:
+            before = self._reserve.times_given_up
             try:
                 await self._try(paid)
             except OSError as error:
                 if not disk_room.is_full(error):
                     raise
                 self._say_full(error)
-                if not self._reserve.give_up(paid.held):
+                is_new = self._reserve.times_given_up != before
+                if not is_new and not self._reserve.give_up(paid.held):
                     raise
             else:
                 return

@@ -36,6 +36,7 @@ class Reserve:
         self._size = 0
         self._held = 0
         self._largest = 0
+        self.times_given_up = 0
         self._growing = asyncio.Lock()
 
     async def hold(self, request: Request) -> int:
@@ -68,6 +69,7 @@ class Reserve:
         whether any was left."""
         if self._file is None or self._size <= _LINES:
             return False
+        self.times_given_up += 1
         self._size = max(_LINES, self._size - size_bytes - _AROUND)
         try:
             disk_room.give_back(self._file, self._size)

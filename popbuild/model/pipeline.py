@@ -42,7 +42,8 @@ class Task:
     `attach` are files of the seed that go with the prompt, `accepts` the kinds of them that its
     models take by its own word. `when` is a condition, an expression; where it is false the task
     is skipped. `foreach` is an expression that gives a list: the stages run once for each of its
-    items, which `key` names; a share of them may fail.
+    items, which `key` names; a share of them may fail. `vars` are the pipeline's: a task depends on
+    what it reads of them.
     """
 
     id: str
@@ -67,6 +68,7 @@ class Task:
     accepts: tuple[str, ...] = ()
     modules: Mapping[str, str] = field(default_factory=dict)
     human_gate: HumanGate | None = None
+    vars: Mapping[str, Any] = field(default_factory=dict)
 
     @functools.cached_property
     def as_one_item(self) -> Task:

@@ -9,7 +9,7 @@ from typing import Any
 from popbuild.base import jsonio
 from popbuild.model.letter import Letter
 from popbuild.model.place import OWN
-from popbuild.model.problem import column_items, value_read
+from popbuild.model.problem import MISSING, column_items, value_read
 from popbuild.model.values import value_digest
 
 
@@ -19,6 +19,7 @@ class MadeFrom:
 
     files: list[dict[str, Any]] = field(default_factory=list)
     seed: list[dict[str, Any]] = field(default_factory=list)
+    vars: list[dict[str, Any]] = field(default_factory=list)
     inputs: list[dict[str, Any]] = field(default_factory=list)
     artifacts: list[dict[str, Any]] = field(default_factory=list)
     rest: dict[str, str] = field(default_factory=dict)
@@ -40,6 +41,10 @@ def made_from_of(letter: Letter, seed: object, now: Mapping[str, str]) -> MadeFr
             if kind == "seed" and digest != jsonio.ABSENT and value_digest(value) == digest:
                 entry["value"] = column_items(name, value)
             found.seed.append(entry)
+        elif kind.partition("-")[0] == "vars":
+            known = letter.body.get("vars", {}).get(name, MISSING)
+            value = {} if known is MISSING else {"value": known}
+            found.vars.append({"pointer": name, "digest": digest, **value})
         elif kind.partition("-")[0] == "input":
             file, _, pointer = name.partition(":")
             found.inputs.append({"file": file, "pointer": pointer, "digest": digest})

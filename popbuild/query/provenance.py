@@ -233,6 +233,7 @@ def _traced(
         "calls": [_call(root, folder, letter, call) for call in body.get("calls") or ()],
         "files": made_from.files,
         "seed": made_from.seed,
+        "vars": made_from.vars,
         "inputs": made_from.inputs,
         "artifacts": made_from.artifacts,
         **jobs_in(body),

@@ -66,17 +66,23 @@ def _task_lines(task: Mapping[str, Any]) -> Iterator[str]:
         today = {"same": "as today", "changed": "today another", "removed": "today gone"}
         yield from _row("file", file["path"])
         yield from _row("", f"{file['digest'][:_SHOWN]}, {'' if absent else today[file['today']]}")
-    for each in task["seed"]:
-        value = brief(each["value"]) if "value" in each else ""
-        absent = "(absent)" if each["digest"] == jsonio.ABSENT else value
-        yield from _row("seed", f"{each['pointer'] or '/'}  {absent}".rstrip())
+    yield from _value_lines(task)
+    yield from _jobs_lines(task.get("jobs", {}))
+
+
+def _value_lines(task: Mapping[str, Any]) -> Iterator[str]:
+    """What the task read of the seed, the pipeline's vars, files and artifacts."""
+    for document in ("seed", "vars"):
+        for each in task[document]:
+            value = brief(each["value"]) if "value" in each else ""
+            absent = "(absent)" if each["digest"] == jsonio.ABSENT else value
+            yield from _row(document, f"{each['pointer'] or '/'}  {absent}".rstrip())
     for each in task["inputs"]:
         yield from _row("input", f"{each['pointer']} of {each['file']}")
         yield from _row("", each["digest"][:_SHOWN])
     for each in task["artifacts"]:
         absent = "  (absent)" if each["digest"] == jsonio.ABSENT else ""
         yield from _row("read", f"{each['pointer'] or '/'} of {each['task']}{absent}")
-    yield from _jobs_lines(task.get("jobs", {}))
 
 
 def _jobs_lines(jobs: Mapping[str, Any]) -> Iterator[str]:

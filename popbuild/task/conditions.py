@@ -24,7 +24,7 @@ from popbuild.task.templates.render import shown_reads
 from popbuild.task.templates.sandbox import OF_ITEMS
 
 # What an expression sees. Not `config`: a skipped task does not depend on its settings.
-IN_CONDITIONS = ("seed", "artifacts", "files")
+IN_CONDITIONS = ("seed", "artifacts", "files", "vars")
 _IN_BRACES = "an expression stands without braces: when: artifacts.triage.kind == 'faq'"
 # Not a generator, which is true whatever comes out of it, nor a function.
 _VALUES = (str, int, float, type(None), Mapping, Sequence, Set, FileView)

@@ -10,7 +10,7 @@ from typing import Any
 from popbuild.base.errors import TaskError, no_such, printable
 from popbuild.jobs.fingerprint import Seen
 from popbuild.llm.request import Answer, Message
-from popbuild.model.problem import MISSING, Problem, value_at
+from popbuild.model.problem import MISSING, Problem, pointer_of, value_at
 from popbuild.task import prompts
 from popbuild.task.asking import Asking
 from popbuild.task.attempt import AnswerRejected, RevokedError, Work, logger_of
@@ -50,6 +50,29 @@ class Artifacts(Mapping[str, Any]):
         return len(self._values)
 
 
+class Vars(Mapping[str, Any]):
+    """The pipeline's vars, as plain copies. A task depends on each that it gets, and by a loop on
+    all of them."""
+
+    def __init__(self, seen: Seen, trace: ReadTrace) -> None:
+        self._values = seen.vars
+        self._trace = trace
+
+    def __getitem__(self, name: str) -> Any:
+        self._trace.read("vars", pointer_of([name]), self._values.get(name, MISSING))
+        if name not in self._values:
+            raise KeyError(f"{name} is not among the vars: {', '.join(self._values)}")
+        return copy.deepcopy(self._values[name])
+
+    def __iter__(self) -> Iterator[str]:
+        self._trace.read("vars", "", self._values)
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        self._trace.read("vars", "", self._values)
+        return len(self._values)
+
+
 class Context:
     """One task's context, through all its stages and cycles. Made inside the event loop; its
     methods are called from the threads of stages."""
@@ -58,6 +81,7 @@ class Context:
         self.task = work.task.id
         self.config = copy.deepcopy(dict(work.seen.config))
         self.artifacts = Artifacts(work.seen, work.trace)
+        self.vars = Vars(work.seen, work.trace)
         self.files = work.files
         self.jobs = GivenJobs(work.seen.jobs, work.trace)
         self.log = logger_of(work)

@@ -173,6 +173,7 @@ def documents(seen: Seen, trace: ReadTrace) -> dict[str, Any]:
         "artifacts": ArtifactsView(seen.artifacts, trace, seen.skipped),
         "files": FilesView(seen.files, trace),
         "jobs": GroupsView(seen.jobs, trace),
+        "vars": view(seen.vars, "vars", "", trace),
         "config": dict(seen.config),
     }
 

@@ -156,6 +156,9 @@ def _input(work: Work, progress: Mapping[str, Any]) -> bytes:
         trace.inputs(seen.files)
         views = [OpenFileView(each, trace, work.around.root) for each in seen.files.values()]
         given["files"] = {view.name: view.as_json() for view in views}
+    if seen.vars:
+        trace.read("vars", "", seen.vars)
+        given["vars"] = seen.vars
     if seen.jobs:
         given["jobs"] = given_jobs(seen.jobs, trace)
     return jsonio.dumps(given)

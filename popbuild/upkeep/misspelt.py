@@ -5,8 +5,9 @@ Found without running or rendering anything. If a run would work all the same, i
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from popbuild.base.errors import ConfigError, PopbuildError, TaskError, nearest, no_such
 from popbuild.jobs.surroundings import Surroundings
@@ -24,13 +25,14 @@ from popbuild.query.preview import (
     templates_of,
     tree_of,
 )
+from popbuild.task.conditions import IN_CONDITIONS
 from popbuild.task.templates.sandbox import NAMES, OF_ITEMS
-from popbuild.task.templates.syntax import Reference, TemplateSource, template_source
+from popbuild.task.templates.syntax import Named, Reference, TemplateSource, template_source
 from popbuild.task.user_code import near_stages
 from popbuild.task.user_filters import declared, redefined
 from popbuild.upkeep.findings import Finding, findings_of_error
 
-_OF_LISTS = ("seed", "artifacts", "files", "config")  # what `foreach` may read
+_OF_LISTS = (*IN_CONDITIONS, "config")  # what `foreach` may read
 _OF_JINJA = frozenset({"caller", "kwargs", "loop", "self", "super", "varargs"})
 
 
@@ -60,11 +62,8 @@ def _foreach(settings: Config, pipeline: Pipeline, task: Task) -> Iterator[Findi
         yield from findings_of_error(
             ConfigError("an expression uses a name that nothing gives", values)
         )
-    for named in template_source("{{ " + task.foreach + " }}").artifacts:
-        if named.name not in task.needs and set(task.needs) <= set(pipeline.names):
-            values = no_such("artifact", named.name, task.needs, where=where)
-            message = "an expression reads an artifact that the task does not get"
-            yield from findings_of_error(ConfigError(message, values))
+    source = template_source("{{ " + task.foreach + " }}")
+    yield from _absent(pipeline, task, source, lambda _: where, "an expression")
 
 
 def wrong_filters(settings: Config) -> Iterator[Finding]:
@@ -108,7 +107,10 @@ def _templates(settings: Config, pipeline: Pipeline, task: Task) -> Iterator[Fin
             continue
         around, missing = _with_included(settings, path)
         yield from missing
-        yield from _artifacts(settings, pipeline, task, around)
+        for each in around:
+            place = functools.partial(_place_named, each)
+            source = template_of(settings, each)
+            yield from _absent(pipeline, task, source, place, "a template")
         yield from _filters(settings, around)
         if name in by_default and name not in code:
             yield from _names(settings, task, around)
@@ -151,33 +153,35 @@ def _no_template(settings: Config, path: str, reference: Reference) -> ConfigErr
 
 
 def _condition(pipeline: Pipeline, task: Task) -> Iterator[Finding]:
-    """Artifacts that a condition reads, and that the task does not get."""
+    """What a condition reads and the task does not get."""
     source = template_source(f"{{{{ ({task.when}) }}}}") if task.when else TemplateSource()
+    where = {"file": f"pipeline-config/{task.folder}/{TASK_FILE}", "when": task.when}
+    yield from _absent(pipeline, task, source, lambda _: where, "a condition")
+
+
+def _absent(
+    pipeline: Pipeline,
+    task: Task,
+    source: TemplateSource,
+    place: Callable[[Named], Mapping[str, object]],
+    what: str,
+) -> Iterator[Finding]:
+    """The artifacts and vars that a source cannot do without, and its task does not get."""
+    # What a task needs that is not there is reported already; the rest may follow from it.
     for named in source.artifacts if set(task.needs) <= set(pipeline.names) else ():
         if named.name not in task.needs:
-            place = {"file": f"pipeline-config/{task.folder}/{TASK_FILE}", "task": task.id}
-            values = no_such("artifact", named.name, task.needs, where={**place, "when": task.when})
+            where = {**place(named), "task": task.id}
             there = named.name in pipeline.names and named.name != task.id
-            hint = f"add {named.name} to `needs` in task.yaml" if there else None
-            message = "a condition reads an artifact that the task does not get"
-            yield from findings_of_error(ConfigError(message, values, hint))
-
-
-def _artifacts(
-    settings: Config, pipeline: Pipeline, task: Task, templates: list[str]
-) -> Iterator[Finding]:
-    if not set(task.needs) <= set(pipeline.names):
-        return  # reported already; what follows from it may be found once it is fixed
-    for path in templates:
-        for named in template_of(settings, path).artifacts:
-            if named.name in task.needs:
-                continue
-            there = named.name in pipeline.names and named.name != task.id
-            where = {**_place(path, named.line), "task": task.id}
-            message = "a template reads an artifact that the task does not get"
             values = no_such("artifact", named.name, task.needs, where=where)
             hint = f"add {named.name} to `needs` in task.yaml" if there else None
+            message = f"{what} reads an artifact that the task does not get"
             yield from findings_of_error(ConfigError(message, values, hint))
+    for named in source.vars:
+        if named.name not in task.vars:
+            where = {**place(named), "task": task.id, "pipeline": pipeline.path}
+            values = no_such("vars", named.name, task.vars, where=where)
+            message = f"{what} reads a value that the pipeline's vars do not have"
+            yield from findings_of_error(ConfigError(message, values))
 
 
 def _filters(settings: Config, templates: list[str]) -> Iterator[Finding]:
@@ -284,6 +288,10 @@ def _asked_about(task: Task) -> Iterator[Finding]:
             message = "a human gate names an artifact that the task does not make"
             values = no_such("artifact", name, [task.artifact], where=where)
             yield from findings_of_error(ConfigError(message, values))
+
+
+def _place_named(path: str, named: Named) -> dict[str, object]:
+    return _place(path, named.line)
 
 
 def _place(path: str, line: int) -> dict[str, object]:

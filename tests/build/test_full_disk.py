@@ -159,24 +159,39 @@ def test_what_does_not_fit_waits(often: int, many: Workspace, provider: Provider
     assert len(provider.requests) == JOBS
 
 
-# Runs popbuild on a disk that is full when the ledger's line is written, after a part of it or all.
+# Runs popbuild on a disk without room to spare, which is full the first time that the ledger's line
+# of an answer is written, after a part of the lines or all. As many lines as can be share a write.
 LATE = """
-import errno, os, sys
-from popbuild.cli.main import main
+import errno, os, sys, threading
 from popbuild.base import disk
+from popbuild.cli.main import main
+from popbuild.llm import reserve, store
 
-real, share = disk._write_all, float(sys.argv[1])
-said = 0
+JOBS, share = 16, float(sys.argv[1])
+full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+write_all, take, prepare = disk._write_all, reserve.Reserve._take, store.Store.prepare
+prepared, failed = threading.Semaphore(0), 0
 
 def write(file, data):
-    global said
-    if b'"settled"' in data and not said:
-        said = 1
-        real(file, data[: round(len(data) * share)])
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    real(file, data)
+    global failed
+    if b'"settled"' in data and failed < JOBS:
+        for _ in range(0 if failed else JOBS):
+            prepared.acquire()
+        failed += data.count(b'"settled"')
+        write_all(file, data[: round(len(data) * share)])
+        raise full
+    write_all(file, data)
 
-disk._write_all = write
+def take_no_more(self, size):
+    if size > self._held + reserve._LINES:
+        raise full
+    take(self, size)
+
+def prepare_one(self, request, answer):
+    prepared.release()
+    return prepare(self, request, answer)
+
+disk._write_all, reserve.Reserve._take, store.Store.prepare = write, take_no_more, prepare_one
 sys.exit(main(["run", "-n", "16"]))
 """
 

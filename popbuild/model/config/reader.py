@@ -140,6 +140,7 @@ class Reader:
             "answer": "json" if f"{folder}/output.schema.json" in files else "text",
             **said_of_task(own),
             **self._settings({**config, **entry.settings}, command, entry.defaults),
+            "vars": entry.vars,
         }
         gate = own.get("gate", {})
         if "message" in gate:

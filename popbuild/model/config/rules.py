@@ -20,13 +20,14 @@ _OURS = (TASK_FILE, "prompt.md", "stages.py", "system.md", "output.schema.json")
 @dataclass(frozen=True)
 class TaskEntry:
     """A task as a pipeline names it; `place` points to its settings in the pipeline's file, and
-    `defaults` are those of all its tasks."""
+    `defaults` and `vars` are those of all its tasks."""
 
     id: str
     label: str
     settings: Mapping[str, Any]
     place: str
     defaults: Mapping[str, Any]
+    vars: Mapping[str, Any]
 
 
 def check_unique(kind: str, names: Iterable[str], where: str) -> None:
@@ -49,12 +50,13 @@ def check_unique(kind: str, names: Iterable[str], where: str) -> None:
 
 def task_entries(document: Mapping[str, Any], where: str) -> list[TaskEntry]:
     """The tasks of a pipeline, given as names or as objects."""
-    by_name, defaults = document.get("taskConfig", {}), document.get("defaults", {})
+    by_name = document.get("taskConfig", {})
+    of_all = document.get("defaults", {}), document.get("vars", {})
     entries = []
     for number, task in enumerate(document["tasks"]):
         if isinstance(task, str):
             place = pointer_of(["taskConfig", task])
-            entries.append(TaskEntry(task, task, by_name.get(task, {}), place, defaults))
+            entries.append(TaskEntry(task, task, by_name.get(task, {}), place, *of_all))
         else:
             place = f"/tasks/{number}/config"
             if task["id"] in by_name:
@@ -64,7 +66,7 @@ def task_entries(document: Mapping[str, Any], where: str) -> list[TaskEntry]:
                     hint="taskConfig goes with tasks as names",
                 )
             label = task.get("name", task["id"])
-            entries.append(TaskEntry(task["id"], label, task.get("config", {}), place, defaults))
+            entries.append(TaskEntry(task["id"], label, task.get("config", {}), place, *of_all))
     names = [entry.id for entry in entries]
     check_unique("task", names, where)
     for name in by_name:

@@ -12,7 +12,7 @@ from jinja2.exceptions import SecurityError
 
 from popbuild.base.errors import TaskError
 from popbuild.base.jsonio import ABSENT
-from popbuild.jobs.fingerprint import Seen
+from popbuild.jobs.fingerprint import DOCUMENTS, Seen
 from popbuild.jobs.input_files import InputFile
 from popbuild.jobs.staleness import brief
 from popbuild.model.item import Item
@@ -40,13 +40,15 @@ def shown_reads(trace: ReadTrace, seen: Seen, item: Item | None = None) -> dict[
     found: dict[str, str] = {}
     for name in sorted(trace.dependencies()):
         kind, _, pointer = name.partition(":")
-        document = seen.seed if kind == "seed" else MISSING if item is None else item.value
-        if kind not in ("seed", "item"):
+        of_item = MISSING if item is None else item.value
+        whole = {"seed": seen.seed, "vars": seen.vars, "item": of_item}
+        document = whole.get(kind)
+        if kind not in whole:
             of, _, pointer = pointer.partition(":")
             documents = {"artifact": seen.artifacts, "input": seen.files}.get(kind, {})
             document = documents.get(of, MISSING)
             document = document.document if isinstance(document, InputFile) else document
-        if kind in ("seed", "artifact", "input", "item") and len(found) < _MAX_READ:
+        if kind in (*DOCUMENTS, "item") and len(found) < _MAX_READ:
             value = value_at(document, pointer)
             found[name] = "absent" if value is MISSING else brief(value)
     return found

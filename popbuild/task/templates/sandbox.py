@@ -28,7 +28,7 @@ from popbuild.task.user_filters import UserFilters
 _UNKNOWN = re.compile(r"No (filter|test) named '(.*?)'")
 _ANY = "*"  # a name that is computed
 _IN_BRACKETS = "a name with a dash is written in brackets: artifacts['market-analysis']"
-NAMES = tuple("seed artifacts files jobs config variables problems previous cycle".split())
+NAMES = tuple("seed artifacts files jobs vars config variables problems previous cycle".split())
 OF_ITEMS = ("item", "position")  # where a task has foreach
 
 

@@ -57,13 +57,15 @@ class Reference:
 
 @dataclass(frozen=True)
 class TemplateSource:
-    """`artifacts` are the tasks whose artifact the template needs, `undeclared` the names that it
+    """`artifacts` are the tasks whose artifact the template needs, `vars` the pipeline's vars that
+    it needs, `undeclared` the names that it
     neither sets nor tests, `sets` those that it sets for included templates. `blank` says that it
     renders to nothing, whatever it reads. `filters` and `tests` are the names that it uses, none
     where it asks itself which there are."""
 
     templates: tuple[Reference, ...] = ()
     artifacts: tuple[Named, ...] = ()
+    vars: tuple[Named, ...] = ()
     undeclared: tuple[Named, ...] = ()
     sets: frozenset[str] = frozenset()
     blank: bool = False
@@ -83,18 +85,20 @@ def template_source(text: str) -> TemplateSource:
     names = list(tree.find_all(nodes.Name))
     loaded = [each for each in names if each.ctx == "load" and id(each) not in optional]
     sets = frozenset(each.name for each in names if each.ctx != "load")
+    given = undeclared - sets
     return TemplateSource(
-        tuple(_references(tree)),
-        tuple(_artifacts(tree, optional)) if "artifacts" in undeclared - sets else (),
-        tuple(
+        templates=tuple(_references(tree)),
+        artifacts=tuple(_members(tree, "artifacts", optional)) if "artifacts" in given else (),
+        vars=tuple(_members(tree, "vars", optional)) if "vars" in given else (),
+        undeclared=tuple(
             Named(each.name, each.lineno)
             for each in loaded
-            if each.name in undeclared - sets - _tested(tree) and each.name not in _PARSER.globals
+            if each.name in given - _tested(tree) and each.name not in _PARSER.globals
         ),
-        sets,
-        not _says_something(tree),
-        tuple(_used(tree, nodes.Filter)),
-        tuple(_used(tree, nodes.Test)),
+        sets=sets,
+        blank=not _says_something(tree),
+        filters=tuple(_used(tree, nodes.Filter)),
+        tests=tuple(_used(tree, nodes.Test)),
     )
 
 
@@ -121,16 +125,17 @@ def _references(tree: nodes.Template) -> Iterator[Reference]:
             yield Reference(tuple(known), node.lineno, getattr(node, "ignore_missing", False))
 
 
-def _artifacts(tree: nodes.Template, optional: set[int]) -> Iterator[Named]:
-    """`artifacts.x` and `artifacts["x"]`, where the template cannot do without it."""
+def _members(tree: nodes.Template, whole: str, optional: set[int]) -> Iterator[Named]:
+    """`artifacts.x` and `artifacts["x"]`, where the template cannot do without it; `whole` is the
+    name of the object."""
     asked = {
         node.expr.value
         for node in tree.find_all(nodes.Compare)
         if isinstance(node.expr, nodes.Const)
-        and any(each.op in ("in", "notin") and _is_artifacts(each.expr) for each in node.ops)
+        and any(each.op in ("in", "notin") and _written(each.expr) == whole for each in node.ops)
     }
     for node in tree.find_all((nodes.Getattr, nodes.Getitem)):
-        if id(node) in optional or not _is_artifacts(node.node):  # type: ignore[attr-defined]
+        if id(node) in optional or _written(node.node) != whole:  # type: ignore[attr-defined]
             continue
         if isinstance(node, nodes.Getattr):
             if node.attr not in _METHODS and node.attr not in asked:
@@ -139,10 +144,6 @@ def _artifacts(tree: nodes.Template, optional: set[int]) -> Iterator[Named]:
             name = node.arg.value  # type: ignore[attr-defined]
             if isinstance(name, str) and name not in asked:
                 yield Named(name, node.lineno)
-
-
-def _is_artifacts(node: nodes.Node) -> bool:
-    return isinstance(node, nodes.Name) and node.name == "artifacts"
 
 
 def _optional(tree: nodes.Template) -> set[int]:
