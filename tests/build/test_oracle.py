@@ -39,6 +39,7 @@ FIELDS: dict[str, list[Any]] = {
     "unread": [ABSENT, "x", "y"],
 }
 SHARED = ["Be brief.", "Be kind.", "Be {{ seed.data.other }}."]
+FILES = ["# One\n\nSome text.\n", "# One\n\nMore text.\n", "# Two\n\nSome text.\n"]
 TEMPERATURES = [None, 0.25, 0.75]
 SCHEMA = {
     "type": "object",
@@ -74,6 +75,8 @@ SEED_PARTS = [
     of_seed("It: {% if seed.data.optional is defined %}optional{% endif %}", "optional"),
     of_seed("{{ seed.data.get('optional', '-') }}", "optional"),
     Part("{% include 'shared.md' %}", (("shared",),)),
+    Part("{{ files.doc.text }}", (("files", "doc", "text"),)),
+    Part("{{ files.doc.title | upper }}", (("files", "doc", "title"),)),
 ]
 
 
@@ -93,6 +96,7 @@ SEED_CONDITIONS = [
     of_seed("seed.data.other == 'x'", "other"),
     of_seed("seed.data.optional is defined", "optional"),
     of_seed("seed.data.list", "list"),
+    Part("files.doc.title == 'One'", (("files", "doc", "title"),)),
 ]
 
 
@@ -115,8 +119,8 @@ class Task:
 
 
 # A kind, and what it is about: ("field", name, value), ("prompt", task, version),
-# ("condition", task, version), ("temperature", task, value), ("shared", text), ("artifact", task),
-# ("letter", task).
+# ("condition", task, version), ("temperature", task, value), ("shared", text), ("file", text),
+# ("artifact", task), ("letter", task).
 Edit = tuple[Any, ...]
 
 
@@ -152,6 +156,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         st.tuples(st.just("condition"), everyone, st.integers(0, 1)),
         st.tuples(st.just("temperature"), everyone, st.sampled_from(TEMPERATURES)),
         st.tuples(st.just("shared"), st.sampled_from(SHARED)),
+        st.tuples(st.just("file"), st.sampled_from(FILES)),
         st.tuples(st.sampled_from(["artifact", "letter"]), everyone),
     )
     step = st.lists(edits, min_size=1, max_size=3).map(tuple)
@@ -200,6 +205,7 @@ class Oracle:
     temperatures: dict[str, float | None]
     conditions: dict[str, Part | None]
     shared: str = SHARED[0]
+    file: str = FILES[0]
     bought: set[str] = field(default_factory=set)
     made_from: dict[str, str] = field(default_factory=dict)
     skipped: set[str] = field(default_factory=set)
@@ -216,6 +222,8 @@ class Oracle:
                 self.temperatures[name] = value
             case ("shared", text):
                 self.shared = text
+            case ("file", text):
+                self.file = text
             case ("artifact", name) if name in self.skipped:
                 pass  # there is none
             case ("artifact" | "letter", name):
@@ -229,12 +237,18 @@ class Oracle:
     @property
     def seed(self) -> Any:
         data = {name: value for name, value in self.data.items() if value is not ABSENT}
-        return {"name": "job", "data": data}
+        return {"name": "job", "files": {"doc": "inputs/doc.md"}, "data": data}
 
     def build(self) -> tuple[list[str], list[str], dict[str, Any]]:
         """The least that can be done: the tasks that must run, the requests that must be paid for,
         and the artifacts after it."""
-        documents = {"seed": in_order(self.seed), "artifacts": {}, "shared": self.shared}
+        title = self.file.partition("\n")[0].removeprefix("# ")
+        documents = {
+            "seed": in_order(self.seed),
+            "files": {"doc": {"text": self.file, "title": title}},
+            "artifacts": {},
+            "shared": self.shared,
+        }
         runs, asks = [], []
         self.skipped.clear()
         for task in self.tasks:
@@ -306,6 +320,7 @@ def value_at(document: Any, path: Sequence[str]) -> Any:
 def write(oracle: Oracle, workspace: Workspace) -> None:
     """The oracle's inputs as files."""
     workspace.write("seeds/job.json", oracle.seed)
+    workspace.write("inputs/doc.md", oracle.file)
     workspace.write("pipeline-config/shared.md", oracle.shared)
     for task in oracle.tasks:
         workspace.task(

@@ -33,6 +33,8 @@ FORM = {
 KINDS: dict[str, str | None] = {
     "text": None,
     "form": None,
+    "items": None,  # a task over the parts
+    "filed": None,  # reads a file of the seed
     "several": """
 def inference(context):
     parts = context.read("/data/parts")
@@ -48,16 +50,19 @@ def prompt_templating(context):
     return f"About {context.read('/data')['topic']}, made by code"
 """,
 }
+MORE = {"items": " Of {{ item }}.", "filed": " {{ files.report.text }}"}
 ASKING = ("several", "judged")
-JOBS = ("one", "two")
+JOBS, OVER = ("one", "two"), "sum"
 TOPICS = ["wind", "heat pumps in old houses", "grid batteries"]
+REPORTS = ["# A report\n\nWe sold 40.\n", "# A longer report\n\nWe sold 41 of the new ones.\n"]
 PROMPTS = ["Write of {{ seed.data.topic }}.", "Write of {{ seed.data.topic }}, and mind the cost."]
 
 
 @dataclass(frozen=True)
 class Scenario:
     """`kinds` are those of the tasks, each after the last. A step is several edits, a plan and a
-    run; `failing` of twelve answers have no form. Seeds are files, or `rows` of a table."""
+    run; `failing` of twelve answers have no form. Seeds are files, or `rows` of a table. With
+    `over` there is a job over both."""
 
     kinds: tuple[str, ...]
     models: tuple[str, ...]
@@ -65,6 +70,7 @@ class Scenario:
     failing: int
     steps: tuple[tuple[tuple[Any, ...], ...], ...]
     rows: bool
+    over: bool
 
 
 EDITS = st.one_of(
@@ -72,6 +78,7 @@ EDITS = st.one_of(
     st.tuples(
         st.just("parts"), st.sampled_from(JOBS), st.sampled_from([["p", "q"], ["p", "r", "s"]])
     ),
+    st.tuples(st.just("report"), st.sampled_from(JOBS), st.sampled_from(REPORTS)),
     st.tuples(st.just("unread"), st.sampled_from(JOBS), st.integers(0, 9)),
     st.tuples(st.just("prompt"), st.integers(0, 2), st.sampled_from(PROMPTS)),
     st.tuples(st.sampled_from(["no results", "half a store", "damage", "no store"])),
@@ -83,6 +90,7 @@ SCENARIOS = st.builds(
     st.booleans(),
     st.integers(0, 6),
     st.lists(st.lists(EDITS, min_size=1, max_size=3).map(tuple), min_size=3, max_size=6).map(tuple),
+    st.booleans(),
     st.booleans(),
 )
 
@@ -115,6 +123,8 @@ class Follower:
 
     def __post_init__(self) -> None:
         self.seeds = {job: {"topic": TOPICS[0], "parts": ["p", "q"]} for job in JOBS}
+        for job in JOBS:
+            self.workspace.write(f"inputs/{job}.md", REPORTS[0])
 
     def apply(self, edit: tuple[Any, ...]) -> None:
         root, draw = self.workspace.root, random.Random(repr(edit))
@@ -122,6 +132,8 @@ class Follower:
         match edit:
             case ("topic" | "parts" | "unread" as name, job, value):
                 self.seeds[job][name] = value
+            case ("report", job, text):
+                self.workspace.write(f"inputs/{job}.md", text)
             case ("prompt", number, text):
                 self.prompts[number] = text
             case ("no results",):
@@ -140,21 +152,38 @@ class Follower:
         if scenario.rows:
             rows = [{"id": job, **data} for job, data in self.seeds.items()]
             self.workspace.write("seeds/jobs.jsonl", "\n".join(map(json.dumps, rows)))
-            self.workspace.write("seeds/jobs.yaml", 'rows: jobs.jsonl\nid: "{{ row.id }}"\n')
+            files = {"report": "inputs/{{ row.id }}.md"}
+            spec = {"rows": "jobs.jsonl", "id": "{{ row.id }}", "files": files}
+            self.workspace.write("seeds/jobs.yaml", spec)
         else:
             for job, data in self.seeds.items():
-                self.workspace.seed(job, data)
+                seed = {"name": job, "files": {"report": f"inputs/{job}.md"}, "data": data}
+                self.workspace.write(f"seeds/{job}.json", seed)
         for number, (name, kind) in enumerate(zip(names, scenario.kinds, strict=True)):
             above = "".join(f"\n{{{{ artifacts.{each} }}}}" for each in names[:number])
             self.workspace.task(
                 name,
-                prompt=self.prompts[number] + above,
+                prompt=self.prompts[number] + MORE.get(kind, "") + above,
                 schema=FORM if kind == "form" else None,
                 stages=KINDS[kind],
+                task_yaml={"foreach": "seed.data.parts"} if kind == "items" else None,
             )
         limit = {"maxTokens": 150} if scenario.limited else {}
         models = zip(names, scenario.models, strict=True)
         self.workspace.pipeline(names, {name: {"model": model, **limit} for name, model in models})
+        if scenario.over:
+            self.write_over(limit)
+
+    def write_over(self, limit: dict[str, Any]) -> None:
+        """A job over the two, of a pipeline of its own."""
+        folder, settings = "pipeline-config/pipelines/sum", {"model": MODEL, **limit}
+        body = {"name": "sum", "tasks": ["sum"], "taskConfig": {"sum": settings}}
+        self.workspace.write(f"{folder}/pipeline.json", body)
+        self.workspace.write(f"{folder}/tasks/index.yaml", "sum: ./sum\n")
+        each = "{% for each in jobs.all %}{{ each.artifacts.t2 }}{% endfor %}"
+        self.workspace.write(f"{folder}/tasks/sum/prompt.md", f"Sum up: {each}")
+        seed = {"name": OVER, "pipeline": "sum", "jobs": {"all": "[ot]*"}, "missing": "skip"}
+        self.workspace.write(f"seeds/{OVER}.json", seed | {"data": {}})
 
     def step(self) -> None:
         planned = self.workspace.popbuild("plan", "--json")
@@ -177,8 +206,12 @@ class Follower:
             assert_within(sum(costs), total["cost"], "cost")
         if total["storedCalls"] is not None:
             assert total["storedCalls"] <= sum(each["storedCalls"] for each in usages)
+        below = [job for job in body["jobs"] if job["id"] in JOBS and job["tasks"]]
         for job in body["jobs"]:
-            self.check_unknown(job, told)
+            if job["id"] != OVER:
+                self.check_unknown(job, told)
+            elif below:  # what it will read is not there yet
+                assert [task["calls"]["low"] for task in job["tasks"]] in ([], [0])
         self.note_bought()
 
     def check_unknown(self, job: Any, told: str) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import alterations
 import pytest
 from provider import Provider, Reply
 from workspace import Workspace
@@ -224,48 +225,6 @@ def test_a_single_job_in_another_root_is_proven(built: Workspace, tmp_path: Path
 # --- something was altered ---
 
 
-def _flip(draw: random.Random, files: list[Path]) -> list[Path]:
-    path = draw.choice([each for each in files if each.stat().st_size])
-    data = bytearray(path.read_bytes())
-    data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
-    path.write_bytes(data)
-    return [path]
-
-
-def _delete(draw: random.Random, files: list[Path]) -> list[Path]:
-    path = draw.choice(files)
-    path.unlink()
-    return [path]
-
-
-def _truncate(draw: random.Random, files: list[Path]) -> list[Path]:
-    path = draw.choice([each for each in files if each.stat().st_size])
-    path.write_bytes(path.read_bytes()[: draw.randrange(path.stat().st_size)])
-    return [path]
-
-
-def _append(draw: random.Random, files: list[Path]) -> list[Path]:
-    path = draw.choice(files)
-    path.write_bytes(path.read_bytes() + draw.choice([b" ", b"\n", b"{}", draw.randbytes(9)]))
-    return [path]
-
-
-def _add(draw: random.Random, files: list[Path]) -> list[Path]:
-    name = draw.choice(["added.json", ".hidden", "z", "letter.json~"])
-    path = draw.choice(files).parent / name
-    path.write_bytes(draw.randbytes(draw.randrange(20)))
-    return [path]
-
-
-def _swap(draw: random.Random, files: list[Path]) -> list[Path]:
-    one = draw.choice(files)
-    other = draw.choice([each for each in files if each.read_bytes() != one.read_bytes()])
-    data = one.read_bytes()
-    one.write_bytes(other.read_bytes())
-    other.write_bytes(data)
-    return [one, other]
-
-
 def _complete(files: list[Path]) -> Path:
     return next(each for each in files[0].parents if each.name == "complete")
 
@@ -334,7 +293,7 @@ def _take_line(draw: random.Random, files: list[Path]) -> list[Path]:
 
 JOBS = ("first", "second")
 KINDS = (
-    *(_flip, _delete, _truncate, _append, _add, _swap),
+    *(*alterations.OF_A_FILE, alterations.add),
     *(_remove_job, _rename_job, _copy_job, _swap_jobs, _replace_job, _roll_back),
     *(_add_folder, _reorder_lines, _take_line),
 )
