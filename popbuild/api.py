@@ -24,6 +24,7 @@ from popbuild.base.errors import InputError
 from popbuild.base.paths import Root
 from popbuild.base.roots import find_root
 from popbuild.build import draws, submission, verbs
+from popbuild.build.chosen_variant import seen_by
 from popbuild.build.given_files import GivenFile, file_at
 from popbuild.jobs import job_ids
 from popbuild.jobs.seed_files import BadSeed, key_problems, seed_of
@@ -47,10 +48,11 @@ class Popbuild:
     """A root. Nothing is kept between calls: each reads the disk anew, and any number of them, and
     of commands, may work on one root at the same time."""
 
-    def __init__(self, root: str | Path | None = None) -> None:
-        """The root in or above this folder, else the one that `popbuild` would find from here."""
+    def __init__(self, root: str | Path | None = None, variant: str | None = None) -> None:
+        """The root in or above this folder, else the one that `popbuild` would find from here, as
+        this variant sees it, else that of POPBUILD_VARIANT."""
         given = None if root is None else str(root)
-        self.root: Root = find_root(Path.cwd(), given)
+        self.root: Root = seen_by(find_root(Path.cwd(), given), variant, None)
 
     # Looking.
 

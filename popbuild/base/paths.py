@@ -10,6 +10,7 @@ from pathlib import Path
 from popbuild.base.errors import InputError
 
 CURRENT, COMPLETE, REJECTED, PENDING = "current", "complete", "rejected", "pending"
+VARIANTS = "variants"  # in pipeline-config/, and where what is kept by a job's ID stands
 PACKAGE = Path(__file__).parent.parent
 FILE_KINDS = ("artifacts", "logs", "tmp")
 
@@ -66,7 +67,7 @@ def check_file_name(name: str) -> str:
     return name
 
 
-# Places below a root, and inside a job's directory, as relative POSIX paths.
+# Places below a root, of its main variant, and inside a job's directory, as relative POSIX paths.
 
 SEED, STATUS = "seed.json", "tasks-status.json"
 RUNS = "runs.jsonl"  # in complete/, and our copy of it
@@ -75,10 +76,6 @@ INPUTS = "inputs"  # in a job: the files that its seed names
 
 def seed_place(job: str) -> str:
     return f"seeds/{job}.json"
-
-
-def samples_place(job: str) -> str:
-    return f"samples/{job}.json"
 
 
 def pending_place(job: str) -> str:
@@ -173,32 +170,75 @@ class JobFolder(_Folder):
 
 
 @dataclass(frozen=True)
+class Variant:
+    """Other settings and files for the same seeds, by its name; "" is the main one. One that was
+    made by `--set` has what that said, as JSON, and the name of the variant that it changes."""
+
+    name: str = ""
+    of: str = ""
+    said: str = ""
+
+
+@dataclass(frozen=True)
 class Root(_Folder):
     """A folder with seeds/, pipeline-config/, pipeline-data/ and the private .popbuild/; and
-    samples/, once a task has drawn a further sample."""
+    samples/, once a task has drawn a further sample. All that is kept by a job's ID is kept apart
+    for each variant; `own` is where the private part of it stands."""
+
+    variant: Variant = Variant()
 
     seeds = _Below("seeds")
     config = _Below("pipeline-config")
-    data = _Below("pipeline-data")
     private = _Below(".popbuild")
-    runs = _Below(f"pipeline-data/{COMPLETE}/{RUNS}")
-    runs_copy = _Below(f".popbuild/{RUNS}")
     environment_file = _Below(".env")
+
+    @functools.cached_property
+    def _apart(self) -> str:
+        """What comes between a folder of the root and what is kept by a job's ID."""
+        return f"/{VARIANTS}/{self.variant.name}" if self.variant.name else ""
+
+    @functools.cached_property
+    def data(self) -> Path:
+        return self.path / f"pipeline-data{self._apart}"
+
+    @functools.cached_property
+    def own(self) -> Path:
+        return self.path / f".popbuild{self._apart}"
+
+    @property
+    def runs(self) -> Path:
+        return self.data / COMPLETE / RUNS
+
+    @property
+    def runs_copy(self) -> Path:
+        return self.own / RUNS
+
+    def samples_place(self, job: str) -> str:
+        return f"samples{self._apart}/{job}.json"
+
+    def pending_place(self, job: str) -> str:
+        return f"pipeline-data{self._apart}/{PENDING}/{job}-seed.json"
+
+    def pending_inputs_place(self, job: str) -> str:
+        return f"pipeline-data{self._apart}/{PENDING}/{job}-inputs"
+
+    def job_place(self, state: str, job: str) -> str:
+        return f"pipeline-data{self._apart}/{state}/{job}"
 
     def seed(self, job: str) -> Path:
         return self.path / seed_place(job)
 
     def samples(self, job: str) -> Path:
-        return self.path / samples_place(job)
+        return self.path / self.samples_place(job)
 
     def pending(self, job: str) -> Path:
-        return self.path / pending_place(job)
+        return self.path / self.pending_place(job)
 
     def pending_inputs(self, job: str) -> Path:
-        return self.path / pending_inputs_place(job)
+        return self.path / self.pending_inputs_place(job)
 
     def job(self, state: str, job: str) -> JobFolder:
-        return JobFolder(self.path / job_place(state, job))
+        return JobFolder(self.path / self.job_place(state, job))
 
     def folders(self) -> list[Path]:
         return [self.data / state for state in (PENDING, CURRENT, COMPLETE, REJECTED)]

@@ -52,6 +52,14 @@ def argument(name: str, value: str, count: str = "", *, help: str, **more: Any) 
 
 JSON = flag("--json", help="print JSON")
 ROOT = option("--root", value="DIR", help="the root, if not found from here")
+VARIANT = option("--variant", value="NAME", help="other settings for the same seeds")
+SET = option(
+    "--set",
+    value="X=VALUE",
+    help="a setting, as research.temperature=0; can be repeated",
+    repeated=True,
+    dest="changes",
+)
 DEBUG = flag("--debug", help="show tracebacks")
 
 
@@ -59,7 +67,8 @@ DEBUG = flag("--debug", help="show tracebacks")
 class Command:
     """A command: its line in a list of commands, its words, its function, and the commands below
     it. Its help page is `text`, or else the function's docstring. It also takes --root and --debug,
-    and `name=value` words for its `variables`."""
+    and `name=value` words for its `variables`. If it is `of_variants`, it takes --variant and --set
+    too."""
 
     name: str
     brief: str
@@ -68,10 +77,12 @@ class Command:
     text: str = ""
     variables: tuple[str, ...] = ()
     below: tuple[Command, ...] = ()
+    of_variants: bool = True
 
     @property
     def words(self) -> tuple[Word, ...]:
-        return (*self.own_words, ROOT, DEBUG)
+        variants = (VARIANT, SET) if self.of_variants and not self.below else ()
+        return (*self.own_words, ROOT, *variants, DEBUG)
 
     @property
     def page(self) -> str:
@@ -83,9 +94,13 @@ class Command:
         return replace(self, run=run)
 
 
-def command(brief: str, *words: Word) -> Callable[[Callable[[Any], int]], Command]:
+def command(
+    brief: str, *words: Word, of_variants: bool = True
+) -> Callable[[Callable[[Any], int]], Command]:
     """Declare a command by its function: `_<name>`, whose docstring is the help page. It takes
     --json, at its end unless a word of its own says more."""
     has_own = any(word.key == JSON.key for word in words)
     own_words = words if has_own else (*words, JSON)
-    return lambda run: Command(run.__name__.lstrip("_"), brief, own_words, run)
+    return lambda run: Command(
+        run.__name__.lstrip("_"), brief, own_words, run, of_variants=of_variants
+    )

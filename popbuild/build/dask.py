@@ -14,7 +14,6 @@ import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import distributed
@@ -134,7 +133,7 @@ class _Coordinator:
                 continue
             future = self.client.submit(
                 build_job,
-                self.root.path,
+                self.root,
                 job,
                 waiting.pop(job),
                 self.options,
@@ -202,7 +201,7 @@ def _result_of(future: distributed.Future[JobResult], job: str) -> JobResult:
 
 
 def build_job(
-    root: Path,
+    root: Root,
     job: str,
     tasks: tuple[str, ...] | None,
     options: Options,

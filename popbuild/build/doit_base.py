@@ -6,6 +6,7 @@ words of commands stand in `shared_words.py`; argparse reads them as it does for
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import sys
@@ -134,9 +135,12 @@ class DoitCommand:
 
     def _ours(self: Any, in_args: list[str]) -> Any:
         from popbuild.base.arguments import Given
+        from popbuild.build.chosen_variant import variant_of
 
-        params, names = self.cmdparser.parse(in_args)
-        return self._run_ours(self._root(params["root"]), Given(**params), names)
+        params, names = self.cmdparser.parse(_with_settings(in_args))
+        given = Given(**params)
+        root = variant_of(self._root(params["root"]), given)
+        return self._run_ours(root, given, names)
 
     def _run_ours(self: Any, root: Root, given: Any, names: list[str]) -> Any:
         raise NotImplementedError
@@ -190,6 +194,15 @@ class DoitCommand:
         return find_root(
             start, given or given_variables().get("root"), "--root" if given else "root="
         )
+
+
+def _with_settings(in_args: list[str]) -> list[str]:
+    """The words with what each `--set` says, which doit has taken for a variable of the command."""
+    said = [b for a, b in itertools.pairwise(sys.argv[1:]) if a == "--set" and "=" in b]
+    for each in said:
+        given_variables().pop(each.partition("=")[0], None)
+    rest = iter(said)
+    return [f"--set={next(rest, '')}" if word == "--set" else word for word in in_args]
 
 
 def given_variables() -> dict[str, str]:

@@ -32,7 +32,7 @@ def forget(root: Root, job: str | None, names: Iterable[str]) -> Iterator[str]:
                     if task in frozen:
                         yield f"keeping {each}:{task}: frozen"
                         continue
-                    shelf = root.private / "forgotten" / each
+                    shelf = root.own / "forgotten" / each
                     disk.make_folder(shelf)
                     with seals.moving(folder, letter):
                         tree.rename_new(letter, shelf / f"{task}-{name_stamp()}.json")

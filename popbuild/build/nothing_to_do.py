@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from popbuild.base import disk
-from popbuild.base.paths import COMPLETE, CURRENT, REJECTED, job_place
+from popbuild.base.paths import COMPLETE, CURRENT, REJECTED
 from popbuild.build.events import JobResult
 from popbuild.jobs import lifecycle, originals, promotion
 from popbuild.jobs.claims import Claims
@@ -44,15 +44,16 @@ def settle_without_building(
     job: str, around: Surroundings, claims: Claims, index: Index, tasks: Iterable[str] | None
 ) -> JobResult | None:
     """The result for a job with nothing to do, or None if it has to be built."""
+    root = around.root
     if index.knows(job):
-        return JobResult(job, "up to date", path=job_place(COMPLETE, job))
+        return JobResult(job, "up to date", path=root.job_place(COMPLETE, job))
     if not claims.acquire(job):
         return None
     try:
-        root = around.root
         lifecycle.note_abandoned(root, job)
         promotion.finish_promotion(root, job, promotion.previous_kept(around.config.environment))
-        if not any(disk.is_folder(root.at(job_place(each, job))) for each in (COMPLETE, CURRENT)):
+        places = (root.job_place(state, job) for state in (COMPLETE, CURRENT))
+        if not any(disk.is_folder(root.at(place)) for place in places):
             return None  # never built: there is nothing to hold against the inputs
         found = index.examine(job)
         exam = found.exam
@@ -72,7 +73,7 @@ def settle_without_building(
             for state in (CURRENT, REJECTED):
                 originals.discard_original(root, root.job(state, job))
             lifecycle.refresh_seed(root, exam.folder, exam.seed, exam.files)
-        place = job_place(COMPLETE if found.state == COMPLETE else CURRENT, job)
+        place = root.job_place(COMPLETE if found.state == COMPLETE else CURRENT, job)
         return JobResult(job, "up to date", path=place, frozen=exam.frozen)
     finally:
         claims.release(job)

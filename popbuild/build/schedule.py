@@ -15,6 +15,7 @@ from doit.task import Task as DoitTask
 
 from popbuild.base import roots
 from popbuild.base.paths import Root, shown_name
+from popbuild.build import chosen_variant
 from popbuild.jobs import index
 from popbuild.jobs.examine import Exam
 from popbuild.jobs.job_records import files_read
@@ -146,7 +147,7 @@ DOIT_CONFIG = {
 def task_jobs() -> Iterator[DoitTask]:
     """Every job of the root: a group named by its ID, with a task for each of its pipeline."""
     start = Path(get_initial_workdir() or Path.cwd())
-    root = roots.find_root(start, get_var("root"), "root=")
+    root = chosen_variant.seen_by(roots.find_root(start, get_var("root"), "root="), None, None)
     yield from tasks(root, select(root, get_var("job"), ()))
 
 

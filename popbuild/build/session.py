@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from popbuild.base import disk, errors
 from popbuild.base.errors import BudgetError, StoppedError, UsageError
-from popbuild.base.paths import COMPLETE, Root, job_place
+from popbuild.base.paths import COMPLETE, Root
 from popbuild.base.threads import no_exit_as_if_done
 from popbuild.base.units import money
 from popbuild.build.events import Events, JobResult
@@ -99,7 +99,7 @@ def run(
     selection = {name: tasks for name, tasks in chosen.items() if name not in bad}
     check_rule(root, selection)
     # To find its like, all jobs are listed: one that is complete may have nothing to do.
-    is_late = len(selection) == 1 and disk.stands(root.at(job_place(COMPLETE, *selection)))
+    is_late = len(selection) == 1 and disk.stands(root.at(root.job_place(COMPLETE, *selection)))
     if not (is_late or options.continue_):
         check_case(root, selection)
     around = Surroundings(config.load(root))

@@ -7,7 +7,6 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from pathlib import Path
 
 from popbuild.base.paths import Root
 from popbuild.build.builder import Builder, building
@@ -32,13 +31,13 @@ class Workshop:
 
     @contextlib.contextmanager
     def open(
-        self, root: Path, options: Options, events: Events, topic: str
+        self, root: Root, options: Options, events: Events, topic: str
     ) -> Iterator[Callable[[str, tuple[str, ...] | None, bool], JobResult]]:
-        key = root, topic, config.configured(Root(root))
+        key = root, topic, config.configured(root)
         with self._condition:
             self._condition.wait_for(lambda: self._key == key or not self._users)
             if self._key != key:
-                self._renew(key, Root(root), options, events)
+                self._renew(key, root, options, events)
             self._users += 1
         try:
             yield self._build

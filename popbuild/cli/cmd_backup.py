@@ -6,7 +6,7 @@ from popbuild.cli.archive_words import OUTPUT, PLAIN, identity_of, print_archive
 from popbuild.cli.options import IDENTITY, Given, command, root_of
 
 
-@command("write the whole root to a file", OUTPUT, PLAIN, IDENTITY)
+@command("write the whole root to a file", OUTPUT, PLAIN, IDENTITY, of_variants=False)
 def _backup(given: Given) -> int:
     """Write the whole root to a .tar.zst file, and read it back in full: seeds, samples,
     configuration, jobs, store and ledger, but not .env. Refused while a job is built. A FILE that

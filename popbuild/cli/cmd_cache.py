@@ -21,7 +21,7 @@ _URL = argument("url", "URL", help="a folder or a URL")
 _REFERENCED = flag("--referenced", help="drop what jobs refer to as well")
 
 
-@command("show what the store holds and has saved")
+@command("show what the store holds and has saved", of_variants=False)
 def _status(given: Given) -> int:
     """Show what the store holds, by model: answers, their size, what they cost when they were
     bought, how often they were served since, and what that saved."""
@@ -32,7 +32,7 @@ def _status(given: Given) -> int:
     return print_result(given.json, found.as_json, lambda: store_lines(found))
 
 
-@command("copy answers to another place", _URL)
+@command("copy answers to another place", _URL, of_variants=False)
 def _push(given: Given) -> int:
     """Copy to URL the answers that it lacks. URL is a folder, or whatever fsspec opens:
     s3://bucket/prefix, with the packages popbuild[cache] and s3fs. Keys come from the
@@ -40,7 +40,7 @@ def _push(given: Given) -> int:
     return _copy_store(given, "pushed")
 
 
-@command("copy answers from another place", _URL)
+@command("copy answers from another place", _URL, of_variants=False)
 def _pull(given: Given) -> int:
     """Copy from URL the answers that this store lacks, each only if it is intact. URL is a
     folder, or whatever fsspec opens, as for push."""
@@ -61,7 +61,7 @@ def _copy_store(given: Given, done: str) -> int:
     return OK
 
 
-@command("drop old answers", OLDER_THAN, MAX_SIZE, _REFERENCED, REALLY)
+@command("drop old answers", OLDER_THAN, MAX_SIZE, _REFERENCED, REALLY, of_variants=False)
 def _prune(given: Given) -> int:
     """Drop old answers from the store, the oldest first: those older than an age, then more
     until the rest is small enough. Without --yes it only says what it would drop. What a job in

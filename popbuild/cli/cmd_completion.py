@@ -22,6 +22,7 @@ _JOBS: dict[str, Any] = {
 @command(
     "print a script that completes words in a shell",
     argument("shell", "SHELL", choices=_SHELLS, help="bash, zsh or fish"),
+    of_variants=False,
 )
 def _completion(given: Given) -> int:
     """Print a script that completes commands, options, files and the IDs of jobs. For bash:

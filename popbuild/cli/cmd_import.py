@@ -10,6 +10,7 @@ from popbuild.cli.options import Given, argument, command, flag, print_result, r
     "copy another program's data folder into the root",
     argument("folder", "DIR", help="that program's root or its pipeline-data/"),
     flag("--dry-run", help="only say what would be copied"),
+    of_variants=False,
 )
 def _import(given: Given) -> int:
     """Copy what another program wrote by the storage document into this root: seeds, jobs in

@@ -8,6 +8,7 @@ from popbuild.cli.options import Given, argument, command, print_result
 @command(
     "make a root with an example",
     argument("folder", "DIR", "?", default=".", help="the new root; here if absent"),
+    of_variants=False,
 )
 def _init(given: Given) -> int:
     """Make a root: seeds/, pipeline-config/ with the demo's pipeline, pipeline-data/,

@@ -27,6 +27,7 @@ exit codes:
 
 environment:
   POPBUILD_ROOT         the root, if not found from the working directory
+  POPBUILD_VARIANT      the variant, as for --variant
   POPBUILD_MODEL        the model of every task; part of what they depend on
   POPBUILD_LOCAL_MODEL  a GGUF file for local/... models
   POPBUILD_STORE        use, refresh, only or off, as for --store
@@ -51,6 +52,7 @@ COMMAND_NAMES = (
     "check show prompt export graph report summary retry accept diff trace verify freeze "
     "thaw validate cache prune doctor archive restore backup import completion"
 ).split()
+_BEFORE = ("--root", "--variant", "--set")  # options with a value that may stand before a command
 _VERSION = flag("--version", help="show the version")
 
 
@@ -95,9 +97,9 @@ def _command_among(
     words: Sequence[str], known: Iterable[str], prog: str
 ) -> tuple[str | None, list[str]]:
     """The first word that is not an option, which names a command, and the rest: options may stand
-    before the command, as --root does."""
+    before the command, as --root may."""
     for number, word in enumerate(words):
-        if word.startswith("-") or words[max(number - 1, 0)] == "--root":
+        if word.startswith("-") or words[max(number - 1, 0)] in _BEFORE:
             continue
         if word not in known:
             raise unknown("command", word, known, hint=f"{prog} --help")

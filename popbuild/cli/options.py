@@ -11,6 +11,7 @@ from popbuild.base.paths import Root
 from popbuild.base.printing import print_json, print_lines, print_result
 from popbuild.base.roots import find_root
 from popbuild.base.words import Command, argument, command, flag, option
+from popbuild.build.chosen_variant import variant_of
 from popbuild.build.shared_words import (
     BUDGET_USD,
     IN_FLIGHT,
@@ -43,7 +44,8 @@ REALLY = flag("--yes", help="really drop it")
 
 
 def root_of(given: Given) -> Root:
-    return find_root(Path.cwd(), given.root)
+    """The root of a command, as the variant that it is about sees it."""
+    return variant_of(find_root(Path.cwd(), given.root), given)
 
 
 def root_and_names(given: Given, command: Command) -> tuple[Root, list[str], dict[str, str]]:
@@ -62,7 +64,7 @@ def root_and_names(given: Given, command: Command) -> tuple[Root, list[str], dic
     check_given_once(given.names, variables)
     said = "--root" if given.root else "root="
     root = find_root(Path.cwd(), given.root or variables.get("root"), said)
-    return root, names, variables
+    return variant_of(root, given), names, variables
 
 
 def print_frozen(given: Given, frozen: Mapping[str, Sequence[str]]) -> int:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from popbuild.base import disk
-from popbuild.base.paths import pending_place, seed_place
 from popbuild.jobs import job_ids, job_state
 from popbuild.jobs.index import Index
 from popbuild.jobs.seed_files import BadSeed
@@ -106,7 +105,7 @@ def _seed_of(around: Surroundings, job: str) -> Mapping[str, Any]:
     root = around.root
     if not job_state.may_be_over(root, job):
         return {}
-    is_given = any(disk.stands(root.at(each)) for each in (seed_place(job), pending_place(job)))
+    is_given = any(disk.stands(path) for path in (root.seed(job), root.pending(job)))
     if not is_given and job_ids.link_of(root, job) is not None:
         return {}
     try:

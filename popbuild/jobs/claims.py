@@ -26,7 +26,7 @@ class JobLocks:
     is_shared = False  # whether a worker that was given up may still write into a job's directory
 
     def __init__(self, root: Root) -> None:
-        self._locks = locks.locks_of(root.private / "locks" / "jobs")
+        self._locks = locks.locks_of(root.own / "locks" / "jobs")
         self._fences = Fenced(root)
 
     def acquire(self, job: str) -> bool:
@@ -63,8 +63,8 @@ class Fenced:
     is_shared = True
 
     def __init__(self, root: Root) -> None:
-        self._folder = root.private / "fences"
-        self._guards = locks.locks_of(root.private / "locks" / "fences")
+        self._folder = root.own / "fences"
+        self._guards = locks.locks_of(root.own / "locks" / "fences")
         self._drawn: dict[str, str] = {}
 
     def acquire(self, job: str) -> bool:

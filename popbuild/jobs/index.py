@@ -24,7 +24,7 @@ from typing import Any, Self
 
 from popbuild.base import disk, file_clock, fork_map, tree
 from popbuild.base.errors import PopbuildError
-from popbuild.base.paths import COMPLETE, job_place
+from popbuild.base.paths import COMPLETE
 from popbuild.base.read_notes import noting_reads
 from popbuild.jobs import job_ids, job_state, lookup, row_seeds, stamps
 from popbuild.jobs.examine import Exam
@@ -48,7 +48,7 @@ class Index:
 
     def __init__(self, around: Surroundings, ids: Collection[str]) -> None:
         self._around = around
-        self._path = around.root.private / "index" / "jobs.json"
+        self._path = around.root.own / "index" / "jobs.json"
         self._watch = functools.cache(self._watched_of)
         self._rows: dict[str, str] = {}  # job -> <pipeline>:<the digest of its stamp>
         self._stale: dict[str, stamps.StaleRow] = {}  # and those with skipped tasks, as they were
@@ -113,7 +113,7 @@ class Index:
 
     def _as_it_was(self, job: str, pipeline: Pipeline, verdicts: dict[str, Verdict]) -> lookup.Job:
         folder = self._around.root.job(COMPLETE, job)
-        own = f"{job_place(COMPLETE, job)}/"
+        own = f"{self._around.root.job_place(COMPLETE, job)}/"
         places = [each for each in self._inputs.get(job, ()) if each.startswith(own)]
         inputs = tuple(each.removeprefix(own) for each in places)
         exam = Exam(folder, None, pipeline, self._around, verdicts=verdicts, input_places=inputs)
@@ -165,7 +165,7 @@ class Index:
             stats = self._moment.stats_of(job, watched, inputs)
         else:
             own = row_seeds.digest_of_row(root, job)
-            stats = stamps.stats_of(job, watched, inputs, own, lambda at: disk.look(root.at(at)))
+            stats = stamps.stats_of(root, job, watched, inputs, own, disk.look)
         return watched.pipeline if stamps.stamp_of(watched, stats, members) == digest else None
 
     def _members_of(self, job: str, globs: Mapping[str, str]) -> bytes | None:
@@ -211,8 +211,8 @@ class Index:
             inputs, globs = found.all_input_places, named_groups(found.seed)
             members = self._members_of(job, globs)
             if members is not None:
-                at = self._around.root.at
-                stats = stamps.stats_of(job, watched, inputs, row, lambda each: seen.get(at(each)))
+                root = self._around.root
+                stats = stamps.stats_of(root, job, watched, inputs, row, seen.get)
                 known = f"{name}:{stamps.stamp_of(watched, stats, members)}"
                 self._keep(job, known if found.up_to_date and holds_all else None, inputs, globs)
                 if told is not None and self._stale.get(job) != (known, told):

@@ -83,7 +83,7 @@ class InputReader:
         each file that cannot be used."""
         found, problems = {}, []
         for name, source in named_inputs(seed).items():
-            places = _places(job, name, source, seed_place)
+            places = _places(self._root, job, name, source, seed_place)
             there = (each for each in places if disk.stands(self._root.at(each)))
             place = next(there, places[-1])
             try:
@@ -102,7 +102,7 @@ class InputReader:
         own = input_place(file.name, file.source) + EXTRACTED
         for state in (CURRENT, COMPLETE, REJECTED):
             if known is None:
-                place = f"{paths.job_place(state, job)}/{own}"
+                place = f"{self._root.job_place(state, job)}/{own}"
                 known = read_extraction(self._root.at(place), file.digest)
         return replace(file, extraction=known)
 
@@ -178,7 +178,7 @@ class InputReader:
 _NO_LINKS = "put a file in its place; popbuild follows no links"
 
 
-def _places(job: str, name: str, source: str, seed_place: str) -> tuple[str, ...]:
+def _places(root: Root, job: str, name: str, source: str, seed_place: str) -> tuple[str, ...]:
     """Where a file may stand, the first first, by where the seed was read."""
     if seed_place == paths.seed_place(job) or not seed_place.startswith("pipeline-data/"):
         return (source,)  # of a row, too
@@ -186,7 +186,7 @@ def _places(job: str, name: str, source: str, seed_place: str) -> tuple[str, ...
     if file == paths.SEED:
         return (f"{folder}/{input_place(name, source)}",)
     # It waits, or was claimed a moment ago.
-    return (f"{paths.pending_inputs_place(job)}/{input_name(name, source)}", source)
+    return (f"{root.pending_inputs_place(job)}/{input_name(name, source)}", source)
 
 
 def named_by_seeds(root: Root) -> set[str]:

@@ -13,7 +13,7 @@ from popbuild.base.paths import COMPLETE, CURRENT, PENDING, REJECTED, RUNS, Root
 from popbuild.base.redact import key_in_name, redact
 from popbuild.jobs import row_seeds
 
-PROMOTIONS = ".popbuild/promotions"  # below a root
+PROMOTIONS = "promotions"  # in the private part of a root
 _PLACES = (CURRENT, COMPLETE, REJECTED)
 
 
@@ -45,10 +45,10 @@ def is_known(root: Root, job: str) -> bool:
     source = paths.seed_place(job)
     if disk.stands(root.at(source)) and source not in row_seeds.table_files(root):
         return True
-    if disk.stands(root.at(paths.pending_place(job))) or row_seeds.source_of_row(root, job):
+    if disk.stands(root.at(root.pending_place(job))) or row_seeds.source_of_row(root, job):
         return True
     states = [state for state in _PLACES if _is_job(state, job)]
-    return any(disk.is_folder(root.at(paths.job_place(state, job))) for state in states)
+    return any(disk.is_folder(root.at(root.job_place(state, job))) for state in states)
 
 
 def bad_names(root: Root, ids: Collection[str]) -> dict[str, str]:
@@ -86,7 +86,7 @@ def refuse_links(root: Root, job: str) -> None:
     """InputError where a job's directory is or holds a symbolic link: it is moved and written."""
     link = link_of(root, job)
     if link is not None:
-        is_job = link in [paths.shown_name(paths.job_place(state, job)) for state in _PLACES]
+        is_job = link in [paths.shown_name(root.job_place(state, job)) for state in _PLACES]
         raise InputError(
             f"a job's directory {'is' if is_job else 'holds'} a symbolic link",
             {"job": job, "link": link},
@@ -107,6 +107,6 @@ def refuse_keys(job: str, environment: Mapping[str, str]) -> None:
 
 def link_of(root: Root, job: str) -> str | None:
     """A symbolic link that a job's directory is or holds, as it is shown; None if there is none."""
-    links = (tree.first_link(root.at(paths.job_place(state, job))) for state in _PLACES)
+    links = (tree.first_link(root.at(root.job_place(state, job))) for state in _PLACES)
     link = next((each for each in links if each is not None), None)
     return None if link is None else paths.shown_name(root.show(Path(link)))

@@ -105,9 +105,9 @@ def todays_seed(root: Root, job: str) -> tuple[dict[str, Any], str]:
     job's own copy, the newest first: what was claimed, what is built or was rejected since, and the
     last good result's. Raises BadSeed."""
     source = paths.seed_place(job)
-    claimed = f"{paths.job_place(CURRENT, job)}/{CLAIMED}"
-    own = [f"{paths.job_place(state, job)}/{SEED}" for state in (CURRENT, REJECTED, COMPLETE)]
-    limits = {source: jsonio.MAX_BYTES, paths.pending_place(job): jsonio.MAX_QUEUED_BYTES}
+    claimed = f"{root.job_place(CURRENT, job)}/{CLAIMED}"
+    own = [f"{root.job_place(state, job)}/{SEED}" for state in (CURRENT, REJECTED, COMPLETE)]
+    limits = {source: jsonio.MAX_BYTES, root.pending_place(job): jsonio.MAX_QUEUED_BYTES}
     row = row_seeds.of_row(root, job)
     if row is not None:
         if disk.stands(root.at(source)) and source not in row_seeds.table_files(root):
@@ -127,8 +127,8 @@ def may_be_over(root: Root, job: str) -> bool:
     """Whether a job may be over others, at a glance: most are not, and there may be many."""
     if row_seeds.source_of_row(root, job) is not None:
         return False  # no table says that
-    own = [f"{paths.job_place(state, job)}/{SEED}" for state in (CURRENT, REJECTED, COMPLETE)]
-    for place in (paths.seed_place(job), paths.pending_place(job), *own):
+    own = [f"{root.job_place(state, job)}/{SEED}" for state in (CURRENT, REJECTED, COMPLETE)]
+    for place in (paths.seed_place(job), root.pending_place(job), *own):
         try:
             data = disk.read(root.at(place), max_bytes=jsonio.MAX_OWN_BYTES)
         except (OSError, InputError):

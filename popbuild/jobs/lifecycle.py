@@ -17,6 +17,7 @@ from popbuild.jobs.input_files import InputFiles, differing_inputs, put_inputs
 from popbuild.jobs.job_state import CLAIMED, holds_seed, read_status
 from popbuild.model import status as states
 from popbuild.model.clock import timestamp
+from popbuild.model.config import variants
 from popbuild.model.letter import seal
 from popbuild.model.pipeline import Task
 
@@ -26,8 +27,9 @@ def prepare_root(root: Root) -> None:
     a promotion would find something else where it adds its line: by then all is paid for."""
     for folder in root.folders():
         disk.make_folder(folder)
-    disk.make_folder(root.private)
-    tree.require_one_file_system([*root.folders(), root.private])
+    variants.keep_said(root)
+    disk.make_folder(root.own)
+    tree.require_one_file_system([*root.folders(), root.own])
     for path in (root.runs, root.runs_copy):
         if disk.stands(path) and not disk.is_regular(path):
             raise InputError(

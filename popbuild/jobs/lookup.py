@@ -71,8 +71,10 @@ class Job:
     @property
     def all_input_places(self) -> list[str]:
         """Where the files of its seed stand below the root: what was read, and its own copies."""
-        folder = paths.job_place(self.state, self.id)
-        own = [f"{folder}/{each}" for each in (self.exam.input_places if self.exam else ())]
+        own: list[str] = []
+        if self.exam is not None:
+            folder = self.exam.around.root.job_place(self.state, self.id)
+            own = [f"{folder}/{each}" for each in self.exam.input_places]
         return sorted({*own, *(each.place for each in self.files.values())})
 
     @property
@@ -237,7 +239,7 @@ def _folders(job: str, root: Root) -> dict[str, JobFolder]:
     return {
         state: root.job(state, job)
         for state in (COMPLETE, CURRENT, REJECTED)
-        if disk.is_folder(root.at(paths.job_place(state, job)))
+        if disk.is_folder(root.at(root.job_place(state, job)))
     }
 
 

@@ -52,7 +52,7 @@ def kept(root: Root, job: str) -> list[JobFolder]:
 
 
 def _shelf(root: Root, job: str) -> Path:
-    return root.private / "originals" / job
+    return root.own / "originals" / job
 
 
 def is_same(one: JobFolder, other: JobFolder) -> bool:

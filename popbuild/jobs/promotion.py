@@ -81,7 +81,7 @@ def finish_promotion(root: Root, job: str, kept: int) -> None:
 
 def unfinished_promotions(root: Root) -> list[str]:
     """The jobs that are being promoted, or whose promotion a crash cut short."""
-    return sorted(tree.stems_in(root.path / PROMOTIONS, ".json"))
+    return sorted(tree.stems_in(root.own / PROMOTIONS, ".json"))
 
 
 def is_promotion_unfinished(root: Root, job: str) -> bool:
@@ -96,7 +96,7 @@ def promotion_under_way(root: Root, job: str) -> Mapping[str, Any] | None:
 
 
 def _promotion_note(root: Root, job: str) -> Path:
-    return root.path / PROMOTIONS / f"{job}.json"
+    return root.own / PROMOTIONS / f"{job}.json"
 
 
 def _set_aside(root: Root, folder: JobFolder, kept: int) -> None:
@@ -117,7 +117,7 @@ def keep_copy(root: Root, folder: JobFolder, kept: int) -> None:
 
 
 def _next_previous(root: Root, job: str) -> Path:
-    shelf = root.private / "previous" / job
+    shelf = root.own / "previous" / job
     disk.make_folder(shelf)
     newest = max((_number_of(each.path) for each in previous_results(root, job)), default=0)
     return shelf / f"{newest + 1:06d}-{name_stamp()}"
@@ -132,7 +132,7 @@ def previous_results(root: Root, job: str) -> list[JobFolder]:
     """The good results of a job that later ones replaced, newest first, as far as they are kept.
     They are numbered, since the clock may be moved back."""
     try:
-        found = [each for each in (root.private / "previous" / job).iterdir() if each.is_dir()]
+        found = [each for each in (root.own / "previous" / job).iterdir() if each.is_dir()]
     except FileNotFoundError:
         return []
     shown = [path for path in found if not path.name.startswith(".")]

@@ -80,7 +80,7 @@ def read_main(folder: JobFolder, name: str) -> tuple[Any, str | None]:
 def read_samples(root: Root, job: str) -> dict[str, int]:
     """Which draw each task of a job is at, as samples/<job>.json has it: 0 unless said. The file is
     under version control, so a merge may have torn it: InputError."""
-    where = paths.samples_place(job)
+    where = root.samples_place(job)
     try:
         data = disk.read(root.at(where), max_bytes=jsonio.MAX_BYTES)
     except FileNotFoundError:
@@ -97,7 +97,7 @@ def read_samples(root: Root, job: str) -> dict[str, int]:
 
 def frozen_folder(root: Root) -> Path:
     """The folder of frozen tasks: a file for each job that has any."""
-    return root.private / "frozen"
+    return root.own / "frozen"
 
 
 def read_frozen(root: Root, job: str) -> dict[str, dict[str, Any]]:

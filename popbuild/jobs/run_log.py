@@ -181,12 +181,12 @@ def start_anew(root: Root) -> None:
         # Looked at again: another job, promoted at the same time, may have done it.
         first = disk.stands(root.runs_copy) and not disk.stands(root.runs)
         if first and not complete_jobs(root):
-            tree.rename_new(root.runs_copy, root.private / f"runs-{name_stamp()}.jsonl")
+            tree.rename_new(root.runs_copy, root.own / f"runs-{name_stamp()}.jsonl")
 
 
 def _turn(root: Root) -> AbstractContextManager[None]:
     """Jobs are promoted side by side; the order of the lines must be the same in both files."""
-    return locks.turn(root.private / "locks" / "runs")
+    return locks.turn(root.own / "locks" / "runs")
 
 
 def _last_digest(path: Path) -> str | None:

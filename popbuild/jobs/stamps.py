@@ -50,7 +50,7 @@ def watched_of(around: Surroundings, pipeline: Pipeline) -> Watched:
             fingerprint.STAGES_VERSION,
             [dataclasses.asdict(task) for task in pipeline.tasks],
             [dataclasses.astuple(around.model_place(task)) for task in pipeline.tasks],
-            around.config.snapshot.digests,
+            around.config.snapshot.look,
         ]
     )
     return Watched(pipeline, tuple(places), elsewhere.encode())
@@ -65,13 +65,15 @@ class Stats:
     files: Sequence[os.stat_result | None]
 
 
-def stats_of(job: str, watched: Watched, inputs: Iterable[str], row: bytes, look: Look) -> Stats:
-    """The stats of a job's files, each at a look. `inputs` are the places of those that its seed
-    names."""
-    folder = paths.job_place(COMPLETE, job)
+def stats_of(
+    root: Root, job: str, watched: Watched, inputs: Iterable[str], row: bytes, look: Look
+) -> Stats:
+    """The stats of a job's files, each by a look at its path. `inputs` are the places of those that
+    its seed names."""
+    folder = root.job_place(COMPLETE, job)
     own = (f"{folder}/{each}" for each in watched.places)
-    places = (paths.seed_place(job), paths.samples_place(job), *own, *inputs)
-    return Stats(row, [look(each) for each in places])
+    places = (paths.seed_place(job), root.samples_place(job), *own, *inputs)
+    return Stats(row, [look(root.at(each)) for each in places])
 
 
 class OneMoment:
@@ -79,16 +81,16 @@ class OneMoment:
     once, the tables, and the folders in which most jobs of rows have no file."""
 
     def __init__(self, root: Root, look: Look) -> None:
-        self._look = look
+        self._root, self._look = root, look
         self._rows = row_seeds.digests_of_rows(root)
         self._seeds = frozenset(tree.stems_in(root.seeds, ".json"))
         self._samples = frozenset(tree.stems_in(root.samples("any").parent, ".json"))
 
     def stats_of(self, job: str, watched: Watched, inputs: Iterable[str]) -> Stats:
         """`stats_of` a job in this moment."""
-        look, folder = self._look, paths.job_place(COMPLETE, job)
+        look, folder = self._look, self._root.job_place(COMPLETE, job)
         seed = look(paths.seed_place(job)) if job in self._seeds else None
-        samples = look(paths.samples_place(job)) if job in self._samples else None
+        samples = look(self._root.samples_place(job)) if job in self._samples else None
         own = [look(f"{folder}/{each}") for each in watched.places]
         return Stats(self._rows.get(job, b""), [seed, samples, *own, *map(look, inputs)])
 
@@ -174,7 +176,7 @@ def stale_rows(body: Mapping[str, Any]) -> dict[str, StaleRow]:
 def unsettled_jobs(root: Root) -> frozenset[str]:
     """The jobs that are more than a directory in complete/: a seed waits, a build is under way or
     was rejected, a promotion was cut short, a task is frozen. These are examined."""
-    data, notes = root.data, root.path / job_ids.PROMOTIONS
+    data, notes = root.data, root.own / job_ids.PROMOTIONS
     return frozenset(tree.stems_in(data / PENDING, "-seed.json")).union(
         *(tree.stems_in(folder, ".json") for folder in (notes, records.frozen_folder(root))),
         *(tree.stems_in(data / state, "") for state in (CURRENT, REJECTED)),

@@ -33,7 +33,7 @@ class Stops:
     """The requests of a root."""
 
     def __init__(self, root: Root) -> None:
-        self._folder = root.private / "stops"
+        self._folder = root.own / "stops"
 
     def asked(self) -> set[str]:
         """The jobs that have a request, by one look."""

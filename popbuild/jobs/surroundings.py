@@ -74,7 +74,7 @@ class Surroundings:
             return
         documents, default = self._json_files, dialects.DEFAULT_DIALECT
         for path in (task.schema, *sorted(used)):
-            where = f"pipeline-config/{path}"
+            where = self.config.snapshot.where(path)
             draft = dialects.dialect_of(documents[path], default, where)
             default = draft if path == task.schema else default
             for problem in odd_words.warnings(documents[path], draft, where):
@@ -112,7 +112,7 @@ class Surroundings:
         return documents
 
     def _compile(self, schema: str) -> tuple[schemas.Schema, dict[str, str]]:
-        snapshot, where = self.config.snapshot, f"pipeline-config/{schema}"
+        snapshot, where = self.config.snapshot, self.config.snapshot.where(schema)
         if schema not in self._json_files:
             try:
                 jsonio.loads(snapshot.files[schema], where)

@@ -41,7 +41,10 @@ def templates_of(settings: Config, *, in_build: bool = False) -> Templates:
         run = _directly if in_build else Aside(settings)
         own = UserFilters(source, settings.filters, run)
     return Templates(
-        lambda path: snapshot.text(path) if path in snapshot.files else None, snapshot.digests, own
+        lambda path: snapshot.text(path) if path in snapshot.files else None,
+        snapshot.digests,
+        snapshot.where,
+        own,
     )
 
 

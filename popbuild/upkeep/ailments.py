@@ -228,7 +228,7 @@ def index_gaps(folder: JobFolder, index: Mapping[str, Any]) -> Iterator[IndexGap
 
 
 def _torn(root: Root) -> Iterator[Ailment]:
-    for path in (root.runs, *sorted(root.private.glob("*.jsonl"))):
+    for path in (root.runs, *sorted(root.own.glob("*.jsonl"))):
         if not disk.is_regular(path):
             continue
         ours = path in (root.runs, root.runs_copy)

@@ -108,7 +108,7 @@ def _templates(settings: Config, pipeline: Pipeline, task: Task) -> Iterator[Fin
         around, missing = _with_included(settings, path)
         yield from missing
         for each in around:
-            place = functools.partial(_place_named, each)
+            place = functools.partial(_place_named, settings.snapshot.where(each))
             source = template_of(settings, each)
             yield from _absent(pipeline, task, source, place, "a template")
         yield from _filters(settings, around)
@@ -290,8 +290,8 @@ def _asked_about(task: Task) -> Iterator[Finding]:
             yield from findings_of_error(ConfigError(message, values))
 
 
-def _place_named(path: str, named: Named) -> dict[str, object]:
-    return _place(path, named.line)
+def _place_named(file: str, named: Named) -> dict[str, object]:
+    return {"file": file, "at": f"line {named.line}"}
 
 
 def _place(path: str, line: int) -> dict[str, object]:

@@ -216,7 +216,7 @@ def _size(folder: Path) -> int:
 
 
 def _previous(root: Root, job: str) -> Path:
-    return root.private / "previous" / job
+    return root.own / "previous" / job
 
 
 def _drop(

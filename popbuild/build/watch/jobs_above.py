@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Collection, Iterable
 
-from popbuild.base.paths import COMPLETE, REJECTED, Root, job_place
+from popbuild.base.paths import COMPLETE, REJECTED, Root
 from popbuild.build.events import JobResult
 from popbuild.build.watch.waiting import Waiting
 from popbuild.jobs.over_others import OverOthers
@@ -79,5 +79,5 @@ class EndedJobs:
         for state in (COMPLETE, REJECTED):
             for job in jobs:
                 with contextlib.suppress(FileNotFoundError):
-                    found[state, job] = os.lstat(self._root.at(job_place(state, job))).st_ino
+                    found[state, job] = os.lstat(self._root.job(state, job).path).st_ino
         return found

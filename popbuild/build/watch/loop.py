@@ -76,7 +76,7 @@ class _Orchestrator:
             wait=False,
             spending_name=secrets.token_hex(4),  # all workers spend from one budget
         )
-        terms = Terms(root.path, shared, shown_by(events), settings.grace_s)
+        terms = Terms(root, shared, shown_by(events), settings.grace_s)
         self._pool = Pool(terms, size, capacity, events)
         # This process holds no job's lock, it only asks who does.
         self._waiting = Waiting(root, JobLocks(root))

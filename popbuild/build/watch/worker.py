@@ -11,7 +11,6 @@ import contextlib
 import signal
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 from popbuild.base.paths import Root
@@ -32,7 +31,7 @@ PRELOAD = ("popbuild.build.watch.worker", "popbuild.llm.preload", "jsonschema", 
 class Terms:
     """What a worker needs at its start. `grace_s` is for calls in flight when the pool is gone."""
 
-    root: Path
+    root: Root
     options: Options
     told: tuple[str, ...]
     grace_s: float
@@ -86,7 +85,7 @@ def run_worker(connection: Connection, terms: Terms) -> None:
 
 async def _serve(connection: Connection, terms: Terms) -> None:
     pipe = _Pipe(connection)
-    root = Root(terms.root)
+    root = terms.root
     around = Surroundings(config.load(root))
     events = Forwarded(lambda name, values: pipe.send(Tell(name, values)), terms.told)
     async with building(around, JobLocks(root), terms.options, events) as builder:

@@ -11,6 +11,7 @@ from popbuild.base import jsonio
 from popbuild.base.errors import ConfigError, InputError, NotOursError, PopbuildError, unknown
 from popbuild.base.paths import Root
 from popbuild.base.redact import Variables
+from popbuild.model.config import variants
 from popbuild.model.config.documents import ConfigDocuments
 from popbuild.model.config.reader import PIPELINE_FILES, Reader
 from popbuild.model.config.snapshot import Snapshot, take_snapshot
@@ -93,10 +94,11 @@ def read_config(root: Root, environment: Mapping[str, str] | None = None) -> Con
     variables = environment_of(root, os.environ if environment is None else environment)
     snapshot, unread = take_snapshot(root)
     documents = ConfigDocuments(root, snapshot, variables)
-    reader = Reader(documents, variables.get("POPBUILD_MODEL") or None)
+    variant, wrong = variants.settings_of(documents)
+    reader = Reader(documents, variables.get("POPBUILD_MODEL") or None, variant)
     in_part: dict[str, Pipeline] = {}
     found: dict[str, list[ConfigError]] = {}
-    for_all: list[ConfigError] = []
+    for_all = [*variants.check_names(root), *wrong]
     for path, error in unread.items():
         parts = path.split("/")
         # Files elsewhere may be part of any pipeline: a template, a module, a schema.
@@ -111,6 +113,7 @@ def read_config(root: Root, environment: Mapping[str, str] | None = None) -> Con
         if f"{folder}tasks/index.yaml" not in snapshot.files:
             # Without a registry of ours, its problems are why it cannot be built here.
             problems[:] = map(NotOursError.of, problems)
+    for_all += variants.without_effect(snapshot, variant, in_part.values(), reader.known_vars)
     whole = {name: each for name, each in in_part.items() if not found[name]}
     broken = {name: each[0] for name, each in found.items() if each}
     if not (whole or broken or for_all):
@@ -160,7 +163,7 @@ def configured(root: Root) -> str:
         environment = environment_of(root, os.environ)
     except (PopbuildError, OSError) as error:
         return str(error)
-    return jsonio.digest([snapshot.digests, list(map(str, unread.values())), environment])
+    return jsonio.digest([snapshot.look, list(map(str, unread.values())), environment])
 
 
 def export_environment(environment: Mapping[str, str]) -> None:

@@ -26,7 +26,7 @@ class ConfigDocuments:
     def __init__(self, root: Root, snapshot: Snapshot, environment: Mapping[str, str]) -> None:
         self.snapshot = snapshot
         self._environment = environment
-        self._index_path = root.private / "index" / "config.json"
+        self._index_path = root.own / "index" / "config.json"
         self._index: dict[str, Any] = {}
         with contextlib.suppress(OSError, ValueError):
             index = json.loads(self._index_path.read_bytes())
@@ -43,15 +43,15 @@ class ConfigDocuments:
 
     def read(self, path: str, kind: str) -> Any:
         """A file's value, valid against the schema of its format. Raises ConfigError."""
+        return self.read_data(self.snapshot.files[path], self.snapshot.where(path), kind)
+
+    def read_data(self, data: bytes, where: str, kind: str) -> Any:
+        """The same of a file's bytes, which stands at `where`."""
         from popbuild.model.schema import schemas
 
-        self.check_no_key(path)
-        data = self.snapshot.files[path]
-        key = _key(path.encode(), data, schemas.version().encode(), kind.encode())
-        if key in self._index:
-            value = self._index[key]
-        else:
-            value = parse_and_validate(data, f"pipeline-config/{path}", kind)
+        self._check_no_key(data, where)
+        key = _key(where.encode(), data, schemas.version().encode(), kind.encode())
+        value = self._index[key] if key in self._index else parse_and_validate(data, where, kind)
         self._used[key] = value
         return value
 
@@ -67,13 +67,15 @@ class ConfigDocuments:
 
     def check_no_key(self, path: str) -> None:
         """ConfigError for a file with a key in it: settings go into letters and the store."""
-        text = self.snapshot.files[path].decode(errors="replace")
+        self._check_no_key(self.snapshot.files[path], self.snapshot.where(path))
+
+    def _check_no_key(self, data: bytes, file: str) -> None:
+        text = data.decode(errors="replace")
         if redact(text, self._environment) == text:
             return
         for number, line in enumerate(text.splitlines(), 1):
             clean = redact(line, self._environment)
             if clean != line:
-                file = f"pipeline-config/{path}"
                 raise ConfigError(
                     "a key stands in the configuration",
                     {"file": file, "at": f"line {number}", "found": clean.strip()},
@@ -93,7 +95,7 @@ def parse_and_validate(data: bytes, where: str, kind: str) -> Any:
         from popbuild.model.config import yamlio
 
         value = yamlio.yaml_value(data, where)
-        if value is None and kind == "task":
+        if value is None and kind in ("task", "variant"):
             value = {}  # a file of comments only
     else:
         try:

@@ -24,6 +24,7 @@ from popbuild.model.config.rules import (
     wrong_together,
 )
 from popbuild.model.config.snapshot import is_litter
+from popbuild.model.config.variants import VariantSettings, merged
 from popbuild.model.pipeline import Budget, HumanGate, Limit, Pipeline, Task, said_of_task
 
 PIPELINE_FILES = ("pipeline.json", "pipeline.yaml", "pipeline.yml")
@@ -31,12 +32,17 @@ _LIMIT_KEYS = ("inFlight", "requestsPerMinute", "tokensPerMinute")  # in the ord
 
 
 class Reader:
-    """Reads the pipelines of one snapshot; `model` is for all tasks, in place of their own."""
+    """Reads the pipelines of one snapshot; `model` is for all tasks, in place of their own, and
+    `variant` has the settings of a variant."""
 
-    def __init__(self, documents: ConfigDocuments, model: str | None) -> None:
+    def __init__(
+        self, documents: ConfigDocuments, model: str | None, variant: VariantSettings
+    ) -> None:
         self._snapshot = documents.snapshot
         self._documents = documents
         self._model = model
+        self._variant = variant
+        self.known_vars: set[str] = set()  # of all pipelines, without the variant's
 
     def pipeline(self, folder: str, problems: list[ConfigError]) -> Pipeline:
         """The pipeline in a folder, with every readable task; errors in the others are added to
@@ -46,12 +52,13 @@ class Reader:
         if len(paths) > 1:
             raise ConfigError(
                 "two files say the same thing",
-                {"files": ", ".join(f"pipeline-config/{each}" for each in paths)},
+                {"files": ", ".join(map(self._snapshot.where, paths))},
                 hint="keep one of them",
             )
         document = self._documents.read(path, "pipeline")
-        where = f"pipeline-config/{path}"
+        where = self._snapshot.where(path)
         entries = task_entries(document, where)
+        self.known_vars.update(document.get("vars", {}))
         self._refuse(document.get("defaults", {}), path, "/defaults", "pipeline")
         registry, registered = self._registry(folder)
         tasks: list[Task] = []
@@ -87,15 +94,15 @@ class Reader:
         registry: dict[str, Any]
         if path in self._snapshot.files:
             registry = self._documents.read(path, "registry")
-            check_unique("task", registry, f"pipeline-config/{path}")
-            return f"pipeline-config/{path}", registry
+            check_unique("task", registry, self._snapshot.where(path))
+            return self._snapshot.where(path), registry
         if modules not in self._snapshot.files:
             raise ConfigError(
                 "there is no task registry",
                 {"missing": f"pipeline-config/{path}"},
                 hint="a line `research: ./research` for each task",
             )
-        where = f"pipeline-config/{modules}"
+        where = self._snapshot.where(modules)
         self._documents.check_no_key(modules)
         found = plain_map(self._snapshot.text(modules))
         if found is None:
@@ -139,8 +146,8 @@ class Reader:
             "artifact": f"{name}-output.json",
             "answer": "json" if f"{folder}/output.schema.json" in files else "text",
             **said_of_task(own),
-            **self._settings({**config, **entry.settings}, command, entry.defaults),
-            "vars": entry.vars,
+            **self._settings(name, {**config, **entry.settings}, command, entry.defaults),
+            "vars": merged(entry.vars, self._variant.vars),
         }
         gate = own.get("gate", {})
         if "message" in gate:
@@ -152,6 +159,7 @@ class Reader:
 
     def _settings(
         self,
+        task: str,
         given: dict[str, Any],
         command: tuple[str, ...] | None,
         defaults: Mapping[str, Any],
@@ -160,6 +168,8 @@ class Reader:
         are for models: a command is given its own settings alone."""
         if command is None:
             given = {**defaults, **given}
+            given |= {} if self._variant.model is None else {"model": self._variant.model}
+        given = merged(given, self._variant.task_config.get(task, {}))
         # Neither a setting of a request nor a dependency of the first model's answer.
         fallbacks = tuple(given.pop("fallbacks", ()))
         if command is not None:  # it gets its settings as they are, and may use them as it likes
@@ -219,7 +229,7 @@ class Reader:
         """ConfigError for settings that no call can have."""
         problems = list(settings.refusals(given, place))
         if problems:
-            raise not_valid(self._snapshot.files[path], f"pipeline-config/{path}", kind, problems)
+            raise not_valid(self._snapshot.files[path], self._snapshot.where(path), kind, problems)
 
     def _further_files(self, pattern: str, task: str, where: str) -> dict[str, str]:
         """The files outside its folder that a task names as dependencies."""
@@ -231,7 +241,7 @@ class Reader:
             if regex.fullmatch(path) and (path == pattern or not is_litter(path))
         }
         if not found:
-            places = {"task": task, "file": f"pipeline-config/{where}"}
+            places = {"task": task, "file": self._snapshot.where(where)}
             hint = "a path below pipeline-config/, as in shared/x.txt or data/*.csv"
             values = no_such("files", pattern, known, where=places)
             raise ConfigError("a task names a file that is not there", values, hint)

@@ -14,7 +14,7 @@ from popbuild.model.problem import pointer_of
 
 TASK_FILE = "task.yaml"
 FILTERS_FILE = "filters.py"  # filters and tests for the templates of all pipelines
-_OURS = (TASK_FILE, "prompt.md", "stages.py", "system.md", "output.schema.json")
+OWN_FILES = (TASK_FILE, "prompt.md", "stages.py", "system.md", "output.schema.json")
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def not_registered(name: str, registry: Mapping[str, Any], where: str, file: str
 
 def check_ours(task: str, folder: str, files: Iterable[str], registry: str) -> None:
     """ConfigError if a registry in JavaScript names a task that is not ours."""
-    if {f"{folder}/{each}" for each in _OURS}.isdisjoint(files):
+    if {f"{folder}/{each}" for each in OWN_FILES}.isdisjoint(files):
         raise ConfigError(
             "no task of popbuild stands behind a module of the registry",
             {"task": task, "file": registry, "missing": f"pipeline-config/{folder}/prompt.md"},
@@ -96,7 +96,7 @@ def check_ours(task: str, folder: str, files: Iterable[str], registry: str) -> N
 
 def has_ours(files: Iterable[str]) -> bool:
     """Whether any of these files makes a task that can be built here."""
-    return any(path.rpartition("/")[2] in _OURS for path in files)
+    return any(path.rpartition("/")[2] in OWN_FILES for path in files)
 
 
 def check_task(task: Task) -> None:

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from popbuild.base import disk, jsonio, tree
 from popbuild.base.errors import ConfigError, InputError
-from popbuild.base.paths import Root
+from popbuild.base.paths import VARIANTS, Root
 
 # What popbuild itself reads: prompts, schemas, pipelines, settings, code.
 _OURS = (".md", ".yaml", ".yml", ".py", "schema.json", "pipeline.json")
+
+VARIANT_FILE = "variant.yaml"  # the settings of a variant, in its folder
 
 # Never read, even if a file names them: backups, bytecode, packages.
 _UNREAD_FOLDERS = frozenset({"__pycache__", "node_modules"})
@@ -51,9 +54,16 @@ def is_litter(path: str) -> bool:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The files under pipeline-config/ by relative POSIX path, as bytes."""
+    """The files under pipeline-config/ by relative POSIX path, as bytes. Where they are those of
+    the variant `name`, its files, `variant`, stand in the places of the main ones, whose paths are
+    `main`; `settings` is its variant.yaml, and `said` what `--set` says."""
 
     files: Mapping[str, bytes]
+    main: Collection[str] = ()
+    name: str = ""
+    variant: Mapping[str, bytes] = field(default_factory=dict)
+    settings: bytes | None = None
+    said: str = ""
 
     @functools.cached_property
     def digests(self) -> dict[str, str]:
@@ -61,10 +71,19 @@ class Snapshot:
         its keys: a schema is sent in that order, and a model writes its members in it."""
         return {path: _file_digest(path, data) for path, data in self.files.items()}
 
+    @functools.cached_property
+    def look(self) -> list[object]:
+        """A value that differs if anything in it does."""
+        return [self.digests, self.settings and jsonio.digest_bytes(self.settings), self.said]
+
+    def where(self, path: str) -> str:
+        """Where a file stands, relative to the root."""
+        return config_place(f"{VARIANTS}/{self.name}/{path}" if path in self.variant else path)
+
     def text(self, path: str) -> str:
         """A file as text; ConfigError if it is not UTF-8."""
         try:
-            return jsonio.utf8(self.files[path], f"pipeline-config/{path}")
+            return jsonio.utf8(self.files[path], self.where(path))
         except InputError as error:
             raise ConfigError.of(error) from None
 
@@ -72,13 +91,28 @@ class Snapshot:
 def take_snapshot(root: Root) -> tuple[Snapshot, dict[str, ConfigError]]:
     """Every file under pipeline-config/, and an error for each that cannot be read. Hidden files
     and editors' backups are left out; other litter is there only while an editor writes."""
+    name = root.variant.of or ("" if root.variant.said else root.variant.name)
+    files, unread = _files(root.config, "", _UNREAD_FOLDERS | {VARIANTS})
+    if not name:
+        return Snapshot(files, said=root.variant.said), unread
+    own = f"{VARIANTS}/{name}/"
+    over, wrong = _files(root.config / VARIANTS / name, own, _UNREAD_FOLDERS)
+    settings = over.pop(VARIANT_FILE, None)
+    there = Snapshot({**files, **over}, frozenset(files), name, over, settings, root.variant.said)
+    return there, {**{path: it for path, it in unread.items() if path not in over}, **wrong}
+
+
+def _files(
+    folder: Path, below: str, skip: frozenset[str]
+) -> tuple[dict[str, bytes], dict[str, ConfigError]]:
+    """The files of a folder, which stands `below` pipeline-config/, by their path in it."""
     files: dict[str, bytes] = {}
     unread: dict[str, ConfigError] = {}
-    for relative, path in tree.walk_files(root.config, _UNREAD_FOLDERS):
+    for relative, path in tree.walk_files(folder, skip):
         name = relative.rpartition("/")[2]
         if name.endswith(_UNREAD) or name.startswith("#"):
             continue
-        where = {"file": f"pipeline-config/{relative}"}
+        where = {"file": config_place(below + relative)}
         # Data that only a task's code reads may have any size.
         most = jsonio.MAX_BYTES if relative.endswith(_OURS) else None
         try:
@@ -87,7 +121,12 @@ def take_snapshot(root: Root) -> tuple[Snapshot, dict[str, ConfigError]]:
             unread[relative] = ConfigError(error.message, {**error.values, **where}, error.hint)
         except OSError as error:
             unread[relative] = ConfigError("cannot be read", {**where, "found": error.strerror})
-    return Snapshot(files), {path: each for path, each in unread.items() if not is_litter(path)}
+    return files, {path: each for path, each in unread.items() if not is_litter(path)}
+
+
+def config_place(path: str) -> str:
+    """A path of the configuration, relative to the root."""
+    return f"pipeline-config/{path}"
 
 
 def _file_digest(path: str, data: bytes) -> str:

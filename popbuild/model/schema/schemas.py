@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 STORAGE_FORMATS = tuple(
-    "seed extraction samples pipeline registry task tasks-status output letter decision "
+    "seed extraction samples pipeline variant registry task tasks-status output letter decision "
     "execution-logs items run runs-copy rejection seal archive".split()
 )
 _COMMON = "common"  # what several formats share

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from popbuild.base import disk
-from popbuild.base.paths import COMPLETE, REJECTED, Root
+from popbuild.base.paths import COMPLETE, REJECTED, Root, Variant
 from popbuild.base.printing import guarded
 from popbuild.jobs.job_ids import known_jobs
 from popbuild.jobs.lookup import Job, standing_status
@@ -159,9 +159,15 @@ def job_rows(root: Root, names: Sequence[str]) -> Iterator[JobRow]:
         yield row_of(root, job)
 
 
+def as_words(root: Root) -> tuple[str, ...]:
+    """The words of a process that prints the rows of a root, by `run_scan`."""
+    variant = root.variant
+    return (str(root.path), variant.name, variant.of, variant.said)
+
+
 def run_scan() -> int:
     """Print the rows of all jobs as JSON, some in a line; the last line is empty."""
-    root = Root(Path(sys.argv[1]))
+    root = Root(Path(sys.argv[1]), Variant(*sys.argv[2:]))
     some = []
     for row in job_rows(root, known_jobs(root)):
         some.append(row.as_json())

@@ -16,7 +16,7 @@ from pathlib import Path
 from popbuild.base import disk, tree
 from popbuild.base.errors import PopbuildError
 from popbuild.base.file_events import watch_files
-from popbuild.base.paths import COMPLETE, CURRENT, PENDING, REJECTED, Root, job_place
+from popbuild.base.paths import COMPLETE, CURRENT, PENDING, REJECTED, Root
 from popbuild.base.printing import in_our_words
 from popbuild.base.roots import check_there
 from popbuild.jobs import job_ids, lifecycle
@@ -25,7 +25,7 @@ from popbuild.model.config import config
 from popbuild.model.status import RUNNING
 from popbuild.query.table.event_ring import Hub
 from popbuild.query.table.job_table import NOT_LOOKED_AT, JobTable, Query
-from popbuild.query.table.row import JobRow, job_rows
+from popbuild.query.table.row import JobRow, as_words, job_rows
 
 _RESCAN_S = 30.0  # between full scans: edits by hand below complete/ send no event
 _POLL_S = 0.2  # the same for jobs with an open page
@@ -151,9 +151,14 @@ class Eyes:
                 self._scan.set()
             case ("seeds", name):
                 self._changed.add(name.removesuffix(".json"))
-            case ("pipeline-data", "pending", name):
+            case _ if Path(path).is_relative_to(self._root.data):
+                self._take_of_jobs(Path(path).relative_to(self._root.data).parts)
+
+    def _take_of_jobs(self, parts: tuple[str, ...]) -> None:
+        match parts:
+            case ("pending", name):
                 self._changed.add(name.removesuffix("-seed.json"))
-            case ("pipeline-data", _, name, *_) if not name.startswith("."):
+            case ("current" | "complete" | "rejected", name, *_) if not name.startswith("."):
                 self._changed.add(name)
 
     async def _poll(self) -> None:
@@ -171,7 +176,7 @@ class Eyes:
 
     def _mark(self, job: str) -> object:
         """A value that differs once a file of a complete job changed."""
-        folder = self._root.path / job_place(COMPLETE, job)
+        folder = self._root.job(COMPLETE, job).path
         try:
             return [disk.stamp(path) for _, path in sorted(tree.walk_files(folder))]
         except OSError:
@@ -234,7 +239,7 @@ class Eyes:
             self.trouble = None
             self._hub.publish("reset", {})
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "popbuild.query.table.row", str(self._root.path)),
+            *(sys.executable, "-m", "popbuild.query.table.row", *as_words(self._root)),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

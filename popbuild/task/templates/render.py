@@ -61,9 +61,11 @@ class Templates:
         self,
         source_of: Callable[[str], str | None],
         digests: Mapping[str, str],
+        where: Callable[[str], str],
         own: UserFilters | None = None,
     ) -> None:
         self._digests = digests
+        self._where = where
         self._loader = _Loader(source_of)
         # Without jinja's cache: it would hide includes from the loader, which notes them.
         self._environment = _Environment(own, loader=self._loader, cache_size=0)
@@ -83,13 +85,23 @@ class Templates:
         except jinja2.TemplateSyntaxError as error:
             self._fail_to_parse(path, error)
         except RecursionError as error:
-            _fail("a template is nested too deeply", path, None, error)
+            self._fail("a template is nested too deeply", path, None, error)
         except Exception as error:  # Python has limits too: nested blocks, digits
-            _fail("a template cannot be compiled", path, None, error)
+            self._fail("a template cannot be compiled", path, None, error)
+
+    def _place(self, path: str, line: int | None) -> str:
+        return self._where(path) + (f", line {line}" if line else "")
+
+    def _fail(
+        self, message: str, path: str, line: int | None, error: Exception, hint: str | None = None
+    ) -> NoReturn:
+        found = str(error) or type(error).__name__
+        place = self._place(path, line)
+        raise TaskError(message, {"file": place, "found": found}, hint) from None
 
     def _fail_to_parse(self, path: str, error: jinja2.TemplateSyntaxError) -> NoReturn:
         found = {
-            "file": _place(error.name or path, error.lineno),
+            "file": self._place(error.name or path, error.lineno),
             "found": self._environment.syntax_error(error),
         }
         raise TaskError("a template has a syntax error", found) from None
@@ -110,13 +122,13 @@ class Templates:
                 bounds.limit(size)
                 chunks.append(chunk)
         except TaskError as error:
-            error.values.setdefault("file", _place(path, _line(error, path)))
+            error.values.setdefault("file", self._place(path, _line(error, path)))
             raise
         except jinja2.TemplateSyntaxError as error:
             self._fail_to_parse(path, error)
         except Exception as error:
             message, hint = next(each[1:] for each in _RENDER_ERRORS if isinstance(error, each[0]))
-            _fail(message, path, _line(error, path), error, hint)
+            self._fail(message, path, _line(error, path), error, hint)
         finally:
             for name in loaded:
                 trace.file(name, self._digests.get(name, ABSENT))
@@ -141,17 +153,6 @@ _RENDER_ERRORS: tuple[tuple[type[Exception], str, str | None], ...] = (
     (RecursionError, "a template calls itself without end", None),
     (Exception, "a template failed", None),
 )
-
-
-def _fail(
-    message: str, path: str, line: int | None, error: Exception, hint: str | None = None
-) -> NoReturn:
-    found = str(error) or type(error).__name__
-    raise TaskError(message, {"file": _place(path, line), "found": found}, hint) from None
-
-
-def _place(path: str, line: int | None) -> str:
-    return f"pipeline-config/{path}" + (f", line {line}" if line else "")
 
 
 def _line(error: BaseException, path: str) -> int | None:

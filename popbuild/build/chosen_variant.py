@@ -1,0 +1,81 @@
+"""Which variant of a root a command is about: by --variant, else POPBUILD_VARIANT, and --set."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from popbuild.base.errors import UsageError
+from popbuild.base.paths import Root
+
+if TYPE_CHECKING:
+    from popbuild.base.arguments import Given
+
+_VARS, _MODEL = "vars", "model"
+_FORMS = "model=NAME, vars.NAME=VALUE or TASK.SETTING=VALUE"
+
+
+def variant_of(root: Root, given: Given) -> Root:
+    """The root as the variant that a command's words name sees it."""
+    words = vars(given)
+    if "variant" not in words:
+        return root  # a command that has nothing to do with variants
+    return seen_by(root, words["variant"], words.get("changes"))
+
+
+def seen_by(root: Root, name: str | None, changes: Sequence[str] | None) -> Root:
+    """The root as the variant of this name sees it, or the one that changes of it make. UsageError
+    for a name or a change that means nothing."""
+    chosen = os.environ.get("POPBUILD_VARIANT") or None if name is None else name
+    if chosen is None and not changes:
+        return root
+    # Imported here: most commands have nothing to do with variants.
+    from popbuild.model.config import variants
+
+    variant = root if chosen is None else variants.choose(root, chosen)
+    return variants.made_by(variant, _said(changes)) if changes else variant
+
+
+def _said(changes: Sequence[str]) -> dict[str, Any]:
+    """What several `--set` say, as variant.yaml would. The last of one place wins."""
+    from popbuild.model.config import variants
+
+    said: dict[str, Any] = {}
+    for change in changes:
+        place, equals, text = change.partition("=")
+        said = variants.merged(said, _one(change, place.split("."), text if equals else None))
+    return said
+
+
+def _one(change: str, path: list[str], text: str | None) -> dict[str, Any]:
+    if text is None or not all(path) or (path != [_MODEL] and len(path) == 1):
+        raise UsageError("not a setting of a variant", {"--set": change, "allowed": _FORMS})
+    value = _value(text)
+    if path == [_MODEL]:
+        return {_MODEL: text}
+    if path[0] == _VARS:
+        return {_VARS: _nested(path[1:], value)}
+    from popbuild.llm import known
+
+    name = path[1]
+    if known.doubtful([name]):
+        close, is_certain = known.meant(name, known.OURS | known.COMMON | known.OF_SERVERS)
+        if is_certain:
+            values = {"--set": change, "setting": name, "did you mean": close}
+            raise UsageError("no such setting", values)
+    return {"taskConfig": _nested([path[0], *path[1:]], value)}
+
+
+def _nested(path: Sequence[str], value: object) -> dict[str, Any]:
+    first, *rest = path
+    return {first: _nested(rest, value) if rest else value}
+
+
+def _value(text: str) -> Any:
+    """A value as JSON has it, or else the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

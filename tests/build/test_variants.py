@@ -1,0 +1,238 @@
+"""Variants: other settings and files for the same seeds, whose jobs stand apart."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from provider import Provider
+from workspace import MODEL, Workspace
+
+TASKS = ["research", "analysis", "synthesis", "formatting"]
+CHEAP = "pipeline-config/variants/cheap"
+
+
+@pytest.fixture
+def four(workspace: Workspace) -> Workspace:
+    """Two jobs of four tasks, each of which needs the one before; and a variant of the last."""
+    for job in ("first", "second"):
+        workspace.seed(job, {"topic": f"topic of {job}"})
+    above = "{{ seed.data.topic }}"
+    for number, task in enumerate(TASKS):
+        needs = {"needs": TASKS[number - 1 : number] if number else []}
+        workspace.task(task, prompt=f"{task}: {above} {{{{ vars.tone }}}}", task_yaml=needs)
+        above = f"{{{{ artifacts.{task}.content }}}}"
+    workspace.pipeline(TASKS, vars={"tone": "dry", "length": 5})
+    workspace.write(f"{CHEAP}/tasks/formatting/prompt.md", "Shorter: {{ artifacts.synthesis }}")
+    return workspace
+
+
+def run(workspace: Workspace, *words: str, code: int = 0) -> str:
+    result = workspace.popbuild(*words)
+    assert result.code == code, result.out + result.err
+    assert "Traceback" not in result.err
+    return result.out + result.err
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Every file below a folder by its digest, without the variants' own."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {
+        name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+        if not (name := path.relative_to(folder).as_posix()).startswith("variants/")
+    }
+
+
+def letter(workspace: Workspace, variant: str, task: str, job: str = "first") -> dict[str, Any]:
+    folder = workspace.root / f"pipeline-data/variants/{variant}/complete/{job}"
+    found: dict[str, Any] = json.loads((folder / f"tasks/{task}/letter.json").read_bytes())
+    return found
+
+
+def test_a_variant_pays_for_what_differs(four: Workspace, provider: Provider) -> None:
+    """A quarter of the calls, once; the main jobs are as they were, and up to date."""
+    run(four, "run")
+    assert len(provider.requests) == 8
+    before = digests(four.root / "pipeline-data")
+    assert "1 stored" in run(four, "plan", "--variant", "cheap")
+    for _ in range(2):
+        run(four, "run", "--variant", "cheap")
+        assert len(provider.requests) == 10
+    assert all(each.said("user").startswith("Shorter") for each in provider.requests[8:])
+    assert digests(four.root / "pipeline-data") == before
+    main = four.letter("first", "formatting")["fingerprint"]
+    own = letter(four, "cheap", "formatting")["fingerprint"]
+    name = "file:tasks/formatting/prompt.md"
+    assert own.keys() - main.keys() == {"artifact:synthesis:"}
+    assert own[name] != main[name]
+    for words in (["list"], ["list", "--variant", "cheap"], ["list", "--variant", "base"]):
+        assert run(four, *words).split() == ["first", "complete", "second", "complete"]
+    assert "up to date" in run(four, "run")
+    assert len(provider.requests) == 10
+
+
+def test_the_commands_know_a_variant(four: Workspace, provider: Provider) -> None:
+    run(four, "run")
+    run(four, "run", "--variant", "cheap")
+    shown = ["show", "first", "formatting-output.json"]
+    assert run(four, *shown, "--variant", "cheap") != run(four, *shown)
+    for words in (
+        ["status", "first"],
+        ["explain", "first"],
+        ["verify"],
+        ["validate"],
+        ["check"],
+        ["trace", "first/formatting"],
+        ["export", "first", "out.json"],
+        ["report", "first", "-o", "report.html"],
+    ):
+        run(four, *words, "--variant", "cheap")
+    assert json.loads((four.root / "out.json").read_bytes()) == json.loads(
+        run(four, *shown, "--variant", "cheap")
+    )
+    doit = four.run("doit", "run", "job=first", env={"POPBUILD_VARIANT": "cheap"})
+    assert doit.code == 0
+    listed = four.run("doit", "list", "--variant", "cheap")
+    assert listed.code == 0
+    assert "complete" in listed.out
+    assert len(provider.requests) == 10
+
+
+def test_the_order_of_settings(four: Workspace) -> None:
+    """defaults, task.yaml, taskConfig, the variant's model and vars, its taskConfig, --set."""
+    four.write(
+        f"{CHEAP}/variant.yaml",
+        "model: openai/gpt-4.1-nano\nvars: {tone: warm}\n"
+        "taskConfig: {research: {temperature: 0.5, maxTokens: 30}}\n",
+    )
+    run(four, "run", "first", "--variant", "cheap")
+    settings = {"model": "openai/gpt-4.1-nano", "temperature": 0.5, "maxTokens": 30}
+    assert letter(four, "cheap", "research")["configuration"] == settings
+    assert letter(four, "cheap", "analysis")["configuration"] == {"model": "openai/gpt-4.1-nano"}
+    assert letter(four, "cheap", "research")["vars"] == {"/tone": "warm"}
+    changes = ("--set", "research.temperature=0.25", "--set", "vars.tone=cool")
+    run(four, "run", "first", "--variant", "cheap", *changes)
+    run(four, "run", "first", "--variant", "cheap", *changes[2:], *changes[:2])
+    made = [each.name for each in (four.root / "pipeline-data/variants").glob("set-*")]
+    assert len(made) == 1
+    found = letter(four, made[0], "research")
+    assert found["configuration"] == {**settings, "temperature": 0.25}
+    assert found["vars"] == {"/tone": "cool"}
+    assert "complete" in run(four, "list", "--variant", made[0])
+    doit = four.run("doit", "run", "job=first", "--set", "model=openai/gpt-4.1-mini")
+    assert doit.code == 0, doit.err
+    other = ({each.name for each in (four.root / "pipeline-data/variants").glob("set-*")}) - {*made}
+    assert letter(four, other.pop(), "research")["configuration"] == {
+        "model": "openai/gpt-4.1-mini"
+    }
+
+
+def test_what_is_kept_by_the_id_is_kept_apart(four: Workspace, provider: Provider) -> None:
+    """Draws, frozen tasks, the log of runs, results before, promotions."""
+    run(four, "run", "first")
+    run(four, "run", "first", "--variant", "cheap")
+    run(four, "freeze", "first", "research", "--variant", "cheap")
+    assert (four.root / ".popbuild/variants/cheap/frozen/first.json").exists()
+    assert not (four.root / ".popbuild/frozen").exists()
+    run(four, "run", "first", "fresh=formatting", "--variant", "cheap")
+    assert json.loads((four.root / "samples/variants/cheap/first.json").read_bytes()) == {
+        "formatting": 1
+    }
+    assert not (four.root / "samples/first.json").exists()
+    assert (four.root / ".popbuild/variants/cheap/previous/first").is_dir()
+    runs = four.root / "pipeline-data/variants/cheap/complete/runs.jsonl"
+    assert len(runs.read_text().splitlines()) == 2
+    assert len(four.runs()) == 1
+    assert len(provider.requests) == 6
+    four.write(f"{CHEAP}/tasks/formatting/prompt.md", "Longer: {{ artifacts.synthesis }}")
+    assert "stale: formatting" in run(four, "list", "first", "--variant", "cheap")
+    assert run(four, "list", "first").split() == ["first", "complete"]
+    run(four, "verify", "--variant", "cheap")
+
+
+def test_new_tasks_and_files(four: Workspace, provider: Provider) -> None:
+    """A variant may have a task of its own, and a template that its prompt includes."""
+    four.write(f"{CHEAP}/tasks/check/prompt.md", "{% include 'shared/how.md' %}")
+    four.write(f"{CHEAP}/shared/how.md", "Check it.")
+    registry = {name: f"./{name}" for name in (*TASKS, "check")}
+    four.write(f"{CHEAP}/tasks/index.yaml", json.dumps(registry))
+    main = json.loads((four.root / "pipeline-config/pipeline.json").read_bytes())
+    config = {**main["taskConfig"], "check": {"model": MODEL}}
+    document = {**main, "tasks": [*TASKS, "check"], "taskConfig": config}
+    four.write(f"{CHEAP}/pipeline.json", document)
+    run(four, "validate", "--variant", "cheap")
+    run(four, "run", "first", "--variant", "cheap")
+    assert len(provider.requests) == 5
+    assert "check" not in run(four, "status", "first")
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "said"),
+    [
+        ("tasks/formating/prompt.md", "x", "a file of a variant replaces nothing"),
+        ("tasks/formating/prompt.md", "x", "pipeline-config/tasks/formatting/prompt.md"),
+        ("tasks/formatting/promt.md", "x", "a file of a variant replaces nothing"),
+        ("variant.yaml", "taskConfig: {reserch: {}}", "research"),
+        ("variant.yaml", "taskConfig: {research: {temperature: warm}}", "variants/cheap/variant"),
+        ("variant.yaml", "taskConfig: {research: {api_key: x}}", "/taskConfig/research/api_key"),
+        ("variant.yaml", "modell: x", "modell"),
+        ("variant.yaml", "model: [x]", "/model"),
+        ("tasks/formatting/prompt.md", "{{ vars.tne }}", "variants/cheap/tasks/formatting/prompt"),
+        ("tasks/formatting/prompt.md", "{% if %}", "variants/cheap/tasks/formatting/prompt"),
+        ("tasks/formatting/output.schema.json", "{", "variants/cheap/tasks/formatting/output"),
+        ("tasks/formatting/task.yaml", "need: []", "variants/cheap/tasks/formatting/task.yaml"),
+    ],
+)
+def test_bad_files(four: Workspace, provider: Provider, path: str, content: str, said: str) -> None:
+    """Each is one error of the variant, with its place, before a call; the main jobs go on."""
+    four.write(f"{CHEAP}/{path}", content)
+    for command in ("validate", "run"):
+        result = four.popbuild(command, "--variant", "cheap")
+        assert result.code in (1, 2, 3), result.out + result.err
+        assert said in result.out + result.err
+        assert "Traceback" not in result.err
+    assert len(provider.requests) <= 6  # what stands above a prompt that fails
+    provider.requests.clear()
+    run(four, "validate")
+    run(four, "run", "first")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--variant", "chaep"], "cheap"),
+        (["--variant", "../x"], "no such variant"),
+        (["--set", "research.temprature=1"], "temperature"),
+        (["--set", "reserch.temperature=1"], "research"),
+        (["--set", "research.temperature=warm"], "/taskConfig/research/temperature"),
+        (["--set", "vars.tne=1"], "tone"),
+        (["--set", "vars=1"], "TASK.SETTING=VALUE"),
+        (["--set", "research.temperature"], "TASK.SETTING=VALUE"),
+        (["--set", "=1"], "TASK.SETTING=VALUE"),
+        (["--set", "research.api_key=sk-abc"], "api_key"),
+        (["--variant", "set-00000000"], "no such variant"),
+    ],
+)
+def test_bad_words(four: Workspace, provider: Provider, words: list[str], said: str) -> None:
+    result = four.popbuild("run", *words)
+    assert result.code == 3, result.out + result.err
+    assert said in result.err
+    assert "Traceback" not in result.err
+    assert provider.requests == []
+    assert not (four.root / "pipeline-data/variants").exists()
+
+
+def test_names_of_variants(four: Workspace, provider: Provider) -> None:
+    """`base` is the main one's name, and one whose files are gone has results all the same."""
+    run(four, "run", "first", "--variant", "cheap")
+    (four.root / CHEAP).rename(four.root / "pipeline-config/variants/base")
+    assert "a variant cannot have this name" in run(four, "run", code=3)
+    (four.root / "pipeline-config/variants/base").rename(four.root / "gone")
+    said = run(four, "run", "--variant", "cheap", code=3)
+    assert "a variant has results, and its files are gone" in said
+    assert "pipeline-data/variants/cheap/" in said
+    assert len(provider.requests) == 4
