@@ -43,8 +43,8 @@ def templates_of(settings: Config, *, in_build: bool = False) -> Templates:
     return Templates(
         lambda path: snapshot.text(path) if path in snapshot.files else None,
         snapshot.digests,
-        snapshot.where,
         own,
+        snapshot.where,
     )
 
 

@@ -15,6 +15,7 @@ from popbuild.base.jsonio import ABSENT
 from popbuild.jobs.fingerprint import DOCUMENTS, Seen
 from popbuild.jobs.input_files import InputFile
 from popbuild.jobs.staleness import brief
+from popbuild.model.config.snapshot import config_place
 from popbuild.model.item import Item
 from popbuild.model.problem import MISSING, value_at
 from popbuild.task.read_trace import ReadTrace
@@ -61,8 +62,8 @@ class Templates:
         self,
         source_of: Callable[[str], str | None],
         digests: Mapping[str, str],
-        where: Callable[[str], str],
         own: UserFilters | None = None,
+        where: Callable[[str], str] = config_place,
     ) -> None:
         self._digests = digests
         self._where = where
