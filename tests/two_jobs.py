@@ -48,7 +48,7 @@ LETTERS = f"{COMPLETE}/first/tasks"
 
 SEED: dict[str, Any] = {
     "topic": "grid batteries",
-    "note": "nobody reads this",
+    "note": "no task reads this",
     "points": ["cost", "safety"],
     "audience": {"who": "engineers", "level": "expert"},
     "angle": "prices",

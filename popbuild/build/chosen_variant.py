@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from popbuild.base.errors import UsageError
+from popbuild.base import jsonio
+from popbuild.base.errors import InputError, UsageError
 from popbuild.base.paths import Root
 
 if TYPE_CHECKING:
     from popbuild.base.arguments import Given
 
 _VARS, _MODEL = "vars", "model"
+_MOST_PARTS = 16
 _FORMS = "model=NAME, vars.NAME=VALUE or TASK.SETTING=VALUE"
 
 
@@ -52,9 +53,11 @@ def _said(changes: Sequence[str]) -> dict[str, Any]:
 def _one(change: str, path: list[str], text: str | None) -> dict[str, Any]:
     if text is None or not all(path) or (path != [_MODEL] and len(path) == 1):
         raise UsageError("not a setting of a variant", {"--set": change, "allowed": _FORMS})
-    value = _value(text)
     if path == [_MODEL]:
         return {_MODEL: text}
+    if len(path) > _MOST_PARTS:
+        raise UsageError("a setting of a variant is too deep", {"allowed": f"{_MOST_PARTS} names"})
+    value = _value(text)
     if path[0] == _VARS:
         return {_VARS: _nested(path[1:], value)}
     from popbuild.llm import known
@@ -65,17 +68,19 @@ def _one(change: str, path: list[str], text: str | None) -> dict[str, Any]:
         if is_certain:
             values = {"--set": change, "setting": name, "did you mean": close}
             raise UsageError("no such setting", values)
-    return {"taskConfig": _nested([path[0], *path[1:]], value)}
+    return {"taskConfig": _nested(path, value)}
 
 
-def _nested(path: Sequence[str], value: object) -> dict[str, Any]:
-    first, *rest = path
-    return {first: _nested(rest, value) if rest else value}
+def _nested(path: Sequence[str], value: Any) -> dict[str, Any]:
+    for part in reversed(path):
+        value = {part: value}
+    found: dict[str, Any] = value
+    return found
 
 
 def _value(text: str) -> Any:
     """A value as JSON has it, or else the text itself."""
     try:
-        return json.loads(text)
-    except ValueError:
+        return jsonio.loads(text.encode(errors="surrogateescape"), "--set")
+    except InputError:
         return text

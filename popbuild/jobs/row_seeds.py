@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -215,13 +214,9 @@ def _look_at(*paths: str) -> tuple[_Look, int]:
     found: _Look = []
     newest = 0
     for path in paths:
-        try:
-            it = os.lstat(path)
-        except OSError:
-            found.append([])
-            continue
-        found.append([*look_of(it)])
-        newest = max(newest, it.st_ctime_ns)
+        it = disk.look(path)
+        found.append([] if it is None else [*look_of(it)])
+        newest = max(newest, 0 if it is None else it.st_ctime_ns)
     return found, time.time_ns() - newest
 
 

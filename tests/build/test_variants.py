@@ -214,6 +214,9 @@ def test_bad_files(four: Workspace, provider: Provider, path: str, content: str,
         (["--set", "research.temperature"], "TASK.SETTING=VALUE"),
         (["--set", "=1"], "TASK.SETTING=VALUE"),
         (["--set", "research.api_key=sk-abc"], "api_key"),
+        (["--set", "vars.tone=NaN", "--set", "vars.tne=1"], "tone"),
+        (["--set", "research.temperature=" + "[" * 100_000], "/taskConfig/research/temperature"),
+        (["--set", "vars" + ".a" * 1_000 + "=1"], "too deep"),
         (["--variant", "set-00000000"], "no such variant"),
     ],
 )
@@ -224,6 +227,30 @@ def test_bad_words(four: Workspace, provider: Provider, words: list[str], said: 
     assert "Traceback" not in result.err
     assert provider.requests == []
     assert not (four.root / "pipeline-data/variants").exists()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{", b"[]", b'{"of": 1, "set": {}}', b"\xff"])
+def test_what_made_a_variant_is_damaged(
+    four: Workspace, provider: Provider, content: bytes | None
+) -> None:
+    """One error that names the file, and `--set` says it again."""
+    changes = ("run", "first", "--set", "vars.tone=warm")
+    run(four, *changes)
+    (folder,) = (four.root / "pipeline-data/variants").iterdir()
+    if content is None:
+        (folder / "variant.json").unlink()
+    else:
+        (folder / "variant.json").write_bytes(content)
+    assert f"{folder.name}/variant.json" in run(four, "list", "--variant", folder.name, code=3)
+    run(four, *changes)
+    assert "complete" in run(four, "list", "first", "--variant", folder.name)
+    assert len(provider.requests) == 4
+
+
+def test_a_file_beside_the_variants_is_none(four: Workspace) -> None:
+    four.write("pipeline-config/variants/README.md", "What the variants are for.")
+    run(four, "run", "first")
+    assert "no such variant" in run(four, "list", "--variant", "README.md", code=3)
 
 
 def test_names_of_variants(four: Workspace, provider: Provider) -> None:

@@ -428,20 +428,13 @@ def test_json_is_a_line_a_job(root: Workspace) -> None:
 # --- jobs over jobs ---
 
 
+OVER = {"name": "whole", "pipeline": "sum", "data": {}}
+
+
 def test_a_job_over_others_is_taken_up_when_they_end(root: Workspace, provider: Provider) -> None:
     """Once none of those is under way or queued; again when one of them ends with something else;
     jobs that are over each other end the orchestrator's work as they do a run's."""
-    folder = "pipeline-config/pipelines/sum"
-    body = {"name": "sum", "version": "1", "tasks": ["combine"]}
-    body |= {"taskConfig": {"combine": {"model": MODEL}}}
-    root.write(f"{folder}/pipeline.json", body)
-    root.write(f"{folder}/tasks/index.yaml", "combine: ./combine\n")
-    prompt = "All: {% for job in jobs.all %}{{ job.seed.data.topic }} {% endfor %}\n"
-    root.write(f"{folder}/tasks/combine/prompt.md", prompt)
-    for job in ("one", "two"):
-        root.seed(job, {"topic": job})
-    over = {"name": "whole", "pipeline": "sum", "jobs": {"all": "*[!e]"}, "data": {}}
-    root.write("seeds/all.json", {**over, "jobs": {"all": "[ot][nw][eo]"}})
+    over(root)
     assert root.popbuild("watch", "--once", "--seeds").code == 0
     assert [each.said("user") for each in provider.requests][-1] == "All: one two"
     assert len(provider.requests) == 5
@@ -452,8 +445,8 @@ def test_a_job_over_others_is_taken_up_when_they_end(root: Workspace, provider: 
     assert root.popbuild("watch", "--once").code == 0
     assert [each.said("user") for each in provider.requests][-1] == "All: one three"
     assert len(provider.requests) == 8
-    root.write("seeds/ring.json", {**over, "jobs": {"all": "gnir"}})
-    root.write("seeds/gnir.json", {**over, "jobs": {"all": "ring"}})
+    root.write("seeds/ring.json", {**OVER, "jobs": {"all": "gnir"}})
+    root.write("seeds/gnir.json", {**OVER, "jobs": {"all": "ring"}})
     assert root.popbuild("watch", "--once", "--seeds").code == 1
     assert len(provider.requests) == 8
 
@@ -468,8 +461,7 @@ def over(root: Workspace, **more: object) -> None:
     root.write(f"{folder}/tasks/combine/prompt.md", prompt)
     for job in ("one", "two"):
         root.seed(job, {"topic": job})
-    seed = {"name": "whole", "pipeline": "sum", "jobs": {"all": "[ot][nw][eo]"}, "data": {}}
-    root.write("seeds/all.json", seed | more)
+    root.write("seeds/all.json", {**OVER, "jobs": {"all": "[ot][nw][eo]"}, **more})
 
 
 def summaries(provider: Provider) -> list[str]:

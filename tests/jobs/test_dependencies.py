@@ -137,7 +137,7 @@ ADDRESSES = {
     "gpt-5-nano": ["OPENAI_BASE_URL", "OPENAI_API_BASE"],
     "anthropic/claude-haiku-4-5": ["ANTHROPIC_BASE_URL", "ANTHROPIC_API_BASE"],
     "gemini/gemini-2.5-flash": ["GEMINI_API_BASE"],
-    "nobody-knows-it": ["OPENAI_BASE_URL", "OPENAI_API_BASE"],
+    "an-unknown-model": ["OPENAI_BASE_URL", "OPENAI_API_BASE"],
 }
 
 

@@ -6,13 +6,13 @@ import json
 import os
 import re
 import shutil
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from clocks import rest
 from provider import Provider
 from workspace import MODEL, Workspace
 
@@ -60,11 +60,6 @@ def watched(
     found = re.search("opened: ?(.*?) ?listed: ?(.*)$", result.err, re.MULTILINE)
     assert found is not None, result.err
     return Watched(result.out, set(found[1].split()), set(found[2].split()))
-
-
-def rest() -> None:
-    """Let files be older than some ticks of the clock, as they mostly are."""
-    time.sleep(0.15)
 
 
 @pytest.fixture

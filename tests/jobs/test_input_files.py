@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clocks import rest
 from patience import eventually
 from provider import Provider
 from workspace import Workspace, watching
@@ -117,7 +118,7 @@ def test_a_no_op_over_many_jobs_opens_no_file(filed: Workspace, provider: Provid
     """The index knows the stats of the files, as it does those of the seeds: a change is seen."""
     seed(filed, {"report": "inputs/q3.md"}, "second")
     run(filed, "run", "first", "second")
-    age(filed)
+    rest()
     run(filed, "list")
     run(filed, "list")
     index = json.loads((filed.root / ".popbuild/index/jobs.json").read_bytes().split(b"\n", 1)[1])
@@ -130,16 +131,6 @@ def test_a_no_op_over_many_jobs_opens_no_file(filed: Workspace, provider: Provid
     unreadable.write_text(REPORT + "More.\n")
     assert stale(filed, "second") == ["read"]
     assert "second  complete, stale: read" in run(filed, "list")
-
-
-def age(workspace: Workspace) -> None:
-    """Let the files be at rest, as the index wants them: the clock of their file system goes on."""
-    from popbuild.base import file_clock
-
-    files = [path for path in workspace.root.rglob("*") if path.is_file()]
-    newest = max(path.stat().st_ctime_ns for path in files)
-    while file_clock.now(workspace.root / ".popbuild/index").time_ns < newest + 200_000_000:
-        pass
 
 
 def test_what_is_seen_of_a_file(filed: Workspace, provider: Provider) -> None:

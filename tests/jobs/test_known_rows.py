@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from clocks import rest
 from provider import Provider
 from workspace import Workspace
 
@@ -60,11 +60,6 @@ def known(reviews: Workspace) -> Workspace:
         "reviews.yaml"
     ]
     return reviews
-
-
-def rest() -> None:
-    """Let files be older than some ticks of the clock, as they mostly are."""
-    time.sleep(0.15)
 
 
 def opened(workspace: Workspace, *words: str, before: str = "") -> set[str]:

@@ -64,7 +64,7 @@ attached file, of another type             | photo                 | photo      
     photo: input:photo:/digest changed
 which file is attached                     | photo                 | photo                 | 0
     photo: attach changed
-file is added that nobody looks for        | which annex           | which                 | 0
+file is added that is not looked for       | which annex           | which                 | 0
     which annex: inputs changed
 file that a task looks for is added        | which annex           | which annex           | 0
     which annex: inputs changed
@@ -183,7 +183,7 @@ CHANGES: dict[str, Change] = {
     "attached file, under another path": put_as("photo", "photos/site.png", PNG),
     "attached file, of another type": put_as("photo", "site.jpg", JPEG),
     "which file is attached": new("tasks/photo/task.yaml", "needs: []\nattach: [deck]\n"),
-    "file is added that nobody looks for": put_as("more", "more.md", "More."),
+    "file is added that is not looked for": put_as("more", "more.md", "More."),
     "file that a task looks for is added": put_as("annex", "annex.md", "An annex."),
     "file that no task reads is removed": files(spare=None),
     "file that a task looks for is removed": files(legend=None),

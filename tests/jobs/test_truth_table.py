@@ -26,10 +26,10 @@ seed field printed                         | lead facts            | lead facts 
 seed field not printed                     |                       |                       | 0
 seed field of another type                 | facts                 | facts                 | 0
     facts: seed:/data/weight changed
-seed field gone that nobody read           |                       |                       | 0
+seed field gone that was not read          |                       |                       | 0
 absent key tested, it appears              | lead facts            | lead facts            | 0
     lead: seed:/data/deadline added
-absent key that nobody tested appears      |                       |                       | 0
+absent key that was not tested appears     |                       |                       | 0
 loop over a list, an item changes          | list                  | list                  | 0
     list: seed:/data/points changed
 loop over a list, an item is added         | list                  | list                  | 0
@@ -63,7 +63,7 @@ included template                          | list                  | list       
     list: file:shared/style.md changed
 included template was missing, it appears  | list                  | list                  | 0
     list: file:shared/extra.md added
-template that nobody includes              |                       |                       | 0
+template that is not included              |                       |                       | 0
 filters.py, the same result                | list                  |                       | 0
     list: file:filters.py changed
 filters.py, another result                 | list                  | list                  | 0
@@ -131,7 +131,7 @@ imported module was missing, it appears    | check                 | check      
     check: file:helpers/extra.py added
 module comes to shadow a standard one      | check                 |                       | 0
     check: file:textwrap.py added
-module that nobody imports                 |                       |                       | 0
+module that is not imported                |                       |                       | 0
 command script                             | tool                  |                       | 0
     tool: file:pipelines/tools/tasks/tool/count.sh changed
 command's arguments                        | tool                  |                       | 0
@@ -221,11 +221,11 @@ TOOLS = "pipelines/tools/tasks"
 CHANGES: dict[str, Change] = {
     "nothing": nothing,
     "seed field printed": seed(topic="wind"),
-    "seed field not printed": seed(note="still nobody"),
+    "seed field not printed": seed(note="still unread"),
     "seed field of another type": seed(weight=3.0),
-    "seed field gone that nobody read": seed(note=None),
+    "seed field gone that was not read": seed(note=None),
     "absent key tested, it appears": seed(deadline="May"),
-    "absent key that nobody tested appears": seed(colour="red"),
+    "absent key that was not tested appears": seed(colour="red"),
     "loop over a list, an item changes": seed(points=["cost", "noise"]),
     "loop over a list, an item is added": seed(points=["cost", "safety", "noise"]),
     "whole object printed, a member is added": seed(audience={**SEED["audience"], "age": 9}),
@@ -244,7 +244,7 @@ CHANGES: dict[str, Change] = {
     "prompt, a comment in it": replace("tasks/lead/prompt.md", "lead:", "{# hm #}lead:"),
     "included template": replace("shared/style.md", "brief", "kind"),
     "included template was missing, it appears": new("shared/extra.md", "Be kind."),
-    "template that nobody includes": replace("shared/other.md", "long", "kind"),
+    "template that is not included": replace("shared/other.md", "long", "kind"),
     "filters.py, the same result": replace("filters.py", "def ", "# Hm.\ndef "),
     "filters.py, another result": replace("filters.py", "text + MARK", "MARK + text"),
     "module that filters.py imports": replace("helpers/marks.py", "*", "+"),
@@ -286,7 +286,7 @@ CHANGES: dict[str, Change] = {
     "module that a call names": replace("helpers/named.py", "brief", "clear"),
     "imported module was missing, it appears": new("helpers/extra.py", 'HOW = "in verse"\n'),
     "module comes to shadow a standard one": new("textwrap.py", "def dedent(text): return text\n"),
-    "module that nobody imports": replace("helpers/unused.py", "1", "2"),
+    "module that is not imported": replace("helpers/unused.py", "1", "2"),
     "command script": replace(f"{TOOLS}/tool/count.sh", "-c", "-l"),
     "command's arguments": replace(f"{TOOLS}/index.yaml", "[sh,", "[sh, -e,"),
     "command, any field of its seed": lambda workspace: edit(

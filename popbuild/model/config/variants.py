@@ -6,12 +6,14 @@ One that `--set` made has no files of its own: what that said stands with its jo
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
-from popbuild.base import disk, jsonio, tree
-from popbuild.base.errors import ConfigError, UsageError, nearest, no_such
+from popbuild.base import disk, jsonio
+from popbuild.base.errors import ConfigError, InputError, UsageError, nearest, no_such
 from popbuild.base.paths import VARIANTS, Root, Variant, name_problem
 from popbuild.model.config import settings
 from popbuild.model.config.documents import ConfigDocuments, not_valid
@@ -31,41 +33,66 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     found = dict(base)
     for key, value in over.items():
         below = found.get(key)
-        is_both = isinstance(value, dict) and isinstance(below, dict)
-        found[key] = merged(below, value) if is_both and below is not None else value
+        if isinstance(value, dict) and isinstance(below, dict):
+            value = merged(below, value)  # noqa: PLW2901 - the value that is put there
+        found[key] = value
     return found
 
 
 def written(root: Root) -> list[str]:
     """The names of the variants that have files, by their folders."""
-    return sorted(tree.stems_in(root.config / VARIANTS, ""))
+    return _folders(root.config / VARIANTS)
 
 
 def with_jobs(root: Root) -> list[str]:
     """The names of the variants that have jobs, or had some."""
-    return sorted(tree.stems_in(root.path / "pipeline-data" / VARIANTS, ""))
+    return _folders(root.path / "pipeline-data" / VARIANTS)
+
+
+def _folders(path: Path) -> list[str]:
+    try:
+        with os.scandir(path) as entries:
+            return sorted(it.name for it in entries if it.is_dir() and not it.name.startswith("."))
+    except FileNotFoundError:
+        return []
 
 
 def choose(root: Root, name: str) -> Root:
-    """The root as a variant sees it; the root itself for `base`. UsageError for an unknown one."""
+    """The root as a variant sees it; the main one's for `base`. UsageError for an unknown one, or
+    one that cannot be told any more."""
     if name == MAIN_NAME:
         return replace(root, variant=Variant())
-    there = written(root)
+    there, used = written(root), with_jobs(root)
+    found = replace(root, variant=Variant(name))
     if name in there and name_problem(name) is None:
-        return replace(root, variant=Variant(name))
-    made = replace(root, variant=Variant(name))
-    if name.startswith(MADE) and name in with_jobs(root):
-        said = jsonio.loads(disk.read(made.data / SAID_FILE), root.show(made.data / SAID_FILE))
-        return replace(root, variant=Variant(name, said["of"], jsonio.compact(said["set"])))
-    if name in with_jobs(root):
+        return found
+    if name in used and name.startswith(MADE):
+        return replace(root, variant=_as_made(found))
+    if name in used:
         raise UsageError(
             "a variant has results, and its files are gone",
             {"variant": name, "missing": f"pipeline-config/{VARIANTS}/{name}/"},
-            hint=f"put them back, or remove {root.show(made.data)}/",
+            hint=f"put them back, or remove {root.show(found.data)}/",
         )
-    known = [MAIN_NAME, *there, *(each for each in with_jobs(root) if each.startswith(MADE))]
+    known = [MAIN_NAME, *there, *(each for each in used if each.startswith(MADE))]
     hint = f"a variant is a folder pipeline-config/{VARIANTS}/<name>/"
     raise UsageError("no such variant", no_such("variant", name, known), hint)
+
+
+def _as_made(root: Root) -> Variant:
+    """A variant that `--set` made, from what stands beside its jobs."""
+    path, name = root.data / SAID_FILE, root.variant.name
+    try:
+        match jsonio.loads(disk.read(path, max_bytes=jsonio.MAX_BYTES), root.show(path)):
+            case {"of": str(of), "set": dict(said)}:
+                return Variant(name, of, jsonio.compact(said))
+    except (OSError, InputError):
+        pass  # as a file that says something else
+    raise UsageError(
+        "what made a variant cannot be read",
+        {"variant": name, "file": root.show(path)},
+        hint=f"say it by --set again, or remove {root.show(root.data)}/",
+    )
 
 
 def made_by(root: Root, said: Mapping[str, Any]) -> Root:
@@ -79,12 +106,17 @@ def made_by(root: Root, said: Mapping[str, Any]) -> Root:
 def keep_said(root: Root) -> None:
     """Write what made a variant beside its jobs, so that it can be named later."""
     variant = root.variant
-    if variant.said:
+    if variant.said and not _stands_as_made(root):
         said = {"of": variant.of, "set": jsonio.loads(variant.said.encode(), SAID_FILE)}
-        path = root.data / SAID_FILE
-        if not disk.stands(path):
-            disk.make_folder(root.data)
-            disk.write(path, jsonio.dumps(said))
+        disk.make_folder(root.data)
+        disk.write(root.data / SAID_FILE, jsonio.dumps(said))
+
+
+def _stands_as_made(root: Root) -> bool:
+    try:
+        return _as_made(root) == root.variant
+    except UsageError:
+        return False
 
 
 def check_names(root: Root) -> list[ConfigError]:
@@ -116,29 +148,27 @@ class VariantSettings:
 def settings_of(documents: ConfigDocuments) -> tuple[VariantSettings, list[ConfigError]]:
     """The settings of a snapshot's variant, of its file and then of `--set`; with what is wrong."""
     snapshot = documents.snapshot
-    found: dict[str, Any] = {}
-    places: dict[str, str] = {}
-    own_vars: frozenset[str] = frozenset()
-    sources = [(snapshot.settings, config_place(f"{VARIANTS}/{snapshot.name}/{VARIANT_FILE}"))]
-    sources.append((snapshot.said.encode() or None, "--set"))
-    for data, where in sources:
-        if data is None:
-            continue
-        try:
-            body = documents.read_data(data, where, "variant") or {}
-        except ConfigError as error:
-            return VariantSettings(), [error]
-        for task, given in body.get("taskConfig", {}).items():
-            places[task] = where
-            problems = list(settings.refusals(given, pointer_of(["taskConfig", task])))
-            if problems:
-                return VariantSettings(), [not_valid(data, where, "variant", problems)]
-        own_vars = own_vars or frozenset(body.get("vars", {}) if where != "--set" else ())
-        found = merged(found, body)
-    config = found.get("taskConfig", {})
-    said = jsonio.loads(snapshot.said.encode() or b"{}", "--set")
-    set_vars = frozenset(said.get("vars", {})) - own_vars
-    return VariantSettings(found.get("model"), found.get("vars", {}), config, places, set_vars), []
+    file = config_place(f"{VARIANTS}/{snapshot.name}/{VARIANT_FILE}")
+    try:
+        own = _settings_in(documents, snapshot.settings, file)
+        said = _settings_in(documents, snapshot.said.encode(), "--set")
+    except ConfigError as error:
+        return VariantSettings(), [error]
+    found, set_vars = merged(own, said), said.get("vars", {}).keys() - own.get("vars", {}).keys()
+    config, by_set = found.get("taskConfig", {}), said.get("taskConfig", {})
+    places = {task: "--set" if task in by_set else file for task in config}
+    vars_ = found.get("vars", {})
+    return VariantSettings(found.get("model"), vars_, config, places, frozenset(set_vars)), []
+
+
+def _settings_in(documents: ConfigDocuments, data: bytes | None, where: str) -> dict[str, Any]:
+    """What a file, or `--set`, says. Raises ConfigError."""
+    body: dict[str, Any] = documents.read_data(data, where, "variant") if data else {}
+    for task, given in body.get("taskConfig", {}).items():
+        problems = list(settings.refusals(given, pointer_of(["taskConfig", task])))
+        if problems:
+            raise not_valid(data or b"", where, "variant", problems)
+    return body
 
 
 def without_effect(

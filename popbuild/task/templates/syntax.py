@@ -58,10 +58,9 @@ class Reference:
 @dataclass(frozen=True)
 class TemplateSource:
     """`artifacts` are the tasks whose artifact the template needs, `vars` the pipeline's vars that
-    it needs, `undeclared` the names that it
-    neither sets nor tests, `sets` those that it sets for included templates. `blank` says that it
-    renders to nothing, whatever it reads. `filters` and `tests` are the names that it uses, none
-    where it asks itself which there are."""
+    it needs, `undeclared` the names that it neither sets nor tests, `sets` those that it sets for
+    included templates. `blank` says that it renders to nothing, whatever it reads. `filters` and
+    `tests` are the names that it uses, none where it asks itself which there are."""
 
     templates: tuple[Reference, ...] = ()
     artifacts: tuple[Named, ...] = ()
