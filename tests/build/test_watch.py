@@ -321,6 +321,34 @@ def test_two_orchestrators_share_the_work(root: Workspace, provider: Provider) -
     assert max(asked(provider).values()) == 1
 
 
+def test_a_broken_seed_that_another_takes_up_holds_none(root: Workspace) -> None:
+    """Both wait until it may be whole; one of them rejects it, and both end."""
+    root.write("pipeline-data/pending/torn-seed.json", "{")
+    both = [root.start("popbuild", "watch", "--once", "--workers", "1") for _ in range(2)]
+    assert sorted(each.wait().code for each in both) == [0, 1]
+    assert root.states("torn") == ["rejected"]
+
+
+# Runs `watch` where another command takes up a seed between a look at it and the reading of it.
+TAKEN = """
+import sys
+from popbuild.build.watch import waiting
+from popbuild.cli.main import main
+
+def taken(path):
+    path.unlink()
+    return False
+
+waiting._is_object = taken
+sys.exit(main(["watch", "--once"]))
+"""
+
+
+def test_a_seed_that_is_taken_up_just_then_holds_none(root: Workspace) -> None:
+    drop(root, "one")
+    assert root.run("python", "-c", TAKEN).code == 0
+
+
 def test_a_change_of_the_configuration_is_followed(root: Workspace, provider: Provider) -> None:
     """Jobs that come later are built as it is then. One that cannot be read stops no job: it is
     told, and what waits is built once it is mended."""

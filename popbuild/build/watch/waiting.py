@@ -77,7 +77,9 @@ class Waiting:
 
     @property
     def unsettled(self) -> bool:
-        """Whether a seed waits that may yet become whole."""
+        """Whether a seed waits that may yet become whole: not one that was taken up by another
+        command meanwhile, or removed."""
+        self._broken = {path: it for path, it in self._broken.items() if disk.stands(path)}
         return bool(self._broken)
 
     def refuse(self, path: Path) -> None:
