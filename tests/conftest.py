@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import shutil
 import sys
@@ -55,21 +54,9 @@ _COMMANDS = {"provider", "workspace"}
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Keep on one worker the tests of a file that share what one of its fixtures builds. (xdist's
-    own groups are lost with pytest 9.2, which keeps a test's name where xdist does not write.)"""
-    from xdist.scheduler import LoadScopeScheduling
-
-    class ByFixture(LoadScopeScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            file = nodeid.partition("::")[0]
-            return file if _shares_a_fixture(config.rootpath / file) else nodeid
+    from scheduling import ByFixture  # by the controller alone
 
     return ByFixture(config, log)
-
-
-@functools.cache
-def _shares_a_fixture(file: Path) -> bool:
-    return 'scope="module"' in file.read_text(encoding="utf-8")
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-randomly: the first of a file is as it is written
