@@ -390,6 +390,29 @@ def test_seeds_are_built_as_one_edits(root: Workspace, provider: Provider) -> No
     assert root.popbuild("check").code == 0
 
 
+@pytest.mark.parametrize("changed", ["its seed", "a prompt"])
+def test_a_change_while_a_job_is_built_is_followed(
+    changed: str, root: Workspace, provider: Provider
+) -> None:
+    """The build that is under way does not see it: the job is built once more after it."""
+    provider.hold()
+    root.seed("one", {"topic": "wind"})
+    with watching(root, "--seeds") as orchestrator:
+        provider.wait_for(1)
+        if changed == "its seed":
+            root.seed("one", {"topic": "waves"})
+        else:
+            root.task("research", prompt="Look into: {{ seed.data.topic }}.\n")
+        root.seed("two", {"topic": "rain"})
+        provider.wait_for(2)  # so the change has been heard of
+        provider.release()
+        eventually(lambda: len(root.runs()) == 3)
+        orchestrator.terminate()
+        assert orchestrator.wait().code == 0
+    assert len(provider.requests) == 6
+    assert root.popbuild("check").code == 0
+
+
 # An orchestrator on a file system that tells of nothing.
 DEAF = """
 import asyncio, sys, watchfiles
@@ -525,6 +548,35 @@ def test_a_job_over_others_that_another_command_built(
     assert "stopped" not in ended.out + ended.err
     assert root.popbuild("run").code == 0
     assert summaries(provider) == ["All: one two", "All: one three"]
+
+
+def test_a_job_over_others_is_built_while_one_of_them_ends(
+    root: Workspace, provider: Provider
+) -> None:
+    """Its build does not see what that one became: it is built once more after it."""
+    over(root)
+    assert root.popbuild("run", "one").code == 0
+
+    def build_two(topic: str) -> None:
+        root.seed("two", {"topic": topic})
+        assert root.popbuild("run", "two").code == 0
+
+    build_two("three")
+    build_two("two")
+    with watching(root, "--rescan", "600") as orchestrator:
+        orchestrator.wait_for("watching pipeline-data/pending")
+        provider.hold()
+        build_two("three")  # from the store
+        provider.wait_for(7)
+        build_two("two")
+        drop(root, "later", topic="two")
+        eventually(lambda: root.states("later") == ["complete"])  # so that end has been heard of
+        provider.release()
+        eventually(lambda: summaries(provider) == ["All: one three", "All: one two"])
+        eventually(lambda: root.popbuild("check", "all").code == 0)
+        orchestrator.terminate()
+        assert orchestrator.wait().code == 0
+    assert len(provider.requests) == 8
 
 
 def test_a_job_over_others_waits_for_another_command(root: Workspace, provider: Provider) -> None:
