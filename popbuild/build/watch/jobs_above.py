@@ -45,8 +45,8 @@ class JobsAbove:
         return found
 
     def ended(self, result: JobResult, *, is_new: bool) -> list[str]:
-        """The jobs that are due since our build of one ended: with something new, or with what another
-        command had just built."""
+        """The jobs that are due since our build of one ended: with something new, or with what
+        another command had just built."""
         by_another = bool(self._ends.since([result.id])) and result.outcome == "up to date"
         return self._over.ended(result.id) if is_new or by_another else []
 
