@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +59,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return ByFixture(config, log)
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-randomly: the first of a file is as it is written
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)  # around pytest-randomly: the first of a file is as it is written
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, object, object]:
+    """Mark what is quick; and start first what takes longest, so that at the end no worker waits
+    for another."""
+    _mark_quick(items)
+    result = yield
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+    return result
+
+
+def _mark_quick(items: list[pytest.Item]) -> None:
     """Mark as `quick` what starts no command, and of the others the first of each file. What shares
     a fixture of its file takes long, so it is not quick."""
     started = set()

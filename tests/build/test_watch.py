@@ -482,6 +482,7 @@ def test_json_is_a_line_a_job(root: Workspace) -> None:
 OVER = {"name": "whole", "pipeline": "sum", "data": {}}
 
 
+@pytest.mark.long
 def test_a_job_over_others_is_taken_up_when_they_end(root: Workspace, provider: Provider) -> None:
     """Once none of those is under way or queued; again when one of them ends with something else;
     jobs that are over each other end the orchestrator's work as they do a run's."""
