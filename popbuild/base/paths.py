@@ -11,6 +11,7 @@ from popbuild.base.errors import InputError
 
 CURRENT, COMPLETE, REJECTED, PENDING = "current", "complete", "rejected", "pending"
 VARIANTS = "variants"  # in pipeline-config/, and where what is kept by a job's ID stands
+MAIN_NAME = "base"  # what the main variant is called beside others
 PACKAGE = Path(__file__).parent.parent
 FILE_KINDS = ("artifacts", "logs", "tmp")
 
@@ -172,11 +173,23 @@ class JobFolder(_Folder):
 @dataclass(frozen=True)
 class Variant:
     """Other settings and files for the same seeds, by its name; "" is the main one. One that was
-    made by `--set` has what that said, as JSON, and the name of the variant that it changes."""
+    made by `--set` has what that said, as JSON, and the name of the variant that it changes. In a
+    further `draw` of any, each task's sample has a number that is higher by so much."""
 
     name: str = ""
     of: str = ""
     said: str = ""
+    draw: int = 0
+
+    @property
+    def label(self) -> str:
+        """What it is called beside others, and what its folders are called: `cheap`, `base@2`."""
+        name = self.name or MAIN_NAME
+        return f"{name}@{self.draw}" if self.draw else name
+
+    @property
+    def is_main(self) -> bool:
+        return not (self.name or self.draw)
 
 
 @dataclass(frozen=True)
@@ -195,7 +208,7 @@ class Root(_Folder):
     @functools.cached_property
     def _apart(self) -> str:
         """What comes between a folder of the root and what is kept by a job's ID."""
-        return f"/{VARIANTS}/{self.variant.name}" if self.variant.name else ""
+        return "" if self.variant.is_main else f"/{VARIANTS}/{self.variant.label}"
 
     @functools.cached_property
     def data(self) -> Path:
@@ -214,7 +227,9 @@ class Root(_Folder):
         return self.own / RUNS
 
     def samples_place(self, job: str) -> str:
-        return f"samples{self._apart}/{job}.json"
+        # Draws have none of their own: theirs are those of the variant, raised.
+        name = self.variant.name
+        return f"samples/{VARIANTS}/{name}/{job}.json" if name else f"samples/{job}.json"
 
     def pending_place(self, job: str) -> str:
         return f"pipeline-data{self._apart}/{PENDING}/{job}-seed.json"

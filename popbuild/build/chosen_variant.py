@@ -1,4 +1,5 @@
-"""Which variant of a root a command is about: by --variant, else POPBUILD_VARIANT, and --set."""
+"""Which variants of a root a command is about: by --variant, else POPBUILD_VARIANT, and --set; and
+how many draws of each, by --samples."""
 
 from __future__ import annotations
 
@@ -26,15 +27,44 @@ def variant_of(root: Root, given: Given) -> Root:
     return seen_by(root, words["variant"], words.get("changes"))
 
 
+def variants_of(root: Root, given: Given) -> list[Root]:
+    """The root as each of the variants sees it that the words of a command name, which may be
+    several, and as each of the draws that `--samples` wants."""
+    named = _named(given.variant)
+    names = [None] if named is None else dict.fromkeys(named.split(","))
+    found = [seen_by(root, name, given.changes) for name in names]
+    if given.samples is None:
+        return found
+    from popbuild.model.config import variants
+
+    text, most = given.samples, variants.MOST_DRAWS
+    if not (text.isascii() and text.isdecimal() and len(text) < 5 and 0 < int(text) <= most):
+        values = {"found": text or "nothing"}
+        raise UsageError(f"--samples must be a whole number, 1 to {most}", values)
+    for each in found:
+        if each.variant.draw:
+            hint = f"--variant {variants.drawn(each, 0).variant.label} --samples {text}"
+            raise UsageError("a draw has no draws", {"variant": each.variant.label}, hint)
+    return [variants.drawn(each, number) for each in found for number in range(int(text))]
+
+
+def _named(given: str | None) -> str | None:
+    return (os.environ.get("POPBUILD_VARIANT") or None) if given is None else given
+
+
 def seen_by(root: Root, name: str | None, changes: Sequence[str] | None) -> Root:
     """The root as the variant of this name sees it, or the one that changes of it make. UsageError
     for a name or a change that means nothing."""
-    chosen = os.environ.get("POPBUILD_VARIANT") or None if name is None else name
+    chosen = _named(name)
     if chosen is None and not changes:
         return root
     # Imported here: most commands have nothing to do with variants.
     from popbuild.model.config import variants
 
+    if chosen is not None and "," in chosen:
+        values = {"--variant": chosen}
+        hint = "run, plan and list take several"
+        raise UsageError("this command is about one variant", values, hint)
     variant = root if chosen is None else variants.choose(root, chosen)
     return variants.made_by(variant, _said(changes)) if changes else variant
 

@@ -275,15 +275,23 @@ class Terminal(Plain):
             self._painted = len(rows) + 1
 
 
-def print_results(results: Sequence[JobResult], *, as_json: bool, debug: bool) -> None:
-    """Print the end of a run: errors to stderr, or everything as JSON to stdout."""
+def print_results(
+    results: Sequence[tuple[str | None, JobResult]], *, as_json: bool, debug: bool
+) -> None:
+    """Print the end of a run: errors to stderr, or everything as JSON to stdout. Each result comes
+    with the variant that it is of, where there are several."""
     if as_json:
-        print(redact(json.dumps([each.as_json() for each in results], indent=2), os.environ))
-    for result in results:
+        bodies = [{**_variant(label), **result.as_json()} for label, result in results]
+        print(redact(json.dumps(bodies, indent=2), os.environ))
+    for label, result in results:
         if result.error is None:
             continue
         if debug and result.error.__cause__ is not None:
             show_traceback(result.error.__cause__)
-        values = {"job": result.id, **result.error.values}
+        values = {**_variant(label), "job": result.id, **result.error.values}
         text = describe(result.error.message, values, result.error.hint)
         print(f"error: {redact(text, os.environ)}", file=sys.stderr)
+
+
+def _variant(label: str | None) -> dict[str, str]:
+    return {} if label is None else {"variant": label}
