@@ -78,7 +78,7 @@ class Promoted:
 
 def promote_variant(variant: Root, *, really: bool = False) -> Promoted:
     """Take over a variant's files, settings and results; without `really`, only say which."""
-    if variant.variant.is_main or variant.variant.draw:
+    if not variant.variant.name or variant.variant.draw:
         hint = "popbuild variant list shows the variants"
         values = {"variant": variant.variant.label}
         raise UsageError("this variant has no files or settings of its own", values, hint)
