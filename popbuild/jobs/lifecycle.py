@@ -186,3 +186,12 @@ def set_samples(root: Root, job: str, samples: Mapping[str, int]) -> None:
         )
     disk.make_folder(root.samples(job).parent)
     disk.write(root.samples(job), jsonio.dumps({**records.read_samples(root, job), **samples}))
+
+
+def replace_samples(root: Root, job: str, samples: Mapping[str, int]) -> None:
+    """Note these draws in the place of all that were noted."""
+    if samples:
+        disk.make_folder(root.samples(job).parent)
+        disk.write(root.samples(job), jsonio.dumps(dict(samples)))
+    else:
+        tree.remove(root.samples(job))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import difflib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from popbuild.base import jsonio
-from popbuild.base.errors import InputError, TaskError
+from popbuild.base.errors import TaskError
 from popbuild.base.paths import Root, shown_name
 from popbuild.jobs.config_archive import Objects
 from popbuild.jobs.examine import Exam
@@ -23,6 +21,7 @@ from popbuild.model.problem import MISSING, column_items
 from popbuild.query.describe import find_job, pipeline_with
 from popbuild.query.item_list import list_items
 from popbuild.query.preview import templates_of
+from popbuild.query.text_difference import shown_text, text_difference
 
 _DIGEST = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}$")
 _MAX_ITEMS = 20  # that are named; --json has them all
@@ -130,37 +129,19 @@ def _difference(change: DependencyChange, exam: Exam, objects: Objects) -> tuple
     if kind == "file":
         old = objects.get(change.before) if change.before != jsonio.ABSENT else b""
         new = exam.around.config.snapshot.files.get(path, b"")
-        return () if old is None else _lines(_text(path, old), _text(path, new))
+        return () if old is None else text_difference(shown_text(path, old), shown_text(path, new))
     if MISSING in (change.old, change.new):
         return ()
     texts = tuple(_pretty(column_items(change.dependency, e)) for e in (change.old, change.new))
     if (brief(change.old), brief(change.new)) == texts:
         return ()  # the reason shows both
-    return _lines(*texts)
-
-
-def _text(path: str, data: bytes) -> str | None:
-    """A file as it is shown: JSON in one form, since formatting does not count."""
-    if path.endswith(".json"):
-        with contextlib.suppress(InputError):
-            return jsonio.dumps(jsonio.loads(data, path), sort=False).decode()
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return None
+    return text_difference(*texts)
 
 
 def _pretty(value: object) -> str:
     if isinstance(value, str):
         return value
     return json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True)
-
-
-def _lines(old: str | None, new: str | None) -> tuple[str, ...]:
-    """A unified diff without its head of file names."""
-    if old is None or new is None:
-        return ()
-    return tuple(difflib.unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=2))[2:]
 
 
 def explain_lines(explanations: Iterable[Explanation], *, dependencies: bool) -> Iterator[str]:

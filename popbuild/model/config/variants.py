@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from popbuild.base import disk, jsonio
+from popbuild.base import disk, jsonio, tree
 from popbuild.base.errors import ConfigError, InputError, UsageError, nearest, no_such
 from popbuild.base.paths import MAIN_NAME, VARIANTS, Root, Variant, name_problem
 from popbuild.model.config import settings
@@ -55,6 +55,12 @@ def _folders(path: Path) -> list[str]:
             return sorted(it.name for it in entries if it.is_dir() and not it.name.startswith("."))
     except FileNotFoundError:
         return []
+
+
+def own_files(root: Root) -> list[str]:
+    """The files of a variant, by their paths in its folder."""
+    folder = root.config / VARIANTS / (root.variant.of or root.variant.name)
+    return [place for place, _ in tree.walk_files(folder)] if root.variant.name else []
 
 
 def choose(root: Root, label: str) -> Root:
