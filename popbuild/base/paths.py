@@ -107,6 +107,10 @@ def decision_place(task: str) -> str:
     return f"tasks/{task}/decision.json"
 
 
+def scores_place(task: str) -> str:
+    return f"tasks/{task}/scores.json"
+
+
 class _Below:
     """An attribute of a folder: a path below it."""
 
@@ -162,6 +166,9 @@ class JobFolder(_Folder):
 
     def decision(self, task: str) -> Path:
         return self.path / decision_place(task)
+
+    def scores(self, task: str) -> Path:
+        return self.path / scores_place(task)
 
     def output(self, task: str) -> Path:
         return self.path / f"tasks/{task}/output.json"
