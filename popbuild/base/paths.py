@@ -195,8 +195,9 @@ class Variant:
         return f"{name}@{self.draw}" if self.draw else name
 
     @property
-    def is_main(self) -> bool:
-        return not (self.name or self.draw)
+    def apart(self) -> str:
+        """Its label, empty for the main one."""
+        return self.label if self.name or self.draw else ""
 
 
 @dataclass(frozen=True)
@@ -215,7 +216,7 @@ class Root(_Folder):
     @functools.cached_property
     def _apart(self) -> str:
         """What comes between a folder of the root and what is kept by a job's ID."""
-        return "" if self.variant.is_main else f"/{VARIANTS}/{self.variant.label}"
+        return f"/{VARIANTS}/{self.variant.apart}" if self.variant.apart else ""
 
     @functools.cached_property
     def data(self) -> Path:

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from popbuild.base import jsonio
-from popbuild.base.errors import InputError, UsageError
+from popbuild.base.errors import InputError, PopbuildError, UsageError
 from popbuild.base.paths import Root
+from popbuild.base.roots import seen_in_error
 
 if TYPE_CHECKING:
     from popbuild.base.arguments import Given
@@ -24,7 +25,15 @@ def variant_of(root: Root, given: Given) -> Root:
     words = vars(given)
     if "variant" not in words:
         return root  # a command that has nothing to do with variants
-    return seen_by(root, words["variant"], words.get("changes"))
+    chosen = seen_by(root, words["variant"], words.get("changes"))
+    given.chosen = chosen
+    return chosen
+
+
+def seen_by_command(error: PopbuildError, given: Given) -> None:
+    """Let an error name files and commands as the variant has them that the command was about."""
+    if (root := getattr(given, "chosen", None)) is not None:
+        seen_in_error(root, error)
 
 
 def variants_of(root: Root, given: Given) -> list[Root]:
@@ -33,6 +42,7 @@ def variants_of(root: Root, given: Given) -> list[Root]:
     named = _named(given.variant)
     names = [None] if named is None else dict.fromkeys(named.split(","))
     found = [seen_by(root, name, given.changes) for name in names]
+    given.chosen = found[0] if len(found) == 1 else root
     if given.samples is None:
         return found
     from popbuild.model.config import variants

@@ -50,7 +50,9 @@ def validate(root: Root, paths: Iterable[Path] = ()) -> Validation:
     for path in given:
         if not path.exists():
             raise UsageError("no such file or folder", {"path": path})
-    return _Validator(root, given).run()
+    found = _Validator(root, given).run()
+    seen = ([each.as_seen(root) for each in some] for some in (found.findings, found.warnings))
+    return Validation(found.checked, *seen)
 
 
 class _Validator:

@@ -147,6 +147,9 @@ def test_new_tasks_and_files(four: Workspace, provider: Provider) -> None:
         ("tasks/formatting/prompt.md", "{% if %}", "variants/cheap/tasks/formatting/prompt"),
         ("tasks/formatting/output.schema.json", "{", "variants/cheap/tasks/formatting/output"),
         ("tasks/formatting/task.yaml", "need: []", "variants/cheap/tasks/formatting/task.yaml"),
+        ("tasks/formatting/task.yaml", "when: 1 +", "variants/cheap/tasks/formatting/task.yaml"),
+        ("tasks/research/stages.py", "def parsing(:", "variants/cheap/tasks/research/stages.py"),
+        ("filters.py", "def (", "variants/cheap/filters.py"),
     ],
 )
 def test_bad_files(four: Workspace, provider: Provider, path: str, content: str, said: str) -> None:
@@ -225,3 +228,24 @@ def test_names_of_variants(four: Workspace, provider: Provider) -> None:
     assert "a variant has results, and its files are gone" in said
     assert "pipeline-data/variants/cheap/" in said
     assert len(provider.requests) == 4
+
+
+def test_hints_name_the_variant(four: Workspace, provider: Provider) -> None:
+    """What a person is told to type is about the jobs that the command was about."""
+    four.write(f"{CHEAP}/tasks/research/output.schema.json", {"not": {}})
+    four.write(f"{CHEAP}/tasks/formatting/task.yaml", "gate: {message: Is it good?}\n")
+    assert "popbuild retry --variant cheap first" in run(
+        four, "run", "first", "--variant", "cheap", code=1
+    )
+    said = run(four, "show", "second", "x.json", "--variant", "cheap", code=3)
+    assert "doit run --variant cheap job=second" in said
+    (four.root / CHEAP / "tasks/research/output.schema.json").unlink()
+    assert "popbuild approve --variant cheap first" in run(
+        four, "run", "first", "--variant", "cheap", code=4
+    )
+    said = run(four, "export", "first", "x.json", "--variant", "cheap", code=3)
+    assert "doit run --variant cheap job=first" in said
+    assert "popbuild approve first" not in run(four, "approve", "first", "--variant", "cheap")
+    doit = four.run("doit", "run", "second:nothing", "--variant", "cheap")
+    assert doit.code == 3
+    assert "doit run job=second" in run(four, "show", "second", "x.json", code=3)
