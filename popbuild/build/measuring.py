@@ -25,7 +25,7 @@ from popbuild.jobs.score_records import Expected, read_scores
 from popbuild.model.pipeline import Task
 from popbuild.model.scores import Score, TaskScores
 from popbuild.task.score_code import measured
-from popbuild.task.score_rules import Measured
+from popbuild.task.score_rules import ScoredDocuments
 
 
 async def measured_after(building: Awaitable[None], run: JobRun, outcomes: Outcomes) -> None:
@@ -97,7 +97,7 @@ async def _of_task(
     assert scoring is not None
     basis = score_records.basis_of(exam, task, scoring, expected)
     last = None if anew else read_scores(exam.folder, task.id)
-    given = Measured(exam.artifacts[task.id], exam.seed, expected.value, expected.problem)
+    given = ScoredDocuments(exam.artifacts[task.id], exam.seed, expected.value, expected.problem)
     scores: dict[str, Score] = {}
     for name in scoring.names:
         known = last.scores.get(name) if last is not None else None
