@@ -54,6 +54,13 @@ class Popbuild:
         given = None if root is None else str(root)
         self.root: Root = seen_by(find_root(Path.cwd(), given), variant, None)
 
+    @classmethod
+    def seen_by(cls, root: Root) -> Popbuild:
+        """A root that was found already, as its variant sees it."""
+        found = cls.__new__(cls)
+        found.root = root
+        return found
+
     # Looking.
 
     def jobs(self, *names: str) -> list[dict[str, Any]]:

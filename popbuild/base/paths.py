@@ -11,6 +11,7 @@ from popbuild.base.errors import InputError
 
 CURRENT, COMPLETE, REJECTED, PENDING = "current", "complete", "rejected", "pending"
 VARIANTS = "variants"  # in pipeline-config/, and where what is kept by a job's ID stands
+MAIN_NAME = "base"  # what the main variant is called beside others
 PACKAGE = Path(__file__).parent.parent
 FILE_KINDS = ("artifacts", "logs", "tmp")
 
@@ -106,6 +107,14 @@ def decision_place(task: str) -> str:
     return f"tasks/{task}/decision.json"
 
 
+def scores_place(task: str) -> str:
+    return f"tasks/{task}/scores.json"
+
+
+def expected_place(job: str) -> str:
+    return f"expected/{job}.json"
+
+
 class _Below:
     """An attribute of a folder: a path below it."""
 
@@ -162,6 +171,9 @@ class JobFolder(_Folder):
     def decision(self, task: str) -> Path:
         return self.path / decision_place(task)
 
+    def scores(self, task: str) -> Path:
+        return self.path / scores_place(task)
+
     def output(self, task: str) -> Path:
         return self.path / f"tasks/{task}/output.json"
 
@@ -172,11 +184,24 @@ class JobFolder(_Folder):
 @dataclass(frozen=True)
 class Variant:
     """Other settings and files for the same seeds, by its name; "" is the main one. One that was
-    made by `--set` has what that said, as JSON, and the name of the variant that it changes."""
+    made by `--set` has what that said, as JSON, and the name of the variant that it changes. In a
+    further `draw` of any, each task's sample has a number that is higher by so much."""
 
     name: str = ""
     of: str = ""
     said: str = ""
+    draw: int = 0
+
+    @property
+    def label(self) -> str:
+        """What it is called beside others, and what its folders are called: `cheap`, `base@2`."""
+        name = self.name or MAIN_NAME
+        return f"{name}@{self.draw}" if self.draw else name
+
+    @property
+    def apart(self) -> str:
+        """Its label, empty for the main one."""
+        return self.label if self.name or self.draw else ""
 
 
 @dataclass(frozen=True)
@@ -195,7 +220,7 @@ class Root(_Folder):
     @functools.cached_property
     def _apart(self) -> str:
         """What comes between a folder of the root and what is kept by a job's ID."""
-        return f"/{VARIANTS}/{self.variant.name}" if self.variant.name else ""
+        return f"/{VARIANTS}/{self.variant.apart}" if self.variant.apart else ""
 
     @functools.cached_property
     def data(self) -> Path:
@@ -214,7 +239,9 @@ class Root(_Folder):
         return self.own / RUNS
 
     def samples_place(self, job: str) -> str:
-        return f"samples{self._apart}/{job}.json"
+        # Draws have none of their own: theirs are those of the variant, raised.
+        name = self.variant.name
+        return f"samples/{VARIANTS}/{name}/{job}.json" if name else f"samples/{job}.json"
 
     def pending_place(self, job: str) -> str:
         return f"pipeline-data{self._apart}/{PENDING}/{job}-seed.json"

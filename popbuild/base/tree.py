@@ -14,7 +14,15 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from popbuild.base.disk import creating, make_folder, read, sync_file, sync_folder, temporary_beside
+from popbuild.base.disk import (
+    creating,
+    make_folder,
+    read,
+    sync_file,
+    sync_folder,
+    temporary_beside,
+    write,
+)
 from popbuild.base.errors import PopbuildError
 from popbuild.base.permissions import own
 
@@ -133,6 +141,13 @@ def copy_file(source: str | Path, target: str | Path) -> None:
     """Copy a file's bytes, with our permissions; of a link, the file that it leads to."""
     shutil.copyfile(source, target)
     own(Path(target))
+
+
+def write_like(path: Path, data: bytes, like: Path) -> None:
+    """Write a person's own file, durably, with the permissions of another one."""
+    make_folder(path.parent)
+    write(path, data)
+    shutil.copymode(like, path)
 
 
 def sync_all(folder: Path) -> None:

@@ -60,6 +60,10 @@ SET = option(
     repeated=True,
     dest="changes",
 )
+SEVERAL_VARIANTS = replace(
+    VARIANT, value="NAMES", help="other settings for the same seeds, as base,cheap"
+)
+SAMPLES = option("--samples", value="N", help="draw each job so many times, as base, base@1, …")
 DEBUG = flag("--debug", help="show tracebacks")
 
 
@@ -68,7 +72,7 @@ class Command:
     """A command: its line in a list of commands, its words, its function, and the commands below
     it. Its help page is `text`, or else the function's docstring. It also takes --root and --debug,
     and `name=value` words for its `variables`. If it is `of_variants`, it takes --variant and --set
-    too."""
+    too; if it is `of_several`, --variant may name several, and --samples more draws of each."""
 
     name: str
     brief: str
@@ -78,10 +82,13 @@ class Command:
     variables: tuple[str, ...] = ()
     below: tuple[Command, ...] = ()
     of_variants: bool = True
+    of_several: bool = False
 
     @property
     def words(self) -> tuple[Word, ...]:
-        variants = (VARIANT, SET) if self.of_variants and not self.below else ()
+        variants: tuple[Word, ...] = ()
+        if self.of_variants and not self.below:
+            variants = (SEVERAL_VARIANTS, SAMPLES, SET) if self.of_several else (VARIANT, SET)
         return (*self.own_words, ROOT, *variants, DEBUG)
 
     @property
@@ -95,12 +102,17 @@ class Command:
 
 
 def command(
-    brief: str, *words: Word, of_variants: bool = True
+    brief: str, *words: Word, of_variants: bool = True, of_several: bool = False
 ) -> Callable[[Callable[[Any], int]], Command]:
     """Declare a command by its function: `_<name>`, whose docstring is the help page. It takes
     --json, at its end unless a word of its own says more."""
     has_own = any(word.key == JSON.key for word in words)
     own_words = words if has_own else (*words, JSON)
     return lambda run: Command(
-        run.__name__.lstrip("_"), brief, own_words, run, of_variants=of_variants
+        run.__name__.lstrip("_"),
+        brief,
+        own_words,
+        run,
+        of_variants=of_variants,
+        of_several=of_several,
     )

@@ -135,12 +135,21 @@ class DoitCommand:
 
     def _ours(self: Any, in_args: list[str]) -> Any:
         from popbuild.base.arguments import Given
-        from popbuild.build.chosen_variant import variant_of
+        from popbuild.base.errors import PopbuildError
+        from popbuild.build.chosen_variant import seen_by_command
 
         params, names = self.cmdparser.parse(_with_settings(in_args))
         given = Given(**params)
-        root = variant_of(self._root(params["root"]), given)
-        return self._run_ours(root, given, names)
+        try:
+            return self._run_in(self._root(params["root"]), given, names)
+        except PopbuildError as error:
+            seen_by_command(error, given)
+            raise
+
+    def _run_in(self: Any, root: Root, given: Any, names: list[str]) -> Any:
+        from popbuild.build.chosen_variant import variant_of
+
+        return self._run_ours(variant_of(root, given), given, names)
 
     def _run_ours(self: Any, root: Root, given: Any, names: list[str]) -> Any:
         raise NotImplementedError

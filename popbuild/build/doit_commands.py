@@ -37,8 +37,9 @@ class Run(DoitCommand, DoitRun):
         super().__init__(cmds=cmds, **more)
         self._commands = sorted(cmds or ())
 
-    def _run_ours(self: Any, root: Root, given: Any, names: list[str]) -> int:
+    def _run_in(self: Any, root: Root, given: Any, names: list[str]) -> int:
         from popbuild.base.errors import UsageError, nearest, no_such
+        from popbuild.build.chosen_variant import variants_of
         from popbuild.build.run_command import build_as_told
         from popbuild.jobs.job_ids import is_known
 
@@ -46,18 +47,38 @@ class Run(DoitCommand, DoitRun):
         first = "" if self.name in sys.argv else "".join(names[:1])
         if nearest(first, self._commands) and not is_known(root, first.partition(":")[0]):
             raise UsageError("no such command or job", no_such("name", first, self._commands))
-        return build_as_told(root, given, names, given_variables())
+        return build_as_told(variants_of(root, given), given, names, given_variables())
 
 
 class List(DoitCommand, DoitList):
     """Lists jobs with their state; with -s, what a run would do."""
 
+    def _run_in(self: Any, root: Root, given: Any, names: list[str]) -> Any:
+        from popbuild.base.printing import print_json
+        from popbuild.build.chosen_variant import variants_of
+
+        roots = variants_of(root, given)
+        if given.json and given.quiet:
+            print_json(sorted({job for each in roots for job in _ids(each, names)}))
+            return 0
+        if given.json:
+            found = [
+                {**({"variant": each.variant.label} if len(roots) > 1 else {}), **body}
+                for each in roots
+                for body in _bodies(each, names)
+            ]
+            print_json(found)
+            return 0
+        code = 0
+        for each in roots:
+            if len(roots) > 1:
+                print(f"{each.variant.label}:", flush=True)
+            code = max(code, self._run_ours(each, given, names) or 0)
+        return code
+
     def _run_ours(self: Any, root: Root, given: Any, names: list[str]) -> Any:
         from popbuild.base.errors import UsageError
 
-        if given.json:
-            _print_json(root, names, ids_only=given.quiet)
-            return 0
         known = {"name": "", "doc": "", **({"status": ""} if given.status else {})}
         try:
             (given.template or "").format(**known)
@@ -77,7 +98,11 @@ class Info(DoitCommand, DoitInfo):
             hint = "doit list --all lists them"
             raise UsageError("info needs a job or a task", {"command": "doit info"}, hint)
         if given.json:
-            return int(not all(body["upToDate"] for body in _print_json(root, names, unowned=True)))
+            from popbuild.base.printing import print_json
+
+            bodies = _bodies(root, names, unowned=True)
+            print_json(bodies)
+            return int(not all(body["upToDate"] for body in bodies))
         return self._by_doit(root, given, _task_names(root, names))
 
     def _execute(self: Any, pos_args: list[str], hide_status: bool = False) -> Any:
@@ -106,19 +131,19 @@ def _task_names(root: Root, names: list[str]) -> list[str]:
     ]
 
 
-def _print_json(
-    root: Root, names: list[str], *, ids_only: bool = False, **more: bool
-) -> list[dict[str, Any]]:
-    """Print the jobs that names and job= mean as popbuild does."""
-    from popbuild.base.printing import print_json
+def _ids(root: Root, names: list[str]) -> list[str]:
+    """The jobs that names and job= mean."""
     from popbuild.jobs.selection import select
+
+    return list(select(root, given_variables().get("job"), names))
+
+
+def _bodies(root: Root, names: list[str], *, unowned: bool = False) -> list[dict[str, Any]]:
+    """The jobs that names and job= mean, as popbuild prints them."""
     from popbuild.query import describe
 
-    ids = list(select(root, given_variables().get("job"), names))
-    found = [] if ids_only else describe.jobs_of(root, ids)
-    bodies = [describe.describe_job(job, root, **more) for job in found]
-    print_json(ids if ids_only else bodies)
-    return bodies
+    found = describe.jobs_of(root, _ids(root, names))
+    return [describe.describe_job(job, root, unowned=unowned) for job in found]
 
 
 class Forget(DoitCommand, DoitForget):

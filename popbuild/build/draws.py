@@ -38,7 +38,7 @@ def retry(root: Root, name: str, *, failed: bool = False, item: str | None = Non
             return _draw_items(root, job, rejected, None)
     with lifecycle.job_lock(root, job):
         # A dependency like any other: the rejection does not hold the task back any more.
-        known = records.read_samples(root, job).get(task, 0)
+        known = records.read_samples(root, job).get(task, root.variant.draw)
         lifecycle.set_samples(root, job, {task: _next(known, rejection.get("calls", ()))})
     return f"{task} draws another sample"
 
@@ -83,7 +83,7 @@ def _draw_items(root: Root, job: str, task: Task, key: str | None) -> str:
             )
         samples = records.read_samples(root, job)
         drawn = {f"{task.id}:{each.key}": receipts.body(each)["calls"] for each in chosen}
-        least = samples.get(task.id, 0)
+        least = samples.get(task.id, root.variant.draw)
         lifecycle.set_samples(
             root,
             job,

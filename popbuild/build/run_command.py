@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import secrets
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from popbuild.base.arguments import Given
-from popbuild.base.errors import UsageError
+from popbuild.base.errors import BUDGET, UsageError
 from popbuild.base.paths import Root
+from popbuild.base.roots import seen_in_error
 from popbuild.base.threads import leave_if_hanging
 from popbuild.build import progress, session
 from popbuild.build.nothing_to_do import Options
 
 
 def build_as_told(
-    root: Root, given: Given, names: Iterable[str], variables: Mapping[str, str]
+    roots: Sequence[Root], given: Given, names: Sequence[str], variables: Mapping[str, str]
 ) -> int:
-    """Build what the words say, print the results, and give the exit code."""
+    """Build what the words say, as each variant of the root wants it, print the results, and give
+    the exit code."""
     if given.par_type:
         raise UsageError(
             "-P means nothing here",
@@ -38,17 +42,36 @@ def build_as_told(
         cluster=given.dask,
         only=given.only,
     )
-    return run_and_print(root, given, variables.get("job"), names, options)
+    return run_and_print(roots, given, variables.get("job"), names, options)
 
 
 def run_and_print(
-    root: Root, given: Given, job: str | None, names: Iterable[str], options: Options
+    roots: Sequence[Root], given: Given, job: str | None, names: Sequence[str], options: Options
 ) -> int:
-    """Build jobs and print the results as --json and --debug say. Gives the exit code."""
-    events = progress.choose_printer(given.json)
-    code, results = session.run(root, job, names, options, events)
+    """Build jobs and print the results as --json and --debug say. Gives the exit code.
+
+    Of several variants each is built to its end, one after another, within one budget: what one
+    rejects says nothing against the others, and code of two variants cannot be loaded at once.
+    """
+    if is_several := len(roots) > 1:
+        options = replace(options, continue_=True, spending_name=secrets.token_hex(4))
+    codes, results = [], []
+    for root in roots:
+        events = progress.choose_printer(given.json, root)
+        label = root.variant.label if is_several else None
+        if label is not None:
+            events.note(f"{label}:")
+        code, found = session.run(root, job, names, options, events)
+        codes.append(code)
+        results += [(label, each) for each in found]
+        for each in found:
+            if each.error is not None:
+                seen_in_error(root, each.error)
+        if code == BUDGET:
+            break
     progress.print_results(results, as_json=given.json, debug=given.debug)
     if not results:
         print(session.NO_JOBS, file=sys.stderr)
+    code = session.overall(codes)
     leave_if_hanging(code)
     return code

@@ -62,6 +62,7 @@ RUN = Command(
     "every job. fresh=<task> lets a task draw a new sample. Run it again after a crash or a failed "
     "gate: what was paid for is kept.",
     variables=(*JOB_VARIABLES, "fresh"),
+    of_several=True,
 )
 LIST = Command(
     "list",
@@ -74,6 +75,7 @@ LIST = Command(
     ),
     text="List jobs with their state. With --tasks, also each job's tasks and why they are stale.",
     variables=JOB_VARIABLES,
+    of_several=True,
 )
 STATUS = Command(
     "status",

@@ -27,4 +27,4 @@ def _retry(given: Given) -> int:
     said = draws.retry(root, given.job, failed=given.failed, item=given.item)
     job = given.job.partition(":")[0]
     print(f"{job}: {said}", file=sys.stderr)
-    return run_and_print(root, given, None, [job], Options(store=given.store))
+    return run_and_print([root], given, None, [job], Options(store=given.store))

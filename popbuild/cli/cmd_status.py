@@ -13,7 +13,7 @@ def _status(given: Given) -> int:
     if not (names or "job" in variables):
         from popbuild.cli.cmd_list import list_jobs
 
-        return list_jobs(root, ids, as_json=given.json)
+        return list_jobs({root: ids}, as_json=given.json)
     from popbuild.cli.status_text import lines_of_status
     from popbuild.query import describe
 

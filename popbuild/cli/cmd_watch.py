@@ -63,6 +63,6 @@ def _watch(given: Given) -> int:
         if given.json:
             print_json(result.as_json(), lines=True)
         else:
-            progress.print_results([result], as_json=False, debug=given.debug)
+            progress.print_results([(None, result)], as_json=False, debug=given.debug)
 
-    return watch(root, settings, options, progress.choose_printer(given.json), tell)
+    return watch(root, settings, options, progress.choose_printer(given.json, root), tell)

@@ -11,7 +11,7 @@ from popbuild.base.paths import Root
 from popbuild.base.printing import print_json, print_lines, print_result
 from popbuild.base.roots import find_root
 from popbuild.base.words import Command, argument, command, flag, option
-from popbuild.build.chosen_variant import variant_of
+from popbuild.build.chosen_variant import variant_of, variants_of
 from popbuild.build.shared_words import (
     BUDGET_USD,
     IN_FLIGHT,
@@ -29,6 +29,7 @@ __all__ = [
     "NAMED_ONLY", "OLDER_THAN", "ONE_JOB", "ONE_TASK", "PATTERN", "REALLY", "SOME_JOBS", "STORE",
     "UNKNOWN_COST", "WHAT", "Command", "Given", "argument", "command", "flag", "option",
     "print_frozen", "print_json", "print_lines", "print_result", "root_and_names", "root_of",
+    "roots_and_names",
 ]
 # fmt: on
 
@@ -50,6 +51,17 @@ def root_of(given: Given) -> Root:
 
 def root_and_names(given: Given, command: Command) -> tuple[Root, list[str], dict[str, str]]:
     """The root, the names, and the `name=value` words, of a command that takes these."""
+    root, names, variables = _main_and_names(given, command)
+    return variant_of(root, given), names, variables
+
+
+def roots_and_names(given: Given, command: Command) -> tuple[list[Root], list[str], dict[str, str]]:
+    """As `root_and_names`, of a command that may be about several variants."""
+    root, names, variables = _main_and_names(given, command)
+    return variants_of(root, given), names, variables
+
+
+def _main_and_names(given: Given, command: Command) -> tuple[Root, list[str], dict[str, str]]:
     from popbuild.build.session import check_given_once
 
     names, variables = [], {}
@@ -63,8 +75,7 @@ def root_and_names(given: Given, command: Command) -> tuple[Root, list[str], dic
             raise unknown("variable", key, command.variables)
     check_given_once(given.names, variables)
     said = "--root" if given.root else "root="
-    root = find_root(Path.cwd(), given.root or variables.get("root"), said)
-    return variant_of(root, given), names, variables
+    return find_root(Path.cwd(), given.root or variables.get("root"), said), names, variables
 
 
 def print_frozen(given: Given, frozen: Mapping[str, Sequence[str]]) -> int:

@@ -138,7 +138,7 @@ class Exam:
             {name: self.artifacts[name] for name in there},
             self.around.config.snapshot.digests,
             self.around.model_place(task),
-            self.samples.get(task.id, 0),
+            self.draw_of(task),
             self.folder.id,
             self.files,
             fingerprint.item_samples(task, self.samples),
@@ -148,6 +148,10 @@ class Exam:
             self.waits,
             self._resolved,
         )
+
+    def draw_of(self, task: Task) -> int:
+        """Which draw of its model a task is at."""
+        return self.samples.get(task.id, self.around.root.variant.draw)
 
     def skipped(self, task: str) -> str:
         """Why a task has no artifact, as its letter says; empty where it was not skipped."""
@@ -184,7 +188,7 @@ class Exam:
         letter = self.letters[task.id]
         drawn = [int(call["sample"]) for call in letter.body.get("calls", ())] if letter else []
         known = (
-            self.samples.get(task.id, 0),
+            self.draw_of(task),
             *fingerprint.item_samples(task, self.samples).values(),
         )
         number = max([*known, *drawn]) + 1

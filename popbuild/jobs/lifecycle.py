@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from popbuild.base import disk, jsonio, locks, tree
-from popbuild.base.errors import InputError, LockedError
+from popbuild.base.errors import InputError, LockedError, UsageError
 from popbuild.base.paths import CURRENT, JobFolder, Root
 from popbuild.jobs import job_records, records, seals, staleness
 from popbuild.jobs.claims import JobLocks
@@ -177,6 +177,21 @@ def set_frozen(root: Root, job: str, tasks: Mapping[str, Mapping[str, Any]]) -> 
 
 def set_samples(root: Root, job: str, samples: Mapping[str, int]) -> None:
     """Note which draw these tasks, and items as `task:key`, are at. Each job has its own file,
-    which the job's lock guards."""
+    which the job's lock guards. UsageError in a further draw, which follows its variant's."""
+    if root.variant.draw:
+        raise UsageError(
+            "a further draw of a variant draws no other samples",
+            {"variant": root.variant.label, "job": job},
+            hint=f"draw again in {variants.drawn(root, 0).variant.label}, or draw more: --samples",
+        )
     disk.make_folder(root.samples(job).parent)
     disk.write(root.samples(job), jsonio.dumps({**records.read_samples(root, job), **samples}))
+
+
+def replace_samples(root: Root, job: str, samples: Mapping[str, int]) -> None:
+    """Note these draws in the place of all that were noted."""
+    if samples:
+        disk.make_folder(root.samples(job).parent)
+        disk.write(root.samples(job), jsonio.dumps(dict(samples)))
+    else:
+        tree.remove(root.samples(job))

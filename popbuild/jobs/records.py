@@ -78,8 +78,9 @@ def read_main(folder: JobFolder, name: str) -> tuple[Any, str | None]:
 
 
 def read_samples(root: Root, job: str) -> dict[str, int]:
-    """Which draw each task of a job is at, as samples/<job>.json has it: 0 unless said. The file is
-    under version control, so a merge may have torn it: InputError."""
+    """Which draw each task of a job is at, as samples/<job>.json has it, raised by the draw of the
+    variant; without an entry, it is at that one. The file is under version control, so a merge may
+    have torn it: InputError."""
     where = root.samples_place(job)
     try:
         data = disk.read(root.at(where), max_bytes=jsonio.MAX_BYTES)
@@ -92,7 +93,7 @@ def read_samples(root: Root, job: str) -> dict[str, int]:
             {"file": where, "allowed": 'an object of tasks: {"research": 1}'},
             hint="which draw of its model each task is at; popbuild retry and fresh= count them up",
         )
-    return found
+    return {task: number + root.variant.draw for task, number in found.items()}
 
 
 def frozen_folder(root: Root) -> Path:

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
-import difflib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from popbuild.base import jsonio
-from popbuild.base.errors import InputError, TaskError
+from popbuild.base.errors import TaskError
 from popbuild.base.paths import Root, shown_name
 from popbuild.jobs.config_archive import Objects
 from popbuild.jobs.examine import Exam
 from popbuild.jobs.lookup import Job
+from popbuild.jobs.score_records import why_unmeasured
 from popbuild.jobs.staleness import DependencyChange, Verdict, brief
 from popbuild.model.pipeline import Task
 from popbuild.model.problem import MISSING, column_items
 from popbuild.query.describe import find_job, pipeline_with
 from popbuild.query.item_list import list_items
 from popbuild.query.preview import templates_of
+from popbuild.query.text_difference import shown_text, text_difference
 
 _DIGEST = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}$")
 _MAX_ITEMS = 20  # that are named; --json has them all
@@ -41,7 +41,8 @@ class Reason:
 class Explanation:
     """A task: its verdict, every reason, and each dependency with its digest. `built` is the time
     and the run of its build, or None; `items` are those of its list that are to be run, each with
-    its reasons, of how many, or None where it has no list or that is not known yet."""
+    its reasons, of how many, or None where it has no list or that is not known yet. `scores` are
+    those that the next run measures, and why."""
 
     task: str
     verdict: Verdict
@@ -49,6 +50,7 @@ class Explanation:
     dependencies: tuple[tuple[str, str], ...]
     built: tuple[str, str] | None
     items: tuple[Mapping[str, tuple[str, ...]], int] | None = None
+    scores: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def state(self) -> str:
@@ -72,6 +74,7 @@ class Explanation:
             "built": self.built and {"at": self.built[0], "pipelineId": self.built[1]},
             "dependencies": dict(self.dependencies),
             **({} if self.items is None else {"items": self._items()}),
+            **({"scoresToMeasure": dict(self.scores)} if self.scores else {}),
         }
 
     def _items(self) -> dict[str, Any]:
@@ -109,7 +112,8 @@ def _explain(exam: Exam, task: Task) -> Explanation:
         built = (str(execution.get("endedAt", "")), str(letter.body.get("pipelineId", "")))
     dependencies = tuple(sorted(letter.fingerprint.items())) if letter else ()
     items = _items(exam, task) if task.foreach and verdict.stale else None
-    return Explanation(task.id, verdict, reasons, dependencies, built, items)
+    scores = why_unmeasured(exam, task)
+    return Explanation(task.id, verdict, reasons, dependencies, built, items, scores)
 
 
 def _items(exam: Exam, task: Task) -> tuple[Mapping[str, tuple[str, ...]], int] | None:
@@ -125,37 +129,19 @@ def _difference(change: DependencyChange, exam: Exam, objects: Objects) -> tuple
     if kind == "file":
         old = objects.get(change.before) if change.before != jsonio.ABSENT else b""
         new = exam.around.config.snapshot.files.get(path, b"")
-        return () if old is None else _lines(_text(path, old), _text(path, new))
+        return () if old is None else text_difference(shown_text(path, old), shown_text(path, new))
     if MISSING in (change.old, change.new):
         return ()
     texts = tuple(_pretty(column_items(change.dependency, e)) for e in (change.old, change.new))
     if (brief(change.old), brief(change.new)) == texts:
         return ()  # the reason shows both
-    return _lines(*texts)
-
-
-def _text(path: str, data: bytes) -> str | None:
-    """A file as it is shown: JSON in one form, since formatting does not count."""
-    if path.endswith(".json"):
-        with contextlib.suppress(InputError):
-            return jsonio.dumps(jsonio.loads(data, path), sort=False).decode()
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return None
+    return text_difference(*texts)
 
 
 def _pretty(value: object) -> str:
     if isinstance(value, str):
         return value
     return json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True)
-
-
-def _lines(old: str | None, new: str | None) -> tuple[str, ...]:
-    """A unified diff without its head of file names."""
-    if old is None or new is None:
-        return ()
-    return tuple(difflib.unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=2))[2:]
 
 
 def explain_lines(explanations: Iterable[Explanation], *, dependencies: bool) -> Iterator[str]:
@@ -174,6 +160,8 @@ def explain_lines(explanations: Iterable[Explanation], *, dependencies: bool) ->
             yield from (f"    {shown_name(key)}: {'; '.join(found)}" for key, found in shown)
             if len(waiting) > _MAX_ITEMS:
                 yield f"    … {len(waiting) - _MAX_ITEMS:,} more"
+        for name, why in each.scores.items():
+            yield f"  score {name} is to be measured: {why}"
         if each.verdict.as_built:
             yield f"  to see it as it was built: {each.verdict.as_built}"
         if each.built is not None:

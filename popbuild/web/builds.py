@@ -228,7 +228,7 @@ class Builds:
         build.state, build.begun_at = RUNNING, timestamp()
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "popbuild", *build.words, "--json"),
-            *("--root", str(self._root.path)),
+            *("--root", str(self._root.path), "--variant", self._root.variant.label),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=out,
             stderr=err,

@@ -82,7 +82,7 @@ class Server:
     """A root, the table of its jobs, its builds and its events."""
 
     def __init__(self, root: Root) -> None:
-        self.api = Popbuild(root.path)
+        self.api = Popbuild.seen_by(root)
         self.root = root
         self.board = JobTable()
         self.hub = Hub()

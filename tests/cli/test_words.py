@@ -43,7 +43,7 @@ def test_doit_takes_the_words_of_popbuild(doit: str, popbuild: str) -> None:
 def every_option_of_run() -> Iterator[str]:
     """Each in one of its spellings, but what refuses, contradicts or ends a run."""
     values = {"in_flight": "1", "store": "use", "budget": "5", "ask_above": "5", "root": "."}
-    values |= {"variant": "base", "changes": "research.temperature=0.25"}
+    values |= {"variant": "base", "samples": "1", "changes": "research.temperature=0.25"}
     for word in options(POPBUILD["run"]).values():
         if word.key in values:
             yield from (word.names[-1], values[word.key])

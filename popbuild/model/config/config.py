@@ -89,10 +89,16 @@ def _usable(reading: ConfigReading) -> Config:
     return reading.config
 
 
-def read_config(root: Root, environment: Mapping[str, str] | None = None) -> ConfigReading:
-    """The configuration as far as it can be read, and every error in it."""
+def read_config(
+    root: Root,
+    environment: Mapping[str, str] | None = None,
+    *,
+    snapshot: Snapshot | None = None,
+) -> ConfigReading:
+    """The configuration as far as it can be read, and every error in it; that of `snapshot`, where
+    it is not the one that stands there."""
     variables = environment_of(root, os.environ if environment is None else environment)
-    snapshot, unread = take_snapshot(root)
+    snapshot, unread = take_snapshot(root) if snapshot is None else (snapshot, {})
     documents = ConfigDocuments(root, snapshot, variables)
     variant, wrong = variants.settings_of(documents)
     reader = Reader(documents, variables.get("POPBUILD_MODEL") or None, variant)
@@ -117,13 +123,9 @@ def read_config(root: Root, environment: Mapping[str, str] | None = None) -> Con
     whole = {name: each for name, each in in_part.items() if not found[name]}
     broken = {name: each[0] for name, each in found.items() if each}
     if not (whole or broken or for_all):
-        for_all.append(
-            ConfigError(
-                "there is no pipeline",
-                {"missing": "pipeline-config/pipeline.json (or pipeline.yaml)"},
-                hint="popbuild init makes a root with an example",
-            )
-        )
+        missing = {"missing": "pipeline-config/pipeline.json (or pipeline.yaml)"}
+        hint = "popbuild init makes a root with an example"
+        for_all.append(ConfigError("there is no pipeline", missing, hint))
     filters = reader.filters()
     documents.save_index()
     problems = [*for_all, *(error for each in found.values() for error in each)]

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from popbuild.base import disk, jsonio
+from popbuild.base import disk, jsonio, tree
 from popbuild.base.errors import ConfigError, InputError, UsageError, nearest, no_such
-from popbuild.base.paths import VARIANTS, Root, Variant, name_problem
+from popbuild.base.paths import MAIN_NAME, VARIANTS, Root, Variant, name_problem
 from popbuild.model.config import settings
 from popbuild.model.config.documents import ConfigDocuments, not_valid
 from popbuild.model.config.rules import OWN_FILES
@@ -22,10 +22,10 @@ from popbuild.model.config.snapshot import VARIANT_FILE, Snapshot, config_place
 from popbuild.model.pipeline import Pipeline
 from popbuild.model.problem import pointer_of
 
-MAIN_NAME = "base"  # what the main one is called beside others
 SAID_FILE = "variant.json"  # beside the jobs of one that --set made
 MADE = "set-"  # the beginning of its name
 _CHARS = 8  # of a digest, in that name
+MOST_DRAWS = 1000
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,9 +57,21 @@ def _folders(path: Path) -> list[str]:
         return []
 
 
-def choose(root: Root, name: str) -> Root:
-    """The root as a variant sees it; the main one's for `base`. UsageError for an unknown one, or
-    one that cannot be told any more."""
+def own_files(root: Root) -> list[str]:
+    """The files of a variant, by their paths in its folder."""
+    folder = root.config / VARIANTS / (root.variant.of or root.variant.name)
+    return [place for place, _ in tree.walk_files(folder)] if root.variant.name else []
+
+
+def choose(root: Root, label: str) -> Root:
+    """The root as a variant sees it; the main one's for `base`, and that of a further draw for
+    `base@2`. UsageError for an unknown one, or one that cannot be told any more."""
+    name, at, number = label.partition("@")
+    if at:
+        if not (number.isascii() and number.isdecimal() and 0 < int(number) < MOST_DRAWS):
+            values = {"variant": label, "allowed": f"{name}@1 to {name}@{MOST_DRAWS - 1}"}
+            raise UsageError("no such draw of a variant", values)
+        return drawn(choose(root, name), int(number))
     if name == MAIN_NAME:
         return replace(root, variant=Variant())
     there, used = written(root), with_jobs(root)
@@ -71,12 +83,21 @@ def choose(root: Root, name: str) -> Root:
     if name in used:
         raise UsageError(
             "a variant has results, and its files are gone",
-            {"variant": name, "missing": f"pipeline-config/{VARIANTS}/{name}/"},
-            hint=f"put them back, or remove {root.show(found.data)}/",
+            {
+                "variant": name,
+                "results": f"{root.show(found.data)}/",
+                "missing": f"pipeline-config/{VARIANTS}/{name}/",
+            },
+            hint=f"put them back, or popbuild variant drop {name}",
         )
     known = [MAIN_NAME, *there, *(each for each in used if each.startswith(MADE))]
     hint = f"a variant is a folder pipeline-config/{VARIANTS}/<name>/"
     raise UsageError("no such variant", no_such("variant", name, known), hint)
+
+
+def drawn(root: Root, number: int) -> Root:
+    """The root as a further draw of its variant sees it."""
+    return replace(root, variant=replace(root.variant, draw=number))
 
 
 def _as_made(root: Root) -> Variant:
@@ -91,23 +112,32 @@ def _as_made(root: Root) -> Variant:
     raise UsageError(
         "what made a variant cannot be read",
         {"variant": name, "file": root.show(path)},
-        hint=f"say it by --set again, or remove {root.show(root.data)}/",
+        hint=f"say it by --set again, or popbuild variant drop {name}",
     )
 
 
 def made_by(root: Root, said: Mapping[str, Any]) -> Root:
     """The variant of a root, or of one of its variants, that settings make: its name follows from
     what they say."""
-    of, text = root.variant.of or root.variant.name, jsonio.compact(jsonio.in_order(dict(said)))
-    digest = jsonio.digest([of, said]).removeprefix("sha256:")
-    return replace(root, variant=Variant(f"{MADE}{digest[:_CHARS]}", of, text))
+    before = root.variant
+    of, whole = before.of if before.said else before.name, merged(said_by(before), said)
+    digest = jsonio.digest([of, whole]).removeprefix("sha256:")
+    text = jsonio.compact(jsonio.in_order(whole))
+    return replace(root, variant=Variant(f"{MADE}{digest[:_CHARS]}", of, text, before.draw))
+
+
+def said_by(variant: Variant) -> dict[str, Any]:
+    """What `--set` said to make a variant; empty for one that it did not make."""
+    found: dict[str, Any] = jsonio.loads(variant.said.encode(), SAID_FILE) if variant.said else {}
+    return found
 
 
 def keep_said(root: Root) -> None:
     """Write what made a variant beside its jobs, so that it can be named later."""
+    root = drawn(root, 0)
     variant = root.variant
     if variant.said and not _stands_as_made(root):
-        said = {"of": variant.of, "set": jsonio.loads(variant.said.encode(), SAID_FILE)}
+        said = {"of": variant.of, "set": said_by(variant)}
         disk.make_folder(root.data)
         disk.write(root.data / SAID_FILE, jsonio.dumps(said))
 

@@ -162,12 +162,13 @@ def job_rows(root: Root, names: Sequence[str]) -> Iterator[JobRow]:
 def as_words(root: Root) -> tuple[str, ...]:
     """The words of a process that prints the rows of a root, by `run_scan`."""
     variant = root.variant
-    return (str(root.path), variant.name, variant.of, variant.said)
+    return (str(root.path), variant.name, variant.of, variant.said, str(variant.draw))
 
 
 def run_scan() -> int:
     """Print the rows of all jobs as JSON, some in a line; the last line is empty."""
-    root = Root(Path(sys.argv[1]), Variant(*sys.argv[2:]))
+    path, name, of, said, draw = sys.argv[1:]
+    root = Root(Path(path), Variant(name, of, said, int(draw)))
     some = []
     for row in job_rows(root, known_jobs(root)):
         some.append(row.as_json())
