@@ -153,7 +153,7 @@ class Keeping:
         if paid.is_stored:
             # A batch may be written in part, and no call is settled twice.
             if await asyncio.to_thread(_stands, paid.settled):
-                await asyncio.to_thread(disk.sync_file, paid.settled.path)
+                await asyncio.to_thread(disk.append, paid.settled.path, b"")
             else:
                 await self._commits.add((paid.settled,))
             return
@@ -186,4 +186,5 @@ def _full(error: OSError, message: str, values: dict[str, str]) -> StoreError:
 
 
 def _stands(line: AppendedLine) -> bool:
-    return line.data in disk.read_end(line.path, _TAIL_BYTES)
+    """Whether a line is there, but for its end: what is appended next ends one that lacks it."""
+    return line.data.rstrip(b"\n") in disk.read_end(line.path, _TAIL_BYTES)
