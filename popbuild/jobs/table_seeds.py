@@ -113,7 +113,7 @@ def _row_seeds(
     root: Root, source: str, place: str, spec: Mapping[str, Any], digest: bytes
 ) -> dict[str, RowSeed]:
     # Imported here: most roots have no table.
-    from popbuild.jobs.row_templates import compiled
+    from popbuild.jobs.row_templates import compiled, compiled_id
     from popbuild.jobs.table_rows import kept_rows, read_rows
     from popbuild.model.table import TABLE_KINDS, Form, table_kind
 
@@ -126,7 +126,7 @@ def _row_seeds(
     except FileNotFoundError:
         raise InputError("there is no such table", {"rows": place}) from None
     fill = compiled({key: spec[key] for key in _OF_SEED if key in spec}, "")
-    name_of = compiled(spec["id"], "id")
+    name_of = compiled_id(spec["id"], "id")
     found: dict[str, RowSeed] = {}
     for row in rows:
         job, problem = _job_of(row, name_of)
@@ -150,6 +150,4 @@ def _job_of(row: Row, name_of: Filled) -> tuple[str, str]:
         return "", error.as_line()
     job = found if isinstance(found, str) else jsonio.compact(found)
     problem = name_problem(job)
-    if not job:
-        return "", "its ID is empty"
     return job, "" if problem is None else f"its ID is {job[:80]!a}, allowed: {problem}"
