@@ -29,11 +29,21 @@ def broken(root: Path, canary: str, after_cut: bool = False) -> list[str]:
     """
     return [
         *(each for each in torn(root) if not (after_cut and _is_under_way(root, each))),
-        *half_complete(root),
-        *doubled(root),
-        *told_twice(root),
+        *(
+            each
+            for data in data_folders(root)
+            for wrong in (half_complete, doubled, told_twice)
+            for each in wrong(data)
+        ),
         *leaked(root, canary),
     ]
+
+
+def data_folders(root: Path) -> list[Path]:
+    """Where the four folders of jobs stand, of the main variant and of all others."""
+    main = root / "pipeline-data"
+    others = sorted((main / "variants").glob("[!.]*"))
+    return [main, *(path for path in others if path.is_dir())]
 
 
 def files(root: Path) -> Iterator[tuple[str, Path]]:
@@ -71,17 +81,19 @@ def torn(root: Path) -> Iterator[str]:
 
 def _is_under_way(root: Path, found: str) -> bool:
     parts = found.removeprefix("torn: ").partition(",")[0].split("/")
-    if parts[:2] != ["pipeline-data", CURRENT]:
+    data = root.joinpath(*parts[:3] if parts[1:2] == ["variants"] else parts[:1])
+    parts = ["", *parts[len(data.relative_to(root).parts) :]]
+    if data not in data_folders(root) or parts[1:2] != [CURRENT]:
         return False
-    folder = root.joinpath(*parts[:3])
+    folder = data.joinpath(*parts[1:3])
     tasks = {path.parent.name for path in folder.glob("tasks/*/letter.json") if _json(path)}
     own = parts[4] if parts[3] == "tasks" else parts[-1]
     return not any(own == task or own.startswith(f"{task}-") for task in tasks)
 
 
-def half_complete(root: Path) -> Iterator[str]:
+def half_complete(data: Path) -> Iterator[str]:
     """A job in complete/ that is not all there: its status, letters, artifacts and seal."""
-    for folder in job_folders(root, COMPLETE):
+    for folder in job_folders(data, COMPLETE):
         status = _json(folder / "tasks-status.json")
         if isinstance(status, dict) and "id" not in status:
             continue  # another program's, as it came
@@ -107,26 +119,26 @@ def half_complete(root: Path) -> Iterator[str]:
                 yield f"not as it was sealed: {folder.name}/{name}"
 
 
-def told_twice(root: Path) -> Iterator[str]:
+def told_twice(data: Path) -> Iterator[str]:
     """A run that ended at one time by its line, and at another by the status of its job."""
-    lines = {line["pipelineId"]: line["finishedAt"] for line in runs(root)}
-    for folder in job_folders(root, COMPLETE):
+    lines = {line["pipelineId"]: line["finishedAt"] for line in runs(data)}
+    for folder in job_folders(data, COMPLETE):
         status = _json(folder / "tasks-status.json") or {}
         ended = status.get("finishedAt")  # another program's status has none
         if ended is not None and lines.get(status.get("pipelineId"), ended) != ended:
             yield f"its run ended at two times: {folder.name}"
 
 
-def doubled(root: Path) -> Iterator[str]:
+def doubled(data: Path) -> Iterator[str]:
     """A run that is in runs.jsonl twice; a job that two directories claim to be going on with."""
-    lines = Counter(line["pipelineId"] for line in runs(root))
+    lines = Counter(line["pipelineId"] for line in runs(data))
     yield from (f"{count} lines of one run: {run}" for run, count in lines.items() if count > 1)
-    for folder in job_folders(root, CURRENT):
-        if not (root / "pipeline-data" / REJECTED / folder.name).is_dir():
+    for folder in job_folders(data, CURRENT):
+        if not (data / REJECTED / folder.name).is_dir():
             continue
         state = (_json(folder / "tasks-status.json") or {}).get("state")
         if state == REJECTED and (folder / "rejection.json").exists():
-            other = _json(root / "pipeline-data" / REJECTED / folder.name / "rejection.json")
+            other = _json(data / REJECTED / folder.name / "rejection.json")
             if other == _json(folder / "rejection.json"):
                 yield f"one rejection in two directories: {folder.name}"
 
@@ -138,25 +150,26 @@ def leaked(root: Path, canary: str) -> Iterator[str]:
             yield f"the key is in {path.relative_to(root)}"
 
 
-def job_folders(root: Path, state: str) -> list[Path]:
+def job_folders(data: Path, state: str) -> list[Path]:
     """The directories of jobs in one of the four folders."""
-    folder = root / "pipeline-data" / state
+    folder = data / state
     found = folder.iterdir() if folder.is_dir() else ()
     return sorted(path for path in found if path.is_dir() and not path.name.startswith("."))
 
 
-def runs(root: Path) -> list[dict[str, Any]]:
+def runs(data: Path) -> list[dict[str, Any]]:
     """The lines of runs.jsonl that are whole."""
-    path = root / "pipeline-data/complete/runs.jsonl"
+    path = data / "complete/runs.jsonl"
     lines = path.read_bytes().split(b"\n") if path.exists() else []
     return [json.loads(line) for line in lines if _is_json(line)]
 
 
 def result(root: Path, jobs: Iterable[str]) -> dict[str, Any]:
     """What a command is run for: where each job stands, the values of its artifacts, what a person
-    said of them, the number of its runs. Two builds of the same inputs have the same."""
+    said of them, the number of its runs. Two builds of the same inputs have the same. A job of a
+    variant is named `cheap/first`."""
     found: dict[str, Any] = {}
-    lines = Counter(line.get("id") for line in runs(root))
+    lines = {path: Counter(line.get("id") for line in runs(path)) for path in data_folders(root)}
     for job in jobs:
         states = [
             state for state in (COMPLETE, CURRENT, REJECTED) if (_place(root, state, job)).is_dir()
@@ -175,13 +188,18 @@ def result(root: Path, jobs: Iterable[str]) -> dict[str, Any]:
             "states": states,
             "artifacts": artifacts,
             "decisions": decisions,
-            "runs": lines[job],
+            "runs": lines.get(_data(root, job), Counter())[job.rpartition("/")[2]],
         }
     return found
 
 
 def _place(root: Path, state: str, job: str) -> Path:
-    return root / "pipeline-data" / state / job
+    return _data(root, job) / state / job.rpartition("/")[2]
+
+
+def _data(root: Path, job: str) -> Path:
+    variant = job.rpartition("/")[0]
+    return root / "pipeline-data" / (f"variants/{variant}" if variant else "")
 
 
 def _digest(path: Path) -> str:

@@ -157,6 +157,25 @@ def _rows(workspace: Workspace) -> None:
     workspace.write("seeds/more.xlsx", documents.workbook({"S": [["id", "topic"], ["cell", 2]]}))
 
 
+def _with_variant(workspace: Workspace) -> None:
+    """A complete job, and a variant of its last task."""
+    _built(workspace)
+    prompt = "Short: {{ artifacts.research.content }}\n"
+    workspace.write("pipeline-config/variants/cheap/tasks/analysis/prompt.md", prompt)
+
+
+def _variant_built(workspace: Workspace) -> None:
+    _with_variant(workspace)
+    _must(workspace, 0, "run", "first", "--variant", "cheap")
+
+
+def _drop_or_list(workspace: Workspace) -> tuple[str, ...]:
+    """Once nothing of the variant is left there is nothing to drop."""
+    places = ("pipeline-data", ".popbuild", "samples")
+    left = any((workspace.root / place / "variants/cheap").exists() for place in places)
+    return DROP if left else ("variant", "list")
+
+
 def _inputs_whole(workspace: Workspace) -> Iterator[str]:
     """A job that has its seed has the files of it, each as it was at one moment."""
     for seed in workspace.root.glob("pipeline-data/*/[!.]*/seed.json"):
@@ -279,6 +298,7 @@ def _unless_made(name: str, *argv: str) -> Callable[[Workspace], tuple[str, ...]
 ARCHIVE = "a.tar.zst"
 FAILED = "pl-2025-10-03T06-37-29-980Z-0d57ed"
 SOURCE_FILES = 55
+DROP = ("variant", "drop", "cheap", "--yes")
 WATCH = ("watch", "--once", "--workers", "2", "-n", "4", "--rescan", "0.2")
 CACHE_PRUNE = ("cache", "prune", "--older-than", "0h", "--referenced", "--yes")
 BACKUP = ("backup", "-o", ARCHIVE)
@@ -318,6 +338,30 @@ SCENARIOS = (
         jobs=("first", "new", "odd", "gone", "cell"),
         code=1,  # of the row that is odd
         stands=("first", "odd", "gone", "cell"),
+    ),
+    Scenario(
+        "variants",
+        ("run", "first", "--variant", "cheap,base"),
+        _with_variant,
+        jobs=("first", "cheap/first"),
+        stands=("first",),
+        variants=("base", "cheap"),
+    ),
+    Scenario(
+        "promote variant",
+        ("variant", "promote", "cheap", "--yes"),
+        _variant_built,
+        jobs=("first", "cheap/first"),
+        stands=("first",),
+        variants=("base", "cheap"),
+    ),
+    Scenario(
+        "drop variant",
+        DROP,
+        _variant_built,
+        jobs=("first", "cheap/first"),
+        stands=("first",),
+        again=_drop_or_list,
     ),
     Scenario("rejection", ("run", "first"), _gated, code=1, answer=_bad_answer),
     Scenario("retry", ("retry", "first"), _rejected, again=_retry_or_run),

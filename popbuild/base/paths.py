@@ -107,6 +107,14 @@ def decision_place(task: str) -> str:
     return f"tasks/{task}/decision.json"
 
 
+def scores_place(task: str) -> str:
+    return f"tasks/{task}/scores.json"
+
+
+def expected_place(job: str) -> str:
+    return f"expected/{job}.json"
+
+
 class _Below:
     """An attribute of a folder: a path below it."""
 
@@ -163,6 +171,9 @@ class JobFolder(_Folder):
     def decision(self, task: str) -> Path:
         return self.path / decision_place(task)
 
+    def scores(self, task: str) -> Path:
+        return self.path / scores_place(task)
+
     def output(self, task: str) -> Path:
         return self.path / f"tasks/{task}/output.json"
 
@@ -188,8 +199,9 @@ class Variant:
         return f"{name}@{self.draw}" if self.draw else name
 
     @property
-    def is_main(self) -> bool:
-        return not (self.name or self.draw)
+    def apart(self) -> str:
+        """Its label, empty for the main one."""
+        return self.label if self.name or self.draw else ""
 
 
 @dataclass(frozen=True)
@@ -208,7 +220,7 @@ class Root(_Folder):
     @functools.cached_property
     def _apart(self) -> str:
         """What comes between a folder of the root and what is kept by a job's ID."""
-        return "" if self.variant.is_main else f"/{VARIANTS}/{self.variant.label}"
+        return f"/{VARIANTS}/{self.variant.apart}" if self.variant.apart else ""
 
     @functools.cached_property
     def data(self) -> Path:

@@ -1,13 +1,21 @@
-"""How the root for a command is found."""
+"""How the root for a command is found, and what its variant adds to the texts of errors."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from popbuild.base.errors import ConfigError, UsageError
-from popbuild.base.paths import Root
+from popbuild.base.errors import ConfigError, PopbuildError, UsageError
+from popbuild.base.paths import VARIANTS, Root
+
+# Commands about jobs, as hints name them.
+_COMMANDS = re.compile(
+    r"\b(?:doit (?:run|list|info|forget|clean)|popbuild (?:run|plan|list|status|show|check|explain|"
+    r"retry|approve|reject|accept|freeze|thaw|export|diff|trace|verify|validate|prune|watch|submit))\b"
+)
+_CONFIG_FILE = re.compile(r"pipeline-config/(?!variants/)([\w./-]*\w)")
 
 
 def is_root(folder: Path) -> bool:
@@ -47,6 +55,29 @@ def find_root(start: Path, given: str | None = None, said: str = "--root") -> Ro
         {"looked in": f"{start} and above", "for": "a folder with pipeline-config/"},
         hint="popbuild init makes one; --root or POPBUILD_ROOT names one elsewhere",
     )
+
+
+def as_seen(root: Root, text: str) -> str:
+    """A text as it should be read of the root's variant: commands that it names are about this
+    variant, and files of the configuration are those that stand in the place of the main ones."""
+    if not root.variant.apart:
+        return text
+    name = root.variant.of or root.variant.name
+
+    def place(match: re.Match[str]) -> str:
+        own = f"pipeline-config/{VARIANTS}/{name}/{match[1]}"
+        return own if name and (root.path / own).is_file() else match[0]
+
+    return _CONFIG_FILE.sub(place, _COMMANDS.sub(rf"\g<0> --variant {root.variant.label}", text))
+
+
+def seen_in_error(root: Root, error: PopbuildError) -> None:
+    """Let an error say what it says as the root's variant has it."""
+    main = ("instead of", "did you mean")  # these are about the main files
+    error.values = {
+        key: value if key in main else as_seen(root, value) for key, value in error.values.items()
+    }
+    error.hint = as_seen(root, error.hint) if error.hint else error.hint
 
 
 def _named(folder: Path, values: Mapping[str, str]) -> Root:

@@ -135,9 +135,16 @@ class DoitCommand:
 
     def _ours(self: Any, in_args: list[str]) -> Any:
         from popbuild.base.arguments import Given
+        from popbuild.base.errors import PopbuildError
+        from popbuild.build.chosen_variant import seen_by_command
 
         params, names = self.cmdparser.parse(_with_settings(in_args))
-        return self._run_in(self._root(params["root"]), Given(**params), names)
+        given = Given(**params)
+        try:
+            return self._run_in(self._root(params["root"]), given, names)
+        except PopbuildError as error:
+            seen_by_command(error, given)
+            raise
 
     def _run_in(self: Any, root: Root, given: Any, names: list[str]) -> Any:
         from popbuild.build.chosen_variant import variant_of

@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from popbuild.base.errors import LockedError, describe, printable
-from popbuild.base.paths import artifact_place
+from popbuild.base.paths import Root, artifact_place
 from popbuild.base.printing import show_traceback, write_nowhere
 from popbuild.base.redact import redact
+from popbuild.base.roots import as_seen
 from popbuild.base.units import fit_line, money, seconds, tokens
 from popbuild.build.events import Events, JobResult
 from popbuild.model.letter import Usage
@@ -29,12 +30,12 @@ _MAX_JOBS = 10
 _HELD = 100  # lines about jobs with nothing to do that are printed at once
 
 
-def choose_printer(as_json: bool) -> Events:
+def choose_printer(as_json: bool, root: Root) -> Events:
     """The printer for where the output goes; with --json progress goes to stderr."""
     stream = sys.stderr if as_json else sys.stdout
     if stream.isatty() and os.environ.get("TERM") != "dumb":
-        return Terminal(stream)
-    return Plain(stream)
+        return Terminal(stream, root)
+    return Plain(stream, root)
 
 
 def used(usage: Usage) -> str:
@@ -52,8 +53,9 @@ def used(usage: Usage) -> str:
 class Plain(Events):
     """A line for everything that ends."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, root: Root) -> None:
         self._stream = stream
+        self._root = root  # whose jobs they are, for the commands in hints
         self._lock = threading.RLock()  # tasks end in threads of their own
         self._held: list[str] = []
 
@@ -126,7 +128,7 @@ class Plain(Events):
     def job_done(self, result: JobResult) -> None:
         *before, last = _ending(result)
         for text in before:
-            self.line(text)
+            self.line(as_seen(self._root, text) if text.startswith("hint: ") else text)
         with self._lock:
             if result.outcome == "up to date" and len(self._held) < _HELD:
                 # Of ten thousand such lines, each would be searched for keys by itself.
@@ -142,7 +144,8 @@ def _ending(result: JobResult) -> list[str]:
     at = f" at {result.task}" if result.task else ""
     match result.outcome:
         case "up to date":
-            return [f"-- {job}  up to date{frozen}"]
+            measured = f", scores measured: {', '.join(result.measured)}" if result.measured else ""
+            return [f"-- {job}  up to date{measured}{frozen}"]
         case "complete":
             what = f"{seconds(result.duration_ms)}, {used(result.usage)}"
             return [f"{job}: complete, {what}{frozen}", *where]
@@ -195,8 +198,8 @@ def _listed(problems: Sequence[Problem]) -> list[str]:
 class Terminal(Plain):
     """Plain lines scroll; below them stands a line for each running task, with its stage."""
 
-    def __init__(self, stream: TextIO) -> None:
-        super().__init__(stream)
+    def __init__(self, stream: TextIO, root: Root) -> None:
+        super().__init__(stream, root)
         self._running: dict[tuple[str, str], tuple[float, str, int]] = {}
         self._painted = 0
         self._used = Usage()

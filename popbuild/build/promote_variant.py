@@ -7,13 +7,14 @@ promoted. Killed anywhere, the command is run again and goes on.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from popbuild.base import tree
-from popbuild.base.errors import PopbuildError, UsageError
+from popbuild.base.errors import LockedError, PopbuildError, UsageError
 from popbuild.base.paths import COMPLETE, CURRENT, REJECTED, VARIANTS, JobFolder, Root, Variant
 from popbuild.base.units import count
 from popbuild.jobs import (
@@ -78,7 +79,7 @@ class Promoted:
 
 def promote_variant(variant: Root, *, really: bool = False) -> Promoted:
     """Take over a variant's files, settings and results; without `really`, only say which."""
-    if variant.variant.is_main or variant.variant.draw:
+    if not variant.variant.name or variant.variant.draw:
         hint = "popbuild variant list shows the variants"
         values = {"variant": variant.variant.label}
         raise UsageError("this variant has no files or settings of its own", values, hint)
@@ -116,6 +117,7 @@ def _results(
         pass
     if really:
         Objects(main).keep(config.snapshot)
+        _finish_promotions(main, kept)
     for job in selection:
         try:
             why = _why_not(main, variant, job, around)
@@ -130,6 +132,13 @@ def _results(
         except PopbuildError as error:
             left[job] = error.as_line()
     return Promoted(difference, tuple(taken), tuple(there), left, really)
+
+
+def _finish_promotions(main: Root, kept: int) -> None:
+    """Finish what a command left half done that was killed while it promoted."""
+    for job in promotion.unfinished_promotions(main):
+        with contextlib.suppress(LockedError), lifecycle.job_lock(main, job):
+            promotion.finish_promotion(main, job, kept)
 
 
 def _why_not(main: Root, variant: Root, job: str, around: Surroundings) -> str | None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from popbuild.base.arguments import Given
 from popbuild.base.errors import BUDGET, UsageError
 from popbuild.base.paths import Root
+from popbuild.base.roots import seen_in_error
 from popbuild.base.threads import leave_if_hanging
 from popbuild.build import progress, session
 from popbuild.build.nothing_to_do import Options
@@ -56,13 +57,16 @@ def run_and_print(
         options = replace(options, continue_=True, spending_name=secrets.token_hex(4))
     codes, results = [], []
     for root in roots:
-        events = progress.choose_printer(given.json)
+        events = progress.choose_printer(given.json, root)
         label = root.variant.label if is_several else None
         if label is not None:
             events.note(f"{label}:")
         code, found = session.run(root, job, names, options, events)
         codes.append(code)
         results += [(label, each) for each in found]
+        for each in found:
+            if each.error is not None:
+                seen_in_error(root, each.error)
         if code == BUDGET:
             break
     progress.print_results(results, as_json=given.json, debug=given.debug)

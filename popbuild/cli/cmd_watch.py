@@ -65,4 +65,4 @@ def _watch(given: Given) -> int:
         else:
             progress.print_results([(None, result)], as_json=False, debug=given.debug)
 
-    return watch(root, settings, options, progress.choose_printer(given.json), tell)
+    return watch(root, settings, options, progress.choose_printer(given.json, root), tell)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from popbuild.base.roots import as_seen
 from popbuild.cli.options import ONE_JOB, Given, option, print_result, root_of
 
 if TYPE_CHECKING:
@@ -24,5 +25,8 @@ def give_answer(given: Given, decide: Callable[[Root, str, HumanAnswer], Decided
     from popbuild.build.human_gate import HumanAnswer
 
     answer = HumanAnswer(given.task, given.note, given.by, given.of)
-    decided = decide(root_of(given), given.job, answer)
-    return print_result(given.json, decided.as_json, decided.lines)
+    root = root_of(given)
+    decided = decide(root, given.job, answer)
+    return print_result(
+        given.json, decided.as_json, lambda: (as_seen(root, line) for line in decided.lines())
+    )

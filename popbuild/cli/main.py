@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from popbuild import __version__
 from popbuild.base.arguments import parse_words, parser_of
-from popbuild.base.errors import OK, UsageError, unknown
+from popbuild.base.errors import OK, PopbuildError, UsageError, unknown
 from popbuild.base.printing import guarded
 from popbuild.base.words import Command, flag
 
@@ -49,7 +49,7 @@ docs: README.md and docs/ of the project"""
 
 COMMAND_NAMES = (
     "init submit run watch stop serve approve reject list status plan explain "
-    "check show prompt export graph report summary retry accept diff trace verify freeze "
+    "check compare show prompt export graph report summary retry accept diff trace verify freeze "
     "thaw validate variant cache prune doctor archive restore backup import completion"
 ).split()
 _BEFORE = ("--root", "--variant", "--set")  # options with a value that may stand before a command
@@ -90,7 +90,13 @@ def _dispatch(words: list[str], debug: bool) -> int:
     given = parse_words(command, prog, words)
     given.debug = debug
     assert command.run is not None
-    return command.run(given)
+    try:
+        return command.run(given)
+    except PopbuildError as error:
+        from popbuild.build.chosen_variant import seen_by_command
+
+        seen_by_command(error, given)
+        raise
 
 
 def _command_among(

@@ -2,7 +2,8 @@
 
 The ledger says what was spent. A settled call counts at its cost; one that is under way, was lost
 in a crash, or has unknown usage counts at its maximum. There are limits for this command, for a job
-over all its runs, for a pipeline over all its jobs, and for a pipeline on one day (UTC).
+of one variant over all its runs, for a pipeline over all its jobs, and for a pipeline on one day
+(UTC).
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ def _keys(entry: Mapping[str, Any]) -> list[_Key]:
     pipeline = entry.get("pipeline", "")
     return [
         ("command", entry.get("command", "")),
-        ("job", entry["job"]),
+        ("job", entry.get("variant", ""), entry["job"]),
         ("pipeline", pipeline),
         ("day", pipeline, entry["at"][:10]),
     ]
@@ -145,7 +146,7 @@ class Purse:
         configured = self._spending.pipelines.get(origin.pipeline, Budget())
         for name, limit, key in (
             ("for this command", self._spending.command, ("command", self._ledger.command)),
-            ("for a job", configured.job, ("job", origin.job)),
+            ("for a job", configured.job, ("job", self._ledger.variant, origin.job)),
             ("for the pipeline", configured.pipeline, ("pipeline", origin.pipeline)),
             ("for a day", configured.day, ("day", origin.pipeline, timestamp()[:10])),
         ):

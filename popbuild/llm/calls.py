@@ -67,7 +67,7 @@ class Calls:
         self.notices = Notices()
         self._stored = Stored(root, mode, self.commits, self.notices)
         spending = spending or Spending()
-        self._ledger = Ledger(root.private / "ledger.jsonl", spending.name)
+        self._ledger = Ledger(root.private / "ledger.jsonl", spending.name, root.variant.apart)
         self._purse = Purse(root, self._ledger, spending)
         self._locks = locks.locks_of(root.private / "locks" / "calls")
         self.patience = patience

@@ -37,10 +37,12 @@ class Origin:
 
 
 class Ledger:
-    """What this root has spent and is about to spend. Costs are US dollars, None is unknown."""
+    """What this root has spent and is about to spend. Costs are US dollars, None is unknown.
+    `variant` is the one whose jobs make the calls, empty for the main one."""
 
-    def __init__(self, path: Path, command: str | None = None) -> None:
+    def __init__(self, path: Path, command: str | None = None, variant: str = "") -> None:
         self.path = path
+        self.variant = variant
         # Keeps the spending of concurrent commands apart.
         self.command = command or secrets.token_hex(4)
         self._lines: Batches[Sequence[DiskChange]] = Batches(self._append)
@@ -63,6 +65,7 @@ class Ledger:
             pipeline=origin.pipeline,
             cycle=origin.cycle,
             **({"item": origin.item} if origin.item else {}),
+            **({"variant": self.variant} if self.variant else {}),
             command=self.command,
             inputBytes=size_of(request.messages),
             cost=maximum,

@@ -11,6 +11,7 @@ from typing import Any
 from popbuild.base import disk, jsonio, tree
 from popbuild.base.errors import InputError, PopbuildError
 from popbuild.base.paths import COMPLETE, REJECTED, JobFolder, Root, check_name, seed_place
+from popbuild.base.roots import as_seen
 from popbuild.jobs import records
 from popbuild.jobs.extraction import EXTRACTED, is_installed, looks_at_files, not_installed
 from popbuild.jobs.input_files import InputFiles, own_inputs
@@ -36,6 +37,10 @@ class Finding:
 
     def as_json(self) -> dict[str, Any]:
         return {"file": self.file, **self.problem.as_json()}
+
+    def as_seen(self, root: Root) -> Finding:
+        """The finding of the file that the root's variant has."""
+        return replace(self, file=as_seen(root, self.file))
 
 
 def findings_of_error(error: PopbuildError, *, is_warning: bool = False) -> Iterator[Finding]:

@@ -127,3 +127,12 @@ def test_a_server_builds_in_its_variant(four: Workspace, provider: Provider) -> 
         served.wait_for("first", "complete")
     assert (four.root / "pipeline-data/variants/cheap/complete/first").is_dir()
     assert not (four.root / "pipeline-data/complete/first").exists()
+
+
+def test_a_job_of_each_variant_has_its_own_budget(four: Workspace, provider: Provider) -> None:
+    """What one draw costs is not held against the next; together they spend from the pipeline's."""
+    document = json.loads((four.root / "pipeline-config/pipeline.json").read_bytes())
+    for limit, code in (("job", 0), ("pipeline", 6)):
+        # A call may cost 0.0099; twenty draws of four cost 0.0043.
+        four.write("pipeline-config/pipeline.json", {**document, "budget": {limit: 0.012}})
+        run(four, "run", "first" if code else "second", "--samples", "20", code=code)

@@ -58,6 +58,10 @@ def test_the_commands_know_a_variant(four: Workspace, provider: Provider) -> Non
     )
     doit = four.run("doit", "run", "job=first", env={"POPBUILD_VARIANT": "cheap"})
     assert doit.code == 0
+    assert "and 1 variant: all valid" in run(four, "validate")
+    four.write(".env", "POPBUILD_VARIANT=cheap\n")
+    assert run(four, *shown) == run(four, *shown, "--variant", "cheap")
+    (four.root / ".env").unlink()
     listed = four.run("doit", "list", "--variant", "cheap")
     assert listed.code == 0
     assert "complete" in listed.out
@@ -147,6 +151,9 @@ def test_new_tasks_and_files(four: Workspace, provider: Provider) -> None:
         ("tasks/formatting/prompt.md", "{% if %}", "variants/cheap/tasks/formatting/prompt"),
         ("tasks/formatting/output.schema.json", "{", "variants/cheap/tasks/formatting/output"),
         ("tasks/formatting/task.yaml", "need: []", "variants/cheap/tasks/formatting/task.yaml"),
+        ("tasks/formatting/task.yaml", "when: 1 +", "variants/cheap/tasks/formatting/task.yaml"),
+        ("tasks/research/stages.py", "def parsing(:", "variants/cheap/tasks/research/stages.py"),
+        ("filters.py", "def (", "variants/cheap/filters.py"),
     ],
 )
 def test_bad_files(four: Workspace, provider: Provider, path: str, content: str, said: str) -> None:
@@ -159,7 +166,8 @@ def test_bad_files(four: Workspace, provider: Provider, path: str, content: str,
         assert "Traceback" not in result.err
     assert len(provider.requests) <= 6  # what stands above a prompt that fails
     provider.requests.clear()
-    run(four, "validate")
+    assert said in run(four, "validate", code=1)
+    run(four, "validate", "--variant", "base")
     run(four, "run", "first")
 
 
@@ -225,3 +233,24 @@ def test_names_of_variants(four: Workspace, provider: Provider) -> None:
     assert "a variant has results, and its files are gone" in said
     assert "pipeline-data/variants/cheap/" in said
     assert len(provider.requests) == 4
+
+
+def test_hints_name_the_variant(four: Workspace, provider: Provider) -> None:
+    """What a person is told to type is about the jobs that the command was about."""
+    four.write(f"{CHEAP}/tasks/research/output.schema.json", {"not": {}})
+    four.write(f"{CHEAP}/tasks/formatting/task.yaml", "gate: {message: Is it good?}\n")
+    assert "popbuild retry --variant cheap first" in run(
+        four, "run", "first", "--variant", "cheap", code=1
+    )
+    said = run(four, "show", "second", "x.json", "--variant", "cheap", code=3)
+    assert "doit run --variant cheap job=second" in said
+    (four.root / CHEAP / "tasks/research/output.schema.json").unlink()
+    assert "popbuild approve --variant cheap first" in run(
+        four, "run", "first", "--variant", "cheap", code=4
+    )
+    said = run(four, "export", "first", "x.json", "--variant", "cheap", code=3)
+    assert "doit run --variant cheap job=first" in said
+    assert "popbuild approve first" not in run(four, "approve", "first", "--variant", "cheap")
+    doit = four.run("doit", "run", "second:nothing", "--variant", "cheap")
+    assert doit.code == 3
+    assert "doit run job=second" in run(four, "show", "second", "x.json", code=3)
