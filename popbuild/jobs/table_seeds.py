@@ -84,8 +84,11 @@ def read_table(root: Root, source: str) -> Table:
         place = _table_place(root, spec, where)
         return Table(_row_seeds(root, source, place, spec, hashlib.blake2b(data).digest()), place)
     except (PopbuildError, OSError) as error:
-        said = error.as_line() if isinstance(error, PopbuildError) else str(error.strerror)
-        broken = RowSeed(where, source, said.encode(), {}, None, said)
+        wrong, said = where, str(error.strerror) if isinstance(error, OSError) else error.as_line()
+        values = {} if isinstance(error, OSError) else error.values
+        if place is not None and values.get("file") in (place, root.at(place)):
+            wrong = place  # the line that is named is one of the table
+        broken = RowSeed(wrong, source, said.encode(), {}, None, said)
         return Table({source.removesuffix(TABLE_ENDING): broken}, place, broken=True)
 
 

@@ -176,7 +176,11 @@ def test_a_bad_table_stops_no_other_job(reviews: Workspace, name: str) -> None:
     reviews.write("seeds/reviews.yaml", spec)
     reviews.write("seeds/reviews.csv", table)
     reviews.seed("first", {"text": "t"})
-    assert says in reviews.popbuild("list").out
+    listed = reviews.popbuild("list").out
+    assert says in listed
+    # A line is one of the table: the file that is named is not the YAML file.
+    in_table = ("header twice", "no header", "zero byte", "encoding", "open quote")
+    assert ("seeds/reviews.csv: a table" in listed) == (name in in_table)
     assert calls(reviews, "run", "first") == ["Reply", "Triage"]
     refused = reviews.popbuild("run", "-c")
     assert refused.code == 1
