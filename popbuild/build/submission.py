@@ -13,7 +13,7 @@ from popbuild.base.errors import InputError, UsageError
 from popbuild.base.paths import Root, check_name
 from popbuild.build.given_files import GivenFile, below, file_at, is_packed, packed_seed
 from popbuild.jobs import job_ids, lifecycle
-from popbuild.jobs.row_templates import compiled_id
+from popbuild.jobs.row_templates import Filled, compiled_id
 from popbuild.jobs.seed_files import BadSeed, key_problems, read_seed, refuse_bad_seed
 from popbuild.jobs.table_rows import read_rows
 from popbuild.model.clock import run_id
@@ -72,12 +72,7 @@ def submit_table(
         at = f"{where}, {row.at}"
         if row.values is None:
             raise InputError("a row cannot be read", {"at": at, "found": row.problem})
-        job = run_id()
-        if id_of is not None:
-            try:
-                job = check_name("job", str(id_of(row.values)))
-            except InputError as error:
-                raise InputError(error.message, {**error.values, "at": at}, error.hint) from None
+        job = run_id() if id_of is None else _id_of_row(row.values, id_of, at)
         hint = "--id makes an ID of a row: --id 'review-{{ row.id }}'"
         other = places.setdefault(job.casefold(), row.at)
         if other != row.at:
@@ -99,6 +94,13 @@ def submit_table(
     except BadSeed as bad:
         raise seed_error(bad) from None
     return list(seeds)
+
+
+def _id_of_row(row: Mapping[str, Any], id_of: Filled, at: str) -> str:
+    try:
+        return check_name("job", str(id_of(row)))
+    except InputError as error:
+        raise InputError(error.message, {**error.values, "at": at}, error.hint) from None
 
 
 def is_table(path: Path) -> bool:
