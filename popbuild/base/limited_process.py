@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import resource
 import signal
 import sys
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _PART_BYTES = 1 << 16
 _MAX_SAID = 2_000  # bytes of stderr that are kept
+_NO_MEMORY = re.compile("memory allocation of|MemoryError|bad_alloc|out of memory", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,17 @@ class Ended:
     output: bytes
     errors: str
     why: str = ""
+
+    @property
+    def trouble(self) -> str:
+        """Why it has no result, for a person."""
+        if self.why:
+            return self.why
+        if _NO_MEMORY.search(self.errors):
+            return "more memory than it may take"
+        if self.code < 0:
+            return f"its reader crashed ({signal.strsignal(-self.code)})"
+        return f"its reader ended with exit code {self.code}"
 
 
 def limit_memory(most_bytes: int, cpu_s: int) -> None:

@@ -144,7 +144,7 @@ class JobBuild:
 
     def _reject_seed(self, job: lookup.Job, bad: BadSeed) -> JobResult:
         root, folder = self.root, job.folder
-        if disk.stands(root.seed(self.id)) or disk.stands(root.pending(self.id)):
+        if job_ids.has_seed_file(root, self.id):
             folder = promotion.reject_seed(root, self.id, bad)
         return JobResult(
             self.id,

@@ -13,7 +13,7 @@ from popbuild.base.errors import InputError, UsageError
 from popbuild.base.paths import Root, check_name
 from popbuild.build.given_files import GivenFile, below, file_at, is_packed, packed_seed
 from popbuild.jobs import job_ids, lifecycle
-from popbuild.jobs.row_templates import compiled
+from popbuild.jobs.row_templates import Filled, compiled_id
 from popbuild.jobs.seed_files import BadSeed, key_problems, read_seed, refuse_bad_seed
 from popbuild.jobs.table_rows import read_rows
 from popbuild.model.clock import run_id
@@ -44,7 +44,9 @@ def submit(root: Root, path: Path, job: str | None, files: Mapping[str, Path]) -
             else:
                 seed = read_seed(path, str(path))
         except FileNotFoundError as error:
-            raise UsageError("no such seed file", {"file": error.filename or error}) from None
+            values = {"file": error.filename or error}
+            hint = "seed.json stands at the top, in no folder of it" if is_packed(path) else ""
+            raise UsageError("no such seed file", values, hint) from None
         except BadSeed as bad:
             raise seed_error(bad) from None
         return queue(root, seed, job, {**own, **given})
@@ -64,21 +66,20 @@ def submit_table(
     more = {} if pipeline is None else {"pipeline": pipeline}
     known = {each.casefold() for each in job_ids.known_jobs(root)}
     seeds: dict[str, dict[str, Any]] = {}
-    id_of = None if name is None else compiled(name, "--id")
+    places: dict[str, str] = {}
+    id_of = None if name is None else compiled_id(name, "--id")
     for row in rows:
         at = f"{where}, {row.at}"
         if row.values is None:
             raise InputError("a row cannot be read", {"at": at, "found": row.problem})
-        job = run_id()
-        if id_of is not None:
-            try:
-                job = check_name("job", str(id_of(row.values)))
-            except InputError as error:
-                raise InputError(error.message, {**error.values, "at": at}, error.hint) from None
+        job = run_id() if id_of is None else _id_of_row(row.values, id_of, at)
+        hint = "--id makes an ID of a row: --id 'review-{{ row.id }}'"
+        other = places.setdefault(job.casefold(), row.at)
+        if other != row.at:
+            values = {"job": job, "at": f"{where}, {other} and {row.at}"}
+            raise UsageError("two rows make a job of the same ID", values, hint)
         if job.casefold() in known:
-            hint = "--id makes an ID of a row: --id 'review-{{ row.id }}'"
             raise UsageError("there is a job with this ID already", {"job": job, "at": at}, hint)
-        known.add(job.casefold())
         seeds[job] = {"name": job, **more, "data": row.values}
     environment = config.environment_of(root, os.environ)
     try:
@@ -93,6 +94,13 @@ def submit_table(
     except BadSeed as bad:
         raise seed_error(bad) from None
     return list(seeds)
+
+
+def _id_of_row(row: Mapping[str, Any], id_of: Filled, at: str) -> str:
+    try:
+        return check_name("job", str(id_of(row)))
+    except InputError as error:
+        raise InputError(error.message, {**error.values, "at": at}, error.hint) from None
 
 
 def is_table(path: Path) -> bool:

@@ -34,7 +34,8 @@ def _submit(given: Given) -> int:
         if given.sheet == "":
             raise UsageError("--sheet names no sheet", {"file": given.file})
         jobs = submit_table(root, path, given.id, given.pipeline, given.sheet or "")
-        return print_result(given.json, lambda: {"ids": jobs}, lambda: jobs)
+        none = [f"nothing to queue: {given.file} has no rows"]
+        return print_result(given.json, lambda: {"ids": jobs}, lambda: jobs or none)
     if given.pipeline is not None:
         raise UsageError("--pipeline is for a table: a seed names its own", {"file": given.file})
     if given.sheet is not None:

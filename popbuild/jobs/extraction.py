@@ -125,7 +125,7 @@ def extract(path: Path, digest: str, media_type: str) -> Extraction:
         most = f"{extract_child.MAX_MEMORY_BYTES >> 30} GiB of memory and {TIMEOUT_S:g} s"
         raise InputError(
             "its text cannot be read",
-            {"found": ended.why or f"the reader ended with {ended.code}", "allowed": most},
+            {"found": ended.trouble, "allowed": most},
         )
     pages = tuple(_SPACES.sub("\n", each.replace("\r\n", "\n")).strip() for each in found["pages"])
     return Extraction(digest, pages, found["title"], found["version"])

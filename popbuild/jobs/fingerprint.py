@@ -176,6 +176,8 @@ def value_now(dependency: str, task: Task, inputs: Inputs) -> Any:
     kind, _, rest = dependency.partition(":")
     if kind == "setting":
         return task.settings.get(rest, MISSING)
+    if kind == "input" and _is_unread(rest, inputs):
+        return MISSING
     if kind in DOCUMENTS:
         return value_read(*_read_from(dependency, task, inputs))
     return MISSING

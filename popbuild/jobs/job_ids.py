@@ -42,13 +42,18 @@ def is_known(root: Root, job: str) -> bool:
     """Whether there is a job of this ID, without a look at the others."""
     if not job or job.startswith(".") or "/" in job:
         return False
-    source = paths.seed_place(job)
-    if disk.stands(root.at(source)) and source not in row_seeds.table_files(root):
-        return True
-    if disk.stands(root.at(root.pending_place(job))) or row_seeds.source_of_row(root, job):
+    if has_seed_file(root, job) or row_seeds.source_of_row(root, job):
         return True
     states = [state for state in _PLACES if _is_job(state, job)]
     return any(disk.is_folder(root.at(root.job_place(state, job))) for state in states)
+
+
+def has_seed_file(root: Root, job: str) -> bool:
+    """Whether a file is the job's seed, in seeds/ or in pending/. A table's file is none."""
+    source = paths.seed_place(job)
+    if disk.stands(root.at(source)) and source not in row_seeds.table_files(root):
+        return True
+    return disk.stands(root.at(root.pending_place(job)))
 
 
 def bad_names(root: Root, ids: Collection[str]) -> dict[str, str]:

@@ -37,8 +37,8 @@ def slug(value: object) -> str:
 class _Environment(jinja2.sandbox.ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset({"*", "**", "%"})
 
-    def __init__(self) -> None:
-        super().__init__(undefined=jinja2.StrictUndefined)
+    def __init__(self, finalize: Callable[[Any], Any] | None = None) -> None:
+        super().__init__(undefined=jinja2.StrictUndefined, finalize=finalize)
         self.filters = {name: self.filters[name] for name in _FILTERS} | {"slug": slug}
         self.globals.clear()
 
@@ -55,7 +55,31 @@ class _Environment(jinja2.sandbox.ImmutableSandboxedEnvironment):
         return super().call_binop(context, operator, left, right)
 
 
+def _something(value: Any) -> Any:
+    """What an expression of an ID gave. An empty cell would give many rows one ID, or one that a
+    person never meant, `review-None`: jobs that are bought by mistake."""
+    if value is None or value == "":
+        given = "null" if value is None else "an empty text"
+        raise jinja2.TemplateRuntimeError(f"an expression of it gives {given}")
+    return value
+
+
 _environment = _Environment()
+_of_ids = _Environment(_something)
+
+
+def compiled_id(text: str, where: str) -> Filled:
+    """A function from a row to its job's ID, as `compiled`, for a row of which each expression
+    gives something."""
+    fill = _fill_of(text, where, _of_ids)
+    return lambda row: _something_of(fill(row), where)
+
+
+def _something_of(found: Any, where: str) -> Any:
+    try:
+        return _something(found)
+    except jinja2.TemplateRuntimeError as error:
+        raise InputError(f"{where}: {error}") from None
 
 
 def compiled(value: Any, where: str) -> Filled:
@@ -70,7 +94,11 @@ def compiled(value: Any, where: str) -> Filled:
         return lambda row: [fill(row) for fill in items]
     if not isinstance(value, str) or "{" not in value:
         return lambda _: value
-    fill = _of_text(value, where)
+    return _fill_of(value, where, _environment)
+
+
+def _fill_of(text: str, where: str, environment: _Environment) -> Filled:
+    fill = _of_text(text, where, environment)
 
     def filled(row: Mapping[str, Any]) -> Any:
         try:
@@ -86,13 +114,13 @@ def compiled(value: Any, where: str) -> Filled:
     return filled
 
 
-def _of_text(text: str, where: str) -> Filled:
+def _of_text(text: str, where: str, environment: _Environment) -> Filled:
     one = _ONE_EXPRESSION.fullmatch(text)
     try:
         if one is not None:
-            expression = _environment.compile_expression(one[1], undefined_to_none=False)
+            expression = environment.compile_expression(one[1], undefined_to_none=False)
             return lambda row: jsonio.normal(expression(row=row), where)
-        template = _environment.from_string(text)
+        template = environment.from_string(text)
     except jinja2.TemplateSyntaxError as error:
         raise InputError("a template has a syntax error", {"at": where, "found": error}) from None
     return lambda row: template.render(row=row)

@@ -8,7 +8,7 @@ from typing import Any
 
 from popbuild.base import jsonio
 from popbuild.jobs import job_records, members
-from popbuild.jobs.fingerprint import Inputs, current, value_now
+from popbuild.jobs.fingerprint import UNREAD, Inputs, current, value_now
 from popbuild.model.letter import Fingerprint, Letter
 from popbuild.model.pipeline import Task
 from popbuild.model.place import OWN, Place
@@ -83,14 +83,18 @@ class DependencyChange:
     def __str__(self) -> str:
         """`seed:/data/tone changed: formal → casual`, one line."""
         if self.before == jsonio.ABSENT:
-            what, shown = "added", "" if self.new is MISSING else brief(self.new)
+            what, shown = "added", self._shown(self.new)
         elif self.after == jsonio.ABSENT:
-            what, shown = "removed", "" if self.old is MISSING else brief(self.old)
+            what, shown = "removed", self._shown(self.old)
         else:
             known = MISSING not in (self.old, self.new)
             what, shown = "changed", _difference(self) if known else ""
         said = shown or self.note
         return f"{self.dependency} {what}" + (f": {said}" if said else "")
+
+    def _shown(self, value: Any) -> str:
+        """A value that is on one side alone; of what the items of a list have, each."""
+        return "" if value is MISSING else brief(column_items(self.dependency, value))
 
 
 def changes(
@@ -118,7 +122,8 @@ def changes(
             old, new = (MISSING if each == jsonio.ABSENT else each for each in (before, after))
         else:
             old, new = past(dependency, before), value_now(dependency, task, inputs)
-        found.append(DependencyChange(dependency, before, after, old, new))
+        note = UNREAD if after == UNREAD else ""
+        found.append(DependencyChange(dependency, before, after, old, new, note))
     return tuple(found)
 
 

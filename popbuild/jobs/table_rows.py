@@ -103,9 +103,7 @@ def _printed(path: Path, where: str, kind: str, sheet: str) -> bytes:
     )
     if ended.code or ended.why:
         most = f"{MAX_TABLE_MEMORY_BYTES >> 30} GiB of memory and {_TIMEOUT_S:g} s"
-        said = ended.errors.strip().splitlines() or [f"the reader ended with {ended.code}"]
-        found = ended.why or said[0][:200]
-        values = {"file": where, "found": found, "allowed": most}
+        values = {"file": where, "found": ended.trouble, "allowed": most}
         raise InputError("a table cannot be read", values)
     end: dict[str, Any] = json.loads(ended.output.splitlines()[-1])
     if "error" in end:

@@ -84,8 +84,11 @@ def read_table(root: Root, source: str) -> Table:
         place = _table_place(root, spec, where)
         return Table(_row_seeds(root, source, place, spec, hashlib.blake2b(data).digest()), place)
     except (PopbuildError, OSError) as error:
-        said = error.as_line() if isinstance(error, PopbuildError) else str(error.strerror)
-        broken = RowSeed(where, source, said.encode(), {}, None, said)
+        wrong, said = where, str(error.strerror) if isinstance(error, OSError) else error.as_line()
+        values = {} if isinstance(error, OSError) else error.values
+        if place is not None and values.get("file") in (place, root.at(place)):
+            wrong = place  # the line that is named is one of the table
+        broken = RowSeed(wrong, source, said.encode(), {}, None, said)
         return Table({source.removesuffix(TABLE_ENDING): broken}, place, broken=True)
 
 
@@ -113,7 +116,7 @@ def _row_seeds(
     root: Root, source: str, place: str, spec: Mapping[str, Any], digest: bytes
 ) -> dict[str, RowSeed]:
     # Imported here: most roots have no table.
-    from popbuild.jobs.row_templates import compiled
+    from popbuild.jobs.row_templates import compiled, compiled_id
     from popbuild.jobs.table_rows import kept_rows, read_rows
     from popbuild.model.table import TABLE_KINDS, Form, table_kind
 
@@ -126,7 +129,7 @@ def _row_seeds(
     except FileNotFoundError:
         raise InputError("there is no such table", {"rows": place}) from None
     fill = compiled({key: spec[key] for key in _OF_SEED if key in spec}, "")
-    name_of = compiled(spec["id"], "id")
+    name_of = compiled_id(spec["id"], "id")
     found: dict[str, RowSeed] = {}
     for row in rows:
         job, problem = _job_of(row, name_of)
@@ -150,6 +153,4 @@ def _job_of(row: Row, name_of: Filled) -> tuple[str, str]:
         return "", error.as_line()
     job = found if isinstance(found, str) else jsonio.compact(found)
     problem = name_problem(job)
-    if not job:
-        return "", "its ID is empty"
     return job, "" if problem is None else f"its ID is {job[:80]!a}, allowed: {problem}"

@@ -140,7 +140,8 @@ def document_of(data: bytes, place: str) -> dict[str, Any]:
     }
     if ending in _STARTS:
         if not data.startswith(_STARTS[ending][1]):
-            raise BadInput(f"not {kind}, as its name says: it begins with {data[:8]!r}")
+            begin = f"it begins with {data[:8]!r}" if data else "it is empty"
+            raise BadInput(f"not {kind}, as its name says: {begin}")
         return found
     if ending not in _TEXTS and b"\0" in data:
         return found

@@ -161,7 +161,11 @@ def _checked(at: str, line: str) -> Row:
     try:
         return _object(at, jsonio.parse(line, at))
     except InputError as error:
-        return Row(at, None, error.as_line(without=("file",)))
+        values = dict(error.values)
+        if "at" in values:  # a row is a line: within it there is but one
+            values["at"] = str(values["at"]).removeprefix("line 1, ")
+        said = InputError(error.message, values, error.hint)
+        return Row(at, None, said.as_line(without=("file",)))
 
 
 def _object(at: str, value: object) -> Row:

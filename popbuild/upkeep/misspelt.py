@@ -32,7 +32,7 @@ from popbuild.task.user_code import near_stages
 from popbuild.task.user_filters import declared, redefined
 from popbuild.upkeep.findings import Finding, findings_of_error
 
-_OF_LISTS = (*IN_CONDITIONS, "config")  # what `foreach` may read
+_OF_LISTS = (*IN_CONDITIONS, "jobs", "config")  # what `foreach` may read
 _OF_JINJA = frozenset({"caller", "kwargs", "loop", "self", "super", "varargs"})
 
 

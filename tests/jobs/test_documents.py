@@ -13,6 +13,8 @@ import pytest
 from provider import Provider
 from workspace import Workspace
 
+from popbuild.base.limited_process import Ended
+
 PAGE = "<html><head><title>A page</title></head><body><h1>Head</h1><p>Some text.</p></body></html>"
 
 
@@ -88,7 +90,7 @@ def test_the_text_decides(filed: Workspace, provider: Provider) -> None:
     data = documents.pdf("First page", "Second page", "")
     put(filed, "q3.pdf", data + b"\n%% saved again")
     said = without_the_extra(filed, "status", "first")
-    assert "input:report:/text changed" in said
+    assert "input:report:/text changed: not extracted yet" in said
     run(filed, "run", "first")
     assert [request.said("user") for request in provider.requests[2:]] == ["report: 3"]
     assert (filed.job("first") / "inputs/report.pdf").read_bytes().startswith(data)
@@ -133,6 +135,7 @@ def test_each_kind(
         ("q3.pdf", lambda: documents.pdf("x", encrypted=True), "PDF is password-protected"),
         ("q3.pdf", lambda: documents.pdf("x" * 400)[:300], "Invalid PDF"),
         ("q3.pdf", lambda: documents.pdf("x", inflated_bytes=1 << 30), "2 GiB of memory"),
+        ("q3.pdf", lambda: b"", "not application/pdf, as its name says: it is empty"),
         ("memo.docx", lambda: documents.docx("x", bomb_bytes=200 << 20), "exceeds limit"),
         ("memo.docx", lambda: b"PK\x03\x04 and no more", "its text cannot be read"),
         ("memo.docx", lambda: b"%PDF-1.4", "as its name says"),
@@ -150,6 +153,19 @@ def test_a_document_that_is_refused(
     put(filed, "q3.pdf", documents.pdf("Good"))
     run(filed, "run", "first")
     assert filed.states("first") == ["complete"]
+
+
+@pytest.mark.parametrize(
+    ("ended", "said"),
+    [
+        (Ended(-6, b"", ""), "its reader crashed (Aborted)"),
+        (Ended(-6, b"", "memory allocation of 99 bytes failed"), "more memory than it may take"),
+        (Ended(3, b"", "a traceback"), "its reader ended with exit code 3"),
+        (Ended(-9, b"", "", "more than 180 s"), "more than 180 s"),
+    ],
+)
+def test_why_a_reader_gave_nothing(ended: Ended, said: str) -> None:
+    assert ended.trouble == said
 
 
 def test_a_scan_has_no_text(filed: Workspace, provider: Provider) -> None:

@@ -408,6 +408,12 @@ def _flip(path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"# Flipped", b"# Flopped"))
 
 
+def _nested(path: Path) -> None:
+    path.unlink()
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("sent/seed.json", "{}")
+
+
 def _twice(path: Path) -> None:
     with zipfile.ZipFile(path, "a") as archive, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -430,6 +436,7 @@ def _locked(path: Path) -> None:
         (_linked, "sent.zip/docs/q3.md: not a regular file"),
         (_flip, "sent.zip/docs/q3.md: damaged in the zip file"),
         (_locked, "sent.zip/docs/q3.md: encrypted"),
+        (_nested, "seed.json stands at the top"),
         (_twice, "two members of one name"),
         (lambda path: None, "sent.zip/docs/q3.md: there is no such file"),
         (lambda path: path.write_bytes(b"PK and more"), "error: not a zip file"),

@@ -411,6 +411,7 @@ def test_a_task_for_each_job(reviews: Workspace, provider: Provider) -> None:
     folder = reviews.root / "pipeline-config/pipelines/summary/tasks/combine"
     (folder / "task.yaml").write_text(json.dumps({"foreach": "jobs.reviews", "key": "id"}))
     (folder / "prompt.md").write_text("Name {{ item.id }}: {{ item.artifacts.classify.label }}\n")
+    run(reviews, "validate")
     run(reviews, "run", "all")
     assert len(provider.requests) == 4
     run(reviews, "run", "all")

@@ -125,12 +125,28 @@ def test_a_bad_row_is_its_own_job_alone(reviews: Workspace, name: str) -> None:
     assert says in reviews.popbuild("list").out
 
 
+def test_a_row_that_gives_an_id_nothing(reviews: Workspace) -> None:
+    """An ID of what all rows share, or `review-None`, would be a job that was not meant."""
+    reviews.write("seeds/reviews.yaml", 'rows: r.jsonl\nid: "r-{{ row.id }}"\n')
+    rows: list[dict[str, Any]] = [{"id": each} for each in ("", None, 0, "fine")]
+    table = "".join(json.dumps({**row, "text": "t"}) + "\n" for row in rows)
+    path = reviews.write("seeds/r.jsonl", table)
+    listed = reviews.popbuild("list").out
+    assert "line 1: id: an expression of it gives an empty text" in listed
+    assert "line 2: id: an expression of it gives null" in listed
+    assert set(states(reviews)) == {"r-0", "r-fine", "reviews-line-1", "reviews-line-2"}
+    refused = reviews.popbuild("submit", str(path), "--id", "q-{{ row.id }}")
+    assert (refused.code, "r.jsonl, line 1" in refused.err) == (3, True)
+    reviews.write("seeds/reviews.yaml", 'rows: r.jsonl\nid: "{{ row.id | slug }}"\n')
+    assert "line 1: id: an expression of it gives an empty text" in reviews.popbuild("list").out
+
+
 def test_ids_that_no_job_can_have(reviews: Workspace) -> None:
     """They lead nowhere outside, and each row is named."""
     reviews.write("seeds/reviews.yaml", 'rows: reviews.csv\nid: "{{ row.id }}"\n')
     reviews.write("seeds/reviews.csv", 'id,text\n"",a\n../../x,b\n.hidden,c\na b,d\nfine,e\n')
     listed = reviews.popbuild("list").out
-    assert "reviews-line-2  bad seed: seeds/reviews.csv, line 2: its ID is empty" in listed
+    assert "reviews-line-2  bad seed: seeds/reviews.csv, line 2: id: an expression" in listed
     for line in (3, 4, 5):
         assert f"seeds/reviews.csv, line {line}: its ID is" in listed
     assert calls(reviews, "run", "-c", code=1) == ["Reply", "Triage"]
@@ -160,7 +176,11 @@ def test_a_bad_table_stops_no_other_job(reviews: Workspace, name: str) -> None:
     reviews.write("seeds/reviews.yaml", spec)
     reviews.write("seeds/reviews.csv", table)
     reviews.seed("first", {"text": "t"})
-    assert says in reviews.popbuild("list").out
+    listed = reviews.popbuild("list").out
+    assert says in listed
+    # A line is one of the table: the file that is named is not the YAML file.
+    in_table = ("header twice", "no header", "zero byte", "encoding", "open quote")
+    assert ("seeds/reviews.csv: a table" in listed) == (name in in_table)
     assert calls(reviews, "run", "first") == ["Reply", "Triage"]
     refused = reviews.popbuild("run", "-c")
     assert refused.code == 1
@@ -196,6 +216,10 @@ def test_rows_of_json(reviews: Workspace) -> None:
     assert set(states(reviews)) == {"r1", "r2"}
     assert len(calls(reviews, "run")) == 4
     assert reviews.read("pipeline-data/complete/r1/seed.json") == {"name": "r1", "data": rows[0]}
+    # A table that cannot be used is no seed, so that no copy of it is kept as one.
+    reviews.write("seeds/reviews.json", {"rows": rows})
+    assert calls(reviews, "run", "reviews", code=1) == []
+    assert reviews.states("reviews") == []
     lines = "".join(f"{json.dumps(row)}\n" for row in rows)
     reviews.write("seeds/reviews.jsonl", lines + "[1]\n{\n")
     reviews.write("seeds/reviews.yaml", 'rows: reviews.jsonl\nid: "r{{ row.id }}"\n')
@@ -203,7 +227,7 @@ def test_rows_of_json(reviews: Workspace) -> None:
     assert calls(reviews, "run", "r1", "r2") == []
     listed = reviews.popbuild("list").out
     assert "line 3: a row is an object, found [1]" in listed
-    assert "line 4: not valid JSON" in listed
+    assert "line 4: not valid JSON at column 2" in listed  # there is but one line in a line
 
 
 def test_a_killed_build_of_a_row_goes_on(reviews: Workspace) -> None:
@@ -241,6 +265,12 @@ def test_submit_a_table(reviews: Workspace) -> None:
     again = reviews.popbuild("submit", str(table), "--id", "q-{{ row.id }}")
     assert again.code == 3
     assert "there is a job with this ID already" in again.err
+    twice = reviews.write("twice.csv", "id,text\n7,a\n8,b\n7,c\n")
+    refused = reviews.popbuild("submit", str(twice), "--id", "t-{{ row.id }}")
+    assert (refused.code, "two rows make a job of the same ID" in refused.err) == (3, True)
+    assert "twice.csv, line 2 and line 4" in refused.err
+    empty = reviews.popbuild("submit", str(reviews.write("empty.csv", "id,text\n")))
+    assert (empty.code, "empty.csv has no rows" in empty.out) == (0, True)
     odd = reviews.write("odd.csv", "id,text\n1,a\n2\n")
     refused = reviews.popbuild("submit", str(odd), "--id", "o-{{ row.id }}")
     assert refused.code == 3

@@ -169,3 +169,6 @@ def test_only_a_field_that_a_prompt_reads_makes_its_task_stale(
         ends([ROWS[0], {**ROWS[1], "text": "worse"}], 2, f"{changed}: item 1: bad → worse")
         ends([ROWS[1], ROWS[0]], 3, f"{changed}: 2 of 2 items")
         ends([*ROWS, ROWS[0]], 4, f"{changed}: 2 → 3 items")
+        workspace.seed("all", {"rows": "none"})
+        removed = 'seed:/data/rows/*/text removed: ["good","bad","good"]'
+        assert removed in workspace.popbuild("explain", "all").out
