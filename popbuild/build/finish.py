@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from popbuild.base.errors import BudgetError
+from popbuild.base.errors import BudgetError, DrainingError
 from popbuild.base.paths import COMPLETE
 from popbuild.base.redact import redact
 from popbuild.build.events import JobResult
@@ -55,7 +55,8 @@ def finish(run: JobRun, outcomes: Outcomes) -> JobResult:
 def _stay(run: JobRun, outcomes: Outcomes, ended: Mapping[str, Any]) -> JobResult | None:
     """The result for a job that stays in current/, unfinished or undecided; None for any other."""
     opened, exam, stopped = run.opened, run.exam, outcomes.first(TaskStopped)
-    if run.services.draining and _could_go_on(exam):
+    is_cut_short = stopped is not None and isinstance(stopped.error, DrainingError)
+    if run.services.draining and (is_cut_short or _could_go_on(exam)):
         opened.change(lambda each: states.move_job(each, states.RUNNING))
         return run.result("stopped", outcomes, notes=("taken up again at the next start",))
     if stopped is not None:

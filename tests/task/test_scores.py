@@ -222,3 +222,42 @@ def test_settings_that_mean_nothing_are_refused(
         assert found.code == code_of_it
         assert said in found.out + found.err
         assert "tasks/label/" in found.out + found.err
+
+
+def test_a_judge_is_asked_once(workspace: Workspace, provider: Provider) -> None:
+    """A judge's calls are stored, counted and budgeted; nonsense is a score without a value; a
+    changed rubric asks the judge alone."""
+    said = iter(['{"score": 0.8, "reason": "fine"}', "Splendid!", '{"score": 7, "reason": ""}'])
+
+    def answer(request: Any) -> Reply:
+        judging = request.model.startswith("gpt-4.1")
+        return Reply(next(said)) if judging else Reply('{"label": "good"}')
+
+    provider.answer = answer
+    workspace.seed("one", {"topic": "quarter"})
+    config = {"model": "openai/gpt-4.1-mini", "temperature": 0}
+    rule = {"fair": {"judge": {"rubric": "fair.md", "config": config}}}
+    gate = {"scores": {"fair": ">= 0.7"}}
+    workspace.task("label", prompt="Label.", schema=SCHEMA)
+    workspace.task("label", task_yaml={"scores": rule, "gate": gate})
+    workspace.pipeline(["label"])
+    code(workspace, "Is {{ output.label }} right for {{ seed.data.topic }}?\n", "fair.md")
+    built = workspace.popbuild("run", "one", "--json")
+    assert (built.code, len(provider.requests)) == (0, 2)
+    assert json.loads(built.out)[0]["usage"]["calls"] == 2
+    assert "Is good right for quarter?" in provider.requests[1].said("user")
+    assert scores(workspace) == {"fair": 0.8}
+    assert workspace.popbuild("run", "one").code == 0
+    assert len(provider.requests) == 2
+    for text in ("It is {{ output.label }}?\n", "Really {{ output.label }}?\n"):
+        code(workspace, text, "fair.md")
+        rejected = workspace.popbuild("run", "one")
+        assert rejected.code == 1
+        assert "could not be measured: the judge answered nonsense" in rejected.out
+    assert len(provider.requests) == 4
+    code(workspace, "Is {{ output.label }} right for {{ seed.data.topic }}?\n", "fair.md")
+    assert workspace.popbuild("run", "one").code == 0
+    code(workspace, "A new {{ output.label }}?\n", "fair.md")
+    stopped = workspace.popbuild("run", "one", "--budget", "0")
+    assert (stopped.code, len(provider.requests)) == (6, 4)
+    assert workspace.popbuild("verify").code == 0
