@@ -10,7 +10,7 @@ from popbuild.base.paths import COMPLETE
 from popbuild.base.redact import redact
 from popbuild.build.events import JobResult
 from popbuild.build.job_run import JobRun, Outcomes, TaskFailed, TaskRejected, TaskStopped
-from popbuild.jobs import promotion, records, score_records
+from popbuild.jobs import promotion, records, score_log, score_records
 from popbuild.jobs.examine import Exam
 from popbuild.model import status as states
 from popbuild.model.clock import timestamp
@@ -48,6 +48,7 @@ def finish(run: JobRun, outcomes: Outcomes) -> JobResult:
         refinements=spent.refinements,
         earlier=_built_earlier(run) if run.goes_on else None,
     )
+    score_log.log_scores(exam, run.id)
     target = promotion.promote(services.around.root, run.folder, line, services.previous_kept)
     return run.result("complete", outcomes, target, frozen=exam.frozen)
 
@@ -99,6 +100,7 @@ def _last_look(run: JobRun) -> dict[str, Any] | None:
 def _reject(
     run: JobRun, outcomes: Outcomes, body: dict[str, Any], ended: Mapping[str, Any]
 ) -> JobResult:
+    score_log.log_scores(run.exam, run.id, body)
     run.opened.change(lambda each: states.move_job(each, states.REJECTED, **ended), sync=True)
     body = {**body, "rejectedAt": ended["finishedAt"], "usage": ended["usage"]}
     target = promotion.promote_to_rejected(run.services.around.root, run.folder, body)

@@ -21,7 +21,7 @@ from popbuild.build.job_run import (
     TaskSpent,
     TaskStopped,
 )
-from popbuild.jobs import lookup, score_records, seals
+from popbuild.jobs import lookup, score_log, score_records, seals
 from popbuild.jobs.examine import Exam
 from popbuild.llm.ledger import Origin
 from popbuild.model.letter import Call, Usage
@@ -76,6 +76,7 @@ async def measured_in_place(
     await measuring.run()
     with services.claims.final(job.id):
         await asyncio.to_thread(_write_sealed, job.exam, measuring.found)
+        await asyncio.to_thread(score_log.log_scores, job.exam, run)
     return replace(result, measured=names, usage=measuring.spent.usage)
 
 

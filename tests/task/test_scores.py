@@ -261,3 +261,25 @@ def test_a_judge_is_asked_once(workspace: Workspace, provider: Provider) -> None
     stopped = workspace.popbuild("run", "one", "--budget", "0")
     assert (stopped.code, len(provider.requests)) == (6, 4)
     assert workspace.popbuild("verify").code == 0
+
+
+def test_history_follows_the_prompt(scored: Workspace, provider: Provider) -> None:
+    """Pass rate, means and cost by prompt, and how the prompt differs between two points; a build
+    that was not measured anew adds nothing."""
+    scored.popbuild("run", "one")
+    scored.popbuild("run", "one")
+    scored.task("label", prompt="Label {{ seed.data.topic }} well.\n")
+    scored.task("label", task_yaml={"gate": {"scores": {"length": ">= 0.7"}}})
+    assert scored.popbuild("run", "one").code == 1
+    found = json.loads(scored.popbuild("history", "label", "--json").out)
+    first, second = found["points"]
+    assert (first["jobs"], first["passed"], first["means"]["length"]) == (1, 1, 0.4)
+    assert (second["jobs"], second["passed"]) == (1, 0)
+    shown = scored.popbuild("history", "label", "1", "2").out
+    assert "1 of 1 passed" in shown
+    assert "-Label {{ seed.data.topic }}.\n+Label {{ seed.data.topic }} well." in shown
+    assert len((scored.root / ".popbuild/scores.jsonl").read_text().splitlines()) == 2
+    wrong = scored.popbuild("history", "labl")
+    assert wrong.code == 3
+    assert "did you mean" in wrong.err
+    assert scored.popbuild("history", "label", "1", "7").code == 3
