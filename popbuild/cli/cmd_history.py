@@ -26,5 +26,8 @@ def _history(given: Given) -> int:
     return print_result(
         given.json,
         lambda: {"points": [each.as_json() for each in points], "difference": difference},
-        lambda: [*score_history.history_lines(points), *score_history.shortened(difference)],
+        lambda: [
+            *score_history.history_lines(points),
+            *score_history.clipped_difference(difference),
+        ],
     )

@@ -1,5 +1,5 @@
-"""The log of scores, `.popbuild/scores.jsonl`: a line for each task that a build measured. Lines are
-added and never changed, so that it says how a task did with prompts that are long replaced."""
+"""The log of scores, `.popbuild/scores.jsonl`: a line for each task that a build measured. They are
+added and never changed, so that they say how a task did with prompts that are long replaced."""
 
 from __future__ import annotations
 

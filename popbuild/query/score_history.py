@@ -121,7 +121,7 @@ def prompt_difference(
     return lines
 
 
-def shortened(lines: Sequence[str]) -> list[str]:
+def clipped_difference(lines: Sequence[str]) -> list[str]:
     """The first lines of a difference, and how many more there are."""
     more = len(lines) - _MAX_DIFFERENCE
     return [*lines[:_MAX_DIFFERENCE], *([f"… {more:,} more lines"] if more > 0 else [])]

@@ -283,3 +283,27 @@ def test_history_follows_the_prompt(scored: Workspace, provider: Provider) -> No
     assert wrong.code == 3
     assert "did you mean" in wrong.err
     assert scored.popbuild("history", "label", "1", "7").code == 3
+
+
+def test_a_table_says_what_is_expected(workspace: Workspace, provider: Provider) -> None:
+    """Columns of a table are what is expected of its rows' jobs; a changed one measures anew."""
+    provider.answer = lambda _: Reply('{"label": "good"}')
+    workspace.task("label", prompt="Label {{ seed.data.text }}.", schema=SCHEMA)
+    rule = {"right": {"of": "/label", "equals": {"expected": "/label"}}}
+    workspace.task("label", task_yaml={"scores": rule})
+    workspace.pipeline(["label"])
+    workspace.write("seeds/rows.csv", "id,text,label\none,Fine,good\ntwo,Awful,bad\n")
+    table = 'rows: rows.csv\nid: "{{ row.id }}"\ndata: {text: "{{ row.text }}"}\n'
+    workspace.write("seeds/rows.yaml", table + 'expected: {label: "{{ row.label }}"}\n')
+    assert workspace.popbuild("run", "one", "two").code == 0
+    assert scores(workspace) == {"right": True}
+    assert len(provider.requests) == 2
+    workspace.write("seeds/rows.csv", "id,text,label\none,Fine,bad\ntwo,Awful,bad\n")
+    assert "scores measured: label" in workspace.popbuild("run", "one", "two").out
+    assert scores(workspace) == {"right": False}
+    workspace.write("expected/one.json", {"label": "good"})
+    workspace.popbuild("run", "one", "two")
+    assert "both say what is expected" in reasons(workspace)["right"]
+    assert workspace.popbuild("run", "one", "two").code == 0
+    assert len(provider.requests) == 2
+    assert workspace.popbuild("verify").code == 0
