@@ -43,6 +43,12 @@ _FORM = (
 _MAX_REASON = 1_000
 
 
+def judge_settings(judge: Judge) -> dict[str, Any]:
+    """What a judge's requests set, besides the model."""
+    not_sent = ("model", "timeout", "fallbacks", "accepts")
+    return effective((key, each) for key, each in judge.config.items() if key not in not_sent)
+
+
 def judge_request(around: Surroundings, judge: Judge, given: Measured) -> Request:
     """What a judge is asked. Raises TaskError where the rubric cannot be rendered, or holds a
     key."""
@@ -57,11 +63,7 @@ def judge_request(around: Surroundings, judge: Judge, given: Measured) -> Reques
     messages = ({"role": "user", "content": f"{text}\n\n{_FORM}"},)
     if (name := secret_in(jsonio.compact(list(messages)), around.config.environment)) is not None:
         raise TaskError("a rubric holds a key, so it is not sent", {"variable": name})
-    settings = effective(
-        (key, value)
-        for key, value in judge.config.items()
-        if key not in ("model", "timeout", "fallbacks", "accepts")
-    )
+    settings = judge_settings(judge)
     place = around.place_of(judge.model, judge.config)
     timeout_s = judge.config.get("timeout")
     return Request(

@@ -258,6 +258,10 @@ def test_a_judge_is_asked_once(workspace: Workspace, provider: Provider) -> None
     code(workspace, "Is {{ output.label }} right for {{ seed.data.topic }}?\n", "fair.md")
     assert workspace.popbuild("run", "one").code == 0
     code(workspace, "A new {{ output.label }}?\n", "fair.md")
+    [planned] = json.loads(workspace.popbuild("plan", "one", "--json").out)["jobs"]
+    [task] = planned["tasks"]
+    assert (task["task"], task["runs"], task["storedCalls"]) == ("label:fair", "will", 0)
+    assert task["cost"]["high"] > 0
     stopped = workspace.popbuild("run", "one", "--budget", "0")
     assert (stopped.code, len(provider.requests)) == (6, 4)
     assert workspace.popbuild("verify").code == 0
