@@ -86,6 +86,9 @@ another file in a task's folder            | lead                  |            
 .pyc appears                               |                       |                       | 0
 editor's backup appears                    |                       |                       | 0
 
+scores.py and a module of it appear        |                       |                       | 0
+score by rule, what is expected appears    |                       |                       | 0
+
 condition, its value is another false one  | maybe                 |                       | 0
     maybe: seed:/data/mood changed
 condition, its value makes it true         | maybe                 | maybe                 | 0
@@ -218,6 +221,16 @@ def add_task(workspace: Workspace) -> None:
 
 
 TOOLS = "pipelines/tools/tasks"
+
+
+def scores_by_rule(workspace: Workspace) -> None:
+    rule = {"equals": {"expected": ""}}
+    workspace.task("facts", task_yaml={"needs": ["lead"], "scores": {"said": rule}})
+    workspace.write("expected/first.json", {"title": "What is expected"})
+
+
+SCORES = "from . import only\n\ndef one(output, seed, expected):\n    return only.ONE\n"
+
 CHANGES: dict[str, Change] = {
     "nothing": nothing,
     "seed field printed": seed(topic="wind"),
@@ -251,6 +264,10 @@ CHANGES: dict[str, Change] = {
     "filters.py comes to import another module": replace(
         "filters.py", "from", "from helpers import unused\nfrom"
     ),
+    "scores.py and a module of it appear": truth.both(
+        new("tasks/lead/scores.py", SCORES), new("tasks/lead/only.py", "ONE = 1\n")
+    ),
+    "score by rule, what is expected appears": scores_by_rule,
     "system message": replace("tasks/lead/system.md", "one", "half a"),
     "schema": new("tasks/facts/output.schema.json", {**FACTS_SCHEMA, "description": "Facts."}),
     "schema formatting": schema_formatting,
