@@ -30,7 +30,7 @@ from popbuild.model.scores import Score, TaskScores
 from popbuild.model.scoring import Scoring
 from popbuild.task.judging import judged
 from popbuild.task.score_code import measured
-from popbuild.task.score_rules import Measured
+from popbuild.task.score_rules import ScoredDocuments
 
 
 async def measured_after(building: Awaitable[None], run: JobRun, outcomes: Outcomes) -> None:
@@ -127,7 +127,9 @@ class _Measuring:
         assert scoring is not None
         basis = score_records.basis_of(exam, task, scoring, expected)
         last = None if self._anew else score_records.read_scores(exam.folder, task.id)
-        given = Measured(exam.artifacts[task.id], exam.seed, expected.value, expected.problem)
+        given = ScoredDocuments(
+            exam.artifacts[task.id], exam.seed, expected.value, expected.problem
+        )
         scores: dict[str, Score] = {}
         for name in scoring.names:
             known = last.scores.get(name) if last is not None else None
@@ -142,7 +144,7 @@ class _Measuring:
             )
         return TaskScores(task.id, scores, basis.digest)
 
-    async def _one(self, task: Task, scoring: Scoring, name: str, given: Measured) -> Score:
+    async def _one(self, task: Task, scoring: Scoring, name: str, given: ScoredDocuments) -> Score:
         judge = scoring.judges.get(name)
         if judge is None:
             return await measured(task, name, given)

@@ -11,7 +11,7 @@ from popbuild.llm.request import Request
 from popbuild.model.pipeline import Task
 from popbuild.model.scoring import Judge
 from popbuild.task.judging import judge_request, judge_settings
-from popbuild.task.score_rules import Measured
+from popbuild.task.score_rules import ScoredDocuments
 
 TO_JUDGE = "its output is to be judged"
 
@@ -32,7 +32,7 @@ def judges_to_ask(exam: Exam) -> Iterator[tuple[Task, Request | None, str]]:
             judge = scoring.judges[name]
             expected = expected or score_records.read_expected(exam.around.root, exam.folder.id)
             output = exam.artifacts[task.id]
-            given = Measured(output, exam.seed, expected.value, expected.problem)
+            given = ScoredDocuments(output, exam.seed, expected.value, expected.problem)
             try:
                 request = judge_request(exam.around, judge, given)
             except TaskError:

@@ -72,11 +72,11 @@ def summaries(root: Root) -> list[VariantSummary]:
     """The main variant, those with files, and those that have jobs."""
     main = replace(root, variant=Variant())
     used = variants.with_jobs(main)
-    labels = [MAIN_NAME, *sorted({*variants.written(main), *used}, key=_in_order)]
+    labels = [MAIN_NAME, *sorted({*variants.written(main), *used}, key=label_order)]
     return [_summary(main, label) for label in labels]
 
 
-def _in_order(label: str) -> tuple[bool, str, int]:
+def label_order(label: str) -> tuple[bool, str, int]:
     """Those that `--set` made come last, and draws by their numbers."""
     name, _, draw = label.partition("@")
     return name.startswith(variants.MADE), name, int(draw) if draw.isdecimal() else 0

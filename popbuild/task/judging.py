@@ -25,7 +25,7 @@ from popbuild.task.answer.kinds import Kinds
 from popbuild.task.asking import call_of
 from popbuild.task.read_trace import ReadTrace
 from popbuild.task.score_code import in_limit
-from popbuild.task.score_rules import Measured
+from popbuild.task.score_rules import ScoredDocuments
 from popbuild.task.templates.render import Templates
 
 ANSWER_SCHEMA = {
@@ -49,7 +49,7 @@ def judge_settings(judge: Judge) -> dict[str, Any]:
     return effective((key, each) for key, each in judge.config.items() if key not in not_sent)
 
 
-def judge_request(around: Surroundings, judge: Judge, given: Measured) -> Request:
+def judge_request(around: Surroundings, judge: Judge, given: ScoredDocuments) -> Request:
     """What a judge is asked. Raises TaskError where the rubric cannot be rendered, or holds a
     key."""
     snapshot = around.config.snapshot
@@ -72,7 +72,12 @@ def judge_request(around: Surroundings, judge: Judge, given: Measured) -> Reques
 
 
 async def judged(
-    calls: Calls, around: Surroundings, task: Task, judge: Judge, given: Measured, origin: Origin
+    calls: Calls,
+    around: Surroundings,
+    task: Task,
+    judge: Judge,
+    given: ScoredDocuments,
+    origin: Origin,
 ) -> tuple[Score, list[Call]]:
     """What a judge says, and its call. Raises PopbuildError where it could not be asked: the next
     run asks again."""
@@ -85,7 +90,7 @@ async def judged(
     return replace(_said(answered.answer), calls=(call.as_json(),)), [call]
 
 
-def _request_or_why(around: Surroundings, judge: Judge, given: Measured) -> Request | Score:
+def _request_or_why(around: Surroundings, judge: Judge, given: ScoredDocuments) -> Request | Score:
     try:
         return judge_request(around, judge, given)
     except TaskError as error:

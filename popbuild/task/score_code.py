@@ -18,7 +18,7 @@ from popbuild.base.fair_turns import away
 from popbuild.base.threads import abandon, start_daemon
 from popbuild.model.pipeline import Task
 from popbuild.model.scores import Score
-from popbuild.task.score_rules import Measured, by_rule
+from popbuild.task.score_rules import ScoredDocuments, by_rule
 from popbuild.task.user_code import imported, place_in
 
 T = TypeVar("T")
@@ -26,7 +26,7 @@ T = TypeVar("T")
 _MAX_REASON = 1_000
 
 
-async def measured(task: Task, name: str, given: Measured) -> Score:
+async def measured(task: Task, name: str, given: ScoredDocuments) -> Score:
     """One score of an output, without digests. Never raises for what the code does."""
     scoring = task.scoring
     assert scoring is not None
@@ -51,11 +51,11 @@ async def in_limit(task: Task, measure: Callable[[], T]) -> T | Score:
     return Score(None, f"it took longer than {task.timeout_s:g} s, the timeout in task.yaml")
 
 
-def _rule(rule: Mapping[str, Any], given: Measured, *, is_text: bool) -> Callable[[], Score]:
+def _rule(rule: Mapping[str, Any], given: ScoredDocuments, *, is_text: bool) -> Callable[[], Score]:
     return lambda: by_rule(rule, given, is_text=is_text)
 
 
-def _function(path: str, name: str, given: Measured) -> Callable[[], Score]:
+def _function(path: str, name: str, given: ScoredDocuments) -> Callable[[], Score]:
     """A call of a function of scores.py. It gets copies: it must not change what others see."""
     values = [jsonio.in_order(each) for each in (given.output, given.seed, given.expected)]
 

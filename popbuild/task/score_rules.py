@@ -21,7 +21,7 @@ _MAX_WORDS = 20_000  # of a text that is compared
 
 
 @dataclass(frozen=True)
-class Measured:
+class ScoredDocuments:
     """The documents that a rule may point into. `lacking` says why nothing is expected."""
 
     output: Any
@@ -34,7 +34,7 @@ class _CannotSay(Exception):
     """Why a rule cannot measure this."""
 
 
-def by_rule(rule: Mapping[str, Any], given: Measured, *, is_text: bool) -> Score:
+def by_rule(rule: Mapping[str, Any], given: ScoredDocuments, *, is_text: bool) -> Score:
     """What a rule says of an output. One that is text is measured by its `content`, unless the rule
     says which part is meant."""
     pointer = rule.get("of", "/content" if is_text else "")
@@ -50,7 +50,7 @@ def by_rule(rule: Mapping[str, Any], given: Measured, *, is_text: bool) -> Score
         return Score(None, str(error))
 
 
-def _wanted(value: Any, given: Measured) -> Any:
+def _wanted(value: Any, given: ScoredDocuments) -> Any:
     """The value that a rule compares with: as it is, or read at a place of a document."""
     if not isinstance(value, dict) or len(value) != 1:
         return value
