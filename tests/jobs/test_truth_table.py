@@ -264,10 +264,6 @@ CHANGES: dict[str, Change] = {
     "filters.py comes to import another module": replace(
         "filters.py", "from", "from helpers import unused\nfrom"
     ),
-    "scores.py and a module of it appear": truth.both(
-        new("tasks/lead/scores.py", SCORES), new("tasks/lead/only.py", "ONE = 1\n")
-    ),
-    "score by rule, what is expected appears": scores_by_rule,
     "system message": replace("tasks/lead/system.md", "one", "half a"),
     "schema": new("tasks/facts/output.schema.json", {**FACTS_SCHEMA, "description": "Facts."}),
     "schema formatting": schema_formatting,
@@ -279,6 +275,10 @@ CHANGES: dict[str, Change] = {
     "another file in a task's folder": new("tasks/lead/notes.md"),
     ".pyc appears": new("tasks/check/__pycache__/stages.cpython-311.pyc"),
     "editor's backup appears": new("tasks/lead/prompt.md~"),
+    "scores.py and a module of it appear": truth.both(
+        new("tasks/lead/scores.py", SCORES), new("tasks/lead/only.py", "ONE = 1\n")
+    ),
+    "score by rule, what is expected appears": scores_by_rule,
     "condition, its value is another false one": seed(mood="quiet"),
     "condition, its value makes it true": seed(mood="loud"),
     "condition, its expression": replace("tasks/maybe/task.yaml", "loud", "shrill"),
