@@ -16,6 +16,8 @@ from matrix import CANARY, Scenario
 from provider import Reply, Request, default_answer
 from workspace import MODEL, Workspace
 
+from popbuild.model.scores import open_scores
+
 SCHEMA = {"type": "object", "properties": {"title": {"type": "string"}}, "required": ["title"]}
 
 
@@ -34,6 +36,27 @@ def _built(workspace: Workspace) -> None:
 def _edited(workspace: Workspace) -> None:
     _built(workspace)
     workspace.seed("first", {"topic": "wind"})
+
+
+def _measured(workspace: Workspace) -> None:
+    """A job whose scores no longer hold, and one that is to be built."""
+    _two_tasks(workspace)
+    place = "pipeline-config/tasks/research/scores.py"
+    source = "def length(output, seed, expected):\n    return len(output['content']) {}\n"
+    workspace.write(place, source.format(""))
+    _must(workspace, 0, "run", "first")
+    workspace.write(place, source.format("/ 10"))
+    rule = {"short": {"length": {"max": 100_000}}}
+    workspace.task("analysis", task_yaml={"scores": rule})
+    workspace.seed("second", {"topic": "wind"})
+
+
+def _scores_whole(workspace: Workspace) -> Iterator[str]:
+    """Scores are whole documents of ours at every moment."""
+    for path in workspace.root.glob("pipeline-data/*/[!.]*/tasks/*/scores.json"):
+        task = path.parent.name
+        if open_scores(json.loads(path.read_bytes()), task) is None:
+            yield f"scores that are not whole: {path}"
 
 
 def _gated(workspace: Workspace) -> None:
@@ -362,6 +385,14 @@ SCENARIOS = (
         jobs=("first", "cheap/first"),
         stands=("first",),
         again=_drop_or_list,
+    ),
+    Scenario(
+        "scores",
+        ("run", "first", "second", "-n", "1"),
+        _measured,
+        jobs=("first", "second"),
+        stands=("first",),
+        holds=_scores_whole,
     ),
     Scenario("rejection", ("run", "first"), _gated, code=1, answer=_bad_answer),
     Scenario("retry", ("retry", "first"), _rejected, again=_retry_or_run),

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from popbuild.base.errors import BudgetError
+from popbuild.base.errors import BudgetError, DrainingError
 from popbuild.base.paths import COMPLETE
 from popbuild.base.redact import redact
 from popbuild.build.events import JobResult
 from popbuild.build.job_run import JobRun, Outcomes, TaskFailed, TaskRejected, TaskStopped
-from popbuild.jobs import promotion, records, score_records
+from popbuild.jobs import promotion, records, score_log, score_records
 from popbuild.jobs.examine import Exam
 from popbuild.model import status as states
 from popbuild.model.clock import timestamp
@@ -48,6 +48,7 @@ def finish(run: JobRun, outcomes: Outcomes) -> JobResult:
         refinements=spent.refinements,
         earlier=_built_earlier(run) if run.goes_on else None,
     )
+    score_log.log_scores(exam, run.id)
     target = promotion.promote(services.around.root, run.folder, line, services.previous_kept)
     return run.result("complete", outcomes, target, frozen=exam.frozen)
 
@@ -55,7 +56,8 @@ def finish(run: JobRun, outcomes: Outcomes) -> JobResult:
 def _stay(run: JobRun, outcomes: Outcomes, ended: Mapping[str, Any]) -> JobResult | None:
     """The result for a job that stays in current/, unfinished or undecided; None for any other."""
     opened, exam, stopped = run.opened, run.exam, outcomes.first(TaskStopped)
-    if run.services.draining and _could_go_on(exam):
+    is_cut_short = stopped is not None and isinstance(stopped.error, DrainingError)
+    if run.services.draining and (is_cut_short or _could_go_on(exam)):
         opened.change(lambda each: states.move_job(each, states.RUNNING))
         return run.result("stopped", outcomes, notes=("taken up again at the next start",))
     if stopped is not None:
@@ -98,6 +100,7 @@ def _last_look(run: JobRun) -> dict[str, Any] | None:
 def _reject(
     run: JobRun, outcomes: Outcomes, body: dict[str, Any], ended: Mapping[str, Any]
 ) -> JobResult:
+    score_log.log_scores(run.exam, run.id, body)
     run.opened.change(lambda each: states.move_job(each, states.REJECTED, **ended), sync=True)
     body = {**body, "rejectedAt": ended["finishedAt"], "usage": ended["usage"]}
     target = promotion.promote_to_rejected(run.services.around.root, run.folder, body)

@@ -75,6 +75,10 @@ class TaskBuilt(TaskOutcome):
     """Its letter stands."""
 
 
+class TaskMeasured(TaskOutcome):
+    """Its output was measured; a judge may have been asked."""
+
+
 @dataclass(frozen=True)
 class TaskSkipped(TaskOutcome):
     """It stays: frozen, edited by hand, or `held` until a person decides about a task above."""

@@ -14,6 +14,7 @@ from typing import Any
 from popbuild.base import disk, jsonio
 from popbuild.base.errors import InputError
 from popbuild.base.paths import JobFolder, Root, expected_place, scores_place
+from popbuild.jobs import row_seeds, seals
 from popbuild.jobs.examine import Exam
 from popbuild.jobs.records import read_json
 from popbuild.model.pipeline import Task
@@ -51,8 +52,16 @@ class ScoreBasis:
 
 
 def read_expected(root: Root, job: str) -> Expected:
-    """What is expected of a job."""
-    place = expected_place(job)
+    """What is expected of a job: by its file, or by the table whose row makes it."""
+    place, row = expected_place(job), row_seeds.of_row(root, job)
+    if row is not None and row.expect is not None:
+        if disk.stands(root.at(place)):
+            return Expected(None, "twice", f"{place} and {row.source} both say what is expected")
+        try:
+            value = row.expected()
+        except InputError as error:
+            return Expected(None, "unreadable", f"{row.place}: {error.as_line()}")
+        return Expected(value, jsonio.digest(value))
     try:
         data = disk.read(root.at(place), max_bytes=jsonio.MAX_BYTES)
     except FileNotFoundError:
@@ -112,12 +121,14 @@ def unmeasured(exam: Exam) -> tuple[str, ...]:
     if not tasks:
         return ()
     expected = read_expected(exam.around.root, exam.folder.id)
+    # A command that measured was killed before it renewed the seal.
+    changing = (seals.read_seal(exam.folder) or {}).get("changing", ())
     found = []
     for task in tasks:
         assert task.scoring is not None
         last = read_scores(exam.folder, task.id)
         basis = basis_of(exam, task, task.scoring, expected)
-        if last is None or last.basis != basis.digest:
+        if last is None or last.basis != basis.digest or scores_place(task.id) in changing:
             found.append(task.id)
     return tuple(found)
 

@@ -27,13 +27,15 @@ TABLE_ENDING = ".yaml"
 KEPT_ROWS = "index/tables"  # below .popbuild/: of files that are no texts
 _OF_SEED = ("pipeline", "name", "data", "files")
 _OF_FORM = ("encoding", "delimiter", "quote", "sheet")
-_KEYS = ("rows", "id", *_OF_SEED, *_OF_FORM)
+_EXPECTED = "expected"
+_KEYS = ("rows", "id", _EXPECTED, *_OF_SEED, *_OF_FORM)
 
 
 @dataclass(frozen=True)
 class RowSeed:
     """The source of a row's job: `place` is where the row stands, for a person, and `source` the
-    YAML file's name. `digest` differs once the row, or what makes a seed of it, does."""
+    YAML file's name. `digest` differs once the row, or what makes a seed of it, does. `expect`
+    gives what is expected of the job, for its scores, if the table says that."""
 
     place: str
     source: str
@@ -41,6 +43,11 @@ class RowSeed:
     row: Mapping[str, Any]
     fill: Filled | None
     problem: str = ""
+    expect: Filled | None = None
+
+    def expected(self) -> Any:
+        """What the table expects of the row's job. Raises InputError."""
+        return None if self.expect is None else self.expect(self.row)
 
     def seed(self, job: str) -> dict[str, Any]:
         """The row's seed. Raises BadSeed."""
@@ -97,7 +104,7 @@ def _table_place(root: Root, spec: Mapping[str, Any], where: str) -> str:
     for key, value in spec.items():
         if key not in _KEYS:
             raise InputError("no such key", no_such("key", key, _KEYS))
-        wanted = dict if key in ("data", "files") else str
+        wanted = dict if key in ("data", "files", _EXPECTED) else str
         if not isinstance(value, wanted):
             kind = "an object" if wanted is dict else "a text"
             raise InputError(f"{key} must be {kind}", {"found": type(value).__name__})
@@ -130,6 +137,7 @@ def _row_seeds(
         raise InputError("there is no such table", {"rows": place}) from None
     fill = compiled({key: spec[key] for key in _OF_SEED if key in spec}, "")
     name_of = compiled_id(spec["id"], "id")
+    expect = compiled(spec[_EXPECTED], _EXPECTED) if _EXPECTED in spec else None
     found: dict[str, RowSeed] = {}
     for row in rows:
         job, problem = _job_of(row, name_of)
@@ -138,7 +146,7 @@ def _row_seeds(
         own = hashlib.blake2b(digest + jsonio.compact(values).encode(), digest_size=16).digest()
         if problem:
             job = f"{source.removesuffix(TABLE_ENDING)}-{row.at.replace(' ', '-')}"
-        each = RowSeed(at, source, own, values, None if problem else fill, problem)
+        each = RowSeed(at, source, own, values, None if problem else fill, problem, expect)
         found[job] = each if job not in found else twice(found[job], each)
     return found
 

@@ -48,16 +48,28 @@ class Threshold:
 
 
 @dataclass(frozen=True)
+class Judge:
+    """A model that is asked what an output is worth: `rubric` is its prompt, a file relative to
+    pipeline-config/, with its digest."""
+
+    rubric: str
+    digest: str
+    model: str
+    config: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Scoring:
     """`code` is scores.py, relative to pipeline-config/, or None; `functions` are its scores, and
-    `files` the digests of what importing it runs. `rules` need no code. `gate` are the thresholds
-    of scores."""
+    `files` the digests of what importing it runs. `rules` need no code; `judges` are those of them
+    that ask a model. `gate` are the thresholds of scores."""
 
     code: str | None = None
     functions: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
     rules: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     gate: Mapping[str, Threshold] = field(default_factory=dict)
+    judges: Mapping[str, Judge] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -69,4 +81,8 @@ class Scoring:
         """What measures each score, by digest."""
         code = jsonio.digest(dict(self.files))
         found = {name: jsonio.digest({"function": name, "files": code}) for name in self.functions}
-        return found | {name: jsonio.digest(dict(rule)) for name, rule in self.rules.items()}
+        found |= {name: jsonio.digest(dict(rule)) for name, rule in self.rules.items()}
+        judges = self.judges.items()
+        return found | {
+            name: jsonio.digest([found[name], each.model, each.digest]) for name, each in judges
+        }

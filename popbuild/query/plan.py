@@ -3,7 +3,7 @@
 A task *will* run if it is stale itself; it *may* run if only a task above it is stale, which may
 give the same artifact again. Tokens and costs are ranges. If the prompt can be rendered, since all
 tasks above are up to date, its input is counted and looked up in the store. An unknown price is
-None, never 0.
+None, never 0. Over 300 lines, since a job, a task, an item and a judge are priced in one way.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from popbuild.query.estimate import (
 )
 from popbuild.query.plan_items import plan_items
 from popbuild.query.plan_jobs import OTHERS, obstacle
+from popbuild.query.plan_scores import judges_to_ask
 from popbuild.query.planned import PlannedJob, PlannedTask, PlanOptions
 from popbuild.query.preview import Code
 from popbuild.query.prompt_bound import listed_price, longest_prompt
@@ -110,6 +111,8 @@ class _Planner:
             if exam.pipeline.upstream(task.id).isdisjoint(gates)
             if not (exam.verdicts[task.id].edited and self.asked.keep_edits)
         )
+        if tasks is None:
+            planned += tuple(self._judges(exam, is_late=bool(planned)))
         if not planned and not note and tasks is None and not job.up_to_date:
             note = "everything is built: only the promotion is left"
         found = PlannedJob(job.id, job.state, planned, note)
@@ -180,10 +183,30 @@ class _Planner:
         item: str = "",
     ) -> PlannedTask:
         """A task, or an item of it, that asks with these messages, if they are known."""
-        digest = stored = None
+        request = None
         if messages is not None and task.model is not None:
             request = self._request(exam, task, task.model, messages, item)
-            digest = request.digest
+        return self._asks_for(exam, task, code, sure, will, request, item)
+
+    def _judges(self, exam: Exam, *, is_late: bool) -> Iterator[PlannedTask]:
+        """The judges that are asked once all is built; `is_late` where something is to be."""
+        for task, request, why in judges_to_ask(exam):
+            found = self._asks_for(exam, task, Code(), not is_late, True, request)
+            yield replace(found, will=not is_late, reasons=(why,))
+
+    def _asks_for(
+        self,
+        exam: Exam,
+        task: Task,
+        code: Code,
+        sure: bool,
+        will: bool,
+        request: Request | None,
+        item: str = "",
+    ) -> PlannedTask:
+        digest = stored = messages = None
+        if request is not None:
+            digest, messages = request.digest, list(request.messages)
             stored = int(any(self._store.peek(each) for each in request.digests))
         if self.asked.mode == ONLY:
             lacking = will and stored == 0

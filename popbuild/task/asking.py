@@ -131,28 +131,9 @@ class Asking:
         return [first, *(replace(first, model=model, place=place) for model, place in places)]
 
     def _note_call(self, request: Request, answer: Answer) -> None:
-        used = answer.used
         self._by_text[answer.text] = len(self._work.made)
-        self._work.made.append(
-            Call(
-                request=answer.kept_as or request.digest,
-                model=request.model,
-                sample=request.sample,
-                stored=answer.stored,
-                finish_reason=answer.finish_reason,
-                input_tokens=used.input,
-                output_tokens=used.output,
-                cached_tokens=used.cached,
-                written_tokens=used.written,
-                reasoning_tokens=used.reasoning,
-                counted=used.is_counted_by_us,
-                cost=answer.cost,
-                duration_ms=answer.duration_ms,
-                stage=self._work.log.stage,
-                cycle=self._work.log.cycle,
-                warnings=answer.warnings,
-            )
-        )
+        log = self._work.log
+        self._work.made.append(call_of(request, answer, log.stage, log.cycle))
         for warning in answer.warnings:
             self._work.log.line(warning, "warning")
 
@@ -189,6 +170,29 @@ class Asking:
             values,
             hint="a call may have the settings that `config` of task.yaml may have",
         )
+
+
+def call_of(request: Request, answer: Answer, stage: str, cycle: int) -> Call:
+    """A call as letters and scores record it."""
+    used = answer.used
+    return Call(
+        request=answer.kept_as or request.digest,
+        model=request.model,
+        sample=request.sample,
+        stored=answer.stored,
+        finish_reason=answer.finish_reason,
+        input_tokens=used.input,
+        output_tokens=used.output,
+        cached_tokens=used.cached,
+        written_tokens=used.written,
+        reasoning_tokens=used.reasoning,
+        counted=used.is_counted_by_us,
+        cost=answer.cost,
+        duration_ms=answer.duration_ms,
+        stage=stage,
+        cycle=cycle,
+        warnings=answer.warnings,
+    )
 
 
 def _as_json(value: object) -> Any:

@@ -10,7 +10,7 @@ import math
 import numbers
 import reprlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from popbuild.base import jsonio
 from popbuild.base.errors import TaskError, printable, shown_error
@@ -21,6 +21,8 @@ from popbuild.model.scores import Score
 from popbuild.task.score_rules import ScoredDocuments, by_rule
 from popbuild.task.user_code import imported, place_in
 
+T = TypeVar("T")
+
 _MAX_REASON = 1_000
 
 
@@ -30,11 +32,12 @@ async def measured(task: Task, name: str, given: ScoredDocuments) -> Score:
     assert scoring is not None
     if name in scoring.functions:
         assert scoring.code is not None
-        return await _in_time(task, _function(scoring.code, name, given))
-    return await _in_time(task, _rule(scoring.rules[name], given, is_text=task.answer == "text"))
+        return await in_limit(task, _function(scoring.code, name, given))
+    return await in_limit(task, _rule(scoring.rules[name], given, is_text=task.answer == "text"))
 
 
-async def _in_time(task: Task, measure: Callable[[], Score]) -> Score:
+async def in_limit(task: Task, measure: Callable[[], T]) -> T | Score:
+    """What this gives, within the task's timeout; else a score that says that it took too long."""
     async with away():
         future = start_daemon(measure)
         try:

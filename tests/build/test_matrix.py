@@ -35,6 +35,7 @@ STRIDES = {
     "items": 134,
     "over jobs": 230,
     "rows": 230,
+    "scores": 190,
     "rejection": 122,
     "retry": 86,
     "prune": 22,

@@ -86,6 +86,9 @@ another file in a task's folder            | lead                  |            
 .pyc appears                               |                       |                       | 0
 editor's backup appears                    |                       |                       | 0
 
+scores.py and a module of it appear        |                       |                       | 0
+score by rule, what is expected appears    |                       |                       | 0
+
 condition, its value is another false one  | maybe                 |                       | 0
     maybe: seed:/data/mood changed
 condition, its value makes it true         | maybe                 | maybe                 | 0
@@ -218,6 +221,16 @@ def add_task(workspace: Workspace) -> None:
 
 
 TOOLS = "pipelines/tools/tasks"
+
+
+def scores_by_rule(workspace: Workspace) -> None:
+    rule = {"equals": {"expected": ""}}
+    workspace.task("facts", task_yaml={"needs": ["lead"], "scores": {"said": rule}})
+    workspace.write("expected/first.json", {"title": "What is expected"})
+
+
+SCORES = "from . import only\n\ndef one(output, seed, expected):\n    return only.ONE\n"
+
 CHANGES: dict[str, Change] = {
     "nothing": nothing,
     "seed field printed": seed(topic="wind"),
@@ -262,6 +275,10 @@ CHANGES: dict[str, Change] = {
     "another file in a task's folder": new("tasks/lead/notes.md"),
     ".pyc appears": new("tasks/check/__pycache__/stages.cpython-311.pyc"),
     "editor's backup appears": new("tasks/lead/prompt.md~"),
+    "scores.py and a module of it appear": truth.both(
+        new("tasks/lead/scores.py", SCORES), new("tasks/lead/only.py", "ONE = 1\n")
+    ),
+    "score by rule, what is expected appears": scores_by_rule,
     "condition, its value is another false one": seed(mood="quiet"),
     "condition, its value makes it true": seed(mood="loud"),
     "condition, its expression": replace("tasks/maybe/task.yaml", "loud", "shrill"),

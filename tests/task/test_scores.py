@@ -224,3 +224,92 @@ def test_settings_that_mean_nothing_are_refused(
         assert found.code == code_of_it
         assert said in found.out + found.err
         assert "tasks/label/" in found.out + found.err
+
+
+def test_a_judge_is_asked_once(workspace: Workspace, provider: Provider) -> None:
+    """A judge's calls are stored, counted and budgeted; nonsense is a score without a value; a
+    changed rubric asks the judge alone."""
+    said = iter(['{"score": 0.8, "reason": "fine"}', "Splendid!", '{"score": 7, "reason": ""}'])
+
+    def answer(request: Any) -> Reply:
+        judging = request.model.startswith("gpt-4.1")
+        return Reply(next(said)) if judging else Reply('{"label": "good"}')
+
+    provider.answer = answer
+    workspace.seed("one", {"topic": "quarter"})
+    config = {"model": "openai/gpt-4.1-mini", "temperature": 0}
+    rule = {"fair": {"judge": {"rubric": "fair.md", "config": config}}}
+    gate = {"scores": {"fair": ">= 0.7"}}
+    workspace.task("label", prompt="Label.", schema=SCHEMA)
+    workspace.task("label", task_yaml={"scores": rule, "gate": gate})
+    workspace.pipeline(["label"])
+    code(workspace, "Is {{ output.label }} right for {{ seed.data.topic }}?\n", "fair.md")
+    built = workspace.popbuild("run", "one", "--json")
+    assert (built.code, len(provider.requests)) == (0, 2)
+    assert json.loads(built.out)[0]["usage"]["calls"] == 2
+    assert "Is good right for quarter?" in provider.requests[1].said("user")
+    assert scores(workspace) == {"fair": 0.8}
+    assert workspace.popbuild("run", "one").code == 0
+    assert len(provider.requests) == 2
+    for text in ("It is {{ output.label }}?\n", "Really {{ output.label }}?\n"):
+        code(workspace, text, "fair.md")
+        rejected = workspace.popbuild("run", "one")
+        assert rejected.code == 1
+        assert "could not be measured: the judge answered nonsense" in rejected.out
+    assert len(provider.requests) == 4
+    code(workspace, "Is {{ output.label }} right for {{ seed.data.topic }}?\n", "fair.md")
+    assert workspace.popbuild("run", "one").code == 0
+    code(workspace, "A new {{ output.label }}?\n", "fair.md")
+    [planned] = json.loads(workspace.popbuild("plan", "one", "--json").out)["jobs"]
+    [task] = planned["tasks"]
+    assert (task["task"], task["runs"], task["storedCalls"]) == ("label:fair", "will", 0)
+    assert task["cost"]["high"] > 0
+    stopped = workspace.popbuild("run", "one", "--budget", "0")
+    assert (stopped.code, len(provider.requests)) == (6, 4)
+    assert workspace.popbuild("verify").code == 0
+
+
+def test_history_follows_the_prompt(scored: Workspace, provider: Provider) -> None:
+    """Pass rate, means and cost by prompt, and how the prompt differs between two points; a build
+    that was not measured anew adds nothing."""
+    scored.popbuild("run", "one")
+    scored.popbuild("run", "one")
+    scored.task("label", prompt="Label {{ seed.data.topic }} well.\n")
+    scored.task("label", task_yaml={"gate": {"scores": {"length": ">= 0.7"}}})
+    assert scored.popbuild("run", "one").code == 1
+    found = json.loads(scored.popbuild("history", "label", "--json").out)
+    first, second = found["points"]
+    assert (first["jobs"], first["passed"], first["means"]["length"]) == (1, 1, 0.4)
+    assert (second["jobs"], second["passed"]) == (1, 0)
+    shown = scored.popbuild("history", "label", "1", "2").out
+    assert "1 of 1 passed" in shown
+    assert "-Label {{ seed.data.topic }}.\n+Label {{ seed.data.topic }} well." in shown
+    assert len((scored.root / ".popbuild/scores.jsonl").read_text().splitlines()) == 2
+    wrong = scored.popbuild("history", "labl")
+    assert wrong.code == 3
+    assert "did you mean" in wrong.err
+    assert scored.popbuild("history", "label", "1", "7").code == 3
+
+
+def test_a_table_says_what_is_expected(workspace: Workspace, provider: Provider) -> None:
+    """Columns of a table are what is expected of its rows' jobs; a changed one measures anew."""
+    provider.answer = lambda _: Reply('{"label": "good"}')
+    workspace.task("label", prompt="Label {{ seed.data.text }}.", schema=SCHEMA)
+    rule = {"right": {"of": "/label", "equals": {"expected": "/label"}}}
+    workspace.task("label", task_yaml={"scores": rule})
+    workspace.pipeline(["label"])
+    workspace.write("seeds/rows.csv", "id,text,label\none,Fine,good\ntwo,Awful,bad\n")
+    table = 'rows: rows.csv\nid: "{{ row.id }}"\ndata: {text: "{{ row.text }}"}\n'
+    workspace.write("seeds/rows.yaml", table + 'expected: {label: "{{ row.label }}"}\n')
+    assert workspace.popbuild("run", "one", "two").code == 0
+    assert scores(workspace) == {"right": True}
+    assert len(provider.requests) == 2
+    workspace.write("seeds/rows.csv", "id,text,label\none,Fine,bad\ntwo,Awful,bad\n")
+    assert "scores measured: label" in workspace.popbuild("run", "one", "two").out
+    assert scores(workspace) == {"right": False}
+    workspace.write("expected/one.json", {"label": "good"})
+    workspace.popbuild("run", "one", "two")
+    assert "both say what is expected" in reasons(workspace)["right"]
+    assert workspace.popbuild("run", "one", "two").code == 0
+    assert len(provider.requests) == 2
+    assert workspace.popbuild("verify").code == 0

@@ -136,7 +136,7 @@ class Reader:
         has_own = own_path in self._snapshot.files
         own: dict[str, Any] = self._documents.read(own_path, "task") if has_own else {}
         config = own.get("config", {})
-        scoring = score_settings.scoring_of(self._documents, folder, own)
+        scoring = score_settings.scoring_of(self._documents, folder, own, self._model)
         files = score_settings.without_code(self._documents, scoring, files, command or ())
         for pattern in own.get("files", ()):
             files.update(self._further_files(pattern, name, own_path))

@@ -10,13 +10,17 @@ from popbuild.base.errors import ConfigError, no_such
 from popbuild.model.config.documents import ConfigDocuments
 from popbuild.model.config.python_imports import imported_files
 from popbuild.model.config.rules import TASK_FILE
-from popbuild.model.scoring import SCORES_FILE, THRESHOLDS, Scoring, Threshold
+from popbuild.model.config.settings import refusals
+from popbuild.model.scoring import SCORES_FILE, THRESHOLDS, Judge, Scoring, Threshold
 
 _HINT = "a score takes three values: def name(output, seed, expected)"
 
 
-def scoring_of(documents: ConfigDocuments, folder: str, own: Mapping[str, Any]) -> Scoring | None:
-    """What the folder of a task says; None where nothing is measured. `own` is its task.yaml."""
+def scoring_of(
+    documents: ConfigDocuments, folder: str, own: Mapping[str, Any], model: str | None
+) -> Scoring | None:
+    """What the folder of a task says; None where nothing is measured. `own` is its task.yaml;
+    `model` is for all judges, in place of their own."""
     path = f"{folder}/{SCORES_FILE}"
     code = path if path in documents.snapshot.files else None
     functions = () if code is None else _functions(documents, code)
@@ -30,8 +34,33 @@ def scoring_of(documents: ConfigDocuments, folder: str, own: Mapping[str, Any]) 
             )
     files = {} if code is None else _files(documents, code)
     gate = _gate(own.get("gate", {}).get("scores", {}), {*functions, *rules}, where)
-    found = Scoring(code, functions, files, rules, gate)
+    judges = {
+        name: _judge(documents, folder, name, rule["judge"], model)
+        for name, rule in rules.items()
+        if "judge" in rule
+    }
+    found = Scoring(code, functions, files, rules, gate, judges)
     return found if found.names else None
+
+
+def _judge(
+    documents: ConfigDocuments, folder: str, name: str, said: Mapping[str, Any], model: str | None
+) -> Judge:
+    path, snapshot = f"{folder}/{said['rubric']}", documents.snapshot
+    where = {"file": f"pipeline-config/{folder}/{TASK_FILE}", "at": f"/scores/{name}/judge"}
+    if path not in snapshot.files:
+        known = [
+            each.rpartition("/")[2] for each in snapshot.files if each.startswith(f"{folder}/")
+        ]
+        values = no_such("rubric", said["rubric"], known, where=where)
+        raise ConfigError("a judge's rubric is not there", values)
+    config = said["config"]
+    found = model if model is not None else config.get("model")
+    problems = list(refusals(config, f"/scores/{name}/judge/config"))
+    if found is None or problems:
+        what = {"missing": "model"} if found is None else {"found": problems[0]}
+        raise ConfigError("a judge has settings that it cannot have", {**where, **what})
+    return Judge(path, snapshot.digests[path], found, config)
 
 
 def _functions(documents: ConfigDocuments, path: str) -> tuple[str, ...]:
@@ -83,14 +112,16 @@ def without_code(
     files: Mapping[str, str],
     command: Collection[str],
 ) -> dict[str, str]:
-    """The files of a task's folder without scores.py and what only that imports. A file that any
-    other one imports or names may decide about an answer, and stays."""
-    if scoring is None or scoring.code is None:
+    """The files of a task's folder without scores.py, what only that imports, and rubrics. A file
+    that any other one imports or names may decide about an answer, and stays."""
+    if scoring is None:
         return dict(files)
-    own = files.keys() & scoring.files.keys()
+    rubrics = {judge.rubric for judge in scoring.judges.values()}
+    own = files.keys() & {*scoring.files, *rubrics}
     rest = files.keys() - own
     used = {each for path in rest if path.endswith(".py") for each in _imported(documents, path)}
-    texts = [*(documents.snapshot.files[path] for path in rest), *map(str.encode, command)]
+    named_in = [path for path in rest if path.rpartition("/")[2] != TASK_FILE]
+    texts = [*(documents.snapshot.files[path] for path in named_in), *map(str.encode, command)]
 
     def is_named(path: str) -> bool:
         name = path.rpartition("/")[2].encode()
