@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from typing import Any
 
@@ -74,7 +76,7 @@ def test_two_variants(four: Workspace, provider: Provider) -> None:
     said = run(four, "compare", "--variants", "base,cheap")
     assert max(map(len, said.splitlines())) <= 80
     assert "first  /data/topic topic of first" in said
-    assert "pass rate        100 % [34, 100]" in said
+    assert "pass rate     100 % [34, 100]" in said
     assert "0.75, 1 missing" in said
 
 
@@ -158,3 +160,39 @@ def test_a_stale_result_is_marked(four: Workspace, provider: Provider) -> None:
     found = compare(four)
     assert [each["stale"] for each in found["variants"]] == [2, 0]
     assert "passed, stale" in run(four, "compare")
+
+
+def test_forms(four: Workspace, provider: Provider) -> None:
+    """The same table as CSV, as Markdown, and as a page that loads nothing."""
+    schema = {"type": "object", "properties": {"content": {"type": "string"}}}
+    four.task("formatting", schema=schema)
+    hostile = {"content": "=1+1 | `<script>alert(1)</script>` sk-" + "abcdefghij0123456789" * 2}
+    run(four, "run")
+    provider.answer = lambda request: Reply(json.dumps(hostile))
+    run(four, "run", "--variant", "cheap")
+    measured(four, "base", "first", good=False)
+    measured(four, "cheap", "first", good=True)
+    rows = list(csv.DictReader(io.StringIO(run(four, "compare", "--csv"))))
+    assert [(row["job"], row["variant"], row["gate"]) for row in rows] == [
+        ("first", "base", "passed"),
+        ("first", "cheap", "passed"),
+        ("second", "base", "passed"),
+        ("second", "cheap", "passed"),
+    ]
+    assert [row["formatting.good"] for row in rows] == ["0.0", "1.0", "", ""]
+    assert rows[0]["seed/data/topic"] == "topic of first"
+    assert float(rows[1]["cost"]) > 0
+    assert "[key]" in rows[1]["output"]
+
+    text = run(four, "compare", "--markdown")
+    assert "| good ≠ | `0` | `1` |" in text
+    assert "\\|" in text
+    run(four, "compare", "-o", "compare.html")
+    page = (four.root / "compare.html").read_text()
+    assert "&lt;script&gt;" in page
+    assert "[key]" in page
+    for each in (page, text):
+        assert "<script" not in each.replace("`<script>", "")
+        assert "sk-abc" not in each
+    assert "://" not in page
+    assert "one form" in run(four, "compare", "--csv", "--json", code=3)

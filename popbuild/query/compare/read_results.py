@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from popbuild.base import paths, tree
 from popbuild.base.errors import PopbuildError, UsageError, unknown
 from popbuild.base.paths import COMPLETE, MAIN_NAME, REJECTED, JobFolder, Root, Variant
+from popbuild.base.redact import redact
 from popbuild.jobs import item_receipts, records
 from popbuild.jobs.lookup import Job
 from popbuild.jobs.rejections import rejection_stands
@@ -24,7 +26,8 @@ from popbuild.query.compare.job_result import (
 )
 from popbuild.query.variant_list import label_order
 
-_MAX_TEXT = 400  # characters of an output
+_MAX_TEXT = 400  # characters of an output, or of a field of a seed
+_MAX_READ = 8_000  # of which keys are masked before they are cut
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,16 @@ def _draw(root: Root, job: Job, task: str | None) -> DrawResult:
     files = {name: _task_files(folder, name) for name in chosen}
     seed = records.read_json(folder.at(paths.SEED))
     found = result_of(number, job.state, files, said, seed, is_stale=_is_stale(job, said))
-    return found if not found.passed else _with_output(found, folder, job, files)
+    environment = job.exam.around.config.environment if job.exam is not None else os.environ
+    fields = {at: _short(value, environment) for at, value in found.fields.items()}
+    found = replace(found, fields=fields)
+    return _with_output(found, folder, job, files, environment) if found.passed else found
+
+
+def _short(value: object, environment: Mapping[str, str]) -> str:
+    """The beginning of a value on one line, without keys."""
+    text = redact(shown_value(value, _MAX_READ), environment)
+    return text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 1] + "…"
 
 
 def _tasks_of(job: Job, folder: JobFolder) -> list[str]:
@@ -167,7 +179,11 @@ def _task_files(folder: JobFolder, task: str) -> TaskFiles:
 
 
 def _with_output(
-    found: DrawResult, folder: JobFolder, job: Job, files: Mapping[str, TaskFiles]
+    found: DrawResult,
+    folder: JobFolder,
+    job: Job,
+    files: Mapping[str, TaskFiles],
+    environment: Mapping[str, str],
 ) -> DrawResult:
     """A result with the main artifact of the last of its tasks that has one."""
     for name, each in reversed([*files.items()]):
@@ -175,9 +191,8 @@ def _with_output(
             continue
         artifact = job.pipeline.task(name).artifact
         value, _ = records.read_main(folder, artifact)
-        text = shown_value(value)
-        text = text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 1] + "…"
-        return replace(found, output=each.letter.outputs.get(artifact), text=text)
+        output = each.letter.outputs.get(artifact)
+        return replace(found, output=output, text=_short(value, environment))
     return found
 
 
