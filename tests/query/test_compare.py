@@ -32,7 +32,9 @@ def measured(workspace: Workspace, variant: str, job: str, **values: float | boo
 
 
 def compare(workspace: Workspace, *words: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(run(workspace, "compare", "--json", *words))
+    result = workspace.popbuild("compare", "--json", *words)
+    assert result.code == 0, result.err
+    found: dict[str, Any] = json.loads(result.out)
     return found
 
 
@@ -196,3 +198,41 @@ def test_forms(four: Workspace, provider: Provider) -> None:
         assert "sk-abc" not in each
     assert "://" not in page
     assert "one form" in run(four, "compare", "--csv", "--json", code=3)
+
+
+def test_build_first(four: Workspace, provider: Provider) -> None:
+    """--build buys what is missing in any variant, and nothing the second time."""
+    for _ in range(2):
+        found = compare(four, "--variants", "base,cheap", "--build")
+        assert len(provider.requests) == 10
+        assert [each["jobs"] for each in found["variants"]] == [2, 2]
+    four.task("formatting", prompt="Anew: {{ artifacts.synthesis }}")
+    said = run(four, "compare", "--build", "--budget", "0", code=6)
+    assert "not compared: a variant has no results" in said
+    assert len(provider.requests) == 10
+    assert "--build" in run(four, "compare", "--budget", "1", code=3)
+
+
+def test_two_documents(four: Workspace, provider: Provider) -> None:
+    """Two jobs, or a job and what an earlier run made of it, with the words marked."""
+    texts = iter(["The market grows by ten percent.", "The market shrinks by ten percent."])
+    provider.answer = lambda request: Reply(
+        next(texts) if request.said("user").startswith("formatting") else request.said("user")
+    )
+    run(four, "run", "first")
+    (line,) = four.runs()
+    run(four, "run", "second")
+    for words in (["first", "second"], ["first", "second", "--task", "formatting"]):
+        said = run(four, "compare", *words)
+        assert "The market [-grows-] by ten" in said
+        assert "The market {+shrinks+} by ten" in said
+        assert max(map(len, said.splitlines())) <= 80
+    assert "[-first" in run(four, "compare", "first", "second", "--task", "research")
+    provider.answer = lambda request: Reply("The market grows by one percent.")
+    four.task("formatting", prompt="formatting: {{ artifacts.synthesis }}")
+    run(four, "run", "first")
+    found = json.loads(run(four, "compare", "first", "--run", line["pipelineId"], "--json"))
+    assert found["before"]["run"] == line["pipelineId"]
+    assert [part["after"] for part in found["lines"][0] if part["change"] == "changed"] == ["one"]
+    assert "no such earlier result" in run(four, "compare", "first", "--run", "pl-x", code=3)
+    assert "side" not in run(four, "compare", "first", "second", "--variants", "base")
