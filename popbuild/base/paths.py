@@ -111,6 +111,10 @@ def scores_place(task: str) -> str:
     return f"tasks/{task}/scores.json"
 
 
+def expected_place(job: str) -> str:
+    return f"expected/{job}.json"
+
+
 class _Below:
     """An attribute of a folder: a path below it."""
 

@@ -11,6 +11,7 @@ from popbuild.base import jsonio
 from popbuild.base.errors import InputError, PopbuildError, UsageError
 from popbuild.base.paths import Root
 from popbuild.base.roots import seen_in_error
+from popbuild.model.config.config import environment_of
 
 if TYPE_CHECKING:
     from popbuild.base.arguments import Given
@@ -39,7 +40,7 @@ def seen_by_command(error: PopbuildError, given: Given) -> None:
 def variants_of(root: Root, given: Given) -> list[Root]:
     """The root as each of the variants sees it that the words of a command name, which may be
     several, and as each of the draws that `--samples` wants."""
-    named = _named(given.variant)
+    named = _named(root, given.variant)
     names = [None] if named is None else dict.fromkeys(named.split(","))
     found = [seen_by(root, name, given.changes) for name in names]
     given.chosen = found[0] if len(found) == 1 else root
@@ -58,14 +59,21 @@ def variants_of(root: Root, given: Given) -> list[Root]:
     return [variants.drawn(each, number) for each in found for number in range(int(text))]
 
 
-def _named(given: str | None) -> str | None:
-    return (os.environ.get("POPBUILD_VARIANT") or None) if given is None else given
+def is_named(root: Root, given: Given) -> bool:
+    """Whether the words of a command, or the environment, name a variant."""
+    return _named(root, given.variant) is not None or bool(given.changes)
+
+
+def _named(root: Root, given: str | None) -> str | None:
+    if given is not None:
+        return given
+    return environment_of(root, os.environ).get("POPBUILD_VARIANT") or None
 
 
 def seen_by(root: Root, name: str | None, changes: Sequence[str] | None) -> Root:
     """The root as the variant of this name sees it, or the one that changes of it make. UsageError
     for a name or a change that means nothing."""
-    chosen = _named(name)
+    chosen = _named(root, name)
     if chosen is None and not changes:
         return root
     # Imported here: most commands have nothing to do with variants.

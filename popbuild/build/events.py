@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 class JobResult:
     """How the build of one job ended. `outcome` is one of up to date, complete, built (a partial
     build), rejected, unchanged (rejected before, with the same inputs), failed, stopped, waiting.
-    Times in milliseconds. With `spares_others` the other jobs of the command go on: it ended as
+    Times in milliseconds. `measured` are the tasks of a job that is up to date whose scores were
+    measured anew. With `spares_others` the other jobs of the command go on: it ended as
     asked, or because of its own pipeline."""
 
     id: str
@@ -34,6 +35,7 @@ class JobResult:
     error: PopbuildError | None = None
     notes: tuple[str, ...] = ()
     frozen: tuple[str, ...] = ()
+    measured: tuple[str, ...] = ()
     questions: tuple[Question, ...] = ()
     spares_others: bool = False
 
@@ -67,6 +69,7 @@ class JobResult:
         more = {
             "task": self.task,
             "frozen": list(self.frozen),
+            "measured": list(self.measured),
             "waiting": [question.as_json() for question in self.questions],
             "problems": [problem.as_json() for problem in self.problems],
             "error": self.error.as_json() if self.error else None,

@@ -10,7 +10,7 @@ from popbuild.base.paths import COMPLETE
 from popbuild.base.redact import redact
 from popbuild.build.events import JobResult
 from popbuild.build.job_run import JobRun, Outcomes, TaskFailed, TaskRejected, TaskStopped
-from popbuild.jobs import promotion, records
+from popbuild.jobs import promotion, records, score_records
 from popbuild.jobs.examine import Exam
 from popbuild.model import status as states
 from popbuild.model.clock import timestamp
@@ -84,13 +84,15 @@ def _could_go_on(exam: Exam) -> bool:
 
 
 def _last_look(run: JobRun) -> dict[str, Any] | None:
-    """Judge every main artifact once more: the body of a rejection, None if all pass."""
+    """Judge every main artifact once more, and the scores that gates ask for: the body of a
+    rejection, None if all pass."""
     for task in run.exam.pipeline.tasks:
         found = run.exam.judge(task)
         if found:
             known = {"pipelineId": run.id, "task": task.id, "stage": "finalValidation"}
             return promotion.rejection(run.job, found, **known)
-    return None
+    by_score = score_records.score_gate(run.exam)
+    return promotion.score_refusal(run.exam, *by_score, run.id) if by_score is not None else None
 
 
 def _reject(

@@ -18,6 +18,7 @@ from popbuild.build import over_jobs
 from popbuild.build.events import JobResult
 from popbuild.build.finish import finish
 from popbuild.build.job_run import BuildServices, JobRun
+from popbuild.build.measuring import measured_after, measured_in_place
 from popbuild.build.nothing_to_do import Options
 from popbuild.build.ready import ReadyTasks
 from popbuild.jobs import (
@@ -83,7 +84,7 @@ class JobBuild:
             job = await asyncio.to_thread(self._with_texts, job)
         result = self._nothing_to_build(job)
         if result is not None:
-            return result
+            return await measured_in_place(self.services, job, result)
         assert job.exam is not None
         for problem in attachment_problems(job.exam.pipeline, job.files):
             raise problem
@@ -191,7 +192,7 @@ class JobBuild:
         services.events.job_started(self.id, run.id, reasons)
         opened.catch_up(run.exam)
         ready = ReadyTasks(run, self.tasks, always=services.options.always and self.is_named)
-        self.building = asyncio.ensure_future(ready.build())
+        self.building = asyncio.ensure_future(measured_after(ready.build(), run, ready.outcomes))
         if self.is_to_stop:
             self.building.cancel()
         try:

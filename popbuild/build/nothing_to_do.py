@@ -59,13 +59,13 @@ def settle_without_building(
         exam = found.exam
         if exam is None or found.folder is None or found.state == REJECTED:
             return None
-        if found.damage or found.removed:
+        if found.damage or found.removed or found.unmeasured:
             return None  # nothing to call, but the job is not as a clean build would have it
         wanted = set(exam.pipeline.names)
         if tasks is not None:
             wanted &= set(tasks)
             wanted = wanted.union(*(exam.pipeline.upstream(name) for name in wanted))
-        if tasks is None and found.state != COMPLETE:
+        if tasks is None and not found.matches:
             return None  # all tasks may be up to date, but the job is not promoted yet
         if not exam.up_to_date(wanted):
             return None

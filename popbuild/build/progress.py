@@ -144,7 +144,8 @@ def _ending(result: JobResult) -> list[str]:
     at = f" at {result.task}" if result.task else ""
     match result.outcome:
         case "up to date":
-            return [f"-- {job}  up to date{frozen}"]
+            measured = f", scores measured: {', '.join(result.measured)}" if result.measured else ""
+            return [f"-- {job}  up to date{measured}{frozen}"]
         case "complete":
             what = f"{seconds(result.duration_ms)}, {used(result.usage)}"
             return [f"{job}: complete, {what}{frozen}", *where]

@@ -11,6 +11,7 @@ from popbuild.base.units import fit_line, money, seconds
 from popbuild.jobs.lookup import Job
 from popbuild.model.decision import in_words
 from popbuild.model.foreign_status import error_text
+from popbuild.model.scores import Score
 from popbuild.query.untrusted import usage as usage_in
 
 _MOST_NAMED = 20  # files of no task
@@ -62,11 +63,24 @@ def _remarks(job: Job, name: str, task: Mapping[str, Any], indent: str) -> Itera
         yield f"{indent}{job.exam.verdicts[name] if job.exam else 'frozen'}"
     if task["edited"]:
         yield f"{indent}its artifact was edited by hand"
+    yield from _score_lines(task.get("scores", {}), indent)
+    if task.get("toMeasure"):
+        yield f"{indent}scores to be measured by the next run"
     if "decision" in task:
         yield fit_line(indent, in_words(task["decision"]))
     if task["error"]:
         first = (error_text(task["error"]) or "").split("\n", maxsplit=1)[0]
         yield f"{indent}error: {printable(first)}"
+
+
+def _score_lines(scores: Mapping[str, Any], indent: str) -> Iterator[str]:
+    """A task's scores in one line, and why one could not be measured."""
+    if scores:
+        shown = (f"{name} {Score(each['value']).in_words}" for name, each in scores.items())
+        yield fit_line(f"{indent}scores: ", ", ".join(shown))
+    for name, each in scores.items():
+        if each["value"] is None:
+            yield fit_line(f"{indent}{name}: ", each["reason"])
 
 
 def _unowned_lines(unowned: Sequence[str]) -> Iterator[str]:

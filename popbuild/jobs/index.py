@@ -197,10 +197,12 @@ class Index:
                 return found
             holds_seed = job_state.holds_seed(found.folder, found.seed)
             holds_all = holds_seed and not differing_inputs(found.folder, found.files)
+            holds_all = holds_all and not found.unmeasured
             if found.up_to_date and holds_all:
                 self._known[job] = found.pipeline
             is_sound = found.state == COMPLETE and not (found.bad or found.damage or found.removed)
-            told = stamps.told_verdicts(found.exam) if is_sound and found.exam else None
+            is_told = is_sound and not found.unmeasured
+            told = stamps.told_verdicts(found.exam) if is_told and found.exam else None
             if told is None and not (found.up_to_date and holds_all):
                 return found
         name = found.seed.get("pipeline", DEFAULT_PIPELINE)

@@ -1,4 +1,6 @@
-"""Jobs on disk: which there are, which directory answers for each, and how it stands."""
+"""Jobs on disk: which there are, which directory answers for each, and how it stands.
+
+Over 300 lines: how a job stands, and which directory says so, are one question."""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from typing import Any
 from popbuild.base import disk, paths
 from popbuild.base.errors import ConfigError, InputError, NotOursError
 from popbuild.base.paths import COMPLETE, CURRENT, REJECTED, JobFolder, Root
-from popbuild.jobs import job_ids, job_state, records, staleness
+from popbuild.jobs import job_ids, job_state, records, score_records, staleness
 from popbuild.jobs.examine import Exam, examine, examine_unbuilt
 from popbuild.jobs.input_files import InputFiles
 from popbuild.jobs.job_state import DAMAGE, damage_of, removed_tasks, standing_state
@@ -65,8 +67,17 @@ class Job:
 
     @property
     def matches(self) -> bool:
-        """Whether all its artifacts are as today's inputs want them, and promoted."""
-        return self.state == COMPLETE and self.exam is not None and self.exam.up_to_date()
+        """Whether all its artifacts are as today's inputs want them, and promoted; and so are the
+        scores that its gates ask for."""
+        if self.state != COMPLETE or self.exam is None or not self.exam.up_to_date():
+            return False
+        return score_records.passes_by_score(self.exam)
+
+    @property
+    def unmeasured(self) -> tuple[str, ...]:
+        """The tasks whose scores do not hold: the next run measures them. It makes nothing stale,
+        but where a gate asks for a score."""
+        return score_records.unmeasured(self.exam) if self.exam is not None else ()
 
     @property
     def all_input_places(self) -> list[str]:
@@ -104,7 +115,7 @@ class Job:
         if self.is_not_ours:
             return f"{self.state}, cannot be built here"
         if self.exam is None or self.folder is None or self.up_to_date:
-            return ", ".join([self.state, *self._skipped, *self._frozen])
+            return ", ".join([self.state, *self._to_measure, *self._skipped, *self._frozen])
         asked = self.questions
         held = {each.id for each in self.exam.pipeline.tasks if self.exam.held_by(each)}
         changed = [
@@ -120,7 +131,7 @@ class Job:
             "no longer its task": self.removed,
         }
         parts += [f"{what}: {', '.join(names)}" for what, names in lists.items() if names]
-        more = [*filter(None, [self.damage]), *self._skipped, *self._frozen]
+        more = [*filter(None, [self.damage]), *self._to_measure, *self._skipped, *self._frozen]
         return ", ".join([*parts, *more])
 
     @property
@@ -141,6 +152,13 @@ class Job:
         where = "" if self.bad_seed is None else self.bad_seed.where
         is_known = where in ("", paths.seed_place(self.id)) or not where.startswith("seeds/")
         return "" if is_known else f"{where}: "
+
+    @property
+    def _to_measure(self) -> list[str]:
+        """Which scores the next run measures, where nothing else is to be done."""
+        is_next = self.exam is not None and self.exam.up_to_date()
+        names = self.unmeasured if is_next and self.state == COMPLETE else ()
+        return [f"scores to be measured: {', '.join(names)}"] if names else []
 
     @property
     def _skipped(self) -> list[str]:

@@ -19,7 +19,9 @@ from popbuild.model.status import Status
 IMPORTED = "import"  # the source of a job that another program began
 
 _OF_JOB = frozenset({SEED, STATUS, CLAIMED, "seal.json", "rejection.json"})
-_OF_TASK = ("output.json", "letter.json", "items.jsonl", "decision.json", "execution-logs.json")
+_OF_TASK = frozenset(
+    "output.json letter.json items.jsonl decision.json scores.json execution-logs.json".split()
+)
 
 
 def keep_original(root: Root, folder: JobFolder) -> None:

@@ -16,6 +16,7 @@ from popbuild.jobs.examine import Exam
 from popbuild.jobs.job_ids import PROMOTIONS
 from popbuild.jobs.job_state import SUBMITTED, state_in
 from popbuild.jobs.seed_files import BadSeed
+from popbuild.model import scoring
 from popbuild.model import status as states
 from popbuild.model.clock import name_stamp, timestamp
 from popbuild.model.decision import STAGE as HUMAN_GATE
@@ -252,6 +253,22 @@ def refusal_body(exam: Exam, task: Task, run: str) -> dict[str, Any]:
         pipelineId=run,
         task=task.id,
         stage=HUMAN_GATE,
+        refinementAttempts=letter.refinements,
+        fingerprint=letter.fingerprint,
+        calls=letter.body.get("calls", []),
+    )
+
+
+def score_refusal(exam: Exam, task: Task, problems: Iterable[Problem], run: str) -> dict[str, Any]:
+    """The body of rejection.json for scores of a task that are not as its gate wants them."""
+    letter = exam.letters[task.id]
+    assert letter is not None
+    return rejection(
+        exam.folder.id,
+        problems,
+        pipelineId=run,
+        task=task.id,
+        stage=scoring.SCORE_STAGE,
         refinementAttempts=letter.refinements,
         fingerprint=letter.fingerprint,
         calls=letter.body.get("calls", []),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from popbuild.jobs import fingerprint, staleness
 from popbuild.jobs.examine import Exam
+from popbuild.jobs.score_records import score_gate, unmeasured
+from popbuild.model import scoring
 from popbuild.model.decision import REJECTED as REFUSED
 from popbuild.model.decision import STAGE as HUMAN_GATE
 
@@ -20,6 +22,9 @@ def rejection_stands(exam: Exam, rejection: object) -> str | None:
     task = exam.pipeline.task(name)
     if rejection.get("stage") == HUMAN_GATE:
         return task.id if exam.standing(task) == REFUSED else None
+    if rejection.get("stage") == scoring.SCORE_STAGE:
+        by_score = score_gate(exam) if exam.up_to_date() and not unmeasured(exam) else None
+        return by_score[0].id if by_score is not None else None
     if not exam.up_to_date(exam.pipeline.upstream(name)):
         return None
     inputs = exam.inputs(task)

@@ -23,7 +23,7 @@ from popbuild.jobs.staleness import Verdict
 from popbuild.jobs.surroundings import Surroundings
 from popbuild.model.pipeline import Pipeline
 
-_INDEX_VERSION = 5
+_INDEX_VERSION = 6
 _MAX_REASONS = 4_000  # characters of a stale job's reasons that are kept
 _pack = struct.Struct("=qqqQQ").pack
 
@@ -44,6 +44,7 @@ def watched_of(around: Surroundings, pipeline: Pipeline) -> Watched:
     places = [SEED, STATUS]
     for task in pipeline.tasks:
         places += [paths.letter_place(task.id), paths.artifact_place(task.artifact)]
+    places += [paths.scores_place(task.id) for task in pipeline.scored]
     elsewhere = jsonio.digest(
         [
             own_code(),
@@ -72,7 +73,8 @@ def stats_of(
     its seed names."""
     folder = root.job_place(COMPLETE, job)
     own = (f"{folder}/{each}" for each in watched.places)
-    places = (paths.seed_place(job), root.samples_place(job), *own, *inputs)
+    expected = [paths.expected_place(job)] if watched.pipeline.scored else []
+    places = (paths.seed_place(job), root.samples_place(job), *own, *inputs, *expected)
     return Stats(row, [look(root.at(each)) for each in places])
 
 
@@ -92,7 +94,10 @@ class OneMoment:
         seed = look(paths.seed_place(job)) if job in self._seeds else None
         samples = look(self._root.samples_place(job)) if job in self._samples else None
         own = [look(f"{folder}/{each}") for each in watched.places]
-        return Stats(self._rows.get(job, b""), [seed, samples, *own, *map(look, inputs)])
+        found = [seed, samples, *own, *map(look, inputs)]
+        if watched.pipeline.scored:
+            found.append(look(paths.expected_place(job)))
+        return Stats(self._rows.get(job, b""), found)
 
 
 def stamp_of(watched: Watched, stats: Stats, members: bytes = b"") -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from popbuild.base import jsonio
 from popbuild.model.problem import MISSING, value_at
+from popbuild.model.scoring import Scoring
 
 _NAMES_ITEM = re.compile(r"\b(item|position)\b")
 MAX_REFINEMENTS = 2  # storage format, "Job Failure": max 2 attempts
@@ -43,7 +44,7 @@ class Task:
     models take by its own word. `when` is a condition, an expression; where it is false the task
     is skipped. `foreach` is an expression that gives a list: the stages run once for each of its
     items, which `key` names; a share of them may fail. `vars` are the pipeline's: a task depends on
-    what it reads of them.
+    what it reads of them. `scoring` measures its output, None for nothing.
     """
 
     id: str
@@ -69,6 +70,7 @@ class Task:
     modules: Mapping[str, str] = field(default_factory=dict)
     human_gate: HumanGate | None = None
     vars: Mapping[str, Any] = field(default_factory=dict)
+    scoring: Scoring | None = None
 
     @functools.cached_property
     def as_one_item(self) -> Task:
@@ -187,6 +189,11 @@ class Pipeline:
     def gated(self) -> tuple[Task, ...]:
         """The tasks that have a human gate."""
         return tuple(task for task in self.tasks if task.human_gate is not None)
+
+    @functools.cached_property
+    def scored(self) -> tuple[Task, ...]:
+        """The tasks whose output is measured."""
+        return tuple(task for task in self.tasks if task.scoring is not None)
 
     def upstream(self, name: str) -> set[str]:
         """Every task that this one needs, directly or not."""

@@ -15,6 +15,7 @@ from popbuild.jobs.examine import Exam
 from popbuild.jobs.input_files import own_places
 from popbuild.jobs.lookup import Job
 from popbuild.jobs.records import is_foreign, listed_tasks, read_decision, shown_status
+from popbuild.jobs.score_records import read_scores
 from popbuild.jobs.seed_files import BadSeed
 from popbuild.jobs.selection import select
 from popbuild.jobs.surroundings import Surroundings
@@ -137,8 +138,18 @@ def _as_judged(job: Job, exam: Exam, task: Task, entry: Mapping[str, Any]) -> di
         body |= {"skipped": True, "reason": verdict.skipped}
     if isinstance(entry.get("currentStage"), str) and said == "running" and not killed:
         body["currentStage"] = entry["currentStage"]
+    if job.folder is not None and task.scoring is not None:
+        body |= _scores(job, job.folder, task)
     decision = _decision(exam, task) if job.folder else None
     return body if decision is None else {**body, "decision": decision.as_json()}
+
+
+def _scores(job: Job, folder: JobFolder, task: Task) -> dict[str, Any]:
+    """The scores of a task as they stand, and whether they hold."""
+    last = read_scores(folder, task.id)
+    found = last.scores.items() if last is not None else ()
+    body = {name: {"value": each.value, "reason": each.reason} for name, each in found}
+    return {"scores": body, **({"toMeasure": True} if task.id in job.unmeasured else {})}
 
 
 def _as_it_says(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -227,8 +238,9 @@ def files_of(job: Job, task: str | None = None) -> list[ShownFile]:
             names |= dict.fromkeys(sorted(path.name for path in standing))
         found += [ShownFile(kind, name, folder.files(kind) / name) for name in names]
     for each in [task] if task else tasks:
-        fixed = (folder.output, folder.letter, folder.items, folder.decision, folder.execution_logs)
-        there = [path for path in (place(each) for place in fixed) if path.exists()]
+        ours = (folder.output, folder.letter, folder.items, folder.decision, folder.scores)
+        fixed = (*(place(each) for place in ours), folder.execution_logs(each))
+        there = [path for path in fixed if path.exists()]
         found += [ShownFile("tasks", f"{each}/{path.name}", path) for path in there]
     inputs = [folder.path / each for each in own_places(folder)] if task is None else []
     found += [ShownFile(INPUTS, path.name, path) for path in inputs if disk.stands(path)]

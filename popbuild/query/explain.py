@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from popbuild.base import jsonio
@@ -14,6 +14,7 @@ from popbuild.base.paths import Root, shown_name
 from popbuild.jobs.config_archive import Objects
 from popbuild.jobs.examine import Exam
 from popbuild.jobs.lookup import Job
+from popbuild.jobs.score_records import why_unmeasured
 from popbuild.jobs.staleness import DependencyChange, Verdict, brief
 from popbuild.model.pipeline import Task
 from popbuild.model.problem import MISSING, column_items
@@ -40,7 +41,8 @@ class Reason:
 class Explanation:
     """A task: its verdict, every reason, and each dependency with its digest. `built` is the time
     and the run of its build, or None; `items` are those of its list that are to be run, each with
-    its reasons, of how many, or None where it has no list or that is not known yet."""
+    its reasons, of how many, or None where it has no list or that is not known yet. `scores` are
+    those that the next run measures, and why."""
 
     task: str
     verdict: Verdict
@@ -48,6 +50,7 @@ class Explanation:
     dependencies: tuple[tuple[str, str], ...]
     built: tuple[str, str] | None
     items: tuple[Mapping[str, tuple[str, ...]], int] | None = None
+    scores: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def state(self) -> str:
@@ -71,6 +74,7 @@ class Explanation:
             "built": self.built and {"at": self.built[0], "pipelineId": self.built[1]},
             "dependencies": dict(self.dependencies),
             **({} if self.items is None else {"items": self._items()}),
+            **({"scoresToMeasure": dict(self.scores)} if self.scores else {}),
         }
 
     def _items(self) -> dict[str, Any]:
@@ -108,7 +112,8 @@ def _explain(exam: Exam, task: Task) -> Explanation:
         built = (str(execution.get("endedAt", "")), str(letter.body.get("pipelineId", "")))
     dependencies = tuple(sorted(letter.fingerprint.items())) if letter else ()
     items = _items(exam, task) if task.foreach and verdict.stale else None
-    return Explanation(task.id, verdict, reasons, dependencies, built, items)
+    scores = why_unmeasured(exam, task)
+    return Explanation(task.id, verdict, reasons, dependencies, built, items, scores)
 
 
 def _items(exam: Exam, task: Task) -> tuple[Mapping[str, tuple[str, ...]], int] | None:
@@ -155,6 +160,8 @@ def explain_lines(explanations: Iterable[Explanation], *, dependencies: bool) ->
             yield from (f"    {shown_name(key)}: {'; '.join(found)}" for key, found in shown)
             if len(waiting) > _MAX_ITEMS:
                 yield f"    … {len(waiting) - _MAX_ITEMS:,} more"
+        for name, why in each.scores.items():
+            yield f"  score {name} is to be measured: {why}"
         if each.verdict.as_built:
             yield f"  to see it as it was built: {each.verdict.as_built}"
         if each.built is not None:

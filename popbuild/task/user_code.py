@@ -23,12 +23,12 @@ from types import ModuleType
 from typing import Any
 
 from popbuild.base.errors import ConfigError, PopbuildError, TaskError, nearest, shown_error
+from popbuild.model.config.python_functions import DefinedFunction, takes_arguments
 from popbuild.model.config.python_imports import file_of
 from popbuild.model.config.snapshot import Snapshot
 from popbuild.model.stage_names import FUNCTIONS
 
 _STAGES = frozenset(FUNCTIONS.values())
-_Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 _VALUES = (ast.Constant, ast.JoinedStr, ast.List, ast.Tuple, ast.Set, ast.Dict)
 _NO_FUNCTIONS = (ast.ClassDef, ast.Import, *_VALUES)
 
@@ -158,8 +158,8 @@ def wrong_stages(tree: ast.Module, path: str) -> Iterator[ConfigError]:
         if name not in _STAGES or value is None:
             continue
         where: dict[str, object] = {"file": f"pipeline-config/{path}", "at": f"line {line}"}
-        if isinstance(value, _Function):
-            if not _takes_one(value.args):
+        if isinstance(value, DefinedFunction):
+            if not takes_arguments(value.args, 1):
                 yield ConfigError(
                     "a stage takes the wrong parameters",
                     {**where, "found": f"{name}({ast.unparse(value.args)})"},
@@ -183,7 +183,7 @@ def near_stages(
     used |= {each.attr for each in ast.walk(tree) if isinstance(each, ast.Attribute)}
     used |= {each.value for each in ast.walk(tree) if isinstance(each, ast.Constant)}
     for name, line, value in _defined(tree):
-        if not isinstance(value, _Function) or name in _STAGES or name.startswith("_"):
+        if not isinstance(value, DefinedFunction) or name in _STAGES or name.startswith("_"):
             continue
         close = nearest(name, _STAGES)
         if close is None:
@@ -224,17 +224,6 @@ def _defined(tree: ast.Module) -> Iterator[tuple[str, int, ast.AST | None]]:
             below = [*node.body, *(each for one in handlers for each in one.body)]
             below += [] if isinstance(node, ast.With) else node.orelse
             waiting.extend(reversed(below))
-
-
-def _takes_one(given: ast.arguments) -> bool:
-    places = [*given.posonlyargs, *given.args]
-    needed = len(places) - len(given.defaults)
-    by_name = [
-        each
-        for each, default in zip(given.kwonlyargs, given.kw_defaults, strict=True)
-        if default is None
-    ]
-    return needed <= 1 and bool(places or given.vararg) and not by_name
 
 
 def _plain(name: str) -> str:

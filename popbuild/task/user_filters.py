@@ -20,6 +20,7 @@ from jinja2.tests import TESTS
 
 from popbuild.base import jsonio
 from popbuild.base.errors import InputError, PopbuildError, TaskError, shown_error
+from popbuild.model.config.python_functions import public_functions
 from popbuild.model.config.rules import FILTERS_FILE
 from popbuild.task.reads import plain
 from popbuild.task.user_code import imported, place_in
@@ -57,7 +58,7 @@ def declared(source: str) -> Declared:
     tests: dict[str, str] = {}
     unfit: dict[str, str] = {}
     lines: dict[str, int] = {}
-    for function, line, defined in _functions(tree.body):
+    for function, line, defined in public_functions(tree.body):
         is_test = function.startswith(_TEST) and function != _TEST
         name = function.removeprefix(_TEST) if is_test else function
         lines[function] = line
@@ -167,30 +168,6 @@ def _value(given: Any) -> Any:
     if isinstance(given, dict):
         return {key: _value(each) for key, each in given.items()}
     return plain(given)
-
-
-_Defined = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
-
-
-def _functions(body: list[ast.stmt]) -> Iterator[tuple[str, int, _Defined]]:
-    """The public functions at the top of a module, under `if` and `try` too, with their lines.
-    Imported names are none: they would be filters by accident."""
-    for node in body:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            found: list[tuple[str, _Defined]] = [(node.name, node)]
-        elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Lambda):
-            value = node.value
-            found = [(each.id, value) for each in node.targets if isinstance(each, ast.Name)]
-        else:
-            found = []
-            handlers = [each.body for each in getattr(node, "handlers", ())]
-            blocks = (getattr(node, name, []) for name in ("body", "orelse", "finalbody"))
-            if isinstance(node, ast.If | ast.Try | ast.With):
-                for block in (*blocks, *handlers):
-                    yield from _functions(block)
-        yield from (
-            (name, node.lineno, defined) for name, defined in found if not name.startswith("_")
-        )
 
 
 def _takes_a_value(given: ast.arguments) -> bool:

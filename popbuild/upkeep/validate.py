@@ -10,12 +10,21 @@ from typing import Any
 
 from popbuild.base import disk, tree
 from popbuild.base.errors import NotOursError, PopbuildError, UsageError
-from popbuild.base.paths import COMPLETE, CURRENT, PENDING, REJECTED, JobFolder, Root, shown_name
+from popbuild.base.paths import (
+    COMPLETE,
+    CURRENT,
+    PENDING,
+    REJECTED,
+    VARIANTS,
+    JobFolder,
+    Root,
+    shown_name,
+)
 from popbuild.base.units import count
 from popbuild.jobs import job_ids, row_seeds
 from popbuild.jobs.records import is_foreign
 from popbuild.jobs.surroundings import Surroundings
-from popbuild.model.config import config
+from popbuild.model.config import config, variants
 from popbuild.model.config.config import Config
 from popbuild.model.config.rules import has_ours
 from popbuild.model.pipeline import Pipeline, Task
@@ -31,12 +40,13 @@ from popbuild.upkeep.misspelt import doubts, wrong_filters
 
 @dataclass
 class Validation:
-    """How many files were checked, and what is wrong with them. `warnings` are what may not be
-    meant, and stop nothing."""
+    """How many files were checked, those of all variants beside the main one once more for each,
+    and what is wrong with them. `warnings` are what may not be meant, and stop nothing."""
 
     checked: int = 0
     findings: list[Finding] = field(default_factory=list)
     warnings: list[Finding] = field(default_factory=list)
+    variants: int = 0
 
     def add(self, found: Iterable[Finding], checked: int = 1) -> None:
         self.checked += checked
@@ -51,8 +61,25 @@ def validate(root: Root, paths: Iterable[Path] = ()) -> Validation:
         if not path.exists():
             raise UsageError("no such file or folder", {"path": path})
     found = _Validator(root, given).run()
-    seen = ([each.as_seen(root) for each in some] for some in (found.findings, found.warnings))
+    wrong, doubtful = found.findings, found.warnings
+    seen = [each.as_seen(root) for each in wrong], [each.as_seen(root) for each in doubtful]
     return Validation(found.checked, *seen)
+
+
+def validate_all(root: Root) -> Validation:
+    """Check everything, of each variant too. What concerns several of them is found once."""
+    whole = validate(root)
+    for label in dict.fromkeys([*variants.written(root), *variants.with_jobs(root)]):
+        try:
+            found = validate(variants.choose(root, label))
+        except UsageError as error:
+            file = f"pipeline-data/{VARIANTS}/{label}/"
+            warning = Finding(file, Problem(error.as_line()), is_warning=True)
+            found = Validation(0, [], [warning])
+        whole.variants += 1
+        for told, more in ((whole.findings, found.findings), (whole.warnings, found.warnings)):
+            told += [each for each in more if each not in told]
+    return whole
 
 
 class _Validator:

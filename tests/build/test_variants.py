@@ -58,6 +58,10 @@ def test_the_commands_know_a_variant(four: Workspace, provider: Provider) -> Non
     )
     doit = four.run("doit", "run", "job=first", env={"POPBUILD_VARIANT": "cheap"})
     assert doit.code == 0
+    assert "and 1 variant: all valid" in run(four, "validate")
+    four.write(".env", "POPBUILD_VARIANT=cheap\n")
+    assert run(four, *shown) == run(four, *shown, "--variant", "cheap")
+    (four.root / ".env").unlink()
     listed = four.run("doit", "list", "--variant", "cheap")
     assert listed.code == 0
     assert "complete" in listed.out
@@ -162,7 +166,8 @@ def test_bad_files(four: Workspace, provider: Provider, path: str, content: str,
         assert "Traceback" not in result.err
     assert len(provider.requests) <= 6  # what stands above a prompt that fails
     provider.requests.clear()
-    run(four, "validate")
+    assert said in run(four, "validate", code=1)
+    run(four, "validate", "--variant", "base")
     run(four, "run", "first")
 
 

@@ -11,7 +11,7 @@ from popbuild.base import disk, jsonio
 from popbuild.base.errors import ConfigError, InputError
 from popbuild.base.paths import Root
 from popbuild.base.redact import redact
-from popbuild.model.config import python_imports
+from popbuild.model.config import python_functions, python_imports
 from popbuild.model.config.snapshot import Snapshot
 from popbuild.model.problem import Problem
 
@@ -64,6 +64,17 @@ class ConfigDocuments:
             self._used[key] = python_imports.names_in_source(data, path) if found is None else found
         names: list[str] = self._used[key]
         return names
+
+    def scores_in(self, path: str) -> dict[str, list[str]]:
+        """What a scores.py defines, read once for each content of it."""
+        data = self.snapshot.files[path]
+        key = _key(b"scores", python_functions.FUNCTIONS_VERSION.encode(), data)
+        if key not in self._used:
+            found = self._index.get(key)
+            found = python_functions.scores_in_source(data) if found is None else found
+            self._used[key] = found
+        scores: dict[str, list[str]] = self._used[key]
+        return scores
 
     def check_no_key(self, path: str) -> None:
         """ConfigError for a file with a key in it: settings go into letters and the store."""

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from popbuild.base.errors import ConfigError, no_such
-from popbuild.model.config import python_imports, settings
+from popbuild.model.config import python_imports, score_settings, settings
 from popbuild.model.config.documents import ConfigDocuments, not_valid
 from popbuild.model.config.javascript_map import plain_map, task_folder
 from popbuild.model.config.rules import (
@@ -136,6 +136,8 @@ class Reader:
         has_own = own_path in self._snapshot.files
         own: dict[str, Any] = self._documents.read(own_path, "task") if has_own else {}
         config = own.get("config", {})
+        scoring = score_settings.scoring_of(self._documents, folder, own)
+        files = score_settings.without_code(self._documents, scoring, files, command or ())
         for pattern in own.get("files", ()):
             files.update(self._further_files(pattern, name, own_path))
         if command is None:
@@ -148,6 +150,7 @@ class Reader:
             **said_of_task(own),
             **self._settings(name, {**config, **entry.settings}, command, entry.defaults),
             "vars": merged(entry.vars, self._variant.vars),
+            "scoring": scoring,
         }
         gate = own.get("gate", {})
         if "message" in gate:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 STORAGE_FORMATS = tuple(
     "seed extraction samples pipeline variant registry task tasks-status output letter decision "
-    "execution-logs items run runs-copy rejection seal archive".split()
+    "scores execution-logs items run runs-copy rejection seal archive".split()
 )
 _COMMON = "common"  # what several formats share
 _URI = "urn:popbuild:schema:"
