@@ -149,10 +149,14 @@ def _difference(found: Comparison, column: ColumnSummary, measure: str) -> str:
     each = found.difference(column.variant, measure)
     if each is None:
         return "no job in common"
-    star = " *" if each.excludes_zero else ""
+    return difference_cell(each, measure) + (" *" if each.excludes_zero else "")
+
+
+def difference_cell(found: Measured, measure: str) -> str:
+    """A difference with its interval: `+0.06 [-0.02, 0.14]`, `+6 % [-2, 14]`."""
     if measure == PASSING:
-        return f"{100 * each.value:+.0f} %{_interval(each, 100, '.0f')}{star}"
-    return f"{each.value:+.2g}{_interval(each)}{star}"
+        return f"{100 * found.value:+.0f} %{_interval(found, 100, '.0f')}"
+    return f"{found.value:+.2g}{_interval(found)}"
 
 
 def _interval(found: Measured, factor: float = 1, form: str = ".2g") -> str:

@@ -15,6 +15,7 @@ from popbuild.jobs import item_receipts, records
 from popbuild.jobs.lookup import Job
 from popbuild.jobs.rejections import rejection_stands
 from popbuild.model.config import variants
+from popbuild.model.config.config import DEFAULT_PIPELINE
 from popbuild.model.scores import open_scores
 from popbuild.query import describe, untrusted
 from popbuild.query.compare.comparison import Comparison, compared, shown_value
@@ -87,7 +88,7 @@ def compare_jobs(
 ) -> Comparison:
     """What the variants have of jobs, by names and globs, or of all. UsageError where a task is
     unknown, a variant has no result, or the variants have no job in common."""
-    cells = {each.name: _cells(each, names, task) for each in columns}
+    cells = {each.name: read_cells(each, names, task) for each in columns}
     _refuse_unknown_task(columns, cells, task)
     found = compared(cells, task, notes)
     empty = [each for each in found.columns if not each.jobs]
@@ -108,9 +109,13 @@ def compare_jobs(
     return found
 
 
-def _cells(
-    column: ComparedColumn, names: Collection[str], task: str | None
+def read_cells(
+    column: ComparedColumn,
+    names: Collection[str],
+    task: str | None = None,
+    pipeline: str | None = None,
 ) -> dict[str, CellResult]:
+    """What a variant and its draws have of jobs, or of those of one pipeline."""
     found: dict[str, list[DrawResult]] = {}
     for root in column.roots:
         # Of a further draw, a job that has none is not left out: it is drawn less often.
@@ -119,8 +124,20 @@ def _cells(
         there = _with_results(root) if is_further else ids
         wanted = [job for job in ids if job in there]
         for job in describe.jobs_of(root, wanted):
-            found.setdefault(job.id, []).append(_draw(root, job, task))
+            if pipeline is None or _pipeline_name(job) == pipeline:
+                found.setdefault(job.id, []).append(_draw(root, job, task))
     return {job: CellResult(tuple(draws)) for job, draws in found.items()}
+
+
+def _pipeline_name(job: Job) -> str:
+    """The name of a job's pipeline, as its seed has it."""
+    seed = (
+        job.seed
+        if job.seed is not None or job.folder is None
+        else records.read_json(job.folder.at(paths.SEED))
+    )
+    found = seed.get("pipeline", DEFAULT_PIPELINE) if isinstance(seed, dict) else DEFAULT_PIPELINE
+    return str(found)
 
 
 def _draw(root: Root, job: Job, task: str | None) -> DrawResult:
