@@ -146,6 +146,7 @@ class Running:
             try:
                 code = self._process.wait(timeout_s)
             except TimeoutError:
+                _say_where(self.pid)
                 self.kill()
                 self.wait(PATIENCE_S)
                 raise TimeoutError(
@@ -162,6 +163,7 @@ class Running:
         deadline = time.monotonic() + timeout_s
         while text not in self.out and text not in self.err:
             if time.monotonic() > deadline:
+                _say_where(self.pid)
                 raise TimeoutError(f"no {text!r} in {timeout_s:g} s\n{self.out}\n{self.err}")
             time.sleep(0.01)
 
@@ -185,6 +187,13 @@ class Running:
     def _signal_group(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
+
+
+def _say_where(group: int) -> None:
+    """Have the forks in a process group write where their threads are. Others end by the signal."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, fork_server.ASKED_WHERE)
+        time.sleep(1)  # the command hangs, so nothing else tells when it has written
 
 
 class _Process(Protocol):
@@ -313,6 +322,7 @@ def _run_kept(
         code, is_free = child.run(_order(argv, cwd, env), files, timeout_s)
         return Result(code, _text(files[1]), _text(files[2]))
     except TimeoutError:
+        _say_where(child.pid)
         out, err = map(_text, files[1:])
         raise TimeoutError(f"{argv} ran for more than {timeout_s:g} s\n{out}\n{err}") from None
     finally:

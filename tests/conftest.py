@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,25 +54,22 @@ _COMMANDS = {"provider", "workspace"}
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Keep on one worker the tests of a file that share what one of its fixtures builds. (xdist's
-    own groups are lost with pytest 9.2, which keeps a test's name where xdist does not write.)"""
-    from xdist.scheduler import LoadScopeScheduling
-
-    class ByFixture(LoadScopeScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            file = nodeid.partition("::")[0]
-            return file if _shares_a_fixture(config.rootpath / file) else nodeid
+    from scheduling import ByFixture  # by the controller alone
 
     return ByFixture(config, log)
 
 
-@functools.cache
-def _shares_a_fixture(file: Path) -> bool:
-    return 'scope="module"' in file.read_text(encoding="utf-8")
+@pytest.hookimpl(wrapper=True)  # around pytest-randomly: the first of a file is as it is written
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, object, object]:
+    """Mark what is quick; and start first what takes longest, so that at the end no worker waits
+    for another."""
+    _mark_quick(items)
+    result = yield
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+    return result
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-randomly: the first of a file is as it is written
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def _mark_quick(items: list[pytest.Item]) -> None:
     """Mark as `quick` what starts no command, and of the others the first of each file. What shares
     a fixture of its file takes long, so it is not quick."""
     started = set()

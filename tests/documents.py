@@ -55,11 +55,14 @@ def _shown(text: str) -> bytes:
 
 
 def _stream(content: bytes, inflated_bytes: int) -> bytes:
-    packer = zlib.compressobj(9)
-    parts = [
-        packer.compress(bytes(1 << 20).replace(b"\0", b" ")) for _ in range(inflated_bytes >> 20)
-    ]
-    data = b"".join([*parts, packer.compress(content), packer.flush()])
+    packer, block, count = zlib.compressobj(wbits=-15), b" " * (1 << 20), inflated_bytes >> 20
+    # After a full flush the same block is packed the same.
+    packed = count * (packer.compress(block) + packer.flush(zlib.Z_FULL_FLUSH)) if count else b""
+    checksum = 1
+    for each in [*[block] * count, content]:
+        checksum = zlib.adler32(each, checksum)
+    tail = packer.compress(content) + packer.flush() + checksum.to_bytes(4, "big")
+    data = b"\x78\x9c" + packed + tail
     return b"<</Length %d/Filter/FlateDecode>>stream\n%s\nendstream" % (len(data), data)
 
 

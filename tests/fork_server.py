@@ -13,6 +13,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
+import faulthandler
 import gc
 import importlib
 import importlib.metadata
@@ -60,7 +61,6 @@ PRELOAD = (
     "doit.doit_cmd",
     "fastapi",  # litellm takes it where it is there
     "encodings.utf_8_sig",
-    "faulthandler",
     "starlette.applications",
     "uvicorn.config",
     "watchfiles",
@@ -79,6 +79,8 @@ MODELS = (
     ("litellm.types.utils", "ModelResponse"),
     ("litellm.types.utils", "Usage"),
 )
+# A command says then on its standard error where each of its threads is.
+ASKED_WHERE = signal.SIGUSR2
 _SCRIPTS = Path(sysconfig.get_path("scripts"))
 _HUGE = 2 << 20
 _COMMANDS = 200  # that one process runs, at most
@@ -186,6 +188,7 @@ def _become(order: Mapping[str, Any], fds: Iterable[int]) -> list[str]:
         os.dup2(fd, number)
         os.close(fd)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    faulthandler.register(ASKED_WHERE, file=2)
     os.environ.clear()
     os.environ.update(order["env"])
     time.tzset()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-PATIENCE_S = 300.0
+PATIENCE_S = 100.0
 
 
 def eventually(is_so: Callable[[], object]) -> None:

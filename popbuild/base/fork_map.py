@@ -28,8 +28,11 @@ def each(work: Callable[[Any], Any], shares: Sequence[Any]) -> list[Any]:
     try:
         return [work(shares[0])] + [_answer(reader) for _, reader in copies]
     finally:
-        for pid, reader in copies:
-            os.close(reader)  # ends a copy that still writes
+        # All before the first wait: a copy that still writes ends when no process can read it, and
+        # the later copies hold the ends of the earlier ones.
+        for _, reader in copies:
+            os.close(reader)
+        for pid, _ in copies:
             os.waitpid(pid, 0)
 
 

@@ -23,7 +23,7 @@ from popbuild.base.errors import FencedError
 from popbuild.base.paths import Root
 from popbuild.jobs.claims import Fenced, JobLocks
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 JOBS = [f"job-{number:02d}" for number in range(24)]
 GIVEN_UP_S = 6  # how long a worker may be silent
 

@@ -390,6 +390,28 @@ def test_seeds_are_built_as_one_edits(root: Workspace, provider: Provider) -> No
     assert root.popbuild("check").code == 0
 
 
+@pytest.mark.parametrize("asks", ["Research: waves.", "Look into: wind."])
+def test_a_change_while_a_job_is_built_is_followed(
+    asks: str, root: Workspace, provider: Provider
+) -> None:
+    """The build that is under way does not see it: the job is built once more after it."""
+    provider.hold()
+    root.seed("one", {"topic": "wind"})
+    with watching(root, "--seeds") as orchestrator:
+        provider.wait_for(1)
+        if "waves" in asks:
+            root.seed("one", {"topic": "waves"})
+        else:
+            root.task("research", prompt="Look into: {{ seed.data.topic }}.\n")
+        root.seed("two", {"topic": "rain"})
+        provider.wait_for(2)  # so one change, and mostly the other, has been heard of
+        provider.release()
+        eventually(lambda: root.popbuild("check").code == 0)
+        orchestrator.terminate()
+        assert orchestrator.wait().code == 0
+    assert asked(provider)["Research: wind."] == asked(provider)[asks] == 1
+
+
 # An orchestrator on a file system that tells of nothing.
 DEAF = """
 import asyncio, sys, watchfiles
@@ -459,6 +481,7 @@ def test_json_is_a_line_a_job(root: Workspace) -> None:
 OVER = {"name": "whole", "pipeline": "sum", "data": {}}
 
 
+@pytest.mark.long
 def test_a_job_over_others_is_taken_up_when_they_end(root: Workspace, provider: Provider) -> None:
     """Once none of those is under way or queued; again when one of them ends with something else;
     jobs that are over each other end the orchestrator's work as they do a run's."""
@@ -525,6 +548,35 @@ def test_a_job_over_others_that_another_command_built(
     assert "stopped" not in ended.out + ended.err
     assert root.popbuild("run").code == 0
     assert summaries(provider) == ["All: one two", "All: one three"]
+
+
+def test_a_job_over_others_is_built_while_one_of_them_ends(
+    root: Workspace, provider: Provider
+) -> None:
+    """Its build does not see what that one became: it is built once more after it."""
+    over(root)
+    assert root.popbuild("run", "one").code == 0
+
+    def build_two(topic: str) -> None:
+        root.seed("two", {"topic": topic})
+        assert root.popbuild("run", "two").code == 0
+
+    build_two("three")
+    build_two("two")
+    with watching(root, "--rescan", "600") as orchestrator:
+        orchestrator.wait_for("watching pipeline-data/pending")
+        provider.hold()
+        build_two("three")  # from the store
+        provider.wait_for(7)
+        build_two("two")
+        drop(root, "later", topic="two")
+        eventually(lambda: root.states("later") == ["complete"])  # so that end has been heard of
+        provider.release()
+        eventually(lambda: summaries(provider) == ["All: one three", "All: one two"])
+        eventually(lambda: root.popbuild("check", "all").code == 0)
+        orchestrator.terminate()
+        assert orchestrator.wait().code == 0
+    assert len(provider.requests) == 8
 
 
 def test_a_job_over_others_waits_for_another_command(root: Workspace, provider: Provider) -> None:

@@ -33,6 +33,7 @@ def normal(text: str) -> str:
     return re.sub(r", \d refinements?$", "", text, flags=re.MULTILINE)
 
 
+@pytest.mark.long
 def test_the_readme_and_all_three_seeds(tmp_path: Path) -> None:
     """The README's transcript is what happens; all three seeds complete; a second run of each
     calls nothing and changes nothing; everything validates."""

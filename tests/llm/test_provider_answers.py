@@ -13,6 +13,7 @@ from typing import Any
 import forms
 import pytest
 from forms import ABSENT, CHAT, FORMS, MODELS, TEXT, error, reply
+from patience import PATIENCE_S
 from provider import Provider, Reply, Request
 from workspace import Workspace
 
@@ -404,7 +405,7 @@ def built(
         env = QUICK | forms.KEYS
         for family, (variable, path) in forms.ADDRESSES.items():
             env[variable] = f"http://127.0.0.1:{provider.port}/{family}-seam{path}"
-        result = workspace.popbuild("run", "-c", "-n", "64", env=env)
+        result = workspace.popbuild("run", "-c", "-n", "64", env=env, timeout_s=2 * PATIENCE_S)
         first = list(provider.requests)
         settled = [name for name, each in ROWS.items() if each.state != "current"]
         again = workspace.popbuild("run", "-c", *settled, env=env)

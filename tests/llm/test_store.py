@@ -926,6 +926,7 @@ def test_a_damaged_object_is_not_pulled(
     assert [file.name for file in stored(other)] == [good.name]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("trouble", ["no bucket", "no server"])
 def test_an_object_store_that_cannot_be_reached_is_a_clear_error(
     trouble: str, workspace: Workspace, bucket: dict[str, str]

@@ -11,7 +11,7 @@ import pytest
 from served import serve
 from workspace import Workspace
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 EXAMPLES = os.environ.get("POPBUILD_TEST_EXAMPLES", "5")  # for each operation
 

@@ -83,6 +83,7 @@ class _Orchestrator:
         self._queue: deque[str] = deque()
         self._seeds = Sources(root)
         self._sources: set[str] = set()  # queued since their source under seeds/ may have changed
+        self._from_sources: set[str] = set()  # and which of the jobs under way were
         self._over = JobsAbove(root, self._waiting)
         self._told: set[str] = set()
         self._codes: list[int] = []
@@ -196,11 +197,11 @@ class _Orchestrator:
         building = self._pool.jobs
         for _ in range(len(self._queue)):
             job = self._queue.popleft()
-            if job in building:
-                continue  # looked at again when it ends
-            if self._over.has_to_wait(job, building, self._queue):
-                self._queue.append(job)
+            if job in building or self._over.has_to_wait(job, building, self._queue):
+                self._queue.append(job)  # a change while it is built may come too late for it
             elif self._over.take_due(job) or self._is_to_be_built(job):
+                self._from_sources |= self._sources & {job}
+                self._sources.discard(job)
                 self._pool.build(job)
                 if not self._pool.room:
                     return
@@ -238,8 +239,8 @@ class _Orchestrator:
         is_new = result.outcome not in ("up to date", "unchanged")
         self._add_sources(self._over.ended(result, is_new=is_new))
         is_told = self._over.is_to_be_told(result)
-        from_source = result.id in self._sources
-        self._sources.discard(result.id)
+        from_source = result.id in self._from_sources
+        self._from_sources.discard(result.id)
         if isinstance(result.error, LockedError):
             return  # another command builds it
         pending = self._root.pending(result.id)
