@@ -1,4 +1,4 @@
-"""What `popbuild compare` costs on 1,000 jobs of four tasks in three variants, beside `popbuild list`
+"""What `popbuild compare` costs on 1,000 jobs of four tasks in three variants, beside `list`
 of the same jobs in the main one, both warm; and on ten times as many. Target: at most 3 times.
 
 One job is built in each variant, and multiplied. Each command is a process of its own; they take
