@@ -185,6 +185,7 @@ def test_forms(four: Workspace, provider: Provider) -> None:
     assert rows[0]["seed/data/topic"] == "topic of first"
     assert float(rows[1]["cost"]) > 0
     assert "[key]" in rows[1]["output"]
+    assert rows[1]["output"].startswith("'=1+1")
 
     text = run(four, "compare", "--markdown")
     assert "| good ≠ | `0` | `1` |" in text

@@ -217,6 +217,9 @@ def _known(values: Iterator[float | None]) -> list[float]:
 
 
 def shown_value(value: object, most: int) -> str:
-    """The beginning of a value on one line: a text as it is, all else as JSON."""
+    """The beginning of a value on one line: a text, also that of an answer, as it is, all else as
+    JSON."""
+    if isinstance(value, dict) and value.keys() == {"content"}:
+        value = value["content"]
     text = value if isinstance(value, str) else jsonio.compact(value)
     return " ".join(text[:most].split())
