@@ -16,6 +16,7 @@ from popbuild.jobs.lookup import Job
 from popbuild.jobs.rejections import rejection_stands
 from popbuild.model.config import variants
 from popbuild.model.config.config import DEFAULT_PIPELINE
+from popbuild.model.letter import open_letter
 from popbuild.model.scores import open_scores
 from popbuild.query import describe, untrusted
 from popbuild.query.compare.comparison import Comparison, compared, shown_value
@@ -155,7 +156,7 @@ def _draw(root: Root, job: Job, task: str | None) -> DrawResult:
     chosen = [task] if task is not None else names
     rejection = records.read_json(folder.rejection) if job.state == REJECTED else None
     said: dict[str, Any] = rejection if isinstance(rejection, dict) else {}
-    files = {name: _task_files(folder, name) for name in chosen}
+    files = {name: _task_files(folder, name, is_up_to_date=job.up_to_date) for name in chosen}
     seed = records.read_json(folder.at(paths.SEED))
     found = result_of(number, job.state, files, said, seed, is_stale=_is_stale(job, said))
     environment = job.exam.around.config.environment if job.exam is not None else os.environ
@@ -184,8 +185,9 @@ def _is_stale(job: Job, rejection: Mapping[str, Any]) -> bool:
     return not job.up_to_date
 
 
-def _task_files(folder: JobFolder, task: str) -> TaskFiles:
-    letter = records.read_letter(folder, task)
+def _task_files(folder: JobFolder, task: str, *, is_up_to_date: bool) -> TaskFiles:
+    body = records.read_json(folder.at(paths.letter_place(task)))
+    letter = open_letter(body, task, is_vouched=is_up_to_date)
     scores = open_scores(records.read_json(folder.at(paths.scores_place(task))), task)
     calls = letter.body.get("calls") if letter is not None else None
     made = [each for each in calls if isinstance(each, dict)] if isinstance(calls, list) else []
