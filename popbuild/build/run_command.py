@@ -13,6 +13,7 @@ from popbuild.base.paths import Root
 from popbuild.base.roots import seen_in_error
 from popbuild.base.threads import leave_if_hanging
 from popbuild.build import progress, session
+from popbuild.build.events import JobResult
 from popbuild.build.nothing_to_do import Options
 
 
@@ -48,7 +49,25 @@ def build_as_told(
 def run_and_print(
     roots: Sequence[Root], given: Given, job: str | None, names: Sequence[str], options: Options
 ) -> int:
-    """Build jobs and print the results as --json and --debug say. Gives the exit code.
+    """Build jobs and print the results as --json and --debug say. Gives the exit code."""
+    code, results = run_each(roots, job, names, options, as_json=given.json)
+    progress.print_results(results, as_json=given.json, debug=given.debug)
+    if not results:
+        print(session.NO_JOBS, file=sys.stderr)
+    leave_if_hanging(code)
+    return code
+
+
+def run_each(
+    roots: Sequence[Root],
+    job: str | None,
+    names: Sequence[str],
+    options: Options,
+    *,
+    as_json: bool,
+) -> tuple[int, list[tuple[str | None, JobResult]]]:
+    """Build jobs; progress goes to stderr with `as_json`. Gives the exit code and the results, of
+    several variants each with its label.
 
     Of several variants each is built to its end, one after another, within one budget: what one
     rejects says nothing against the others, and code of two variants cannot be loaded at once.
@@ -57,7 +76,7 @@ def run_and_print(
         options = replace(options, continue_=True, spending_name=secrets.token_hex(4))
     codes, results = [], []
     for root in roots:
-        events = progress.choose_printer(given.json, root)
+        events = progress.choose_printer(as_json, root)
         label = root.variant.label if is_several else None
         if label is not None:
             events.note(f"{label}:")
@@ -69,9 +88,4 @@ def run_and_print(
                 seen_in_error(root, each.error)
         if code == BUDGET:
             break
-    progress.print_results(results, as_json=given.json, debug=given.debug)
-    if not results:
-        print(session.NO_JOBS, file=sys.stderr)
-    code = session.overall(codes)
-    leave_if_hanging(code)
-    return code
+    return session.overall(codes), results

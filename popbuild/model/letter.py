@@ -221,11 +221,12 @@ def looks_ours(data: bytes) -> bool:
     return sum(name in body and is_mark(body[name]) for name, is_mark in _MARKS.items()) >= _ENOUGH
 
 
-def open_letter(body: object, task: str) -> Letter | None:
-    """The letter in a document; None if it is foreign, altered or of another version."""
+def open_letter(body: object, task: str, *, is_vouched: bool = False) -> Letter | None:
+    """The letter in a document; None if it is foreign, altered or of another version. One that is
+    vouched for, by the verdict on its job, was found whole already."""
     if not isinstance(body, dict) or body.get("formatVersion") != LETTER_VERSION:
         return None
-    if body.get("task") != task or not is_sealed(body):
+    if body.get("task") != task or not (is_vouched or is_sealed(body)):
         return None
     try:
         return Letter(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from typing import Any
 
@@ -30,7 +32,9 @@ def measured(workspace: Workspace, variant: str, job: str, **values: float | boo
 
 
 def compare(workspace: Workspace, *words: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(run(workspace, "compare", "--json", *words))
+    result = workspace.popbuild("compare", "--json", *words)
+    assert result.code == 0, result.err
+    found: dict[str, Any] = json.loads(result.out)
     return found
 
 
@@ -74,7 +78,7 @@ def test_two_variants(four: Workspace, provider: Provider) -> None:
     said = run(four, "compare", "--variants", "base,cheap")
     assert max(map(len, said.splitlines())) <= 80
     assert "first  /data/topic topic of first" in said
-    assert "pass rate        100 % [34, 100]" in said
+    assert "pass rate     100 % [34, 100]" in said
     assert "0.75, 1 missing" in said
 
 
@@ -158,3 +162,78 @@ def test_a_stale_result_is_marked(four: Workspace, provider: Provider) -> None:
     found = compare(four)
     assert [each["stale"] for each in found["variants"]] == [2, 0]
     assert "passed, stale" in run(four, "compare")
+
+
+def test_forms(four: Workspace, provider: Provider) -> None:
+    """The same table as CSV, as Markdown, and as a page that loads nothing."""
+    schema = {"type": "object", "properties": {"content": {"type": "string"}}}
+    four.task("formatting", schema=schema)
+    hostile = {"content": "=1+1 | `<script>alert(1)</script>` sk-" + "abcdefghij0123456789" * 2}
+    run(four, "run")
+    provider.answer = lambda request: Reply(json.dumps(hostile))
+    run(four, "run", "--variant", "cheap")
+    measured(four, "base", "first", good=False)
+    measured(four, "cheap", "first", good=True)
+    rows = list(csv.DictReader(io.StringIO(run(four, "compare", "--csv"))))
+    assert [(row["job"], row["variant"], row["gate"]) for row in rows] == [
+        ("first", "base", "passed"),
+        ("first", "cheap", "passed"),
+        ("second", "base", "passed"),
+        ("second", "cheap", "passed"),
+    ]
+    assert [row["formatting.good"] for row in rows] == ["0.0", "1.0", "", ""]
+    assert rows[0]["seed/data/topic"] == "topic of first"
+    assert float(rows[1]["cost"]) > 0
+    assert "[key]" in rows[1]["output"]
+    assert rows[1]["output"].startswith("'=1+1")
+
+    text = run(four, "compare", "--markdown")
+    assert "| good ≠ | `0` | `1` |" in text
+    assert "\\|" in text
+    run(four, "compare", "-o", "compare.html")
+    page = (four.root / "compare.html").read_text()
+    assert "&lt;script&gt;" in page
+    assert "[key]" in page
+    for each in (page, text):
+        assert "<script" not in each.replace("`<script>", "")
+        assert "sk-abc" not in each
+    assert "://" not in page
+    assert "one form" in run(four, "compare", "--csv", "--json", code=3)
+
+
+def test_build_first(four: Workspace, provider: Provider) -> None:
+    """--build buys what is missing in any variant, and nothing the second time."""
+    for _ in range(2):
+        found = compare(four, "--variants", "base,cheap", "--build")
+        assert len(provider.requests) == 10
+        assert [each["jobs"] for each in found["variants"]] == [2, 2]
+    four.task("formatting", prompt="Anew: {{ artifacts.synthesis }}")
+    said = run(four, "compare", "--build", "--budget", "0", code=6)
+    assert "not compared: a variant has no results" in said
+    assert len(provider.requests) == 10
+    assert "--build" in run(four, "compare", "--budget", "1", code=3)
+
+
+def test_two_documents(four: Workspace, provider: Provider) -> None:
+    """Two jobs, or a job and what an earlier run made of it, with the words marked."""
+    texts = iter(["The market grows by ten percent.", "The market shrinks by ten percent."])
+    provider.answer = lambda request: Reply(
+        next(texts) if request.said("user").startswith("formatting") else request.said("user")
+    )
+    run(four, "run", "first")
+    (line,) = four.runs()
+    run(four, "run", "second")
+    for words in (["first", "second"], ["first", "second", "--task", "formatting"]):
+        said = run(four, "compare", *words)
+        assert "The market [-grows-] by ten" in said
+        assert "The market {+shrinks+} by ten" in said
+        assert max(map(len, said.splitlines())) <= 80
+    assert "[-first" in run(four, "compare", "first", "second", "--task", "research")
+    provider.answer = lambda request: Reply("The market grows by one percent.")
+    four.task("formatting", prompt="formatting: {{ artifacts.synthesis }}")
+    run(four, "run", "first")
+    found = json.loads(run(four, "compare", "first", "--run", line["pipelineId"], "--json"))
+    assert found["before"]["run"] == line["pipelineId"]
+    assert [part["after"] for part in found["lines"][0] if part["change"] == "changed"] == ["one"]
+    assert "no such earlier result" in run(four, "compare", "first", "--run", "pl-x", code=3)
+    assert "side" not in run(four, "compare", "first", "second", "--variants", "base")

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
 
 STORAGE_FORMATS = tuple(
-    "seed extraction samples pipeline variant registry task tasks-status output letter decision "
-    "scores execution-logs items run runs-copy rejection seal archive".split()
+    "seed extraction samples pipeline variant tests baseline registry task tasks-status output "
+    "letter decision scores execution-logs items run runs-copy rejection seal archive".split()
 )
 _COMMON = "common"  # what several formats share
 _URI = "urn:popbuild:schema:"

@@ -20,7 +20,7 @@ class ComparedJob:
     """A row: what of its seed was read, and its cell in each variant."""
 
     id: str
-    fields: Mapping[str, Any]
+    fields: Mapping[str, str]
     cells: Mapping[str, CellResult]
 
     @property
@@ -127,6 +127,12 @@ class Comparison:
         """The names of all scores, in the order in which they were met."""
         return list(dict.fromkeys(name for each in self.columns for name in each.scores))
 
+    def shown_measure(self, name: str) -> str:
+        """A score by its own name, where no other task has one of the same name."""
+        short = name.partition(".")[2]
+        alike = [each for each in self.measures if each.partition(".")[2] == short]
+        return short if len(alike) == 1 else name
+
     def difference(self, variant: str, measure: str) -> Measured | None:
         for each in self.differences:
             if (each.variant, each.measure) == (variant, measure):
@@ -167,7 +173,7 @@ def compared(
 
 def _row(job: str, cells: Mapping[str, Mapping[str, CellResult]]) -> ComparedJob:
     found = {variant: by_job.get(job, CellResult()) for variant, by_job in cells.items()}
-    fields: dict[str, Any] = {}
+    fields: dict[str, str] = {}
     for cell in found.values():
         for draw in cell.counted:
             fields |= {name: value for name, value in draw.fields.items() if name not in fields}
@@ -210,7 +216,10 @@ def _known(values: Iterator[float | None]) -> list[float]:
     return [each for each in values if each is not None]
 
 
-def shown_value(value: object) -> str:
-    """A value of a seed or an artifact on one line: a text as it is, all else as JSON."""
+def shown_value(value: object, most: int) -> str:
+    """The beginning of a value on one line: a text, also that of an answer, as it is, all else as
+    JSON."""
+    if isinstance(value, dict) and value.keys() == {"content"}:
+        value = value["content"]
     text = value if isinstance(value, str) else jsonio.compact(value)
-    return " ".join(text.split())
+    return " ".join(text[:most].split())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,10 +10,13 @@ from typing import Any
 from popbuild.base import paths, tree
 from popbuild.base.errors import PopbuildError, UsageError, unknown
 from popbuild.base.paths import COMPLETE, MAIN_NAME, REJECTED, JobFolder, Root, Variant
+from popbuild.base.redact import redact
 from popbuild.jobs import item_receipts, records
 from popbuild.jobs.lookup import Job
 from popbuild.jobs.rejections import rejection_stands
 from popbuild.model.config import variants
+from popbuild.model.config.config import DEFAULT_PIPELINE
+from popbuild.model.letter import open_letter
 from popbuild.model.scores import open_scores
 from popbuild.query import describe, untrusted
 from popbuild.query.compare.comparison import Comparison, compared, shown_value
@@ -24,7 +28,8 @@ from popbuild.query.compare.job_result import (
 )
 from popbuild.query.variant_list import label_order
 
-_MAX_TEXT = 400  # characters of an output
+_MAX_TEXT = 400  # characters of an output, or of a field of a seed
+_MAX_READ = 8_000  # of which keys are masked before they are cut
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ def compare_jobs(
 ) -> Comparison:
     """What the variants have of jobs, by names and globs, or of all. UsageError where a task is
     unknown, a variant has no result, or the variants have no job in common."""
-    cells = {each.name: _cells(each, names, task) for each in columns}
+    cells = {each.name: read_cells(each, names, task) for each in columns}
     _refuse_unknown_task(columns, cells, task)
     found = compared(cells, task, notes)
     empty = [each for each in found.columns if not each.jobs]
@@ -105,9 +110,13 @@ def compare_jobs(
     return found
 
 
-def _cells(
-    column: ComparedColumn, names: Collection[str], task: str | None
+def read_cells(
+    column: ComparedColumn,
+    names: Collection[str],
+    task: str | None = None,
+    pipeline: str | None = None,
 ) -> dict[str, CellResult]:
+    """What a variant and its draws have of jobs, or of those of one pipeline."""
     found: dict[str, list[DrawResult]] = {}
     for root in column.roots:
         # Of a further draw, a job that has none is not left out: it is drawn less often.
@@ -116,8 +125,20 @@ def _cells(
         there = _with_results(root) if is_further else ids
         wanted = [job for job in ids if job in there]
         for job in describe.jobs_of(root, wanted):
-            found.setdefault(job.id, []).append(_draw(root, job, task))
+            if pipeline is None or _pipeline_name(job) == pipeline:
+                found.setdefault(job.id, []).append(_draw(root, job, task))
     return {job: CellResult(tuple(draws)) for job, draws in found.items()}
+
+
+def _pipeline_name(job: Job) -> str:
+    """The name of a job's pipeline, as its seed has it."""
+    seed = (
+        job.seed
+        if job.seed is not None or job.folder is None
+        else records.read_json(job.folder.at(paths.SEED))
+    )
+    found = seed.get("pipeline", DEFAULT_PIPELINE) if isinstance(seed, dict) else DEFAULT_PIPELINE
+    return str(found)
 
 
 def _draw(root: Root, job: Job, task: str | None) -> DrawResult:
@@ -135,10 +156,19 @@ def _draw(root: Root, job: Job, task: str | None) -> DrawResult:
     chosen = [task] if task is not None else names
     rejection = records.read_json(folder.rejection) if job.state == REJECTED else None
     said: dict[str, Any] = rejection if isinstance(rejection, dict) else {}
-    files = {name: _task_files(folder, name) for name in chosen}
+    files = {name: _task_files(folder, name, is_up_to_date=job.up_to_date) for name in chosen}
     seed = records.read_json(folder.at(paths.SEED))
     found = result_of(number, job.state, files, said, seed, is_stale=_is_stale(job, said))
-    return found if not found.passed else _with_output(found, folder, job, files)
+    environment = job.exam.around.config.environment if job.exam is not None else os.environ
+    fields = {at: _short(value, environment) for at, value in found.fields.items()}
+    found = replace(found, fields=fields)
+    return _with_output(found, folder, job, files, environment) if found.passed else found
+
+
+def _short(value: object, environment: Mapping[str, str]) -> str:
+    """The beginning of a value on one line, without keys."""
+    text = redact(shown_value(value, _MAX_READ), environment)
+    return text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 1] + "…"
 
 
 def _tasks_of(job: Job, folder: JobFolder) -> list[str]:
@@ -155,8 +185,9 @@ def _is_stale(job: Job, rejection: Mapping[str, Any]) -> bool:
     return not job.up_to_date
 
 
-def _task_files(folder: JobFolder, task: str) -> TaskFiles:
-    letter = records.read_letter(folder, task)
+def _task_files(folder: JobFolder, task: str, *, is_up_to_date: bool) -> TaskFiles:
+    body = records.read_json(folder.at(paths.letter_place(task)))
+    letter = open_letter(body, task, is_vouched=is_up_to_date)
     scores = open_scores(records.read_json(folder.at(paths.scores_place(task))), task)
     calls = letter.body.get("calls") if letter is not None else None
     made = [each for each in calls if isinstance(each, dict)] if isinstance(calls, list) else []
@@ -167,7 +198,11 @@ def _task_files(folder: JobFolder, task: str) -> TaskFiles:
 
 
 def _with_output(
-    found: DrawResult, folder: JobFolder, job: Job, files: Mapping[str, TaskFiles]
+    found: DrawResult,
+    folder: JobFolder,
+    job: Job,
+    files: Mapping[str, TaskFiles],
+    environment: Mapping[str, str],
 ) -> DrawResult:
     """A result with the main artifact of the last of its tasks that has one."""
     for name, each in reversed([*files.items()]):
@@ -175,9 +210,8 @@ def _with_output(
             continue
         artifact = job.pipeline.task(name).artifact
         value, _ = records.read_main(folder, artifact)
-        text = shown_value(value)
-        text = text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 1] + "…"
-        return replace(found, output=each.letter.outputs.get(artifact), text=text)
+        output = each.letter.outputs.get(artifact)
+        return replace(found, output=output, text=_short(value, environment))
     return found
 
 

@@ -6,16 +6,19 @@ less than as many jobs would.
 
 from __future__ import annotations
 
+import functools
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from statistics import NormalDist, fmean, median
 
 CONFIDENCE = 0.95
 _Z = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
-_RESAMPLES = 2_000
-_FEWEST = 2  # jobs of which a spread can be told
+_RESAMPLES = 1_000
+_FEWEST = 5  # jobs that are worth drawing anew: of fewer, the interval would be far too narrow
+_MOST_KEPT = 2_000  # jobs of which 1,000 draws fit into 16 MB
 _HIGH = 0.9
 
 
@@ -78,10 +81,22 @@ def mean(values: Sequence[float]) -> Measured | None:
         return Measured(found, None, None, count)
     if len(set(values)) == 1:
         return Measured(found, found, found, count)
-    draw = random.Random(0).choices  # the same each time
-    means = sorted(sum(draw(values, k=count)) / count for _ in range(_RESAMPLES))
+    kept = count <= _MOST_KEPT
+    means = sorted(sum(draw(values)) / count for draw in (_kept if kept else _draws)(count))
     tail = (1 - CONFIDENCE) / 2
     return Measured(found, percentile(means, tail), percentile(means, 1 - tail), count)
+
+
+@functools.lru_cache(maxsize=4)
+def _kept(count: int) -> list[itemgetter[Sequence[float]]]:
+    """`_draws` of so few jobs that all scores of a command can share them."""
+    return list(_draws(count))
+
+
+def _draws(count: int) -> Iterator[itemgetter[Sequence[float]]]:
+    """Which jobs are drawn, with replacement: the same each time."""
+    draw, places = random.Random(0).choices, list(range(count))
+    return (itemgetter(*draw(places, k=count)) for _ in range(_RESAMPLES))
 
 
 def amounts(values: Sequence[float | None]) -> Amounts:

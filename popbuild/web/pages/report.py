@@ -141,7 +141,12 @@ def summary(root: Root, names: Iterable[str]) -> str:
     for job in list(wrong or rows)[: _MAX_GRAPHS if wrong else 1]:
         graph = graph_of_job(root, find(job, around))
         if graph is not None:
-            lines += ["", f"{_code(rows[job].id)}:", "", _fenced(svg.mermaid(graph), "mermaid")]
+            lines += [
+                "",
+                f"{inline_code(rows[job].id)}:",
+                "",
+                _fenced(svg.mermaid(graph), "mermaid"),
+            ]
     return "\n".join([*lines, ""])
 
 
@@ -153,7 +158,11 @@ def _table(rows: Sequence[ReportRow], count_all: int, wrong: int) -> Iterator[st
     yield "|---|---|---:|---:|---:|"
     for row in rows:
         numbers = [money(row.cost), shown_tokens(row.tokens), took(row.time_ms, row.tokens)]
-        cells = [_code(row.id), _code(row.description), *(numbers if row.built else ["", "", ""])]
+        cells = [
+            inline_code(row.id),
+            inline_code(row.description),
+            *(numbers if row.built else ["", "", ""]),
+        ]
         yield f"| {' | '.join(each.replace('|', chr(92) + '|') for each in cells)} |"
     if count_all > len(rows):
         yield from ("", f"And {count_all - len(rows):,} more, none of them worse.")
@@ -161,10 +170,10 @@ def _table(rows: Sequence[ReportRow], count_all: int, wrong: int) -> Iterator[st
 
 def _wrong(rows: Sequence[ReportRow]) -> Iterator[str]:
     for row in rows[:_MAX_TOLD]:
-        yield from ("", f"### {_code(row.id)}", "")
+        yield from ("", f"### {inline_code(row.id)}", "")
         if row.problems:
-            yield from (f"{_code(row.head)}:", "")
-        yield from (f"- {_code(str(each))}" for each in row.problems[:_MAX_PROBLEMS])
+            yield from (f"{inline_code(row.head)}:", "")
+        yield from (f"- {inline_code(str(each))}" for each in row.problems[:_MAX_PROBLEMS])
         if len(row.problems) > _MAX_PROBLEMS:
             yield f"- and {len(row.problems) - _MAX_PROBLEMS} more"
         if row.error:
@@ -173,7 +182,7 @@ def _wrong(rows: Sequence[ReportRow]) -> Iterator[str]:
         yield from ("", f"And {len(rows) - _MAX_TOLD} more.")
 
 
-def _code(text: str) -> str:
+def inline_code(text: str) -> str:
     """A text as inline code, in which no character means anything to Markdown."""
     line = " ".join(printable(text).split())
     fence = _fence(line, 1)
