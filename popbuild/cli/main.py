@@ -48,9 +48,9 @@ environment:
 docs: README.md and docs/ of the project"""
 
 COMMAND_NAMES = (
-    "init submit run watch stop serve approve reject list status plan explain "
-    "check compare test history show prompt export graph report summary retry accept diff trace "
-    "verify freeze thaw validate variant cache prune doctor archive restore backup import completion"
+    "init submit run watch stop serve approve reject list status plan explain check compare test "
+    "history show prompt export graph report summary retry accept diff trace verify "
+    "freeze thaw validate variant cache prune doctor archive restore backup import completion"
 ).split()
 _BEFORE = ("--root", "--variant", "--set")  # options with a value that may stand before a command
 _VERSION = flag("--version", help="show the version")

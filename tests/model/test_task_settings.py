@@ -7,8 +7,8 @@ import dataclasses
 from popbuild.model.pipeline import Task, said_of_task
 from popbuild.model.schema.schemas import for_format
 
-# What the reader itself makes of a key: other files, the model's settings, the human gate.
-READ = {"/files", "/config", "/gate/message", "/gate/artifacts"}
+# What the reader itself makes of a key: other files, the model's settings, gates, scores.
+READ = {"/files", "/config", "/gate/message", "/gate/artifacts", "/scores", "/gate/scores"}
 
 
 def test_each_key_of_task_yaml_is_read() -> None:

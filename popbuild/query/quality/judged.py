@@ -55,7 +55,7 @@ class JudgedTest:
             yield fit_line(f"  {'ok  ' if each.passed else 'FAIL'}  {each.name}: ", each.found)
 
 
-def judged(test: QualityTest, cells: Mapping[str, CellResult]) -> JudgedTest:
+def held_against(test: QualityTest, cells: Mapping[str, CellResult]) -> JudgedTest:
     """What a test wants beside what these jobs have."""
     table = compared({test.variant: cells})
     column, jobs = table.columns[0], table.jobs

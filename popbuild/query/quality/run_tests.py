@@ -10,7 +10,7 @@ from popbuild.query import describe
 from popbuild.query.compare.job_result import CellResult
 from popbuild.query.compare.read_results import columns_of, read_cells
 from popbuild.query.quality.baseline import baseline_place, read_baseline
-from popbuild.query.quality.judged import JudgedTest, against_baseline, judged
+from popbuild.query.quality.judged import JudgedTest, against_baseline, held_against
 from popbuild.query.quality.quality_tests import TESTS_FILE, QualityTest, read_tests
 
 
@@ -22,7 +22,7 @@ def judge_root(
     has_tests = (root.config / TESTS_FILE).exists()
     for test in read_tests(root) if has_tests or not baseline else ():
         if test.variant in variants:
-            yield judged(test, _cells_of(root, test))
+            yield held_against(test, _cells_of(root, test))
     for variant in variants if baseline else ():
         before = read_baseline(root, variant)
         cells = cells_of_variant(root, variant)
