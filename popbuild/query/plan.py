@@ -38,7 +38,6 @@ from popbuild.query.estimate import (
 )
 from popbuild.query.plan_items import plan_items
 from popbuild.query.plan_jobs import OTHERS, obstacle
-from popbuild.query.plan_scores import judges_to_ask
 from popbuild.query.planned import PlannedJob, PlannedTask, PlanOptions
 from popbuild.query.preview import Code
 from popbuild.query.prompt_bound import listed_price, longest_prompt
@@ -190,6 +189,11 @@ class _Planner:
 
     def _judges(self, exam: Exam, *, is_late: bool) -> Iterator[PlannedTask]:
         """The judges that are asked once all is built; `is_late` where something is to be."""
+        if not exam.pipeline.scored:
+            return
+        # Imported here: a judge brings the event loop along, and most pipelines have none.
+        from popbuild.query.plan_scores import judges_to_ask
+
         for task, request, why in judges_to_ask(exam):
             found = self._asks_for(exam, task, Code(), not is_late, True, request)
             yield replace(found, will=not is_late, reasons=(why,))

@@ -117,7 +117,7 @@ def test_every_command_has_the_common_options() -> None:
 @pytest.mark.parametrize(
     ("args", "found"),
     [
-        (["biuld"], "run"),
+        (["biuld"], "accept"),
         (["lsit"], "list"),
         (["run", "--alway"], "--alway"),
         (["status", "--no-such-option"], "--no-such-option"),
