@@ -28,7 +28,7 @@ from popbuild.model.schema import gate, schemas
 # A number here tries that many examples, other ones each time; without it, the same few.
 EXAMPLES = os.environ.get("POPBUILD_TEST_EXAMPLES")
 fuzzed = settings(
-    max_examples=int(EXAMPLES or 40),
+    max_examples=int(EXAMPLES or 25),
     derandomize=EXAMPLES is None,
     suppress_health_check=list(HealthCheck),
 )

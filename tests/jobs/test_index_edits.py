@@ -219,7 +219,7 @@ def test_an_index_says_what_is_said_without_one(
     with mock.patch.dict(os.environ, provider.environment()):
 
         @settings(
-            max_examples=int(EXAMPLES or 60),
+            max_examples=int(EXAMPLES or 30),
             derandomize=EXAMPLES is None,
         )
         @given(scenarios())

@@ -13,7 +13,7 @@ from workspace import Workspace
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 
-EXAMPLES = os.environ.get("POPBUILD_TEST_EXAMPLES", "5")  # for each operation
+EXAMPLES = os.environ.get("POPBUILD_TEST_EXAMPLES", "3")  # for each operation
 
 
 def test_the_document_names_every_route(workspace: Workspace) -> None:
