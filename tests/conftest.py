@@ -74,7 +74,8 @@ def _mark_quick(items: list[pytest.Item]) -> None:
     a fixture of its file takes long, so it is not quick."""
     started = set()
     for item in items:
-        if "module" not in _scopes(item) and item.get_closest_marker("slow") is None:
+        takes_long = any(map(item.get_closest_marker, ("slow", "thorough")))
+        if "module" not in _scopes(item) and not takes_long:
             if _COMMANDS.isdisjoint(getattr(item, "fixturenames", ())):
                 item.add_marker(pytest.mark.quick)
             elif item.path not in started:

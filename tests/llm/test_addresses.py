@@ -55,8 +55,7 @@ def said() -> list[dict[str, Any]]:
     return [json.loads(line) for line in found.stdout.splitlines()]
 
 
-@pytest.mark.long
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_requests_go_where_our_table_says(said: list[dict[str, Any]]) -> None:
     """Each variable of ours leads a real request to its address, the first of several before the
     others; no other variable that litellm looks at leads one anywhere."""
@@ -71,8 +70,7 @@ def test_requests_go_where_our_table_says(said: list[dict[str, Any]]) -> None:
     assert {name.split("/")[0] for name in ADDRESS_VARIABLES} - known == set()
 
 
-@pytest.mark.long
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_whose_model_it_is_without_a_provider_in_its_name(said: list[dict[str, Any]]) -> None:
     """A model of litellm's list is asked of the provider that litellm asks."""
     listed = {each["listed"]: each["provider"] for each in said if "listed" in each}

@@ -11,7 +11,7 @@ from patience import PATIENCE_S
 from provider import Provider
 from workspace import CHECKOUT, Workspace
 
-pytestmark = [pytest.mark.slow, pytest.mark.long]
+pytestmark = pytest.mark.thorough
 
 PAGE = CHECKOUT / "docs/ci.md"
 

@@ -11,7 +11,7 @@ import pytest
 from served import serve
 from workspace import Workspace
 
-pytestmark = [pytest.mark.slow, pytest.mark.long]
+pytestmark = pytest.mark.slow
 
 EXAMPLES = os.environ.get("POPBUILD_TEST_EXAMPLES", "3")  # for each operation
 
@@ -50,6 +50,7 @@ def _with_items(value: Any) -> Iterator[dict[str, Any]]:
             yield from _with_items(each)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("phase", "job"), [("coverage", None), ("fuzzing", "first")])
 def test_schemathesis(workspace: Workspace, phase: str, job: str | None) -> None:
     """No answer is a server's error, and each has the status, the kind and the shape that the
