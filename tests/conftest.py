@@ -90,11 +90,11 @@ def _scopes(item: pytest.Item) -> set[str]:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """More workers than processors: many tests wait for what takes its time."""
+    """Twice as many workers as processors: many tests wait for what takes its time."""
     if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
         return None
     cores = len(os.sched_getaffinity(0))
-    return cores + (cores + 1) // 2
+    return 2 * cores
 
 
 @pytest.fixture
