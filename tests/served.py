@@ -7,7 +7,7 @@ import http.client
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,10 +127,14 @@ class Events:
     def __init__(self, response: http.client.HTTPResponse) -> None:
         self._response = response
 
-    def next(self) -> Event:
-        """The next one; comments are passed over."""
+    def next(self, deadline: float | None = None, others: Sequence[Event] = ()) -> Event:
+        """The next one; comments are passed over. These come as long as the server lives, so a read
+        alone never waits too long. TimeoutError after the deadline, with the `others` before."""
+        deadline = time.monotonic() + PATIENCE_S if deadline is None else deadline
         fields: dict[str, str] = {}
         while True:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the event did not come; others: {others}")
             line = self._response.readline().decode()
             assert line, "the server ended"
             name, _, value = line.rstrip("\n").partition(": ")
@@ -142,11 +146,13 @@ class Events:
                 fields = {}
 
     def until(self, kind: str, **wanted: Any) -> Event:
-        """The next of a kind that says this."""
+        """The next of a kind that says this. TimeoutError with what came instead."""
+        deadline, others = time.monotonic() + PATIENCE_S, []
         while True:
-            event = self.next()
+            event = self.next(deadline, others)
             if event.kind == kind and wanted.items() <= event.body.items():
                 return event
+            others.append(event)
 
 
 def served_by(running: Running) -> Served:

@@ -42,8 +42,8 @@ def test_the_data_is_deleted(workspace: Workspace, served: Served) -> None:
         events.until("job", id="first", standing="complete")
         workspace.task("analysis", prompt="Anew: {{ artifacts.research.content }}\n")
         events.until("job", id="first", standing="stale")
+        # What runs for a moment may be over before the server looks.
         assert workspace.popbuild("run", "first").code == 0
-        events.until("job", id="first", standing="running")
         events.until("job", id="first", standing="complete")
 
 
