@@ -146,7 +146,7 @@ class Running:
             try:
                 code = self._process.wait(timeout_s)
             except TimeoutError:
-                _say_where(self.pid)
+                _say_where(self.pid, self._files[2])
                 self.kill()
                 self.wait(PATIENCE_S)
                 raise TimeoutError(
@@ -163,7 +163,7 @@ class Running:
         deadline = time.monotonic() + timeout_s
         while text not in self.out and text not in self.err:
             if time.monotonic() > deadline:
-                _say_where(self.pid)
+                _say_where(self.pid, self._files[2])
                 raise TimeoutError(f"no {text!r} in {timeout_s:g} s\n{self.out}\n{self.err}")
             time.sleep(0.01)
 
@@ -189,11 +189,14 @@ class Running:
             os.killpg(self.pid, number)
 
 
-def _say_where(group: int) -> None:
-    """Have the forks in a process group write where their threads are. Others end by the signal."""
+def _say_where(group: int, errors: IO[bytes]) -> None:
+    """Have the forks in a process group write where their threads are, to their errors. Others end
+    by the signal, and write nothing."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, fork_server.ASKED_WHERE)
-        time.sleep(1)  # the command hangs, so nothing else tells when it has written
+    deadline = time.monotonic() + 1
+    while "most recent call first" not in _text(errors) and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 class _Process(Protocol):
@@ -322,7 +325,7 @@ def _run_kept(
         code, is_free = child.run(_order(argv, cwd, env), files, timeout_s)
         return Result(code, _text(files[1]), _text(files[2]))
     except TimeoutError:
-        _say_where(child.pid)
+        _say_where(child.pid, files[2])
         out, err = map(_text, files[1:])
         raise TimeoutError(f"{argv} ran for more than {timeout_s:g} s\n{out}\n{err}") from None
     finally:

@@ -17,8 +17,8 @@ _ENOUGH = 2  # a worker starts a test when it knows of another, or that there is
 
 
 class ByFixture(LoadScopeScheduling):
-    """xdist's own by scope, but that a worker may end: its scheduler then hands out what was done
-    already, which tells nobody that it is done, and the session waits for ever."""
+    """xdist's own by scope, but for the end of a worker: there it hands out tests again that have
+    been run, never marks them as done, and waits for them for ever."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]

@@ -238,6 +238,11 @@ def as_text(name: str) -> str:
     return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
+def size_of(folder: Path) -> int:
+    """The bytes of all files below a folder."""
+    return sum(path.lstat().st_size for _, path in walk_all(folder))
+
+
 def empty_folders(folder: Path) -> Iterator[str]:
     """The empty folders below a folder, as relative POSIX paths."""
     for entry in _entries(folder):

@@ -11,7 +11,6 @@ from popbuild.base import jsonio
 from popbuild.base.errors import InputError, PopbuildError, UsageError
 from popbuild.base.paths import Root
 from popbuild.base.roots import seen_in_error
-from popbuild.model.config.config import environment_of
 
 if TYPE_CHECKING:
     from popbuild.base.arguments import Given
@@ -46,17 +45,17 @@ def variants_of(root: Root, given: Given) -> list[Root]:
     given.chosen = found[0] if len(found) == 1 else root
     if given.samples is None:
         return found
+    from popbuild.build.session import whole_number
     from popbuild.model.config import variants
 
-    text, most = given.samples, variants.MOST_DRAWS
-    if not (text.isascii() and text.isdecimal() and len(text) < 5 and 0 < int(text) <= most):
-        values = {"found": text or "nothing"}
-        raise UsageError(f"--samples must be a whole number, 1 to {most}", values)
+    count, most = whole_number("--samples", given.samples) or 1, variants.MOST_DRAWS
+    if count > most:
+        raise UsageError(f"--samples is at most {most:,}", {"found": f"{count:,}"})
     for each in found:
         if each.variant.draw:
-            hint = f"--variant {variants.drawn(each, 0).variant.label} --samples {text}"
+            hint = f"--variant {variants.drawn(each, 0).variant.label} --samples {count}"
             raise UsageError("a draw has no draws", {"variant": each.variant.label}, hint)
-    return [variants.drawn(each, number) for each in found for number in range(int(text))]
+    return [variants.drawn(each, number) for each in found for number in range(count)]
 
 
 def is_named(root: Root, given: Given) -> bool:
@@ -67,6 +66,8 @@ def is_named(root: Root, given: Given) -> bool:
 def _named(root: Root, given: str | None) -> str | None:
     if given is not None:
         return given
+    from popbuild.model.config.config import environment_of
+
     return environment_of(root, os.environ).get("POPBUILD_VARIANT") or None
 
 

@@ -154,12 +154,12 @@ def _why_not(main: Root, variant: Root, job: str, around: Surroundings) -> str |
         return "it was submitted to the variant alone"
     complete = main.job(COMPLETE, job)
     tasks = found.pipeline.names
-    if all(_letter_bytes(complete, task) == _letter_bytes(found.folder, task) for task in tasks):
+    if all(_letter_digest(complete, task) == _letter_digest(found.folder, task) for task in tasks):
         return ""
     return None
 
 
-def _letter_bytes(folder: JobFolder, task: str) -> object:
+def _letter_digest(folder: JobFolder, task: str) -> object:
     letter = records.read_letter(folder, task)
     return letter.body.get("digest") if letter is not None else None
 

@@ -1,5 +1,6 @@
 """`popbuild variant` and the commands below it."""
 
+from popbuild.base.paths import MAIN_NAME
 from popbuild.cli.options import (
     OLDER_THAN,
     REALLY,
@@ -42,7 +43,7 @@ def _diff(given: Given) -> int:
     from popbuild.query.variant_list import compare_variants
 
     root = root_of(given)
-    found = compare_variants(choose(root, given.against or "base"), choose(root, given.name))
+    found = compare_variants(choose(root, given.against or MAIN_NAME), choose(root, given.name))
     return print_result(given.json, found.as_json, found.lines_of_text)
 
 

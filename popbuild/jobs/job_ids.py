@@ -27,11 +27,18 @@ def known_seeds(root: Root) -> list[str]:
 
 def known_jobs(root: Root) -> list[str]:
     """The IDs of all jobs of a root: from seeds, and from the four folders."""
-    found = {*known_seeds(root), *tree.stems_in(root.data / PENDING, "-seed.json")}
+    standing = (job for jobs in standing_jobs(root).values() for job in jobs)
+    return sorted({*known_seeds(root), *standing})
+
+
+def standing_jobs(root: Root) -> dict[str, list[str]]:
+    """The IDs of the jobs in each of the four folders."""
+    found = {PENDING: tree.stems_in(root.data / PENDING, "-seed.json")}
     for state in _PLACES:
+        found[state] = []
         with contextlib.suppress(FileNotFoundError), os.scandir(root.data / state) as entries:
-            found.update(it.name for it in entries if _is_job(state, it.name) and it.is_dir())
-    return sorted(found)
+            found[state] = [it.name for it in entries if _is_job(state, it.name) and it.is_dir()]
+    return found
 
 
 def _is_job(state: str, name: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,6 +10,7 @@ from popbuild.base import jsonio
 from popbuild.base.errors import PopbuildError
 from popbuild.base.paths import COMPLETE, CURRENT, MAIN_NAME, PENDING, REJECTED, Root, Variant
 from popbuild.base.units import count
+from popbuild.jobs.job_ids import standing_jobs
 from popbuild.model.config import variants
 from popbuild.model.config.snapshot import VARIANT_FILE, Snapshot, take_snapshot
 from popbuild.query.text_difference import shown_text, text_difference
@@ -96,16 +96,8 @@ def _summary(main: Root, label: str) -> VariantSummary:
 
 def _jobs_in(root: Root) -> dict[str, int]:
     """How many jobs stand in each folder."""
-    found = {}
-    for state in _STATES:
-        try:
-            with os.scandir(root.data / state) as entries:
-                names = [it.name for it in entries if not it.name.startswith(".")]
-        except OSError:
-            names = []
-        wanted = (name.endswith("-seed.json") if state == PENDING else True for name in names)
-        found[state] = sum(wanted) - (state == COMPLETE and "runs.jsonl" in names)
-    return found
+    standing = standing_jobs(root)
+    return {state: len(standing[state]) for state in _STATES}
 
 
 # In what two differ.

@@ -8,7 +8,6 @@ import fnmatch
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from popbuild.base import disk, tree
@@ -16,7 +15,7 @@ from popbuild.base.errors import LockedError, UsageError, no_such
 from popbuild.base.paths import MAIN_NAME, VARIANTS, Root, Variant
 from popbuild.base.units import count, size
 from popbuild.jobs.claims import JobLocks
-from popbuild.jobs.job_ids import known_jobs
+from popbuild.jobs.job_ids import standing_jobs
 from popbuild.model.config import variants
 
 _PLACES = ("pipeline-data", ".popbuild", "samples")  # the jobs first: the rest is theirs
@@ -133,21 +132,13 @@ def _newest_s(main: Root, label: str) -> float:
 
 def _measured(main: Root, label: str) -> DroppedVariant:
     own = [main.path / place / VARIANTS / label for place in _PLACES]
-    sizes = (_size(path) for path in own if disk.is_folder(path))
+    sizes = (tree.size_of(path) for path in own if disk.is_folder(path))
     return DroppedVariant(label, len(_jobs(_as_named(main, label))), sum(sizes))
-
-
-def _size(folder: Path) -> int:
-    return sum(path.lstat().st_size for _, path in tree.walk_all(folder))
 
 
 def _jobs(root: Root) -> list[str]:
     """The jobs that stand in the folders of a variant."""
-    there: set[str] = set()
-    for folder in root.folders():
-        if disk.is_folder(folder):
-            there.update(path.name.removesuffix("-seed.json") for path in folder.iterdir())
-    return [job for job in known_jobs(root) if job in there]
+    return sorted({job for jobs in standing_jobs(root).values() for job in jobs})
 
 
 def _hold(root: Root, held: contextlib.ExitStack) -> None:

@@ -183,7 +183,7 @@ def _item(root: Root, rule: PruneRule, state: str, path: Path) -> Candidate | No
                 return None
             job = path.name.removesuffix(_ENDING)
             inputs = root.pending_inputs(job)
-            own = _size(inputs) if disk.is_folder(inputs) else 0
+            own = tree.size_of(inputs) if disk.is_folder(inputs) else 0
             return Candidate(job, state, path, status.st_mtime, status.st_size + own)
         folder = JobFolder(path)
         is_unwanted = rule.orphans and not job_state.is_orphan(root, folder)
@@ -197,7 +197,7 @@ def _item(root: Root, rule: PruneRule, state: str, path: Path) -> Candidate | No
         else:
             return None
         at_s = _ended_at(folder) or status.st_mtime
-        return Candidate(folder.id, state, path, at_s, sum(map(_size, tops)))
+        return Candidate(folder.id, state, path, at_s, sum(map(tree.size_of, tops)))
     return None
 
 
@@ -209,10 +209,6 @@ def _ended_at(folder: JobFolder) -> float | None:
         if at_s is not None:
             return at_s
     return None
-
-
-def _size(folder: Path) -> int:
-    return sum(path.lstat().st_size for _, path in tree.walk_all(folder))
 
 
 def _previous(root: Root, job: str) -> Path:

@@ -102,7 +102,7 @@ def test_what_a_draw_follows(four: Workspace, provider: Provider) -> None:
     ("words", "said"),
     [
         (["--samples", "0"], "--samples must be a whole number"),
-        (["--samples", "1001"], "1 to 1000"),
+        (["--samples", "1001"], "--samples is at most 1,000"),
         (["--samples", "x"], "--samples must be a whole number"),
         (["--variant", "base@1", "--samples", "2"], "a draw has no draws"),
         (["--variant", "base@0"], "no such draw"),

@@ -23,8 +23,8 @@ def with_variant(main: Root, variant: Root) -> tuple[dict[str, bytes], Config]:
     which each task is as the variant has it. UsageError where files cannot say what the variant
     says, ConfigError where the variant itself is wrong."""
     wanted = read_config(variant)
-    for problem in wanted.problems:
-        raise problem
+    if wanted.problems:
+        raise wanted.problems[0]
     snapshot, before = wanted.config.snapshot, take_snapshot(main)[0].files
     documents = ConfigDocuments(variant, snapshot, wanted.config.environment)
     said, _ = settings_of(documents)
@@ -77,8 +77,9 @@ def _with_settings(
             commands = {
                 task.id
                 for pipeline in config.pipelines.values()
+                if pipeline.path == documents.snapshot.where(path)
                 for task in pipeline.tasks
-                if task.command is not None and pipeline.path.endswith(path)
+                if task.command is not None
             }
             if said.model:
                 document = put_model(document, said.model, commands)
