@@ -238,7 +238,7 @@ def as_text(name: str) -> str:
     return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
-def size_of(folder: Path) -> int:
+def folder_size(folder: Path) -> int:
     """The bytes of all files below a folder."""
     return sum(path.lstat().st_size for _, path in walk_all(folder))
 

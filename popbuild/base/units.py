@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from popbuild.base.errors import UsageError
 
+_MAX_DIGITS = 6  # of a whole number after an option
 _LEAST = 0.000001  # dollars that are shown
 _TIMES_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12} | {
@@ -74,3 +75,13 @@ def _amount(text: str, units: Mapping[str, int], message: str, allowed: str) -> 
     if match is None or match[2].lower() not in units:
         raise UsageError(message, {"found": text, "allowed": allowed})
     return float(match[1]) * units[match[2].lower()]
+
+
+def whole_number(option: str, given: str | None, hint: str | None = None) -> int | None:
+    """The number after an option, None where there is none. UsageError for anything else."""
+    if given is None:
+        return None
+    if not given.isdecimal() or len(given) > _MAX_DIGITS or not int(given):
+        found = {"found": given or "nothing"}
+        raise UsageError(f"{option} must be a whole number, at least 1", found, hint)
+    return int(given)

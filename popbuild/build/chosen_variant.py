@@ -11,6 +11,7 @@ from popbuild.base import jsonio
 from popbuild.base.errors import InputError, PopbuildError, UsageError
 from popbuild.base.paths import Root
 from popbuild.base.roots import seen_in_error
+from popbuild.base.units import whole_number
 
 if TYPE_CHECKING:
     from popbuild.base.arguments import Given
@@ -45,7 +46,6 @@ def variants_of(root: Root, given: Given) -> list[Root]:
     given.chosen = found[0] if len(found) == 1 else root
     if given.samples is None:
         return found
-    from popbuild.build.session import whole_number
     from popbuild.model.config import variants
 
     count, most = whole_number("--samples", given.samples) or 1, variants.MOST_DRAWS

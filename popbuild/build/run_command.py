@@ -8,13 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from popbuild.base.arguments import Given
-from popbuild.base.errors import BUDGET, UsageError
+from popbuild.base.errors import BUDGET, PopbuildError, UsageError
 from popbuild.base.paths import Root
 from popbuild.base.roots import seen_in_error
 from popbuild.base.threads import leave_if_hanging
 from popbuild.build import progress, session
 from popbuild.build.events import JobResult
 from popbuild.build.nothing_to_do import Options
+from popbuild.jobs.selection import select
+from popbuild.model.config import config
 
 
 def build_as_told(
@@ -58,6 +60,17 @@ def run_and_print(
     return code
 
 
+def _check(root: Root, job: str | None, names: Sequence[str]) -> None:
+    """Raise what is wrong with one of several variants before the first of them is built."""
+    try:
+        select(root, job, names)
+        config.load(root)
+    except PopbuildError as error:
+        seen_in_error(root, error)
+        error.values = {"variant": root.variant.label, **error.values}
+        raise
+
+
 def run_each(
     roots: Sequence[Root],
     job: str | None,
@@ -73,6 +86,8 @@ def run_each(
     rejects says nothing against the others, and code of two variants cannot be loaded at once.
     """
     if is_several := len(roots) > 1:
+        for root in roots:
+            _check(root, job, names)
         options = replace(options, continue_=True, spending_name=secrets.token_hex(4))
     codes, results = [], []
     for root in roots:

@@ -12,7 +12,7 @@ from popbuild.base import disk, errors
 from popbuild.base.errors import BudgetError, StoppedError, UsageError
 from popbuild.base.paths import COMPLETE, Root
 from popbuild.base.threads import no_exit_as_if_done
-from popbuild.base.units import money
+from popbuild.base.units import money, whole_number
 from popbuild.build.events import Events, JobResult
 from popbuild.build.nothing_to_do import Options, settle_without_building
 from popbuild.jobs import job_ids, lifecycle, promotion
@@ -33,7 +33,6 @@ _BuildFunction = Callable[
     [Selection, BuildOrder, Surroundings, Claims, Options, Events], dict[str, JobResult]
 ]
 
-_MAX_DIGITS = 6  # of the number after -n
 _SEVERITY = (errors.FAILED, errors.NOT_STARTED, errors.REJECTED, errors.BUDGET, errors.STOPPED)
 
 
@@ -65,16 +64,6 @@ def fresh_tasks(given: str | None) -> tuple[str, ...]:
 def calls_in_flight(given: str | None) -> int | None:
     """The number after -n, or None where there is none. UsageError for anything else."""
     return whole_number("-n", given, "-n says how many calls may be in flight at the same time")
-
-
-def whole_number(option: str, given: str | None, hint: str | None = None) -> int | None:
-    """The number after an option, None where there is none. UsageError for anything else."""
-    if given is None:
-        return None
-    if not given.isdecimal() or len(given) > _MAX_DIGITS or not int(given):
-        found = {"found": given or "nothing"}
-        raise UsageError(f"{option} must be a whole number, at least 1", found, hint)
-    return int(given)
 
 
 def seconds_option(option: str, given: str | None, default: float) -> float:

@@ -11,7 +11,7 @@ from popbuild.cli.options import ONE_JOB, Given, command, option, print_result, 
 def _diff(given: Given) -> int:
     """Show what the last rebuild of a complete job changed: each artifact, place by place,
     and each task with its tokens and cost, then and now."""
-    from popbuild.build.session import whole_number
+    from popbuild.base.units import whole_number
     from popbuild.query.diff import diff
 
     found = diff(root_of(given), given.job, whole_number("--against", given.against) or 1)

@@ -13,7 +13,7 @@ from popbuild.cli.options import Given, argument, command, option, print_result,
 def _history(given: Given) -> int:
     """Show a task's pass rate, its scores and what a job cost for each prompt that it had, the
     oldest first. With the numbers of two points, also how the prompt differs between them."""
-    from popbuild.build.session import whole_number
+    from popbuild.base.units import whole_number
     from popbuild.query import score_history
 
     root = root_of(given)

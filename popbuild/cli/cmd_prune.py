@@ -32,8 +32,7 @@ def _prune(given: Given) -> int:
     the newest, and the oldest until the rest is small enough. Without --yes it only says what it
     would drop. It never touches a job that is being built, or was left in current/. What a job
     was made from stays: seeds/ and the store."""
-    from popbuild.base.units import parse_size, seconds_of
-    from popbuild.build.session import whole_number
+    from popbuild.base.units import parse_size, seconds_of, whole_number
     from popbuild.cli.text import pruning_lines
     from popbuild.jobs.promotion import previous_kept
     from popbuild.model.config.config import environment_of

@@ -40,6 +40,7 @@ def _watch(given: Given) -> int:
     worker processes, and go on with jobs whose orchestrator died. Several may work on one root.
     Ctrl-C or SIGTERM ends it: it waits for calls in flight, and nothing is lost; a second one ends
     it at once."""
+    from popbuild.base.units import whole_number
     from popbuild.build import progress, session
     from popbuild.build.nothing_to_do import Options
     from popbuild.build.watch.loop import Settings, watch
@@ -51,7 +52,7 @@ def _watch(given: Given) -> int:
         unknown_allowed=given.unknown_cost,
     )
     settings = Settings(
-        workers=session.whole_number("--workers", given.workers) or os.cpu_count() or 1,
+        workers=whole_number("--workers", given.workers) or os.cpu_count() or 1,
         in_flight=session.calls_in_flight(given.in_flight) or 8,
         grace_s=session.seconds_option("--grace", given.grace, 30.0),
         rescan_s=session.seconds_option("--rescan", given.rescan, 5.0),

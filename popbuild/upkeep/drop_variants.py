@@ -132,7 +132,7 @@ def _newest_s(main: Root, label: str) -> float:
 
 def _measured(main: Root, label: str) -> DroppedVariant:
     own = [main.path / place / VARIANTS / label for place in _PLACES]
-    sizes = (tree.size_of(path) for path in own if disk.is_folder(path))
+    sizes = (tree.folder_size(path) for path in own if disk.is_folder(path))
     return DroppedVariant(label, len(_jobs(_as_named(main, label))), sum(sizes))
 
 

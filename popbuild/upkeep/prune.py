@@ -183,7 +183,7 @@ def _item(root: Root, rule: PruneRule, state: str, path: Path) -> Candidate | No
                 return None
             job = path.name.removesuffix(_ENDING)
             inputs = root.pending_inputs(job)
-            own = tree.size_of(inputs) if disk.is_folder(inputs) else 0
+            own = tree.folder_size(inputs) if disk.is_folder(inputs) else 0
             return Candidate(job, state, path, status.st_mtime, status.st_size + own)
         folder = JobFolder(path)
         is_unwanted = rule.orphans and not job_state.is_orphan(root, folder)
@@ -197,7 +197,7 @@ def _item(root: Root, rule: PruneRule, state: str, path: Path) -> Candidate | No
         else:
             return None
         at_s = _ended_at(folder) or status.st_mtime
-        return Candidate(folder.id, state, path, at_s, sum(map(tree.size_of, tops)))
+        return Candidate(folder.id, state, path, at_s, sum(map(tree.folder_size, tops)))
     return None
 
 

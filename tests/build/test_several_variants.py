@@ -54,6 +54,16 @@ def test_a_rejection_in_one_holds_up_no_other(four: Workspace, provider: Provide
     assert (four.root / "pipeline-data/variants/strict/rejected/first").is_dir()
 
 
+def test_what_is_wrong_with_one_is_told_before_any_is_built(
+    four: Workspace, provider: Provider
+) -> None:
+    four.write("pipeline-config/variants/broken/variant.yaml", "modell: x\n")
+    said = run(four, "run", "--variant", "base,broken", code=3)
+    assert "variant  broken" in said
+    assert "modell" in said
+    assert provider.requests == []
+
+
 def test_one_budget_for_all(four: Workspace, provider: Provider) -> None:
     """Free calls of the loopback have no price, so a budget of 0 lets none through."""
     run(four, "run", "first", "--variant", "base,cheap", "--budget", "0", code=6)
